@@ -1,0 +1,95 @@
+package pipeline
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/valyala/fastjson"
+)
+
+// Limits of what may enter the log.
+const (
+	MaxEventBytes = 32 << 10 // one event, as JSON
+	MaxUserBytes  = 512      // userId or anonymousId
+)
+
+// Type is an event's Segment-spec type.
+type Type uint8
+
+const (
+	Track Type = iota + 1
+	Page
+	Screen
+	Identify
+	Group
+	Alias
+	Clock // the end of an input under clock: event; moves log time, nothing else
+)
+
+var typeNames = [...]string{Track: "track", Page: "page", Screen: "screen", Identify: "identify", Group: "group", Alias: "alias", Clock: "clock"}
+
+func (t Type) String() string {
+	if int(t) < len(typeNames) && t > 0 {
+		return typeNames[t]
+	}
+	return fmt.Sprintf("type(%d)", uint8(t))
+}
+
+// An Event is one fact from outside, read from Segment-spec JSON. It is valid
+// until the Decoder that read it is used again.
+//
+// Beside Segment's own fields the log's JSON has receivedAt (RFC 3339, the
+// gateway's clock) and, under clock: event, logTime (RFC 3339, put there by
+// whoever replays).
+type Event struct {
+	Type Type
+	Name string // track: event; page and screen: name, may be empty
+	ID   string // messageId, else the hex xxhash64 of the bytes as received
+	Key  string // the entity: "u:" + userId or "a:" + anonymousId
+
+	// Times in nanoseconds since 1970; meaningful where the Has flag is set.
+	Timestamp    int64 // timestamp, else originalTimestamp
+	SentAt       int64
+	ReceivedAt   int64
+	LogTime      int64
+	HasTimestamp bool
+	HasSentAt    bool
+	HasReceived  bool
+	HasLogTime   bool
+
+	Time int64 // the event time (CAMPAIGNS.md, rule 1); set when it is applied
+
+	Root *fastjson.Value // the whole object
+	Raw  []byte          // its bytes
+}
+
+// User is the bare userId or anonymousId.
+func (e *Event) User() string { return e.Key[2:] }
+
+// A Reject says why an event cannot enter the log.
+type Reject struct {
+	Reason string // json, size, type, name, identity, user, timestamp, fields
+	Detail string
+}
+
+func (r *Reject) Error() string { return r.Reason + ": " + r.Detail }
+
+func reject(reason, format string, args ...any) error {
+	return &Reject{reason, fmt.Sprintf(format, args...)}
+}
+
+// ParseTime reads an RFC 3339 time with a zone, to the nanosecond.
+func ParseTime(s string) (int64, error) {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not an RFC 3339 time with a zone", s)
+	}
+	if y := t.Year(); y < 1678 || y > 2261 {
+		return 0, fmt.Errorf("%q lies outside the years 1678 to 2261", s)
+	}
+	return t.UnixNano(), nil
+}
+
+// FormatTime writes a time as RFC 3339 in UTC, fractions of a second only
+// where there are any.
+func FormatTime(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }

@@ -1,0 +1,41 @@
+package pipeline
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+)
+
+// An Offer is what goes out: on its subject, in a backtest's file, in a
+// user's history. Its JSON is the same everywhere.
+type Offer struct {
+	ID       string          `json:"id"` // the idempotency key
+	Campaign string          `json:"campaign"`
+	Channel  string          `json:"channel"`
+	Kind     string          `json:"kind"`
+	User     string          `json:"user"`                // the bare userId or anonymousId
+	Anon     bool            `json:"anonymous,omitempty"` // User is an anonymousId
+	Event    string          `json:"event"`               // messageId of the event that triggered
+	Key      string          `json:"key,omitempty"`       // of an absence with match
+	Time     string          `json:"time"`                // log time, RFC 3339
+	Expires  string          `json:"expires,omitempty"`
+	Data     json.RawMessage `json:"data,omitempty"`
+}
+
+// OfferID is an offer's identity: the first 16 bytes, in hex, of the SHA-256
+// of campaign, entity key, match key and trigger messageId, each after its
+// length (4 bytes, big-endian), and for a timer its first due time (8 bytes,
+// big-endian, nanoseconds since 1970).
+func OfferID(campaign, entity, matchKey, trigger string, timer bool, due int64) string {
+	b := make([]byte, 0, 160)
+	for _, s := range [...]string{campaign, entity, matchKey, trigger} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
+	}
+	if timer {
+		b = binary.BigEndian.AppendUint64(b, uint64(due))
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
