@@ -1,6 +1,253 @@
 package pipeline
 
-// An Entity is one user's state.
+import (
+	"slices"
+	"sort"
+	"time"
+
+	"cel.dev/cel-go/common/types/ref"
+	"github.com/cespare/xxhash/v2"
+	"github.com/valyala/fastjson"
+)
+
+// An Entity is one user's state. Its bytes: codec.go.
 type Entity struct {
-	Key string // "u:..." or "a:..."
+	Key string // "u:" + userId or "a:" + anonymousId
+
+	seq      uint64 // events applied: the user's own log position
+	last     int64  // log time of the last
+	ring     []seen // newest last
+	traits   []trait
+	session  session
+	states   []*featureState // as stored; by index of live once bound
+	entries  int             // records in all features
+	pending  []*pending
+	order    uint64 // of what was last set pending
+	sent     []sent
+	channels []channelSent
+	offers   []string // ids of the newest rememberedOffers, newest last
+
+	live      *liveSet // the set that states and pending are bound to
+	scheduled int64    // due time that the fold's queue holds for it; 0: none
+	loaded    bool     // read from bytes since: the queue holds it at Due() or before
 }
+
+// seen is an event that was applied: its id's hash and its log time.
+type seen struct {
+	id uint64
+	at int64
+}
+
+type trait struct {
+	name  string
+	value Value
+}
+
+// pending is an offer that waits for its moment.
+type pending struct {
+	kind     timerKind
+	due      int64
+	campaign string
+	trigger  uint64 // identity of the campaign's trigger: a changed one cancels
+	since    uint32
+	key      string // match key
+	order    uint64 // of setting, within the user
+	event    *storedEvent
+	c        *campaign // once bound
+}
+
+type timerKind uint8
+
+const (
+	timerDwell timerKind = iota + 1
+	timerAbsence
+)
+
+// storedEvent is an event that something pending was set by.
+type storedEvent struct {
+	raw  []byte
+	time int64
+}
+
+// sent is what went out of one campaign: how often ever, and the newest times.
+type sent struct {
+	campaign string
+	ever     uint64
+	times    []int64
+}
+
+type channelSent struct {
+	channel string
+	times   []int64 // advertising only
+}
+
+// Limits of what is remembered of a user, beside Bounds.
+const (
+	ringAlways        = 64               // messageIds that are remembered whatever their age
+	ringMost          = 512              // and at most, while they are young
+	ringYoung         = 15 * time.Minute // by log time
+	rememberedOffers  = 64
+	rememberedSent    = 8    // times of a campaign or channel that are kept beyond what limits ask for
+	rememberedSenders = 1024 // campaigns whose sending is remembered
+)
+
+// NewEntity returns the state of a user who has done nothing yet.
+func NewEntity(key string) *Entity { return &Entity{Key: key} }
+
+// Due is when the earliest of what is pending is due, 0 when nothing is.
+func (e *Entity) Due() int64 {
+	var due int64
+	for _, p := range e.pending {
+		if due == 0 || p.due < due {
+			due = p.due
+		}
+	}
+	return due
+}
+
+// Empty says that the entity reads as a new one and need not be kept.
+func (e *Entity) Empty() bool { return e.seq == 0 }
+
+// forgotten says whether the user was away so long that all is forgotten.
+func (e *Entity) forgotten(now int64) bool {
+	f := e.live.def.Forget.Known
+	if e.Key[0] == 'a' {
+		f = e.live.def.Forget.Anonymous
+	}
+	return e.seq > 0 && f > 0 && len(e.pending) == 0 && now >= e.last+int64(f)
+}
+
+func (e *Entity) forget() {
+	*e = Entity{Key: e.Key, scheduled: e.scheduled, loaded: e.loaded, live: e.live, states: make([]*featureState, len(e.live.features))}
+}
+
+// duplicate says whether the event was applied before, and remembers it if
+// not. See CAMPAIGNS.md, rule 15.
+func (e *Entity) duplicate(id string, now int64) bool {
+	h := xxhash.Sum64String(id)
+	for i := len(e.ring) - 1; i >= 0; i-- {
+		s := e.ring[i]
+		if s.id == h && (i >= len(e.ring)-ringAlways || s.at > now-int64(ringYoung)) {
+			return true
+		}
+	}
+	e.ring = append(e.ring, seen{h, now})
+	drop := max(len(e.ring)-ringMost, 0)
+	for drop < len(e.ring)-ringAlways && e.ring[drop].at <= now-int64(ringYoung) {
+		drop++
+	}
+	if drop > 0 {
+		e.ring = slices.Delete(e.ring, 0, drop)
+	}
+	return false
+}
+
+// learn takes the traits of an identify event.
+func (e *Entity) learn(traits *fastjson.Value, c *Counts) {
+	obj := traits.GetObject()
+	if obj == nil {
+		return
+	}
+	obj.Visit(func(k []byte, v *fastjson.Value) {
+		i := sort.Search(len(e.traits), func(i int) bool { return e.traits[i].name >= string(k) })
+		if i < len(e.traits) && e.traits[i].name == string(k) {
+			e.traits[i].value = jsonValue(v)
+			return
+		}
+		if len(e.traits) >= e.live.def.Bounds.Traits {
+			c.Bounds++
+			return
+		}
+		e.traits = slices.Insert(e.traits, i, trait{string(k), jsonValue(v)})
+	})
+}
+
+// feature is the state of feature i, nil when there is none yet.
+func (e *Entity) feature(i int) *featureState { return e.states[i] }
+
+// bind puts the states and what is pending in order of the set that is live.
+// What belongs to a feature or a trigger that has changed since is dropped.
+func (e *Entity) bind(l *liveSet) {
+	if e.live == l {
+		return
+	}
+	e.live = l
+	old := e.states
+	e.states = make([]*featureState, len(l.features))
+	e.entries = 0
+	for _, st := range old {
+		if st == nil {
+			continue
+		}
+		if i, ok := l.featureByID[st.id]; ok && l.featureSince[i] == st.since {
+			e.states[i] = st
+			for _, k := range st.keys {
+				e.entries += k.len()
+			}
+		}
+	}
+	e.pending = slices.DeleteFunc(e.pending, func(p *pending) bool {
+		i, ok := l.campaignIndex[p.campaign]
+		if !ok || l.campaigns[i].trigger != p.trigger || l.campaignSince[i] != p.since {
+			if ok {
+				l.counts[i].Cancelled++
+			}
+			return true
+		}
+		p.c = l.campaigns[i]
+		return false
+	})
+}
+
+// ensure returns the state of feature i, a new one where there is none.
+func (e *Entity) ensure(i int) *featureState {
+	if e.states[i] == nil {
+		e.states[i] = &featureState{id: e.live.features[i].id, since: e.live.featureSince[i]}
+	}
+	return e.states[i]
+}
+
+// full says whether the user holds all that a user may; what has left its
+// window does not count.
+func (e *Entity) full(now int64) bool {
+	most := e.live.def.Bounds.UserEntries
+	if e.entries < most {
+		return false
+	}
+	for i, st := range e.states {
+		if st == nil {
+			continue
+		}
+		out := cut(now, e.live.features[i].def.Within)
+		for _, k := range st.keys {
+			e.entries -= k.drop(out)
+		}
+	}
+	return e.entries >= most
+}
+
+// profileSource is `profile` in an expression.
+type profileSource struct{ e *Entity }
+
+func (p profileSource) find(key string) (ref.Val, bool) {
+	i := sort.Search(len(p.e.traits), func(i int) bool { return p.e.traits[i].name >= key })
+	if i == len(p.e.traits) || p.e.traits[i].name != key {
+		return nil, false
+	}
+	return p.e.traits[i].value.cel(), true
+}
+
+func (p profileSource) has(key string) bool {
+	_, ok := p.find(key)
+	return ok
+}
+
+func (p profileSource) keys() []string {
+	ks := make([]string, len(p.e.traits))
+	for i, t := range p.e.traits {
+		ks[i] = t.name
+	}
+	return ks
+}
+
+func (p profileSource) size() int { return len(p.e.traits) }

@@ -1,5 +1,16 @@
 package pipeline
 
+import (
+	"bytes"
+	"container/heap"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/valyala/fastjson"
+)
+
 // A Message is one message of a partition's log.
 type Message struct {
 	Seq    uint64 // its sequence in EVENTS-<p>, from 1
@@ -69,4 +80,469 @@ type Entities interface {
 	// The fold may change it until its next call to any method here; the
 	// holder takes it as changed.
 	Entity(key string) (*Entity, error)
+}
+
+// maxAhead is how far a stored time may lie before the writer's own stamp:
+// one clock that is ahead must not freeze a partition.
+const maxAhead = int64(time.Minute)
+
+// A Fold applies one partition's log to its entities. Between two steps it
+// may be checkpointed, and a new Fold made from the Cursor goes on exactly
+// there. Not for concurrent use.
+type Fold struct {
+	cur    Cursor
+	sets   func(hash string) (*Set, error)
+	ents   Entities
+	s      stepper
+	timers timers
+	dec    Decoder
+
+	msg     Message
+	lines   []byte // what is left of msg.Data
+	one     *Event // BeginEvent's
+	control *control
+	target  int64 // log time that the message brings, under clock: broker
+	busy    bool
+	err     error // of the entities; the fold is of no use afterwards
+	effects []Effect
+}
+
+type control struct {
+	set    *Set
+	engine int
+	at     int64
+}
+
+// NewFold makes a fold that goes on at the cursor (the zero Cursor: at the
+// beginning). sets gives compiled sets by their hash: the cursor's now, and a
+// Control message's at Begin. What is pending in the entities must be told by
+// Schedule.
+func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
+	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents}
+	f.s.out = f.offer
+	set, err := f.set(cursor.Set)
+	if err != nil {
+		return nil, err
+	}
+	f.enforce(set)
+	return f, nil
+}
+
+var emptySet = sync.OnceValue(func() *Set {
+	set, _ := Compile(&Definition{Engine: Engine, Clock: ClockBroker, Lateness: DefaultLateness, Bounds: DefaultBounds,
+		Forget: Forget{DefaultForgetAnonymous, DefaultForgetKnown}})
+	return set
+})
+
+// set is the set of that hash; before the first, one without campaigns.
+func (f *Fold) set(hash string) (*Set, error) {
+	if hash == "" {
+		return emptySet(), nil
+	}
+	return f.sets(hash)
+}
+
+// Schedule tells the fold that something is pending for an entity. Telling
+// it too early or twice is harmless.
+func (f *Fold) Schedule(due int64, key string) { heap.Push(&f.timers, timer{due, key}) }
+
+// NextDue is when the next timer may be due; false when none is pending.
+func (f *Fold) NextDue() (int64, bool) {
+	if len(f.timers) == 0 {
+		return 0, false
+	}
+	return f.timers[0].due, true
+}
+
+// Clock is that of the set in force.
+func (f *Fold) Clock() string { return f.s.live.def.Clock }
+
+// Counts are the outcomes since the fold was made, by campaign of the set in
+// force, and what its features met.
+func (f *Fold) Counts() (campaigns map[string]Counts, features Counts) {
+	campaigns = map[string]Counts{}
+	for i, c := range f.s.live.campaigns {
+		campaigns[c.def.ID] = *f.s.live.counts[i]
+	}
+	return campaigns, *f.s.live.state
+}
+
+// Duplicates is how many events changed nothing because they had come before.
+func (f *Fold) Duplicates() uint64 { return f.s.duplicates }
+
+// Cursor is where the fold stands; it may be taken between any two steps.
+func (f *Fold) Cursor() Cursor { return f.cur.clone() }
+
+// Effects are what the last step appends to the chains, valid until the next.
+func (f *Fold) Effects() []Effect { return f.effects }
+
+// Begin takes the next message. Its sequence must follow the cursor's. Steps
+// of it that the cursor has passed are skipped.
+func (f *Fold) Begin(m Message) error {
+	if m.Seq != f.cur.Seq+1 {
+		return fmt.Errorf("message %d does not follow %d", m.Seq, f.cur.Seq)
+	}
+	f.msg, f.lines, f.one, f.control = m, nil, nil, nil
+	stamp, stamped := int64(0), false
+	switch m.Kind {
+	case In:
+		f.lines = m.Data
+		for range f.cur.Within {
+			_, f.lines = line(f.lines)
+		}
+		stamp, stamped = lastReceived(m.Data)
+	case Tick:
+		stamp, stamped = readAt(m.Data)
+	case Control:
+		c, err := f.readControl(m.Data)
+		if err != nil {
+			return fmt.Errorf("control message %d: %w", m.Seq, err)
+		}
+		f.control, stamp, stamped = c, c.at, c.at != 0
+	default:
+		return fmt.Errorf("message %d is of no known kind", m.Seq)
+	}
+	f.target = m.Stored
+	if stamped {
+		f.target = min(f.target, stamp+maxAhead)
+	}
+	f.target = max(f.target, f.cur.LogTime)
+	if f.Clock() == ClockEvent || (f.control != nil && f.control.set.def.Clock == ClockEvent) {
+		f.target = f.cur.LogTime // time stands in the events
+	}
+	f.busy = true
+	return nil
+}
+
+// BeginEvent takes one event as a message of its own: a line of a file.
+func (f *Fold) BeginEvent(seq uint64, ev *Event) error {
+	if err := f.Begin(Message{Seq: seq, Stored: f.cur.LogTime, Kind: In}); err != nil {
+		return err
+	}
+	f.one = ev
+	return nil
+}
+
+// Next makes the next step, a due timer or an event, and says whether it
+// did; false means that the message is done.
+func (f *Fold) Next() (bool, error) {
+	f.effects = f.effects[:0]
+	if !f.busy {
+		return false, nil
+	}
+	if f.Clock() == ClockEvent && f.msg.Kind == In {
+		return f.nextTimed()
+	}
+	if f.fire(f.target) {
+		return true, f.err
+	}
+	f.cur.LogTime = f.target
+	ev, raw, err := f.take()
+	switch {
+	case raw == nil:
+		f.finish()
+		return false, nil
+	case err != nil:
+		f.reject(raw, err)
+	case ev.Type != Clock: // under clock: broker it means nothing
+		f.apply(ev, f.target, f.ownTime(ev))
+	}
+	f.cur.Within++
+	return true, f.err
+}
+
+// nextTimed is Next under clock: event, where every event brings its own log
+// time: its timers fire first, one a step, and the event waits.
+func (f *Fold) nextTimed() (bool, error) {
+	ahead := f.lines
+	ev, raw, err := f.take()
+	if raw == nil {
+		f.finish()
+		return false, nil
+	}
+	var now int64
+	if err == nil {
+		now, err = f.logTimeOf(ev)
+	}
+	if err != nil {
+		f.reject(raw, err)
+		f.cur.Within++
+		return true, nil
+	}
+	if f.fire(now) {
+		f.lines = ahead
+		if f.lines == nil {
+			f.one = ev
+		}
+		return true, f.err
+	}
+	f.cur.LogTime = now
+	if ev.Type != Clock {
+		own := now
+		if ev.HasTimestamp {
+			own = ev.Timestamp
+		}
+		f.apply(ev, now, own)
+	}
+	f.cur.Within++
+	return true, f.err
+}
+
+// logTimeOf is the log time that an event brings under clock: event.
+func (f *Fold) logTimeOf(ev *Event) (int64, error) {
+	switch {
+	case ev.HasLogTime:
+		return max(f.cur.LogTime, ev.LogTime), nil
+	case ev.HasTimestamp:
+		return max(f.cur.LogTime, ev.Timestamp), nil
+	case f.cur.LogTime != 0:
+		return f.cur.LogTime, nil
+	}
+	return 0, reject("timestamp", "the event has no timestamp, and none came before it")
+}
+
+// ownTime is an event's own time under clock: broker, corrected by how far
+// the client's clock was off when it sent.
+func (f *Fold) ownTime(ev *Event) int64 {
+	switch {
+	case ev.HasTimestamp && ev.HasSentAt && ev.HasReceived:
+		return ev.ReceivedAt - (ev.SentAt - ev.Timestamp)
+	case ev.HasTimestamp:
+		return ev.Timestamp
+	case ev.HasReceived:
+		return ev.ReceivedAt
+	}
+	return f.target
+}
+
+// take decodes the message's next event. raw is nil when there is none.
+func (f *Fold) take() (ev *Event, raw []byte, err error) {
+	if f.one != nil {
+		ev, f.one = f.one, nil
+		return ev, ev.Raw, nil
+	}
+	if raw, f.lines = line(f.lines); raw == nil {
+		return nil, nil, nil
+	}
+	ev, err = f.dec.Decode(raw)
+	return ev, raw, err
+}
+
+// line cuts the first line that is not empty off b; nil when there is none.
+func line(b []byte) (first, rest []byte) {
+	for len(b) > 0 {
+		first, rest, _ = bytes.Cut(b, []byte{'\n'})
+		if len(bytes.TrimSpace(first)) > 0 {
+			return first, rest
+		}
+		b = rest
+	}
+	return nil, nil
+}
+
+// apply steps the event's entity at log time now.
+func (f *Fold) apply(ev *Event, now, own int64) {
+	ev.Time = max(min(own, now), now-int64(f.s.live.def.Lateness))
+	f.cur.Applied++
+	e, err := f.ents.Entity(ev.Key)
+	if err != nil {
+		f.err = err
+		return
+	}
+	f.s.step(e, ev, now)
+	f.reschedule(e)
+}
+
+// fire makes one step of the earliest timer that is due at or before now.
+func (f *Fold) fire(now int64) bool {
+	if len(f.timers) == 0 || f.timers[0].due > now {
+		return false
+	}
+	t := heap.Pop(&f.timers).(timer)
+	for len(f.timers) > 0 && f.timers[0] == t {
+		heap.Pop(&f.timers)
+	}
+	f.cur.LogTime = max(f.cur.LogTime, t.due)
+	e, err := f.ents.Entity(t.key)
+	if err != nil {
+		f.err = err
+		return true
+	}
+	f.s.due(e, t.due)
+	if d := e.Due(); d != 0 && (e.loaded || e.scheduled <= t.due || d < e.scheduled) {
+		f.Schedule(d, e.Key)
+		e.scheduled, e.loaded = d, false
+	} else if e.scheduled <= t.due {
+		e.scheduled = 0
+	}
+	return true
+}
+
+// reschedule keeps the promise that the queue holds, for every entity with
+// something pending, an entry at its Due or before.
+func (f *Fold) reschedule(e *Entity) {
+	if d := e.Due(); d != 0 && (e.scheduled == 0 || d < e.scheduled) {
+		f.Schedule(d, e.Key)
+		e.scheduled, e.loaded = d, false
+	}
+}
+
+func (f *Fold) offer(c *campaign, ev *Event, o *Offer) {
+	f.emit(Effect{Chain: "offers." + o.Channel, Offer: o})
+}
+
+func (f *Fold) reject(raw []byte, err error) {
+	d := &Dead{Reason: "error", Detail: err.Error(), Raw: bytes.Clone(raw)}
+	if r, ok := err.(*Reject); ok {
+		d.Reason, d.Detail = r.Reason, r.Detail
+	}
+	f.emit(Effect{Chain: "dead", Dead: d})
+}
+
+// emit numbers a record on its chain.
+func (f *Fold) emit(e Effect) {
+	ch := f.cur.Chains[e.Chain]
+	ch.N++
+	e.Pos = Position{N: ch.N, S: f.msg.Seq, K: ch.K, T: f.msg.Stored}
+	ch.K++
+	if f.cur.Chains == nil {
+		f.cur.Chains = map[string]Chain{}
+	}
+	f.cur.Chains[e.Chain] = ch
+	f.effects = append(f.effects, e)
+}
+
+// finish ends a message: what it controls is in force from here on.
+func (f *Fold) finish() {
+	if c := f.control; c != nil && c.set.hash != f.cur.Set {
+		if f.cur.Set == "" && c.set.def.Clock == ClockEvent {
+			f.cur.LogTime = 0 // nothing was timed yet that could count
+		}
+		f.cur.Set = c.set.hash
+		f.cur.Epoch++
+		f.enforce(c.set)
+	}
+	f.cur.Seq, f.cur.Stored, f.cur.Within = f.msg.Seq, f.msg.Stored, 0
+	for name, ch := range f.cur.Chains {
+		if ch.K != 0 {
+			ch.K = 0
+			f.cur.Chains[name] = ch
+		}
+	}
+	f.busy = false
+}
+
+// enforce puts a set in force: what it shares with the one before it goes
+// on, what is new or changed begins in this epoch.
+func (f *Fold) enforce(set *Set) {
+	l := &liveSet{Set: set, state: &Counts{}}
+	kept := map[string]uint32{}
+	began := func(prefix string, id uint64) uint32 {
+		k := prefix + strconv.FormatUint(id, 36)
+		at, ok := f.cur.Since[k]
+		if !ok {
+			at = f.cur.Epoch
+		}
+		kept[k] = at
+		return at
+	}
+	for _, ft := range set.features {
+		l.featureSince = append(l.featureSince, began("f", ft.id))
+	}
+	for _, c := range set.campaigns {
+		l.campaignSince = append(l.campaignSince, began("c", c.trigger))
+		n := &Counts{}
+		if old := f.s.live; old != nil {
+			if i, ok := old.campaignIndex[c.def.ID]; ok {
+				n = old.counts[i]
+			}
+		}
+		l.counts = append(l.counts, n)
+	}
+	f.cur.Since = kept
+	f.s.live = l
+}
+
+func (f *Fold) readControl(data []byte) (*control, error) {
+	v, err := fastjson.ParseBytes(data)
+	if err != nil {
+		return nil, err
+	}
+	c := &control{engine: v.GetInt("engine")}
+	if c.engine != Engine {
+		return nil, fmt.Errorf("it asks for engine %d, this is engine %d: run a binary that has it", c.engine, Engine)
+	}
+	c.at, _ = readAt(data)
+	c.set, err = f.sets(text(v.Get("set")))
+	return c, err
+}
+
+// ControlSet is the hash of the set that a Control message names.
+func ControlSet(data []byte) string { return fastjson.GetString(data, "set") }
+
+// readAt is the writer's stamp of a tick or control message.
+func readAt(data []byte) (int64, bool) {
+	ns, err := ParseTime(fastjson.GetString(data, "at"))
+	return ns, err == nil
+}
+
+// lastReceived is the stamp of a pack: the receivedAt of its last event.
+func lastReceived(pack []byte) (int64, bool) {
+	pack = bytes.TrimRight(pack, " \r\n\t")
+	last := pack[bytes.LastIndexByte(pack, '\n')+1:]
+	ns, err := ParseTime(fastjson.GetString(last, "receivedAt"))
+	return ns, err == nil
+}
+
+func (c Cursor) clone() Cursor {
+	chains, since := make(map[string]Chain, len(c.Chains)), make(map[string]uint32, len(c.Since))
+	for k, v := range c.Chains {
+		chains[k] = v
+	}
+	for k, v := range c.Since {
+		since[k] = v
+	}
+	c.Chains, c.Since = chains, since
+	return c
+}
+
+// Outcomes lists counts by name, in one order, for people and metrics.
+func (c *Counts) Outcomes() []struct {
+	Name string
+	N    uint64
+} {
+	out := []struct {
+		Name string
+		N    uint64
+	}{
+		{"fired", c.Fired}, {"condition", c.Condition}, {"period", c.Period}, {"age", c.Age}, {"limit", c.Limit}, {"cap", c.Cap},
+		{"pause", c.Pause}, {"outranked", c.Outranked}, {"duplicate", c.Duplicate}, {"error", c.Error},
+		{"cancelled", c.Cancelled}, {"superseded", c.Superseded},
+	}
+	return out
+}
+
+// timers is the queue of what is due: by time, then user.
+type timers []timer
+
+type timer struct {
+	due int64
+	key string
+}
+
+func (t timers) Len() int { return len(t) }
+func (t timers) Less(i, j int) bool {
+	if t[i].due != t[j].due {
+		return t[i].due < t[j].due
+	}
+	return t[i].key < t[j].key
+}
+func (t timers) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+func (t *timers) Push(x any)   { *t = append(*t, x.(timer)) }
+func (t *timers) Pop() any {
+	old := *t
+	x := old[len(old)-1]
+	old[len(old)-1] = timer{}
+	*t = old[:len(old)-1]
+	return x
 }

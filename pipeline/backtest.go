@@ -1,0 +1,112 @@
+package pipeline
+
+import (
+	"bytes"
+	"time"
+)
+
+// Memory holds all entities in a map: what a backtest folds on.
+type Memory map[string]*Entity
+
+func (m Memory) Entity(key string) (*Entity, error) {
+	e := m[key]
+	if e == nil {
+		e = NewEntity(key)
+		m[key] = e
+	}
+	return e, nil
+}
+
+// longJump is how far log time may move at once before a backtest warns: a
+// single wrong timestamp would silence all that comes after it.
+const longJump = 7 * 24 * time.Hour
+
+// A Backtest runs a campaign set over a file of events, under clock: event,
+// with the same core as the live path.
+type Backtest struct {
+	fold *Fold
+	dec  Decoder
+	seq  uint64
+
+	Lines    uint64            // lines that were not empty
+	Applied  uint64            // events applied, duplicates included
+	Rejected map[string]uint64 // what the gateway would have rejected, by reason
+	Jumps    []Jump            // the first 10 long jumps of log time
+	Users    Memory
+}
+
+// A Jump is a line at which log time moved by more than 7 days.
+type Jump struct {
+	Line     uint64
+	From, To int64
+}
+
+// NewBacktest makes a backtest of the definition.
+func NewBacktest(def *Definition) (*Backtest, []Problem) {
+	timed := *def
+	timed.Clock = ClockEvent
+	set, problems := Compile(&timed)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	b := &Backtest{Rejected: map[string]uint64{}, Users: Memory{}}
+	b.fold, _ = NewFold(Cursor{Set: set.Hash()}, func(string) (*Set, error) { return set, nil }, b.Users) // the set is there
+	return b, nil
+}
+
+// Line takes the next line of the file and calls out with every offer that
+// it brings. The line's bytes may be reused afterwards.
+func (b *Backtest) Line(raw []byte, out func(*Offer)) error {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 {
+		return nil
+	}
+	b.Lines++
+	ev, err := b.dec.Admit(raw, 0)
+	if err != nil {
+		return b.reject(err)
+	}
+	before := b.fold.cur.LogTime
+	if _, err := b.fold.logTimeOf(ev); err != nil {
+		return b.reject(err)
+	}
+	b.seq++
+	if err := b.fold.BeginEvent(b.seq, ev); err != nil {
+		return err
+	}
+	for {
+		more, err := b.fold.Next()
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		for _, e := range b.fold.Effects() {
+			out(e.Offer)
+		}
+	}
+	if after := b.fold.cur.LogTime; before != 0 && after-before > int64(longJump) && len(b.Jumps) < 10 {
+		b.Jumps = append(b.Jumps, Jump{b.Lines, before, after})
+	}
+	b.Applied = b.fold.cur.Applied
+	return nil
+}
+
+func (b *Backtest) reject(err error) error {
+	r, ok := err.(*Reject)
+	if !ok {
+		return err
+	}
+	b.Rejected[r.Reason]++
+	return nil
+}
+
+// Counts are the outcomes so far, by campaign, and what features met.
+func (b *Backtest) Counts() (campaigns map[string]Counts, features Counts) { return b.fold.Counts() }
+
+// Duplicates is how many events had come before.
+func (b *Backtest) Duplicates() uint64 { return b.fold.Duplicates() }
+
+// LogTime is how far log time has come.
+func (b *Backtest) LogTime() int64 { return b.fold.cur.LogTime }

@@ -1,0 +1,445 @@
+package pipeline
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"github.com/valyala/fastjson"
+)
+
+type aggregate uint8
+
+const (
+	aggCount aggregate = iota + 1
+	aggSum
+	aggMin
+	aggMax
+	aggAvg
+	aggDistinct
+	aggFirst
+	aggLast
+	aggList
+	aggDwell
+)
+
+var aggregates = map[string]aggregate{
+	"count": aggCount, "sum": aggSum, "min": aggMin, "max": aggMax, "avg": aggAvg,
+	"distinct": aggDistinct, "first": aggFirst, "last": aggLast, "list": aggList, "dwell": aggDwell,
+}
+
+func (a aggregate) sums() bool { return a == aggSum || a == aggAvg || a == aggDwell }
+
+// A feature is a compiled Feature.
+type feature struct {
+	def    *Feature
+	id     uint64 // of the whole definition: what is changed is another feature
+	agg    aggregate
+	where  []*expr
+	by     keyer
+	of     *expr
+	ofItem bool // `of` sees item
+	typ    *cel.Type
+	remove map[string]bool // remove_on
+}
+
+// A keyer is a compiled `by` or `match`: none, a property of each item, or an
+// expression about the event.
+type keyer struct {
+	name string
+	expr *expr
+}
+
+func (k keyer) none() bool { return k.name == "" && k.expr == nil }
+
+// each calls fn with every key of the event, in the order of its items; item
+// is the index among them. What has no key is skipped.
+func (k keyer) each(sc *scope, fn func(key string, item int, v *fastjson.Value)) error {
+	switch {
+	case k.expr != nil:
+		v, err := k.expr.eval(sc)
+		if err != nil {
+			return err
+		}
+		key, ok := keyText(v)
+		if !ok {
+			return fmt.Errorf("a %s is no key", v.Type().TypeName())
+		}
+		fn(key, 0, nil)
+	case k.name != "":
+		for i, it := range sc.event.items() {
+			if key, ok := jsonKey(it.Get(k.name)); ok {
+				fn(key, i, it)
+			}
+		}
+	default:
+		fn("", 0, nil)
+	}
+	return nil
+}
+
+// A featureState is what a user holds of one feature.
+type featureState struct {
+	id    uint64
+	since uint32   // epoch of the feature when it began
+	open  int      // dwell: how many intervals are open
+	keys  []*keyed // least recently touched first; without `by` at most one, key ""
+}
+
+type keyed struct {
+	key string
+	window
+}
+
+func (s *featureState) find(key string) *keyed {
+	if s == nil {
+		return nil
+	}
+	for _, k := range s.keys {
+		if k.key == key {
+			return k
+		}
+	}
+	return nil
+}
+
+// update takes the event into the feature's state.
+func (f *feature) update(st *featureState, sc *scope, e *Entity, c *Counts) {
+	out := cut(sc.now, f.def.Within)
+	skipped := func(err error) {
+		if isMissing(err) {
+			c.Missing++
+		} else {
+			c.Errors++
+		}
+	}
+	err := f.by.each(sc, func(key string, item int, it *fastjson.Value) {
+		base := entry{t: sc.event.Time, pos: e.seq<<16 | uint64(item)}
+		if base.t <= out {
+			return // it has left the window before it came
+		}
+		if f.agg == aggList {
+			f.addRows(st, key, base, item, it, sc, e, c)
+			return
+		}
+		v, err := f.value(sc, it)
+		if err != nil {
+			skipped(err)
+			return
+		}
+		base.v = v
+		f.add(st, key, base, sc.now, e, c)
+	})
+	if err != nil {
+		skipped(err)
+	}
+}
+
+// value is what the event brings to the aggregate.
+func (f *feature) value(sc *scope, item *fastjson.Value) (Value, error) {
+	switch f.agg {
+	case aggCount:
+		return Value{}, nil
+	case aggDwell:
+		if v := sc.event.Root.Get("properties", "dwell_ms"); v != nil && v.Type() == fastjson.TypeNumber {
+			ms := min(max(number(v), 0), float64(maxDwell/time.Millisecond))
+			return Value{kind: kindDuration, bits: uint64(math.RoundToEven(float64(ms * 1e6)))}, nil
+		}
+		return Value{}, nil // open
+	}
+	sc.item = item
+	v, err := f.of.eval(sc)
+	sc.item = nil
+	if err != nil {
+		return Value{}, err
+	}
+	val, err := scalarValue(v)
+	if err != nil {
+		return Value{}, err
+	}
+	switch f.agg {
+	case aggSum, aggAvg, aggMin, aggMax:
+		x, ok := val.number()
+		if !ok {
+			return Value{}, fmt.Errorf("%s takes numbers, this is a %s", f.def.Agg, v.Type().TypeName())
+		}
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return Value{}, fmt.Errorf("%s takes numbers, this is %v", f.def.Agg, x)
+		}
+		if f.agg == aggMin || f.agg == aggMax {
+			return Value{kind: kindDouble, bits: math.Float64bits(x)}, nil
+		}
+		if math.Abs(x) >= maxSum {
+			return Value{}, fmt.Errorf("%s takes numbers below %g, this is %g", f.def.Agg, maxSum, x)
+		}
+		return Value{kind: kindInt, bits: uint64(int64(math.RoundToEven(float64(x * 1e6))))}, nil
+	}
+	return val, nil
+}
+
+// maxSum bounds one summand: sums are integers of millionths.
+const maxSum = 9.2e12
+
+// addRows adds the event's items to a list. Under a bare `by` it is called
+// once for each item, else once for all.
+func (f *feature) addRows(st *featureState, key string, base entry, item int, it *fastjson.Value, sc *scope, e *Entity, c *Counts) {
+	items := sc.event.items()
+	if it != nil {
+		items = items[item : item+1]
+	} else {
+		item = 0
+	}
+	for i, it := range items {
+		r := &row{fields: make([]Value, len(f.def.Fields)), has: make([]bool, len(f.def.Fields))}
+		if f.def.Key != "" {
+			k, ok := jsonKey(it.Get(f.def.Key))
+			if !ok {
+				continue
+			}
+			r.key = k
+		}
+		for j, name := range f.def.Fields {
+			if v := it.Get(name); v != nil {
+				r.fields[j], r.has[j] = jsonValue(v), true
+			}
+		}
+		en := base
+		en.pos = e.seq<<16 | uint64(item+i)
+		en.row = r
+		f.add(st, key, en, sc.now, e, c)
+	}
+}
+
+// add puts an entry under a key, which becomes the most recently touched.
+func (f *feature) add(st *featureState, key string, en entry, now int64, e *Entity, c *Counts) {
+	bounds := &e.live.def.Bounds
+	out := cut(now, f.def.Within)
+	k := f.touch(st, key, out, e, c)
+	before := k.len()
+	k.drop(out)
+	if f.agg == aggDwell && en.open() {
+		st.open++
+	}
+	if k.add(f, en, bounds) {
+		c.Bounds++
+	}
+	e.entries += k.len() - before
+}
+
+// touch finds or makes the key's window and moves it to the end of the keys.
+func (f *feature) touch(st *featureState, key string, out int64, e *Entity, c *Counts) *keyed {
+	for i, k := range st.keys {
+		if k.key == key {
+			copy(st.keys[i:], st.keys[i+1:])
+			st.keys[len(st.keys)-1] = k
+			return k
+		}
+	}
+	if bound := e.live.def.Bounds.Keys; len(st.keys) >= bound {
+		st.keys = slices.DeleteFunc(st.keys, func(k *keyed) bool {
+			if k.empty(out) {
+				e.entries -= k.len()
+				return true
+			}
+			return false
+		})
+		if len(st.keys) >= bound {
+			e.entries -= st.keys[0].len()
+			st.keys = slices.Delete(st.keys, 0, 1)
+			c.Bounds++
+		}
+	}
+	k := &keyed{key: key}
+	st.keys = append(st.keys, k)
+	return k
+}
+
+// removeRows takes the event's items out of a list (remove_on).
+func (f *feature) removeRows(st *featureState, ev *Event, e *Entity) {
+	for _, it := range ev.items() {
+		key, ok := jsonKey(it.Get(f.def.Key))
+		if !ok {
+			continue
+		}
+		for _, k := range st.keys {
+			if k.remove(key) {
+				e.entries--
+			}
+		}
+	}
+}
+
+// close ends the open intervals of a dwell at time t.
+func (f *feature) close(st *featureState, t int64) {
+	for _, k := range st.keys {
+		for i := range k.entries {
+			if en := &k.entries[i]; en.open() {
+				en.v = Value{kind: kindDuration, bits: uint64(clampDwell(t - en.t))}
+			}
+		}
+	}
+	st.open = 0
+}
+
+// read is the feature in an expression.
+func (f *feature) read(st *featureState, now int64) ref.Val {
+	if !f.by.none() {
+		return celMap{keysSource{f, st, now}}
+	}
+	k := st.find("")
+	if k == nil {
+		return f.result(nil, nil, now)
+	}
+	b, en := k.in(cut(now, f.def.Within))
+	return f.result(b, en, now)
+}
+
+// result is the aggregate of what lies in the window.
+func (f *feature) result(buckets []bucket, entries []entry, now int64) ref.Val {
+	var n, sum int64
+	switch f.agg {
+	case aggCount, aggSum, aggAvg:
+		n = int64(len(entries))
+		for i := range buckets {
+			n += buckets[i].n
+			sum += buckets[i].sum
+		}
+		if f.agg == aggCount {
+			return types.Int(n)
+		}
+		for i := range entries {
+			sum += int64(entries[i].v.bits)
+		}
+		total := float64(sum) / 1e6
+		if f.agg == aggSum {
+			return types.Double(total)
+		}
+		if n == 0 {
+			return types.NullValue
+		}
+		return types.Double(total / float64(n))
+	case aggDistinct:
+		return types.Int(len(entries))
+	case aggDwell:
+		return types.Duration{Duration: time.Duration(dwell(buckets, entries, now))}
+	case aggList:
+		vals := make([]ref.Val, len(entries))
+		for i := range entries {
+			vals[i] = celMap{rowSource{f.def.Fields, entries[i].row}}
+		}
+		return types.NewRefValList(types.DefaultTypeAdapter, vals)
+	case aggMin, aggMax:
+		return extreme(f.agg == aggMin, buckets, entries)
+	case aggFirst:
+		if len(buckets) > 0 {
+			return buckets[0].first.v.cel()
+		}
+		if len(entries) > 0 {
+			return entries[0].v.cel()
+		}
+	case aggLast:
+		if len(entries) > 0 {
+			return entries[len(entries)-1].v.cel()
+		}
+		if len(buckets) > 0 {
+			return buckets[len(buckets)-1].last.v.cel()
+		}
+	}
+	return types.NullValue
+}
+
+func extreme(least bool, buckets []bucket, entries []entry) ref.Val {
+	var best Value
+	take := func(v Value) {
+		if best.kind == kindNull || (least && less(v, best)) || (!least && less(best, v)) {
+			best = v
+		}
+	}
+	for i := range buckets {
+		if least {
+			take(buckets[i].min)
+		} else {
+			take(buckets[i].max)
+		}
+	}
+	for i := range entries {
+		take(entries[i].v)
+	}
+	return best.cel()
+}
+
+// keysSource is a feature with `by` in an expression: the keys that have an
+// entry in the window.
+type keysSource struct {
+	f   *feature
+	st  *featureState
+	now int64
+}
+
+func (s keysSource) find(key string) (ref.Val, bool) {
+	k := s.st.find(key)
+	if k == nil {
+		return s.f.result(nil, nil, s.now), true
+	}
+	b, en := k.in(cut(s.now, s.f.def.Within))
+	return s.f.result(b, en, s.now), true
+}
+
+func (s keysSource) has(key string) bool {
+	k := s.st.find(key)
+	return k != nil && !k.empty(cut(s.now, s.f.def.Within))
+}
+
+func (s keysSource) keys() []string {
+	if s.st == nil {
+		return nil
+	}
+	c := cut(s.now, s.f.def.Within)
+	var ks []string
+	for _, k := range s.st.keys {
+		if !k.empty(c) {
+			ks = append(ks, k.key)
+		}
+	}
+	sort.Strings(ks)
+	return ks
+}
+
+func (s keysSource) size() int { return len(s.keys()) }
+
+type rowSource struct {
+	names []string
+	r     *row
+}
+
+func (s rowSource) find(key string) (ref.Val, bool) {
+	for i, n := range s.names {
+		if n == key && s.r.has[i] {
+			return s.r.fields[i].cel(), true
+		}
+	}
+	return nil, false
+}
+
+func (s rowSource) has(key string) bool {
+	_, ok := s.find(key)
+	return ok
+}
+
+func (s rowSource) keys() []string {
+	var ks []string
+	for i, n := range s.names {
+		if s.r.has[i] {
+			ks = append(ks, n)
+		}
+	}
+	sort.Strings(ks)
+	return ks
+}
+
+func (s rowSource) size() int { return len(s.keys()) }

@@ -1,0 +1,121 @@
+package pipeline
+
+import (
+	"slices"
+)
+
+// since is how many of the times, oldest first, lie after c.
+func since(times []int64, c int64) int {
+	n := 0
+	for n < len(times) && times[len(times)-1-n] > c {
+		n++
+	}
+	return n
+}
+
+func (e *Entity) sentOf(campaign string) *sent {
+	for i := range e.sent {
+		if e.sent[i].campaign == campaign {
+			return &e.sent[i]
+		}
+	}
+	return nil
+}
+
+func (e *Entity) timesOf(channel string) []int64 {
+	for i := range e.channels {
+		if e.channels[i].channel == channel {
+			return e.channels[i].times
+		}
+	}
+	return nil
+}
+
+// limited says whether the campaign has sent this user all that its limits
+// allow.
+func (c *campaign) limited(e *Entity, now int64) bool {
+	s := e.sentOf(c.def.ID)
+	if s == nil {
+		return false
+	}
+	for _, l := range c.def.Limits {
+		switch {
+		case l.PerSession:
+			if since(s.times, e.session.started-1) >= l.Max {
+				return true
+			}
+		case l.Within == 0:
+			if s.ever >= uint64(l.Max) {
+				return true
+			}
+		default:
+			if since(s.times, now-int64(l.Within)) >= l.Max {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sentAfter is how many advertising offers went out on the channels after c.
+func (e *Entity) sentAfter(channels []string, c int64) int {
+	n := 0
+	for _, ch := range channels {
+		n += since(e.timesOf(ch), c)
+	}
+	return n
+}
+
+func (s *Set) capped(e *Entity, channel string, now int64) bool {
+	for _, cp := range s.def.Caps {
+		if slices.Contains(cp.Channels, channel) && e.sentAfter(cp.Channels, now-int64(cp.Within)) >= cp.Max {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Set) paused(e *Entity, channel string, now int64) bool {
+	p := s.def.Pause
+	return p != nil && slices.Contains(p.Channels, channel) && e.sentAfter(p.Channels, now-int64(p.AfterAny)) > 0
+}
+
+// wentOut remembers an offer for limits, caps, pause and duplicates.
+func (e *Entity) wentOut(c *campaign, id string, now int64) {
+	s := e.sentOf(c.def.ID)
+	if s == nil {
+		if len(e.sent) >= rememberedSenders {
+			e.sent = slices.Delete(e.sent, 0, 1)
+		}
+		e.sent = append(e.sent, sent{campaign: c.def.ID})
+		s = &e.sent[len(e.sent)-1]
+	}
+	s.ever++
+	s.times = keepNewest(append(s.times, now), c.keepSent)
+	if c.def.Offer.Kind == Advertising {
+		i := slices.IndexFunc(e.channels, func(cs channelSent) bool { return cs.channel == c.def.Offer.Channel })
+		if i < 0 {
+			i = len(e.channels)
+			e.channels = append(e.channels, channelSent{channel: c.def.Offer.Channel})
+		}
+		e.channels[i].times = keepNewest(append(e.channels[i].times, now), e.live.keepSent)
+	}
+	e.offers = keepNewest(append(e.offers, id), rememberedOffers)
+}
+
+func keepNewest[T any](s []T, n int) []T {
+	if len(s) > n {
+		s = slices.Delete(s, 0, len(s)-n)
+	}
+	return s
+}
+
+// inPeriod says whether the campaign runs at now.
+func (c *campaign) inPeriod(now int64) bool {
+	return (c.def.From == 0 || now >= c.def.From) && (c.def.To == 0 || now < c.def.To)
+}
+
+// tooOld says whether the event is too old to trigger the campaign.
+func (c *campaign) tooOld(ev *Event, now int64) bool {
+	return c.def.Fresh > 0 && now-ev.Time > int64(c.def.Fresh)
+}

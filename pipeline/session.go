@@ -1,0 +1,101 @@
+package pipeline
+
+import (
+	"net/url"
+	"strings"
+	"time"
+)
+
+// sessionGap ends a session: so long without a track, page or screen event.
+const sessionGap = 30 * time.Minute
+
+// sessionEvents is how many of a session's newest event names are kept.
+const sessionEvents = 64
+
+// A session is a visit: by log time, from its first track, page or screen
+// until sessionGap after its last.
+type session struct {
+	started, last int64
+	count         int64 // its events; 0: there has been none
+	events        []string
+	referrerHost  string // the first referrer whose host is not the page's own
+	query         string // that referrer's q, query or keyword
+	source, term  string // the first campaign's
+}
+
+var noSession session
+
+// keyword is what the visitor searched for before coming.
+func (s *session) keyword() string {
+	if s.term != "" {
+		return s.term
+	}
+	return s.query
+}
+
+func (s *session) over(now int64) bool { return s.count == 0 || now >= s.last+int64(sessionGap) }
+
+// sessionAt is the session at now, an empty one where none is on.
+func (e *Entity) sessionAt(now int64) *session {
+	if e.session.over(now) {
+		return &noSession
+	}
+	return &e.session
+}
+
+// extend takes an event into the session, or begins another.
+func (s *session) extend(ev *Event, now int64) {
+	if s.over(now) {
+		*s = session{started: now}
+	}
+	s.last = now
+	s.count++
+	name := ev.Name
+	if ev.Type != Track {
+		name = ev.Type.String()
+	}
+	if len(s.events) >= sessionEvents {
+		s.events = append(s.events[:0], s.events[1:]...)
+	}
+	s.events = append(s.events, name)
+	first := func(dst *string, path ...string) {
+		if *dst == "" {
+			*dst = text(ev.Root.Get(path...))
+		}
+	}
+	first(&s.source, "context", "campaign", "source")
+	first(&s.term, "context", "campaign", "term")
+	if s.referrerHost == "" {
+		s.refer(ev)
+	}
+}
+
+func (s *session) refer(ev *Event) {
+	pick := func(name string) *url.URL {
+		t := text(ev.Root.Get("context", "page", name))
+		if t == "" {
+			t = text(ev.Root.Get("properties", name))
+		}
+		u, err := url.Parse(t)
+		if t == "" || err != nil {
+			return nil
+		}
+		return u
+	}
+	ref := pick("referrer")
+	if ref == nil || ref.Hostname() == "" {
+		return
+	}
+	host := strings.ToLower(ref.Hostname())
+	if own := pick("url"); own != nil && strings.ToLower(own.Hostname()) == host {
+		return
+	}
+	s.referrerHost = host
+	q := ref.Query()
+	for _, name := range [...]string{"q", "query", "keyword"} {
+		if v := q.Get(name); v != "" {
+			s.query = v
+			return
+		}
+	}
+}
