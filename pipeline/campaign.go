@@ -83,6 +83,14 @@ func Compile(def *Definition) (*Set, []Problem) {
 		vars = append(vars, cel.Variable(f.def.Name, f.typ))
 	}
 	c.state = c.language(c.about.env, "", vars...)
+	for i, f := range c.set.features {
+		if f.agg == aggSum || f.agg == aggMin || f.agg == aggMax || f.agg == aggAvg {
+			vars[2+i] = cel.Variable(f.def.Name, dynamic(f))
+		}
+	}
+	if loose, err := c.about.env.Extend(vars...); err == nil {
+		c.state.loose = loose
+	}
 	for i := range def.Campaigns {
 		c.campaign(i, &def.Campaigns[i])
 	}
@@ -259,6 +267,14 @@ func (c *compiler) featureType(f *feature, path []string) *cel.Type {
 		return f.of.typ // CEL lets these be null
 	}
 	return cel.DynType
+}
+
+// dynamic is a feature's type with its values' type left open.
+func dynamic(f *feature) *cel.Type {
+	if f.by.none() {
+		return cel.DynType
+	}
+	return jsonMapType
 }
 
 func (c *compiler) scalar(f *feature, path []string) {

@@ -221,6 +221,7 @@ func (w *writer) pending(ps []*pending) {
 	w.len(len(events))
 	for _, ev := range events {
 		w.int(ev.time)
+		w.int(ev.at)
 		w.text(string(ev.raw))
 	}
 	w.len(len(ps))
@@ -386,8 +387,8 @@ func (r *reader) entry(at int64) entry {
 
 func (r *reader) pending() []*pending {
 	var events []*storedEvent
-	for range r.len(2) {
-		ev := &storedEvent{time: r.int()}
+	for range r.len(3) {
+		ev := &storedEvent{time: r.int(), at: r.int()}
 		ev.raw = []byte(r.text())
 		events = append(events, ev)
 	}

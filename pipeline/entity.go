@@ -66,7 +66,8 @@ const (
 // storedEvent is an event that something pending was set by.
 type storedEvent struct {
 	raw  []byte
-	time int64
+	time int64 // event time
+	at   int64 // log time
 }
 
 // sent is what went out of one campaign: how often ever, and the newest times.

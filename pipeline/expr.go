@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,6 +56,7 @@ func (x *expr) holds(sc *scope) (bool, error) {
 // A language is what expressions in one kind of place may see.
 type language struct {
 	env        *cel.Env
+	loose      *cel.Env                 // with numeric features as dyn; nil where there are none
 	hint       func(name string) string // for an unknown name
 	defaulting func(name string) bool   // whether a map lacks no key
 }
@@ -221,6 +223,9 @@ func (l *language) compile(src string, want *cel.Type, path []string, problems *
 		*problems = append(*problems, Problem{Path: path, Line: line, Col: col, What: what, Hint: hint})
 	}
 	a, iss := l.env.Compile(src)
+	if l.loose != nil && iss != nil && onlyMixedEquality(iss) {
+		a, iss = l.loose.Compile(src)
+	}
 	if iss != nil && iss.Err() != nil {
 		for _, e := range iss.Errors() {
 			what := strings.TrimSuffix(strings.ReplaceAll(e.Message, " (in container '')", ""), "\n")
@@ -264,6 +269,20 @@ func (l *language) plan(a *celast.AST, path []string, problems *[]Problem) *expr
 		return nil
 	}
 	return &expr{prog: prog, typ: a.GetType(a.Expr().ID()), ast: a}
+}
+
+var mixedEquality = regexp.MustCompile(`^found no matching overload for '_[!=]=_' applied to '\((int, (wrapper\()?double|(wrapper\(double\)|double), int)\)`)
+
+// onlyMixedEquality says whether all that is wrong is an int compared with a
+// double by == or !=. CEL does compare them, but its checker refuses, and
+// nobody who writes total == 0 thinks of that.
+func onlyMixedEquality(iss *cel.Issues) bool {
+	for _, e := range iss.Errors() {
+		if !mixedEquality.MatchString(e.Message) {
+			return false
+		}
+	}
+	return true
 }
 
 // conjuncts compiles a condition into the parts that && joins at its top.

@@ -83,7 +83,7 @@ func (s *stepper) step(e *Entity, ev *Event, now int64) {
 	var stored *storedEvent // one copy for all that this event sets pending
 	store := func() *storedEvent {
 		if stored == nil {
-			stored = &storedEvent{raw: slices.Clone(ev.Raw), time: ev.Time}
+			stored = &storedEvent{raw: slices.Clone(ev.Raw), time: ev.Time, at: now}
 		}
 		return stored
 	}
@@ -221,22 +221,30 @@ func (s *stepper) trigger(c *campaign, e *Entity, sc *scope, store func() *store
 		n.Evaluated++
 		s.candidates = append(s.candidates, candidate{c: c, event: sc.event})
 	default:
-		s.absence(c, e, sc, n, store)
+		n.Evaluated += s.absence(c, e, sc, n, store)
 	}
 }
 
-// absence starts or restarts what fires unless something comes.
-func (s *stepper) absence(c *campaign, e *Entity, sc *scope, n *Counts, store func() *storedEvent) {
-	started := 0
+// absence starts or restarts what fires unless something comes, and returns
+// how many evaluations that is: one for each start, or one that found nothing
+// to start. It begins at the trigger; where dwell was missing then, at the
+// moment when it no longer is, and counts from the trigger all the same.
+func (s *stepper) absence(c *campaign, e *Entity, sc *scope, n *Counts, store func() *storedEvent) uint64 {
+	started := uint64(0)
 	err := c.match.each(sc, func(key string, _ int, _ *fastjson.Value) {
 		same := func(p *pending) bool { return p.c == c && p.kind == timerAbsence && p.key == key }
 		if c.def.Unless.NoRestart && slices.ContainsFunc(e.pending, same) {
 			return
 		}
 		s.drop(e, same, (*Counts).superseded)
-		s.pend(e, &pending{kind: timerAbsence, due: sc.now + int64(c.def.Unless.Within), c: c, key: key, event: store()})
-		n.Evaluated++
 		started++
+		ev := store()
+		due := ev.at + int64(c.def.Unless.Within)
+		if due <= sc.now { // dwell took longer than the absence
+			s.candidates = append(s.candidates, candidate{c: c, key: key, event: sc.event, timer: true, due: due})
+			return
+		}
+		s.pend(e, &pending{kind: timerAbsence, due: due, c: c, key: key, event: ev})
 		mine := 0
 		var oldest *pending
 		for _, p := range e.pending {
@@ -255,9 +263,10 @@ func (s *stepper) absence(c *campaign, e *Entity, sc *scope, n *Counts, store fu
 		n.failed(err)
 	}
 	if started == 0 {
-		n.Evaluated++
 		n.Condition++
+		return 1
 	}
+	return started
 }
 
 func (s *stepper) pend(e *Entity, p *pending) {
@@ -306,9 +315,13 @@ func (s *stepper) due(e *Entity, now int64) {
 		}
 		ev.Time = p.event.time
 		if p.kind == timerDwell {
-			sc := &scope{set: s.live.Set, now: now, event: ev, ent: e}
-			if !all(p.c.cond, sc, s.live.counts[p.c.index]) {
-				s.live.counts[p.c.index].Condition++
+			sc, n := &scope{set: s.live.Set, now: now, event: ev, ent: e}, s.live.counts[p.c.index]
+			if !all(p.c.cond, sc, n) {
+				n.Condition++
+				continue
+			}
+			if p.c.def.Unless != nil {
+				n.Evaluated += s.absence(p.c, e, sc, n, func() *storedEvent { return p.event }) - 1 // its own was counted at the trigger
 				continue
 			}
 		}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sort"
+	"strings"
+	"text/tabwriter"
+
+	"offerstream/config"
+	"offerstream/pipeline"
+)
+
+// backtest is `offerctl backtest`.
+func backtest(ctx context.Context, args []string, std stdio) error {
+	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--out FILE]", `
+Runs campaigns over a file of events, with the same core as the live path and
+without NATS. Log time is that of the events. The summary goes to standard
+output; --out gets the offers, one JSON object a line, the same data as on
+their subjects.`,
+		"offerctl backtest --campaigns deploy/campaigns --events events.jsonl --out offers.jsonl")
+	campaigns := fs.String("campaigns", "", "a campaign file or a `PATH` that holds some")
+	events := fs.String("events", "", "a `FILE` of events, JSON, one a line; gzipped or not; - for standard input")
+	outPath := fs.String("out", "", "the `FILE` for the offers; - for standard output, the summary then goes to standard error")
+	if err := fs.none(args); err != nil {
+		return err
+	}
+	if *campaigns == "" || *events == "" {
+		return usagef("--campaigns and --events are both needed")
+	}
+	def, err := loadCampaigns(*campaigns)
+	if err != nil {
+		return err
+	}
+	b, problems := pipeline.NewBacktest(def)
+	if len(problems) > 0 {
+		return problems[0] // loadCampaigns has checked, so this is ours
+	}
+	in, err := openInput(*events, std)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	var out *bufio.Writer
+	summary := std.out
+	switch *outPath {
+	case "":
+		out = bufio.NewWriter(io.Discard)
+	case "-":
+		out, summary = bufio.NewWriter(std.out), std.err
+	default:
+		f, err := os.Create(*outPath)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		out = bufio.NewWriterSize(f, 1<<20)
+	}
+	reached, err := backtestLines(ctx, b, in, out)
+	if err != nil {
+		return fmt.Errorf("%s: %w", *events, err)
+	}
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("writing offers: %w", err)
+	}
+	in.close()
+	summarise(summary, b, reached)
+	return nil
+}
+
+// backtestLines runs the input through b, writes the offers and says which
+// users each campaign reached.
+func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.Writer) (map[string]map[string]bool, error) {
+	reached := map[string]map[string]bool{}
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	var writeErr error
+	emit := func(o *pipeline.Offer) {
+		if reached[o.Campaign] == nil {
+			reached[o.Campaign] = map[string]bool{}
+		}
+		reached[o.Campaign][o.User] = true
+		if err := enc.Encode(o); err != nil {
+			writeErr = err
+		}
+	}
+	for n := 1; ; n++ {
+		if n%4096 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		line, err := in.next()
+		if errors.Is(err, io.EOF) {
+			return reached, writeErr
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := b.Line(line, emit); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if writeErr != nil {
+			return nil, fmt.Errorf("writing offers: %w", writeErr)
+		}
+	}
+}
+
+// summarise tells what every campaign did.
+func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]bool) {
+	rejected := uint64(0)
+	var reasons []string
+	for reason, n := range b.Rejected {
+		rejected += n
+		reasons = append(reasons, fmt.Sprintf("%s %d", reason, n))
+	}
+	sort.Strings(reasons)
+	fmt.Fprintf(w, "%d events, %d users, %d duplicates, %d rejected", b.Applied, len(b.Users), b.Duplicates(), rejected)
+	if rejected > 0 {
+		fmt.Fprintf(w, " (%s)", strings.Join(reasons, ", "))
+	}
+	fmt.Fprintln(w)
+	for _, j := range b.Jumps {
+		fmt.Fprintf(w, "warning: line %d moves log time from %s to %s\n", j.Line, pipeline.FormatTime(j.From), pipeline.FormatTime(j.To))
+	}
+	counts, features := b.Counts()
+	var names []string
+	for name := range counts {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "\ncampaign\tevaluated\tfired\tusers\tpending\tsuppressed")
+	for _, name := range names {
+		c := counts[name]
+		var why []string
+		for _, o := range c.Outcomes() {
+			if o.N > 0 && o.Name != "fired" {
+				why = append(why, fmt.Sprintf("%s %d", o.Name, o.N))
+			}
+		}
+		if c.Missing+c.Errors > 0 {
+			why = append(why, fmt.Sprintf("(expressions: %d missing a field, %d errors)", c.Missing, c.Errors))
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%s\n", name, c.Evaluated, c.Fired, len(reached[name]), c.Pending(), strings.Join(why, ", "))
+	}
+	t.Flush()
+	if features.Missing+features.Errors+features.Bounds > 0 {
+		fmt.Fprintf(w, "\nfeatures: %d events lacked a field, %d errors, %d times a bound was met\n", features.Missing, features.Errors, features.Bounds)
+	}
+}
+
+// loadCampaigns reads and checks campaign files.
+func loadCampaigns(paths ...string) (*pipeline.Definition, error) {
+	return config.LoadCampaigns(paths...)
+}
