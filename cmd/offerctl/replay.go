@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"offerstream/pipeline"
+)
+
+// replay is `offerctl replay`.
+func replay(ctx context.Context, args []string, std stdio) error {
+	fs := newFlags(std, "replay --events FILE[.gz] --to URL --write-key KEY [--rate N|max]", `
+Sends a file of events through a real gateway: in order, in batches, one
+request outstanding, again where the gateway says later. Each event carries
+the log time of a backtest, so that under clock: event the offers are those of
+a backtest; a last clock event ends the input there. Under clock: broker the
+gateway drops both.`,
+		"offerctl apply campaigns --yes --clock event\nofferctl replay --events events.jsonl --to http://127.0.0.1:8080 --write-key KEY --rate 1000")
+	events := fs.String("events", "", "a `FILE` of events, JSON, one a line; gzipped or not; - for standard input")
+	to := fs.String("to", "http://127.0.0.1:8080", "the gateway's `URL`")
+	key := fs.String("write-key", "", "the gateway's write `KEY`")
+	rate := fs.String("rate", "max", "`N` events a second, or max")
+	if err := fs.none(args); err != nil {
+		return err
+	}
+	if *events == "" || *key == "" {
+		return usagef("--events and --write-key are both needed")
+	}
+	perSecond := 0.0
+	if *rate != "max" {
+		n, err := strconv.ParseFloat(*rate, 64)
+		if err != nil || !(n > 0) {
+			return usagef("--rate %q is neither a number of events a second nor max", *rate)
+		}
+		perSecond = n
+	}
+	in, err := openInput(*events, std)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	s := newSender(*to, *key)
+	s.notify = func(err error) { in.progress.show("%d lines; waiting: %v", in.n, err) }
+	start := time.Now()
+	r := &replayer{sender: s, rate: perSecond}
+	if err := r.run(ctx, in); err != nil {
+		return fmt.Errorf("%s, line %d: %w", *events, in.n, err)
+	}
+	in.close()
+	took := time.Since(start)
+	fmt.Fprintf(std.out, "%d events sent in %.1f s (%.0f/s), %d retries", r.sent, took.Seconds(), float64(r.sent)/took.Seconds(), s.retries)
+	if r.rejected > 0 {
+		fmt.Fprintf(std.out, "; %d lines are no events, the first is line %d: %v", r.rejected, r.firstLine, r.first)
+	}
+	fmt.Fprintln(std.out)
+	return nil
+}
+
+// A replayer sends lines with the log time that a backtest gives them.
+type replayer struct {
+	*sender
+	rate float64 // events a second, 0: as fast as can be
+
+	logTime   int64
+	dec       pipeline.Decoder
+	batch     [][]byte
+	bytes     int
+	sent      uint64
+	rejected  uint64
+	first     error // of the first line that was rejected
+	firstLine int
+	began     time.Time
+}
+
+func (r *replayer) run(ctx context.Context, in *input) error {
+	r.began = time.Now()
+	for {
+		line, err := in.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		ev, err := r.stamp(line)
+		if err != nil {
+			if r.rejected++; r.first == nil {
+				r.first, r.firstLine = err, in.n
+			}
+			continue
+		}
+		if len(r.batch) > 0 && (len(r.batch) >= r.most() || r.bytes+len(ev) > batchBytes) {
+			if err := r.flush(ctx); err != nil {
+				return err
+			}
+			in.report()
+		}
+		r.batch = append(r.batch, ev)
+		r.bytes += len(ev) + 1
+	}
+	if err := r.flush(ctx); err != nil || r.logTime == 0 {
+		return err
+	}
+	end := fmt.Sprintf(`{"type":"clock","timestamp":%q}`, pipeline.FormatTime(r.logTime))
+	return r.sender.batch(ctx, [][]byte{[]byte(end)})
+}
+
+// most is how many events a request takes: at a low rate few, so that they
+// spread.
+func (r *replayer) most() int {
+	if r.rate == 0 {
+		return batchEvents
+	}
+	return min(max(int(r.rate/20), 1), batchEvents)
+}
+
+// stamp puts the log time, and the id where there is none, into an event:
+// both must not depend on how it travels.
+func (r *replayer) stamp(line []byte) ([]byte, error) {
+	ev, err := r.dec.Admit(line, 0)
+	if err != nil {
+		return nil, err
+	}
+	if ev.HasTimestamp {
+		r.logTime = max(r.logTime, ev.Timestamp)
+	}
+	if r.logTime == 0 {
+		return nil, errors.New("the event has no timestamp, and none came before it")
+	}
+	head := fmt.Sprintf(`{"logTime":%q,"messageId":`, pipeline.FormatTime(r.logTime))
+	out := append([]byte(head), quoteJSON(ev.ID)...)
+	rest := bytes.TrimSpace(line[1:])
+	if rest[0] != '}' {
+		out = append(out, ',')
+	}
+	return append(out, rest...), nil
+}
+
+func (r *replayer) flush(ctx context.Context) error {
+	if len(r.batch) == 0 {
+		return nil
+	}
+	if r.rate > 0 {
+		due := r.began.Add(time.Duration(float64(r.sent) / r.rate * float64(time.Second)))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Until(due)):
+		}
+	}
+	if err := r.sender.batch(ctx, r.batch); err != nil {
+		return err
+	}
+	r.sent += uint64(len(r.batch))
+	r.batch, r.bytes = r.batch[:0], 0
+	return nil
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of one request: under the gateway's 500 KB, and few enough events
+// that a request takes milliseconds.
+const (
+	batchEvents = 250
+	batchBytes  = 400 << 10
+)
+
+// A sender posts batches to a gateway as a well-behaved SDK does: one at a
+// time, again where the gateway or the network says later.
+type sender struct {
+	url, key string
+	client   *http.Client
+	retries  int             // so far
+	notify   func(err error) // of a retry; may be nil
+}
+
+func newSender(gateway, key string) *sender {
+	return &sender{url: strings.TrimRight(gateway, "/") + "/v1/batch", key: key, client: &http.Client{Timeout: 30 * time.Second}}
+}
+
+// errRefused is an answer that sending again will not change.
+var errRefused = errors.New("the gateway refuses")
+
+// batch sends events, each a JSON object, until the gateway has taken them.
+func (s *sender) batch(ctx context.Context, events [][]byte) error {
+	var body bytes.Buffer
+	body.WriteString(`{"batch":[`)
+	body.Write(bytes.Join(events, []byte{','}))
+	body.WriteString(`]}`)
+	for attempt := 0; ; attempt++ {
+		wait, err := s.post(ctx, body.Bytes())
+		if err == nil || errors.Is(err, errRefused) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.retries++
+		if s.notify != nil {
+			s.notify(err)
+		}
+		if wait == 0 {
+			wait = min(100*time.Millisecond<<min(attempt, 6), 5*time.Second)
+		}
+		wait += rand.N(wait/2 + 1)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// post makes one request. The wait is what Retry-After asks for.
+func (s *sender) post(ctx context.Context, body []byte) (wait time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	if err != nil {
+		return 0, fmt.Errorf("%w: %v", errRefused, err)
+	}
+	req.SetBasicAuth(s.key, "")
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
+	if resp.StatusCode == http.StatusOK {
+		return 0, nil
+	}
+	err = fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(answer))
+	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 {
+		if sec, perr := strconv.Atoi(resp.Header.Get("Retry-After")); perr == nil && sec >= 0 {
+			wait = min(time.Duration(sec)*time.Second, 10*time.Second)
+		}
+		return wait, err
+	}
+	return 0, fmt.Errorf("%w: %w", errRefused, err)
+}

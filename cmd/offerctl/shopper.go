@@ -1,0 +1,142 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"offerstream/pipeline"
+)
+
+// A shop is a seeded simulation: shoppers come, browse, fill carts, order or
+// leave. It makes events; sending them is another's business.
+type shop struct {
+	rng      *rand.Rand
+	shoppers []*shopper // those who are there now
+	came     int
+	sent     int
+	run      string // makes message ids of one run differ from another's
+}
+
+// A shopper is one visit: what they are after, and what is in their cart.
+type shopper struct {
+	id       string
+	anon     bool
+	category string
+	left     int // steps until they leave
+	cart     []product
+}
+
+type product struct {
+	ID       string  `json:"product_id"`
+	Name     string  `json:"name"`
+	Category string  `json:"category"`
+	Brand    string  `json:"brand"`
+	Price    float64 `json:"price"`
+}
+
+var (
+	shopCategories = []string{"bag", "shoes", "phone", "laptop", "watch", "dress", "headphones", "bicycle"}
+	shopBrands     = []string{"acme", "globex", "initech", "umbrella", "hooli"}
+	shopSources    = []string{"", "", "facebook", "newsletter", "search"}
+)
+
+func newShop(seed uint64) *shop {
+	return &shop{rng: rand.New(rand.NewPCG(seed, 1)), run: fmt.Sprintf("demo-%d", seed)}
+}
+
+// event is what a shopper does next.
+type shopEvent struct {
+	Type        string         `json:"type"`
+	Event       string         `json:"event,omitempty"`
+	Name        string         `json:"name,omitempty"`
+	MessageID   string         `json:"messageId"`
+	UserID      string         `json:"userId,omitempty"`
+	AnonymousID string         `json:"anonymousId,omitempty"`
+	Timestamp   string         `json:"timestamp"`
+	Properties  any            `json:"properties,omitempty"`
+	Traits      map[string]any `json:"traits,omitempty"`
+	Context     map[string]any `json:"context,omitempty"`
+}
+
+// next makes the next event of somebody in the shop.
+func (s *shop) next(now time.Time) []byte {
+	if len(s.shoppers) < 40 || (len(s.shoppers) < 400 && s.rng.IntN(12) == 0) {
+		return s.arrive(now)
+	}
+	i := s.rng.IntN(len(s.shoppers))
+	p := s.shoppers[i]
+	if p.left--; p.left <= 0 {
+		s.shoppers[i] = s.shoppers[len(s.shoppers)-1]
+		s.shoppers = s.shoppers[:len(s.shoppers)-1]
+		if len(p.cart) > 0 && s.rng.IntN(2) == 0 {
+			return s.event(p, now, shopEvent{Type: "track", Event: "Order Completed", Properties: map[string]any{"products": p.cart}})
+		}
+		return s.event(p, now, shopEvent{Type: "page", Name: "goodbye"})
+	}
+	switch n := s.rng.IntN(10); {
+	case n == 0:
+		return s.event(p, now, shopEvent{Type: "track", Event: "Products Searched", Properties: map[string]any{"query": p.category}})
+	case n <= 2:
+		it := s.product(p.category)
+		p.cart = append(p.cart, it)
+		return s.event(p, now, shopEvent{Type: "track", Event: "Product Added", Properties: it})
+	case n == 3 && len(p.cart) > 0:
+		it := p.cart[len(p.cart)-1]
+		p.cart = p.cart[:len(p.cart)-1]
+		return s.event(p, now, shopEvent{Type: "track", Event: "Product Removed", Properties: it})
+	}
+	return s.event(p, now, shopEvent{Type: "track", Event: "Product Viewed", Properties: s.product(p.category)})
+}
+
+func (s *shop) arrive(now time.Time) []byte {
+	s.came++
+	p := &shopper{
+		category: shopCategories[s.rng.IntN(len(shopCategories))],
+		left:     5 + s.rng.IntN(26),
+		anon:     s.rng.IntN(3) == 0,
+	}
+	p.id = fmt.Sprintf("shopper-%d", s.rng.IntN(20*s.came+100))
+	s.shoppers = append(s.shoppers, p)
+	context := map[string]any{"page": map[string]any{"url": "https://shop.example/", "referrer": "https://search.example/?q=" + p.category}}
+	if src := shopSources[s.rng.IntN(len(shopSources))]; src != "" {
+		context["campaign"] = map[string]any{"source": src}
+	}
+	if !p.anon && s.rng.IntN(4) == 0 {
+		return s.event(p, now, shopEvent{Type: "identify", Traits: map[string]any{"segment": p.category, "since": 2020 + s.rng.IntN(6)}})
+	}
+	return s.event(p, now, shopEvent{Type: "page", Name: "home", Context: context})
+}
+
+func (s *shop) product(category string) product {
+	n := s.rng.IntN(40)
+	return product{
+		ID: fmt.Sprintf("%s-%d", category, n), Name: fmt.Sprintf("%s %d", category, n), Category: category,
+		Brand: shopBrands[n%len(shopBrands)], Price: float64(20*(n+1)) + 0.5,
+	}
+}
+
+func (s *shop) event(p *shopper, now time.Time, e shopEvent) []byte {
+	s.sent++
+	e.MessageID = fmt.Sprintf("%s-%d", s.run, s.sent)
+	e.Timestamp = pipeline.FormatTime(now.UnixNano())
+	if p.anon {
+		e.AnonymousID = p.id
+	} else {
+		e.UserID = p.id
+	}
+	b, err := json.Marshal(e)
+	if err != nil { // plain values: cannot fail
+		panic(err)
+	}
+	return b
+}
+
+func quoteJSON(s string) []byte {
+	b, err := json.Marshal(s)
+	if err != nil { // a string: cannot fail
+		panic(err)
+	}
+	return b
+}
