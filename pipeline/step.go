@@ -58,7 +58,6 @@ type candidate struct {
 type stepper struct {
 	live       *liveSet
 	candidates []candidate
-	event      Decoder // of what something pending was set by
 	out        func(c *campaign, ev *Event, o *Offer)
 	duplicates uint64
 }

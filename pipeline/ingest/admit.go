@@ -1,0 +1,92 @@
+package ingest
+
+import (
+	"net/http"
+	"sync"
+
+	"offerstream/pipeline"
+)
+
+// An admission is what all events of one request are admitted under.
+type admission struct {
+	decoder    *pipeline.Decoder
+	times      *logTimes // set under clock: event
+	receivedAt string    // the gateway's clock, RFC 3339
+	sentAt     string    // the batch's, RFC 3339; "" where it has none
+	context    []byte    // the batch's, an object; nil where it has none
+	copied     int       // bytes of context copied so far
+}
+
+// errContext refuses a batch whose context would be copied into so many events
+// that it multiplies.
+var errContext = &problem{http.StatusRequestEntityTooLarge, "size", "the batch's context is too large to be copied into each of its events; put it into the events that need it"}
+
+// admit reads one event strictly and appends what the log gets of it to dst.
+// It refuses with a *pipeline.Reject; errContext refuses the whole batch.
+func (a *admission) admit(dst, body []byte, v value, def pipeline.Type) ([]byte, *pipeline.Event, error) {
+	raw := v.of(body)
+	switch {
+	case len(raw) > pipeline.MaxEventBytes: // before anything reads it
+	case v.deep:
+		return dst, nil, &pipeline.Reject{Reason: "json", Detail: "nested too deeply"}
+	case v.control:
+		return dst, nil, &pipeline.Reject{Reason: "json", Detail: "a string holds a raw control character"}
+	}
+	ev, err := a.decoder.Admit(raw, def)
+	if err != nil {
+		return dst, nil, err
+	}
+	if ev.Type == pipeline.Clock && a.times == nil {
+		return dst, nil, &pipeline.Reject{Reason: "type", Detail: "clock events are taken only under clock: event"}
+	}
+	s := splice{ev: ev, receivedAt: a.receivedAt, dropLogTime: a.times == nil}
+	if !ev.HasSentAt {
+		s.sentAt = a.sentAt
+	}
+	if a.context != nil && ev.Type != pipeline.Clock && isAbsent(ev, "context") {
+		if len(raw)+len(a.context) > pipeline.MaxEventBytes {
+			return dst, nil, &pipeline.Reject{Reason: "size", Detail: "with the batch's context the event is too large"}
+		}
+		if a.copied += len(a.context); a.copied > MaxBatchBytes {
+			return dst, nil, errContext
+		}
+		s.context = a.context
+	}
+	if a.times != nil {
+		at, err := a.times.pass(ev)
+		if err != nil {
+			return dst, nil, err
+		}
+		if !ev.HasLogTime {
+			s.logTime = pipeline.FormatTime(at)
+		}
+	}
+	return s.append(dst, raw, v.newlines), ev, nil
+}
+
+// logTimes is the running maximum of the events' own times under clock:
+// event, over everything that this gateway has admitted. Whoever replays
+// stamps logTime into the events; it is for those who do not.
+type logTimes struct {
+	mu   sync.Mutex
+	at   int64
+	some bool
+}
+
+// pass moves log time on by an admitted event and returns it. Resent after a
+// 503, an event passes again, which changes nothing: a maximum.
+func (l *logTimes) pass(ev *pipeline.Event) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	own, has := ev.Timestamp, ev.HasTimestamp
+	if ev.HasLogTime {
+		own, has = ev.LogTime, true
+	}
+	if has && (!l.some || own > l.at) {
+		l.at, l.some = own, true
+	}
+	if !l.some {
+		return 0, &pipeline.Reject{Reason: "timestamp", Detail: "under clock: event the first event needs a timestamp"}
+	}
+	return l.at, nil
+}

@@ -1,0 +1,97 @@
+package ingest
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// A problem is an answer other than success.
+//
+//	400  the body is no JSON, no batch, or the one event it holds is refused
+//	401  no write key, or a wrong one
+//	404  no such path      405  not a POST
+//	408  the body came too slowly
+//	413  body, event or batch too large
+//	429  too much at once; Retry-After says when to come again
+//	503  the log did not acknowledge, or the gateway is going; Retry-After
+//
+// The body is {"success": false, "status": 400, "reason": "...", "error": "..."}.
+type problem struct {
+	status int
+	reason string // a short constant, also the metric's label
+	text   string
+}
+
+func (p *problem) Error() string { return p.reason + ": " + p.text }
+
+var (
+	errKey      = &problem{http.StatusUnauthorized, "key", "a write key is needed: as the user name of Basic authorization, or as writeKey in the body"}
+	errPath     = &problem{http.StatusNotFound, "path", "no such path; events go to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias"}
+	errMethod   = &problem{http.StatusMethodNotAllowed, "method", "use POST"}
+	errMemory   = &problem{http.StatusTooManyRequests, "memory", "too many bytes at once; come again"}
+	errRequests = &problem{http.StatusTooManyRequests, "requests", "too many requests at once; come again"}
+	errQueue    = &problem{http.StatusTooManyRequests, "queue", "the log takes events more slowly than they come; come again"}
+	errDrain    = &problem{http.StatusServiceUnavailable, "drain", "this gateway is going; come again"}
+	errLog      = &problem{http.StatusServiceUnavailable, "log", "the events could not be stored; send them again"}
+	errLeft     = &problem{http.StatusServiceUnavailable, "gone", "the client left before its events were stored"}
+)
+
+// Header values that are the same in every answer, so that none is allocated.
+var (
+	typeJSON  = []string{"application/json"}
+	anyOrigin = []string{"*"}
+	okBody    = []byte(`{"success":true,"ok":true,"status":1}`)
+	okLength  = []string{strconv.Itoa(len(okBody))}
+)
+
+// answerOK is the one answer that every SDK takes for success.
+func answerOK(w http.ResponseWriter) {
+	h := w.Header()
+	h["Content-Type"], h["Content-Length"] = typeJSON, okLength
+	w.Write(okBody)
+}
+
+func answer(w http.ResponseWriter, p *problem) {
+	body, _ := json.Marshal(struct {
+		Success bool   `json:"success"`
+		Status  int    `json:"status"`
+		Reason  string `json:"reason"`
+		Error   string `json:"error"`
+	}{false, p.status, p.reason, p.text})
+	h := w.Header()
+	h["Content-Type"] = typeJSON
+	switch p.status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		h.Set("Retry-After", "1")
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", "POST, OPTIONS")
+	}
+	// No WWW-Authenticate with a 401: a browser would ask the shop's visitor
+	// for a password.
+	if p == errDrain {
+		h.Set("Connection", "close")
+	}
+	w.WriteHeader(p.status)
+	w.Write(body)
+}
+
+// preflight answers a browser's question whether it may send events from a
+// page of another origin, with a write key.
+func preflight(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding")
+	h.Set("Access-Control-Max-Age", "86400")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// clip shortens a text that may quote what was sent.
+func clip(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}

@@ -1,0 +1,114 @@
+package ingest
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/valyala/fastjson"
+)
+
+// An envelope is the body of POST /v1/batch, taken apart but not copied:
+//
+//	{"batch": [event, ...], "sentAt": time, "context": {...}, "writeKey": "..."}
+//
+// Other members are let pass unread.
+type envelope struct {
+	events   []value
+	sentAt   string // as text; "" where absent or no string
+	context  span   // an object, or not present
+	writeKey string
+}
+
+var errTooManyEvents = fmt.Errorf("the batch has more than %d events; send them in several", MaxBatchEvents)
+
+// read takes the body apart. Whatever it refuses is no envelope (400), except
+// errTooManyEvents (413). What the events themselves hold is not its business:
+// one that is no JSON fails alone, later.
+func (e *envelope) read(body []byte) error {
+	*e = envelope{events: e.events[:0]}
+	m := members{b: body}
+	found := false
+	for {
+		key, val, ok := m.next()
+		if !ok {
+			break
+		}
+		k := name(key.of(body))
+		if k == "batch" {
+			if found {
+				return fmt.Errorf("the envelope has two members named batch")
+			}
+			found = true
+			if err := e.readEvents(body, val); err != nil {
+				return err
+			}
+			continue
+		}
+		if val.deep || val.control {
+			return fmt.Errorf("the envelope's %q is not JSON that can be taken", k)
+		}
+		if err := fastjson.ValidateBytes(val.of(body)); err != nil {
+			return fmt.Errorf("the envelope's %q is not JSON: %w", k, err)
+		}
+		switch k {
+		case "sentAt":
+			e.sentAt = stringOf(val.of(body))
+		case "writeKey":
+			e.writeKey = stringOf(val.of(body))
+		case "context":
+			if body[val.from] == '{' {
+				e.context = val.span
+			}
+		}
+	}
+	if m.err != nil {
+		return m.err
+	}
+	if i := skipSpace(body, m.at); i < len(body) {
+		return fmt.Errorf("something follows the envelope at byte %d", i)
+	}
+	if !found {
+		return fmt.Errorf("the envelope has no batch")
+	}
+	return nil
+}
+
+func (e *envelope) readEvents(body []byte, list value) error {
+	if body[list.from] != '[' {
+		return fmt.Errorf("batch must be an array")
+	}
+	end := list.to - 1
+	if body[end] != ']' {
+		return fmt.Errorf("the array batch does not end at byte %d", end)
+	}
+	i := skipSpace(body, list.from+1)
+	if i == end {
+		return nil
+	}
+	for {
+		v, err := scanValue(body[:end], i)
+		if err != nil {
+			return fmt.Errorf("in batch: %w", err)
+		}
+		if len(e.events) == MaxBatchEvents {
+			return errTooManyEvents
+		}
+		e.events = append(e.events, v)
+		if i = skipSpace(body, v.to); i == end {
+			return nil
+		}
+		if body[i] != ',' {
+			return fmt.Errorf("expected a comma in batch at byte %d", i)
+		}
+		i = skipSpace(body, i+1)
+	}
+}
+
+// stringOf is a JSON string's text, "" for anything else.
+func stringOf(raw []byte) string {
+	var s string
+	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}

@@ -1,0 +1,114 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"offerstream/pipeline"
+)
+
+// fakeLog is a Log in memory: like the broker's it stores a pack once per id.
+type fakeLog struct {
+	mu      sync.Mutex
+	packs   [][]string // by partition, in order
+	ids     map[string]bool
+	letters []pipeline.Dead
+	clock   string
+	down    error // what Ready says
+
+	// publish, if set, runs before each publish is stored; its error is
+	// returned, after storing if it is errAckLost.
+	publish func(ctx context.Context, partition int, id string, pack []byte) error
+	calls   atomic.Int64
+}
+
+var (
+	errFake    = errors.New("fake: not stored")
+	errAckLost = errors.New("fake: stored, but the acknowledgement is lost")
+)
+
+func newFakeLog(partitions int) *fakeLog {
+	return &fakeLog{packs: make([][]string, partitions), ids: map[string]bool{}, clock: pipeline.ClockBroker}
+}
+
+func (f *fakeLog) Partitions() int { return len(f.packs) }
+
+func (f *fakeLog) Clock() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.clock
+}
+
+func (f *fakeLog) Ready() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.down
+}
+
+func (f *fakeLog) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *fakeLog) Publish(ctx context.Context, p int, id string, pack []byte) error {
+	f.calls.Add(1)
+	err := error(nil)
+	if f.publish != nil {
+		if err = f.publish(ctx, p, id, pack); err != nil && !errors.Is(err, errAckLost) {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ids[id] {
+		f.ids[id] = true
+		f.packs[p] = append(f.packs[p], string(pack))
+	}
+	return err
+}
+
+func (f *fakeLog) DeadLetter(ctx context.Context, id string, letter pipeline.Dead) error {
+	letter.Raw = append([]byte(nil), letter.Raw...)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ids[id] {
+		f.ids[id] = true
+		f.letters = append(f.letters, letter)
+	}
+	return nil
+}
+
+// events are the stored events of one partition, in order.
+func (f *fakeLog) events(p int) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []string
+	for _, pack := range f.packs[p] {
+		out = append(out, strings.Split(pack, "\n")...)
+	}
+	return out
+}
+
+// all are the stored events of all partitions.
+func (f *fakeLog) all() []string {
+	var out []string
+	for p := range f.packs {
+		out = append(out, f.events(p)...)
+	}
+	return out
+}
+
+// dead are the reasons of the dead letters.
+func (f *fakeLog) dead() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []string
+	for _, l := range f.letters {
+		out = append(out, l.Reason)
+	}
+	return out
+}

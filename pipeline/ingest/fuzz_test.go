@@ -1,0 +1,100 @@
+package ingest
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"offerstream/pipeline"
+)
+
+// Whatever is sent, the answer is a clear one and never a server error, and
+// what is stored is one JSON object a line that the log's reader can read.
+func FuzzBody(f *testing.F) {
+	for _, s := range []string{
+		batch(good), good, batch(good, `{}`, `tru`, `[[]]`), zipped(batch(good)), zipped(zipped("x")), "\x1f\x8b",
+		`{"batch":[{"type":"clock","timestamp":"2026-01-01T00:00:00Z"}],"sentAt":"2026-01-01T00:00:00Z","context":{"a":1}}`,
+		"{\"batch\":[\n{\"type\":\"page\",\r\n\"userId\":12e3,\"messageId\":null,\"logTime\":null,\"receivedAt\":\"\\n\"}]}",
+		`{"userId":"a\u0000","event":"\ud800"}`, `{"a":"\`, `{"batch":[,]}`, `{"batch":[{"a":1]}]}`, strings.Repeat("[", 1000),
+	} {
+		f.Add([]byte(s), true, false)
+		f.Add([]byte(s), false, true)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, asBatch, eventClock bool) {
+		log := newFakeLog(3)
+		if eventClock {
+			log.clock = pipeline.ClockEvent
+		}
+		g := newGateway(t, log)
+		path := "/v1/track"
+		if asBatch {
+			path = "/v1/batch"
+		}
+		w := post(g, path, string(body))
+		switch w.Code {
+		case http.StatusOK, http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		default:
+			t.Errorf("answered %d %s", w.Code, w.Body)
+		}
+		if !json.Valid(w.Body.Bytes()) {
+			t.Errorf("answered %q", w.Body)
+		}
+		if !asBatch && len(log.dead()) > 0 {
+			t.Error("a single event became a dead letter")
+		}
+		var d pipeline.Decoder
+		for _, e := range log.all() {
+			if !json.Valid([]byte(e)) {
+				t.Errorf("stored %q", e)
+			}
+			ev, err := d.Decode([]byte(e))
+			if err != nil {
+				t.Fatalf("stored %q, which the log's reader refuses: %v", e, err)
+			}
+			if !ev.HasReceived || ev.ReceivedAt != testNow || ev.HasLogTime != eventClock {
+				t.Errorf("stored %q", e)
+			}
+		}
+	})
+}
+
+// The scan takes everything that is JSON, and finds its end.
+func FuzzScan(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte(`{"a":["\"\\",-1.5e3,true,null,{}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		i := skipSpace(b, 0)
+		v, err := scanValue(b, i)
+		if !json.Valid(b) {
+			return
+		}
+		if err != nil || skipSpace(b, v.to) != len(b) || v.control {
+			t.Fatalf("%q: %+v, %v", b, v, err)
+		}
+		if b[i] != '{' {
+			return
+		}
+		var want map[string]json.RawMessage
+		if json.Unmarshal(b, &want) != nil {
+			return
+		}
+		m := members{b: b}
+		got := map[string]string{}
+		for {
+			key, val, ok := m.next()
+			if !ok {
+				break
+			}
+			got[name(key.of(b))] = string(val.of(b))
+		}
+		if m.err != nil || len(got) != len(want) {
+			t.Fatalf("%q: members %q, %v", b, got, m.err)
+		}
+		for k, v := range want {
+			if got[k] != string(v) {
+				t.Errorf("%q: member %q is %q", b, k, got[k])
+			}
+		}
+	})
+}

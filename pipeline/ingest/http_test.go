@@ -1,0 +1,270 @@
+package ingest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"offerstream/pipeline"
+)
+
+const testKey = "key-1"
+
+var testNow = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC).UnixNano()
+
+func newGateway(t testing.TB, log Log, change ...func(*Options)) *Gateway {
+	t.Helper()
+	opt := Options{Log: log, WriteKeys: []string{"key-0", testKey}, Now: func() int64 { return testNow }, Logger: slog.New(slog.DiscardHandler)}
+	for _, c := range change {
+		c(&opt)
+	}
+	g, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // a test that leaves requests stuck ends here, not well
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := g.Drain(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+func post(g http.Handler, path, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("POST", path, strings.NewReader(body))
+	r.SetBasicAuth(testKey, "")
+	for _, c := range change {
+		c(r)
+	}
+	w := httptest.NewRecorder()
+	g.ServeHTTP(w, r)
+	return w
+}
+
+func zipped(s string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	io.WriteString(w, s)
+	w.Close()
+	return b.String()
+}
+
+func batch(events ...string) string { return `{"batch":[` + strings.Join(events, ",") + `]}` }
+
+const good = `{"type":"track","event":"Product Viewed","userId":"ann","messageId":"m1"}`
+
+func TestOneEvent(t *testing.T) {
+	for path, want := range map[string]string{
+		"/v1/track":    `{"event":"A","userId":"ann","messageId":"m","receivedAt":"2026-01-02T15:04:05Z","type":"track"}`,
+		"/v1/page":     `{"event":"A","userId":"ann","messageId":"m","receivedAt":"2026-01-02T15:04:05Z","type":"page"}`,
+		"/v1/screen":   `{"event":"A","userId":"ann","messageId":"m","receivedAt":"2026-01-02T15:04:05Z","type":"screen"}`,
+		"/v1/identify": `{"event":"A","userId":"ann","messageId":"m","receivedAt":"2026-01-02T15:04:05Z","type":"identify"}`,
+		"/v1/group":    `{"event":"A","userId":"ann","messageId":"m","receivedAt":"2026-01-02T15:04:05Z","type":"group"}`,
+		"/v1/alias":    `{"event":"A","userId":"ann","messageId":"m","receivedAt":"2026-01-02T15:04:05Z","type":"alias"}`,
+	} {
+		log := newFakeLog(3)
+		w := post(newGateway(t, log), path, ` {"event":"A","userId":"ann","messageId":"m"}`+"\n")
+		if w.Code != 200 || w.Body.String() != `{"success":true,"ok":true,"status":1}` {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+		if got := log.events(pipeline.Partition("u:ann", 3)); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s stored %q", path, got)
+		}
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	deep := strings.Repeat("[", 20000)
+	tests := []struct {
+		name, path, body string
+		change           func(*http.Request)
+		status           int
+		reason           string // of the answer
+		stored           int
+		dead             []string
+	}{
+		{name: "no JSON", path: "/v1/track", body: `{"event":`, status: 400, reason: "json"},
+		{name: "empty", path: "/v1/track", body: ``, status: 400, reason: "json"},
+		{name: "empty batch body", path: "/v1/batch", body: ``, status: 400, reason: "json"},
+		{name: "two events", path: "/v1/track", body: good + good, status: 400, reason: "json"},
+		{name: "an array", path: "/v1/track", body: `[` + good + `]`, status: 400, reason: "json"},
+		{name: "deep", path: "/v1/track", body: deep, status: 400, reason: "json"},
+		{name: "deep, closed", path: "/v1/track", body: `{"a":` + deep + strings.Repeat("]", 20000) + `}`, status: 413, reason: "size"},
+		{name: "raw control character", path: "/v1/track", body: "{\"event\":\"a\nb\\n\",\"userId\":\"u\"}", status: 400, reason: "json"},
+		{name: "no UTF-8", path: "/v1/track", body: "{\"event\":\"\xff\",\"userId\":\"u\"}", status: 400, reason: "json"},
+		{name: "no identity", path: "/v1/track", body: `{"event":"A"}`, status: 400, reason: "identity"},
+		{name: "no name", path: "/v1/track", body: `{"userId":"ann"}`, status: 400, reason: "name"},
+		{name: "bad type", path: "/v1/track", body: `{"type":"x","userId":"ann"}`, status: 400, reason: "type"},
+		{name: "bad time", path: "/v1/track", body: `{"event":"A","userId":"ann","timestamp":"2026-01-02T15:04:05"}`, status: 400, reason: "timestamp"},
+		{name: "control character in user", path: "/v1/track", body: `{"event":"A","userId":"a\nb"}`, status: 400, reason: "user"},
+		{name: "long user", path: "/v1/track", body: `{"event":"A","userId":"` + strings.Repeat("x", 513) + `"}`, status: 400, reason: "user"},
+		{name: "clock under broker", path: "/v1/track", body: `{"type":"clock","timestamp":"2026-01-02T15:04:05Z"}`, status: 400, reason: "type"},
+		{name: "event over 32 KB", path: "/v1/track", body: `{"event":"A","userId":"` + strings.Repeat("x", 32<<10) + `"}`, status: 413, reason: "size"},
+		{name: "huge body", path: "/v1/track", body: strings.Repeat(" ", 10<<20), status: 413, reason: "size"},
+		{name: "huge body of unknown length", path: "/v1/batch", body: strings.Repeat(" ", 10<<20), change: func(r *http.Request) { r.ContentLength = -1 }, status: 413, reason: "size"},
+		{name: "gzip bomb", path: "/v1/batch", body: zipped(strings.Repeat(" ", 200<<20)), status: 413, reason: "size"},
+		{name: "gzip in gzip", path: "/v1/batch", body: zipped(zipped(batch(good))), status: 400, reason: "gzip"},
+		{name: "truncated gzip", path: "/v1/batch", body: zipped(batch(good))[:30], status: 400, reason: "body"},
+		{name: "gzip header only", path: "/v1/batch", body: "\x1f\x8b", status: 400, reason: "body"},
+		{name: "gzip and rubbish", path: "/v1/batch", body: zipped(batch(good)) + "xxx", status: 400, reason: "body"},
+
+		{name: "no batch", path: "/v1/batch", body: good, status: 400, reason: "json"},
+		{name: "batch is no array", path: "/v1/batch", body: `{"batch":{}}`, status: 400, reason: "json"},
+		{name: "two batches", path: "/v1/batch", body: `{"batch":[],"batch":[]}`, status: 400, reason: "json"},
+		{name: "envelope cut off", path: "/v1/batch", body: batch(good)[:60], status: 400, reason: "json"},
+		{name: "envelope goes on", path: "/v1/batch", body: batch(good) + "x", status: 400, reason: "json"},
+		{name: "envelope with rubbish", path: "/v1/batch", body: `{"x":tru,"batch":[]}`, status: 400, reason: "json"},
+		{name: "deep envelope", path: "/v1/batch", body: `{"x":` + deep + strings.Repeat("]", 20000) + `,"batch":[]}`, status: 400, reason: "json"},
+		{name: "too many events", path: "/v1/batch", body: batch(slices.Repeat([]string{"1"}, MaxBatchEvents+1)...), status: 413, reason: "size"},
+		{name: "context multiplied", path: "/v1/batch", body: `{"context":{"x":"` + strings.Repeat("x", 20000) + `"},` + batch(slices.Repeat([]string{good}, 100)...)[1:], status: 413, reason: "size"},
+
+		{name: "empty batch", path: "/v1/batch", body: `{"batch":[]}`, status: 200},
+		{name: "bad among good", path: "/v1/batch", body: batch(good, `{"type":"track","event":"A"}`, `tru`, `{"type":"page","userId":"a\u0001"}`, `[]`, `{"type":"page","anonymousId":"x"}`, deep[:300]+strings.Repeat("]", 300)),
+			status: 200, stored: 2, dead: []string{"identity", "json", "json", "json", "user"}},
+		{name: "only bad", path: "/v1/batch", body: batch(`{}`), status: 200, dead: []string{"type"}},
+		{name: "oversized among good", path: "/v1/batch", body: batch(good, `{"type":"track","event":"A","userId":"u","x":"`+strings.Repeat("x", 33<<10)+`"}`), status: 200, stored: 1, dead: []string{"size"}},
+		{name: "long user among good", path: "/v1/batch", body: batch(good, `{"type":"page","userId":"`+strings.Repeat("x", 513)+`"}`), status: 200, stored: 1, dead: []string{"user"}},
+		{name: "gzip", path: "/v1/batch", body: zipped(batch(good)), status: 200, stored: 1,
+			change: func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }},
+
+		{name: "wrong key", path: "/v1/batch", body: batch(good), change: func(r *http.Request) { r.SetBasicAuth("key-", "") }, status: 401, reason: "key"},
+		{name: "no key", path: "/v1/batch", body: batch(good), change: noAuth, status: 401, reason: "key"},
+		{name: "no key, no JSON", path: "/v1/batch", body: `{`, change: noAuth, status: 401, reason: "key"},
+		{name: "bearer", path: "/v1/track", body: good, change: func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+testKey) }, status: 401, reason: "key"},
+		{name: "wrong key beside a right one", path: "/v1/batch", body: `{"writeKey":"key-1",` + batch(good)[1:], change: func(r *http.Request) { r.SetBasicAuth("no", "") }, status: 401, reason: "key"},
+		{name: "key in the batch", path: "/v1/batch", body: `{"writeKey":"key-1",` + batch(good)[1:], change: noAuth, status: 200, stored: 1},
+		{name: "key in the event", path: "/v1/track", body: `{"writeKey":"key-1",` + good[1:], change: noAuth, status: 200, stored: 1},
+		{name: "wrong key in the event", path: "/v1/track", body: `{"writeKey":"key-2",` + good[1:], change: noAuth, status: 401, reason: "key"},
+
+		{name: "GET", path: "/v1/batch", change: func(r *http.Request) { r.Method = "GET" }, status: 405, reason: "method"},
+		{name: "no such path", path: "/v1/nope", body: good, status: 404, reason: "path"},
+		{name: "odd path", path: "/v1/batch/../track", body: good, status: 404, reason: "path"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			log := newFakeLog(2)
+			if tt.change == nil {
+				tt.change = func(*http.Request) {}
+			}
+			w := post(newGateway(t, log), tt.path, tt.body, tt.change)
+			if w.Code != tt.status {
+				t.Fatalf("answered %d %s, want %d", w.Code, w.Body, tt.status)
+			}
+			var said struct {
+				Success bool
+				Status  int
+				Reason  string
+				Error   string
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &said); err != nil {
+				t.Fatalf("answered %q: %v", w.Body, err)
+			}
+			if said.Success != (tt.status == 200) || said.Reason != tt.reason || w.Body.Len() > 600 {
+				t.Errorf("answered %s, want reason %q", w.Body, tt.reason)
+			}
+			if got := len(log.all()); got != tt.stored {
+				t.Errorf("%d events stored, want %d: %q", got, tt.stored, log.all())
+			}
+			dead := log.dead()
+			slices.Sort(dead)
+			if !slices.Equal(dead, tt.dead) {
+				t.Errorf("dead letters %q, want %q", dead, tt.dead)
+			}
+		})
+	}
+}
+
+func noAuth(r *http.Request) { r.Header.Del("Authorization") }
+
+// User ids are data: whatever they hold, the event goes to its partition.
+func TestUserIDs(t *testing.T) {
+	for _, user := range []string{"a.b", "*", ">", "ann@example.com", "a b", "$SYS.>", "events.0.in", "김", strings.Repeat("x", 512), "a\\b\"c"} {
+		log := newFakeLog(8)
+		text, _ := json.Marshal(user)
+		if w := post(newGateway(t, log), "/v1/page", `{"userId":`+string(text)+`}`); w.Code != 200 {
+			t.Errorf("user %q: %d %s", user, w.Code, w.Body)
+		}
+		if got := log.events(pipeline.Partition("u:"+user, 8)); len(got) != 1 {
+			t.Errorf("user %q: stored elsewhere: %q", user, log.all())
+		}
+	}
+}
+
+func TestDeadLetterIsRaw(t *testing.T) {
+	log := newFakeLog(1)
+	raw := "{ \"type\":\"track\",\n \"event\":\"A\" }"
+	if w := post(newGateway(t, log), "/v1/batch", batch(raw, good)); w.Code != 200 {
+		t.Fatal(w.Code, w.Body)
+	}
+	if l := log.letters[0]; string(l.Raw) != raw || l.Reason != "identity" || l.Detail == "" {
+		t.Errorf("dead letter %q, %q, %q", l.Reason, l.Detail, l.Raw)
+	}
+}
+
+func TestPreflight(t *testing.T) {
+	g := newGateway(t, newFakeLog(1))
+	w := post(g, "/v1/track", "", noAuth, func(r *http.Request) { r.Method = "OPTIONS" })
+	h := w.Header()
+	if w.Code != 204 || h.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(h.Get("Access-Control-Allow-Headers"), "Authorization") {
+		t.Errorf("preflight: %d %v", w.Code, h)
+	}
+	if w := post(g, "/v1/track", good); w.Header().Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("answer lacks the origin: %v", w.Header())
+	}
+}
+
+// A bomb costs what the limit allows, not what it inflates to.
+func TestBombMemory(t *testing.T) {
+	bomb := zipped(strings.Repeat(" ", 100<<20))
+	g := newGateway(t, newFakeLog(1))
+	r := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			if w := post(g, "/v1/batch", bomb); w.Code != 413 {
+				b.Fatal(w.Code)
+			}
+		}
+	})
+	if per := r.AllocedBytesPerOp(); per > 4<<20 {
+		t.Errorf("a bomb allocates %d bytes", per)
+	}
+	if used := g.memory.used.Load(); used != 0 {
+		t.Errorf("%d bytes of the budget were not given back", used)
+	}
+}
+
+func TestReady(t *testing.T) {
+	log := newFakeLog(1)
+	g := newGateway(t, log)
+	get := func(path string) int {
+		w := httptest.NewRecorder()
+		g.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		return w.Code
+	}
+	if get("/healthz") != 200 || get("/readyz") != 200 {
+		t.Error("not ready")
+	}
+	log.set(func() { log.down = fmt.Errorf("no connection") })
+	if get("/healthz") != 200 || get("/readyz") != 503 {
+		t.Error("ready without a log")
+	}
+	if w := post(g, "/v1/track", good); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("without a log: %d %v", w.Code, w.Header())
+	}
+	log.set(func() { log.down = nil })
+	if w := post(g, "/v1/track", good); w.Code != 200 {
+		t.Errorf("after it is back: %d", w.Code)
+	}
+}

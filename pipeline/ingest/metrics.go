@@ -1,0 +1,57 @@
+package ingest
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what the gateway counts, all under offerstream_gateway_.
+type metrics struct {
+	accepted   prometheus.Counter     // events acknowledged by the log
+	clocks     prometheus.Counter     // clock events acknowledged by every partition
+	rejected   *prometheus.CounterVec // events refused, by reason
+	letters    prometheus.Counter     // rejects stored as dead letters
+	answers    *prometheus.CounterVec // requests not answered with 200, by reason
+	requests   prometheus.Counter     // requests answered with 200
+	limits     *prometheus.CounterVec // limits reached: requests, memory, queue
+	inFlight   prometheus.Gauge       // requests in hand
+	publish    prometheus.Histogram   // seconds from a pack's first sending to its acknowledgement
+	failures   prometheus.Counter     // publishes that failed, the repeated ones included
+	givenUp    prometheus.Counter     // packs not acknowledged by their deadline
+	packEvents prometheus.Histogram
+	packBytes  prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "offerstream_gateway_" + name, Help: help})
+		r.MustRegister(c)
+		return c
+	}
+	vector := func(name, help, label string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "offerstream_gateway_" + name, Help: help}, []string{label})
+		r.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "offerstream_gateway_" + name, Help: help, Buckets: buckets})
+		r.MustRegister(h)
+		return h
+	}
+	m := &metrics{
+		accepted:   counter("events_accepted_total", "Events acknowledged by the log; clock events not counted."),
+		clocks:     counter("clock_events_total", "Clock events acknowledged by every partition."),
+		rejected:   vector("events_rejected_total", "Events refused, by reason.", "reason"),
+		letters:    counter("dead_letters_total", "Refused events of batches, stored as dead letters."),
+		requests:   counter("requests_ok_total", "Requests answered with 200."),
+		answers:    vector("requests_refused_total", "Requests answered otherwise, by reason.", "reason"),
+		limits:     vector("limits_reached_total", "Limits that were reached, by which.", "limit"),
+		publish:    histogram("publish_seconds", "Time from a pack's first sending to its acknowledgement.", prometheus.ExponentialBuckets(50e-6, 2, 18)),
+		failures:   counter("publish_failures_total", "Publishes that failed or timed out, the repeated ones included."),
+		givenUp:    counter("packs_given_up_total", "Packs not acknowledged by their deadline."),
+		packEvents: histogram("pack_events", "Events in a pack.", prometheus.ExponentialBuckets(1, 2, 12)),
+		packBytes:  histogram("pack_bytes", "Bytes of a pack.", prometheus.ExponentialBuckets(256, 2, 12)),
+	}
+	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "offerstream_gateway_requests_in_flight", Help: "Requests in hand."})
+	r.MustRegister(m.inFlight, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "offerstream_gateway_queue_bytes", Help: "Bytes waiting for or out in publishes."}, queued))
+	return m
+}

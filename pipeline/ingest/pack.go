@@ -1,0 +1,260 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"offerstream/pipeline"
+)
+
+// A lane carries parcels into one partition's log, in order: group commit.
+//
+//	one publish is outstanding at a time; what gathers meanwhile is the next
+//	pack, so that an idle lane adds no wait and a busy one sends large packs.
+//
+// A publish that fails or times out is sent again, the same pack under the
+// same id, until the last deadline of the requests in it; then those requests
+// fail and the lane goes on with the next pack. Of a request that has failed
+// nothing more is sent: its client sends all of it again, and of what was
+// stored the entity's duplicate ring knows the ids.
+//
+//	what happens                         outcome
+//	acknowledged                         its parcels are settled
+//	stored, the acknowledgement lost     sent again; the stream drops it by id
+//	not acknowledged by the deadline     503; stored or not, the client resends
+//	the process dies                     no answer was given: the client resends
+type lane struct {
+	lim  limits
+	send func(ctx context.Context, p *pack) error
+	name string // the ids' prefix, unique to this lane and process
+	met  *metrics
+	log  *slog.Logger
+
+	queued atomic.Int64 // bytes reserved: waiting or in the pack that is out
+
+	mu      sync.Mutex
+	waiting []*parcel
+	wake    chan struct{}
+
+	packs   uint64 // of run alone, as is failing
+	failing bool
+}
+
+// limits bound a lane.
+type limits struct {
+	packBytes  int
+	packEvents int
+	queueBytes int64
+	attempt    time.Duration // one publish
+}
+
+// A pack is what one publish carries.
+type pack struct {
+	data     []byte
+	id       string
+	events   int
+	parcels  []packed
+	deadline time.Time
+	why      *pipeline.Reject // of a dead letter, which travels alone
+}
+
+// packed says what of a parcel is in a pack.
+type packed struct {
+	*parcel
+	bytes int
+	last  bool // nothing of the parcel is left
+}
+
+func newLane(name string, lim limits, met *metrics, log *slog.Logger, send func(context.Context, *pack) error) *lane {
+	return &lane{lim: lim, send: send, name: name, met: met, log: log, wake: make(chan struct{}, 1)}
+}
+
+// reserve takes room for n bytes, or refuses. An empty lane takes anything,
+// so that no request is too large for ever.
+func (l *lane) reserve(n int) bool {
+	for {
+		have := l.queued.Load()
+		if have > 0 && have+int64(n) > l.lim.queueBytes {
+			return false
+		}
+		if l.queued.CompareAndSwap(have, have+int64(n)) {
+			return true
+		}
+	}
+}
+
+func (l *lane) unreserve(n int) { l.queued.Add(int64(-n)) }
+
+// dispatch hands the request to its lanes, or reports false if one of them
+// has no room; then none has got anything.
+func dispatch(r *request) bool {
+	for i := range r.parcels {
+		if p := &r.parcels[i]; !p.lane.reserve(p.bytes) {
+			for j := range i {
+				q := &r.parcels[j]
+				q.lane.unreserve(q.bytes)
+			}
+			return false
+		}
+	}
+	r.open.Store(int32(len(r.parcels)))
+	for i := range r.parcels {
+		p := &r.parcels[i]
+		p.lane.mu.Lock()
+		p.lane.waiting = append(p.lane.waiting, p)
+		p.lane.mu.Unlock()
+		select {
+		case p.lane.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// run publishes packs until ctx is done.
+func (l *lane) run(ctx context.Context) {
+	var p pack
+	for {
+		if !l.gather(&p) {
+			select {
+			case <-l.wake:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		l.finish(&p, l.publish(ctx, &p))
+	}
+}
+
+// gather takes the next pack, or reports false if nothing waits.
+func (l *lane) gather(p *pack) bool {
+	if cap(p.data) > 2*l.lim.packBytes {
+		p.data = nil
+	}
+	clear(p.parcels)
+	*p = pack{data: p.data[:0], parcels: p.parcels[:0]}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := 0
+	for _, w := range l.waiting {
+		if w.req.state.Load() != live {
+			l.unreserve(w.bytes)
+			taken++
+			continue
+		}
+		whole := l.take(p, w)
+		if !whole {
+			break
+		}
+		taken++
+	}
+	n := copy(l.waiting, l.waiting[taken:])
+	clear(l.waiting[n:])
+	l.waiting = l.waiting[:n]
+	if p.events == 0 {
+		return false
+	}
+	l.packs++
+	p.id = fmt.Sprintf("%s-%d", l.name, l.packs)
+	return true
+}
+
+// take puts into the pack what fits of a parcel and reports whether that was
+// all of it. An empty pack takes an event of any size.
+func (l *lane) take(p *pack, w *parcel) bool {
+	text, entries := w.req.text, w.req.entries
+	part := packed{parcel: w}
+	for w.head >= 0 {
+		e := entries[w.head]
+		size := e.to - e.from + 1
+		if p.events > 0 && (len(p.data)+size > l.lim.packBytes || p.events >= l.lim.packEvents) {
+			break
+		}
+		if p.events > 0 {
+			p.data = append(p.data, '\n')
+		}
+		p.data = append(p.data, e.of(text)...)
+		p.events++
+		p.why = e.why
+		part.bytes += size
+		w.head = e.next
+	}
+	part.last = w.head < 0
+	if part.bytes > 0 {
+		p.parcels = append(p.parcels, part)
+		if w.req.deadline.After(p.deadline) {
+			p.deadline = w.req.deadline
+		}
+	}
+	return part.last
+}
+
+// finish tells the requests what became of the pack.
+func (l *lane) finish(p *pack, err error) {
+	for _, part := range p.parcels {
+		l.unreserve(part.bytes)
+		part.parcel.bytes -= part.bytes
+		switch {
+		case err != nil:
+			part.req.fail(err)
+		case part.last:
+			part.req.settle()
+		}
+	}
+}
+
+// publish sends the pack until it is acknowledged, its deadline has passed,
+// the log says that publishing must end, or ctx is done.
+func (l *lane) publish(ctx context.Context, p *pack) error {
+	start := time.Now()
+	if p.why == nil {
+		l.met.packEvents.Observe(float64(p.events))
+		l.met.packBytes.Observe(float64(len(p.data)))
+	}
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		now := time.Now()
+		until := now.Add(l.lim.attempt)
+		if until.After(p.deadline) {
+			until = p.deadline
+		}
+		attempt, done := context.WithDeadline(ctx, until)
+		err := l.send(attempt, p)
+		done()
+		if err == nil {
+			l.met.publish.Observe(time.Since(start).Seconds())
+			l.note(nil)
+			return nil
+		}
+		l.met.failures.Inc()
+		l.note(err)
+		pause := pause/2 + rand.N(pause/2)
+		if errors.Is(err, ErrStop) || time.Now().Add(pause).After(p.deadline) {
+			l.met.givenUp.Inc()
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// note logs when publishing begins to fail and when it works again, not each
+// failure.
+func (l *lane) note(err error) {
+	switch {
+	case err != nil && !l.failing:
+		l.log.Warn("publish failed; repeating until the requests' deadlines", "lane", l.name, "error", err)
+	case err == nil && l.failing:
+		l.log.Info("publishing again", "lane", l.name)
+	}
+	l.failing = err != nil
+}

@@ -1,0 +1,176 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// maxDepth is how deep an event's JSON may nest. It is checked here, by a
+// scan that does not recurse, before any parser that does sees the bytes: on
+// deep nonsense such a parser's time grows with the square of the depth.
+const maxDepth = 200
+
+// A span is body[from:to].
+type span struct{ from, to int }
+
+func (s span) of(b []byte) []byte { return b[s.from:s.to] }
+func (s span) present() bool      { return s.to > s.from }
+
+// A value is a JSON value's place, and what the scan saw on the way.
+type value struct {
+	span
+	deep     bool // nests beyond maxDepth
+	control  bool // a raw control character inside a string: not JSON
+	newlines bool // line breaks between its tokens
+}
+
+// scanValue finds the end of the JSON value at b[i]. It looks at brackets and
+// strings only: what it accepts need not be JSON, what it refuses is not.
+func scanValue(b []byte, i int) (v value, err error) {
+	v.from = i
+	depth := 0
+	for i < len(b) {
+		switch c := b[i]; c {
+		case '"':
+			end, control := scanString(b, i)
+			if end < 0 {
+				return v, fmt.Errorf("the string at byte %d does not end", i)
+			}
+			v.control = v.control || control
+			i = end - 1
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				v.deep = true
+			}
+		case '}', ']':
+			if depth == 0 {
+				return v, fmt.Errorf("unexpected %q at byte %d", c, i)
+			}
+			depth--
+		case ',', ':':
+			if depth == 0 {
+				return v, fmt.Errorf("unexpected %q at byte %d", c, i)
+			}
+		case '\n', '\r':
+			v.newlines = true
+		case ' ', '\t':
+		default: // a number or a literal, as far as it goes
+			for i+1 < len(b) && classes[b[i+1]] == inScalar {
+				i++
+			}
+		}
+		i++
+		if depth == 0 {
+			v.to = i
+			return v, nil
+		}
+	}
+	return v, fmt.Errorf("the JSON ends early, at byte %d", len(b))
+}
+
+// scanString returns the index after the string that opens at b[i], or -1,
+// and whether it holds a raw control character.
+func scanString(b []byte, i int) (end int, control bool) {
+	for i++; i < len(b); i++ {
+		switch classes[b[i]] & (isQuote | isEscape | isControl) {
+		case isQuote:
+			return i + 1, control
+		case isEscape:
+			i++
+		case isControl:
+			control = true
+		}
+	}
+	return -1, control
+}
+
+const (
+	inScalar  = 0
+	isQuote   = 1 << iota // ends a string
+	isEscape              // makes the next byte part of the string
+	isControl             // must not stand in a string raw
+	isOther               // ends a number or a literal
+)
+
+var classes = func() (t [256]uint8) {
+	for c := range 0x20 {
+		t[c] = isControl
+	}
+	for _, c := range []byte(" {}[],:") {
+		t[c] = isOther
+	}
+	t['"'], t['\\'] = isQuote, isEscape
+	return t
+}()
+
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// members walks over the members of the object that opens at b[at].
+type members struct {
+	b      []byte
+	at     int // the next byte to read
+	opened bool
+	err    error
+}
+
+// next reads a member, or reports false at the closing brace (at stands after
+// it then) and on an error.
+func (m *members) next() (key span, val value, ok bool) {
+	fail := func(err error) (span, value, bool) { m.err = err; return span{}, value{}, false }
+	i := skipSpace(m.b, m.at)
+	switch {
+	case !m.opened:
+		if i >= len(m.b) || m.b[i] != '{' {
+			return fail(fmt.Errorf("expected an object at byte %d", i))
+		}
+		m.opened = true
+		i = skipSpace(m.b, i+1)
+		if i < len(m.b) && m.b[i] == '}' {
+			m.at = i + 1
+			return span{}, value{}, false
+		}
+	case i < len(m.b) && m.b[i] == '}':
+		m.at = i + 1
+		return span{}, value{}, false
+	case i < len(m.b) && m.b[i] == ',':
+		i = skipSpace(m.b, i+1)
+	default:
+		return fail(fmt.Errorf("expected a comma or the object's end at byte %d", i))
+	}
+	if i >= len(m.b) || m.b[i] != '"' {
+		return fail(fmt.Errorf("expected a member's name at byte %d", i))
+	}
+	end, control := scanString(m.b, i)
+	if end < 0 || control {
+		return fail(fmt.Errorf("the member's name at byte %d is not a string", i))
+	}
+	key = span{i + 1, end - 1}
+	if i = skipSpace(m.b, end); i >= len(m.b) || m.b[i] != ':' {
+		return fail(fmt.Errorf("expected a colon at byte %d", i))
+	}
+	val, err := scanValue(m.b, skipSpace(m.b, i+1))
+	if err != nil {
+		return fail(err)
+	}
+	m.at = val.to
+	return key, val, true
+}
+
+// name is a member's name with its escapes resolved.
+func name(raw []byte) string {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw)
+	}
+	var s string
+	quoted := append(append([]byte{'"'}, raw...), '"')
+	if json.Unmarshal(quoted, &s) != nil {
+		return string(raw)
+	}
+	return s
+}

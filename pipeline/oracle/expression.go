@@ -1,0 +1,247 @@
+package oracle
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/env"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/ext"
+	"cel.dev/cel-go/interpreter"
+)
+
+// A language compiles expressions. Everything is declared dyn: what types
+// there are shows when it runs. The first mistake is kept in err.
+type language struct {
+	env      *cel.Env
+	features map[string]*feature
+	err      error
+}
+
+type expression struct {
+	ast  *ast.AST
+	prog cel.Program
+}
+
+func newLanguage(set *definition) (*language, error) {
+	l := &language{features: map[string]*feature{}}
+	subset := env.NewLibrarySubset()
+	subset.ExcludeFunctions = []*env.Function{
+		env.NewFunction(operators.Add), env.NewFunction(operators.Subtract),
+		env.NewFunction(operators.Multiply), env.NewFunction(operators.Divide), env.NewFunction("duration"),
+		env.NewFunction(operators.Equals), env.NewFunction(operators.NotEquals),
+	}
+	opts := []cel.EnvOption{
+		cel.StdLib(cel.StdLibSubset(subset)), cel.OptionalTypes(),
+		ext.Strings(), ext.Math(), ext.Lists(), ext.Sets(), ext.Bindings(), ext.TwoVarComprehensions(),
+		cel.CrossTypeNumericComparisons(true), cel.DefaultUTCTimeZone(true),
+		arithmetic(operators.Add, func(a, b ref.Val) (ref.Val, bool) {
+			x, ok := a.(traits.Adder)
+			if !ok {
+				return nil, false
+			}
+			return x.Add(b), true
+		}),
+		arithmetic(operators.Subtract, func(a, b ref.Val) (ref.Val, bool) {
+			x, ok := a.(traits.Subtractor)
+			if !ok {
+				return nil, false
+			}
+			return x.Subtract(b), true
+		}),
+		arithmetic(operators.Multiply, func(a, b ref.Val) (ref.Val, bool) {
+			x, ok := a.(traits.Multiplier)
+			if !ok {
+				return nil, false
+			}
+			return x.Multiply(b), true
+		}),
+		arithmetic(operators.Divide, func(a, b ref.Val) (ref.Val, bool) {
+			x, ok := a.(traits.Divider)
+			if !ok {
+				return nil, false
+			}
+			return x.Divide(b), true
+		}),
+		equality(operators.Equals), equality(operators.NotEquals),
+		cel.Function("duration", cel.Overload("duration_any", []*cel.Type{cel.DynType}, cel.DurationType, cel.UnaryBinding(toDuration))),
+	}
+	for _, name := range []string{"event", "now", "item", "profile", "session"} {
+		opts = append(opts, cel.Variable(name, cel.DynType))
+	}
+	for _, f := range set.Features {
+		l.features[f.Name] = f
+		opts = append(opts, cel.Variable(f.Name, cel.DynType))
+	}
+	var err error
+	l.env, err = cel.NewCustomEnv(opts...)
+	return l, err
+}
+
+// arithmetic declares an operator anew: of an int and a double the int counts
+// as a double, because JSON numbers are doubles.
+func arithmetic(op string, do func(a, b ref.Val) (ref.Val, bool)) cel.EnvOption {
+	return cel.Function(op,
+		cel.Overload("any"+op, []*cel.Type{cel.DynType, cel.DynType}, cel.DynType, cel.BinaryBinding(func(a, b ref.Val) ref.Val {
+			i, aInt := a.(types.Int)
+			j, bInt := b.(types.Int)
+			_, aDouble := a.(types.Double)
+			_, bDouble := b.(types.Double)
+			if aInt && bDouble {
+				a = types.Double(i)
+			}
+			if aDouble && bInt {
+				b = types.Double(j)
+			}
+			v, ok := do(a, b)
+			if !ok {
+				return types.MaybeNoSuchOverloadErr(a)
+			}
+			return v
+		})))
+}
+
+// equality lets values of all types be compared, an int and a double too; how
+// is CEL's own affair.
+func equality(op string) cel.EnvOption {
+	return cel.Function(op, cel.Overload("any"+op, []*cel.Type{cel.DynType, cel.DynType}, cel.BoolType))
+}
+
+var days = regexp.MustCompile(`^(-?)([0-9]+(?:\.[0-9]+)?)d(.*)$`)
+
+func toDuration(v ref.Val) ref.Val {
+	if d, ok := v.(types.Duration); ok {
+		return d
+	}
+	s, ok := v.(types.String)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(v)
+	}
+	d, err := parseDuration(string(s))
+	if err != nil {
+		return types.WrapErr(err)
+	}
+	return types.Duration{Duration: d}
+}
+
+// parseDuration reads 90s, 1h30m, 7d, 1d12h.
+func parseDuration(s string) (time.Duration, error) {
+	m := days.FindStringSubmatch(s)
+	if m == nil {
+		return time.ParseDuration(s)
+	}
+	n, err := strconv.ParseFloat(m[2], 64)
+	if err != nil || n > 106_000 {
+		return 0, fmt.Errorf("%q is not a duration", s)
+	}
+	d := time.Duration(math.RoundToEven(n * float64(24*time.Hour)))
+	if m[3] != "" {
+		rest, err := time.ParseDuration(m[3])
+		if err != nil || m[3][0] == '-' || m[3][0] == '+' {
+			return 0, fmt.Errorf("%q is not a duration", s)
+		}
+		d += rest
+	}
+	if m[1] == "-" {
+		d = -d
+	}
+	return d, nil
+}
+
+// compile makes src runnable; nil where it is empty.
+func (l *language) compile(src, owner, place string) *expression {
+	if src == "" {
+		return nil
+	}
+	a, iss := l.env.Compile(src)
+	if iss != nil && iss.Err() != nil {
+		return l.fail(owner, place, iss.Err())
+	}
+	return l.plan(a.NativeRep(), owner, place)
+}
+
+func (l *language) plan(a *ast.AST, owner, place string) *expression {
+	prog, err := l.env.PlanProgram(a)
+	if err != nil {
+		return l.fail(owner, place, err)
+	}
+	return &expression{a, prog}
+}
+
+func (l *language) fail(owner, place string, err error) *expression {
+	if l.err == nil {
+		l.err = fmt.Errorf("%s.%s: %w", owner, place, err)
+	}
+	return nil
+}
+
+// eval is the value of the expression in a scope.
+func (x *expression) eval(sc *scope) (ref.Val, error) {
+	v, _, err := x.prog.Eval(sc)
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// holds says whether the expression is true; an error is not. An absent one
+// always holds.
+func (x *expression) holds(sc *scope) bool {
+	if x == nil {
+		return true
+	}
+	v, err := x.eval(sc)
+	return err == nil && v == types.True
+}
+
+// A scope is what an expression sees. Features are read when they are asked
+// for, as they stand at now.
+type scope struct {
+	user  *user
+	event *event
+	now   int64
+	item  ref.Val
+}
+
+var _ interpreter.Activation = (*scope)(nil)
+
+func (sc *scope) Parent() interpreter.Activation { return nil }
+
+func (sc *scope) ResolveName(name string) (any, bool) {
+	switch name {
+	case "event":
+		return sc.event.value(), true
+	case "now":
+		return timestamp(sc.now), true
+	case "item":
+		return sc.item, sc.item != nil
+	case "profile":
+		return sc.user.profile(), true
+	case "session":
+		return sc.user.session(sc.now).value(), true
+	}
+	if f, ok := sc.user.language.features[name]; ok {
+		return sc.user.state(f).read(sc.now), true
+	}
+	return nil, false
+}
+
+// value is the event in an expression.
+func (ev *event) value() ref.Val {
+	return textMap{values: map[string]ref.Val{
+		"type": types.String(ev.typ), "name": types.String(ev.name), "id": types.String(ev.id), "user": types.String(ev.bare()),
+		"time":       timestamp(ev.time),
+		"properties": fromJSON(ev.root.object("properties")),
+		"traits":     fromJSON(ev.root.object("traits")),
+		"context":    fromJSON(ev.root.object("context")),
+		"items":      fromList(ev.items()),
+	}}
+}

@@ -1,0 +1,336 @@
+package oracle
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"time"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+)
+
+const maxDwell = int64(5 * time.Minute)
+
+// collect is what an event adds to a feature: an entry, or with a bare `by`
+// and in a list one per item.
+func (f *feature) collect(u *user, ev *event) []entry {
+	sc := &scope{user: u, event: ev, now: ev.now}
+	if !ev.matches(f.On) || !f.where.holds(sc) {
+		return nil
+	}
+	byItem := f.By != "" && isBare(f.By)
+	whole := ""
+	if f.By != "" && !byItem {
+		v, err := f.by.eval(sc)
+		if err != nil {
+			return nil
+		}
+		var ok bool
+		if whole, ok = keyText(v); !ok {
+			return nil
+		}
+	}
+	items := []any{nil}
+	if byItem || f.Agg == "list" {
+		items = ev.items()
+	}
+	var out []entry
+	for i, item := range items {
+		e := entry{key: whole, at: ev.time, pos: ev.pos, item: i}
+		fields, _ := item.(*object)
+		if byItem {
+			var ok bool
+			if e.key, ok = property(fields, f.By); !ok {
+				continue
+			}
+			sc.item = fromJSON(item)
+		}
+		if f.Agg == "list" {
+			if f.Key != "" {
+				var ok bool
+				if e.listKey, ok = property(fields, f.Key); !ok {
+					continue
+				}
+			}
+			e.value = fromJSON(f.stored(fields))
+		} else if !f.fill(&e, sc, ev) {
+			continue
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// property is a property of an item as a key.
+func property(item *object, name string) (string, bool) {
+	v := item.get(name)
+	if v == nil {
+		return "", false
+	}
+	return keyText(fromJSON(v))
+}
+
+// stored is what a list keeps of an item.
+func (f *feature) stored(item *object) *object {
+	if item == nil || len(f.Fields) == 0 {
+		return item
+	}
+	out := &object{vals: map[string]any{}}
+	for _, name := range f.Fields {
+		if v, ok := item.vals[name]; ok {
+			out.vals[name] = v
+		}
+	}
+	return out
+}
+
+// fill evaluates `of` into an entry; false where the aggregate has no use for
+// the value.
+func (f *feature) fill(e *entry, sc *scope, ev *event) bool {
+	switch f.Agg {
+	case "count":
+		return true
+	case "dwell":
+		e.open = true
+		if ms, ok := ev.root.get("properties", "dwell_ms").(json.Number); ok {
+			e.open = false
+			e.length = int64(min(max(math.RoundToEven(float64(fromJSON(ms).(types.Double))*1e6), 0), float64(maxDwell)))
+		}
+		return true
+	}
+	v, err := f.of.eval(sc)
+	if err != nil {
+		return false
+	}
+	e.value = v
+	switch f.Agg {
+	case "sum", "avg", "min", "max":
+		n, ok := double(v)
+		if !ok || math.IsNaN(n) || math.IsInf(n, 0) {
+			return false
+		}
+		e.value = types.Double(n)
+		if f.Agg == "sum" || f.Agg == "avg" {
+			if math.Abs(n) >= 9.2e12 {
+				return false
+			}
+			e.micro = int64(math.RoundToEven(n * 1e6))
+		}
+		return true
+	}
+	switch v.(type) {
+	case types.Null, types.Bool, types.Int, types.Uint, types.Double, types.String, types.Timestamp, types.Duration:
+		return true
+	}
+	return false
+}
+
+func double(v ref.Val) (float64, bool) {
+	switch v := v.(type) {
+	case types.Int:
+		return float64(v), true
+	case types.Uint:
+		return float64(v), true
+	case types.Double:
+		return float64(v), true
+	}
+	return 0, false
+}
+
+// A state is a feature of one user: the fold of all the user's events.
+type state struct {
+	f       *feature
+	keys    map[string]*window
+	touched []string // keys, the latest last
+}
+
+// apply brings the next event of the user.
+func (s *state) apply(ev *event) {
+	if ev.active() {
+		s.close(ev.time)
+	}
+	if ev.matches(s.f.RemoveOn) {
+		s.remove(ev)
+	}
+	if ev.full {
+		return
+	}
+	for _, e := range ev.entries[s.f] {
+		s.add(ev.now, e)
+	}
+}
+
+// close ends the dwell intervals that are open.
+func (s *state) close(at int64) {
+	for _, w := range s.keys {
+		for _, e := range w.all() {
+			if e.open {
+				e.open, e.length = false, min(max(at-e.at, 0), maxDwell)
+			}
+		}
+	}
+}
+
+func (w *window) all() []*entry {
+	out := slices.Clone(w.exact)
+	for _, b := range w.buckets {
+		out = append(out, b.entries...)
+	}
+	return out
+}
+
+// remove takes the event's items out of a list, under whatever key of `by`.
+func (s *state) remove(ev *event) {
+	for _, item := range ev.items() {
+		fields, _ := item.(*object)
+		key, ok := property(fields, s.f.Key)
+		if !ok {
+			continue
+		}
+		for _, w := range s.keys {
+			w.exact = slices.DeleteFunc(w.exact, func(e *entry) bool { return e.listKey == key })
+		}
+	}
+}
+
+func (s *state) add(now int64, e entry) {
+	f := s.f
+	w := s.keys[e.key]
+	if w == nil {
+		w = &window{within: f.Within}
+	}
+	if !w.in(e.at, now) {
+		return
+	}
+	s.touch(now, e.key, w)
+	w.drop(now)
+	bound := f.bounds.Entries
+	switch f.Agg {
+	case "distinct":
+		if i := slices.IndexFunc(w.exact, func(o *entry) bool { return same(o.value, e.value) }); i >= 0 {
+			if w.exact[i].before(&e) > 0 {
+				return // the newer one is there already
+			}
+			w.exact = slices.Delete(w.exact, i, i+1)
+		}
+	case "list":
+		if f.Keep > 0 {
+			bound = f.Keep
+		}
+		if f.Key != "" {
+			w.exact = slices.DeleteFunc(w.exact, func(o *entry) bool { return o.listKey == e.listKey })
+		}
+	}
+	w.insert(&e)
+	if len(w.exact) <= bound {
+		return
+	}
+	if f.Agg == "distinct" || f.Agg == "list" {
+		w.exact = w.exact[1:]
+	} else {
+		w.fold()
+	}
+}
+
+// touch makes a key the latest, after dropping the keys with nothing in the
+// window, and lets the earliest beyond the bound go.
+func (s *state) touch(now int64, key string, w *window) {
+	for k, other := range s.keys {
+		if k != key && len(other.live(now)) == 0 {
+			s.forgetKey(k)
+		}
+	}
+	s.touched = append(slices.DeleteFunc(s.touched, func(k string) bool { return k == key }), key)
+	s.keys[key] = w
+	if s.f.By != "" && len(s.touched) > s.f.bounds.Keys {
+		s.forgetKey(s.touched[0])
+	}
+}
+
+func (s *state) forgetKey(key string) {
+	delete(s.keys, key)
+	s.touched = slices.DeleteFunc(s.touched, func(k string) bool { return k == key })
+}
+
+// same says whether two values are one for distinct: numbers by what they are
+// worth, all else by kind and content.
+func same(a, b ref.Val) bool {
+	x, xNum := double(a)
+	y, yNum := double(b)
+	if xNum || yNum {
+		return xNum && yNum && x == y
+	}
+	return a.Type() == b.Type() && a.Equal(b) == types.True
+}
+
+// read is the feature in an expression.
+func (s *state) read(now int64) ref.Val {
+	if s.f.By == "" {
+		return s.f.value(s.live("", now), now)
+	}
+	m := textMap{values: map[string]ref.Val{}, other: s.f.value(nil, now)}
+	for key := range s.keys {
+		if live := s.live(key, now); len(live) > 0 {
+			m.values[key] = s.f.value(live, now)
+		}
+	}
+	return m
+}
+
+func (s *state) live(key string, now int64) []*entry {
+	if w := s.keys[key]; w != nil {
+		return w.live(now)
+	}
+	return nil
+}
+
+// value is the aggregate over entries.
+func (f *feature) value(es []*entry, now int64) ref.Val {
+	sum, length := int64(0), int64(0)
+	for _, e := range es {
+		sum += e.micro
+		length += e.dwell(now)
+	}
+	switch f.Agg {
+	case "count", "distinct":
+		return types.Int(len(es))
+	case "sum":
+		return types.Double(float64(sum) / 1e6)
+	case "dwell":
+		return types.Duration{Duration: time.Duration(length)}
+	case "list":
+		vals := []ref.Val{}
+		for _, e := range es {
+			vals = append(vals, e.value)
+		}
+		return types.NewRefValList(types.DefaultTypeAdapter, vals)
+	}
+	if len(es) == 0 {
+		return types.NullValue
+	}
+	best := es[0]
+	switch f.Agg {
+	case "avg":
+		return types.Double(float64(sum) / 1e6 / float64(len(es)))
+	case "last":
+		best = es[len(es)-1]
+	case "min", "max":
+		for _, e := range es {
+			x, _ := double(e.value)
+			y, _ := double(best.value)
+			if f.Agg == "min" && x < y || f.Agg == "max" && x > y {
+				best = e
+			}
+		}
+	}
+	return best.value
+}
+
+// dwell is how long an interval is by now.
+func (e *entry) dwell(now int64) int64 {
+	if e.open {
+		return min(max(now-e.at, 0), maxDwell)
+	}
+	return e.length
+}

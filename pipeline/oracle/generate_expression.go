@@ -1,0 +1,193 @@
+package oracle
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// about is a condition about the event alone.
+func (g *generator) about() string {
+	switch g.IntN(10) {
+	case 0:
+		return g.aboutOne() + " && " + g.aboutOne()
+	case 1:
+		return g.aboutOne() + " || " + g.aboutOne()
+	case 2:
+		return "!(" + g.aboutOne() + ")"
+	}
+	return g.aboutOne()
+}
+
+func (g *generator) aboutOne() string {
+	price := pick(g, 5, 20, 30)
+	category := pick(g, categories...)
+	return pick(g,
+		fmt.Sprintf("event.properties.category == %q", category),
+		fmt.Sprintf("%q == event.properties.category", category),
+		fmt.Sprintf(`event.properties["category"] != %q`, category),
+		`event.properties.category in ["bag", "shoes"]`,
+		`event.properties.category == "bag" || event.properties.category == "dress"`,
+		"event.properties.category == 7",
+		"event.properties.category == 7 || event.properties.category == \"shoes\"",
+		fmt.Sprintf("event.properties.price > %d", price),
+		fmt.Sprintf("event.properties.price <= %d.0", price),
+		fmt.Sprintf("%d < event.properties.price * 2", price),
+		"event.properties.price == 20",
+		"event.properties.price in [20, 35.5]",
+		"event.properties.vip",
+		"event.properties.vip == true",
+		"event.properties.vip != false",
+		"event.properties.note == null",
+		"has(event.properties.brand)",
+		`event.properties.?brand.orValue("x") != "acme"`,
+		`event.properties.brand.startsWith("a")`,
+		"event.items.size() > 1",
+		`event.items.exists(i, i.category == "bag")`,
+		"event.items.all(i, i.price > 10)",
+		`event.type == "track"`,
+		`event.name != "Product Removed"`,
+		`event.traits.segment in ["vip", "new"]`,
+		`event.context.?campaign.?source.orValue("") == "facebook"`,
+		`timestamp(event.properties.when) < event.time`,
+		`event.user.contains("1")`,
+		"true",
+	)
+}
+
+// condition is one about state.
+func (g *generator) condition() string {
+	switch g.IntN(10) {
+	case 0:
+		return g.conditionOne() + " && " + g.conditionOne()
+	case 1:
+		return g.conditionOne() + " || " + g.conditionOne()
+	case 2:
+		return "!(" + g.conditionOne() + ")"
+	}
+	return g.conditionOne()
+}
+
+func (g *generator) conditionOne() string {
+	if g.chance(65) {
+		return g.aboutFeature(pick(g, g.features...))
+	}
+	return pick(g,
+		g.aboutOne(),
+		fmt.Sprintf("session.count >= %d", 1+g.IntN(4)),
+		fmt.Sprintf("session.count %% %d == 0", 2+g.IntN(2)),
+		`session.source == "facebook"`, `session.source != "facebook"`,
+		`session.referrer_host.endsWith("google.com")`, `session.referrer_host == ""`,
+		`session.keyword == "bag"`, `session.keyword != "bag"`,
+		`session.events.exists(n, n == "Product Added")`, `!session.events.exists(n, n == "Order Completed")`,
+		"session.events.size() < 6",
+		`session.started != null && now - session.started >= duration("30s")`,
+		`profile.segment == "vip"`, `profile.segment in ["vip", "new"]`, "has(profile.segment)",
+		"has(profile.age) && profile.age >= 30", "profile.?age.orValue(40) > 35", "profile.note == null", "profile.size() < 3",
+		`now - event.time < duration("1m")`, `event.time + duration("1d") > now`,
+		"now.getMinutes() % 2 == 0", "event.time.getHours() >= 12",
+	)
+}
+
+// aboutFeature is a condition that often holds.
+func (g *generator) aboutFeature(f *feature) string {
+	read := f.Name
+	if f.By != "" {
+		key := pick(g, `"bag"`, `"dress"`, `"true"`, `"20"`, "dyn(20)", `"p1"`, "event.properties.category", "event.properties.product_id", "event.properties.brand")
+		switch g.IntN(6) {
+		case 0:
+			return fmt.Sprintf("%s.size() %s %d", f.Name, pick(g, ">=", "<", "=="), 1+g.IntN(3))
+		case 1:
+			return pick(g, "", "!") + fmt.Sprintf("(%s in %s)", key, f.Name)
+		case 2:
+			if f.Agg == "list" { // a loop in a loop may cost too much to be allowed
+				return fmt.Sprintf("%s.exists(k, %s[k].size() > %d)", f.Name, f.Name, g.IntN(3))
+			}
+			return fmt.Sprintf("%s.exists(k, %s)", f.Name, g.aboutValue(f, f.Name+"[k]"))
+		case 3:
+			return fmt.Sprintf("%s.map(k, k).join(%q).size() > %d", f.Name, "+", g.IntN(12))
+		}
+		read = fmt.Sprintf("%s[%s]", f.Name, key)
+	}
+	return g.aboutValue(f, read)
+}
+
+func (g *generator) aboutValue(f *feature, read string) string {
+	n := 1 + g.IntN(3)
+	var forms []string
+	switch f.Agg {
+	case "count", "distinct":
+		forms = []string{"R >= N", "R >= N", "N <= R", "R == N", "R < 5", "R > 0", "R * 1.5 > N.0", "R / 2 >= 1", "R % 2 == 0", "R != N", "R + 0.5 > N", "R in [1, 2, 5]"}
+	case "sum":
+		forms = []string{"R > 20", "R >= 50.0", "R / 2 > 20", "R - 1 < 100.5", "R * 2.0 >= N", "R == 40", "R != 0"}
+	case "min", "max", "avg":
+		forms = []string{"R != null && R > 10", "R < 40.0", "R >= N", "R == null || R != 20", "R / 2 > 10", "20 <= R"}
+	case "first", "last":
+		if strings.Contains(f.Of, "price") || strings.Contains(f.Of, "size") {
+			forms = []string{"R != null", "R > 10", "R == 20 || R == 1", "R == null", "R >= N.0"}
+		} else {
+			// Not compared with a bool where the type is known to be text.
+			forms = []string{"R != null", `R == "acme"`, `R in ["acme", "bag", "apex"]`, `R != "bag"`, "R == null"}
+			if strings.Contains(f.Of, "vip") {
+				forms = []string{"R", "R == true", "R != false"}
+			}
+		}
+	case "list":
+		forms = []string{"R.size() >= N", "R.size() < 4", "R.exists(i, i.price > 20)", `R.exists(i, has(i.category) && i.category == "bag")`,
+			`R.map(i, i.product_id)[0] == "p1"`, "R.filter(i, has(i.price)).size() > 0", "R.all(i, !has(i.price) || i.price < 100)", "R.size() == N"}
+	case "dwell":
+		forms = []string{`R >= duration("20s")`, `duration("1m") <= R`, `R < duration("1m")`, `R > duration("10s")`, `R == duration("0s")`}
+	}
+	return strings.NewReplacer("R", read, "N", fmt.Sprint(n)).Replace(pick(g, forms...))
+}
+
+// dwellCondition is one that a dwell timer can wait for.
+func (g *generator) dwellCondition(f *feature) string {
+	read := f.Name
+	if f.By != "" {
+		read = fmt.Sprintf("%s[%s]", f.Name, pick(g, `"bag"`, "event.properties.category", "event.properties.category", "event.properties.product_id", "event.properties.brand", "event.name", "event.properties.price"))
+	}
+	least := pick(g, "10s", "30s", "30s", "1m", "90s", "4m", "6m")
+	return pick(g, fmt.Sprintf("%s >= duration(%q)", read, least), fmt.Sprintf("duration(%q) <= %s", least, read))
+}
+
+// data is an offer's data, most of its templates such as do not fail.
+func (g *generator) data() json.RawMessage {
+	texts := []string{
+		"hello", "", "{{ event.user }}", "for {{ event.user }} at {{ now }}", "{{ event.time }}", "{{ session.count }}", "{{ session.events }}",
+		"{{ event.properties.?price.orValue(0.5) }}", "{{ event.properties.?price.orValue(3) }} won", `{{ profile.?segment.orValue("none") }}!`,
+		"{{ event.items }}", "{{ profile }}", "{{ now - event.time }}", "{{ 12900000.0 * 1000 }}", "{{ 1 / 3.0 }}", "{{ event.properties.?vip.orValue(false) }}",
+		"{{ event.items.size() * 2 }} <items> & {{event.id}}",
+		`{{ {"a": {"b": 1}} }}`, `{{ "}}" }} and {{ {"a": {"b": 1}}["a"]["b"] }}`,
+	}
+	if g.chance(30) {
+		texts = append(texts, "{{ event.properties.brand }}", "{{ event.properties.note }}", "{{ event.items[0].product_id }}", "x {{ event.items }}", "{{ profile.segment }}")
+	}
+	f := pick(g, g.features...)
+	switch {
+	case f.By != "":
+		texts = append(texts, "{{ "+f.Name+".size() }}", "{{ "+f.Name+".map(k, k) }}", "{{ "+f.Name+" }}", "{{ "+f.Name+`["bag"] }}`)
+	case f.Agg == "count" || f.Agg == "sum" || f.Agg == "distinct" || f.Agg == "dwell":
+		texts = append(texts, "{{ "+f.Name+" }}", "so far {{ "+f.Name+" }}")
+	case f.Agg == "list":
+		texts = append(texts, "{{ "+f.Name+" }}", "{{ "+f.Name+".map(i, i.product_id) }}")
+	default:
+		texts = append(texts, "{{ "+f.Name+" == null ? 0.0 : 1.5 }}", "{{ "+f.Name+" }}")
+	}
+	data := map[string]any{"title": pick(g, texts...), "n": pick[any](g, 1, 2.5, true, nil, "x")}
+	if g.chance(40) {
+		data["more"] = map[string]any{"list": []any{pick(g, texts...), 7}, "a": pick(g, texts...)}
+	}
+	if g.chance(60) {
+		// Shows a difference in state that no condition happens to ask for.
+		data["state"] = "{{ " + f.Name + " }}"
+		if f.By == "" && (f.Agg == "min" || f.Agg == "max" || f.Agg == "avg" || f.Agg == "first" || f.Agg == "last") {
+			data["state"] = "{{ [" + f.Name + "] }}" // null is an error alone
+		}
+	}
+	b, err := json.Marshal(data)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}

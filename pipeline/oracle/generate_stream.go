@@ -1,0 +1,244 @@
+package oracle
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// stream makes the lines of an input: mostly one after the other in time,
+// some late, some twice, some that the gateway would refuse.
+func (g *generator) stream(set *definition) [][]byte {
+	now := start
+	var lines [][]byte
+	calm := pick(g, 40*second, 2*minute, 10*minute)
+	g.alone = g.chance(25)
+	for i := range 80 + g.IntN(200) {
+		switch {
+		case g.chance(10): // the same moment
+		case g.chance(5):
+			now += g.Int64N(3 * hour)
+		case g.chance(1):
+			now += g.Int64N(3 * day)
+		case g.chance(30):
+			now += (1 + g.Int64N(30)) * second
+		default:
+			now += g.Int64N(calm)
+		}
+		switch {
+		case g.chance(3):
+			lines = append(lines, g.refused(now))
+			continue
+		case g.chance(6) && len(lines) > 0:
+			lines = append(lines, lines[max(0, len(lines)-1-g.IntN(pick(g, 3, 20, 250)))])
+			continue
+		}
+		lines = append(lines, g.line(i, now, set.Lateness))
+	}
+	return lines
+}
+
+// line is an event at about now.
+func (g *generator) line(i int, now, lateness int64) []byte {
+	at := now
+	switch {
+	case g.chance(8):
+		at -= g.Int64N(2 * lateness)
+	case g.chance(8):
+		at -= g.Int64N(2 * minute)
+	}
+	ev := map[string]any{"timestamp": g.stamp(at), "messageId": fmt.Sprintf("m%d", i)}
+	switch {
+	case g.chance(2):
+		delete(ev, "timestamp")
+	case g.chance(3):
+		ev["originalTimestamp"] = ev["timestamp"]
+		ev["timestamp"] = nil
+	}
+	if g.chance(5) {
+		delete(ev, "messageId")
+	}
+	user := g.IntN(12)
+	if g.alone && g.chance(80) {
+		user = 11
+	}
+	switch user {
+	case 0:
+		ev["userId"] = pick[any](g, 42, "42", json.Number("4.2e1"), json.Number("42.0"))
+	case 1:
+		ev["userId"] = "a@b.c d*>"
+	case 2, 3:
+		ev["anonymousId"] = "u1" // not the user u1
+	case 4:
+		ev["userId"], ev["anonymousId"] = "", "anon"
+	case 5, 6, 7:
+		ev["userId"], ev["anonymousId"] = "u2", "anon"
+	default:
+		ev["userId"] = "u1"
+	}
+	switch k := g.IntN(20); {
+	case k < 8:
+		g.track(ev, "Product Viewed")
+	case k < 12:
+		g.track(ev, "Product Added")
+	case k < 16:
+		g.track(ev, pick(g, names...))
+	case k < 17:
+		ev["type"], ev["properties"] = pick(g, "group", "alias"), g.item()
+	case k < 18:
+		ev["type"], ev["traits"] = "identify", g.traits()
+		if g.chance(30) {
+			ev["properties"] = g.item()
+		}
+	default:
+		ev["type"], ev["name"] = pick(g, "page", "screen"), pick(g, "home", "", "Product Viewed")
+		ev["properties"] = g.item()
+	}
+	g.visit(ev)
+	return encode(ev)
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// stamp is a time in some zone, sometimes to the nanosecond.
+func (g *generator) stamp(ns int64) string {
+	if g.chance(20) {
+		ns += g.Int64N(second)
+	}
+	return time.Unix(0, ns).In(time.FixedZone("", pick(g, 0, 0, 9*3600, -4*3600-1800))).Format(time.RFC3339Nano)
+}
+
+func (g *generator) track(ev map[string]any, name string) {
+	props := g.item()
+	ev["type"], ev["event"], ev["properties"] = "track", name, props
+	share := 10
+	if name == "Order Completed" || name == "Product Added" {
+		share = 40
+	}
+	switch {
+	case g.chance(share):
+		var products []any
+		for range 1 + g.IntN(3) {
+			products = append(products, g.item())
+		}
+		if g.chance(5) {
+			products = append(products, "no item")
+		}
+		props["products"] = products
+	case g.chance(3):
+		props["products"] = pick[any](g, []any{}, "none", nil)
+	case g.chance(3):
+		delete(ev, "properties")
+	}
+	if g.chance(10) {
+		props["dwell_ms"] = pick[any](g, 5000, 45000, 400000, -3, "long")
+	}
+}
+
+// item is a product's properties, some missing, some of an odd type.
+func (g *generator) item() map[string]any {
+	it := map[string]any{
+		"category":   pick[any](g, "bag", "bag", "bag", "dress", "shoes", 7),
+		"product_id": pick[any](g, "p1", "p2", "p3", "p4", "p5", 20, 1.5, true),
+		"price":      pick[any](g, 20, 20, json.Number("2.0e1"), 35.5, 10.01, 99.999999, 1e9, 0.1, 2e13, json.Number("1e400")),
+		"brand":      pick[any](g, "acme", "acme", "apex", "zeta"),
+		"quantity":   1 + g.IntN(4),
+	}
+	if g.chance(30) {
+		it["vip"] = g.chance(60)
+	}
+	if g.chance(10) {
+		it["note"] = pick[any](g, nil, "x", []any{1, "y"}, map[string]any{"k": 1})
+	}
+	if g.chance(10) {
+		it["when"] = pick(g, "2026-03-01T12:00:00Z", "2027-01-01T00:00:00+09:00", "soon")
+	}
+	for _, field := range []string{"category", "product_id", "price", "brand"} {
+		switch {
+		case g.chance(6):
+			delete(it, field)
+		case g.chance(3):
+			it[field] = pick[any](g, nil, "", []any{}, map[string]any{}, false)
+		}
+	}
+	return it
+}
+
+func (g *generator) traits() map[string]any {
+	t := map[string]any{}
+	for range 1 + g.IntN(2) {
+		switch g.IntN(4) {
+		case 0:
+			t["age"] = pick[any](g, 25, 31, 47.5, "old")
+		case 1:
+			t["note"] = pick[any](g, nil, "x", []any{1})
+		case 2:
+			t[fmt.Sprintf("t%d", g.IntN(4))] = g.IntN(3)
+		default:
+			t["segment"] = pick[any](g, "vip", "new", "old", nil)
+		}
+	}
+	return t
+}
+
+// visit says where the user came from.
+func (g *generator) visit(ev map[string]any) {
+	if g.chance(75) {
+		return
+	}
+	page := map[string]any{"url": pick(g, "https://shop.example/x", "https://Shop.example:443/y")}
+	page["referrer"] = pick[any](g, "https://shop.example/home", "https://www.google.com/search?q=bag", "http://Facebook.com:80/?query=dress&keyword=bag", "https://search.example/?keyword=bag", "", nil, 5, "not an address")
+	ctx := map[string]any{"page": page}
+	if g.chance(40) {
+		ctx["campaign"] = map[string]any{"source": pick[any](g, "facebook", "mail", "", 3)}
+		if g.chance(40) {
+			ctx["campaign"].(map[string]any)["term"] = pick(g, "bag", "hat", "")
+		}
+	}
+	ev["context"] = ctx
+	if props, ok := ev["properties"].(map[string]any); ok && g.chance(20) {
+		delete(ctx, "page")
+		props["referrer"], props["url"] = page["referrer"], page["url"]
+	}
+}
+
+// refused is a line that may not enter the log: whatever it says about time
+// must not count.
+func (g *generator) refused(now int64) []byte {
+	ev := map[string]any{"type": "track", "event": "Product Viewed", "userId": "u1", "messageId": fmt.Sprintf("r%d", g.IntN(1000)),
+		"timestamp": g.stamp(now + 10*hour), "properties": g.item()}
+	switch g.IntN(12) {
+	case 0:
+		ev["type"] = pick[any](g, "trak", nil, 3)
+	case 1:
+		ev["event"] = pick[any](g, "", nil, 5)
+	case 2:
+		ev["userId"] = pick[any](g, "", nil, true, "a\nb", string(make([]byte, 513)))
+	case 3:
+		ev["timestamp"] = pick[any](g, "yesterday", "2026-03-01T11:00:00", 1772362800, "2026-03-01", "2300-01-01T00:00:00Z", "")
+	case 4:
+		ev["properties"] = pick[any](g, []any{}, "none", 1)
+	case 5:
+		ev["traits"] = "x"
+	case 6:
+		ev["messageId"] = string(make([]byte, 20_000)) // too long in JSON
+	case 7:
+		return []byte(pick(g, "", "null", "[]", `"track"`, "12", "{", "{}"))
+	case 8:
+		b := encode(ev)
+		return b[:len(b)-1]
+	case 9:
+		return append(encode(ev), " x"...)
+	case 10:
+		return append([]byte("\xff"), encode(ev)...)
+	default:
+		ev["logTime"] = "now"
+	}
+	return encode(ev)
+}

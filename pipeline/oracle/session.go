@@ -1,0 +1,114 @@
+package oracle
+
+import (
+	"net/url"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+)
+
+const sessionGap = int64(30 * time.Minute)
+
+// A session is a row of active events without a gap.
+type session struct {
+	started, last int64
+	count         int
+	events        []string
+
+	source       string
+	referrerHost string
+	term         string // of a campaign
+	searched     string // in the first foreign referrer
+}
+
+// latest is the user's last session, over or not; count 0 if there was none.
+func (u *user) latest() session {
+	var s session
+	for _, ev := range u.log {
+		if !ev.active() {
+			continue
+		}
+		if s.count == 0 || ev.now >= s.last+sessionGap {
+			s = session{started: ev.now}
+		}
+		s.extend(ev)
+	}
+	return s
+}
+
+// session is the one that is on, else an empty one.
+func (u *user) session(now int64) session {
+	if s := u.latest(); s.count > 0 && now < s.last+sessionGap {
+		return s
+	}
+	return session{}
+}
+
+func (s *session) extend(ev *event) {
+	s.last = ev.now
+	s.count++
+	name := ev.name // pages and screens go by what `on` calls them
+	if ev.typ != "track" {
+		name = ev.typ
+	}
+	s.events = append(s.events, name)
+	if len(s.events) > 64 {
+		s.events = s.events[1:]
+	}
+	if s.source == "" {
+		s.source = ev.root.text("context", "campaign", "source")
+	}
+	if s.term == "" {
+		s.term = ev.root.text("context", "campaign", "term")
+	}
+	if s.referrerHost != "" {
+		return
+	}
+	referrer := first(ev.root.text("context", "page", "referrer"), ev.root.text("properties", "referrer"))
+	page := first(ev.root.text("context", "page", "url"), ev.root.text("properties", "url"))
+	h := host(referrer)
+	if h == "" || h == host(page) {
+		return
+	}
+	s.referrerHost = h
+	if u, err := url.Parse(referrer); err == nil {
+		q := u.Query()
+		s.searched = first(q.Get("q"), q.Get("query"), q.Get("keyword"))
+	}
+}
+
+// first is the first text that is not empty.
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// host is an address's host in lower case, without the port.
+func host(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
+}
+
+// value is the session in an expression.
+func (s session) value() ref.Val {
+	started := ref.Val(types.NullValue)
+	if s.count > 0 {
+		started = timestamp(s.started)
+	}
+	return textMap{values: map[string]ref.Val{
+		"started": started, "count": types.Int(s.count),
+		"events":        types.NewStringList(types.DefaultTypeAdapter, append([]string{}, s.events...)),
+		"referrer_host": types.String(s.referrerHost),
+		"source":        types.String(s.source),
+		"keyword":       types.String(first(s.term, s.searched)),
+	}}
+}

@@ -1,0 +1,296 @@
+package oracle
+
+import (
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
+)
+
+// A timer is a pending offer: an absence that may come true, or a dwell
+// condition that will.
+type timer struct {
+	campaign *campaign
+	event    *event // the trigger
+	key      string // match key
+	due      int64
+	dwell    bool
+}
+
+// fire lets all timers due at or before now fire, each due time a step.
+func (u *user) fire(now int64) {
+	for len(u.pending) > 0 {
+		due := u.pending[0].due
+		for _, t := range u.pending {
+			due = min(due, t.due)
+		}
+		if due > now {
+			return
+		}
+		var candidates []candidate
+		for _, t := range u.take(func(t *timer) bool { return t.due == due }) {
+			if t.dwell && !t.holds(u, due) {
+				u.out.count(t.campaign, "condition")
+				continue
+			}
+			candidates = append(candidates, candidate{t.campaign, t.event, t.key, true, due})
+		}
+		u.choose(due, candidates)
+	}
+}
+
+// holds judges all of `if` again.
+func (t *timer) holds(u *user, now int64) bool {
+	sc := &scope{user: u, event: t.event, now: now}
+	return !slices.ContainsFunc(t.campaign.conditions, func(x *condition) bool { return !x.holds(sc) })
+}
+
+// take removes the timers that are wanted and returns them.
+func (u *user) take(wanted func(*timer) bool) []*timer {
+	var taken, rest []*timer
+	for _, t := range u.pending {
+		if wanted(t) {
+			taken = append(taken, t)
+		} else {
+			rest = append(rest, t)
+		}
+	}
+	u.pending = rest
+	return taken
+}
+
+func (u *user) supersede(old func(*timer) bool) {
+	for _, t := range u.take(old) {
+		u.out.count(t.campaign, "superseded")
+	}
+}
+
+// cancel takes away what an event puts an end to.
+func (u *user) cancel(ev *event) {
+	gone := u.take(func(t *timer) bool {
+		if t.dwell {
+			return ev.active()
+		}
+		c := t.campaign
+		sc := &scope{user: u, event: ev, now: ev.now}
+		return ev.matches(c.Unless.On) && c.unlessWhere.holds(sc) && slices.Contains(c.matchKeys(sc), t.key)
+	})
+	for _, t := range gone {
+		u.out.count(t.campaign, "cancelled")
+	}
+}
+
+// matchKeys are the keys of an event under `match`, in order; without
+// `match` the empty one.
+func (c *campaign) matchKeys(sc *scope) []string {
+	match := c.Unless.Match
+	if match == "" {
+		return []string{""}
+	}
+	var keys []string
+	if c.match != nil {
+		v, err := c.match.eval(sc)
+		if err != nil {
+			return nil
+		}
+		if key, ok := keyText(v); ok {
+			keys = append(keys, key)
+		}
+		return keys
+	}
+	for _, item := range sc.event.items() {
+		fields, _ := item.(*object)
+		if key, ok := property(fields, match); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// startAbsences starts or restarts an absence for each key.
+func (u *user) startAbsences(c *campaign, sc *scope) {
+	started := 0
+	for _, key := range c.matchKeys(sc) {
+		same := func(t *timer) bool { return !t.dwell && t.campaign == c && t.key == key }
+		if c.Unless.NoRestart && slices.ContainsFunc(u.pending, same) {
+			continue
+		}
+		started++
+		u.supersede(same)
+		u.pending = append(u.pending, &timer{campaign: c, event: sc.event, key: key, due: sc.now + c.Unless.Within})
+		n := 0
+		for _, t := range u.pending {
+			if !t.dwell && t.campaign == c {
+				n++
+			}
+		}
+		if n > u.set.Bounds.Absences {
+			oldest := u.pending[slices.IndexFunc(u.pending, func(t *timer) bool { return !t.dwell && t.campaign == c })]
+			u.supersede(func(t *timer) bool { return t == oldest })
+		}
+	}
+	if started == 0 {
+		u.out.count(c, "condition")
+	}
+}
+
+// A condition is one of the parts of `if` that && joins at the top. Where it
+// has the form F >= duration("...") or F[key] >= duration("...") with a dwell
+// feature F, either way round, feature is set.
+type condition struct {
+	*expression
+	feature *feature
+	key     *expression
+	atLeast int64
+}
+
+func (l *language) conditions(src, owner string) []*condition {
+	whole := l.compile(src, owner, "if")
+	if whole == nil {
+		return nil
+	}
+	part := func(e ast.Expr) *expression {
+		return l.plan(ast.NewCheckedAST(ast.NewAST(e, whole.ast.SourceInfo()), whole.ast.TypeMap(), whole.ast.ReferenceMap()), owner, "if")
+	}
+	var out []*condition
+	var split func(e ast.Expr)
+	split = func(e ast.Expr) {
+		if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operators.LogicalAnd {
+			for _, arg := range e.AsCall().Args() {
+				split(arg)
+			}
+			return
+		}
+		c := &condition{expression: part(e)}
+		out = append(out, c)
+		if e.Kind() != ast.CallKind || len(e.AsCall().Args()) != 2 {
+			return
+		}
+		dwell, least := e.AsCall().Args()[0], e.AsCall().Args()[1]
+		switch e.AsCall().FunctionName() {
+		case operators.GreaterEquals:
+		case operators.LessEquals:
+			dwell, least = least, dwell
+		default:
+			return
+		}
+		if least.Kind() != ast.CallKind || least.AsCall().FunctionName() != "duration" || least.AsCall().Args()[0].Kind() != ast.LiteralKind {
+			return
+		}
+		var key ast.Expr
+		if dwell.Kind() == ast.CallKind && dwell.AsCall().FunctionName() == operators.Index {
+			dwell, key = dwell.AsCall().Args()[0], dwell.AsCall().Args()[1]
+		}
+		if dwell.Kind() != ast.IdentKind {
+			return
+		}
+		f := l.features[dwell.AsIdent()]
+		if f == nil || f.Agg != "dwell" || (f.By != "") != (key != nil) {
+			return
+		}
+		d, ok := toDuration(least.AsCall().Args()[0].AsLiteral()).(types.Duration)
+		if !ok {
+			return
+		}
+		c.feature, c.atLeast = f, int64(d.Duration)
+		if key != nil {
+			c.key = part(key)
+		}
+	}
+	split(whole.ast.Expr())
+	return out
+}
+
+// dwellDue is the first moment after now at which all conditions about dwell
+// would hold without further events; false if one that is missing is about
+// something else, or if there is no such moment.
+func (u *user) dwellDue(c *campaign, missing []*condition, sc *scope) (int64, bool) {
+	if c.Unless != nil {
+		return 0, false // whether an absence starts is judged at its trigger alone
+	}
+	if slices.ContainsFunc(missing, func(x *condition) bool { return x.feature == nil }) {
+		return 0, false
+	}
+	var moments []int64
+	var holds []func(now int64) bool
+	for _, x := range c.conditions {
+		if x.feature == nil {
+			continue
+		}
+		key := ""
+		if x.key != nil {
+			v, err := x.key.eval(sc)
+			if err != nil {
+				return 0, false
+			}
+			var ok bool
+			if key, ok = keyText(v); !ok {
+				return 0, false
+			}
+		}
+		w := u.state(x.feature).keys[key]
+		if w == nil {
+			w = new(window)
+		}
+		moments = append(moments, w.moments(sc.now, x)...)
+		holds = append(holds, func(now int64) bool { return w.dwell(now) >= x.atLeast })
+	}
+	slices.Sort(moments)
+	for _, m := range moments {
+		if m > sc.now && !slices.ContainsFunc(holds, func(h func(int64) bool) bool { return !h(m) }) {
+			return m, true
+		}
+	}
+	return 0, false
+}
+
+// dwell is the sum of the intervals in the window.
+func (w *window) dwell(now int64) int64 {
+	sum := int64(0)
+	for _, e := range w.live(now) {
+		sum += e.dwell(now)
+	}
+	return sum
+}
+
+// moments are those at which the condition can begin to hold. The sum grows
+// by as much a nanosecond as there are open intervals, except where one
+// leaves the window or reaches its most; so it is extended from now and from
+// each of those moments.
+func (w *window) moments(now int64, x *condition) []int64 {
+	bends := append(w.exits(), now)
+	for _, e := range w.all() {
+		if e.open {
+			bends = append(bends, e.at+maxDwell)
+		}
+	}
+	var out []int64
+	for _, from := range bends {
+		if from < now {
+			continue
+		}
+		growing := int64(0)
+		for _, e := range w.live(from) {
+			if e.open && from < e.at+maxDwell {
+				growing++
+			}
+		}
+		if short := x.atLeast - w.dwell(from); growing > 0 && short > 0 {
+			out = append(out, from+(short+growing-1)/growing)
+		}
+	}
+	return out
+}
+
+// order is that of candidates: the highest priority first.
+func (a candidate) order(b candidate) int {
+	switch {
+	case a.campaign.Priority != b.campaign.Priority:
+		return sign(a.campaign.Priority > b.campaign.Priority)
+	case a.campaign.ID != b.campaign.ID:
+		return strings.Compare(a.campaign.ID, b.campaign.ID)
+	}
+	return strings.Compare(a.key, b.key)
+}

@@ -1,0 +1,144 @@
+package oracle
+
+import (
+	"slices"
+
+	"cel.dev/cel-go/common/types/ref"
+)
+
+// An entry is one value at one event time.
+type entry struct {
+	key  string // of `by`
+	at   int64  // event time
+	pos  int    // of its event in the log
+	item int
+
+	value   ref.Val // first, last, min, max, distinct; list: the stored fields
+	micro   int64   // sum, avg: millionths
+	listKey string  // list
+
+	open   bool  // dwell: no end yet
+	length int64 // dwell: once it has one
+}
+
+// before is the order of entries.
+func (e *entry) before(o *entry) int {
+	switch {
+	case e.at != o.at:
+		return sign(e.at < o.at)
+	case e.pos != o.pos:
+		return sign(e.pos < o.pos)
+	case e.item != o.item:
+		return sign(e.item < o.item)
+	}
+	return 0
+}
+
+func sign(less bool) int {
+	if less {
+		return -1
+	}
+	return 1
+}
+
+// A window holds the entries of one key. The newest are exact; those that
+// were folded share the time of their bucket, and are kept all the same, so
+// that every aggregate is read from entries.
+type window struct {
+	within  int64
+	exact   []*entry  // in order
+	buckets []*bucket // by time
+}
+
+type bucket struct {
+	at      int64
+	entries []*entry // in order
+}
+
+// in says whether a time is in the window.
+func (w *window) in(at, now int64) bool { return w.within == 0 || at > now-w.within }
+
+// drop removes what has left the window.
+func (w *window) drop(now int64) {
+	w.exact = slices.DeleteFunc(w.exact, func(e *entry) bool { return !w.in(e.at, now) })
+	w.buckets = slices.DeleteFunc(w.buckets, func(b *bucket) bool { return !w.in(b.at, now) })
+}
+
+// insert puts an entry in its place.
+func (w *window) insert(e *entry) {
+	w.exact = append(w.exact, e)
+	slices.SortFunc(w.exact, (*entry).before)
+}
+
+// fold moves the oldest exact entry into the bucket of its step. Without a
+// window there is but one bucket.
+func (w *window) fold() {
+	e := w.exact[0]
+	w.exact = w.exact[1:]
+	at := int64(0)
+	if w.within > 0 {
+		step := max(w.within/64, 1)
+		at = e.at / step * step // towards zero
+		if at < e.at {
+			at += step
+		}
+	}
+	i := slices.IndexFunc(w.buckets, func(b *bucket) bool { return b.at == at })
+	if i < 0 {
+		i = len(w.buckets)
+		w.buckets = append(w.buckets, &bucket{at: at})
+	}
+	b := w.buckets[i]
+	b.entries = append(b.entries, e)
+	slices.SortFunc(b.entries, (*entry).before)
+	slices.SortFunc(w.buckets, func(a, b *bucket) int { return sign(a.at < b.at) })
+}
+
+// live lists what is in the window: the buckets, the earliest first, then the
+// exact entries.
+func (w *window) live(now int64) []*entry {
+	var out []*entry
+	for _, b := range w.buckets {
+		if w.in(b.at, now) {
+			out = append(out, b.entries...)
+		}
+	}
+	for _, e := range w.exact {
+		if w.in(e.at, now) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// held counts what the window has to keep: an exact entry each, a bucket as
+// one.
+func (w *window) held(now int64) int {
+	n := 0
+	for _, b := range w.buckets {
+		if w.in(b.at, now) {
+			n++
+		}
+	}
+	for _, e := range w.exact {
+		if w.in(e.at, now) {
+			n++
+		}
+	}
+	return n
+}
+
+// exits are the moments at which something leaves the window.
+func (w *window) exits() []int64 {
+	if w.within == 0 {
+		return nil
+	}
+	var out []int64
+	for _, b := range w.buckets {
+		out = append(out, b.at+w.within)
+	}
+	for _, e := range w.exact {
+		out = append(out, e.at+w.within)
+	}
+	return out
+}

@@ -1,0 +1,167 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"offerstream/pipeline/oracle"
+)
+
+// TestPartitions holds that nothing depends on how many partitions there are,
+// how events are packed, or where a fold is broken off and resumed from its
+// cursor and its entities' bytes.
+func TestPartitions(t *testing.T) {
+	for s := *seed; s < *seed+uint64(*seeds)/2; s++ {
+		setJSON, events := oracle.Generate(s)
+		def, err := ParseDefinition(setJSON)
+		if err != nil {
+			t.Fatal(err)
+		}
+		def.Clock = ClockEvent
+		set, problems := Compile(def)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		b, _ := NewBacktest(def)
+		want := map[string]string{}
+		for _, line := range events {
+			if err := b.Line(line, func(o *Offer) { want[o.ID+o.Time] = asJSON(o) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, p := range []int{1, 3, 8} {
+			rng := rand.New(rand.NewPCG(s, uint64(p)))
+			got := map[string]string{}
+			for _, log := range packed(t, events, p, rng) {
+				foldBroken(t, set, log, rng, got)
+			}
+			if !maps.Equal(got, want) {
+				t.Fatalf("seed %d, %d partitions: %d offers, want %d\n%s", s, p, len(got), len(want), differ(got, want))
+			}
+		}
+	}
+}
+
+func differ(got, want map[string]string) string {
+	var b bytes.Buffer
+	for _, id := range slices.Sorted(maps.Keys(want)) {
+		if got[id] != want[id] {
+			fmt.Fprintf(&b, "want %s\n got %s\n", want[id], got[id])
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(got)) {
+		if want[id] == "" {
+			fmt.Fprintf(&b, "too many: %s\n", got[id])
+		}
+	}
+	return b.String()
+}
+
+// packed stamps log times as replay does, spreads the events over p
+// partitions and packs them at random; a clock event ends each log.
+func packed(t *testing.T, events [][]byte, p int, rng *rand.Rand) [][]Message {
+	logs := make([][]Message, p)
+	packs := make([][]byte, p)
+	flush := func(i int) {
+		if len(packs[i]) > 0 {
+			seq := uint64(len(logs[i]) + 1)
+			logs[i] = append(logs[i], Message{Seq: seq, Stored: int64(1e18) + int64(seq), Kind: In, Data: packs[i]})
+			packs[i] = nil
+		}
+	}
+	var dec Decoder
+	var now int64
+	for _, raw := range events {
+		ev, err := dec.Admit(raw, 0)
+		if err != nil || (!ev.HasTimestamp && now == 0) {
+			continue
+		}
+		if ev.HasTimestamp {
+			now = max(now, ev.Timestamp)
+		}
+		if ev.Type == Clock {
+			continue
+		}
+		i := Partition(ev.Key, p)
+		head := fmt.Sprintf(`{"logTime":%q,"messageId":%s,`, FormatTime(now), appendJSONString(nil, ev.ID))
+		packs[i] = append(append(append(packs[i], head...), bytes.ReplaceAll(bytes.TrimSpace(raw)[1:], []byte("\n"), []byte(" "))...), '\n')
+		if rng.IntN(4) == 0 {
+			flush(i)
+		}
+	}
+	for i := range logs {
+		flush(i)
+		if now != 0 {
+			packs[i] = fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, FormatTime(now))
+			flush(i)
+		}
+	}
+	return logs
+}
+
+// foldBroken folds a log, breaking off at random between steps, and checks
+// that the positions on every chain are gapless.
+func foldBroken(t *testing.T, set *Set, log []Message, rng *rand.Rand, offers map[string]string) {
+	users := Memory{}
+	sets := func(string) (*Set, error) { return set, nil }
+	f, err := NewFold(Cursor{Set: set.Hash()}, sets, users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := map[string]Position{}
+	for _, m := range log {
+		if err := f.Begin(m); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			more, err := f.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range f.Effects() {
+				l := last[e.Chain]
+				if e.Pos.N != l.N+1 || e.Pos.S != m.Seq || e.Pos.T != m.Stored || (e.Pos.S == l.S && e.Pos.K != l.K+1) || (e.Pos.S != l.S && e.Pos.K != 0) {
+					t.Fatalf("%s: %+v follows %+v", e.Chain, e.Pos, l)
+				}
+				last[e.Chain] = e.Pos
+				if e.Offer == nil {
+					t.Fatalf("a dead letter: %+v", e.Dead)
+				}
+				id := e.Offer.ID + e.Offer.Time // a user who was forgotten may get the same again, later
+				if offers[id] != "" {
+					t.Fatalf("offer %s came twice", id)
+				}
+				offers[id] = asJSON(e.Offer)
+			}
+			if !more {
+				break
+			}
+			if rng.IntN(20) != 0 {
+				continue
+			}
+			cur := f.Cursor()
+			kept := Memory{}
+			for key, e := range users {
+				if kept[key], err = DecodeEntity(key, e.AppendBinary(nil)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			users = kept
+			if f, err = NewFold(cur, sets, users); err != nil {
+				t.Fatal(err)
+			}
+			for key, e := range users {
+				if e.Due() != 0 {
+					f.Schedule(e.Due(), key)
+				}
+			}
+			if err := f.Begin(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
