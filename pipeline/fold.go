@@ -44,18 +44,18 @@ type Cursor struct {
 
 // A Chain is how far one chain of this partition has come.
 type Chain struct {
-	N uint64 `json:"n"`           // number of the last record on it
-	K uint32 `json:"k,omitempty"` // records on it that came from message Seq+1 so far
+	Last Position `json:"last"`        // of the last record on it
+	K    uint32   `json:"k,omitempty"` // records on it that came from message Seq+1 so far
 }
 
 // A Position is what every record on a chain carries: its number on the
 // chain, the message that it came from, its index among that message's
 // records on the chain (from 0), and that message's stored time.
 type Position struct {
-	N uint64
-	S uint64
-	K uint32
-	T int64
+	N uint64 `json:"n"`
+	S uint64 `json:"s"`
+	K uint32 `json:"k,omitempty"`
+	T int64  `json:"t"`
 }
 
 // An Effect is a record that a step appends to one of its partition's chains.
@@ -402,8 +402,8 @@ func (f *Fold) reject(raw []byte, err error) {
 // emit numbers a record on its chain.
 func (f *Fold) emit(e Effect) {
 	ch := f.cur.Chains[e.Chain]
-	ch.N++
-	e.Pos = Position{N: ch.N, S: f.msg.Seq, K: ch.K, T: f.msg.Stored}
+	ch.Last = Position{N: ch.Last.N + 1, S: f.msg.Seq, K: ch.K, T: f.msg.Stored}
+	e.Pos = ch.Last
 	ch.K++
 	if f.cur.Chains == nil {
 		f.cur.Chains = map[string]Chain{}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"offerstream/pipeline"
 )
@@ -66,7 +67,7 @@ func FuzzScan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		i := skipSpace(b, 0)
 		v, err := scanValue(b, i)
-		if !json.Valid(b) {
+		if !json.Valid(b) || !utf8.Valid(b) {
 			return
 		}
 		if err != nil || skipSpace(b, v.to) != len(b) || v.control {

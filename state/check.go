@@ -1,0 +1,105 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// A Report counts what Check found.
+type Report struct {
+	Commit   uint64 // number of the last commit
+	Entities int
+	Timers   int
+	Bytes    int64 // of keys and records, as stored
+}
+
+// Check reads everything once and returns ErrDamaged for the first thing
+// that cannot be: a record that differs from its checksum, a timer without
+// its entity, an entity without its timer, an unknown key. due tells when an
+// entity is due (0: never) from its bytes; nil leaves timers unchecked
+// against it.
+func (s *Store) Check(due func(key string, payload []byte) (int64, error)) (Report, error) {
+	var r Report
+	timers := make(map[string]int64)
+	err := s.db.View(func(t *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.PrefetchSize = 100
+		it := t.NewIterator(o)
+		defer it.Close()
+		for _, kind := range []byte{kindTimer, 0} { // timers first, for entities are held against them
+			for it.Seek([]byte{kind}); it.Valid(); it.Next() {
+				item := it.Item()
+				if k := item.Key()[0]; kind == kindTimer && k != kindTimer {
+					break
+				}
+				if err := r.item(item, timers, kind == kindTimer, due); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return r, err
+	}
+	for key, at := range timers {
+		return r, damaged("timer of %s at %d has no entity due then", key, at)
+	}
+	commit, _, err := s.cursor()
+	if err != nil {
+		return r, err
+	}
+	r.Commit = commit
+	return r, s.marks(commit)
+}
+
+// item checks one key and its value. An entity that is due takes its timer
+// out of timers.
+func (r *Report) item(item *badger.Item, timers map[string]int64, timer bool, due func(string, []byte) (int64, error)) error {
+	key := item.Key()
+	if timer {
+		at, entity, ok := splitTimerKey(key)
+		if !ok {
+			return damaged("timer key %q", key)
+		}
+		if _, twice := timers[entity]; twice {
+			return damaged("%s has two timers", entity)
+		}
+		timers[entity] = at
+		r.Timers++
+		r.Bytes += int64(len(key))
+		return nil
+	}
+	switch key[0] {
+	case kindTimer:
+		return nil
+	case kindIdentity, kindCursor, kindMark, kindNote, kindEntity:
+	case '!': // Badger's own
+		return nil
+	default:
+		return damaged("unknown key %q", key)
+	}
+	return item.Value(func(record []byte) error {
+		payload, err := openFrame(key, record)
+		if err != nil || key[0] != kindEntity {
+			return err
+		}
+		r.Entities++
+		r.Bytes += int64(len(key) + len(record))
+		entity := string(key[1:])
+		at, scheduled := timers[entity]
+		delete(timers, entity)
+		if due == nil {
+			return nil
+		}
+		want, err := due(entity, payload)
+		if err != nil {
+			return fmt.Errorf("%w: entity %s: %w", ErrDamaged, entity, err)
+		}
+		if scheduled != (want != 0) || at != want {
+			return damaged("%s is due at %d, its timer says %d", entity, want, at)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,137 @@
+package state
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+var seed = flag.Uint64("seed", 0, "seed of the random tests; 0: by the clock")
+
+// rnd returns a seeded source and says which seed it was.
+func rnd(t *testing.T) *rand.Rand {
+	s := *seed
+	if s == 0 {
+		s = uint64(time.Now().UnixNano())
+	}
+	t.Logf("-args -seed=%d", s)
+	return rand.New(rand.NewPCG(s, 1))
+}
+
+// A model is a store that is too simple to be wrong.
+type model struct {
+	entities map[string]string
+	due      map[string]int64
+	cursor   string
+}
+
+func newModel() *model {
+	return &model{entities: map[string]string{}, due: map[string]int64{}}
+}
+
+// step makes commit n, whose content only the seed and n decide, and writes
+// it into b too when there is one.
+func (m *model) step(seed, n uint64, b *Batch) {
+	r := rand.New(rand.NewPCG(seed, n))
+	touched := map[string]bool{}
+	for range r.IntN(60) {
+		key := fmt.Sprintf("u:%d", r.IntN(500))
+		if touched[key] { // the store promises nothing about a key twice in a batch's timers
+			continue
+		}
+		touched[key] = true
+		if due, ok := m.due[key]; ok {
+			delete(m.due, key)
+			if b != nil {
+				b.Unschedule(due, key)
+			}
+		}
+		if r.IntN(5) == 0 {
+			delete(m.entities, key)
+			if b != nil {
+				b.Delete(key)
+			}
+			continue
+		}
+		value := make([]byte, r.IntN(600))
+		for i := range value {
+			value[i] = byte(r.Uint32())
+		}
+		m.entities[key] = string(value)
+		if b != nil {
+			b.Put(key, value)
+		}
+		if r.IntN(3) == 0 {
+			m.due[key] = r.Int64()
+			if b != nil {
+				b.Schedule(m.due[key], key)
+			}
+		}
+	}
+	m.cursor = fmt.Sprint(n)
+}
+
+// compare says how the store differs from the model.
+func (m *model) compare(s *Store) error {
+	cursor, err := s.Cursor()
+	if err != nil {
+		return err
+	}
+	if string(cursor) != m.cursor {
+		return fmt.Errorf("cursor %q, want %q", cursor, m.cursor)
+	}
+	for i := range 500 {
+		key := fmt.Sprintf("u:%d", i)
+		got, ok, err := s.Entity(key, nil)
+		if err != nil {
+			return err
+		}
+		if want, is := m.entities[key]; ok != is || string(got) != want {
+			return fmt.Errorf("%s: %d bytes, %v, want %d, %v", key, len(got), ok, len(want), is)
+		}
+	}
+	due := map[string]int64{}
+	if err := s.Timers(func(at int64, key string) error { due[key] = at; return nil }); err != nil {
+		return err
+	}
+	if !maps.Equal(due, m.due) {
+		return fmt.Errorf("%d timers, want %d, or others", len(due), len(m.due))
+	}
+	r, err := s.Check(func(key string, _ []byte) (int64, error) { return m.due[key], nil })
+	if err == nil && (r.Entities != len(m.entities) || r.Timers != len(m.due)) {
+		err = fmt.Errorf("check counts %+v, want %d and %d", r, len(m.entities), len(m.due))
+	}
+	return err
+}
+
+func TestModel(t *testing.T) {
+	r := rnd(t)
+	seed := r.Uint64()
+	dir, m := t.TempDir(), newModel()
+	s := open(t, dir)
+	defer func() { s.Close() }()
+	b := s.NewBatch()
+	for n := uint64(1); n <= 600; n++ {
+		b.Reset()
+		m.step(seed, n, b)
+		if err := s.Commit(b, []byte(m.cursor)); err != nil {
+			t.Fatal(err)
+		}
+		if r.IntN(40) > 0 {
+			continue
+		}
+		if r.IntN(2) == 0 {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir)
+			b = s.NewBatch()
+		}
+		if err := m.compare(s); err != nil {
+			t.Fatalf("after %d commits: %v", n, err)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// ErrDamaged means that the directory does not hold what was written to it.
+// The way on is Discard, then a rebuild from snapshot and log.
+var ErrDamaged = errors.New("state is damaged")
+
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+}
+
+const (
+	frameVersion = 1
+	frameBytes   = 9
+)
+
+// appendFrame appends payload's record under key to dst.
+func appendFrame(dst, key, payload []byte) []byte {
+	dst = append(dst, frameVersion)
+	dst = binary.BigEndian.AppendUint64(dst, frameSum(key, payload))
+	return append(dst, payload...)
+}
+
+// openFrame returns the payload within a record read under key.
+func openFrame(key, record []byte) ([]byte, error) {
+	if len(record) < frameBytes {
+		return nil, damaged("record under %q has %d bytes", key, len(record))
+	}
+	if v := record[0]; v != frameVersion {
+		return nil, damaged("record under %q has format %d, want %d", key, v, frameVersion)
+	}
+	payload := record[frameBytes:]
+	if binary.BigEndian.Uint64(record[1:]) != frameSum(key, payload) {
+		return nil, damaged("record under %q has a wrong checksum", key)
+	}
+	return payload, nil
+}
+
+// frameSum covers the key too: a right value in a wrong place is damage.
+func frameSum(key, payload []byte) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	d.Write(key)
+	d.Write(payload)
+	return d.Sum64()
+}
+
+// The cursor's payload is the commit's number before the caller's bytes.
+func appendCursor(dst []byte, commit uint64, cursor []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(dst, commit), cursor...)
+}
+
+func splitCursor(payload []byte) (commit uint64, cursor []byte, err error) {
+	if len(payload) < 8 {
+		return 0, nil, damaged("cursor has %d bytes", len(payload))
+	}
+	return binary.BigEndian.Uint64(payload), payload[8:], nil
+}

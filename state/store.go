@@ -1,0 +1,340 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// ErrForeign means that the directory belongs to another deployment or
+// partition. Nothing was changed.
+var ErrForeign = errors.New("state belongs to another deployment")
+
+// A Store is one partition's state. Entity, Cursor and Timers are for one
+// goroutine; Commit may run beside them in another.
+type Store struct {
+	db     *badger.DB
+	limit  Limit
+	commit uint64 // number of the last
+
+	read  *badger.Txn // what Entity reads from, until the next commit
+	stale atomic.Bool // a commit has passed it
+	key   []byte
+}
+
+// Open opens the partition's directory and makes it when it is not there.
+// It reads every table once to verify it.
+//
+// Errors: ErrDamaged (discard it), ErrForeign (a directory given to the wrong
+// worker), others from the disk or because another process has it open.
+func Open(dir string, o Options) (_ *Store, err error) {
+	if o.MemTable == 0 {
+		o.MemTable = DefaultMemTable
+	}
+	if o.MemTable < 1<<20 {
+		return nil, fmt.Errorf("open state %s: memtable of %d bytes, want at least 1 MB", dir, o.MemTable)
+	}
+	defer func() {
+		if p := recover(); p != nil { // Badger panics on some torn files
+			err = damaged("%v", p)
+		}
+		if err != nil {
+			err = fmt.Errorf("open state %s: %w", dir, err)
+		}
+	}()
+	fresh, err := empty(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := verifyTables(dir); err != nil {
+		return nil, err
+	}
+	db, err := badger.Open(badgerOptions(dir, o))
+	if err != nil {
+		if fresh || ours(err) {
+			return nil, err
+		}
+		return nil, damaged("%v", err)
+	}
+	s := &Store{db: db}
+	// A tenth is kept for the cursor and the marks, which each commit adds.
+	s.limit = Limit{
+		Entries: int(db.MaxBatchCount())*9/10 - 4,
+		Bytes:   int(db.MaxBatchSize()) * 9 / 10,
+		Large:   int(largeRecord(o)),
+	}
+	if fresh {
+		err = s.create(o.Identity)
+	} else {
+		err = s.recognise(o.Identity)
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Discard removes a partition's directory. It must not be open.
+func Discard(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("discard state: %w", err)
+	}
+	return nil
+}
+
+// create writes the first commit: whose directory this is. It is the only
+// one that is waited for on disk, because all damage is told by it.
+func (s *Store) create(id Identity) error {
+	b, err := json.Marshal(struct {
+		Format int `json:"format"`
+		Identity
+	}{format, id})
+	if err != nil {
+		return err
+	}
+	err = s.db.Update(func(t *badger.Txn) error {
+		if err := t.Set(identityKey, appendFrame(nil, identityKey, b)); err != nil {
+			return err
+		}
+		return s.advance(t, 0, nil)
+	})
+	if err != nil {
+		return err
+	}
+	return s.db.Sync()
+}
+
+// format counts the changes of what doc.go says.
+const format = 1
+
+// recognise compares the directory with what is wanted and looks for lost
+// commits.
+func (s *Store) recognise(want Identity) error {
+	b, err := s.get(identityKey)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return damaged("it says nothing about whose it is")
+	} else if err != nil {
+		return err
+	}
+	var got struct {
+		Format int `json:"format"`
+		Identity
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		return damaged("identity: %v", err)
+	}
+	if got.Format > format {
+		return fmt.Errorf("its format is %d and this binary knows %d: use the newer binary, or discard the directory", got.Format, format)
+	}
+	if got.Identity != want {
+		return fmt.Errorf("%w: it holds %v, wanted is %v: point this worker elsewhere, or remove the directory", ErrForeign, got.Identity, want)
+	}
+	commit, _, err := s.cursor()
+	if err != nil {
+		return err
+	}
+	s.commit = commit
+	return s.marks(commit)
+}
+
+// marks checks that just the newest commit has left its mark.
+func (s *Store) marks(commit uint64) error {
+	found := false
+	err := s.scan(kindMark, false, func(it *badger.Item) error {
+		n, ok := splitMarkKey(it.Key())
+		if !ok || n != commit {
+			return damaged("commit %d is the newest, but what followed commit %d is lost", commit, n)
+		}
+		found = true
+		return nil
+	})
+	if err == nil && !found {
+		err = damaged("commit %d has left no mark", commit)
+	}
+	return err
+}
+
+// Entity returns the entity's bytes, appended to dst[:0], and whether there
+// is one. It sees the last commit that returned.
+func (s *Store) Entity(key string, dst []byte) ([]byte, bool, error) {
+	if s.read == nil || s.stale.Load() {
+		s.stale.Store(false)
+		if s.read != nil {
+			s.read.Discard()
+		}
+		s.read = s.db.NewTransaction(false)
+	}
+	s.key = appendEntityKey(s.key[:0], key)
+	item, err := s.read.Get(s.key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return dst[:0], false, nil
+	} else if err != nil {
+		return nil, false, fmt.Errorf("read %s: %w", key, err)
+	}
+	err = item.Value(func(record []byte) error {
+		payload, err := openFrame(s.key, record)
+		dst = append(dst[:0], payload...)
+		return err
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("read %s: %w", key, err)
+	}
+	return dst, true, nil
+}
+
+// Cursor returns the bytes that the last commit was given, nil before the
+// first.
+func (s *Store) Cursor() ([]byte, error) {
+	_, b, err := s.cursor()
+	if len(b) == 0 {
+		return nil, err
+	}
+	return b, err
+}
+
+func (s *Store) cursor() (uint64, []byte, error) {
+	b, err := s.get(cursorKey)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, nil, damaged("it has no cursor")
+	} else if err != nil {
+		return 0, nil, err
+	}
+	return splitCursor(b)
+}
+
+// Note returns a note's bytes, nil when there is none.
+func (s *Store) Note(name string) ([]byte, error) {
+	b, err := s.get(appendNoteKey(nil, name))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// Timers calls fn for each timer, the earliest first, until it fails.
+func (s *Store) Timers(fn func(due int64, key string) error) error {
+	return s.scan(kindTimer, false, func(it *badger.Item) error {
+		due, key, ok := splitTimerKey(it.Key())
+		if !ok {
+			return damaged("timer key %q", it.Key())
+		}
+		return fn(due, key)
+	})
+}
+
+// Limit is what one commit may hold.
+func (s *Store) Limit() Limit { return s.limit }
+
+// Commit writes the batch and the cursor in one transaction: all of it or
+// nothing. ErrTooBig wrote nothing. After any other error the outcome is
+// unknown: close, open again, and read the cursor.
+func (s *Store) Commit(b *Batch, cursor []byte) error {
+	if n := b.bytes + min(len(cursor), s.limit.Large); !s.limit.Admits(len(b.ops), n) {
+		return fmt.Errorf("%w: %d entries and %d bytes, at most %d and %d", ErrTooBig,
+			len(b.ops), n, s.limit.Entries, s.limit.Bytes)
+	}
+	t := s.db.NewTransaction(true)
+	defer t.Discard()
+	for i := range b.ops {
+		o := &b.ops[i]
+		var err error
+		if o.delete {
+			err = t.Delete(o.key)
+		} else {
+			err = t.Set(o.key, o.record)
+		}
+		if errors.Is(err, badger.ErrTxnTooBig) {
+			return ErrTooBig
+		} else if err != nil {
+			return fmt.Errorf("commit %q: %w", o.key, err)
+		}
+	}
+	if err := s.advance(t, s.commit+1, cursor); err != nil {
+		return fmt.Errorf("commit cursor: %w", err)
+	}
+	if err := t.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	s.commit++
+	s.stale.Store(true)
+	return nil
+}
+
+// advance adds cursor and marks to a commit.
+func (s *Store) advance(t *badger.Txn, commit uint64, cursor []byte) error {
+	if commit > 0 {
+		if err := t.Delete(appendMarkKey(nil, commit-1)); err != nil {
+			return err
+		}
+	}
+	mark := appendMarkKey(nil, commit)
+	if err := t.Set(mark, appendFrame(nil, mark, nil)); err != nil {
+		return err
+	}
+	return t.Set(cursorKey, appendFrame(nil, cursorKey, appendCursor(nil, commit, cursor)))
+}
+
+// Tidy gives back disk space of values over 1 MB that were replaced. It may
+// take seconds: call it now and then, from any goroutine.
+func (s *Store) Tidy() error {
+	if err := s.db.RunValueLogGC(0.5); err != nil && !errors.Is(err, badger.ErrNoRewrite) && !errors.Is(err, badger.ErrRejected) {
+		return fmt.Errorf("tidy state: %w", err)
+	}
+	return nil
+}
+
+// Bytes is its size on disk, as Badger last counted it (once a minute).
+func (s *Store) Bytes() int64 {
+	lsm, vlog := s.db.Size()
+	return lsm + vlog
+}
+
+// Close writes what is in memory to disk. The Store is of no use afterwards.
+func (s *Store) Close() error {
+	if s.read != nil {
+		s.read.Discard()
+		s.read = nil
+	}
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close state: %w", err)
+	}
+	return nil
+}
+
+// get returns a copy of the payload under a key.
+func (s *Store) get(key []byte) (payload []byte, err error) {
+	err = s.db.View(func(t *badger.Txn) error {
+		item, err := t.Get(key)
+		if err != nil {
+			return err
+		}
+		return item.Value(func(record []byte) error {
+			p, err := openFrame(key, record)
+			payload = append([]byte{}, p...)
+			return err
+		})
+	})
+	return payload, err
+}
+
+// scan calls fn for each key of a kind, in order, of one moment.
+func (s *Store) scan(kind byte, values bool, fn func(*badger.Item) error) error {
+	return s.db.View(func(t *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.PrefetchValues = values
+		o.Prefix = []byte{kind}
+		it := t.NewIterator(o)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if err := fn(it.Item()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
