@@ -1,0 +1,201 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	"offerstream/pipeline"
+)
+
+var campaignID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// mostOffers bounds the max of a limit or a cap: the engine remembers as many
+// sendings of every user.
+const mostOffers = 1000
+
+// rescoping are keys that bring names of their own into a campaign's
+// expressions, or take some away.
+var rescoping = []string{"for_each", "any", "sequence", "let", "each", "choose", "of_entity"}
+
+// campaign reads one campaign and adds it to the set.
+func (v value) campaign(id string) {
+	if !campaignID.MatchString(id) {
+		v.problemAt(start(v.key), fmt.Sprintf("%q is not a campaign's name", id), "1 to 64 letters, digits, -, _ and .")
+		return
+	}
+	if first := v.l.places[key(v.path)]; first.n != v.n {
+		v.problemAt(start(v.key), fmt.Sprintf("campaign %q stands at %s already", id, first.keyPlace()), "rename one")
+		return
+	}
+	c := pipeline.Campaign{ID: id}
+	has := v.fields(aCampaign, fields{
+		"period":   func(v value) { c.From, c.To = v.period() },
+		"on":       func(v value) { c.On = v.events() },
+		"where":    func(v value) { c.Where = v.cel() },
+		"fresh":    func(v value) { c.Fresh = v.duration(time.Millisecond, "fresh: 2m") },
+		"if":       func(v value) { c.If = v.conditions() },
+		"unless":   func(v value) { c.Unless = v.unless() },
+		"priority": func(v value) { c.Priority = v.number() },
+		"offer":    func(v value) { c.Offer = v.offer() },
+		"limits":   func(v value) { c.Limits = v.limits() },
+	})
+	if !has["any"] && !has["sequence"] {
+		v.needs(has, aCampaign, "on", "on: Product Viewed")
+	}
+	if !has["emit"] {
+		v.needs(has, aCampaign, "offer", "offer: {channel: web}")
+	}
+	for _, k := range rescoping {
+		if has[k] {
+			v.l.silence(v.path)
+		}
+	}
+	v.l.def.Campaigns = append(v.l.def.Campaigns, c)
+}
+
+func (v value) period() (from, to int64) {
+	has := v.fields(aPeriod, fields{
+		"from": func(v value) { from = v.moment() },
+		"to":   func(v value) { to = v.moment() },
+	})
+	switch {
+	case v.is() == "a map" && len(has) == 0:
+		v.problem("the period is empty", "from: 2026-04-01T00:00:00+09:00")
+	case from != 0 && to != 0 && from >= to:
+		v.problem("the period ends before it begins", "from comes before to")
+	}
+	return from, to
+}
+
+// conditions reads `if`: a condition, or a list of which all must hold.
+func (v value) conditions() []string {
+	if v.bad() || v.n.Kind != yaml.SequenceNode {
+		v.l.register(value{v.l, v.file, v.key, v.n, append(v.path[:len(v.path):len(v.path)], "0"), v.flow})
+		return []string{v.cel()}
+	}
+	conds := make([]string, 0, len(v.n.Content))
+	v.elements("if: [orders == 0]", func(c value) { conds = append(conds, c.cel()) })
+	return conds
+}
+
+func (v value) unless() *pipeline.Unless {
+	u := pipeline.Unless{}
+	restart := true
+	has := v.fields(anUnless, fields{
+		"on":      func(v value) { u.On = v.events() },
+		"where":   func(v value) { u.Where = v.cel() },
+		"match":   func(v value) { u.Match = v.cel() },
+		"within":  func(v value) { u.Within = v.duration(time.Millisecond, "within: 1h") },
+		"restart": func(v value) { restart = v.boolean() },
+	})
+	v.needs(has, anUnless, "on", "on: Order Completed", "within", "within: 1h")
+	if u.Within == 0 {
+		v.l.silence(v.path) // said already
+	}
+	u.NoRestart = !restart
+	return &u
+}
+
+func (v value) offer() pipeline.OfferSpec {
+	o := pipeline.OfferSpec{Kind: pipeline.Advertising}
+	has := v.fields(anOffer, fields{
+		"channel": func(v value) { o.Channel = v.text("channel: web; " + channelHint) },
+		"kind":    func(v value) { o.Kind = v.text("advertising or service") },
+		"expires": func(v value) { o.Expires = v.duration(time.Second, "expires: 24h") },
+		"data":    func(v value) { o.Data = v.data() },
+	})
+	v.needs(has, anOffer, "channel", "channel: web")
+	if !has["channel"] {
+		v.l.silence(append(v.path[:len(v.path):len(v.path)], "channel"))
+	}
+	return o
+}
+
+func (v value) limits() []pipeline.Limit {
+	var limits []pipeline.Limit
+	v.elements("limits: [{max: 1, within: 24h}]", func(v value) {
+		var l pipeline.Limit
+		has := v.fields(aLimit, fields{
+			"max":    func(v value) { l.Max = v.integer(1, mostOffers) },
+			"within": func(v value) { l.Within = v.duration(time.Second, "within: 24h; without it, ever") },
+			"per":    func(v value) { l.PerSession = v.word("session") != "" },
+		})
+		v.needs(has, aLimit, "max", "max: 1")
+		if has["within"] && has["per"] {
+			v.problem("a limit is within a time or per session, not both", "make two limits of it")
+		}
+		limits = append(limits, l)
+	})
+	return limits
+}
+
+// cel reads an expression. The compiler judges it; here is told what YAML has
+// cut off.
+func (v value) cel() string {
+	switch {
+	case v.bad():
+		return ""
+	case v.n.Kind == yaml.MappingNode:
+		v.wrong("an expression", quoteIt)
+		return ""
+	case v.n.Kind != yaml.ScalarNode || v.null():
+		v.wrong("an expression", celHint)
+		return ""
+	case strings.TrimSpace(v.n.Value) == "":
+		v.problem("the expression is empty", "leave it out")
+		return ""
+	}
+	if plain(v.n) && !balanced(v.n.Value) {
+		if at, ok := v.comment(); ok {
+			v.problemAt(at, "the expression ends here, before what reads as a comment", quoteIt)
+			return ""
+		}
+		if v.flow {
+			v.problem("the expression is cut: "+strconv.Quote(v.n.Value), "inside [ ] and { } put it in quotes, or give it its own line")
+			return ""
+		}
+	}
+	return strings.TrimRight(v.n.Value, " \t\r\n")
+}
+
+// comment is where a comment begins behind a plain scalar, if one does.
+func (v value) comment() (spot, bool) {
+	spots := v.file.walk(v.n)
+	if spots == nil {
+		return spot{}, false
+	}
+	at := spots[len(spots)-1]
+	for v.file.at(at) == ' ' || v.file.at(at) == '\t' {
+		at.col++
+	}
+	return at, v.file.at(at) == '#'
+}
+
+// balanced says whether quotes and brackets close.
+func balanced(s string) bool {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; c {
+		case '"', '\'':
+			for i++; i < len(s) && s[i] != c; i++ {
+				if s[i] == '\\' {
+					i++
+				}
+			}
+			if i >= len(s) {
+				return false
+			}
+		case '(', '[', '{':
+			depth++
+		case ')', ']', '}':
+			if depth--; depth < 0 {
+				return false
+			}
+		}
+	}
+	return depth == 0
+}

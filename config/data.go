@@ -1,0 +1,84 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/big"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxDepth bounds the nesting of an offer's data.
+const maxDepth = 32
+
+// data reads an offer's data as JSON with sorted keys. Its strings are
+// templates, which the compiler judges.
+func (v value) data() json.RawMessage {
+	tree := v.tree(0)
+	if v.l.isSilent(v.path) {
+		return nil
+	}
+	b, err := json.Marshal(tree)
+	if err != nil {
+		v.problem("this does not become JSON: "+err.Error(), "")
+		return nil
+	}
+	return b
+}
+
+func (v value) tree(depth int) any {
+	switch {
+	case v.bad():
+		return nil
+	case depth > maxDepth:
+		v.problem(fmt.Sprintf("data is nested deeper than %d", maxDepth), "")
+		return nil
+	}
+	switch v.n.Kind {
+	case yaml.MappingNode:
+		m := map[string]any{}
+		for k, c := range v.pairs {
+			if strings.Contains(k, "{{") {
+				c.problem("a key cannot be a template", "put the {{ }} into a value")
+			}
+			m[k] = c.tree(depth + 1)
+		}
+		return m
+	case yaml.SequenceNode:
+		l := make([]any, len(v.n.Content))
+		for i, n := range v.n.Content {
+			l[i] = v.child(nil, n, fmt.Sprint(i)).tree(depth + 1)
+		}
+		return l
+	}
+	if !plain(v.n) {
+		return v.n.Value
+	}
+	if v.null() {
+		v.problem("nothing stands here", `write "" or null if that is meant`)
+		return nil
+	}
+	return v.jsonLiteral()
+}
+
+// jsonLiteral is what a plain scalar in data means. Numbers keep their digits.
+func (v value) jsonLiteral() any {
+	digits := strings.TrimLeft(v.n.Value, "+-")
+	switch x := literal(v.n.Value).(type) {
+	case int64, *big.Int:
+		if len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' {
+			v.problem(v.n.Value+" is a number, of which the leading 0 would be lost", "put it in quotes")
+		}
+		return x
+	case float64:
+		if math.IsInf(x, 0) || math.IsNaN(x) {
+			v.problem(v.n.Value+" is not a number that JSON has", "put it in quotes")
+			return nil
+		}
+		return x
+	default:
+		return x
+	}
+}

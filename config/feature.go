@@ -1,0 +1,131 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"offerstream/pipeline"
+)
+
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+
+// taken are names that expressions need for something else.
+var taken = strings.Fields(`
+	event now session profile before facts local row item each coupon
+	true false null in as break const continue else for function if import let loop package namespace return var void while
+	int uint double string bytes bool list map type dyn null_type duration timestamp google
+	math sets lists strings optional optional_type cel base64 has all exists exists_one filter transformList transformMap`)
+
+var aggregates = []string{"count", "sum", "min", "max", "avg", "distinct", "first", "last", "list", "dwell"}
+
+var laterAggregates = []string{"top", "histogram", "quantiles"}
+
+const (
+	eventHint = "an event's name, *, page, screen or identify"
+	celHint   = "a CEL expression"
+)
+
+// feature reads one feature and adds it to the set.
+func (v value) feature(name string) {
+	switch at := start(v.key); {
+	case !identifier.MatchString(name):
+		v.problemAt(at, fmt.Sprintf("%q is not a feature's name", name), "1 to 64 letters, digits and _, a letter first")
+		return
+	case strings.HasPrefix(name, "__"):
+		v.problemAt(at, fmt.Sprintf("%q is not a feature's name", name), "names that begin with __ are CEL's own")
+		return
+	case slices.Contains(taken, name):
+		v.problemAt(at, fmt.Sprintf("%q means something else in an expression", name), "give the feature another name")
+		return
+	}
+	if first := v.l.places[key(v.path)]; first.n != v.n {
+		v.problemAt(start(v.key), fmt.Sprintf("feature %q stands at %s already", name, first.keyPlace()), "rename one")
+		return
+	}
+	f := pipeline.Feature{Name: name}
+	list := map[string]value{} // keys that only a list has
+	has := v.fields(aFeature, fields{
+		"on":        func(v value) { f.On = v.events() },
+		"where":     func(v value) { f.Where = v.cel() },
+		"by":        func(v value) { f.By = v.cel() },
+		"agg":       func(v value) { f.Agg = v.aggregate() },
+		"of":        func(v value) { f.Of = v.cel() },
+		"within":    func(v value) { f.Within = v.duration(time.Second, "within: 30m; without it, for ever") },
+		"key":       func(v value) { list["key"] = v; f.Key = v.property() },
+		"fields":    func(v value) { list["fields"] = v; f.Fields = v.texts("fields: [product_id, name]") },
+		"keep":      func(v value) { list["keep"] = v; f.Keep = v.integer(1, mostEntries) },
+		"remove_on": func(v value) { list["remove_on"] = v; f.RemoveOn = v.texts("an event's name") },
+	})
+	v.needs(has, aFeature, "on", "on: Product Viewed", "agg", "agg: count")
+	if f.Agg != "" && f.Agg != "list" {
+		for _, name := range []string{"key", "fields", "keep", "remove_on"} {
+			if c, ok := list[name]; ok {
+				c.problemAt(start(c.key), fmt.Sprintf("%s takes no `%s`", f.Agg, name), "only agg: list does")
+			}
+		}
+	}
+	if f.Agg == "list" && f.Keep == 0 {
+		f.Keep = pipeline.DefaultKeep
+	}
+	if f.Agg == "" || has["of_entity"] {
+		// Its type is unknown: whatever an expression does with it may be right.
+		f = pipeline.Feature{Name: name, On: f.On, Agg: "last"}
+		v.l.silence(v.path)
+	}
+	v.l.def.Features = append(v.l.def.Features, f)
+}
+
+func (v value) keyPlace() string {
+	return fmt.Sprintf("%s:%d:%d", v.file.name, v.key.Line, v.key.Column)
+}
+
+// needs reports keys that are missing: pairs of a key and an example.
+func (v value) needs(has map[string]bool, what string, keysAndHints ...string) {
+	if v.bad() || v.is() != "a map" {
+		return
+	}
+	for i := 0; i < len(keysAndHints); i += 2 {
+		if !has[keysAndHints[i]] {
+			c := v
+			if v.key != nil {
+				c.n = v.key
+			}
+			c.problemAt(start(c.n), fmt.Sprintf("%s needs `%s`", what, keysAndHints[i]), keysAndHints[i+1])
+		}
+	}
+}
+
+func (v value) aggregate() string {
+	t := v.text(strings.Join(aggregates, ", "))
+	switch {
+	case t == "" || slices.Contains(aggregates, t):
+		return t
+	case slices.Contains(laterAggregates, t):
+		v.notYet(fmt.Sprintf("\"agg: %s\"", t), "has "+strings.Join(aggregates, ", "))
+	default:
+		v.problem(fmt.Sprintf("%q is not an aggregate", t), didYouMean(t, aggregates))
+	}
+	return ""
+}
+
+// events reads event names.
+func (v value) events() []string {
+	names := v.texts(eventHint)
+	if slices.Contains(names, "session_end") {
+		v.unsupported("session_end")
+	}
+	return names
+}
+
+// property reads the bare name of a property of each of event.items.
+func (v value) property() string {
+	t := v.text("the name of a property, such as product_id")
+	if t != "" && !identifier.MatchString(t) {
+		v.problem(fmt.Sprintf("%q is not the name of a property", t), "letters, digits and _, a letter first")
+		return ""
+	}
+	return t
+}

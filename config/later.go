@@ -1,0 +1,69 @@
+package config
+
+import "fmt"
+
+// later is what the language has and this engine has not yet, and what would
+// go wrong if it were ignored.
+var later = map[string]string{
+	// a set
+	"facts":    "would know none of them",
+	"entities": "keeps state of users alone",
+	// a feature
+	"of_entity": "keeps state of users alone",
+	"half_life": "has no aggregate that decays",
+	// policies and campaigns
+	"holdout": "would send to the control group as well",
+	// a campaign
+	"for_each":    "would not know its rows: write a campaign of each",
+	"any":         "has one trigger a campaign: write a campaign of each",
+	"sequence":    "cannot tell in which order events came",
+	"let":         "has no names of one's own: write the expressions out",
+	"each":        "makes one evaluation an event",
+	"at":          "would send at once",
+	"when_due":    "would send without asking again",
+	"choose":      "would not choose anything",
+	"score":       "would rank by priority alone",
+	"emit":        "would emit nothing",
+	"session_end": "would never fire at the end of a session",
+	// an offer
+	"coupon": "would send it without the coupon",
+	"to":     "would send to the user of the event",
+	// unless
+	"at_most": "would wait for the whole of within",
+	// policies
+	"consent":     "would send without asking for consent",
+	"quiet_hours": "would send in quiet hours as well",
+	"valid_for":   "would send on a consent that has expired",
+}
+
+// laterIn says of which map a key in later is one.
+var laterIn = map[string][]string{
+	aSet:      {"facts", "entities"},
+	aFeature:  {"of_entity", "half_life"},
+	aCampaign: {"of_entity", "for_each", "any", "sequence", "let", "each", "at", "when_due", "choose", "score", "emit", "holdout"},
+	anOffer:   {"coupon", "to"},
+	anUnless:  {"at_most"},
+	policies:  {"holdout"},
+}
+
+// The maps of the format, as they are called in messages.
+const (
+	aSet      = "a campaign set"
+	aFeature  = "a feature"
+	aCampaign = "a campaign"
+	anOffer   = "an offer"
+	anUnless  = "unless"
+	aPeriod   = "a period"
+	aLimit    = "a limit"
+	policies  = "policies"
+	aCap      = "a cap"
+	aPause    = "pause"
+	bounds    = "bounds"
+	forget    = "forget"
+)
+
+func (v value) unsupported(name string) { v.notYet(fmt.Sprintf("%q", name), later[name]) }
+
+func (v value) notYet(what, consequence string) {
+	v.problem(what+" is not supported yet", "remove it; this version "+consequence)
+}

@@ -1,0 +1,56 @@
+package config
+
+import (
+	"math"
+	"math/big"
+	"regexp"
+	"strconv"
+)
+
+var (
+	intForm   = regexp.MustCompile(`^[-+]?[0-9]+$`)
+	octalForm = regexp.MustCompile(`^0o[0-7]+$`)
+	hexForm   = regexp.MustCompile(`^0x[0-9a-fA-F]+$`)
+	floatForm = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
+	infForm   = regexp.MustCompile(`^[-+]?\.(inf|Inf|INF)$`)
+	nanForm   = regexp.MustCompile(`^\.(nan|NaN|NAN)$`)
+)
+
+// literal is what a plain scalar means by the core schema of YAML 1.2, in
+// which on, yes, 1_000 and 2026-04-01 are text: nil, bool, int64, *big.Int,
+// float64 or string. (The parser resolves by YAML 1.1.)
+func literal(s string) any {
+	switch s {
+	case "", "~", "null", "Null", "NULL":
+		return nil
+	case "true", "True", "TRUE":
+		return true
+	case "false", "False", "FALSE":
+		return false
+	}
+	switch {
+	case intForm.MatchString(s):
+		return whole(s, 10)
+	case octalForm.MatchString(s):
+		return whole(s[2:], 8)
+	case hexForm.MatchString(s):
+		return whole(s[2:], 16)
+	case floatForm.MatchString(s):
+		f, _ := strconv.ParseFloat(s, 64) // out of range: infinite
+		return f
+	case infForm.MatchString(s):
+		return math.Inf(1)
+	case nanForm.MatchString(s):
+		return math.NaN()
+	}
+	return s
+}
+
+func whole(s string, base int) any {
+	n, err := strconv.ParseInt(s, base, 64)
+	if err == nil {
+		return n
+	}
+	b, _ := new(big.Int).SetString(s, base)
+	return b
+}

@@ -1,0 +1,219 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"offerstream/pipeline"
+)
+
+// LoadCampaigns reads, merges and checks campaign files. A path is a file or
+// a directory, of which every *.yaml and *.yml is read. What is wrong with
+// the campaigns is returned as Errors, all of it at once.
+func LoadCampaigns(paths ...string) (*pipeline.Definition, error) {
+	files, err := CampaignFiles(paths...)
+	if err != nil {
+		return nil, err
+	}
+	l := newLoad()
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("reading campaigns: %w", err)
+		}
+		l.file(name, b)
+	}
+	return l.finish()
+}
+
+// LoadCampaignsFS is LoadCampaigns for a file system whose root holds the
+// campaign files.
+func LoadCampaignsFS(fsys fs.FS) (*pipeline.Definition, error) {
+	names, err := campaignsIn(fsys)
+	if err != nil {
+		return nil, fmt.Errorf("reading campaigns: %w", err)
+	}
+	l := newLoad()
+	for _, name := range names {
+		b, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return nil, fmt.Errorf("reading campaigns: %w", err)
+		}
+		l.file(name, b)
+	}
+	return l.finish()
+}
+
+// CampaignFiles are the files that LoadCampaigns reads.
+func CampaignFiles(paths ...string) ([]string, error) {
+	if len(paths) == 0 {
+		return nil, errors.New("reading campaigns: no path: name a campaign file or a directory of them")
+	}
+	var files []string
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, fmt.Errorf("reading campaigns: %w: name a campaign file or a directory of them", err)
+		}
+		if !info.IsDir() {
+			files = append(files, filepath.Clean(p))
+			continue
+		}
+		names, err := campaignsIn(os.DirFS(p))
+		if err != nil {
+			return nil, fmt.Errorf("reading campaigns: %s: %w", p, err)
+		}
+		for _, name := range names {
+			files = append(files, filepath.Join(p, name))
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files), nil
+}
+
+func campaignsIn(fsys fs.FS) ([]string, error) {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		ext := path.Ext(e.Name())
+		if ext != ".yaml" && ext != ".yml" || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		info, err := fs.Stat(fsys, e.Name()) // what a link leads to
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	if len(names) == 0 {
+		return nil, errors.New("no campaign files (*.yaml, *.yml) here: name a directory that has some")
+	}
+	return names, nil
+}
+
+// A load is a campaign set that is being put together.
+type load struct {
+	def      *pipeline.Definition
+	problems Errors
+	bad      map[*yaml.Node]bool // complained about already
+	places   map[string]value    // by path
+	silent   map[string]bool     // paths about which all has been said
+	set      map[string]onceOnly // the set's own keys
+	consent  map[string]bool     // channels of which the set says something
+}
+
+// An onceOnly is a key that a set has once, whatever the number of its files.
+type onceOnly struct {
+	at  value
+	val any
+}
+
+func newLoad() *load {
+	return &load{
+		def: &pipeline.Definition{
+			Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness,
+			Forget: pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
+			Bounds: pipeline.DefaultBounds,
+		},
+		bad: map[*yaml.Node]bool{}, places: map[string]value{}, silent: map[string]bool{},
+		set: map[string]onceOnly{}, consent: map[string]bool{},
+	}
+}
+
+// file adds one file to the set.
+func (l *load) file(name string, b []byte) {
+	src, root, problems := parse(name, b)
+	l.problems = append(l.problems, problems...)
+	if root == nil {
+		return
+	}
+	src.strict(root, l.bad, &l.problems)
+	value{l: l, file: src, n: root}.campaignSet()
+}
+
+// once keeps a key of the set. In a second file it may stand only if it says
+// the same.
+func (l *load) once(name string, v value, val any, keep func()) {
+	first, ok := l.set[name]
+	switch {
+	case !ok:
+		l.set[name] = onceOnly{v, val}
+		keep()
+	case !reflect.DeepEqual(first.val, val):
+		v.problem(fmt.Sprintf("%q is something else at %s", name, first.at.place()), "say it in one file")
+	}
+}
+
+func key(path []string) string { return strings.Join(path, "\x00") }
+
+func (l *load) register(v value) {
+	if k := key(v.path); l.places[k].n == nil {
+		l.places[k] = v
+	}
+}
+
+// silence keeps what the compiler says about a path, and what lies below it,
+// from being reported: something before it is wrong there.
+func (l *load) silence(path []string) { l.silent[key(path)] = true }
+
+func (l *load) isSilent(path []string) bool {
+	for i := 1; i <= len(path); i++ {
+		if l.silent[key(path[:i])] {
+			return true
+		}
+	}
+	return false
+}
+
+// finish checks the set as a whole.
+func (l *load) finish() (*pipeline.Definition, error) {
+	d := l.def
+	slices.SortFunc(d.Features, func(a, b pipeline.Feature) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(d.Campaigns, func(a, b pipeline.Campaign) int { return strings.Compare(a.ID, b.ID) })
+	_, problems := pipeline.Compile(d)
+	for _, p := range problems {
+		if !l.isSilent(p.Path) {
+			l.problems = append(l.problems, l.translate(p))
+		}
+	}
+	l.refuseSilence()
+	if len(l.problems) > 0 {
+		return nil, l.problems.sorted()
+	}
+	return d, nil
+}
+
+// translate says where in a file a problem of the compiler stands.
+func (l *load) translate(p pipeline.Problem) Problem {
+	t := Problem{What: oneLine(p.What), Hint: oneLine(p.Hint), File: "campaigns", Line: 1, Col: 1}
+	for n := len(p.Path); n > 0; n-- {
+		v, ok := l.places[key(p.Path[:n])]
+		if !ok {
+			continue
+		}
+		at := v.spot()
+		if n == len(p.Path) && p.Line > 0 {
+			at = v.file.locate(v.n, p.Line, p.Col)
+		}
+		t.File, t.Line, t.Col = v.file.name, at.line+1, at.col+1
+		break
+	}
+	return t
+}
+
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}

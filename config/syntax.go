@@ -1,0 +1,128 @@
+package config
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+
+// syntax turns an error of the YAML parser, which knows a line at most and
+// often that of the construct around it, into a problem at the line from
+// which the file cannot be read, with a hint where it is a known trap.
+func (s *source) syntax(err error) Problem {
+	what := err.Error()
+	if m := yamlError.FindStringSubmatch(what); m != nil {
+		what = m[2]
+	}
+	line := s.culprit()
+	text := s.lines[line]
+	col := valueColumn(text)
+	hint := trap(text[col:])
+	if hint == "" {
+		col = min(indentation(text), max(len(text)-1, 0))
+		switch {
+		case strings.Contains(string(text), "\t"):
+			hint = "indent with spaces, not with tabs"
+		case strings.Contains(what, "mapping values"):
+			hint = "a text with \": \" in it needs quotes; keys of one map stand in one column"
+		case strings.Contains(what, "expected key"):
+			hint = "keys of one map stand in one column"
+		}
+	}
+	return Problem{s.name, line + 1, col + 1, "this is not YAML: " + what, hint}
+}
+
+// culprit is the line, from 0, without which the lines before it can be read,
+// while with it nothing that follows helps.
+func (s *source) culprit() int {
+	ends := []int{0} // ends[n]: where the first n lines end
+	for i, r := range s.text {
+		if r == '\n' {
+			ends = append(ends, i+1)
+		}
+	}
+	readable := func(n int) bool {
+		var doc yaml.Node
+		return yaml.Unmarshal([]byte(s.text[:ends[n]]), &doc) == nil
+	}
+	// Halving finds a line where readable turns to not. A list or a text over
+	// several lines does so too, and turns back: then go on behind it.
+	good := 0
+	for {
+		bad := len(ends)
+		for bad-good > 1 {
+			if mid := (good + bad) / 2; readable(mid) {
+				good = mid
+			} else {
+				bad = mid
+			}
+		}
+		next := good
+		for n := good + 2; n < len(ends) && n < good+100; n++ {
+			if readable(n) {
+				next = n
+				break
+			}
+		}
+		if next == good {
+			return min(good, len(s.lines)-1)
+		}
+		good = next
+	}
+}
+
+var keyStart = regexp.MustCompile(`^\s*(?:- +)*(?:(?:[^\s:#'"\[\]{},][^:#'"\[\]{},]*|"[^"]*"|'[^']*'): +)?`)
+
+// valueColumn is where the value of a line's first key, or of a list's
+// element, begins.
+func valueColumn(line []rune) int {
+	return len([]rune(keyStart.FindString(string(line))))
+}
+
+// trap is a hint for a value that YAML reads otherwise than its author.
+func trap(value []rune) string {
+	text := strings.TrimRight(string(value), " \t")
+	if text == "" {
+		return ""
+	}
+	switch c := text[0]; {
+	case strings.HasPrefix(text, "{{"):
+		return "a text that begins with {{ needs quotes: " + strconv.Quote(text)
+	case c == '"' || c == '\'':
+		if end := quoteEnd(text, c); end < 0 {
+			return "the quote is not closed"
+		} else if rest := strings.TrimSpace(text[end:]); rest != "" && rest[0] != '#' {
+			return "a text that begins with a quote must end with it: " + quoteAll
+		}
+		return ""
+	case c == '[' || c == '{':
+		return "inside [ ] and { } put a text with , : [ ] { } or # in quotes, or give each its own line"
+	case strings.ContainsRune("*&@`%|>", rune(c)):
+		return "a text cannot begin with " + string(c) + ": " + quoteIt
+	case strings.Contains(text, ": "):
+		return "a text with \": \" in it needs quotes: " + quoteAll
+	}
+	return ""
+}
+
+const quoteAll = "put '...' around all of it, or use |"
+
+// quoteEnd is where the quoted text ends that text begins with, -1 if it does
+// not end in this line.
+func quoteEnd(text string, q byte) int {
+	for i := 1; i < len(text); i++ {
+		switch {
+		case q == '"' && text[i] == '\\':
+			i++
+		case text[i] == q && q == '\'' && i+1 < len(text) && text[i+1] == q:
+			i++
+		case text[i] == q:
+			return i + 1
+		}
+	}
+	return -1
+}

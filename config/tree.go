@@ -1,0 +1,114 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxFile bounds what is read: a file with every campaign of a large shop has
+// a few megabytes.
+const maxFile = 16 << 20
+
+const quoteIt = "quote it or use |"
+
+// parse reads one YAML document. The root is nil where there is nothing to go
+// on with; the problems then say why.
+func parse(name string, b []byte) (*source, *yaml.Node, Errors) {
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
+	if len(b) > maxFile {
+		return nil, nil, Errors{{name, 1, 1, fmt.Sprintf("the file has %d bytes, at most %d are read", len(b), maxFile), "split it"}}
+	}
+	if i := invalid(b); i >= 0 {
+		s := newSource(name, string(b[:i]))
+		last := len(s.lines) - 1
+		return nil, nil, Errors{{name, last + 1, len(s.lines[last]) + 1, "this is not UTF-8 text", "save the file as UTF-8"}}
+	}
+	s := newSource(name, string(b))
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	var doc yaml.Node
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		return s, nil, Errors{{name, 1, 1, "the file is empty", ""}}
+	case err != nil:
+		return s, nil, Errors{s.syntax(err)}
+	}
+	var second yaml.Node
+	switch err := dec.Decode(&second); {
+	case err == nil:
+		return s, nil, Errors{{name, max(second.Line, 1), max(second.Column, 1), "a second document begins here", "make it a file of its own"}}
+	case !errors.Is(err, io.EOF):
+		return s, nil, Errors{s.syntax(err)}
+	}
+	return s, doc.Content[0], nil
+}
+
+// invalid is where b stops being UTF-8, -1 if it does not.
+func invalid(b []byte) int {
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}
+
+// strict reports what YAML has and a configuration does not: tags, anchors,
+// aliases, merges, keys that are no text, a key twice. Nodes that are bad in
+// themselves are marked, so that nobody complains about them a second time.
+func (s *source) strict(n *yaml.Node, bad map[*yaml.Node]bool, problems *Errors) {
+	add := func(n *yaml.Node, what, hint string) {
+		bad[n] = true
+		*problems = append(*problems, Problem{s.name, n.Line, n.Column, what, hint})
+	}
+	switch c := s.at(start(n)); {
+	case n.Kind == yaml.AliasNode:
+		add(n, fmt.Sprintf("*%s reads as a YAML alias", n.Value), quoteIt)
+		return
+	case c == '!' && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0 || n.Style&yaml.TaggedStyle != 0:
+		word, _, _ := strings.Cut(string(s.lines[n.Line-1][n.Column-1:]), " ")
+		add(n, fmt.Sprintf("%s reads as a YAML tag", word), quoteIt)
+		return
+	case n.Anchor != "":
+		add(n, fmt.Sprintf("&%s reads as a YAML anchor", n.Anchor), quoteIt)
+		return
+	}
+	if n.Kind == yaml.MappingNode {
+		s.strictKeys(n, bad, add)
+		if bad[n] {
+			return
+		}
+	}
+	for _, c := range n.Content {
+		if !bad[c] {
+			s.strict(c, bad, problems)
+		}
+	}
+}
+
+func (s *source) strictKeys(n *yaml.Node, bad map[*yaml.Node]bool, add func(*yaml.Node, string, string)) {
+	seen := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k := n.Content[i]
+		switch {
+		case k.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0:
+			add(n, "{{ }} reads as a map in a map", quoteIt)
+			return
+		case k.Kind == yaml.MappingNode || k.Kind == yaml.SequenceNode:
+			add(k, "this reads as a key that is a map or a list", quoteIt)
+		case k.Kind == yaml.ScalarNode && k.Value == "<<" && k.Style == 0:
+			add(k, "<< reads as a YAML merge", "write the keys out")
+		case k.Kind == yaml.ScalarNode && seen[k.Value] != nil:
+			add(k, fmt.Sprintf("%q stands here twice", k.Value), fmt.Sprintf("it is at line %d already", seen[k.Value].Line))
+		case k.Kind == yaml.ScalarNode:
+			seen[k.Value] = k
+		}
+	}
+}

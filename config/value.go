@@ -1,0 +1,308 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	"offerstream/pipeline"
+)
+
+// A value is a node of a campaign file on its way to a Go value. What is wrong
+// with it is reported where it stands, and reads as absent from then on.
+type value struct {
+	l    *load
+	file *source
+	key  *yaml.Node // what names it; nil for an element of a list
+	n    *yaml.Node
+	path []string // as in a pipeline.Problem
+	flow bool     // it stands inside [ ] or { }
+}
+
+// child is an element of v under a name.
+func (v value) child(key, n *yaml.Node, name string) value {
+	flow := v.flow || v.n.Style&yaml.FlowStyle != 0
+	c := value{v.l, v.file, key, n, append(slices.Clip(slices.Clone(v.path)), name), flow}
+	v.l.register(c)
+	return c
+}
+
+// spot is where v is pointed at: at its key if it begins on another line.
+func (v value) spot() spot {
+	if v.key != nil && (v.n.Line != v.key.Line || v.null()) {
+		return start(v.key)
+	}
+	return start(v.n)
+}
+
+func (v value) place() string {
+	p := v.spot()
+	return fmt.Sprintf("%s:%d:%d", v.file.name, p.line+1, p.col+1)
+}
+
+func (v value) problem(what, hint string) { v.problemAt(v.spot(), what, hint) }
+
+func (v value) problemAt(p spot, what, hint string) {
+	v.l.problems = append(v.l.problems, Problem{v.file.name, p.line + 1, p.col + 1, what, hint})
+	v.l.silence(v.path)
+}
+
+func (v value) bad() bool { return v.l.bad[v.n] }
+
+// null says whether nothing stands here.
+func (v value) null() bool { return v.n.Kind == yaml.ScalarNode && plain(v.n) && v.n.Value == "" }
+
+func plain(n *yaml.Node) bool { return n.Style&^yaml.FlowStyle == 0 }
+
+// is names what stands here.
+func (v value) is() string {
+	switch {
+	case v.n.Kind == yaml.MappingNode:
+		return "a map"
+	case v.n.Kind == yaml.SequenceNode:
+		return "a list"
+	case v.null():
+		return "nothing"
+	case !plain(v.n):
+		return "text"
+	}
+	switch literal(v.n.Value).(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "true or false"
+	case string:
+		return "text"
+	}
+	return "a number"
+}
+
+func (v value) wrong(want, hint string) {
+	if is := v.is(); is == "nothing" || is == "null" {
+		v.problem("nothing stands here, "+want+" is wanted", hint)
+	} else {
+		v.problem(fmt.Sprintf("this is %s, %s is wanted", is, want), hint)
+	}
+}
+
+// fields are the keys of a map and what reads each.
+type fields map[string]func(value)
+
+// fields reads a map of a fixed set of keys and says which it has.
+func (v value) fields(what string, known fields) map[string]bool {
+	has := map[string]bool{}
+	if v.bad() {
+		return has
+	}
+	if v.n.Kind != yaml.MappingNode {
+		v.wrong("a map", "write the keys of "+what)
+		return has
+	}
+	last := v
+	for k, c := range v.pairs {
+		has[k] = true
+		read, ok := known[k]
+		switch {
+		case ok:
+			read(c)
+		case slices.Contains(laterIn[what], k):
+			c.unsupported(k)
+		case c.null() && v.n.Style&yaml.FlowStyle != 0:
+			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), "inside { } a comma begins a new key: put the text before it in quotes")
+			v.l.silence(last.path) // it was cut
+		default:
+			names := make([]string, 0, len(known))
+			for name := range known {
+				names = append(names, name)
+			}
+			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), didYouMean(k, names))
+		}
+		last = c
+	}
+	return has
+}
+
+// pairs iterates over a map's keys, but for the bad ones.
+func (v value) pairs(yield func(string, value) bool) {
+	for i := 0; i+1 < len(v.n.Content); i += 2 {
+		k, n := v.n.Content[i], v.n.Content[i+1]
+		if v.l.bad[k] {
+			continue
+		}
+		if !yield(k.Value, v.child(k, n, k.Value)) {
+			return
+		}
+	}
+}
+
+// named reads a map whose keys are names of the file's own.
+func (v value) named(what string, read func(name string, c value)) {
+	switch {
+	case v.bad():
+	case v.n.Kind != yaml.MappingNode:
+		v.wrong("a map", "write "+what+" by name")
+	default:
+		for k, c := range v.pairs {
+			read(k, c)
+		}
+	}
+}
+
+// elements reads a list.
+func (v value) elements(hint string, read func(value)) {
+	switch {
+	case v.bad():
+	case v.n.Kind != yaml.SequenceNode:
+		v.wrong("a list", hint)
+	case len(v.n.Content) == 0:
+		v.problem("the list is empty", "leave it out")
+	default:
+		for i, n := range v.n.Content {
+			if c := v.child(nil, n, strconv.Itoa(i)); !c.bad() {
+				read(c)
+			}
+		}
+	}
+}
+
+// text reads a text that is not empty.
+func (v value) text(hint string) string {
+	switch {
+	case v.bad():
+		return ""
+	case v.n.Kind != yaml.ScalarNode || v.is() != "text":
+		v.wrong("text", hint)
+		return ""
+	case strings.TrimSpace(v.n.Value) == "":
+		v.problem("the text is empty", hint)
+		return ""
+	}
+	return v.n.Value
+}
+
+// word reads one of a few words.
+func (v value) word(words ...string) string {
+	hint := strings.Join(words, " or ")
+	t := v.text(hint)
+	if t != "" && !slices.Contains(words, t) {
+		v.problem(fmt.Sprintf("%q is not possible here", t), hint)
+		return ""
+	}
+	return t
+}
+
+// texts reads a text, or a list of texts, as a set: sorted.
+func (v value) texts(hint string) []string {
+	if v.bad() || v.n.Kind != yaml.SequenceNode {
+		if t := v.text(hint); t != "" {
+			return []string{t}
+		}
+		return nil
+	}
+	var ts []string
+	v.elements(hint, func(c value) {
+		t := c.text(hint)
+		if t != "" && slices.Contains(ts, t) {
+			c.problem(fmt.Sprintf("%q stands here twice", t), "keep one")
+		}
+		ts = append(ts, t)
+	})
+	slices.Sort(ts)
+	return ts
+}
+
+// duration reads a span of time. There is no use for one of more than a
+// century, and arithmetic with it would overflow.
+func (v value) duration(least time.Duration, hint string) time.Duration {
+	const century = 36525 * 24 * time.Hour
+	if v.bad() {
+		return 0
+	}
+	if v.n.Kind != yaml.ScalarNode || v.null() {
+		v.wrong("a duration", hint)
+		return 0
+	}
+	d, err := pipeline.ParseDuration(v.n.Value)
+	switch {
+	case err != nil:
+		v.problem(err.Error(), hint)
+	case d < least:
+		v.problem(fmt.Sprintf("%s is too short, at least %s is wanted", v.n.Value, printDuration(least)), hint)
+	case d > century:
+		v.problem(fmt.Sprintf("%s is too long, at most %s is possible", v.n.Value, printDuration(century)), "without the key there is no bound")
+	default:
+		return d
+	}
+	return 0
+}
+
+// moment reads a time, in nanoseconds since 1970.
+func (v value) moment() int64 {
+	const hint = "such as 2026-04-01T00:00:00+09:00"
+	t := v.text(hint)
+	if t == "" {
+		return 0
+	}
+	ns, err := pipeline.ParseTime(t)
+	if err == nil && ns <= 0 {
+		err = fmt.Errorf("%q lies before 1970", t)
+	}
+	if err != nil {
+		v.problem(err.Error(), hint)
+		return 0
+	}
+	return ns
+}
+
+// integer reads a whole number.
+func (v value) integer(least, most int) int {
+	if v.bad() {
+		return 0
+	}
+	want := fmt.Sprintf("a whole number from %d to %d", least, most)
+	if v.is() != "a number" {
+		v.wrong(want, "")
+		return 0
+	}
+	n, ok := literal(v.n.Value).(int64)
+	if !ok || n < int64(least) || n > int64(most) {
+		v.problem(fmt.Sprintf("%s is not %s", v.n.Value, want), "")
+		return 0
+	}
+	return int(n)
+}
+
+// number reads any number.
+func (v value) number() float64 {
+	if v.bad() {
+		return 0
+	}
+	switch x := literal(v.n.Value).(type) {
+	case int64:
+		if v.is() == "a number" {
+			return float64(x)
+		}
+	case float64:
+		if v.is() == "a number" && !math.IsInf(x, 0) && !math.IsNaN(x) {
+			return x
+		}
+	}
+	v.wrong("a number", "")
+	return 0
+}
+
+// boolean reads true or false.
+func (v value) boolean() bool {
+	if v.bad() {
+		return false
+	}
+	b, ok := literal(v.n.Value).(bool)
+	if !ok || v.is() != "true or false" {
+		v.wrong("true or false", "")
+	}
+	return b
+}
