@@ -1,0 +1,204 @@
+package broker
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+)
+
+const (
+	liveKey  = "live"
+	maxChunk = 900 << 10 // of a set, so that a message of 1 MB holds it
+	maxSet   = 256 << 20 // of a set, inflated
+)
+
+// manifest is what stands under set.<hash>, written after the chunks.
+type manifest struct {
+	Chunks int `json:"chunks"`
+	Bytes  int `json:"bytes"` // of the Definition's JSON
+}
+
+func setKey(hash string) string          { return "set." + hash }
+func chunkKey(hash string, i int) string { return setKey(hash) + "." + strconv.Itoa(i) }
+
+// ErrNoSet says that the bucket does not have the set.
+var ErrNoSet = errors.New("there is no such campaign set")
+
+// ErrLiveChanged says that another set became live meanwhile.
+var ErrLiveChanged = errors.New("another campaign set has become live meanwhile: look at what is live now and apply again")
+
+// PutSet stores the set under its hash. Putting it again changes nothing.
+func (c *Conn) PutSet(ctx context.Context, def *pipeline.Definition) (hash string, err error) {
+	hash = def.Hash()
+	if _, err := c.Set(ctx, hash); err == nil {
+		return hash, nil
+	}
+	text := def.JSON()
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	if _, err := z.Write(text); err != nil {
+		return "", err
+	}
+	if err := z.Close(); err != nil {
+		return "", err
+	}
+	m := manifest{Bytes: len(text)}
+	for zipped.Len() > 0 {
+		if _, err := c.kv.Put(ctx, chunkKey(hash, m.Chunks), zipped.Next(maxChunk)); err != nil {
+			return "", fmt.Errorf("store campaign set %s: %w", hash, err)
+		}
+		m.Chunks++
+	}
+	b, err := json.Marshal(m)
+	if err == nil {
+		_, err = c.kv.Put(ctx, setKey(hash), b)
+	}
+	if err != nil {
+		return "", fmt.Errorf("store campaign set %s: %w", hash, err)
+	}
+	return hash, nil
+}
+
+// Set reads a set and checks that its content has the hash. ErrNoSet: the
+// bucket has none.
+func (c *Conn) Set(ctx context.Context, hash string) (*pipeline.Definition, error) {
+	text, err := c.setText(ctx, hash)
+	if err != nil {
+		return nil, fmt.Errorf("read campaign set %s: %w", hash, err)
+	}
+	def, err := pipeline.ParseDefinition(text)
+	if err != nil {
+		return nil, fmt.Errorf("read campaign set %s: %w", hash, err)
+	}
+	if got := def.Hash(); got != hash {
+		return nil, fmt.Errorf("read campaign set %s: what is stored has the hash %s: apply the set again, with this version of the program", hash, got)
+	}
+	return def, nil
+}
+
+func (c *Conn) setText(ctx context.Context, hash string) ([]byte, error) {
+	e, err := c.kv.Get(ctx, setKey(hash))
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+		return nil, ErrNoSet
+	}
+	if err != nil {
+		return nil, err
+	}
+	var m manifest
+	if err := json.Unmarshal(e.Value(), &m); err != nil || m.Bytes > maxSet {
+		return nil, fmt.Errorf("its manifest is %q", e.Value())
+	}
+	var zipped bytes.Buffer
+	for i := range m.Chunks {
+		e, err := c.kv.Get(ctx, chunkKey(hash, i))
+		if err != nil {
+			return nil, fmt.Errorf("chunk %d of %d: %w", i+1, m.Chunks, err)
+		}
+		zipped.Write(e.Value())
+	}
+	z, err := gzip.NewReader(&zipped)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(z, int64(m.Bytes)+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) != m.Bytes {
+		return nil, fmt.Errorf("it has not the %d bytes that its manifest says", m.Bytes)
+	}
+	return text, nil
+}
+
+// Live is the hash of the live set, "" where none is, and what MakeLive needs
+// to replace just that.
+func (c *Conn) Live(ctx context.Context) (hash string, rev uint64, err error) {
+	e, err := c.kv.Get(ctx, liveKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("read which campaign set is live: %w", err)
+	}
+	return string(e.Value()), e.Revision(), nil
+}
+
+// MakeLive makes a stored set the live one, if what is live is still what
+// Live returned with rev; else ErrLiveChanged.
+func (c *Conn) MakeLive(ctx context.Context, hash string, rev uint64) error {
+	if _, err := c.Set(ctx, hash); err != nil {
+		return fmt.Errorf("make a campaign set live: %w", err)
+	}
+	_, err := c.kv.Update(ctx, liveKey, []byte(hash), rev)
+	var api *jetstream.APIError
+	if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+		return ErrLiveChanged
+	}
+	if err != nil {
+		return fmt.Errorf("make campaign set %s live: %w", hash, err)
+	}
+	return nil
+}
+
+// WatchLive calls fn with the hash of the live set, "" where none is, and
+// again whenever it changes, until ctx is done or the connection is closed.
+// It may skip what was live for a moment only.
+func (c *Conn) WatchLive(ctx context.Context, fn func(hash string)) error {
+	told, have := "", false
+	tell := func(hash string) {
+		if !have || hash != told {
+			told, have = hash, true
+			fn(hash)
+		}
+	}
+	for {
+		err := c.watchLive(ctx, tell)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case c.NC.IsClosed():
+			return fmt.Errorf("watch which campaign set is live: %w", jetstream.ErrConnectionClosed)
+		}
+		c.Log.Warn("the watch on the live campaign set has ended: watching again", "error", err)
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Conn) watchLive(ctx context.Context, tell func(hash string)) error {
+	w, err := c.kv.Watch(ctx, liveKey)
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	none := true
+	for {
+		select {
+		case e, ok := <-w.Updates():
+			switch {
+			case !ok:
+				return errors.New("no more updates")
+			case e != nil:
+				none = false
+				tell(string(e.Value()))
+			case none:
+				tell("")
+			}
+		case <-c.closed:
+			return jetstream.ErrConnectionClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Options of a connection. What is zero has the default in parentheses.
+type Options struct {
+	URL       string                     // one or several, separated by commas
+	Creds     string                     // a credentials file (none)
+	InProcess nats.InProcessConnProvider // an embedded server, instead of URL
+	Client    string                     // the connection's name, as operators see it
+	Prefix    string                     // Names.Prefix
+
+	Partitions int           // (as the deployment has it; 8 where there is none yet)
+	Replicas   int           // of each stream (1)
+	Retention  time.Duration // of events (7 days)
+
+	// Reconnect makes the connection come back by itself, for ever; nothing is
+	// buffered meanwhile. Without it a connection that is lost is closed, and
+	// what was known over it is known no more (DESIGN.md, P5).
+	Reconnect bool
+
+	Log *slog.Logger // (slog.Default)
+}
+
+// Defaults of a deployment.
+const (
+	DefaultPartitions = 8
+	DefaultRetention  = 7 * 24 * time.Hour
+)
+
+// Bounds of the waits between attempts to connect, and how often the log says
+// that there is still no success.
+const (
+	firstWait = 100 * time.Millisecond
+	lastWait  = 5 * time.Second
+	sayEvery  = 10 * time.Second
+)
+
+// A Conn is a connection to a deployment that has been provisioned or checked.
+type Conn struct {
+	NC         *nats.Conn
+	JS         jetstream.JetStream
+	Names      Names
+	Partitions int
+	Log        *slog.Logger
+
+	opt    Options
+	kv     jetstream.KeyValue
+	denied denials
+	closed chan struct{}
+}
+
+// Refusal is an error that trying again cannot mend: a deployment is not what
+// this process was told, or the server does not let it in.
+type Refusal struct {
+	What string // such as stream OFFERS
+	Why  string // such as max_msgs_per_subject is 5, this deployment needs 100000
+	Do   string // what to do about it
+}
+
+func (r *Refusal) Error() string { return r.What + ": " + r.Why + ": " + r.Do }
+
+// Connect connects, and provisions or checks the deployment. While NATS
+// cannot be reached or is not ready it tries again until ctx is done; a
+// Refusal it returns at once.
+func Connect(ctx context.Context, o Options) (*Conn, error) {
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.Retention == 0 {
+		o.Retention = DefaultRetention
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if err := (Names{o.Prefix}).check(); err != nil {
+		return nil, err
+	}
+	var said time.Time
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		c, err := connect(ctx, o)
+		var no *Refusal
+		if err == nil || errors.As(err, &no) {
+			return c, err
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("connect to NATS at %s: %w (%v)", o.where(), err, ctx.Err())
+		}
+		if time.Since(said) >= sayEvery {
+			said = time.Now()
+			o.Log.Warn("NATS is not ready: trying again until it is", "url", o.where(), "error", err)
+		}
+		if err := pause(ctx, wait/2+rand.N(wait/2)); err != nil {
+			continue
+		}
+	}
+}
+
+// where names the server without its password.
+func (o Options) where() string {
+	if o.InProcess != nil {
+		return "this process"
+	}
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return "the given URL"
+	}
+	return u.Redacted()
+}
+
+// connect tries once.
+func connect(ctx context.Context, o Options) (c *Conn, err error) {
+	c = &Conn{Names: Names{o.Prefix}, Log: o.Log, opt: o, closed: make(chan struct{})}
+	if c.NC, err = nats.Connect(o.URL, c.options()...); err != nil {
+		return nil, o.refused(err)
+	}
+	if c.JS, err = jetstream.New(c.NC); err == nil {
+		err = c.provision(ctx)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Conn) options() []nats.Option {
+	o := c.opt
+	opts := []nats.Option{
+		nats.Name(o.Client),
+		nats.Timeout(5 * time.Second),
+		nats.PingInterval(10 * time.Second), // a server that hangs is noticed within half a minute
+		nats.MaxPingsOutstanding(2),
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			c.denied.note(err)
+			c.Log.Warn("NATS", "error", err)
+		}),
+		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+	}
+	if o.Creds != "" {
+		opts = append(opts, nats.UserCredentials(o.Creds))
+	}
+	if o.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.InProcess))
+	}
+	if !o.Reconnect {
+		return append(opts, nats.NoReconnect())
+	}
+	return append(opts,
+		nats.MaxReconnects(-1),
+		nats.CustomReconnectDelay(func(tries int) time.Duration {
+			wait := min(firstWait<<min(tries, 10), lastWait)
+			return wait/2 + rand.N(wait/2)
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.Log.Warn("the connection to NATS is lost: trying again", "error", err)
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { c.Log.Info("connected to NATS again") }),
+	)
+}
+
+// refused makes a Refusal of an error of connecting that stays.
+func (o Options) refused(err error) error {
+	what := "NATS at " + o.where()
+	for _, e := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, e) {
+			return &Refusal{what, err.Error(), "check the user and password in the URL, or the credentials file"}
+		}
+	}
+	var address *url.Error
+	if errors.As(err, &address) {
+		return &Refusal{what, address.Err.Error(), "give a URL such as nats://127.0.0.1:4222"}
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return &Refusal{what, err.Error(), "check the path of the credentials file"}
+	}
+	return fmt.Errorf("connect: %w", err)
+}
+
+// Closed is closed when the connection has ended for good.
+func (c *Conn) Closed() <-chan struct{} { return c.closed }
+
+// Close ends the connection and returns when it has ended.
+func (c *Conn) Close() {
+	c.NC.Close()
+	<-c.closed
+}

@@ -1,0 +1,22 @@
+// Package broker is everything that knows NATS.
+//
+// What is stored where (name.go has the names, stream.go the settings; with
+// prefix x, x. stands before subjects and X- before the names of streams and
+// buckets):
+//
+//	EVENTS-<p>    events.<p>.in, .tick, .control, .from.<q>: partition p's log
+//	OFFERS        offers.<channel>.<p>, withheld.<p>: its chains
+//	DEADLETTERS   dead.<p>, a chain too, and dead.gateway
+//	CAMPAIGNS     a KV bucket:
+//	                deployment      {"partitions": 8}, written once
+//	                live            the hash of the set that is live
+//	                set.<hash>      {"chunks": n, "bytes": n}, written last
+//	                set.<hash>.<i>  a piece, from 0, of the gzipped Definition
+//
+// and query.<p> is no stream: requests to the partition's owner.
+//
+// A Conn (connect.go) is a connection to a deployment that has been
+// provisioned, or checked to be what this process was told it is. On it:
+// campaign.go (sets and which is live), gateway.go (packs in), reader.go (a
+// log out), chain.go and record.go (offers and dead letters in).
+package broker

@@ -1,0 +1,38 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// logger passes what nats-server logs on: its notices, which are many, as
+// debug. A fatal error would end a nats-server that is a process of its own;
+// here Start returns it.
+type logger struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	fatal error
+}
+
+func (l *logger) Noticef(format string, v ...any) { l.log.Debug(text(format, v)) }
+func (l *logger) Warnf(format string, v ...any)   { l.log.Warn(text(format, v)) }
+func (l *logger) Errorf(format string, v ...any)  { l.log.Error(text(format, v)) }
+func (l *logger) Debugf(format string, v ...any)  { l.log.Debug(text(format, v)) }
+func (l *logger) Tracef(format string, v ...any)  { l.log.Debug(text(format, v)) }
+
+func (l *logger) Fatalf(format string, v ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fatal = errors.Join(l.fatal, errors.New(fmt.Sprintf(format, v...)))
+}
+
+func (l *logger) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal
+}
+
+func text(format string, v []any) string { return "nats-server: " + fmt.Sprintf(format, v...) }

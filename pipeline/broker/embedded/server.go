@@ -1,0 +1,120 @@
+// Package embedded is a nats-server with JetStream in this process, for demo,
+// serve and tests. In production it is a process of its own.
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Options of a Server.
+type Options struct {
+	Dir        string // holds the streams, and a lock so that one process alone uses it
+	Host       string // to listen on (127.0.0.1)
+	Port       int    // 0: connections within the process only; -1: any free one
+	SyncAlways bool   // fsync before each acknowledgement
+	Log        *slog.Logger
+}
+
+// A Server is a running nats-server.
+type Server struct {
+	ns   *server.Server
+	lock *os.File
+	once sync.Once
+}
+
+// readyFor bounds the start, which includes recovering the streams.
+const readyFor = 2 * time.Minute
+
+// Start starts a server and returns when it takes connections.
+func Start(o Options) (*Server, error) {
+	if o.Host == "" {
+		o.Host = "127.0.0.1"
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	lock, err := lockDir(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := start(o)
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("start NATS in %s: %w", o.Dir, err)
+	}
+	return &Server{ns: ns, lock: lock}, nil
+}
+
+func start(o Options) (*server.Server, error) {
+	ns, err := server.NewServer(&server.Options{
+		ServerName: "offerstream",
+		Host:       o.Host,
+		Port:       o.Port,
+		DontListen: o.Port == 0,
+		NoSigs:     true,
+		JetStream:  true,
+		StoreDir:   o.Dir,
+		SyncAlways: o.SyncAlways,
+	})
+	if err != nil {
+		return nil, err
+	}
+	log := &logger{log: o.Log}
+	ns.SetLoggerV2(log, false, false, false)
+	ns.Start()
+	if err := log.failure(); err != nil {
+		ns.Shutdown()
+		return nil, err
+	}
+	if !ns.ReadyForConnections(readyFor) || !ns.JetStreamEnabled() {
+		ns.Shutdown()
+		return nil, errors.Join(fmt.Errorf("it takes no connections after %s", readyFor), log.failure())
+	}
+	return ns, nil
+}
+
+// lockDir makes the directory and takes its lock, which the operating system
+// gives back when the process ends, however it ends.
+func lockDir(dir string) (*os.File, error) {
+	if dir == "" {
+		return nil, errors.New("start NATS: no directory given")
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("start NATS: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("start NATS: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("start NATS in %s: another process uses this directory: stop it, or use another one (%w)", dir, err)
+	}
+	return f, nil
+}
+
+// ClientURL is where clients connect; it means nothing with Port 0.
+func (s *Server) ClientURL() string { return s.ns.ClientURL() }
+
+// InProcessConn makes a connection without a socket.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
+
+// Shutdown ends the server and returns when everything is on disk and the
+// directory is free.
+func (s *Server) Shutdown() {
+	s.once.Do(func() {
+		s.ns.Shutdown()
+		s.ns.WaitForShutdown()
+		s.lock.Close()
+	})
+}

@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Names are the subjects, streams and buckets of one deployment. Several
+// deployments share one NATS by different prefixes.
+type Names struct{ Prefix string }
+
+var prefixes = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+
+// check refuses a prefix that is no subject token, that is not told apart
+// when it is in capitals, or under which subjects would be another
+// deployment's.
+func (n Names) check() error {
+	switch n.Prefix {
+	case "":
+		return nil
+	case "events", "offers", "withheld", "dead", "query":
+		return &Refusal{"prefix " + n.Prefix, "is the first word of subjects without a prefix", "choose another one"}
+	}
+	if !prefixes.MatchString(n.Prefix) {
+		return &Refusal{fmt.Sprintf("prefix %q", n.Prefix), "is no prefix for subjects", "use a lower-case letter and up to 31 lower-case letters, digits, _ or -"}
+	}
+	return nil
+}
+
+func (n Names) subject(s string) string {
+	if n.Prefix == "" {
+		return s
+	}
+	return n.Prefix + "." + s
+}
+
+func (n Names) stream(s string) string {
+	if n.Prefix == "" {
+		return s
+	}
+	return strings.ToUpper(n.Prefix) + "-" + s
+}
+
+// EventsStream is the stream that is partition p's log.
+func (n Names) EventsStream(p int) string { return n.stream("EVENTS-" + strconv.Itoa(p)) }
+
+// EventsSubject is where messages of a kind (in, tick, control) enter
+// partition p's log.
+func (n Names) EventsSubject(p int, kind string) string {
+	return n.subject("events." + strconv.Itoa(p) + "." + kind)
+}
+
+// EventsSubjects are all subjects of partition p's log.
+func (n Names) EventsSubjects(p int) []string {
+	return []string{n.EventsSubject(p, "in"), n.EventsSubject(p, "tick"), n.EventsSubject(p, "control"), n.EventsSubject(p, "from.*")}
+}
+
+// OffersStream holds the offers and the withheld records of all partitions.
+func (n Names) OffersStream() string { return n.stream("OFFERS") }
+
+// OffersSubjects are all subjects of OffersStream.
+func (n Names) OffersSubjects() []string {
+	return []string{n.subject("offers.*.*"), n.subject("withheld.*")}
+}
+
+// OfferSubject is the chain of partition p's offers on a channel.
+func (n Names) OfferSubject(channel string, p int) string {
+	return n.ChainSubject("offers."+channel, p)
+}
+
+// OffersOf is a filter for all of partition p's offers.
+func (n Names) OffersOf(p int) string { return n.OfferSubject("*", p) }
+
+// DeadStream holds the dead letters of all partitions and of the gateway.
+func (n Names) DeadStream() string { return n.stream("DEADLETTERS") }
+
+// DeadSubject is the chain of partition p's dead letters.
+func (n Names) DeadSubject(p int) string { return n.ChainSubject("dead", p) }
+
+// DeadGateway is where the gateway's rejects go. It is no chain.
+func (n Names) DeadGateway() string { return n.subject("dead.gateway") }
+
+// ChainSubject is the subject in partition p of a chain, named as a
+// pipeline.Effect names it: "offers.<channel>" or "dead".
+func (n Names) ChainSubject(chain string, p int) string {
+	return n.subject(chain + "." + strconv.Itoa(p))
+}
+
+// ChainStream is the stream that a chain is in.
+func (n Names) ChainStream(chain string) string {
+	if chain == "dead" {
+		return n.DeadStream()
+	}
+	return n.OffersStream()
+}
+
+// CampaignsBucket is the KV bucket of campaign sets.
+func (n Names) CampaignsBucket() string { return n.stream("CAMPAIGNS") }
+
+// QuerySubject is where partition p's owner answers requests.
+func (n Names) QuerySubject(p int) string { return n.subject("query." + strconv.Itoa(p)) }

@@ -1,0 +1,265 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Settings of the streams, as DESIGN.md's table and P3 want them.
+const (
+	dedupe         = 2 * time.Minute // for which a pack's id is known
+	keepPerSubject = 100_000         // records that a chain keeps
+	maxOffers      = 8 << 30         // bytes, reserved when the stream is made
+	maxDead        = 1 << 30
+	leastReserved  = 64 << 20
+)
+
+// deployment is what the first process wrote and all others keep to.
+type deployment struct {
+	Partitions int `json:"partitions"`
+}
+
+const deploymentKey = "deployment"
+
+// provision makes what is not there and checks what is. It reads before it
+// makes, so that a user who may not make anything gets by once all is there;
+// of several who make a thing at once, all but the first read it again.
+func (c *Conn) provision(ctx context.Context) error {
+	ctx, cancel := c.denied.watch(ctx)
+	defer cancel()
+	bucket := c.Names.CampaignsBucket()
+	var err error
+	if c.kv, err = c.JS.KeyValue(ctx, bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
+		c.kv, err = c.JS.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: bucket, Storage: jetstream.FileStorage, Replicas: c.opt.Replicas,
+			Description: "campaign sets by hash, which is live, and the deployment"})
+		err = c.denied.making(err)
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			c.kv, err = c.JS.KeyValue(ctx, bucket)
+		}
+	}
+	if err != nil {
+		return c.failed("bucket "+bucket, err)
+	}
+	if err := c.deployment(ctx); err != nil {
+		return err
+	}
+	for _, want := range c.streams() {
+		if err := c.stream(ctx, want); err != nil {
+			return c.failed("stream "+want.Name, err)
+		}
+	}
+	return nil
+}
+
+// deployment reads, or writes, how many partitions there are.
+func (c *Conn) deployment(ctx context.Context) error {
+	e, err := c.kv.Get(ctx, deploymentKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		d := deployment{Partitions: c.opt.Partitions}
+		if d.Partitions == 0 {
+			d.Partitions = DefaultPartitions
+		}
+		b, merr := json.Marshal(d)
+		if merr != nil {
+			return merr
+		}
+		_, err = c.kv.Create(ctx, deploymentKey, b)
+		if err = c.denied.making(err); err == nil || errors.Is(err, jetstream.ErrKeyExists) {
+			e, err = c.kv.Get(ctx, deploymentKey)
+		}
+	}
+	what := "deployment in bucket " + c.Names.CampaignsBucket()
+	if err != nil {
+		return c.failed(what, err)
+	}
+	var d deployment
+	if err := json.Unmarshal(e.Value(), &d); err != nil || d.Partitions < 1 {
+		return &Refusal{what, fmt.Sprintf("%q does not say how many partitions there are", e.Value()), "is this another program's bucket? Use another prefix"}
+	}
+	if c.opt.Partitions != 0 && c.opt.Partitions != d.Partitions {
+		return &Refusal{what, fmt.Sprintf("it has %d partitions, not %d", d.Partitions, c.opt.Partitions),
+			"leave the number out to take the deployment's; to change it, replay into a deployment with another prefix"}
+	}
+	c.Partitions = d.Partitions
+	return nil
+}
+
+// streams are the deployment's streams as this process would make them.
+func (c *Conn) streams() []jetstream.StreamConfig {
+	all := []jetstream.StreamConfig{
+		c.chainStream(c.Names.OffersStream(), maxOffers, c.Names.OffersSubjects()...),
+		c.chainStream(c.Names.DeadStream(), maxDead, c.Names.subject("dead.*")),
+	}
+	for p := range c.Partitions {
+		all = append(all, jetstream.StreamConfig{
+			Name:              c.Names.EventsStream(p),
+			Subjects:          c.Names.EventsSubjects(p),
+			Storage:           jetstream.FileStorage,
+			Replicas:          c.opt.Replicas,
+			MaxAge:            c.opt.Retention,
+			MaxBytes:          -1,
+			MaxMsgsPerSubject: -1,
+			Discard:           jetstream.DiscardOld,
+			Duplicates:        min(dedupe, c.opt.Retention),
+		})
+	}
+	return all
+}
+
+// chainStream never loses a chain's last record: nothing in it expires, and
+// when it is full it refuses. Each chain keeps its newest records.
+func (c *Conn) chainStream(name string, maxBytes int64, subjects ...string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              name,
+		Subjects:          subjects,
+		Storage:           jetstream.FileStorage,
+		Replicas:          c.opt.Replicas,
+		MaxBytes:          maxBytes,
+		MaxMsgsPerSubject: keepPerSubject,
+		Discard:           jetstream.DiscardNew,
+		Duplicates:        dedupe,
+	}
+}
+
+// stream checks a stream, and makes it if it is not there.
+func (c *Conn) stream(ctx context.Context, want jetstream.StreamConfig) error {
+	st, err := c.JS.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		st, err = c.create(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			st, err = c.JS.Stream(ctx, want.Name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return differs(st.CachedInfo().Config, want)
+}
+
+// codeNoStorage is the answer when the server cannot reserve a stream's bytes.
+const codeNoStorage = 10047
+
+// create makes the stream, with fewer bytes where the server has not so many.
+func (c *Conn) create(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	for {
+		st, err := c.JS.CreateStream(ctx, want)
+		var api *jetstream.APIError
+		if errors.As(err, &api) && int(api.ErrorCode) == codeNoStorage && want.MaxBytes/2 >= leastReserved {
+			want.MaxBytes /= 2
+			continue
+		}
+		return st, c.denied.making(err)
+	}
+}
+
+// differs refuses a stream that is not as it must be. Its MaxBytes may be any,
+// as long as there are some: the operator's to set.
+func differs(have, want jetstream.StreamConfig) error {
+	if have.MaxBytes > 0 && want.MaxBytes > 0 {
+		want.MaxBytes = have.MaxBytes
+	}
+	slices.Sort(have.Subjects)
+	slices.Sort(want.Subjects)
+	for _, f := range []struct {
+		name       string
+		have, want any
+		do         string
+	}{
+		{"subjects", strings.Join(have.Subjects, " "), strings.Join(want.Subjects, " "), ""},
+		{"retention", have.Retention, want.Retention, ""},
+		{"storage", have.Storage, want.Storage, ""},
+		{"num_replicas", have.Replicas, want.Replicas, fmt.Sprintf("start with --replicas %d, or change the stream", have.Replicas)},
+		{"max_age", have.MaxAge, want.MaxAge, fmt.Sprintf("start with --retention %s, or change the stream", have.MaxAge)},
+		{"max_msgs", have.MaxMsgs, int64(-1), ""},
+		{"max_bytes", have.MaxBytes, want.MaxBytes, ""},
+		{"max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject, ""},
+		{"max_msg_size", have.MaxMsgSize, int32(-1), ""},
+		{"discard", have.Discard, want.Discard, ""},
+		{"discard_new_per_subject", have.DiscardNewPerSubject, false, ""},
+		{"duplicate_window", have.Duplicates, want.Duplicates, ""},
+		{"allow_direct", have.AllowDirect, false, ""},
+		{"no_ack", have.NoAck, false, ""},
+		{"sealed", have.Sealed, false, ""},
+	} {
+		if f.have == f.want {
+			continue
+		}
+		if f.do == "" {
+			f.do = "change it with `nats stream edit " + want.Name + "`, or use another prefix"
+		}
+		return &Refusal{"stream " + want.Name, fmt.Sprintf("%s is %v, this deployment needs %v", f.name, f.have, f.want), f.do}
+	}
+	return nil
+}
+
+// failed says what could not be provisioned: a Refusal where waiting will not
+// help.
+func (c *Conn) failed(what string, err error) error {
+	var no *Refusal
+	switch {
+	case errors.As(err, &no):
+		return err
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return &Refusal{what, err.Error(), "enable JetStream in the server's configuration and for the account"}
+	}
+	if d := c.denied.last(); d != nil && !errors.Is(err, errMaking) {
+		return &Refusal{what, d.Error(), "give the user this right, or connect as another (deploy/nats.conf has a user for each role)"}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// errMaking is what a user meets who may not make what is not there yet: it
+// waits for one who may.
+var errMaking = errors.New("it is not there yet, and this user may not make it: waiting for a worker or operator to")
+
+// denials notes the server's refusals, which come apart from the requests
+// that they answer: those would only time out.
+type denials struct {
+	mu     sync.Mutex
+	err    error
+	cancel context.CancelFunc
+}
+
+func (d *denials) note(err error) {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
+	if d.cancel != nil {
+		d.cancel()
+	}
+}
+
+// watch gives a context that ends at the first denial.
+func (d *denials) watch(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cancel = cancel
+	return ctx, cancel
+}
+
+func (d *denials) last() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
+}
+
+// making marks the error of making something that was denied.
+func (d *denials) making(err error) error {
+	if denied := d.last(); err != nil && denied != nil {
+		return fmt.Errorf("%w (%v)", errMaking, denied)
+	}
+	return err
+}
