@@ -1,0 +1,283 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const envPrefix = "OFFERSTREAM_"
+
+// A program is what has settings.
+type program struct {
+	name    string
+	about   string
+	rows    []setting
+	example string
+}
+
+var gateway = &program{
+	name:  "gateway",
+	about: "Takes events over HTTP and stores them in NATS JetStream.",
+	rows:  slices.Concat(bothBefore, gatewayOnly, bothAfter),
+	example: `OFFERSTREAM_WRITE_KEY=s3cret gateway --nats nats://127.0.0.1:4222 --addr 0.0.0.0:8080
+gateway --config gateway.yaml    # nats: nats://127.0.0.1:4222
+                                 # write_key: [s3cret, another]`,
+}
+
+var worker = &program{
+	name:  "worker",
+	about: "Folds events into each user's state and publishes offers.",
+	rows:  slices.Concat(bothBefore, workerOnly, bothAfter),
+	example: `worker --nats nats://127.0.0.1:4222 --dir /var/lib/offerstream --cache 1GB
+worker --config worker.yaml      # nats: nats://127.0.0.1:4222
+                                 # dir: /var/lib/offerstream`,
+}
+
+// A given is a setting as it was given, and from where.
+type given struct {
+	row  *setting
+	text string
+	from func(err error) error
+}
+
+func (p *program) settings(args, environ []string, out io.Writer) (*Settings, error) {
+	flags, file, err := p.flags(args)
+	if errors.Is(err, flag.ErrHelp) {
+		p.help(out)
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	env, envFile, errs := p.environment(environ)
+	if file == "" {
+		file = envFile
+	}
+	var inFile []given
+	if file != "" {
+		var problems error
+		inFile, problems = p.file(file)
+		errs = append(errs, problems)
+	}
+	s := &Settings{program: p}
+	has := map[string]bool{}
+	for i := range p.rows {
+		if row := &p.rows[i]; row.def != "" {
+			if err := row.read(s, row.def); err != nil {
+				panic("config: default of " + row.name + ": " + err.Error())
+			}
+			has[row.name] = true
+		}
+	}
+	for _, g := range slices.Concat(inFile, env, flags) { // the later wins, each is read
+		if err := g.row.read(s, g.text); err != nil {
+			errs = append(errs, g.from(err))
+		}
+		has[g.row.name] = g.text != ""
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for i := range p.rows {
+		if row := &p.rows[i]; row.need && !has[row.name] {
+			errs = append(errs, fmt.Errorf("%s is needed: %s", row.name, row.everywhere()))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// flags reads the command line. A flag that may be repeated adds up.
+func (p *program) flags(args []string) (gs []given, file string, err error) {
+	fs := flag.NewFlagSet(p.name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	fs.Func("config", "", func(text string) error {
+		if file != "" || text == "" {
+			return errors.New("one file is wanted")
+		}
+		file = text
+		return nil
+	})
+	for i := range p.rows {
+		row := &p.rows[i]
+		fs.Func(row.name, "", func(text string) error {
+			at := slices.IndexFunc(gs, func(g given) bool { return g.row == row })
+			switch {
+			case at < 0:
+				gs = append(gs, given{row, text, func(err error) error { return fmt.Errorf("--%s: %w", row.name, err) }})
+			case row.many:
+				gs[at].text += "," + text
+			default:
+				return errors.New("it is given twice")
+			}
+			return nil
+		})
+	}
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil, "", err
+	case err != nil:
+		return nil, "", p.flagError(err)
+	case fs.NArg() > 0:
+		return nil, "", fmt.Errorf("%q is an argument, %s takes only flags: see %s --help", fs.Arg(0), p.name, p.name)
+	}
+	return gs, file, nil
+}
+
+// flagError says what the flag package found in words of ours. It may quote
+// a value that is secret, so only the flag's name is kept.
+func (p *program) flagError(err error) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return fmt.Errorf("%s has no flag --%s: %s", p.name, name, p.unknown(name, "--", func(s *setting) string { return s.name }))
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return fmt.Errorf("--%s needs a value: see %s --help", name, p.name)
+	}
+	if _, rest, ok := strings.Cut(text, "for flag -"); ok {
+		name, why, _ := strings.Cut(rest, ": ")
+		return fmt.Errorf("--%s: %s", name, why)
+	}
+	return err
+}
+
+// environment reads the variables that begin with OFFERSTREAM_.
+func (p *program) environment(environ []string) (gs []given, file string, errs []error) {
+	for _, e := range environ {
+		name, text, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, envPrefix) {
+			continue
+		}
+		if name == envPrefix+"CONFIG" {
+			file = text
+			continue
+		}
+		row := p.row(func(s *setting) bool { return s.inEnv() == name })
+		if row == nil {
+			errs = append(errs, fmt.Errorf("%s has no setting %s: %s", p.name, name, p.unknown(name, "", (*setting).inEnv)))
+			continue
+		}
+		gs = append(gs, given{row, text, func(err error) error { return fmt.Errorf("%s: %w", name, err) }})
+	}
+	return gs, file, errs
+}
+
+// file reads a YAML file of settings.
+func (p *program) file(name string) ([]given, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading settings: %w", err)
+	}
+	src, root, problems := parse(name, b)
+	if root == nil {
+		return nil, problems
+	}
+	bad := map[*yaml.Node]bool{}
+	src.strict(root, bad, &problems)
+	add := func(n *yaml.Node, what, hint string) {
+		if !bad[n] {
+			problems = append(problems, Problem{name, n.Line, n.Column, what, hint})
+		}
+	}
+	if root.Kind != yaml.MappingNode {
+		add(root, "a map of settings is wanted", "nats: nats://127.0.0.1:4222")
+		return nil, problems
+	}
+	var gs []given
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		k, v := root.Content[i], root.Content[i+1]
+		row := p.row(func(s *setting) bool { return s.inFile() == k.Value })
+		switch {
+		case bad[k] || bad[v]:
+		case row == nil:
+			add(k, fmt.Sprintf("%s has no setting %q", p.name, k.Value), p.unknown(k.Value, "", (*setting).inFile))
+		default:
+			text, ok := settingText(row, v)
+			if !ok {
+				add(k, fmt.Sprintf("%q is not a single value", k.Value), row.everywhere())
+				continue
+			}
+			gs = append(gs, given{row, text, func(err error) error {
+				return Problem{File: name, Line: v.Line, Col: v.Column, What: row.inFile() + ": " + err.Error()}
+			}})
+		}
+	}
+	if len(problems) > 0 {
+		return gs, problems.sorted()
+	}
+	return gs, nil
+}
+
+// settingText is a value in the file as it would be given elsewhere.
+func settingText(row *setting, v *yaml.Node) (string, bool) {
+	if v.Kind == yaml.ScalarNode {
+		return v.Value, v.Value != "" || !plain(v)
+	}
+	if v.Kind != yaml.SequenceNode || !row.many {
+		return "", false
+	}
+	var texts []string
+	for _, e := range v.Content {
+		if e.Kind != yaml.ScalarNode {
+			return "", false
+		}
+		texts = append(texts, e.Value)
+	}
+	return strings.Join(texts, ","), true
+}
+
+func (p *program) row(is func(*setting) bool) *setting {
+	for i := range p.rows {
+		if is(&p.rows[i]) {
+			return &p.rows[i]
+		}
+	}
+	return nil
+}
+
+// unknown is a hint for a name that is no setting of the program.
+func (p *program) unknown(name, prefix string, as func(*setting) string) string {
+	for _, other := range []*program{gateway, worker} {
+		if other.row(func(s *setting) bool { return as(s) == name }) != nil {
+			return fmt.Sprintf("it belongs to the %s: remove it here", other.name)
+		}
+	}
+	var names []string
+	for i := range p.rows {
+		names = append(names, as(&p.rows[i]))
+	}
+	hint := didYouMean(name, names)
+	if prefix != "" {
+		hint = strings.Replace(hint, "did you mean \"", "did you mean \""+prefix, 1)
+	}
+	return hint
+}
+
+// help is what --help prints.
+func (p *program) help(out io.Writer) {
+	fmt.Fprintf(out, "Usage: %s [flags]\n\n%s\n\n", p.name, p.about)
+	fmt.Fprintf(out, "A setting is a flag, a variable of the environment or a key of the file that\n--config names; a flag goes before the environment, and that before the file.\n\n")
+	fmt.Fprintf(out, "  --config FILE, %sCONFIG\n        settings in YAML, such as metrics_addr: 127.0.0.1:9090\n", envPrefix)
+	for i := range p.rows {
+		row := &p.rows[i]
+		fmt.Fprintf(out, "  --%s %s, %s\n        %s", row.name, row.arg, row.inEnv(), row.about)
+		switch {
+		case row.def != "":
+			fmt.Fprintf(out, " (default %s)", row.def)
+		case row.need:
+			fmt.Fprint(out, " (needed)")
+		}
+		fmt.Fprintln(out)
+	}
+	fmt.Fprintf(out, "\nExample:\n  %s\n", strings.ReplaceAll(p.example, "\n", "\n  "))
+}
