@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -62,16 +62,6 @@ type Conn struct {
 	closed chan struct{}
 }
 
-// Refusal is an error that trying again cannot mend: a deployment is not what
-// this process was told, or the server does not let it in.
-type Refusal struct {
-	What string // such as stream OFFERS
-	Why  string // such as max_msgs_per_subject is 5, this deployment needs 100000
-	Do   string // what to do about it
-}
-
-func (r *Refusal) Error() string { return r.What + ": " + r.Why + ": " + r.Do }
-
 // Connect connects, and provisions or checks the deployment. While NATS
 // cannot be reached or is not ready it tries again until ctx is done; a
 // Refusal it returns at once.
@@ -113,11 +103,18 @@ func (o Options) where() string {
 	if o.InProcess != nil {
 		return "this process"
 	}
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		return "the given URL"
+	all := strings.Split(o.URL, ",")
+	for i, s := range all {
+		if !strings.Contains(s, "://") {
+			s = "nats://" + s
+		}
+		u, err := url.Parse(strings.TrimSpace(s))
+		if err != nil {
+			return "the given URL"
+		}
+		all[i] = u.Redacted()
 	}
-	return u.Redacted()
+	return strings.Join(all, ",")
 }
 
 // connect tries once.
@@ -170,24 +167,6 @@ func (c *Conn) options() []nats.Option {
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { c.Log.Info("connected to NATS again") }),
 	)
-}
-
-// refused makes a Refusal of an error of connecting that stays.
-func (o Options) refused(err error) error {
-	what := "NATS at " + o.where()
-	for _, e := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
-		if errors.Is(err, e) {
-			return &Refusal{what, err.Error(), "check the user and password in the URL, or the credentials file"}
-		}
-	}
-	var address *url.Error
-	if errors.As(err, &address) {
-		return &Refusal{what, address.Err.Error(), "give a URL such as nats://127.0.0.1:4222"}
-	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return &Refusal{what, err.Error(), "check the path of the credentials file"}
-	}
-	return fmt.Errorf("connect: %w", err)
 }
 
 // Closed is closed when the connection has ended for good.

@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -199,67 +197,4 @@ func differs(have, want jetstream.StreamConfig) error {
 		return &Refusal{"stream " + want.Name, fmt.Sprintf("%s is %v, this deployment needs %v", f.name, f.have, f.want), f.do}
 	}
 	return nil
-}
-
-// failed says what could not be provisioned: a Refusal where waiting will not
-// help.
-func (c *Conn) failed(what string, err error) error {
-	var no *Refusal
-	switch {
-	case errors.As(err, &no):
-		return err
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return &Refusal{what, err.Error(), "enable JetStream in the server's configuration and for the account"}
-	}
-	if d := c.denied.last(); d != nil && !errors.Is(err, errMaking) {
-		return &Refusal{what, d.Error(), "give the user this right, or connect as another (deploy/nats.conf has a user for each role)"}
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}
-
-// errMaking is what a user meets who may not make what is not there yet: it
-// waits for one who may.
-var errMaking = errors.New("it is not there yet, and this user may not make it: waiting for a worker or operator to")
-
-// denials notes the server's refusals, which come apart from the requests
-// that they answer: those would only time out.
-type denials struct {
-	mu     sync.Mutex
-	err    error
-	cancel context.CancelFunc
-}
-
-func (d *denials) note(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.err = err
-	if d.cancel != nil {
-		d.cancel()
-	}
-}
-
-// watch gives a context that ends at the first denial.
-func (d *denials) watch(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.cancel = cancel
-	return ctx, cancel
-}
-
-func (d *denials) last() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.err
-}
-
-// making marks the error of making something that was denied.
-func (d *denials) making(err error) error {
-	if denied := d.last(); err != nil && denied != nil {
-		return fmt.Errorf("%w (%v)", errMaking, denied)
-	}
-	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
 )
 
 // Bounds of what one request may bring.
@@ -34,7 +35,7 @@ type Log interface {
 	Partitions() int
 	// Publish appends a pack to the partition's log and returns once it is
 	// acknowledged. A pack published again under the same id is stored once.
-	// An error that wraps ErrStop says that publishing must end.
+	// A broker.ErrLoud says that publishing must end.
 	Publish(ctx context.Context, partition int, id string, pack []byte) error
 	// DeadLetter does the same on the gateway's dead letters.
 	DeadLetter(ctx context.Context, id string, letter pipeline.Dead) error
@@ -175,13 +176,9 @@ func (g *Gateway) queued() float64 {
 	return float64(n)
 }
 
-// ErrStop is what a Log's error wraps when publishing must end: the log has
-// lost what it had acknowledged, and each further event would cover that up.
-var ErrStop = errors.New("the log is not the one that acknowledged earlier events")
-
 // sent looks at a publish's outcome for the error that stops the gateway.
 func (g *Gateway) sent(err error) error {
-	if errors.Is(err, ErrStop) {
+	if errors.Is(err, broker.ErrLoud) {
 		g.stop(err)
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
 )
 
 // A lane carries parcels into one partition's log, in order: group commit.
@@ -235,7 +236,7 @@ func (l *lane) publish(ctx context.Context, p *pack) error {
 		l.met.failures.Inc()
 		l.note(err)
 		pause := pause/2 + rand.N(pause/2)
-		if errors.Is(err, ErrStop) || time.Now().Add(pause).After(p.deadline) {
+		if errors.Is(err, broker.ErrLoud) || time.Now().Add(pause).After(p.deadline) {
 			l.met.givenUp.Inc()
 			return err
 		}

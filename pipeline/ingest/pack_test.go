@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
 )
 
 func numbered(user string, n int) string {
@@ -244,7 +245,7 @@ func TestNoOvertaking(t *testing.T) {
 func TestStop(t *testing.T) {
 	log := newFakeLog(2)
 	log.publish = func(context.Context, int, string, []byte) error {
-		return fmt.Errorf("sequence 5 after 9: %w", ErrStop)
+		return fmt.Errorf("sequence 5 after 9: %w", broker.ErrLoud)
 	}
 	g := newGateway(t, log)
 	if w := post(g, "/v1/page", numbered("u", 1)); w.Code != 503 {
@@ -255,10 +256,10 @@ func TestStop(t *testing.T) {
 	if w := post(g, "/v1/page", numbered("u", 2)); w.Code != 503 || log.calls.Load() != calls {
 		t.Error(w.Code, "and published")
 	}
-	if err := g.Ready(); !errors.Is(err, ErrStop) {
+	if err := g.Ready(); !errors.Is(err, broker.ErrLoud) {
 		t.Errorf("ready says %v", err)
 	}
-	if err := g.Run(context.Background(), listen(t)); !errors.Is(err, ErrStop) {
+	if err := g.Run(context.Background(), listen(t)); !errors.Is(err, broker.ErrLoud) {
 		t.Errorf("run returned %v", err)
 	}
 }

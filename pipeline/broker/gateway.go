@@ -1,0 +1,135 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+)
+
+// headerTime is when the gateway refused what is in a dead letter.
+const headerTime = "Offerstream-Time"
+
+// A GatewayLog is where a gateway's events go, an ingest.Log.
+//
+// Its errors are of two kinds. One that is Loud says that the log is not the
+// one that acknowledged earlier events; whatever else went wrong (no
+// connection, no answer, no stream) may be right the next time, with the same
+// pack under the same id.
+type GatewayLog struct {
+	conn  *Conn
+	seqs  []atomic.Uint64        // the highest acknowledged, by partition; the last one the dead letters'
+	clock atomic.Pointer[string] // of the live set
+}
+
+// OpenGatewayLog returns when it is known which clock the live set has, which
+// it follows until ctx is done or the connection is closed.
+func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
+	g := &GatewayLog{conn: c, seqs: make([]atomic.Uint64, c.Partitions+1)}
+	known, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- c.WatchLive(ctx, func(hash string) {
+			first := g.clock.Load() == nil
+			if g.follow(ctx, hash) && first {
+				close(known)
+			}
+		})
+	}()
+	select {
+	case <-known:
+		return g, nil
+	case err := <-ended:
+		return nil, fmt.Errorf("open the gateway's log: %w", err)
+	}
+}
+
+// follow notes the clock of the set, trying until it can be read: of what is
+// live then. It reports false when ctx has ended before.
+func (g *GatewayLog) follow(ctx context.Context, hash string) bool {
+	c := g.conn
+	for {
+		clock, err := c.clock(ctx, hash)
+		if err == nil {
+			if old := g.clock.Swap(&clock); old == nil || *old != clock {
+				c.Log.Info("the live campaign set's clock", "clock", clock, "set", hash)
+			}
+			return true
+		}
+		c.Log.Warn("which clock the live campaign set has is not known: trying again", "error", err)
+		if pause(ctx, time.Second) != nil || c.NC.IsClosed() {
+			return false
+		}
+		if now, _, err := c.Live(ctx); err == nil {
+			hash = now
+		}
+	}
+}
+
+func (c *Conn) clock(ctx context.Context, hash string) (string, error) {
+	if hash == "" {
+		return pipeline.ClockBroker, nil
+	}
+	def, err := c.Set(ctx, hash)
+	if err != nil {
+		return "", err
+	}
+	return def.Clock, nil
+}
+
+// Partitions is the number of partitions.
+func (g *GatewayLog) Partitions() int { return g.conn.Partitions }
+
+// Clock is the live set's clock, ClockBroker where none is live.
+func (g *GatewayLog) Clock() string { return *g.clock.Load() }
+
+// Ready says, from memory, why nothing can be published now.
+func (g *GatewayLog) Ready() error {
+	if s := g.conn.NC.Status(); s != nats.CONNECTED {
+		return fmt.Errorf("the connection to NATS is %s", s)
+	}
+	return nil
+}
+
+// Publish appends a pack to the partition's log and returns when it is
+// acknowledged. Under the same id it is stored once.
+func (g *GatewayLog) Publish(ctx context.Context, partition int, id string, pack []byte) error {
+	m := &nats.Msg{Subject: g.conn.Names.EventsSubject(partition, "in"), Data: pack}
+	return g.publish(ctx, &g.seqs[partition], m, id)
+}
+
+// DeadLetter does the same with an event that was refused: the event as it
+// came, and in headers why and when.
+func (g *GatewayLog) DeadLetter(ctx context.Context, id string, letter pipeline.Dead) error {
+	m := &nats.Msg{Subject: g.conn.Names.DeadGateway(), Header: nats.Header{}}
+	putDead(m, letter)
+	m.Header[headerTime] = []string{pipeline.FormatTime(time.Now().UnixNano())}
+	return g.publish(ctx, &g.seqs[g.conn.Partitions], m, id)
+}
+
+// publish holds the acknowledgement against those that had come before it was
+// asked for: a log only grows. A duplicate's sequence is its first copy's.
+func (g *GatewayLog) publish(ctx context.Context, highest *atomic.Uint64, m *nats.Msg, id string) error {
+	before := highest.Load()
+	ack, err := g.conn.JS.PublishMsg(ctx, m, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
+	switch {
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		return fmt.Errorf("publish to %s: no stream takes it now: %w", m.Subject, err)
+	case err != nil:
+		return fmt.Errorf("publish to %s: %w", m.Subject, err)
+	case ack.Sequence <= before && !ack.Duplicate:
+		return Loud(fmt.Errorf("publish to %s: message %d was acknowledged after message %d: the broker came back with less than it had acknowledged; what is lost must be looked at before more is taken",
+			m.Subject, ack.Sequence, before))
+	}
+	for {
+		old := highest.Load()
+		if ack.Sequence <= old || highest.CompareAndSwap(old, ack.Sequence) {
+			return nil
+		}
+	}
+}

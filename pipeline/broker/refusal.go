@@ -1,0 +1,104 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Refusal is an error that trying again cannot mend: a deployment is not what
+// this process was told, or the server does not let it in.
+type Refusal struct {
+	What string // such as stream OFFERS
+	Why  string // such as max_msgs_per_subject is 5, this deployment needs 100000
+	Do   string // what to do about it
+}
+
+func (r *Refusal) Error() string { return r.What + ": " + r.Why + ": " + r.Do }
+
+// refused makes a Refusal of an error of connecting that stays.
+func (o Options) refused(err error) error {
+	what := "NATS at " + o.where()
+	for _, e := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, e) {
+			return &Refusal{what, err.Error(), "check the user and password in the URL, or the credentials file"}
+		}
+	}
+	var address *url.Error
+	if errors.As(err, &address) {
+		return &Refusal{what, address.Err.Error(), "give a URL such as nats://127.0.0.1:4222"}
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return &Refusal{what, err.Error(), "check the path of the credentials file"}
+	}
+	return fmt.Errorf("connect: %w", err)
+}
+
+// failed says what could not be provisioned: a Refusal where waiting will not
+// help.
+func (c *Conn) failed(what string, err error) error {
+	var no *Refusal
+	switch {
+	case errors.As(err, &no):
+		return err
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return &Refusal{what, err.Error(), "enable JetStream in the server's configuration and for the account"}
+	}
+	if d := c.denied.last(); d != nil && !errors.Is(err, errMaking) {
+		return &Refusal{what, d.Error(), "give the user this right, or connect as another (deploy/nats.conf has a user for each role)"}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// errMaking is what a user meets who may not make what is not there yet: it
+// waits for one who may.
+var errMaking = errors.New("it is not there yet, and this user may not make it: waiting for a worker or operator to")
+
+// denials notes the server's refusals, which come apart from the requests
+// that they answer: those would only time out.
+type denials struct {
+	mu     sync.Mutex
+	err    error
+	cancel context.CancelFunc
+}
+
+func (d *denials) note(err error) {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
+	if d.cancel != nil {
+		d.cancel()
+	}
+}
+
+// watch gives a context that ends at the first denial.
+func (d *denials) watch(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cancel = cancel
+	return ctx, cancel
+}
+
+func (d *denials) last() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
+}
+
+// making marks the error of making something that was denied.
+func (d *denials) making(err error) error {
+	if denied := d.last(); err != nil && denied != nil {
+		return fmt.Errorf("%w (%v)", errMaking, denied)
+	}
+	return err
+}
