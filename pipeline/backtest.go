@@ -66,6 +66,9 @@ func (b *Backtest) Line(raw []byte, out func(*Offer)) error {
 	if err != nil {
 		return b.reject(err)
 	}
+	if ev.Type != Clock {
+		ev.HasLogTime = false // log time is this file's, not that of the log it came from
+	}
 	before := b.fold.cur.LogTime
 	if _, err := b.fold.logTimeOf(ev); err != nil {
 		return b.reject(err)

@@ -84,7 +84,7 @@ func Compile(def *Definition) (*Set, []Problem) {
 	}
 	c.state = c.language(c.about.env, "", vars...)
 	for i, f := range c.set.features {
-		if f.agg == aggSum || f.agg == aggMin || f.agg == aggMax || f.agg == aggAvg {
+		if f.numeric() {
 			vars[2+i] = cel.Variable(f.def.Name, dynamic(f))
 		}
 	}
@@ -267,6 +267,17 @@ func (c *compiler) featureType(f *feature, path []string) *cel.Type {
 		return f.of.typ // CEL lets these be null
 	}
 	return cel.DynType
+}
+
+// numeric says whether the feature reads as numbers of a known type.
+func (f *feature) numeric() bool {
+	switch f.agg {
+	case aggSum, aggMin, aggMax, aggAvg:
+		return true
+	case aggFirst, aggLast:
+		return f.of != nil && slices.Contains([]cel.Kind{cel.IntKind, cel.UintKind, cel.DoubleKind}, f.of.typ.Kind())
+	}
+	return false
 }
 
 // dynamic is a feature's type with its values' type left open.

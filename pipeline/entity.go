@@ -190,9 +190,7 @@ func (e *Entity) bind(l *liveSet) {
 	e.pending = slices.DeleteFunc(e.pending, func(p *pending) bool {
 		i, ok := l.campaignIndex[p.campaign]
 		if !ok || l.campaigns[i].trigger != p.trigger || l.campaignSince[i] != p.since {
-			if ok {
-				l.counts[i].Cancelled++
-			}
+			l.of(p.campaign).Cancelled++
 			return true
 		}
 		p.c = l.campaigns[i]

@@ -111,13 +111,6 @@ func (s *featureState) find(key string) *keyed {
 // update takes the event into the feature's state.
 func (f *feature) update(st *featureState, sc *scope, e *Entity, c *Counts) {
 	out := cut(sc.now, f.def.Within)
-	skipped := func(err error) {
-		if isMissing(err) {
-			c.Missing++
-		} else {
-			c.Errors++
-		}
-	}
 	err := f.by.each(sc, func(key string, item int, it *fastjson.Value) {
 		base := entry{t: sc.event.Time, pos: e.seq<<16 | uint64(item)}
 		if base.t <= out {
@@ -129,14 +122,14 @@ func (f *feature) update(st *featureState, sc *scope, e *Entity, c *Counts) {
 		}
 		v, err := f.value(sc, it)
 		if err != nil {
-			skipped(err)
+			c.failed(err)
 			return
 		}
 		base.v = v
 		f.add(st, key, base, sc.now, e, c)
 	})
 	if err != nil {
-		skipped(err)
+		c.failed(err)
 	}
 }
 
@@ -275,13 +268,16 @@ func (f *feature) removeRows(st *featureState, ev *Event, e *Entity) {
 }
 
 // close ends the open intervals of a dwell at time t.
-func (f *feature) close(st *featureState, t int64) {
+func (f *feature) close(st *featureState, t int64, e *Entity) {
 	for _, k := range st.keys {
+		before := k.len()
 		for i := range k.entries {
 			if en := &k.entries[i]; en.open() {
 				en.v = Value{kind: kindDuration, bits: uint64(clampDwell(t - en.t))}
 			}
 		}
+		k.foldTo(f, e.live.def.Bounds.Entries)
+		e.entries += k.len() - before
 	}
 	st.open = 0
 }

@@ -157,12 +157,13 @@ func (f *Fold) NextDue() (int64, bool) {
 // Clock is that of the set in force.
 func (f *Fold) Clock() string { return f.s.live.def.Clock }
 
-// Counts are the outcomes since the fold was made, by campaign of the set in
-// force, and what its features met.
+// Counts are the outcomes since the fold was made, by campaign, and what
+// features met. They only grow: a change of sets resets none, and a campaign
+// that is gone keeps its own.
 func (f *Fold) Counts() (campaigns map[string]Counts, features Counts) {
-	campaigns = map[string]Counts{}
-	for i, c := range f.s.live.campaigns {
-		campaigns[c.def.ID] = *f.s.live.counts[i]
+	campaigns = make(map[string]Counts, len(f.s.live.outcomes))
+	for id, n := range f.s.live.outcomes {
+		campaigns[id] = *n
 	}
 	return campaigns, *f.s.live.state
 }
@@ -172,6 +173,12 @@ func (f *Fold) Duplicates() uint64 { return f.s.duplicates }
 
 // Cursor is where the fold stands; it may be taken between any two steps.
 func (f *Fold) Cursor() Cursor { return f.cur.clone() }
+
+// At is how far the fold has come: the last message applied whole, the events
+// applied, log time and the set in force. Unlike Cursor it copies nothing.
+func (f *Fold) At() (seq, applied uint64, logTime int64, set string) {
+	return f.cur.Seq, f.cur.Applied, f.cur.LogTime, f.cur.Set
+}
 
 // Effects are what the last step appends to the chains, valid until the next.
 func (f *Fold) Effects() []Effect { return f.effects }
@@ -435,7 +442,10 @@ func (f *Fold) finish() {
 // enforce puts a set in force: what it shares with the one before it goes
 // on, what is new or changed begins in this epoch.
 func (f *Fold) enforce(set *Set) {
-	l := &liveSet{Set: set, state: &Counts{}}
+	l := &liveSet{Set: set, tally: &tally{map[string]*Counts{}, &Counts{}}}
+	if f.s.live != nil {
+		l.tally = f.s.live.tally
+	}
 	kept := map[string]uint32{}
 	began := func(prefix string, id uint64) uint32 {
 		k := prefix + strconv.FormatUint(id, 36)
@@ -451,13 +461,7 @@ func (f *Fold) enforce(set *Set) {
 	}
 	for _, c := range set.campaigns {
 		l.campaignSince = append(l.campaignSince, began("c", c.trigger))
-		n := &Counts{}
-		if old := f.s.live; old != nil {
-			if i, ok := old.campaignIndex[c.def.ID]; ok {
-				n = old.counts[i]
-			}
-		}
-		l.counts = append(l.counts, n)
+		l.counts = append(l.counts, l.of(c.def.ID))
 	}
 	f.cur.Since = kept
 	f.s.live = l

@@ -30,7 +30,8 @@ type Counts struct {
 	Bounds  uint64 `json:"bounds"`         // how often a bound was met
 }
 
-// Pending is how many evaluations still wait for their outcome.
+// Pending is how many evaluations still wait for their outcome, where the
+// counts are of a whole log.
 func (c *Counts) Pending() uint64 {
 	return c.Evaluated - c.Fired - c.Condition - c.Period - c.Age - c.Limit - c.Cap - c.Pause - c.Outranked - c.Duplicate - c.Error - c.Cancelled - c.Superseded
 }
@@ -42,7 +43,22 @@ type liveSet struct {
 	featureSince  []uint32
 	campaignSince []uint32
 	counts        []*Counts // by campaign
-	state         *Counts   // of features: Missing, Errors, Bounds
+	*tally
+}
+
+// A tally is what a fold has counted, whatever sets were in force.
+type tally struct {
+	outcomes map[string]*Counts // by campaign, those that are gone too
+	state    *Counts            // of features: Missing, Errors, Bounds
+}
+
+func (t *tally) of(campaign string) *Counts {
+	n := t.outcomes[campaign]
+	if n == nil {
+		n = &Counts{}
+		t.outcomes[campaign] = n
+	}
+	return n
 }
 
 // A candidate is an offer that would go out.
@@ -105,7 +121,7 @@ func (s *stepper) cancel(e *Entity, sc *scope) {
 	s.live.match.cancels.each(sc.event, func(i int) {
 		c := s.live.campaigns[i]
 		waits := func(p *pending) bool { return p.c == c && p.kind == timerAbsence }
-		if !slices.ContainsFunc(e.pending, waits) || !all(c.unless, sc, s.live.counts[i]) {
+		if !slices.ContainsFunc(e.pending, waits) || !all(c.unless, sc, nil) {
 			return
 		}
 		if c.match.none() {
@@ -143,7 +159,7 @@ func (s *stepper) learn(e *Entity, sc *scope) {
 		e.session.extend(ev, sc.now)
 		for _, i := range s.live.dwells {
 			if st := e.feature(i); st != nil && st.open > 0 {
-				s.live.features[i].close(st, ev.Time)
+				s.live.features[i].close(st, ev.Time, e)
 			}
 		}
 	}
@@ -158,14 +174,15 @@ func (s *stepper) learn(e *Entity, sc *scope) {
 	}
 	s.live.match.features.each(ev, func(i int) {
 		f := s.live.features[i]
-		if !full && all(f.where, sc, s.live.state) {
+		if !full && all(f.where, sc, nil) {
 			f.update(e.ensure(i), sc, e, s.live.state)
 		}
 	})
 }
 
 // all says whether every condition holds. A condition that fails with an
-// error is false and counted, unless another is simply false.
+// error is false and counted (in a where, silently: c is nil), unless another
+// is simply false.
 func all(conds []*expr, sc *scope, c *Counts) bool {
 	var failed error
 	for _, x := range conds {
@@ -176,11 +193,10 @@ func all(conds []*expr, sc *scope, c *Counts) bool {
 			return false
 		}
 	}
-	if failed == nil {
-		return true
+	if failed != nil && c != nil {
+		c.failed(failed)
 	}
-	c.failed(failed)
-	return false
+	return failed == nil
 }
 
 func (c *Counts) failed(err error) {
@@ -194,7 +210,7 @@ func (c *Counts) failed(err error) {
 // trigger judges one campaign on the event that may trigger it.
 func (s *stepper) trigger(c *campaign, e *Entity, sc *scope, store func() *storedEvent) {
 	n := s.live.counts[c.index]
-	if !all(c.where, sc, n) {
+	if !all(c.where, sc, nil) {
 		return
 	}
 	old := c.tooOld(sc.event, sc.now)
@@ -213,6 +229,9 @@ func (s *stepper) trigger(c *campaign, e *Entity, sc *scope, store func() *store
 		return
 	}
 	switch {
+	case old && c.def.Unless == nil && !c.inPeriod(sc.now): // the gate before age
+		n.Period++
+		n.Evaluated++
 	case old:
 		n.Age++
 		n.Evaluated++

@@ -111,13 +111,18 @@ func (w *window) add(f *feature, e entry, bounds *Bounds) (full bool) {
 		w.entries = slices.Delete(w.entries, 0, 1)
 		return true
 	}
-	oldest := 0
-	for f.agg == aggDwell && oldest < len(w.entries)-1 && w.entries[oldest].open() {
-		oldest++
-	}
-	w.fold(f, w.entries[oldest])
-	w.entries = slices.Delete(w.entries, oldest, oldest+1)
+	w.foldTo(f, limit)
 	return true
+}
+
+// foldTo folds the oldest entries until limit are left. One that is open has
+// no length to fold yet: it and what is newer wait until it closes.
+func (w *window) foldTo(f *feature, limit int) {
+	n := 0
+	for ; len(w.entries)-n > limit && !(f.agg == aggDwell && w.entries[n].open()); n++ {
+		w.fold(f, w.entries[n])
+	}
+	w.entries = slices.Delete(w.entries, 0, n)
 }
 
 func (e entry) open() bool { return e.v.kind == kindNull }

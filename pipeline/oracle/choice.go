@@ -61,7 +61,7 @@ func (u *user) gate(c *campaign, id string, now int64) string {
 			return "duplicate"
 		}
 	}
-	if c.From != 0 && now < c.From || c.To != 0 && now >= c.To {
+	if !c.runs(now) {
 		return "period"
 	}
 	for _, limit := range c.Limits {
@@ -99,6 +99,11 @@ func (u *user) gate(c *campaign, id string, now int64) string {
 		}
 	}
 	return ""
+}
+
+// runs says whether now lies in the campaign's period.
+func (c *campaign) runs(now int64) bool {
+	return (c.From == 0 || now >= c.From) && (c.To == 0 || now < c.To)
 }
 
 func (u *user) count(counts func(sent) bool) int {

@@ -169,6 +169,9 @@ func (s *state) close(at int64) {
 				e.open, e.length = false, min(max(at-e.at, 0), maxDwell)
 			}
 		}
+		if s.f.Agg == "dwell" {
+			w.foldTo(s.f.bounds.Entries)
+		}
 	}
 }
 
@@ -229,7 +232,7 @@ func (s *state) add(now int64, e entry) {
 	if f.Agg == "distinct" || f.Agg == "list" {
 		w.exact = w.exact[1:]
 	} else {
-		w.fold()
+		w.foldTo(bound)
 	}
 }
 

@@ -31,11 +31,14 @@ func (u *user) fire(now int64) {
 		}
 		var candidates []candidate
 		for _, t := range u.take(func(t *timer) bool { return t.due == due }) {
-			if t.dwell && !t.holds(u, due) {
+			switch {
+			case t.dwell && !t.holds(u, due):
 				u.out.count(t.campaign, "condition")
-				continue
+			case t.dwell && t.campaign.Unless != nil: // only now has its trigger passed
+				candidates = append(candidates, u.startAbsences(t.campaign, &scope{user: u, event: t.event, now: due})...)
+			default:
+				candidates = append(candidates, candidate{t.campaign, t.event, t.key, true, due})
 			}
-			candidates = append(candidates, candidate{t.campaign, t.event, t.key, true, due})
 		}
 		u.choose(due, candidates)
 	}
@@ -109,9 +112,10 @@ func (c *campaign) matchKeys(sc *scope) []string {
 	return keys
 }
 
-// startAbsences starts or restarts an absence for each key.
-func (u *user) startAbsences(c *campaign, sc *scope) {
-	started := 0
+// startAbsences starts or restarts an absence for each key, counted from its
+// event. One that is over already, because dwell took longer, is a candidate.
+func (u *user) startAbsences(c *campaign, sc *scope) (over []candidate) {
+	started, due := 0, sc.event.now+c.Unless.Within
 	for _, key := range c.matchKeys(sc) {
 		same := func(t *timer) bool { return !t.dwell && t.campaign == c && t.key == key }
 		if c.Unless.NoRestart && slices.ContainsFunc(u.pending, same) {
@@ -119,7 +123,11 @@ func (u *user) startAbsences(c *campaign, sc *scope) {
 		}
 		started++
 		u.supersede(same)
-		u.pending = append(u.pending, &timer{campaign: c, event: sc.event, key: key, due: sc.now + c.Unless.Within})
+		if due <= sc.now {
+			over = append(over, candidate{c, sc.event, key, true, due})
+			continue
+		}
+		u.pending = append(u.pending, &timer{campaign: c, event: sc.event, key: key, due: due})
 		n := 0
 		for _, t := range u.pending {
 			if !t.dwell && t.campaign == c {
@@ -134,6 +142,7 @@ func (u *user) startAbsences(c *campaign, sc *scope) {
 	if started == 0 {
 		u.out.count(c, "condition")
 	}
+	return over
 }
 
 // A condition is one of the parts of `if` that && joins at the top. Where it
@@ -207,9 +216,6 @@ func (l *language) conditions(src, owner string) []*condition {
 // would hold without further events; false if one that is missing is about
 // something else, or if there is no such moment.
 func (u *user) dwellDue(c *campaign, missing []*condition, sc *scope) (int64, bool) {
-	if c.Unless != nil {
-		return 0, false // whether an absence starts is judged at its trigger alone
-	}
 	if slices.ContainsFunc(missing, func(x *condition) bool { return x.feature == nil }) {
 		return 0, false
 	}

@@ -161,12 +161,15 @@ func (u *user) trigger(c *campaign, sc *scope) []candidate {
 		return nil
 	}
 	if stale {
-		u.out.count(c, "age")
+		reason := "age"
+		if c.Unless == nil && !c.runs(ev.now) {
+			reason = "period"
+		}
+		u.out.count(c, reason)
 		return nil
 	}
 	if c.Unless != nil {
-		u.startAbsences(c, sc)
-		return nil
+		return u.startAbsences(c, sc)
 	}
 	return []candidate{{campaign: c, event: ev}}
 }

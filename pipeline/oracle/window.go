@@ -70,6 +70,14 @@ func (w *window) insert(e *entry) {
 	slices.SortFunc(w.exact, (*entry).before)
 }
 
+// foldTo folds the oldest until n are exact, or the oldest is an interval that
+// is still open.
+func (w *window) foldTo(n int) {
+	for len(w.exact) > n && !w.exact[0].open {
+		w.fold()
+	}
+}
+
 // fold moves the oldest exact entry into the bucket of its step. Without a
 // window there is but one bucket.
 func (w *window) fold() {
