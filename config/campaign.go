@@ -19,7 +19,7 @@ const mostOffers = 1000
 
 // rescoping are keys that bring names of their own into a campaign's
 // expressions, or take some away.
-var rescoping = []string{"for_each", "any", "sequence", "let", "each", "choose", "of_entity"}
+var rescoping = []string{"for_each", "any", "sequence", "let", "each", "choose", ofEntity}
 
 // campaign reads one campaign and adds it to the set.
 func (v value) campaign(id string) {
@@ -48,6 +48,9 @@ func (v value) campaign(id string) {
 	}
 	if !has["emit"] {
 		v.needs(has, aCampaign, "offer", "offer: {channel: web}")
+	}
+	if !has["offer"] {
+		c.Offer = pipeline.OfferSpec{Kind: pipeline.Service, Channel: "web"} // for the rest to be checked
 	}
 	for _, k := range rescoping {
 		if has[k] {
@@ -94,7 +97,7 @@ func (v value) unless() *pipeline.Unless {
 	})
 	v.needs(has, anUnless, "on", "on: Order Completed", "within", "within: 1h")
 	if u.Within == 0 {
-		v.l.silence(v.path) // said already
+		u.Within = 1 // for the rest to be checked
 	}
 	u.NoRestart = !restart
 	return &u
@@ -110,7 +113,7 @@ func (v value) offer() pipeline.OfferSpec {
 	})
 	v.needs(has, anOffer, "channel", "channel: web")
 	if !has["channel"] {
-		v.l.silence(append(v.path[:len(v.path):len(v.path)], "channel"))
+		o.Channel = "web" // for the rest to be checked
 	}
 	return o
 }

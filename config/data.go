@@ -57,7 +57,11 @@ func (v value) tree(depth int) any {
 		return v.n.Value
 	}
 	if v.null() {
-		v.problem("nothing stands here", `write "" or null if that is meant`)
+		hint := `write "" or null if that is meant`
+		if v.flow && v.key != nil {
+			hint = "inside { } a comma begins a new key: put a text that has one in quotes"
+		}
+		v.problem("nothing stands here", hint)
 		return nil
 	}
 	return v.jsonLiteral()

@@ -70,7 +70,10 @@ func (v value) feature(name string) {
 	if f.Agg == "list" && f.Keep == 0 {
 		f.Keep = pipeline.DefaultKeep
 	}
-	if f.Agg == "" || has["of_entity"] {
+	if has["fields"] && len(f.Fields) == 0 {
+		f.Fields = []string{"wrong"} // for the rest to be checked
+	}
+	if f.Agg == "" || has[ofEntity] {
 		// Its type is unknown: whatever an expression does with it may be right.
 		f = pipeline.Feature{Name: name, On: f.On, Agg: "last"}
 		v.l.silence(v.path)
@@ -84,16 +87,16 @@ func (v value) keyPlace() string {
 
 // needs reports keys that are missing: pairs of a key and an example.
 func (v value) needs(has map[string]bool, what string, keysAndHints ...string) {
-	if v.bad() || v.is() != "a map" {
+	if v.bad() || v.is() != "a map" || v.foreign(what) {
 		return
 	}
 	for i := 0; i < len(keysAndHints); i += 2 {
 		if !has[keysAndHints[i]] {
-			c := v
+			at := start(v.n)
 			if v.key != nil {
-				c.n = v.key
+				at = start(v.key)
 			}
-			c.problemAt(start(c.n), fmt.Sprintf("%s needs `%s`", what, keysAndHints[i]), keysAndHints[i+1])
+			v.l.problems = append(v.l.problems, Problem{v.file.name, at.line + 1, at.col + 1, fmt.Sprintf("%s needs `%s`", what, keysAndHints[i]), keysAndHints[i+1]})
 		}
 	}
 }

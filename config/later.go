@@ -9,7 +9,7 @@ var later = map[string]string{
 	"facts":    "would know none of them",
 	"entities": "keeps state of users alone",
 	// a feature
-	"of_entity": "keeps state of users alone",
+	ofEntity:    "keeps state of users alone",
 	"half_life": "has no aggregate that decays",
 	// policies and campaigns
 	"holdout": "would send to the control group as well",
@@ -17,8 +17,8 @@ var later = map[string]string{
 	"for_each":    "would not know its rows: write a campaign of each",
 	"any":         "has one trigger a campaign: write a campaign of each",
 	"sequence":    "cannot tell in which order events came",
-	"let":         "has no names of one's own: write the expressions out",
-	"each":        "makes one evaluation an event",
+	"let":         "cannot name expressions: write them out where they are used",
+	"each":        "evaluates an event once",
 	"at":          "would send at once",
 	"when_due":    "would send without asking again",
 	"choose":      "would not choose anything",
@@ -39,8 +39,8 @@ var later = map[string]string{
 // laterIn says of which map a key in later is one.
 var laterIn = map[string][]string{
 	aSet:      {"facts", "entities"},
-	aFeature:  {"of_entity", "half_life"},
-	aCampaign: {"of_entity", "for_each", "any", "sequence", "let", "each", "at", "when_due", "choose", "score", "emit", "holdout"},
+	aFeature:  {ofEntity, "half_life"},
+	aCampaign: {ofEntity, "for_each", "any", "sequence", "let", "each", "at", "when_due", "choose", "score", "emit", "holdout"},
 	anOffer:   {"coupon", "to"},
 	anUnless:  {"at_most"},
 	policies:  {"holdout"},
@@ -62,8 +62,15 @@ const (
 	forget    = "forget"
 )
 
-func (v value) unsupported(name string) { v.notYet(fmt.Sprintf("%q", name), later[name]) }
+// ofEntity says of which kind of entity something is; without it, of users.
+const ofEntity = "of_entity"
 
+// unsupported refuses a key.
+func (v value) unsupported(name string) {
+	v.problemAt(start(v.key), fmt.Sprintf("%q is not supported yet", name), "remove it; this version "+later[name])
+}
+
+// notYet refuses a value.
 func (v value) notYet(what, consequence string) {
 	v.problem(what+" is not supported yet", "remove it; this version "+consequence)
 }

@@ -214,6 +214,10 @@ func (l *load) translate(p pipeline.Problem) Problem {
 	return t
 }
 
+// oneLine shortens what CEL says: a problem is a line, and the list of all
+// tokens that might have come instead helps nobody.
 func oneLine(s string) string {
+	s, _, _ = strings.Cut(s, " expecting {")
+	s = strings.ReplaceAll(s, "'<EOF>'", "the end")
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }

@@ -1,7 +1,10 @@
 package config
 
 import (
+	"errors"
+	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,12 +24,13 @@ func (s *source) syntax(err error) Problem {
 	line := s.culprit()
 	text := s.lines[line]
 	col := valueColumn(text)
-	hint := trap(text[col:])
+	hint := trap(text[col:], what)
+	if tab := slices.Index(text, '\t'); tab >= 0 && blank(text[:tab]) {
+		col, hint = tab, "indent with spaces, not with tabs"
+	}
 	if hint == "" {
 		col = min(indentation(text), max(len(text)-1, 0))
 		switch {
-		case strings.Contains(string(text), "\t"):
-			hint = "indent with spaces, not with tabs"
 		case strings.Contains(what, "mapping values"):
 			hint = "a text with \": \" in it needs quotes; keys of one map stand in one column"
 		case strings.Contains(what, "expected key"):
@@ -46,8 +50,8 @@ func (s *source) culprit() int {
 		}
 	}
 	readable := func(n int) bool {
-		var doc yaml.Node
-		return yaml.Unmarshal([]byte(s.text[:ends[n]]), &doc) == nil
+		_, err := decode(yaml.NewDecoder(strings.NewReader(s.text[:ends[n]])))
+		return err == nil || errors.Is(err, io.EOF)
 	}
 	// Halving finds a line where readable turns to not. A list or a text over
 	// several lines does so too, and turns back: then go on behind it.
@@ -62,9 +66,9 @@ func (s *source) culprit() int {
 			}
 		}
 		next := good
-		for n := good + 2; n < len(ends) && n < good+100; n++ {
-			if readable(n) {
-				next = n
+		for step := 2; step <= 256 && good+step < len(ends); step += (step + 1) / 2 {
+			if readable(good + step) {
+				next = good + step
 				break
 			}
 		}
@@ -84,7 +88,7 @@ func valueColumn(line []rune) int {
 }
 
 // trap is a hint for a value that YAML reads otherwise than its author.
-func trap(value []rune) string {
+func trap(value []rune, what string) string {
 	text := strings.TrimRight(string(value), " \t")
 	if text == "" {
 		return ""
@@ -99,6 +103,8 @@ func trap(value []rune) string {
 			return "a text that begins with a quote must end with it: " + quoteAll
 		}
 		return ""
+	case (c == '[' || c == '{') && !strings.Contains(what, "expected ','") && bracketEnd(text) == len(text):
+		return ""
 	case c == '[' || c == '{':
 		return "inside [ ] and { } put a text with , : [ ] { } or # in quotes, or give each its own line"
 	case strings.ContainsRune("*&@`%|>", rune(c)):
@@ -110,6 +116,29 @@ func trap(value []rune) string {
 }
 
 const quoteAll = "put '...' around all of it, or use |"
+
+// bracketEnd is where the bracket closes that text begins with, -1 if it does
+// not in this line.
+func bracketEnd(text string) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '"', '\'':
+			n := quoteEnd(text[i:], c)
+			if n < 0 {
+				return -1
+			}
+			i += n - 1
+		case '[', '{':
+			depth++
+		case ']', '}':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return -1
+}
 
 // quoteEnd is where the quoted text ends that text begins with, -1 if it does
 // not end in this line.

@@ -31,21 +31,32 @@ func parse(name string, b []byte) (*source, *yaml.Node, Errors) {
 	}
 	s := newSource(name, string(b))
 	dec := yaml.NewDecoder(bytes.NewReader(b))
-	var doc yaml.Node
-	switch err := dec.Decode(&doc); {
-	case errors.Is(err, io.EOF):
+	doc, err := decode(dec)
+	switch {
+	case errors.Is(err, io.EOF), err == nil && len(doc.Content) == 0:
 		return s, nil, Errors{{name, 1, 1, "the file is empty", ""}}
 	case err != nil:
 		return s, nil, Errors{s.syntax(err)}
 	}
-	var second yaml.Node
-	switch err := dec.Decode(&second); {
+	switch second, err := decode(dec); {
 	case err == nil:
 		return s, nil, Errors{{name, max(second.Line, 1), max(second.Column, 1), "a second document begins here", "make it a file of its own"}}
 	case !errors.Is(err, io.EOF):
 		return s, nil, Errors{s.syntax(err)}
 	}
 	return s, doc.Content[0], nil
+}
+
+// decode reads the next document. The parser panics where it finds itself in
+// error: that is an unreadable file to whoever wrote it.
+func decode(dec *yaml.Decoder) (n *yaml.Node, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	n = new(yaml.Node)
+	return n, dec.Decode(n)
 }
 
 // invalid is where b stops being UTF-8, -1 if it does not.

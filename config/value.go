@@ -28,6 +28,9 @@ func (v value) child(key, n *yaml.Node, name string) value {
 	flow := v.flow || v.n.Style&yaml.FlowStyle != 0
 	c := value{v.l, v.file, key, n, append(slices.Clip(slices.Clone(v.path)), name), flow}
 	v.l.register(c)
+	if c.bad() {
+		v.l.silence(c.path)
+	}
 	return c
 }
 
@@ -102,15 +105,17 @@ func (v value) fields(what string, known fields) map[string]bool {
 		v.wrong("a map", "write the keys of "+what)
 		return has
 	}
+	foreign := v.foreign(what)
 	last := v
 	for k, c := range v.pairs {
 		has[k] = true
 		read, ok := known[k]
 		switch {
-		case ok:
-			read(c)
 		case slices.Contains(laterIn[what], k):
 			c.unsupported(k)
+		case foreign: // its other keys mean something else
+		case ok:
+			read(c)
 		case c.null() && v.n.Style&yaml.FlowStyle != 0:
 			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), "inside { } a comma begins a new key: put the text before it in quotes")
 			v.l.silence(last.path) // it was cut
@@ -119,11 +124,21 @@ func (v value) fields(what string, known fields) map[string]bool {
 			for name := range known {
 				names = append(names, name)
 			}
-			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), didYouMean(k, names))
+			c.problemAt(start(c.key), fmt.Sprintf("%q is not a key of %s", k, what), didYouMean(k, names))
 		}
 		last = c
 	}
 	return has
+}
+
+// foreign says whether v is about another entity than a user.
+func (v value) foreign(what string) bool {
+	for k := range v.pairs {
+		if k == ofEntity && slices.Contains(laterIn[what], k) {
+			return true
+		}
+	}
+	return false
 }
 
 // pairs iterates over a map's keys, but for the bad ones.
@@ -159,7 +174,7 @@ func (v value) elements(hint string, read func(value)) {
 	case v.n.Kind != yaml.SequenceNode:
 		v.wrong("a list", hint)
 	case len(v.n.Content) == 0:
-		v.problem("the list is empty", "leave it out")
+		v.problem("the list is empty", hint)
 	default:
 		for i, n := range v.n.Content {
 			if c := v.child(nil, n, strconv.Itoa(i)); !c.bad() {
@@ -228,6 +243,8 @@ func (v value) duration(least time.Duration, hint string) time.Duration {
 	}
 	d, err := pipeline.ParseDuration(v.n.Value)
 	switch {
+	case err != nil && strings.Contains(v.n.Value, "("):
+		v.problem("a duration that is computed is not supported yet", "write one such as 90s, 30m, 1h30m or 7d")
 	case err != nil:
 		v.problem(err.Error(), hint)
 	case d < least:

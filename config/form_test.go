@@ -1,0 +1,188 @@
+package config
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// seeded is a source of randomness whose seed a failing test prints.
+func seeded(t *testing.T) *rand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	})
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// TestNormalForm: neither the order of keys, files and names, nor formatting
+// and comments make another set of it.
+func TestNormalForm(t *testing.T) {
+	b, err := os.ReadFile("../deploy/campaigns/shop.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := load1(t, string(b)).Hash()
+	r := seeded(t)
+	for range 100 {
+		dir := t.TempDir()
+		for i, part := range scatter(t, r, b) {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.yaml", i)), part, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, err := LoadCampaigns(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Hash() != want {
+			t.Fatalf("another set:\n%s", d.JSON())
+		}
+	}
+}
+
+// scatter writes a set anew as one to three files.
+func scatter(t *testing.T, r *rand.Rand, b []byte) [][]byte {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	shuffle(r, "", doc.Content[0])
+	parts := make([]*yaml.Node, 1+r.IntN(3))
+	for i := range parts {
+		parts[i] = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: "version"}, {Kind: yaml.ScalarNode, Value: "1"}}}
+	}
+	root := doc.Content[0].Content
+	for i := 0; i < len(root); i += 2 {
+		k, v := root[i], root[i+1]
+		if k.Value == "version" {
+			continue
+		}
+		for j, p := range parts { // each file gets some of the entries
+			share := &yaml.Node{Kind: v.Kind, Value: v.Value, Style: v.Style}
+			for e := 0; e < len(v.Content); e += 2 {
+				if e/2%len(parts) == j {
+					share.Content = append(share.Content, v.Content[e], v.Content[e+1])
+				}
+			}
+			if len(share.Content) > 0 || v.Kind == yaml.ScalarNode {
+				p.Content = append(p.Content, k, share)
+			}
+		}
+	}
+	var files [][]byte
+	for _, p := range parts {
+		b, err := yaml.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, b)
+	}
+	return files
+}
+
+// shuffle changes what must not matter: the order of keys and of names, flow
+// and block style, quotes, a name alone or in a list, comments.
+func shuffle(r *rand.Rand, key string, n *yaml.Node) {
+	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
+	if r.IntN(4) == 0 && n.Kind != yaml.ScalarNode {
+		n.Style ^= yaml.FlowStyle
+	}
+	names := slices.Contains([]string{"on", "channels", "remove_on", "fields"}, key)
+	switch n.Kind {
+	case yaml.MappingNode:
+		order := r.Perm(len(n.Content) / 2)
+		var content []*yaml.Node
+		for _, i := range order {
+			k, v := n.Content[2*i], n.Content[2*i+1]
+			k.HeadComment, k.LineComment, k.FootComment = "", "", ""
+			shuffle(r, k.Value, v)
+			content = append(content, k, v)
+		}
+		n.Content = content
+	case yaml.SequenceNode:
+		for _, c := range n.Content {
+			shuffle(r, "", c)
+		}
+		if names {
+			r.Shuffle(len(n.Content), func(i, j int) { n.Content[i], n.Content[j] = n.Content[j], n.Content[i] })
+		}
+	case yaml.ScalarNode:
+		if _, text := literal(n.Value).(string); text && key != "within" {
+			n.Style = []yaml.Style{0, yaml.SingleQuotedStyle, yaml.DoubleQuotedStyle}[r.IntN(3)]
+		}
+		if (key == "on" || key == "if") && r.IntN(2) == 0 {
+			*n = yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: n.Value}}}
+		}
+	}
+}
+
+// TestWalk: each letter of a value is found in its source, in all five styles.
+func TestWalk(t *testing.T) {
+	r := seeded(t)
+	words := strings.Fields(`a event.name "x" it's é 😀 \ > | # - : , [0] {{b}} == && !c`)
+	for range 5000 {
+		var text strings.Builder
+		for i := range 1 + r.IntN(30) {
+			if i > 0 {
+				text.WriteString([]string{" ", " ", " ", "  ", "\n", "\n\n", "\n  "}[r.IntN(7)])
+			}
+			text.WriteString(words[r.IntN(len(words))])
+		}
+		style := []yaml.Style{0, yaml.SingleQuotedStyle, yaml.DoubleQuotedStyle, yaml.LiteralStyle, yaml.FoldedStyle}[r.IntN(5)]
+		b, err := yaml.Marshal(map[string]any{"a": []*yaml.Node{{Kind: yaml.ScalarNode, Value: text.String(), Style: style}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		src, root, problems := parse("x", b)
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		n := root.Content[1].Content[0]
+		spots := src.walk(n)
+		if spots == nil {
+			t.Fatalf("lost in\n%s", b)
+		}
+		for i, want := range []rune(n.Value) {
+			if got := src.at(spots[i]); got != want && (unicode.IsLetter(want) && got != '\\' || unicode.IsDigit(want)) {
+				t.Fatalf("rune %d is %c, found %c at %v in\n%s", i, want, got, spots[i], b)
+			}
+		}
+	}
+}
+
+// FuzzLoad: no file makes the loader panic, and what it loads is in its
+// normal form.
+func FuzzLoad(f *testing.F) {
+	for _, dir := range []string{"testdata", "../deploy/campaigns"} {
+		files, _ := filepath.Glob(filepath.Join(dir, "*.yaml"))
+		for _, name := range files {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l := newLoad()
+		l.file("fuzz.yaml", b)
+		d, err := l.finish()
+		if err != nil {
+			_ = err.Error()
+			return
+		}
+		_ = Describe(nil, d)
+		_ = d.Hash()
+	})
+}
