@@ -1,0 +1,91 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+)
+
+// ScanLog calls fn with each message of a partition's log, from the first that
+// is there to the last that was there when it began.
+func (c *Conn) ScanLog(ctx context.Context, partition int, fn func(pipeline.Message) error) error {
+	first, last, err := c.Extent(ctx, partition)
+	if err != nil || first > last {
+		return err
+	}
+	r, err := c.OpenReader(ctx, partition, first)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		select {
+		case raw := <-r.Messages():
+			m, ok, err := r.Take(raw)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			if err := fn(m); err != nil || m.Seq >= last {
+				return err
+			}
+		case <-c.Closed():
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// A Record is one message of a chain.
+type Record struct {
+	Chain string // "offers.<channel>" or "dead"
+	Pos   pipeline.Position
+	ID    string // ce-id of an offer
+	Data  []byte
+}
+
+// ScanOffers calls fn with each record on a partition's chains of offers, in
+// the order in which they were stored.
+func (c *Conn) ScanOffers(ctx context.Context, partition int, fn func(Record) error) error {
+	con, err := c.JS.CreateConsumer(ctx, c.Names.OffersStream(), jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: c.Names.OffersOf(partition),
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return fmt.Errorf("read the offers of partition %d: %w", partition, err)
+	}
+	defer c.JS.DeleteConsumer(ctx, c.Names.OffersStream(), con.CachedInfo().Name)
+	for left := con.CachedInfo().NumPending; left > 0; {
+		batch, err := con.Fetch(int(min(left, 500)), jetstream.FetchMaxWait(10*time.Second))
+		if err != nil {
+			return fmt.Errorf("read the offers of partition %d: %w", partition, err)
+		}
+		n := uint64(0)
+		for m := range batch.Messages() {
+			n++
+			left--
+			pos, err := ParsePosition(m.Headers())
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.Subject(), err)
+			}
+			if err := fn(Record{c.Names.chainOf(m.Subject()), pos, m.Headers().Get("ce-id"), m.Data()}); err != nil {
+				return err
+			}
+		}
+		if err := batch.Error(); err != nil {
+			return fmt.Errorf("read the offers of partition %d: %w", partition, err)
+		}
+		if n == 0 {
+			return fmt.Errorf("read the offers of partition %d: %w", partition, errors.New("the server sends no more"))
+		}
+	}
+	return nil
+}

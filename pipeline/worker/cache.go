@@ -1,0 +1,213 @@
+package worker
+
+import (
+	"fmt"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/state"
+)
+
+// A cache holds decoded entities of one partition over its store, the least
+// recently used leaving when they take more than max bytes. What has changed
+// stays until it is committed. For the partition's goroutine alone.
+//
+// Each checkpoint has a generation: an entity changed in generation g is in
+// the store once checkpoint g is committed, and may leave then.
+type cache struct {
+	store   *state.Store
+	max     int64
+	met     *metrics
+	entries map[string]*cached
+	newest  *cached // of the ring: newest.next is older, newest.prev the oldest
+	bytes   int64
+
+	gen       uint64 // of changes made now, from 1
+	committed uint64 // what is in the store
+	dirty     []*cached
+	changed   int // bytes that dirty may take, as guessed
+	buf       []byte
+	lookups   uint64
+}
+
+type cached struct {
+	entity     *pipeline.Entity
+	size       int    // bytes when last read or encoded
+	due        int64  // its timer in the store, or in the batch on its way there
+	stored     bool   // there is a record in the store, or on its way
+	gen        uint64 // last changed in; 0: as in the store
+	prev, next *cached
+}
+
+// What an entity takes in memory, as a multiple of its bytes, and beside
+// them; and by how much a touch may make its bytes grow. All are guesses.
+const (
+	decodedFactor = 4
+	decodedExtra  = 512
+	growth        = 512
+)
+
+func newCache(store *state.Store, max int64, met *metrics) *cache {
+	return &cache{store: store, max: max, met: met, entries: map[string]*cached{}, gen: 1}
+}
+
+// Entity is pipeline.Entities: the entity counts as changed.
+func (c *cache) Entity(key string) (*pipeline.Entity, error) {
+	e := c.entries[key]
+	c.lookups++
+	if e != nil {
+		if c.lookups%64 == 0 { // a look at the clock costs as much as the lookup
+			start := time.Now()
+			e = c.entries[key]
+			c.met.cacheLookup.Observe(time.Since(start).Seconds())
+		}
+		c.touch(e)
+	} else {
+		var err error
+		if e, err = c.load(key); err != nil {
+			return nil, err
+		}
+		c.evict()
+	}
+	if e.gen != c.gen {
+		e.gen = c.gen
+		c.dirty = append(c.dirty, e)
+		c.changed += e.size + len(key)
+	}
+	c.changed += growth
+	return e.entity, nil
+}
+
+// Look returns the entity without counting it as changed, a new one that is
+// kept nowhere if there is none.
+func (c *cache) Look(key string) (*pipeline.Entity, error) {
+	if e := c.entries[key]; e != nil {
+		return e.entity, nil
+	}
+	e, err := c.read(key)
+	if err != nil {
+		return nil, err
+	}
+	return e.entity, nil
+}
+
+func (c *cache) read(key string) (*cached, error) {
+	start := time.Now()
+	b, found, err := c.store.Entity(key, c.buf)
+	c.met.storeLookup.Observe(time.Since(start).Seconds())
+	if err != nil {
+		return nil, err
+	}
+	c.buf = b
+	if !found {
+		return &cached{entity: pipeline.NewEntity(key)}, nil
+	}
+	entity, err := pipeline.DecodeEntity(key, b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", state.ErrDamaged, err)
+	}
+	return &cached{entity: entity, size: len(b), due: entity.Due(), stored: true}, nil
+}
+
+func (c *cache) load(key string) (*cached, error) {
+	e, err := c.read(key)
+	if err != nil {
+		return nil, err
+	}
+	c.entries[key] = e
+	c.bytes += weight(e)
+	c.push(e)
+	return e, nil
+}
+
+func weight(e *cached) int64 {
+	return int64(decodedFactor*e.size + 2*len(e.entity.Key) + decodedExtra)
+}
+
+// evict lets the oldest go that are in the store as they are. It looks at a
+// few only, so that a cache full of changes costs no more.
+func (c *cache) evict() {
+	for e, looks := c.oldest(), 0; c.bytes > c.max && e != c.newest && looks < 16; looks++ {
+		newer := e.prev
+		if e.gen <= c.committed {
+			c.unlink(e)
+			delete(c.entries, e.entity.Key)
+			c.bytes -= weight(e)
+		} else {
+			c.touch(e) // out of the way
+		}
+		e = newer
+	}
+}
+
+// encode puts all that has changed into the batch and begins the next
+// generation; it returns the one that ended.
+func (c *cache) encode(b *state.Batch) uint64 {
+	for i, e := range c.dirty {
+		key := e.entity.Key
+		due := e.entity.Due()
+		c.bytes -= weight(e)
+		if e.entity.Empty() {
+			if e.stored {
+				b.Delete(key)
+			}
+			e.size, e.stored = 0, false
+		} else {
+			c.buf = e.entity.AppendBinary(c.buf[:0])
+			b.Put(key, c.buf)
+			e.size, e.stored = len(c.buf), true
+		}
+		c.bytes += weight(e)
+		if e.due != due {
+			if e.due != 0 {
+				b.Unschedule(e.due, key)
+			}
+			if due != 0 {
+				b.Schedule(due, key)
+			}
+			e.due = due
+		}
+		c.dirty[i] = nil
+	}
+	c.dirty, c.changed = c.dirty[:0], 0
+	ended := c.gen
+	c.gen++
+	return ended
+}
+
+// The ring of entries, by last use.
+
+func (c *cache) push(e *cached) {
+	if c.newest == nil {
+		e.prev, e.next = e, e
+	} else {
+		e.next, e.prev = c.newest, c.newest.prev
+		e.prev.next, e.next.prev = e, e
+	}
+	c.newest = e
+}
+
+func (c *cache) unlink(e *cached) {
+	e.prev.next, e.next.prev = e.next, e.prev
+	if c.newest == e {
+		c.newest = e.next
+		if c.newest == e {
+			c.newest = nil
+		}
+	}
+	e.prev, e.next = nil, nil
+}
+
+func (c *cache) touch(e *cached) {
+	if c.newest != e {
+		c.unlink(e)
+		c.push(e)
+	}
+}
+
+func (c *cache) oldest() *cached {
+	if c.newest == nil {
+		return nil
+	}
+	return c.newest.prev
+}

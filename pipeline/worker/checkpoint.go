@@ -1,0 +1,127 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/state"
+)
+
+// noteSince is the note that holds Cursor.Since, which is large and changes
+// only with the campaign set.
+const noteSince = "since"
+
+// loadCursor reads where the store stands.
+func loadCursor(store *state.Store) (cursor pipeline.Cursor, err error) {
+	b, err := store.Cursor()
+	if err != nil || b == nil {
+		return cursor, err
+	}
+	if err := json.Unmarshal(b, &cursor); err != nil {
+		return cursor, fmt.Errorf("%w: cursor: %w", state.ErrDamaged, err)
+	}
+	since, err := store.Note(noteSince)
+	if err != nil {
+		return cursor, err
+	}
+	if since != nil {
+		if err := json.Unmarshal(since, &cursor.Since); err != nil {
+			return cursor, fmt.Errorf("%w: note %s: %w", state.ErrDamaged, noteSince, err)
+		}
+	}
+	return cursor, nil
+}
+
+// A checkpoint is what changed up to a cursor, on its way into the store.
+type checkpoint struct {
+	gen    uint64
+	cursor pipeline.Cursor
+	took   time.Duration // encoding
+}
+
+// A committer stores checkpoints, one at a time, each after the records
+// before it: see doc.go. begin and the channel done are for the partition's
+// goroutine.
+type committer struct {
+	store  *state.Store
+	chains *broker.Chains
+	met    *metrics
+	batch  *state.Batch
+	epoch  uint32 // of the Since that the store holds
+	busy   bool
+	done   chan error
+	at     checkpoint // the one under way
+}
+
+func newCommitter(store *state.Store, chains *broker.Chains, met *metrics, epoch uint32) *committer {
+	return &committer{store: store, chains: chains, met: met, batch: store.NewBatch(), epoch: epoch, done: make(chan error, 1)}
+}
+
+// begin encodes what the cache has changed and stores it beside the fold.
+func (c *committer) begin(ctx context.Context, cache *cache, cursor pipeline.Cursor) error {
+	start := time.Now()
+	b := c.batch
+	b.Reset()
+	gen := cache.encode(b)
+	since := cursor.Since
+	cursor.Since = nil
+	if cursor.Epoch != c.epoch {
+		j, err := json.Marshal(since)
+		if err != nil {
+			return err
+		}
+		b.Note(noteSince, j)
+		c.epoch = cursor.Epoch
+	}
+	c.at = checkpoint{gen: gen, cursor: cursor, took: time.Since(start)}
+	c.busy = true
+	go func() { c.done <- c.commit(ctx, c.at) }()
+	return nil
+}
+
+func (c *committer) commit(ctx context.Context, at checkpoint) error {
+	if err := c.chains.Await(ctx, at.cursor); err != nil {
+		return err
+	}
+	j, err := json.Marshal(at.cursor)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := c.store.Commit(c.batch, j); err != nil {
+		return fmt.Errorf("checkpoint at message %d: %w", at.cursor.Seq, err)
+	}
+	c.met.checkpoint.Observe((at.took + time.Since(start)).Seconds())
+	c.met.checkpointBytes.Observe(float64(c.batch.Bytes()))
+	return nil
+}
+
+// ended takes the outcome of the checkpoint under way.
+func (c *committer) ended(cache *cache, err error) error {
+	c.busy = false
+	if err == nil {
+		cache.committed = c.at.gen
+	}
+	return err
+}
+
+// wait blocks until no checkpoint is under way.
+func (c *committer) wait(cache *cache) error {
+	if !c.busy {
+		return nil
+	}
+	return c.ended(cache, <-c.done)
+}
+
+// full says whether what has changed should be stored soon: half of what one
+// transaction holds, less where that was too much before.
+func full(cache *cache, limit state.Limit, shrink int) bool {
+	return len(cache.dirty) >= limit.Entries/6/shrink || cache.changed >= limit.Bytes/2/shrink
+}
+
+func tooBig(err error) bool { return errors.Is(err, state.ErrTooBig) }

@@ -1,0 +1,117 @@
+package worker
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what the worker counts, all under offerstream_worker_.
+type metrics struct {
+	step            prometheus.Histogram
+	cacheLookup     prometheus.Histogram
+	storeLookup     prometheus.Histogram
+	checkpoint      prometheus.Histogram
+	checkpointBytes prometheus.Histogram
+	ticks           prometheus.Counter
+	damaged         prometheus.Counter
+	interrupted     prometheus.Counter
+	outcomes        *prometheus.CounterVec
+	features        *prometheus.CounterVec
+	stopped         *prometheus.GaugeVec
+}
+
+func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "offerstream_worker_" + name, Help: help, Buckets: buckets})
+		r.MustRegister(h)
+		return h
+	}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "offerstream_worker_" + name, Help: help})
+		r.MustRegister(c)
+		return c
+	}
+	vector := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "offerstream_worker_" + name, Help: help}, labels)
+		r.MustRegister(c)
+		return c
+	}
+	fine := prometheus.ExponentialBuckets(100e-9, 2, 20)
+	m := &metrics{
+		step:            histogram("step_seconds", "Mean time of a step (an event or a due timer), by message.", fine),
+		cacheLookup:     histogram("lookup_cache_seconds", "Time to find a user in the cache, one lookup in 64.", fine),
+		storeLookup:     histogram("lookup_store_seconds", "Time to read and decode a user from the store.", fine),
+		checkpoint:      histogram("checkpoint_seconds", "Time to encode and commit a checkpoint, without waiting for offers.", prometheus.ExponentialBuckets(100e-6, 2, 16)),
+		checkpointBytes: histogram("checkpoint_bytes", "Bytes of a checkpoint.", prometheus.ExponentialBuckets(256, 4, 10)),
+		ticks:           counter("ticks_total", "Ticks published because a timer was due and nothing else came."),
+		damaged:         counter("state_damaged_total", "Times that a partition's state was damaged and made anew."),
+		interrupted:     counter("interruptions_total", "Times that a partition went on from its last checkpoint."),
+		outcomes:        vector("evaluations_total", "Evaluations since the process began, replayed ones included, by campaign and outcome; fired is an offer.", "campaign", "outcome"),
+		features:        vector("features_total", "What features met: missing fields, errors, bounds reached.", "what"),
+		stopped:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "offerstream_worker_partition_stopped", Help: "1 where a partition has stopped for an operator to look at."}, []string{"partition"}),
+	}
+	r.MustRegister(m.stopped, &partitionsCollector{w})
+	return m
+}
+
+// count adds the fold's outcomes to the metrics, at most every few seconds
+// unless it is the last time.
+const countEvery = 5 * time.Second
+
+func (s *session) count(last bool) {
+	if !last && time.Since(s.counting) < countEvery {
+		return
+	}
+	s.counting = time.Now()
+	campaigns, features := s.fold.Counts()
+	for name, now := range campaigns {
+		before := s.counted[name]
+		if now == before {
+			continue
+		}
+		old := before.Outcomes()
+		for i, o := range now.Outcomes() {
+			if d := o.N - old[i].N; d > 0 && o.N > old[i].N {
+				s.w.met.outcomes.WithLabelValues(name, o.Name).Add(float64(d))
+			}
+		}
+	}
+	add := func(what string, now, before uint64) {
+		if now > before {
+			s.w.met.features.WithLabelValues(what).Add(float64(now - before))
+		}
+	}
+	add("missing", features.Missing, s.countedFeatures.Missing)
+	add("error", features.Errors, s.countedFeatures.Errors)
+	add("bound", features.Bounds, s.countedFeatures.Bounds)
+	s.counted, s.countedFeatures = campaigns, features
+}
+
+// partitionsCollector shows every partition's status.
+type partitionsCollector struct{ w *Worker }
+
+var (
+	descApplied = prometheus.NewDesc("offerstream_worker_events_applied_total", "Events applied to the partition's state, over its life.", []string{"partition"}, nil)
+	descLag     = prometheus.NewDesc("offerstream_worker_lag_messages", "Messages in the partition's log that are not applied yet.", []string{"partition"}, nil)
+	descWaiting = prometheus.NewDesc("offerstream_worker_offers_waiting", "Offers that are not known stored yet.", []string{"partition"}, nil)
+	descLogTime = prometheus.NewDesc("offerstream_worker_log_time_seconds", "The partition's log time, seconds since 1970.", []string{"partition"}, nil)
+)
+
+func (c *partitionsCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descApplied
+	ch <- descLag
+	ch <- descWaiting
+	ch <- descLogTime
+}
+
+func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range c.w.all() {
+		n := strconv.Itoa(p.p)
+		ch <- prometheus.MustNewConstMetric(descApplied, prometheus.CounterValue, float64(p.status.applied.Load()), n)
+		ch <- prometheus.MustNewConstMetric(descLag, prometheus.GaugeValue, float64(p.status.pending.Load()), n)
+		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(p.status.waiting.Load()), n)
+		ch <- prometheus.MustNewConstMetric(descLogTime, prometheus.GaugeValue, float64(p.status.logTime.Load())/1e9, n)
+	}
+}

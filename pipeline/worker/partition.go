@@ -1,0 +1,164 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
+
+	"offerstream/pipeline/broker"
+	"offerstream/state"
+)
+
+// A partition is one that this worker owns, over all its sessions.
+type partition struct {
+	w     *Worker
+	p     int
+	log   *slog.Logger
+	store *state.Store
+	dir   string
+
+	known   broker.Known // tails that were seen, also by sessions before
+	seen    mark         // the newest message that was seen
+	shrink  int          // checkpoints are this much smaller than they might be
+	queries chan *nats.Msg
+
+	status status
+}
+
+type mark struct {
+	seq    uint64
+	stored int64
+}
+
+// status is what others may see of a partition.
+type status struct {
+	seq, applied atomic.Uint64
+	logTime      atomic.Int64
+	pending      atomic.Uint64
+	waiting      atomic.Int64
+	set          atomic.Pointer[string]
+	caughtUp     atomic.Bool
+	stopped      atomic.Pointer[string] // why it stopped loudly
+}
+
+func newPartition(w *Worker, p int, id state.Identity) (*partition, error) {
+	part := &partition{w: w, p: p, log: w.opt.Log.With("partition", p), known: broker.Known{}, shrink: 1,
+		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), queries: make(chan *nats.Msg, 64)}
+	id.Partition = p
+	return part, part.open(id)
+}
+
+// open opens the partition's store, a new one where it is damaged: the log
+// has all that was in it.
+func (p *partition) open(id state.Identity) (err error) {
+	opt := state.Options{Identity: id, MemTable: memTable, Log: p.log}
+	p.store, err = state.Open(p.dir, opt)
+	if !damaged(err) {
+		return err
+	}
+	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", err)
+	p.w.met.damaged.Inc()
+	if err := state.Discard(p.dir); err != nil {
+		return err
+	}
+	p.store, err = state.Open(p.dir, opt)
+	return err
+}
+
+// memTable gives a checkpoint room for 15% of it.
+const memTable = 32 << 20
+
+// run lives session after session, until ctx is done or the connection is
+// lost, which the worker sees to. A partition that has stopped loudly stays
+// so for as long as the process lives.
+func (p *partition) run(ctx context.Context, conn *broker.Conn) {
+	if p.status.stopped.Load() != nil {
+		return
+	}
+	for attempt := 0; ; attempt++ {
+		p.status.caughtUp.Store(false)
+		start := time.Now()
+		err := p.live(ctx, conn)
+		switch {
+		case ctx.Err() != nil:
+			if err != nil {
+				p.log.Warn("left without a last checkpoint: the next start folds a little more", "error", err)
+			}
+			return
+		case err == nil, errors.Is(err, broker.ErrClosed), conn.NC.IsClosed():
+			return
+		case errors.Is(err, broker.ErrLoud):
+			p.stop(err)
+			return
+		case damaged(err):
+			if err := p.rebuild(conn, err); err != nil {
+				p.stop(err)
+				return
+			}
+		case tooBig(err):
+			p.shrink = min(2*p.shrink, 1<<20)
+			p.log.Warn("a checkpoint was too big: making smaller ones", "error", err)
+		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EIO):
+			p.stop(fmt.Errorf("the disk does not take the state: make room, then start again: %w", err))
+			return
+		}
+		if time.Since(start) > time.Minute {
+			attempt = 0
+		}
+		wait := min(100*time.Millisecond<<min(attempt, 6), 5*time.Second)
+		p.log.Warn("partition interrupted: going on from the last checkpoint", "error", err, "in", wait)
+		p.w.met.interrupted.Inc()
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stop makes the partition's end visible. The way out is an operator's.
+func (p *partition) stop(err error) {
+	why := err.Error()
+	p.status.stopped.Store(&why)
+	p.w.met.stopped.WithLabelValues(fmt.Sprint(p.p)).Set(1)
+	p.log.Error("PARTITION STOPPED: no offer goes out of it until an operator has seen to it", "error", err)
+}
+
+// rebuild makes the store anew, empty: the log has all that was in it.
+func (p *partition) rebuild(conn *broker.Conn, why error) error {
+	if err := p.store.Close(); err != nil {
+		p.log.Warn("closing damaged state", "error", err)
+	}
+	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", why)
+	p.w.met.damaged.Inc()
+	if err := state.Discard(p.dir); err != nil {
+		return err
+	}
+	return p.open(p.w.identity(conn))
+}
+
+// progress makes visible how far the session is.
+func (s *session) progress() {
+	seq, applied, logTime, set := s.fold.At()
+	st := &s.status
+	st.seq.Store(seq)
+	st.applied.Store(applied)
+	st.logTime.Store(logTime)
+	if p := st.set.Load(); p == nil || *p != set {
+		st.set.Store(&set)
+	}
+	pending := s.reader.Pending()
+	st.pending.Store(pending)
+	st.waiting.Store(int64(s.chains.Waiting()))
+	if pending == 0 && !st.caughtUp.Load() {
+		st.caughtUp.Store(true)
+		s.log.Info("partition live", "seq", seq, "applied", applied)
+	}
+}

@@ -1,0 +1,147 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+// A Verdict says whether the offers stream equals a replay of the log: all
+// of Missing, Duplicate, Different and Extra are 0 if it does.
+type Verdict struct {
+	Applied   uint64   // events in the log
+	Offers    int      // that the log gives
+	Stored    int      // that are stored
+	Missing   int      // given by the log and not stored
+	Duplicate int      // stored more than once
+	Different int      // stored otherwise than the log gives them
+	Extra     int      // stored, and not given by the log
+	Examples  []string // of what is wrong, the first few
+}
+
+// OK says that the two are equal.
+func (v *Verdict) OK() bool { return v.Missing+v.Duplicate+v.Different+v.Extra == 0 }
+
+func (v *Verdict) add(o Verdict) {
+	v.Applied += o.Applied
+	v.Offers += o.Offers
+	v.Stored += o.Stored
+	v.Missing += o.Missing
+	v.Duplicate += o.Duplicate
+	v.Different += o.Different
+	v.Extra += o.Extra
+	for _, e := range o.Examples {
+		v.example("%s", e)
+	}
+}
+
+func (v *Verdict) example(format string, args ...any) {
+	if len(v.Examples) < 10 {
+		v.Examples = append(v.Examples, fmt.Sprintf(format, args...))
+	}
+}
+
+// Verify computes every partition's log anew, in memory, and compares what it
+// gives with the offers that are stored. The log must be there from its
+// beginning; offers of messages that come meanwhile are left out. progress,
+// if not nil, is told how many partitions are done.
+func Verify(ctx context.Context, conn *broker.Conn, progress func(done int)) (Verdict, error) {
+	var all Verdict
+	var compiled sets
+	for p := range conn.Partitions {
+		v, err := verify(ctx, conn, p, compiled.get(ctx, conn))
+		if err != nil {
+			return all, fmt.Errorf("verify partition %d: %w", p, err)
+		}
+		all.add(v)
+		if progress != nil {
+			progress(p + 1)
+		}
+	}
+	return all, nil
+}
+
+func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*pipeline.Set, error)) (v Verdict, err error) {
+	type given struct {
+		chain string
+		pos   pipeline.Position
+		data  []byte
+		seen  bool
+	}
+	offers := map[string]*given{} // by id
+	fold, err := pipeline.NewFold(pipeline.Cursor{}, sets, pipeline.Memory{})
+	if err != nil {
+		return v, err
+	}
+	err = conn.ScanLog(ctx, p, func(m pipeline.Message) error {
+		if err := fold.Begin(m); err != nil {
+			return err
+		}
+		for {
+			more, err := fold.Next()
+			if err != nil {
+				return err
+			}
+			for _, e := range fold.Effects() {
+				if e.Offer == nil {
+					continue
+				}
+				data, err := json.Marshal(e.Offer)
+				if err != nil {
+					return err
+				}
+				offers[e.Offer.ID] = &given{chain: e.Chain, pos: e.Pos, data: data}
+			}
+			if !more {
+				return nil
+			}
+		}
+	})
+	if err != nil {
+		return v, err
+	}
+	end, applied, _, _ := fold.At()
+	v.Applied, v.Offers = applied, len(offers)
+	first, next := map[string]uint64{}, map[string]uint64{}
+	err = conn.ScanOffers(ctx, p, func(r broker.Record) error {
+		if r.Pos.S > end {
+			return nil
+		}
+		v.Stored++
+		if n := next[r.Chain]; n != 0 && r.Pos.N != n {
+			v.Different++
+			v.example("partition %d, %s: record %d where %d was to come", p, r.Chain, r.Pos.N, n)
+		}
+		if next[r.Chain] == 0 {
+			first[r.Chain] = r.Pos.N
+		}
+		next[r.Chain] = r.Pos.N + 1
+		g := offers[r.ID]
+		switch {
+		case g == nil:
+			v.Extra++
+			v.example("partition %d, %s, record %d: offer %s is stored, the log does not give it", p, r.Chain, r.Pos.N, r.ID)
+		case g.seen:
+			v.Duplicate++
+			v.example("partition %d, %s, record %d: offer %s is stored again", p, r.Chain, r.Pos.N, r.ID)
+		case g.pos != r.Pos || !bytes.Equal(g.data, r.Data):
+			v.Different++
+			v.example("partition %d, %s: stored is %+v %s, the log gives %+v %s", p, r.Chain, r.Pos, r.Data, g.pos, g.data)
+		}
+		if g != nil {
+			g.seen = true
+		}
+		return nil
+	})
+	for id, g := range offers {
+		if !g.seen && g.pos.N >= first[g.chain] { // what lies before was trimmed
+			v.Missing++
+			v.example("partition %d: offer %s, %+v, is not stored", p, id, g.pos)
+		}
+	}
+	return v, err
+}

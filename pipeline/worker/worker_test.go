@@ -1,0 +1,317 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/oracle"
+)
+
+// quiet logs nowhere, unless LOG is set.
+func quiet() *slog.Logger {
+	if os.Getenv("LOG") != "" {
+		return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(io.Discard, nil))
+}
+
+// within bounds what a test awaits.
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func startNATS(t *testing.T, dir string, port int) *embedded.Server {
+	t.Helper()
+	s, err := embedded.Start(embedded.Options{Dir: dir, Port: port, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	return s
+}
+
+func connect(t *testing.T, url string, partitions int) *broker.Conn {
+	t.Helper()
+	c, err := broker.Connect(within(t), broker.Options{URL: url, Client: "test", Partitions: partitions, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// apply makes the set live.
+func apply(t *testing.T, c *broker.Conn, def *pipeline.Definition) string {
+	t.Helper()
+	ctx := within(t)
+	hash, err := c.PutSet(ctx, def)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rev, err := c.Live(ctx)
+	if err == nil {
+		err = c.MakeLive(ctx, hash, rev)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hash
+}
+
+// A running worker and its end.
+type running struct {
+	*Worker
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func start(t *testing.T, url, dir string, change func(*Options)) *running {
+	t.Helper()
+	opt := Options{Dir: dir, Log: quiet(), Checkpoint: 50 * time.Millisecond, Confirm: time.Second, Connect: func(ctx context.Context) (*broker.Conn, error) {
+		return broker.Connect(ctx, broker.Options{URL: url, Client: "worker", Log: quiet()})
+	}}
+	if change != nil {
+		change(&opt)
+	}
+	w, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{w, cancel, make(chan error, 1)}
+	go func() { r.done <- w.Run(ctx) }()
+	t.Cleanup(func() { r.stop(t) })
+	return r
+}
+
+func (r *running) stop(t *testing.T) {
+	r.cancel()
+	select {
+	case err := <-r.done:
+		if err != nil {
+			t.Error(err)
+		}
+		r.done <- nil
+	case <-time.After(time.Minute):
+		t.Fatal("the worker does not stop")
+	}
+}
+
+// await polls until what holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for start := time.Now(); !holds(); <-time.After(5 * time.Millisecond) {
+		if time.Since(start) > time.Minute {
+			t.Fatalf("in vain awaited: %s", what)
+		}
+	}
+}
+
+// inForce awaits that the set is in force in every partition.
+func (r *running) inForce(t *testing.T, hash string) {
+	t.Helper()
+	await(t, "set in force", func() bool {
+		st := r.Status()
+		for _, s := range st {
+			if s.Set != hash {
+				return false
+			}
+		}
+		return len(st) > 0
+	})
+}
+
+// applied awaits that every message of the logs is applied and every offer
+// stored.
+func (r *running) applied(t *testing.T, c *broker.Conn) {
+	t.Helper()
+	await(t, "all applied", func() bool {
+		for p, s := range r.Status() {
+			if s.Stopped != "" {
+				t.Fatalf("partition %d: %s", p, s.Stopped)
+			}
+			_, last, err := c.Extent(t.Context(), p)
+			if err != nil || s.Seq < last || s.Waiting > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// A script is a campaign set and packs for P partitions, with what a backtest
+// makes of them.
+type script struct {
+	def   *pipeline.Definition
+	packs []scripted
+	want  map[string]string // offers by id
+}
+
+type scripted struct {
+	p    int
+	data []byte
+}
+
+// write makes a script from a seed, under clock: event.
+func write(t *testing.T, seed uint64, partitions int) script {
+	t.Helper()
+	setJSON, events := oracle.Generate(seed)
+	def, err := pipeline.ParseDefinition(setJSON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	def.Clock = pipeline.ClockEvent
+	s := script{def: def, want: map[string]string{}}
+	b, problems := pipeline.NewBacktest(def)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	rng := rand.New(rand.NewPCG(seed, 1))
+	gather := make([][]byte, partitions)
+	flush := func(p int) {
+		if len(gather[p]) > 0 {
+			s.packs = append(s.packs, scripted{p, gather[p]})
+			gather[p] = nil
+		}
+	}
+	var dec pipeline.Decoder
+	var now int64
+	for _, raw := range events {
+		if err := b.Line(raw, func(o *pipeline.Offer) { s.want[o.ID] = asJSON(t, o) }); err != nil {
+			t.Fatal(err)
+		}
+		ev, err := dec.Admit(raw, 0)
+		if err != nil || !ev.HasTimestamp && now == 0 {
+			continue
+		}
+		if ev.HasTimestamp {
+			now = max(now, ev.Timestamp)
+		}
+		if ev.Type == pipeline.Clock {
+			continue
+		}
+		var m map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &m); err != nil {
+			t.Fatal(err)
+		}
+		m["logTime"], _ = json.Marshal(pipeline.FormatTime(now))
+		m["messageId"], _ = json.Marshal(ev.ID)
+		line, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := pipeline.Partition(ev.Key, partitions)
+		gather[p] = append(append(gather[p], line...), '\n')
+		if rng.IntN(3) == 0 {
+			flush(p)
+		}
+	}
+	for p := range gather {
+		gather[p] = fmt.Appendf(gather[p], `{"type":"clock","timestamp":%q}`, pipeline.FormatTime(now))
+		flush(p)
+	}
+	return s
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// publish puts packs into the logs.
+func publish(t *testing.T, c *broker.Conn, packs []scripted) {
+	t.Helper()
+	ctx := within(t)
+	for _, pk := range packs {
+		if _, err := c.JS.PublishMsg(ctx, &nats.Msg{Subject: c.Names.EventsSubject(pk.p, "in"), Data: pk.data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// stored are the offers that are stored, by id.
+func stored(t *testing.T, c *broker.Conn) map[string]string {
+	t.Helper()
+	got := map[string]string{}
+	for p := range c.Partitions {
+		err := c.ScanOffers(within(t), p, func(r broker.Record) error {
+			if _, twice := got[r.ID]; twice {
+				t.Errorf("offer %s is stored twice", r.ID)
+			}
+			got[r.ID] = string(r.Data)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return got
+}
+
+func same(t *testing.T, got, want map[string]string) {
+	t.Helper()
+	if maps.Equal(got, want) {
+		return
+	}
+	t.Errorf("%d offers, want %d", len(got), len(want))
+	for id := range want {
+		if got[id] != want[id] {
+			t.Errorf("want %s\n got %s", want[id], got[id])
+			return
+		}
+	}
+}
+
+// verified checks that the offers equal a replay of the log.
+func verified(t *testing.T, c *broker.Conn) Verdict {
+	t.Helper()
+	v, err := Verify(within(t), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v.OK() {
+		t.Errorf("%+v", v)
+	}
+	return v
+}
+
+// TestOffers runs random campaigns over random events through JetStream: the
+// offers are those of a backtest.
+func TestOffers(t *testing.T) {
+	for seed := uint64(1); seed <= 3; seed++ {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			ns := startNATS(t, t.TempDir(), -1)
+			c := connect(t, ns.ClientURL(), 3)
+			s := write(t, seed, 3)
+			hash := apply(t, c, s.def)
+			w := start(t, ns.ClientURL(), t.TempDir(), nil)
+			w.inForce(t, hash)
+			publish(t, c, s.packs)
+			w.applied(t, c)
+			same(t, stored(t, c), s.want)
+			if v := verified(t, c); v.Offers != len(s.want) {
+				t.Errorf("the log gives %d offers, the backtest %d", v.Offers, len(s.want))
+			}
+			t.Logf("%d packs, %d offers", len(s.packs), len(s.want))
+		})
+	}
+}
