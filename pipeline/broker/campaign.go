@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
@@ -164,6 +165,8 @@ func (c *Conn) WatchLive(ctx context.Context, fn func(hash string)) error {
 	for {
 		err := c.watchLive(ctx, tell)
 		switch {
+		case err == nil:
+			continue
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case c.NC.IsClosed():
@@ -176,7 +179,11 @@ func (c *Conn) WatchLive(ctx context.Context, fn func(hash string)) error {
 	}
 }
 
+// watchLive watches until something ends it; it returns nil if that is a new
+// connection, on which the server may know nothing of the watch.
 func (c *Conn) watchLive(ctx context.Context, tell func(hash string)) error {
+	again := c.NC.StatusChanged(nats.CONNECTED)
+	defer c.NC.RemoveStatusListener(again)
 	w, err := c.kv.Watch(ctx, liveKey)
 	if err != nil {
 		return err
@@ -195,6 +202,8 @@ func (c *Conn) watchLive(ctx context.Context, tell func(hash string)) error {
 			case none:
 				tell("")
 			}
+		case <-again:
+			return nil
 		case <-c.closed:
 			return jetstream.ErrConnectionClosed
 		case <-ctx.Done():

@@ -53,6 +53,9 @@ func (c *Conn) failed(what string, err error) error {
 	if d := c.denied.last(); d != nil && !errors.Is(err, errMaking) {
 		return &Refusal{what, d.Error(), "give the user this right, or connect as another (deploy/nats.conf has a user for each role)"}
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: JetStream does not answer; is it enabled in the server and for this account? (%w)", what, err)
+	}
 	return fmt.Errorf("%s: %w", what, err)
 }
 

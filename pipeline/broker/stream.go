@@ -16,9 +16,13 @@ import (
 const (
 	dedupe         = 2 * time.Minute // for which a pack's id is known
 	keepPerSubject = 100_000         // records that a chain keeps
-	maxOffers      = 8 << 30         // bytes, reserved when the stream is made
-	maxDead        = 1 << 30
-	leastReserved  = 64 << 20
+
+	// Bytes that a server reserves for a stream when it is made; a smaller
+	// server has them halved until they fit. Seven eighths of a power of two,
+	// so that a server with just that much has room for both.
+	maxOffers     = 7 << 30
+	maxDead       = 7 << 27
+	leastReserved = 16 << 20
 )
 
 // deployment is what the first process wrote and all others keep to.
@@ -151,11 +155,12 @@ func (c *Conn) create(ctx context.Context, want jetstream.StreamConfig) (jetstre
 	for {
 		st, err := c.JS.CreateStream(ctx, want)
 		var api *jetstream.APIError
-		if errors.As(err, &api) && int(api.ErrorCode) == codeNoStorage && want.MaxBytes/2 >= leastReserved {
-			want.MaxBytes /= 2
-			continue
+		if !errors.As(err, &api) || int(api.ErrorCode) != codeNoStorage {
+			return st, c.denied.making(err)
 		}
-		return st, c.denied.making(err)
+		if want.MaxBytes /= 2; want.MaxBytes < leastReserved {
+			return nil, &Refusal{"stream " + want.Name, err.Error(), "give JetStream more storage: free disk, or raise max_file_store"}
+		}
 	}
 }
 
@@ -167,6 +172,10 @@ func differs(have, want jetstream.StreamConfig) error {
 	}
 	slices.Sort(have.Subjects)
 	slices.Sort(want.Subjects)
+	age := ""
+	if want.MaxAge > 0 {
+		age = fmt.Sprintf("start with --retention %s, or change the stream", have.MaxAge)
+	}
 	for _, f := range []struct {
 		name       string
 		have, want any
@@ -176,7 +185,7 @@ func differs(have, want jetstream.StreamConfig) error {
 		{"retention", have.Retention, want.Retention, ""},
 		{"storage", have.Storage, want.Storage, ""},
 		{"num_replicas", have.Replicas, want.Replicas, fmt.Sprintf("start with --replicas %d, or change the stream", have.Replicas)},
-		{"max_age", have.MaxAge, want.MaxAge, fmt.Sprintf("start with --retention %s, or change the stream", have.MaxAge)},
+		{"max_age", have.MaxAge, want.MaxAge, age},
 		{"max_msgs", have.MaxMsgs, int64(-1), ""},
 		{"max_bytes", have.MaxBytes, want.MaxBytes, ""},
 		{"max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject, ""},

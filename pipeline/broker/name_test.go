@@ -1,0 +1,43 @@
+package broker
+
+import (
+	"errors"
+	"slices"
+	"testing"
+)
+
+func TestNames(t *testing.T) {
+	for _, c := range []struct{ prefix, stream, bucket, in, offer, withheld, dead, gateway, query string }{
+		{"", "EVENTS-3", "CAMPAIGNS", "events.3.in", "offers.sms.3", "withheld.3", "dead.3", "dead.gateway", "query.3"},
+		{"x", "X-EVENTS-3", "X-CAMPAIGNS", "x.events.3.in", "x.offers.sms.3", "x.withheld.3", "x.dead.3", "x.dead.gateway", "x.query.3"},
+	} {
+		n := Names{c.prefix}
+		for _, p := range [][2]string{
+			{n.EventsStream(3), c.stream}, {n.CampaignsBucket(), c.bucket}, {n.EventsSubject(3, "in"), c.in},
+			{n.OfferSubject("sms", 3), c.offer}, {n.ChainSubject("offers.sms", 3), c.offer}, {n.ChainSubject("withheld", 3), c.withheld},
+			{n.DeadSubject(3), c.dead}, {n.ChainSubject("dead", 3), c.dead}, {n.DeadGateway(), c.gateway}, {n.QuerySubject(3), c.query},
+			{n.ChainStream("dead"), n.DeadStream()}, {n.ChainStream("offers.sms"), n.OffersStream()},
+		} {
+			if p[0] != p[1] {
+				t.Errorf("prefix %q: got %s, want %s", c.prefix, p[0], p[1])
+			}
+		}
+		if !slices.Contains(n.EventsSubjects(3), c.in) {
+			t.Errorf("prefix %q: %v has not %s", c.prefix, n.EventsSubjects(3), c.in)
+		}
+	}
+}
+
+func TestPrefix(t *testing.T) {
+	for _, good := range []string{"", "x", "shop-2", "a_b"} {
+		if err := (Names{good}).check(); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"X", "x.y", "*", ">", "ä", "x y", "-x", "2x", "offers", "$JS", "a123456789012345678901234567890123"} {
+		var no *Refusal
+		if err := (Names{bad}).check(); !errors.As(err, &no) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
