@@ -442,7 +442,7 @@ func (f *Fold) finish() {
 // enforce puts a set in force: what it shares with the one before it goes
 // on, what is new or changed begins in this epoch.
 func (f *Fold) enforce(set *Set) {
-	l := &liveSet{Set: set, tally: &tally{map[string]*Counts{}, &Counts{}}}
+	l := &liveSet{Set: set, tally: newTally()}
 	if f.s.live != nil {
 		l.tally = f.s.live.tally
 	}

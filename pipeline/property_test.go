@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"offerstream/pipeline/oracle"
@@ -19,21 +22,106 @@ var (
 // campaigns and random events. With every event the entity also goes through
 // its bytes and back.
 func TestProperty(t *testing.T) {
-	offers := 0
+	met := map[string]int{}
 	for s := *seed; s < *seed+uint64(*seeds); s++ {
-		offers += compareWithOracle(t, s)
+		set, events := oracle.Generate(s)
+		if b, _ := compareWithOracle(t, set, events); b != nil {
+			b.tell(met)
+		}
 		if t.Failed() {
 			t.Fatalf("seed %d: go test ./pipeline -run TestProperty -seeds=1 -seed=%d", s, s)
 		}
 	}
-	t.Logf("%d seeds from %d, %d offers", *seeds, *seed, offers)
+	t.Logf("%d seeds from %d met", *seeds, *seed)
+	for _, what := range slices.Sorted(maps.Keys(met)) {
+		t.Logf("%8d %s", met[what], what)
+	}
+	if *seeds < 500 {
+		return
+	}
+	for _, what := range wantMet() {
+		if met[what] == 0 {
+			t.Errorf("%d seeds never met: %s", *seeds, what)
+		}
+	}
 }
 
-func compareWithOracle(t *testing.T, seed uint64) int {
-	set, events := oracle.Generate(seed)
+// wantMet is what the seeds of a normal run must meet.
+func wantMet() []string {
+	want := []string{"duplicates", "bounds", "missing fields", "errors", "traits", "sessions with a referrer", "users by number", "anonymous users", "sent by service"}
+	for _, o := range (&Counts{}).Outcomes() {
+		want = append(want, "outcome "+o.Name)
+	}
+	want = append(want, "outcome pending")
+	for _, reason := range []string{"json", "size", "type", "name", "identity", "user", "timestamp", "fields"} {
+		want = append(want, "rejected: "+reason)
+	}
+	for name, agg := range aggregates {
+		want = append(want, name, name+" by")
+		if agg != aggList && agg != aggDistinct {
+			want = append(want, name+" folded")
+		}
+	}
+	return want
+}
+
+// tell adds what a run has met.
+func (b *Backtest) tell(met map[string]int) {
+	counts, features := b.Counts()
+	for _, c := range counts {
+		for _, o := range c.Outcomes() {
+			met["outcome "+o.Name] += int(o.N)
+		}
+		met["outcome pending"] += int(c.Pending())
+	}
+	for reason, n := range b.Rejected {
+		met["rejected: "+reason] += int(n)
+	}
+	met["duplicates"] += int(b.Duplicates())
+	met["bounds"] += int(features.Bounds)
+	met["missing fields"] += int(features.Missing)
+	met["errors"] += int(features.Errors)
+	for key, e := range b.Users {
+		e.bind(b.fold.s.live)
+		met["traits"] += len(e.traits)
+		for what, is := range map[string]bool{
+			"users by number": key == "u:42", "anonymous users": key[0] == 'a', "sessions with a referrer": e.session.referrerHost != "",
+			"sent by service": len(e.sent) > 0 && len(e.channels) == 0,
+		} {
+			if is {
+				met[what]++
+			}
+		}
+		for i, st := range e.states {
+			if st != nil {
+				e.live.features[i].tell(st, met)
+			}
+		}
+	}
+}
+
+func (f *feature) tell(st *featureState, met map[string]int) {
+	what := f.def.Agg
+	if !f.by.none() {
+		what += " by"
+	}
+	for _, k := range st.keys {
+		if k.len() > 0 {
+			met[what]++
+		}
+		if len(k.buckets) > 0 {
+			met[f.def.Agg+" folded"]++
+		}
+	}
+}
+
+// compareWithOracle runs both over the lines; nil where the set does not
+// compile.
+func compareWithOracle(t *testing.T, set []byte, events [][]byte) (*Backtest, []*Offer) {
+	t.Helper()
 	want, err := oracle.Run(set, events)
 	if err != nil {
-		t.Fatalf("seed %d: oracle: %v", seed, err)
+		t.Fatalf("oracle: %v", err)
 	}
 	def, err := ParseDefinition(set)
 	if err != nil {
@@ -44,7 +132,7 @@ func compareWithOracle(t *testing.T, seed uint64) int {
 		t.Error(p)
 	}
 	if b == nil {
-		return 0
+		return nil, nil
 	}
 	var got []*Offer
 	for _, line := range events {
@@ -62,26 +150,43 @@ func compareWithOracle(t *testing.T, seed uint64) int {
 			w = asJSON(want.Offers[i])
 		}
 		if g != w {
-			t.Errorf("offer %d:\n got %s\nwant %s", i, g, w)
+			t.Errorf("offer %d:\n   core %s\n oracle %s", i, g, w)
 			break
 		}
 	}
+	b.compareCounts(t, want)
+	return b, got
+}
+
+func (b *Backtest) compareCounts(t *testing.T, want oracle.Result) {
+	t.Helper()
+	rejected := 0
+	for _, n := range b.Rejected {
+		rejected += int(n)
+	}
+	if rejected != want.Rejected || int(b.Duplicates()) != want.Duplicates {
+		t.Errorf("core: %d rejected, %d duplicates; oracle: %d and %d", rejected, b.Duplicates(), want.Rejected, want.Duplicates)
+	}
 	counts, _ := b.Counts()
+	waiting := map[string]int{}
+	for _, e := range b.Users {
+		for _, p := range e.pending {
+			waiting[p.campaign]++
+		}
+	}
 	for name, c := range counts {
 		g := map[string]int{}
 		for _, o := range c.Outcomes() {
-			if o.N > 0 {
-				g[o.Name] = int(o.N)
-			}
+			g[o.Name] = int(o.N)
 		}
-		if c.Pending() > 0 {
-			g["pending"] = int(c.Pending())
+		g["pending"] = int(c.Pending())
+		if g["pending"] != waiting[name] {
+			t.Errorf("%s: %d evaluations have no outcome yet, %d are pending", name, g["pending"], waiting[name])
 		}
-		if w := want.Counts[name]; fmt.Sprint(g) != fmt.Sprint(nonzero(w)) {
-			t.Errorf("%s:\n got %v\nwant %v", name, g, w)
+		if g, w := fmt.Sprint(nonzero(g)), fmt.Sprint(nonzero(want.Counts[name])); g != w {
+			t.Errorf("%s:\n   core %s\n oracle %s", name, strings.TrimPrefix(g, "map"), strings.TrimPrefix(w, "map"))
 		}
 	}
-	return len(got)
 }
 
 // recode passes every entity that the last line touched through its bytes.
@@ -104,7 +209,7 @@ func (b *Backtest) recode(t *testing.T) {
 func nonzero(m map[string]int) map[string]int {
 	out := map[string]int{}
 	for k, v := range m {
-		if v != 0 && k != "evaluated" {
+		if v != 0 {
 			out[k] = v
 		}
 	}

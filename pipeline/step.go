@@ -52,6 +52,8 @@ type tally struct {
 	state    *Counts            // of features: Missing, Errors, Bounds
 }
 
+func newTally() *tally { return &tally{map[string]*Counts{}, &Counts{}} }
+
 func (t *tally) of(campaign string) *Counts {
 	n := t.outcomes[campaign]
 	if n == nil {

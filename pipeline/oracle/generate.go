@@ -134,7 +134,7 @@ func (g *generator) feature(i int) *feature {
 		f.Key, f.Keep = "product_id", pick(g, 1, 2, 3, 20, 256)
 		f.Fields = append(g.some([]string{"category", "price", "brand"}), "product_id")
 		slices.Sort(f.Fields)
-		if f.By == "" && g.chance(60) {
+		if g.chance(60) {
 			f.RemoveOn = g.some(names[2:4])
 		}
 	}
@@ -168,7 +168,8 @@ func (g *generator) campaign(i int) *campaign {
 		if g.chance(25) {
 			c.If = append(c.If, g.dwellCondition(pick(g, dwells...)))
 		}
-	case g.chance(40):
+	}
+	if g.chance(35) { // with dwell too: then the absence starts when enough time was stayed
 		c.Unless = &unless{On: pick(g, []string{"Order Completed"}, []string{"Product Removed", "Order Completed"}, g.on()), Within: pick(g, minute, 5*minute, 20*minute, 2*hour), NoRestart: g.chance(30)}
 		c.Unless.Match = pick(g, "", "", "category", "product_id", "event.properties.category", "event.properties.product_id")
 		if g.chance(30) {

@@ -58,6 +58,9 @@ func (g *generator) line(i int, now, lateness int64) []byte {
 	if g.chance(5) {
 		delete(ev, "messageId")
 	}
+	if g.chance(3) {
+		ev["logTime"] = g.stamp(now + g.Int64N(hour)) // of a log that it stood in; a file's own times count
+	}
 	user := g.IntN(12)
 	if g.alone && g.chance(80) {
 		user = 11
