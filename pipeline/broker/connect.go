@@ -19,7 +19,7 @@ type Options struct {
 	URL       string                     // one or several, separated by commas
 	Creds     string                     // a credentials file (none)
 	InProcess nats.InProcessConnProvider // an embedded server, instead of URL
-	Client    string                     // the connection's name, as operators see it
+	Client    string                     // the connection's name, as operators see it; answers come to _INBOX_<Client>
 	Prefix    string                     // Names.Prefix
 
 	Partitions int           // (as the deployment has it; 8 where there is none yet)
@@ -146,6 +146,9 @@ func (c *Conn) options() []nats.Option {
 			c.Log.Warn("NATS", "error", err)
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+	}
+	if o.Client != "" { // not where every user may listen, for what is read from the log comes there
+		opts = append(opts, nats.CustomInboxPrefix("_INBOX_"+o.Client))
 	}
 	if o.Creds != "" {
 		opts = append(opts, nats.UserCredentials(o.Creds))

@@ -1,0 +1,189 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker/embedded"
+)
+
+func openLog(t *testing.T, c *Conn) *GatewayLog {
+	t.Helper()
+	g, err := c.OpenGatewayLog(limited(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func TestGatewayLog(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2, Prefix: "x"})
+	g := openLog(t, c)
+	ctx := limited(t)
+	if g.Partitions() != 2 || g.Clock() != pipeline.ClockBroker || g.Ready() != nil {
+		t.Errorf("%d partitions, clock %s, ready: %v", g.Partitions(), g.Clock(), g.Ready())
+	}
+	for _, id := range []string{"a", "b", "a"} { // the same pack again: once
+		if err := g.Publish(ctx, 1, id, []byte(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := c.JS.Stream(ctx, c.Names.EventsStream(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := st.CachedInfo().State.Msgs; n != 2 {
+		t.Errorf("%d packs are stored, want 2", n)
+	}
+	if m, err := st.GetMsg(ctx, 2); err != nil || string(m.Data) != "b" || m.Subject != "x.events.1.in" {
+		t.Errorf("the second pack: %v, %v", m, err)
+	}
+
+	letter := pipeline.Dead{Reason: "json", Detail: "line\none", Raw: []byte(`{"a`)}
+	for range 2 {
+		if err := g.DeadLetter(ctx, "d", letter); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dead, err := c.JS.Stream(ctx, c.Names.DeadStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := dead.GetLastMsgForSubject(ctx, "x.dead.gateway")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Sequence != 1 || string(m.Data) != `{"a` || m.Header.Get(headerReason) != "json" || m.Header.Get(headerDetail) != "line%0Aone" {
+		t.Errorf("dead letter %d: %q, %v", m.Sequence, m.Data, m.Header)
+	}
+	if _, err := pipeline.ParseTime(m.Header.Get(headerTime)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A log that has lost what it had acknowledged stops the gateway; one that is
+// merely gone does not.
+func TestGatewayLogThatWasCutBack(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
+	g := openLog(t, c)
+	ctx := limited(t)
+	for i := range 3 {
+		if err := g.Publish(ctx, 0, fmt.Sprint(i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream := c.streams()[2]
+	if err := c.JS.DeleteStream(ctx, stream.Name); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Publish(ctx, 0, "3", nil); err == nil || errors.Is(err, ErrLoud) {
+		t.Errorf("no stream: %v", err)
+	}
+	if _, err := c.JS.CreateStream(ctx, stream); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Publish(ctx, 0, "3", nil); !errors.Is(err, ErrLoud) {
+		t.Errorf("message 1 after message 3: %v", err)
+	}
+	if err := g.Publish(ctx, 0, "3", nil); err != nil {
+		t.Errorf("a duplicate's sequence is of its first copy: %v", err)
+	}
+}
+
+func TestGatewayLogFollowsTheClock(t *testing.T) {
+	s := serve(t, embedded.Options{})
+	c := dial(t, Options{InProcess: s, Partitions: 1})
+	live(t, c, define(pipeline.ClockEvent, 1))
+	g := openLog(t, c)
+	if g.Clock() != pipeline.ClockEvent {
+		t.Errorf("it opened with clock %s", g.Clock())
+	}
+	live(t, c, define(pipeline.ClockBroker, 1))
+	await(t, "clock: broker", func() bool { return g.Clock() == pipeline.ClockBroker })
+
+	// A live set that cannot be read is tried until another one is live.
+	if _, err := c.kv.Put(limited(t), liveKey, []byte("0123")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(limited(t))
+	opened := make(chan error, 1)
+	go func() {
+		_, err := dial(t, Options{InProcess: s}).OpenGatewayLog(ctx)
+		opened <- err
+	}()
+	live(t, c, define(pipeline.ClockEvent, 2))
+	await(t, "clock: event", func() bool { return g.Clock() == pipeline.ClockEvent })
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+	cancel()
+}
+
+// While NATS is away nothing is ready and nothing is taken; when it is back
+// the same packs are, once.
+func TestGatewayLogOutage(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, embedded.Options{Dir: dir, Port: -1})
+	port := portOf(t, s)
+	c := dial(t, Options{URL: s.ClientURL(), Client: "gateway", Partitions: 1, Reconnect: true})
+	g := openLog(t, c)
+	ctx := limited(t)
+	if err := g.Publish(ctx, 0, "a", []byte("a")); err != nil {
+		t.Fatal(err)
+	}
+	s.Shutdown()
+	await(t, "not ready", func() bool { return g.Ready() != nil })
+	if err := g.Publish(ctx, 0, "b", []byte("b")); err == nil || errors.Is(err, ErrLoud) {
+		t.Errorf("without NATS: %v", err)
+	}
+	serve(t, embedded.Options{Dir: dir, Port: port})
+	await(t, "ready", func() bool { return g.Ready() == nil })
+	for _, id := range []string{"a", "b"} {
+		await(t, "pack "+id, func() bool {
+			once, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			err := g.Publish(once, 0, id, []byte(id))
+			if errors.Is(err, ErrLoud) {
+				t.Fatal(err)
+			}
+			return err == nil
+		})
+	}
+	if _, last, err := c.Extent(ctx, 0); err != nil || last != 2 {
+		t.Errorf("the log ends at %d, %v; want 2", last, err)
+	}
+}
+
+func BenchmarkGatewayPublish(b *testing.B) {
+	s, err := embedded.Start(embedded.Options{Dir: b.TempDir(), Port: -1, Log: quiet()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Shutdown()
+	c, err := Connect(b.Context(), Options{URL: s.ClientURL(), Partitions: 1, Log: quiet()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	g, err := c.OpenGatewayLog(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(b.Context(), within)
+	defer cancel()
+	for _, size := range []int{500, 128 << 10} {
+		pack := make([]byte, size)
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			for i := range b.N {
+				if err := g.Publish(ctx, 0, fmt.Sprintf("%d-%d-%d", size, b.N, i), pack); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
