@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// Limits of one request: under the gateway's 500 KB, and few enough events
-// that a request takes milliseconds.
+// Limits of one request: under the gateway's 500 KB, and as many events as the
+// entity's duplicate ring knows in any case, so that a request may be sent again.
 const (
-	batchEvents = 250
+	batchEvents = 64
 	batchBytes  = 400 << 10
 )
 

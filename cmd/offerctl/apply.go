@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/config"
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+// natsFlags are how a command reaches a deployment.
+type natsFlags struct{ url, creds, prefix *string }
+
+func (f *flags) nats() natsFlags {
+	return natsFlags{
+		f.String("nats", envOr("OFFERSTREAM_NATS", "nats://127.0.0.1:4222"), "NATS `URL`; OFFERSTREAM_NATS in the environment"),
+		f.String("creds", os.Getenv("OFFERSTREAM_CREDS"), "a NATS credentials `FILE`"),
+		f.String("prefix", os.Getenv("OFFERSTREAM_PREFIX"), "the deployment's `PREFIX`"),
+	}
+}
+
+func envOr(name, def string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return def
+}
+
+// connect connects, or gives up after a while: a person waits.
+func (n natsFlags) connect(ctx context.Context, std stdio) (*broker.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return broker.Connect(ctx, broker.Options{URL: *n.url, Creds: *n.creds, Prefix: *n.prefix, Client: "offerctl", Log: log})
+}
+
+// apply is `offerctl apply`.
+func apply(ctx context.Context, args []string, std stdio) error {
+	fs := newFlags(std, "apply PATH... [--yes] [--nats URL]", `
+Checks a campaign set, stores it, shows what changes against the set that is
+live, asks, and makes it live. It takes effect in each partition at the control
+message that the partition's owner appends to its log; apply waits for those.
+A feature that changed starts empty; what a changed campaign had pending is
+cancelled.`,
+		"offerctl apply campaigns --nats nats://127.0.0.1:4222")
+	n := fs.nats()
+	yes := fs.Bool("yes", false, "do not ask")
+	clock := fs.String("clock", "", "overrides the set's clock: broker, or event for replaying history")
+	wait := fs.Duration("wait", 30*time.Second, "how long to wait until it is in force everywhere; 0: not at all")
+	paths, err := fs.parse(args)
+	if err != nil {
+		return err
+	}
+	if len(paths) == 0 {
+		return usagef("a campaign file, or a directory of them, is needed")
+	}
+	def, err := loadSet(*clock, paths...)
+	if err != nil {
+		return err
+	}
+	conn, err := n.connect(ctx, std)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	hash, rev, err := conn.Live(ctx)
+	if err != nil {
+		return err
+	}
+	if hash == def.Hash() {
+		fmt.Fprintf(std.out, "set %s is live already\n", hash)
+		return awaitSet(ctx, std.out, conn, hash, *wait)
+	}
+	var old *pipeline.Definition
+	if hash != "" {
+		if old, err = conn.Set(ctx, hash); err != nil && !errors.Is(err, broker.ErrNoSet) {
+			return err
+		}
+	}
+	for _, line := range config.Describe(old, def) {
+		fmt.Fprintln(std.out, line)
+	}
+	if !*yes {
+		fmt.Fprintf(std.out, "Make this live? [y/N] ")
+		if answer, _ := bufio.NewReader(std.in).ReadString('\n'); !strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y") {
+			fmt.Fprintln(std.out, "nothing changed")
+			return errSilent
+		}
+	}
+	if hash, err = conn.PutSet(ctx, def); err == nil {
+		err = conn.MakeLive(ctx, hash, rev)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "set %s is live\n", hash)
+	return awaitSet(ctx, std.out, conn, hash, *wait)
+}
+
+// loadSet reads a campaign set and overrides its clock.
+func loadSet(clock string, paths ...string) (*pipeline.Definition, error) {
+	def, err := loadCampaigns(paths...)
+	if err != nil {
+		return nil, err
+	}
+	switch clock {
+	case "":
+	case pipeline.ClockBroker, pipeline.ClockEvent:
+		def.Clock = clock
+	default:
+		return nil, usagef("--clock %q is neither %s nor %s", clock, pipeline.ClockBroker, pipeline.ClockEvent)
+	}
+	return def, nil
+}
+
+// awaitSet waits until each partition's log has the control message.
+func awaitSet(ctx context.Context, w io.Writer, conn *broker.Conn, hash string, most time.Duration) error {
+	if most == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	have := 0
+	for p := 0; p < conn.Partitions; {
+		got, err := controlled(ctx, conn, p)
+		if err == nil && got == hash {
+			p++
+			have = p
+			continue
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("the set is live, and in force in %d of %d partitions after %s: is a worker running?", have, conn.Partitions, most)
+		}
+	}
+	fmt.Fprintf(w, "in force in all %d partitions\n", conn.Partitions)
+	return nil
+}
+
+// controlled is the set that a partition's last control message names.
+func controlled(ctx context.Context, conn *broker.Conn, p int) (string, error) {
+	st, err := conn.JS.Stream(ctx, conn.Names.EventsStream(p))
+	if err != nil {
+		return "", err
+	}
+	m, err := st.GetLastMsgForSubject(ctx, conn.Names.EventsSubject(p, "control"))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return pipeline.ControlSet(m.Data), nil
+}

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/worker"
+)
+
+const (
+	demoKey  = "demo"
+	demoRate = 400 // events a second
+)
+
+// demo is `offerctl demo`.
+func demo(ctx context.Context, args []string, std stdio) error {
+	fs := newFlags(std, "demo [--for 30s] [--events FILE.jsonl] [--json] [--campaigns PATH] [--addr HOST:PORT] [--dir DIR]", `
+Starts NATS, gateway and worker in this process, with the shipped campaigns and
+simulated shoppers who browse, fill carts, order and leave, and prints the
+offers as they go out. At its end it computes the whole log anew and compares.
+With --events it sends that file instead, under clock: event, and ends by
+itself: its offers are those of offerctl backtest.`,
+		"offerctl demo --for 30s\nofferctl demo --events events.jsonl --json")
+	d := demoRun{std: std}
+	fs.DurationVar(&d.most, "for", 0, "how long; without it until Ctrl-C")
+	fs.StringVar(&d.events, "events", "", "a `FILE` of events, JSON, one a line; gzipped or not")
+	fs.BoolVar(&d.json, "json", false, "the last line of standard output is one JSON object, and there is no other")
+	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns (default the shipped ones)")
+	addr := fs.String("addr", "", "where events are taken, `HOST:PORT` (default 127.0.0.1:8080, or any free port)")
+	dir := fs.String("dir", "", "the `DIR` for everything; kept afterwards (default a temporary one, removed)")
+	fs.Uint64Var(&d.seed, "seed", 0, "of the shoppers (default a new one, shown)")
+	if err := fs.none(args); err != nil {
+		return err
+	}
+	clock := ""
+	if d.events != "" {
+		clock = pipeline.ClockEvent
+		in, err := openInput(d.events, std)
+		if err != nil {
+			return err
+		}
+		defer in.close()
+		d.in = in
+	}
+	set, err := loadOrShipped(clock, *campaigns)
+	if err != nil {
+		return err
+	}
+	if d.seed == 0 {
+		d.seed = uint64(time.Now().UnixNano()) % 1e6
+	}
+	if *dir == "" {
+		if *dir, err = os.MkdirTemp("", "offerstream-demo-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(*dir)
+	}
+	d.node, err = startNode(ctx, nodeOptions{
+		dir: *dir, natsAddr: freeOr("127.0.0.1:4222"), partitions: 0, addr: orFree(*addr, "127.0.0.1:8080"),
+		writeKey: demoKey, set: set, log: nodeLog(std.err, slog.LevelWarn),
+	})
+	if err != nil {
+		return ended(ctx, err)
+	}
+	defer d.node.stop()
+	return d.run(ctx)
+}
+
+// orFree is the address as given; else the usual one if it is free, or any.
+func orFree(given, usual string) string {
+	if given != "" {
+		return given
+	}
+	return freeOr(usual)
+}
+
+func freeOr(usual string) string {
+	l, err := net.Listen("tcp", usual)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	l.Close()
+	return usual
+}
+
+// A demoRun is one run of the demo.
+type demoRun struct {
+	std    stdio
+	node   *node
+	most   time.Duration
+	events string
+	in     *input
+	json   bool
+	seed   uint64
+
+	offers atomic.Int64 // seen going out
+	live   *progress
+}
+
+// A demoSummary is the last line of --json.
+type demoSummary struct {
+	Accepted  uint64  `json:"events_accepted"`  // acknowledged by the log
+	Rejected  uint64  `json:"events_rejected"`  // refused by the gateway
+	Applied   uint64  `json:"events_applied"`   // folded into state
+	Offers    int     `json:"offers"`           // stored
+	Duplicate int     `json:"offers_duplicate"` // stored more than once
+	Missing   int     `json:"offers_missing"`   // given by the log computed anew, and not stored
+	Different int     `json:"offers_different"` // stored otherwise, or not given by the log
+	Seconds   float64 `json:"seconds"`
+	Seed      uint64  `json:"seed"`
+}
+
+func (d *demoRun) run(ctx context.Context) error {
+	if err := d.node.caughtUp(ctx); err != nil {
+		return ended(ctx, err)
+	}
+	before := d.applied()
+	stored, err := d.stored(ctx)
+	if err != nil {
+		return err
+	}
+	sub, err := d.node.conn.NC.Subscribe(d.node.conn.Names.OffersSubjects()[0], d.show)
+	if err != nil {
+		return err
+	}
+	defer sub.Unsubscribe()
+	d.live = newProgress(d.std.err)
+	d.welcome()
+	start := time.Now()
+	sendErr := d.send(ctx)
+	d.live.done()
+	// What was accepted is finished whatever ended the sending.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if err := errors.Join(sendErr, d.node.drain(), d.node.caughtUp(ctx)); err != nil {
+		return err
+	}
+	if err := d.node.conn.NC.FlushTimeout(10 * time.Second); err != nil {
+		return err
+	}
+	took := time.Since(start)
+	if err := d.node.rest(); err != nil {
+		return err
+	}
+	v, err := worker.Verify(ctx, d.node.conn, nil)
+	if err != nil {
+		return err
+	}
+	s := demoSummary{
+		Accepted: d.node.counter("offerstream_gateway_events_accepted_total"), Rejected: d.node.counter("offerstream_gateway_events_rejected_total"),
+		Applied: d.applied() - before, Offers: v.Stored - stored,
+		Duplicate: v.Duplicate, Missing: v.Missing, Different: v.Different + v.Extra, Seconds: took.Seconds(), Seed: d.seed,
+	}
+	return d.summary(s, v)
+}
+
+// applied is how many events all partitions have applied.
+func (d *demoRun) applied() uint64 {
+	n := uint64(0)
+	for _, s := range d.node.worker.Status() {
+		n += s.Applied
+	}
+	return n
+}
+
+// stored is how many offers there are already.
+func (d *demoRun) stored(ctx context.Context) (int, error) {
+	st, err := d.node.conn.JS.Stream(ctx, d.node.conn.Names.OffersStream())
+	if err != nil {
+		return 0, err
+	}
+	return int(st.CachedInfo().State.Msgs), nil
+}
+
+func (d *demoRun) welcome() {
+	if d.json || d.events != "" {
+		return
+	}
+	url := d.node.natsURL()
+	fmt.Fprintf(d.std.out, `Offerstream runs: NATS, gateway and worker in this process, shoppers of seed %d.
+
+Send an event of your own:
+  curl -u %s: http://%s/v1/track -d '{"userId":"me","event":"Product Viewed","properties":{"product_id":"b1","category":"bag","brand":"acme","price":120}}'
+  (four of them, and the offer category-fan goes out)
+See offers as a subscriber does:
+  nats sub 'offers.>' -s %s
+See what is stored about a user:
+  offerctl user me --nats %s
+
+`, d.seed, demoKey, d.node.addr, url, url)
+}
+
+// show prints an offer as it goes out.
+func (d *demoRun) show(m *nats.Msg) {
+	n := d.offers.Add(1)
+	var o pipeline.Offer
+	if d.json || json.Unmarshal(m.Data, &o) != nil {
+		return
+	}
+	if d.events != "" && n > 20 {
+		return // a file's offers come by the thousand
+	}
+	d.live.done()
+	fmt.Fprintf(d.std.out, "%s  %-6s %-18s %-16s %s\n", o.Time[11:19], o.Channel, o.Campaign, o.User, headline(o.Data))
+	if d.events != "" && n == 20 {
+		fmt.Fprintln(d.std.out, "...")
+	}
+}
+
+// headline is what a person would see first of an offer.
+func headline(data json.RawMessage) string {
+	var m map[string]any
+	if json.Unmarshal(data, &m) == nil {
+		for _, k := range []string{"title", "subject", "text"} {
+			if s, ok := m[k].(string); ok {
+				return s
+			}
+		}
+	}
+	return string(data)
+}
+
+// send sends the file, or lets the shoppers shop until the time is over.
+func (d *demoRun) send(ctx context.Context) error {
+	s := newSender("http://"+d.node.addr, demoKey)
+	if d.in != nil {
+		r := &replayer{sender: s}
+		if err := r.run(ctx, d.in); err != nil {
+			return fmt.Errorf("%s, line %d: %w", d.events, d.in.n, err)
+		}
+		d.in.close()
+		return nil
+	}
+	shop, start, sent := newShop(d.seed), time.Now(), 0
+	shop.run = fmt.Sprintf("demo-%d-%d", d.seed, start.UnixNano())
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now := time.Now()
+		if d.most > 0 && now.Sub(start) >= d.most {
+			return nil
+		}
+		var batch [][]byte
+		for due := int(now.Sub(start).Seconds() * demoRate); sent < due && len(batch) < batchEvents; sent++ {
+			batch = append(batch, shop.next(now))
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		if err := s.batch(ctx, batch); err != nil {
+			return ended(ctx, err)
+		}
+		took := now.Sub(start).Seconds()
+		d.live.show("%d events, %.0f/s   %d offers, %.1f/s   %d shoppers", sent, float64(sent)/took, d.offers.Load(), float64(d.offers.Load())/took, len(shop.shoppers))
+	}
+}
+
+// summary tells how it went; what is wrong fails the command.
+func (d *demoRun) summary(s demoSummary, v worker.Verdict) error {
+	if d.json {
+		b, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(d.std.out, "%s\n", b)
+	} else {
+		fmt.Fprintf(d.std.out, "\n%d events accepted, %d applied, %d offers, in %.1f s\n", s.Accepted, s.Applied, s.Offers, s.Seconds)
+		if s.Rejected > 0 {
+			fmt.Fprintf(d.std.out, "%d events were refused: they are among the dead letters\n", s.Rejected)
+		}
+		fmt.Fprintf(d.std.out, "the log computed anew: %d offers missing, %d duplicate, %d different\n", s.Missing, s.Duplicate, s.Different)
+	}
+	if !v.OK() {
+		return fmt.Errorf("the offers are not those of the log:\n  %s", strings.Join(v.Examples, "\n  "))
+	}
+	if s.Accepted != s.Applied {
+		return fmt.Errorf("%d events were accepted and %d applied", s.Accepted, s.Applied)
+	}
+	return nil
+}

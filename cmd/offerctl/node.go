@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/ingest"
+	"offerstream/pipeline/worker"
+)
+
+// A node is everything in one process: NATS, unless there is one elsewhere,
+// the gateway and the worker.
+type node struct {
+	opt     nodeOptions
+	nats    *embedded.Server // nil: elsewhere
+	conn    *broker.Conn     // the gateway's and the commands' own
+	gateway *ingest.Gateway
+	worker  *worker.Worker
+	addr    string // of the gateway
+	reg     *prometheus.Registry
+
+	stopGateway, stopWorker context.CancelFunc
+	gatewayDone, workerDone chan error
+	ops                     *http.Server
+}
+
+type nodeOptions struct {
+	dir         string
+	natsAddr    string // the embedded server's HOST:PORT; port 0: any; empty: none
+	sync        bool   // fsync before each acknowledgement
+	remote      broker.Options
+	partitions  int
+	addr        string
+	metricsAddr string
+	writeKey    string
+	set         *pipeline.Definition // made live at the start
+	log         *slog.Logger
+}
+
+// startNode starts everything and returns when the set is in force.
+func startNode(ctx context.Context, o nodeOptions) (n *node, err error) {
+	n = &node{opt: o, reg: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			n.stop()
+		}
+	}()
+	listen, err := net.Listen("tcp", o.addr)
+	if err != nil {
+		return n, fmt.Errorf("gateway: %w", err)
+	}
+	defer func() {
+		if n.gateway == nil {
+			listen.Close()
+		}
+	}()
+	n.addr = listen.Addr().String()
+	to := o.remote
+	if to.URL == "" {
+		if n.nats, err = startNATS(o); err != nil {
+			return n, err
+		}
+		to.InProcess = n.nats
+	}
+	to.Partitions, to.Log = o.partitions, o.log
+	if n.conn, err = connectAs(ctx, to, "offerstream-gateway", true); err != nil {
+		return n, err
+	}
+	if err := makeLive(ctx, n.conn, o.set); err != nil {
+		return n, err
+	}
+	n.worker, err = worker.New(worker.Options{Dir: filepath.Join(o.dir, "worker"), Metrics: n.reg, Log: o.log,
+		Connect: func(ctx context.Context) (*broker.Conn, error) {
+			return connectAs(ctx, to, "offerstream-worker", false)
+		}})
+	if err != nil {
+		return n, err
+	}
+	workCtx, stop := context.WithCancel(context.Background())
+	n.stopWorker, n.workerDone = stop, make(chan error, 1)
+	go func() { n.workerDone <- n.worker.Run(workCtx) }()
+	log, err := n.conn.OpenGatewayLog(ctx)
+	if err != nil {
+		return n, err
+	}
+	if err := n.inForce(ctx, log); err != nil {
+		return n, err
+	}
+	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: []string{o.writeKey}, Metrics: n.reg, Logger: o.log}); err != nil {
+		return n, err
+	}
+	serveCtx, stop := context.WithCancel(context.Background())
+	n.stopGateway, n.gatewayDone = stop, make(chan error, 1)
+	go func() { n.gatewayDone <- n.gateway.Run(serveCtx, listen) }()
+	return n, n.serveOps()
+}
+
+func connectAs(ctx context.Context, o broker.Options, client string, reconnect bool) (*broker.Conn, error) {
+	o.Client, o.Reconnect = client, reconnect
+	return broker.Connect(ctx, o)
+}
+
+func startNATS(o nodeOptions) (*embedded.Server, error) {
+	opt := embedded.Options{Dir: filepath.Join(o.dir, "nats"), SyncAlways: o.sync, Log: o.log}
+	if o.natsAddr != "" {
+		addr, err := net.ResolveTCPAddr("tcp", o.natsAddr)
+		if err != nil {
+			return nil, usagef("--nats-addr: %v", err)
+		}
+		opt.Host, opt.Port = addr.IP.String(), addr.Port
+		if addr.Port == 0 {
+			opt.Port = -1
+		}
+	}
+	return embedded.Start(opt)
+}
+
+// makeLive makes the set the live one, if it is not.
+func makeLive(ctx context.Context, conn *broker.Conn, def *pipeline.Definition) error {
+	if def == nil {
+		return nil
+	}
+	live, rev, err := conn.Live(ctx)
+	if err != nil || live == def.Hash() {
+		return err
+	}
+	hash, err := conn.PutSet(ctx, def)
+	if err != nil {
+		return err
+	}
+	return conn.MakeLive(ctx, hash, rev)
+}
+
+// inForce waits until every partition runs the set and the gateway knows its
+// clock.
+func (n *node) inForce(ctx context.Context, log *broker.GatewayLog) error {
+	return n.await(ctx, func() (bool, error) {
+		st := n.worker.Status()
+		if len(st) == 0 {
+			return false, nil
+		}
+		for p, s := range st {
+			if s.Stopped != "" {
+				return false, fmt.Errorf("partition %d: %s", p, s.Stopped)
+			}
+			if n.opt.set != nil && s.Set != n.opt.set.Hash() {
+				return false, nil
+			}
+		}
+		return n.opt.set == nil || log.Clock() == n.opt.set.Clock, nil
+	})
+}
+
+// caughtUp waits until everything in the log is applied and every offer is
+// stored.
+func (n *node) caughtUp(ctx context.Context) error {
+	return n.await(ctx, func() (bool, error) {
+		for p, s := range n.worker.Status() {
+			if s.Stopped != "" {
+				return false, fmt.Errorf("partition %d: %s", p, s.Stopped)
+			}
+			_, last, err := n.conn.Extent(ctx, p)
+			if err != nil {
+				return false, err
+			}
+			if s.Seq < last || s.Waiting > 0 {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// await asks again and again, until the worker ends.
+func (n *node) await(ctx context.Context, holds func() (bool, error)) error {
+	for {
+		ok, err := holds()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case err := <-n.workerDone:
+			n.workerDone <- err
+			return errors.Join(errors.New("the worker has ended"), err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// serveOps serves the metrics of both, and readiness: both must be ready.
+func (n *node) serveOps() error {
+	if n.opt.metricsAddr == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", n.opt.metricsAddr)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", n.worker.Ops(n.reg))
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := errors.Join(n.gateway.Ready(), n.worker.Ready()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	n.ops = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go n.ops.Serve(l)
+	return nil
+}
+
+// drain ends the gateway: what it accepted is in the log.
+func (n *node) drain() error {
+	if n.gateway == nil || n.stopGateway == nil {
+		return nil
+	}
+	n.stopGateway()
+	n.stopGateway = nil
+	return <-n.gatewayDone
+}
+
+// rest ends the worker: what it folded is stored.
+func (n *node) rest() error {
+	if n.stopWorker == nil {
+		return nil
+	}
+	n.stopWorker()
+	n.stopWorker = nil
+	return <-n.workerDone
+}
+
+// stop ends everything, in the order of the flow.
+func (n *node) stop() error {
+	err := errors.Join(n.drain(), n.rest())
+	if n.ops != nil {
+		n.ops.Close()
+	}
+	if n.conn != nil {
+		n.conn.Close()
+	}
+	if n.nats != nil {
+		n.nats.Shutdown()
+	}
+	return err
+}
+
+// counter is the value of a counter of the node's metrics.
+func (n *node) counter(name string) uint64 {
+	families, err := n.reg.Gather()
+	if err != nil {
+		return 0
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return uint64(sum)
+}
+
+// nodeLog logs what a person at a terminal should see.
+func nodeLog(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
