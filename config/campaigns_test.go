@@ -70,6 +70,24 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// TestLineEnds: a file saved by Windows has the same places.
+func TestLineEnds(t *testing.T) {
+	b, err := os.ReadFile("testdata/scalars.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems := func(text string) string {
+		l := newLoad()
+		l.file("x", []byte(text))
+		_, err := l.finish()
+		return fmt.Sprint(err)
+	}
+	want := problems(string(b))
+	if got := problems("\ufeff" + strings.ReplaceAll(string(b), "\n", "\r\n")); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
 func TestShipped(t *testing.T) {
 	embedded, err := LoadCampaignsFS(deploy.Campaigns())
 	if err != nil {
@@ -150,6 +168,15 @@ func TestMerge(t *testing.T) {
 %[1]s/e.yaml:5:3: campaign "c" stands at %[1]s/b.yml:3:13 already: rename one`, dir)
 	if fmt.Sprint(err) != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+	put("a.yaml", "features: [\n") // nobody is blamed for lacking what stands there
+	err = os.Remove(filepath.Join(dir, "e.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = LoadCampaigns(dir)
+	if n := strings.Count(fmt.Sprint(err), "\n"); n > 0 || !strings.Contains(fmt.Sprint(err), "a.yaml:1:11: this is not YAML") {
+		t.Errorf("one file that is no YAML: %v", err)
 	}
 }
 

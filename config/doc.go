@@ -5,15 +5,19 @@
 // A campaign file on its way to a pipeline.Definition:
 //
 //	load      files -> one set (load.go)
-//	source    a file's lines, and where in them a character of a value stands (source.go)
-//	tree      YAML -> nodes, without what surprises: tags, anchors, merges (tree.go, syntax.go)
-//	value     a node on its way to a Go value (value.go)
-//	set       the set's own keys (set.go) and policies (policy.go)
-//	feature   features (feature.go)
-//	campaign  campaigns (campaign.go) and the data of their offers (data.go)
+//	source    a file's lines, and where in them a rune of a value stands (source.go)
+//	tree      YAML -> nodes, without what surprises: tags, anchors, merges
+//	          (tree.go); what to say of a file that is no YAML (syntax.go)
+//	value     a node on its way to a Go value (value.go, map.go, literal.go, expression.go)
+//	set       the set's own keys (set.go, policy.go), features (feature.go),
+//	          campaigns (campaign.go), the data of their offers (data.go)
 //	problem   what is wrong (problem.go)
+//	describe  what changes from one set to another (describe.go)
 //
 // What the language has and this engine has not is refused (later.go), never
 // ignored: an offer without the consent that its author asked for is worse
 // than none.
+//
+// Settings are a table with a row each (settings.go, settingtext.go), read
+// from flags and environment (program.go) and a file (settingfile.go).
 package config

@@ -25,7 +25,6 @@ var laterAggregates = []string{"top", "histogram", "quantiles"}
 
 const (
 	eventHint = "an event's name, *, page, screen or identify"
-	celHint   = "a CEL expression"
 )
 
 // feature reads one feature and adds it to the set.
@@ -79,26 +78,6 @@ func (v value) feature(name string) {
 		v.l.silence(v.path)
 	}
 	v.l.def.Features = append(v.l.def.Features, f)
-}
-
-func (v value) keyPlace() string {
-	return fmt.Sprintf("%s:%d:%d", v.file.name, v.key.Line, v.key.Column)
-}
-
-// needs reports keys that are missing: pairs of a key and an example.
-func (v value) needs(has map[string]bool, what string, keysAndHints ...string) {
-	if v.bad() || v.is() != "a map" || v.foreign(what) {
-		return
-	}
-	for i := 0; i < len(keysAndHints); i += 2 {
-		if !has[keysAndHints[i]] {
-			at := start(v.n)
-			if v.key != nil {
-				at = start(v.key)
-			}
-			v.l.problems = append(v.l.problems, Problem{v.file.name, at.line + 1, at.col + 1, fmt.Sprintf("%s needs `%s`", what, keysAndHints[i]), keysAndHints[i+1]})
-		}
-	}
 }
 
 func (v value) aggregate() string {

@@ -108,15 +108,16 @@ func campaignsIn(fsys fs.FS) ([]string, error) {
 type load struct {
 	def      *pipeline.Definition
 	problems Errors
+	partial  bool                // a file of it cannot be read
 	bad      map[*yaml.Node]bool // complained about already
 	places   map[string]value    // by path
 	silent   map[string]bool     // paths about which all has been said
-	set      map[string]onceOnly // the set's own keys
+	set      map[string]settled  // the set's own keys
 	consent  map[string]bool     // channels of which the set says something
 }
 
-// An onceOnly is a key that a set has once, whatever the number of its files.
-type onceOnly struct {
+// A settled is a key that a set has once, whatever the number of its files.
+type settled struct {
 	at  value
 	val any
 }
@@ -129,7 +130,7 @@ func newLoad() *load {
 			Bounds: pipeline.DefaultBounds,
 		},
 		bad: map[*yaml.Node]bool{}, places: map[string]value{}, silent: map[string]bool{},
-		set: map[string]onceOnly{}, consent: map[string]bool{},
+		set: map[string]settled{}, consent: map[string]bool{},
 	}
 }
 
@@ -138,6 +139,7 @@ func (l *load) file(name string, b []byte) {
 	src, root, problems := parse(name, b)
 	l.problems = append(l.problems, problems...)
 	if root == nil {
+		l.partial = true
 		return
 	}
 	src.strict(root, l.bad, &l.problems)
@@ -150,7 +152,7 @@ func (l *load) once(name string, v value, val any, keep func()) {
 	first, ok := l.set[name]
 	switch {
 	case !ok:
-		l.set[name] = onceOnly{v, val}
+		l.set[name] = settled{v, val}
 		keep()
 	case !reflect.DeepEqual(first.val, val):
 		v.problem(fmt.Sprintf("%q is something else at %s", name, first.at.place()), "say it in one file")
@@ -178,9 +180,12 @@ func (l *load) isSilent(path []string) bool {
 	return false
 }
 
-// finish checks the set as a whole.
+// finish checks the set as a whole, if it is whole.
 func (l *load) finish() (*pipeline.Definition, error) {
 	d := l.def
+	if l.partial {
+		return nil, l.problems.sorted()
+	}
 	slices.SortFunc(d.Features, func(a, b pipeline.Feature) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(d.Campaigns, func(a, b pipeline.Campaign) int { return strings.Compare(a.ID, b.ID) })
 	_, problems := pipeline.Compile(d)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -45,6 +44,10 @@ func (v value) spot() spot {
 func (v value) place() string {
 	p := v.spot()
 	return fmt.Sprintf("%s:%d:%d", v.file.name, p.line+1, p.col+1)
+}
+
+func (v value) keyPlace() string {
+	return fmt.Sprintf("%s:%d:%d", v.file.name, v.key.Line, v.key.Column)
 }
 
 func (v value) problem(what, hint string) { v.problemAt(v.spot(), what, hint) }
@@ -89,98 +92,6 @@ func (v value) wrong(want, hint string) {
 		v.problem("nothing stands here, "+want+" is wanted", hint)
 	} else {
 		v.problem(fmt.Sprintf("this is %s, %s is wanted", is, want), hint)
-	}
-}
-
-// fields are the keys of a map and what reads each.
-type fields map[string]func(value)
-
-// fields reads a map of a fixed set of keys and says which it has.
-func (v value) fields(what string, known fields) map[string]bool {
-	has := map[string]bool{}
-	if v.bad() {
-		return has
-	}
-	if v.n.Kind != yaml.MappingNode {
-		v.wrong("a map", "write the keys of "+what)
-		return has
-	}
-	foreign := v.foreign(what)
-	last := v
-	for k, c := range v.pairs {
-		has[k] = true
-		read, ok := known[k]
-		switch {
-		case slices.Contains(laterIn[what], k):
-			c.unsupported(k)
-		case foreign: // its other keys mean something else
-		case ok:
-			read(c)
-		case c.null() && v.n.Style&yaml.FlowStyle != 0:
-			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), "inside { } a comma begins a new key: put the text before it in quotes")
-			v.l.silence(last.path) // it was cut
-		default:
-			names := make([]string, 0, len(known))
-			for name := range known {
-				names = append(names, name)
-			}
-			c.problemAt(start(c.key), fmt.Sprintf("%q is not a key of %s", k, what), didYouMean(k, names))
-		}
-		last = c
-	}
-	return has
-}
-
-// foreign says whether v is about another entity than a user.
-func (v value) foreign(what string) bool {
-	for k := range v.pairs {
-		if k == ofEntity && slices.Contains(laterIn[what], k) {
-			return true
-		}
-	}
-	return false
-}
-
-// pairs iterates over a map's keys, but for the bad ones.
-func (v value) pairs(yield func(string, value) bool) {
-	for i := 0; i+1 < len(v.n.Content); i += 2 {
-		k, n := v.n.Content[i], v.n.Content[i+1]
-		if v.l.bad[k] {
-			continue
-		}
-		if !yield(k.Value, v.child(k, n, k.Value)) {
-			return
-		}
-	}
-}
-
-// named reads a map whose keys are names of the file's own.
-func (v value) named(what string, read func(name string, c value)) {
-	switch {
-	case v.bad():
-	case v.n.Kind != yaml.MappingNode:
-		v.wrong("a map", "write "+what+" by name")
-	default:
-		for k, c := range v.pairs {
-			read(k, c)
-		}
-	}
-}
-
-// elements reads a list.
-func (v value) elements(hint string, read func(value)) {
-	switch {
-	case v.bad():
-	case v.n.Kind != yaml.SequenceNode:
-		v.wrong("a list", hint)
-	case len(v.n.Content) == 0:
-		v.problem("the list is empty", hint)
-	default:
-		for i, n := range v.n.Content {
-			if c := v.child(nil, n, strconv.Itoa(i)); !c.bad() {
-				read(c)
-			}
-		}
 	}
 }
 

@@ -1,0 +1,77 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const celHint = "a CEL expression"
+
+// cel reads an expression. The compiler judges it; here is told what YAML has
+// cut off.
+func (v value) cel() string {
+	switch {
+	case v.bad():
+		return ""
+	case v.n.Kind == yaml.MappingNode:
+		v.wrong("an expression", quoteIt)
+		return ""
+	case v.n.Kind != yaml.ScalarNode || v.null():
+		v.wrong("an expression", celHint)
+		return ""
+	case strings.TrimSpace(v.n.Value) == "":
+		v.problem("the expression is empty", "leave it out")
+		return ""
+	}
+	if plain(v.n) && !balanced(v.n.Value) {
+		if at, ok := v.comment(); ok {
+			v.problemAt(at, "the expression ends here, before what reads as a comment", quoteIt)
+			return ""
+		}
+		if v.flow {
+			v.problem("the expression is cut: "+strconv.Quote(v.n.Value), "inside [ ] and { } put it in quotes, or give it its own line")
+			return ""
+		}
+	}
+	return strings.TrimRight(v.n.Value, " \t\r\n")
+}
+
+// comment is where a comment begins behind a plain scalar, if one does.
+func (v value) comment() (spot, bool) {
+	spots := v.file.walk(v.n)
+	if spots == nil {
+		return spot{}, false
+	}
+	at := spots[len(spots)-1]
+	for v.file.at(at) == ' ' || v.file.at(at) == '\t' {
+		at.col++
+	}
+	return at, v.file.at(at) == '#'
+}
+
+// balanced says whether quotes and brackets close.
+func balanced(s string) bool {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; c {
+		case '"', '\'':
+			for i++; i < len(s) && s[i] != c; i++ {
+				if s[i] == '\\' {
+					i++
+				}
+			}
+			if i >= len(s) {
+				return false
+			}
+		case '(', '[', '{':
+			depth++
+		case ')', ']', '}':
+			if depth--; depth < 0 {
+				return false
+			}
+		}
+	}
+	return depth == 0
+}
