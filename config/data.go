@@ -64,6 +64,9 @@ func (v value) tree(depth int) any {
 		v.problem("nothing stands here", hint)
 		return nil
 	}
+	if at, ok := v.comment(); ok && at.col+1 < len(v.file.lines[at.line]) && v.file.lines[at.line][at.col+1] != ' ' {
+		v.problemAt(at, "the text ends here, before what reads as a comment", quoteIt+"; a comment has a space behind its #")
+	}
 	return v.jsonLiteral()
 }
 

@@ -209,17 +209,19 @@ func (v value) number() float64 {
 	if v.bad() {
 		return 0
 	}
+	if v.is() != "a number" {
+		v.wrong("a number", "")
+		return 0
+	}
 	switch x := literal(v.n.Value).(type) {
 	case int64:
-		if v.is() == "a number" {
-			return float64(x)
-		}
+		return float64(x)
 	case float64:
-		if v.is() == "a number" && !math.IsInf(x, 0) && !math.IsNaN(x) {
+		if !math.IsInf(x, 0) && !math.IsNaN(x) {
 			return x
 		}
 	}
-	v.wrong("a number", "")
+	v.problem(v.n.Value+" is no number that is possible here", "")
 	return 0
 }
 
