@@ -142,8 +142,9 @@ func (c *Conn) options() []nats.Option {
 		nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			c.denied.note(err)
-			c.Log.Warn("NATS", "error", err)
+			if !c.denied.note(err) {
+				c.Log.Warn("NATS", "error", err)
+			}
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
 	}

@@ -63,33 +63,38 @@ func (c *Conn) failed(what string, err error) error {
 // waits for one who may.
 var errMaking = errors.New("it is not there yet, and this user may not make it: waiting for a worker or operator to")
 
-// denials notes the server's refusals, which come apart from the requests
-// that they answer: those would only time out.
+// denials notes the server's refusals while there is a watch. They come apart
+// from the requests that they answer, which would only time out.
 type denials struct {
 	mu     sync.Mutex
 	err    error
-	cancel context.CancelFunc
+	cancel context.CancelFunc // set while there is a watch
 }
 
-func (d *denials) note(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
-		return
-	}
+// note reports whether it was a denial on which there is a watch.
+func (d *denials) note(err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.err = err
-	if d.cancel != nil {
-		d.cancel()
+	if d.cancel == nil || !errors.Is(err, nats.ErrPermissionViolation) {
+		return false
 	}
+	d.err = err
+	d.cancel()
+	return true
 }
 
 // watch gives a context that ends at the first denial.
-func (d *denials) watch(ctx context.Context) (context.Context, context.CancelFunc) {
+func (d *denials) watch(ctx context.Context) (_ context.Context, end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cancel = cancel
-	return ctx, cancel
+	return ctx, func() {
+		cancel()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.cancel = nil
+	}
 }
 
 func (d *denials) last() error {

@@ -36,8 +36,8 @@ const deploymentKey = "deployment"
 // makes, so that a user who may not make anything gets by once all is there;
 // of several who make a thing at once, all but the first read it again.
 func (c *Conn) provision(ctx context.Context) error {
-	ctx, cancel := c.denied.watch(ctx)
-	defer cancel()
+	ctx, end := c.denied.watch(ctx)
+	defer end()
 	bucket := c.Names.CampaignsBucket()
 	var err error
 	if c.kv, err = c.JS.KeyValue(ctx, bucket); errors.Is(err, jetstream.ErrBucketNotFound) {

@@ -1,0 +1,298 @@
+package deploy_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/ingest"
+	"offerstream/pipeline/worker"
+)
+
+// within bounds what the test awaits; it says that something hangs, never
+// that it is slow.
+const within = 2 * time.Minute
+
+// startNATS runs nats-server with the shipped configuration, on a free port
+// and a directory of the test's.
+func startNATS(t *testing.T) *server.Server {
+	t.Helper()
+	conf, err := os.ReadFile("nats.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, patch := range [][2]string{
+		{"listen: 0.0.0.0:4222", "listen: 127.0.0.1:-1"},
+		{"http: 127.0.0.1:8222", "#"},
+		{"store_dir: /data", fmt.Sprintf("store_dir: %q", t.TempDir())},
+	} {
+		if !bytes.Contains(conf, []byte(patch[0])) {
+			t.Fatalf("nats.conf has no %q any more", patch[0])
+		}
+		conf = bytes.Replace(conf, []byte(patch[0]), []byte(patch[1]), 1)
+	}
+	t.Setenv("SERVER_NAME", "nats-0")
+	for _, role := range []string{"GATEWAY", "WORKER", "SUBSCRIBER", "OPERATOR", "SYS"} {
+		t.Setenv(role+"_PASSWORD", strings.ToLower(role))
+	}
+	path := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(path, conf, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.NoSigs, opts.NoLog = true, true
+	ns, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(within) || !ns.JetStreamEnabled() {
+		t.Fatal("nats-server does not start with nats.conf")
+	}
+	return ns
+}
+
+func as(ns *server.Server, role string) string {
+	return strings.Replace(ns.ClientURL(), "//", "//"+role+":"+role+"@", 1)
+}
+
+// lines collects what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func await(t *testing.T, ctx context.Context, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("awaited in vain: %s", what)
+		}
+	}
+}
+
+// TestRoles runs the whole flow, each part as its own user of nats.conf: an
+// event over HTTP becomes an offer that the subscriber reads. Nobody meets a
+// refusal on the way, but a gateway that is there first, which waits.
+func TestRoles(t *testing.T) {
+	ns := startNATS(t)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	var early, log lines
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+
+	gatewayConn := make(chan *broker.Conn, 1)
+	go func() {
+		c, err := broker.Connect(ctx, broker.Options{URL: as(ns, "gateway"), Client: "offerstream-gateway", Reconnect: true, Log: slog.New(slog.NewTextHandler(&early, nil))})
+		if err != nil {
+			t.Error(err)
+		}
+		gatewayConn <- c
+	}()
+	await(t, ctx, "the gateway waits for somebody to make the streams", func() bool { return strings.Contains(early.String(), "waiting for a worker or operator") })
+
+	w, err := worker.New(worker.Options{Dir: t.TempDir(), Log: logger, Connect: func(ctx context.Context) (*broker.Conn, error) {
+		return broker.Connect(ctx, broker.Options{URL: as(ns, "worker"), Client: "offerstream-worker", Partitions: 2, Log: logger})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	workCtx, stopWorker := context.WithCancel(ctx)
+	worked := make(chan error, 1)
+	go func() { worked <- w.Run(workCtx) }()
+
+	c := <-gatewayConn
+	if c == nil {
+		t.FailNow()
+	}
+	defer c.Close()
+	events, err := c.OpenGatewayLog(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator, err := broker.Connect(ctx, broker.Options{URL: as(ns, "operator"), Client: "offerctl", Log: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer operator.Close()
+	hash, err := operator.PutSet(ctx, &pipeline.Definition{Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness,
+		Bounds: pipeline.DefaultBounds, Forget: pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
+		Campaigns: []pipeline.Campaign{{ID: "hello", On: []string{"page"}, Offer: pipeline.OfferSpec{Channel: "web", Kind: pipeline.Service}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := operator.MakeLive(ctx, hash, 0); err != nil {
+		t.Fatal(err)
+	}
+
+	g, err := ingest.New(ingest.Options{Log: events, WriteKeys: []string{"k"}, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub, err := nats.Connect(as(ns, "subscriber"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	js, err := jetstream.New(sub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.CreateOrUpdateConsumer(ctx, "OFFERS", jetstream.ConsumerConfig{Durable: "sender", FilterSubject: "offers.web.>"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	offers := make(chan string, 100)
+	consuming, err := consumer.Consume(func(m jetstream.Msg) {
+		offers <- m.Headers().Get("ce-campaign")
+		m.Ack()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer consuming.Stop()
+
+	// Events until the first offer: those before the set was in force fire none.
+	for n, fired := 0, false; !fired; n++ {
+		body := fmt.Sprintf(`{"writeKey":"k","batch":[{"type":"page","userId":"u","messageId":"%d"},{"type":"nonsense"}]}`, n)
+		answer := httptest.NewRecorder()
+		g.ServeHTTP(answer, httptest.NewRequest("POST", "/v1/batch", strings.NewReader(body)))
+		if answer.Code != http.StatusOK {
+			t.Fatalf("%d %s\n%s", answer.Code, answer.Body, log.String())
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no offer came\n%s", log.String())
+		case campaign := <-offers:
+			if campaign != "hello" {
+				t.Errorf("an offer of campaign %q", campaign)
+			}
+			fired = true
+		case <-time.After(20 * time.Millisecond): // the set may not be in force yet: send more
+		}
+	}
+	answer, err := operator.NC.RequestWithContext(ctx, operator.Names.QuerySubject(pipeline.Partition("u:u", 2)), []byte(`{"key":"u:u"}`))
+	if err != nil || !bytes.Contains(answer.Data, []byte("hello")) {
+		t.Errorf("the worker's word on the user: %s, %v", answer.Data, err)
+	}
+
+	if err := g.Drain(ctx); err != nil {
+		t.Error(err)
+	}
+	stopWorker()
+	if err := <-worked; err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(strings.ToLower(log.String()), "permission") {
+		t.Errorf("somebody met a refusal:\n%s", log.String())
+	}
+	refusals(t, ns)
+}
+
+// refusals is who may publish what, and who may not.
+func refusals(t *testing.T, ns *server.Server) {
+	for role, subjects := range map[string]map[string]bool{
+		"gateway": {
+			"events.0.in": true, "dead.gateway": true,
+			"events.0.tick": false, "events.0.control": false, "events.0.from.1": false, "offers.web.0": false, "withheld.0": false, "dead.0": false,
+			"query.0": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.CREATE.X": false, "$JS.API.STREAM.UPDATE.EVENTS-0": false,
+			"$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false, "$JS.API.STREAM.MSG.GET.OFFERS": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false,
+		},
+		"worker": {
+			"$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
+			"events.0.in": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false,
+			"$JS.API.STREAM.MSG.DELETE.X": false, "$JS.API.STREAM.UPDATE.X": false, "$JS.API.STREAM.RESTORE.X": false,
+		},
+		"subscriber": {
+			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.INFO.OFFERS.sender": true,
+			"events.0.in": false, "offers.web.0": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false,
+			"$JS.API.STREAM.INFO.EVENTS-0": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false,
+			"$JS.API.STREAM.DELETE.OFFERS": false, "$JS.API.STREAM.PURGE.OFFERS": false, "$JS.API.STREAM.MSG.DELETE.OFFERS": false,
+		},
+		"operator": {
+			"$JS.API.STREAM.DELETE.X": true, "$JS.API.STREAM.PURGE.X": true, "$KV.CAMPAIGNS.x": true, "query.0": true,
+		},
+	} {
+		for subject, may := range subjects {
+			refused(t, ns, role, "publish to "+subject, may, func(nc *nats.Conn) error { return nc.Publish(subject, nil) })
+		}
+	}
+	for role, subjects := range map[string]map[string]bool{
+		"gateway":    {"_INBOX_offerstream-gateway.x": true, "_INBOX_offerstream-worker.>": false, "events.>": false, ">": false},
+		"worker":     {"query.0": true, "_INBOX_offerstream-worker.x": true, ">": false},
+		"subscriber": {"offers.>": true, "_INBOX.x": true, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
+		"operator":   {">": true},
+	} {
+		for subject, may := range subjects {
+			refused(t, ns, role, "subscribe to "+subject, may, func(nc *nats.Conn) error {
+				_, err := nc.SubscribeSync(subject)
+				return err
+			})
+		}
+	}
+	if _, err := nats.Connect(ns.ClientURL()); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("without a user: %v", err)
+	}
+	var no *broker.Refusal
+	if _, err := broker.Connect(t.Context(), broker.Options{URL: strings.Replace(ns.ClientURL(), "//", "//worker:wrong@", 1)}); !errors.As(err, &no) {
+		t.Errorf("with a wrong password: %v", err)
+	}
+	if _, err := broker.Connect(t.Context(), broker.Options{URL: as(ns, "subscriber"), Log: slog.New(slog.DiscardHandler)}); !errors.As(err, &no) {
+		t.Errorf("a subscriber as a worker: %v", err)
+	}
+}
+
+// refused does something as a role and checks whether the server lets it.
+func refused(t *testing.T, ns *server.Server, role, what string, may bool, do func(*nats.Conn) error) {
+	t.Helper()
+	nc, err := nats.Connect(as(ns, role), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := do(nc); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil { // the server's refusal comes before its answer to this
+		t.Fatal(err)
+	}
+	if got := !errors.Is(nc.LastError(), nats.ErrPermissionViolation); got != may {
+		t.Errorf("%s, %s: may is %v, want %v (%v)", role, what, got, may, nc.LastError())
+	}
+}
