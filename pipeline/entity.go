@@ -150,6 +150,9 @@ func (e *Entity) learn(traits *fastjson.Value, c *Counts) {
 		return
 	}
 	obj.Visit(func(k []byte, v *fastjson.Value) {
+		if obj.Get(string(k)) != v {
+			return // of a key that stands there twice the first counts
+		}
 		i := sort.Search(len(e.traits), func(i int) bool { return e.traits[i].name >= string(k) })
 		if i < len(e.traits) && e.traits[i].name == string(k) {
 			e.traits[i].value = jsonValue(v)

@@ -188,7 +188,7 @@ func (t *template) render(dst []byte, sc *scope) ([]byte, error) {
 		if v == types.NullValue {
 			return dst, fmt.Errorf("the value is null")
 		}
-		return appendJSON(dst, v, 0)
+		return appendJSON(dst, v)
 	}
 	var b strings.Builder
 	for _, p := range t.text {
@@ -209,15 +209,9 @@ func (t *template) render(dst []byte, sc *scope) ([]byte, error) {
 	return appendJSONString(dst, b.String()), nil
 }
 
-// maxDepth bounds the nesting of a value in data.
-const maxDepth = 32
-
 // appendJSON writes a value as JSON: maps in the order of their keys, times
 // and durations as text.
-func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
-	if depth > maxDepth {
-		return dst, fmt.Errorf("the value is nested deeper than %d", maxDepth)
-	}
+func appendJSON(dst []byte, v ref.Val) ([]byte, error) {
 	switch v := v.(type) {
 	case types.Null:
 		return append(dst, "null"...), nil
@@ -237,7 +231,7 @@ func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
 		s, err := printText(v)
 		return appendJSONString(dst, s), err
 	case traits.Mapper:
-		return appendJSONMap(dst, v, depth)
+		return appendJSONMap(dst, v)
 	case traits.Lister:
 		dst = append(dst, '[')
 		var err error
@@ -245,7 +239,7 @@ func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			if dst, err = appendJSON(dst, it.Next(), depth+1); err != nil {
+			if dst, err = appendJSON(dst, it.Next()); err != nil {
 				return dst, err
 			}
 		}
@@ -254,12 +248,12 @@ func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
 		if !v.HasValue() {
 			return dst, fmt.Errorf("the value is absent")
 		}
-		return appendJSON(dst, v.GetValue(), depth+1)
+		return appendJSON(dst, v.GetValue())
 	}
 	return dst, fmt.Errorf("a %s has no JSON", v.Type().TypeName())
 }
 
-func appendJSONMap(dst []byte, m traits.Mapper, depth int) ([]byte, error) {
+func appendJSONMap(dst []byte, m traits.Mapper) ([]byte, error) {
 	vals := map[string]ref.Val{}
 	var keys []string
 	for it := m.Iterator(); it.HasNext() == types.True; {
@@ -279,7 +273,7 @@ func appendJSONMap(dst []byte, m traits.Mapper, depth int) ([]byte, error) {
 			dst = append(dst, ',')
 		}
 		dst = append(appendJSONString(dst, k), ':')
-		if dst, err = appendJSON(dst, vals[k], depth+1); err != nil {
+		if dst, err = appendJSON(dst, vals[k]); err != nil {
 			return dst, err
 		}
 	}
@@ -300,6 +294,10 @@ func appendJSONString(dst []byte, s string) []byte {
 			dst = append(dst, '\\', 't')
 		case r == '\r':
 			dst = append(dst, '\\', 'r')
+		case r == '\b':
+			dst = append(dst, '\\', 'b')
+		case r == '\f':
+			dst = append(dst, '\\', 'f')
 		case r < 0x20:
 			dst = append(dst, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
 		default:

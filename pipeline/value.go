@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -249,15 +250,10 @@ func (o jsonObject) keys() []string {
 	var ks []string
 	o.v.GetObject().Visit(func(k []byte, _ *fastjson.Value) { ks = append(ks, string(k)) })
 	sort.Strings(ks)
-	return ks
+	return slices.Compact(ks) // of a key that stands there twice the first counts
 }
 
-func (o jsonObject) size() int {
-	if obj := o.v.GetObject(); obj != nil {
-		return obj.Len()
-	}
-	return 0
-}
+func (o jsonObject) size() int { return len(o.keys()) }
 
 // celMap is a map with text keys in an expression. It iterates in the order
 // of its keys, because Go's and CEL's own maps iterate in random order.

@@ -114,7 +114,7 @@ func (v *UserView) waiting(e *Entity) {
 
 // shown is a value as JSON; in place of one that has none the reason, as text.
 func shown(v ref.Val) json.RawMessage {
-	b, err := appendJSON(nil, v, 0)
+	b, err := appendJSON(nil, v)
 	if err != nil {
 		return appendJSONString(nil, err.Error())
 	}
