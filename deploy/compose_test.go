@@ -1,0 +1,63 @@
+package deploy_test
+
+import (
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"offerstream/config"
+)
+
+// What compose.yaml sets, gateway and worker take: their settings are strict.
+func TestComposeSettings(t *testing.T) {
+	b, err := os.ReadFile("compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Services map[string]struct {
+			Image       string
+			Environment map[string]string
+		}
+	}
+	if err := yaml.Unmarshal(b, &file); err != nil {
+		t.Fatal(err)
+	}
+	variable := regexp.MustCompile(`\$\{(\w+):[-?]([^}]*)\}`)
+	environ := func(service string) (env []string) {
+		for k, v := range file.Services[service].Environment {
+			v = variable.ReplaceAllStringFunc(v, func(s string) string {
+				m := variable.FindStringSubmatch(s)
+				if strings.Contains(s, ":?") {
+					return "key" // one that has to be given
+				}
+				return m[2]
+			})
+			env = append(env, k+"="+v)
+		}
+		return env
+	}
+	g, err := config.Gateway(nil, environ("gateway"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.NATS != "nats://gateway:gateway@nats:4222" || g.Addr != "0.0.0.0:8080" || len(g.WriteKeys) != 1 || g.MetricsAddr == "" {
+		t.Errorf("the gateway's settings: %+v", g)
+	}
+	w, err := config.Worker(nil, environ("worker"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.NATS != "nats://worker:worker@nats:4222" || w.Dir != "/data" || w.MetricsAddr == "" {
+		t.Errorf("the worker's settings: %+v", w)
+	}
+	for name, s := range file.Services {
+		if host, _, ok := strings.Cut(s.Image, "/"); ok {
+			t.Errorf("service %s takes its image from %s", name, host)
+		}
+	}
+}
