@@ -162,6 +162,7 @@ func (c *Conn) options() []nats.Option {
 	}
 	return append(opts,
 		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // a password may be changed, and changed back
 		nats.CustomReconnectDelay(func(tries int) time.Duration {
 			wait := min(firstWait<<min(tries, 10), lastWait)
 			return wait/2 + rand.N(wait/2)

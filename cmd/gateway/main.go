@@ -1,0 +1,118 @@
+// Command gateway takes events over HTTP and puts them into the log.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"offerstream/config"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/ingest"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run returns the process's exit code: 0 when everything accepted is in the
+// log, 2 when the settings are wrong, else 1.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	set, err := config.Gateway(args, environ, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "gateway: %v\n\nSee gateway --help\n", err)
+		return 2
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: set.LogLevel}))
+	log.LogAttrs(ctx, slog.LevelInfo, "gateway starts", set.Effective()...)
+	if err := serve(ctx, set, log); err != nil {
+		log.Error("gateway ends", "error", err)
+		return 1
+	}
+	log.Info("gateway ends")
+	return 0
+}
+
+// serve takes events from when NATS is there until ctx is done. Before and
+// after that it answers on the metrics address: alive, but not ready.
+func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var ops atomic.Value // of http.HandlerFunc
+	ops.Store(waiting(reg))
+	if set.MetricsAddr != "" {
+		l, err := net.Listen("tcp", set.MetricsAddr)
+		if err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+		log.Info("metrics served", "addr", l.Addr().String())
+		end, stop := context.WithCancel(context.Background())
+		defer stop()
+		go func() {
+			err := ingest.RunOps(end, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ops.Load().(http.HandlerFunc)(w, r) }))
+			if err != nil {
+				log.Error("metrics are served no more", "error", err)
+			}
+		}()
+	}
+	conn, err := broker.Connect(ctx, broker.Options{
+		URL: set.NATS, Creds: set.Creds, Client: "offerstream-gateway", Prefix: set.Prefix,
+		Partitions: set.Partitions, Replicas: set.Replicas, Retention: set.Retention, Reconnect: true, Log: log,
+	})
+	if err != nil {
+		return unlessDone(ctx, err)
+	}
+	defer conn.Close()
+	events, err := conn.OpenGatewayLog(ctx)
+	if err != nil {
+		return unlessDone(ctx, err)
+	}
+	l, err := net.Listen("tcp", set.Addr)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	g, err := ingest.New(ingest.Options{Log: events, WriteKeys: set.WriteKeys, Metrics: reg, Logger: log})
+	if err != nil {
+		return err
+	}
+	ops.Store(http.HandlerFunc(g.Ops(reg).ServeHTTP))
+	return g.Run(ctx, l)
+}
+
+// unlessDone: told to end before the first event, a gateway has failed nobody.
+func unlessDone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// waiting is what the metrics address answers while there is no NATS.
+func waiting(reg prometheus.Gatherer) http.HandlerFunc {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "NATS is not ready", http.StatusServiceUnavailable)
+	})
+	return mux.ServeHTTP
+}
