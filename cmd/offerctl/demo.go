@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
 	"offerstream/pipeline/worker"
 )
 
@@ -36,6 +38,7 @@ itself: its offers are those of offerctl backtest.`,
 	fs.DurationVar(&d.most, "for", 0, "how long; without it until Ctrl-C")
 	fs.StringVar(&d.events, "events", "", "a `FILE` of events, JSON, one a line; gzipped or not")
 	fs.BoolVar(&d.json, "json", false, "the last line of standard output is one JSON object, and there is no other")
+	fs.StringVar(&d.out, "out", "", "a `FILE` for the offers that are stored in the end, one JSON object a line, as of offerctl backtest")
 	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns (default the shipped ones)")
 	addr := fs.String("addr", "", "where events are taken, `HOST:PORT` (default 127.0.0.1:8080, or any free port)")
 	dir := fs.String("dir", "", "the `DIR` for everything; kept afterwards (default a temporary one, removed)")
@@ -100,6 +103,7 @@ type demoRun struct {
 	node   *node
 	most   time.Duration
 	events string
+	out    string
 	in     *input
 	json   bool
 	seed   uint64
@@ -155,6 +159,9 @@ func (d *demoRun) run(ctx context.Context) error {
 	}
 	v, err := worker.Verify(ctx, d.node.conn, nil)
 	if err != nil {
+		return err
+	}
+	if err := d.writeOffers(ctx); err != nil {
 		return err
 	}
 	s := demoSummary{
@@ -269,6 +276,32 @@ func (d *demoRun) send(ctx context.Context) error {
 		took := now.Sub(start).Seconds()
 		d.live.show("%d events, %.0f/s   %d offers, %.1f/s   %d shoppers", sent, float64(sent)/took, d.offers.Load(), float64(d.offers.Load())/took, len(shop.shoppers))
 	}
+}
+
+// writeOffers writes what is stored to --out, partition by partition.
+func (d *demoRun) writeOffers(ctx context.Context) error {
+	if d.out == "" {
+		return nil
+	}
+	f, err := os.Create(d.out)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := bufio.NewWriter(f)
+	for p := range d.node.conn.Partitions {
+		err := d.node.conn.ScanOffers(ctx, p, func(r broker.Record) error {
+			w.Write(r.Data)
+			return w.WriteByte('\n')
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("writing offers: %w", err)
+	}
+	return f.Close()
 }
 
 // summary tells how it went; what is wrong fails the command.

@@ -40,7 +40,7 @@ type Chains struct {
 	conn      *Conn
 	partition int
 	confirm   time.Duration
-	end       uint64 // the log's end when the tails were read
+	end       uint64 // the log's end when the chains were opened
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -150,10 +150,8 @@ func (cs *Chains) open(ctx context.Context, name string, cursor pipeline.Cursor)
 			return fmt.Errorf("its record %d is %+v, the state has %+v", t.N, t.Position, have)
 		case t.N > have.N && t.S <= cursor.Seq:
 			return fmt.Errorf("its record %d came from message %d, and up to message %d there are only %d records", t.N, t.S, cursor.Seq, have.N)
-		case t.S > cs.end:
-			return fmt.Errorf("its record %d came from message %d, the log ends at message %d", t.N, t.S, cs.end)
 		}
-		return nil
+		return cs.inLog(ctx, t)
 	})
 	if err != nil {
 		return nil, err
@@ -355,10 +353,7 @@ func (ch *chain) again(ctx context.Context, attempt int, failure error) error {
 		if t.N < acknowledged.N || t.N == acknowledged.N && t != acknowledged {
 			return fmt.Errorf("it ends at record %d (message %d), record %d (message %d) was acknowledged", t.N, t.seq, acknowledged.N, acknowledged.seq)
 		}
-		if t.S > ch.all.logEnd(ctx) {
-			return fmt.Errorf("its record %d came from message %d, which the log does not have", t.N, t.S)
-		}
-		return nil
+		return ch.all.inLog(ctx, t)
 	})
 }
 
@@ -430,12 +425,17 @@ func (ch *chain) read(ctx context.Context) (tail, error) {
 	return tail{pos, m.Sequence}, nil
 }
 
-// logEnd is the log's last sequence now; what it was if that cannot be told.
-func (cs *Chains) logEnd(ctx context.Context) uint64 {
-	if st, err := cs.conn.JS.Stream(ctx, cs.conn.Names.EventsStream(cs.partition)); err == nil {
-		return st.CachedInfo().State.LastSeq
+// inLog says what is wrong with a tail that came from beyond the log's end.
+// Another owner may be ahead of this one, so the end is looked up anew.
+func (cs *Chains) inLog(ctx context.Context, t tail) error {
+	if t.S <= cs.end {
+		return nil
 	}
-	return ^uint64(0)
+	_, end, err := cs.conn.Extent(ctx, cs.partition)
+	if err == nil && t.S > end {
+		err = fmt.Errorf("its record %d came from message %d, the log ends at message %d", t.N, t.S, end)
+	}
+	return err
 }
 
 func pause(ctx context.Context, d time.Duration) error {

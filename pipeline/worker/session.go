@@ -24,12 +24,12 @@ type session struct {
 	reader *broker.Reader
 	commit *committer
 
-	from     pipeline.Cursor // where it began
-	last     time.Time       // of the last checkpoint's beginning
-	moved    bool            // since then
-	gaps     int             // reopened for, since a message came
-	tickAt   time.Time
-	control  controller
+	from    pipeline.Cursor // where it began
+	last    time.Time       // of the last checkpoint's beginning
+	moved   bool            // since then
+	gaps    int             // reopened for, since a message came
+	tickAt  time.Time
+	control controller
 
 	counting        time.Time // when outcomes were last added to the metrics
 	counted         map[string]pipeline.Counts

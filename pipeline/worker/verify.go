@@ -65,14 +65,21 @@ func Verify(ctx context.Context, conn *broker.Conn, progress func(done int)) (Ve
 	return all, nil
 }
 
+// A place is a record's place on a chain.
+type place struct {
+	chain string
+	n     uint64
+}
+
+type given struct {
+	pos  pipeline.Position
+	id   string
+	data []byte
+	seen bool
+}
+
 func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*pipeline.Set, error)) (v Verdict, err error) {
-	type given struct {
-		chain string
-		pos   pipeline.Position
-		data  []byte
-		seen  bool
-	}
-	offers := map[string]*given{} // by id
+	offers, ids := map[place]*given{}, map[string]bool{}
 	fold, err := pipeline.NewFold(pipeline.Cursor{}, sets, pipeline.Memory{})
 	if err != nil {
 		return v, err
@@ -94,7 +101,8 @@ func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*p
 				if err != nil {
 					return err
 				}
-				offers[e.Offer.ID] = &given{chain: e.Chain, pos: e.Pos, data: data}
+				offers[place{e.Chain, e.Pos.N}] = &given{pos: e.Pos, id: e.Offer.ID, data: data}
+				ids[e.Offer.ID] = true
 			}
 			if !more {
 				return nil
@@ -106,41 +114,36 @@ func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*p
 	}
 	end, applied, _, _ := fold.At()
 	v.Applied, v.Offers = applied, len(offers)
-	first, next := map[string]uint64{}, map[string]uint64{}
+	first := map[string]uint64{}
 	err = conn.ScanOffers(ctx, p, func(r broker.Record) error {
 		if r.Pos.S > end {
 			return nil
 		}
 		v.Stored++
-		if n := next[r.Chain]; n != 0 && r.Pos.N != n {
-			v.Different++
-			v.example("partition %d, %s: record %d where %d was to come", p, r.Chain, r.Pos.N, n)
-		}
-		if next[r.Chain] == 0 {
+		if first[r.Chain] == 0 {
 			first[r.Chain] = r.Pos.N
 		}
-		next[r.Chain] = r.Pos.N + 1
-		g := offers[r.ID]
+		g := offers[place{r.Chain, r.Pos.N}]
 		switch {
-		case g == nil:
-			v.Extra++
-			v.example("partition %d, %s, record %d: offer %s is stored, the log does not give it", p, r.Chain, r.Pos.N, r.ID)
-		case g.seen:
+		case g != nil && !g.seen && g.pos == r.Pos && bytes.Equal(g.data, r.Data):
+			g.seen = true
+		case g != nil && g.seen || ids[r.ID] && (g == nil || g.id != r.ID):
 			v.Duplicate++
 			v.example("partition %d, %s, record %d: offer %s is stored again", p, r.Chain, r.Pos.N, r.ID)
-		case g.pos != r.Pos || !bytes.Equal(g.data, r.Data):
+		case g != nil:
+			g.seen = true
 			v.Different++
 			v.example("partition %d, %s: stored is %+v %s, the log gives %+v %s", p, r.Chain, r.Pos, r.Data, g.pos, g.data)
-		}
-		if g != nil {
-			g.seen = true
+		default:
+			v.Extra++
+			v.example("partition %d, %s, record %d: offer %s is stored, the log does not give it", p, r.Chain, r.Pos.N, r.ID)
 		}
 		return nil
 	})
-	for id, g := range offers {
-		if !g.seen && g.pos.N >= first[g.chain] { // what lies before was trimmed
+	for at, g := range offers {
+		if !g.seen && at.n >= first[at.chain] { // what lies before was trimmed
 			v.Missing++
-			v.example("partition %d: offer %s, %+v, is not stored", p, id, g.pos)
+			v.example("partition %d: offer %s, record %d of %s, is not stored", p, g.id, at.n, at.chain)
 		}
 	}
 	return v, err

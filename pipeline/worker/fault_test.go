@@ -1,0 +1,433 @@
+package worker
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+var faultSeed = flag.Uint64("fault-seed", 0, "of the moments at which faults come; 0: a new one")
+
+// moments is a source of random moments whose seed is in the log.
+func moments(t *testing.T) *rand.Rand {
+	seed := *faultSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano()) % 1e9
+	}
+	t.Logf("go test ./pipeline/worker -run '^%s$' -fault-seed %d", t.Name(), seed)
+	return rand.New(rand.NewPCG(seed, 2))
+}
+
+// TestMain is also the worker that TestKill kills: in a process of its own.
+func TestMain(m *testing.M) {
+	if url := os.Getenv("OFFERSTREAM_TEST_URL"); url != "" {
+		w, err := New(Options{Dir: os.Getenv("OFFERSTREAM_TEST_DIR"), Log: quiet(), Checkpoint: 5 * time.Millisecond,
+			Connect: func(ctx context.Context) (*broker.Conn, error) {
+				return broker.Connect(ctx, broker.Options{URL: url, Client: "worker", Log: quiet()})
+			}})
+		if err == nil {
+			err = w.Run(context.Background())
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// TestKill kills the worker with -9 at random moments while events come. The
+// offers are those of a backtest, none twice: each mechanism of the crash
+// table in doc.go is needed for it.
+func TestKill(t *testing.T) {
+	rng := moments(t)
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 3)
+	s := write(t, 1+uint64(rng.IntN(40)), 3)
+	hash := apply(t, c, s.def)
+	dir := t.TempDir()
+	w := start(t, ns.ClientURL(), dir, nil) // so that the set is in force before the first event
+	w.inForce(t, hash)
+	w.stop(t)
+	const kills = 12
+	for k := range kills {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "OFFERSTREAM_TEST_URL="+ns.ClientURL(), "OFFERSTREAM_TEST_DIR="+dir)
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		from, to := len(s.packs)*k/kills, len(s.packs)*(k+1)/kills
+		publish(t, c, s.packs[from:to])
+		<-time.After(time.Duration(rng.IntN(250)) * time.Millisecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Wait()
+	}
+	w = start(t, ns.ClientURL(), dir, nil)
+	w.applied(t, c)
+	same(t, stored(t, c), s.want)
+	verified(t, c)
+}
+
+// TestTwoOwners lets two workers own everything at once: waste, not error.
+func TestTwoOwners(t *testing.T) {
+	rng := moments(t)
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 2)
+	s := write(t, 1+uint64(rng.IntN(40)), 2)
+	hash := apply(t, c, s.def)
+	a := start(t, ns.ClientURL(), t.TempDir(), nil)
+	b := start(t, ns.ClientURL(), t.TempDir(), nil)
+	a.inForce(t, hash)
+	b.inForce(t, hash)
+	publish(t, c, s.packs)
+	a.applied(t, c)
+	b.applied(t, c)
+	same(t, stored(t, c), s.want)
+	verified(t, c)
+}
+
+// A cutter is a TCP proxy that cuts every connection through it now and then,
+// so that acknowledgements are lost on the way.
+type cutter struct {
+	net.Listener
+	to string
+	mu sync.Mutex
+	on map[net.Conn]bool
+}
+
+func newCutter(t *testing.T, url string) *cutter {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &cutter{Listener: l, to: strings.TrimPrefix(url, "nats://"), on: map[net.Conn]bool{}}
+	t.Cleanup(func() { l.Close(); p.cut() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", p.to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.on[in], p.on[out] = true, true
+			p.mu.Unlock()
+			go p.copy(in, out)
+			go p.copy(out, in)
+		}
+	}()
+	return p
+}
+
+func (p *cutter) copy(to, from net.Conn) {
+	io.Copy(to, from)
+	to.Close()
+	from.Close()
+}
+
+// cut ends all connections, whatever is on its way in them.
+func (p *cutter) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.on {
+		c.Close()
+		delete(p.on, c)
+	}
+}
+
+// TestCut cuts the worker's connection at random moments.
+func TestCut(t *testing.T) {
+	rng := moments(t)
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 2)
+	s := write(t, 1+uint64(rng.IntN(40)), 2)
+	hash := apply(t, c, s.def)
+	p := newCutter(t, ns.ClientURL())
+	w := start(t, "nats://"+p.Addr().String(), t.TempDir(), nil)
+	w.inForce(t, hash)
+	const cuts = 20
+	for k := range cuts {
+		publish(t, c, s.packs[len(s.packs)*k/cuts:len(s.packs)*(k+1)/cuts])
+		<-time.After(time.Duration(rng.IntN(30)) * time.Millisecond)
+		p.cut()
+	}
+	w.applied(t, c)
+	same(t, stored(t, c), s.want)
+	verified(t, c)
+}
+
+// TestBrokerRestarts stops NATS and starts it again under a running worker.
+func TestBrokerRestarts(t *testing.T) {
+	dir := t.TempDir()
+	ns := startNATS(t, dir, -1)
+	url := ns.ClientURL()
+	c := connect(t, url, 2)
+	s := write(t, 7, 2)
+	hash := apply(t, c, s.def)
+	w := start(t, url, t.TempDir(), nil)
+	w.inForce(t, hash)
+	publish(t, c, s.packs[:len(s.packs)/2])
+	ns.Shutdown()
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(url, "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	fmt.Sscan(port, &n)
+	startNATS(t, dir, n)
+	c = connect(t, url, 2)
+	publish(t, c, s.packs[len(s.packs)/2:])
+	w.applied(t, c)
+	same(t, stored(t, c), s.want)
+	verified(t, c)
+}
+
+// stopsLoudly awaits that partition 0 stops, for a reason with these words.
+func (r *running) stopsLoudly(t *testing.T, words string) {
+	t.Helper()
+	await(t, "a loud stop", func() bool {
+		st := r.Status()
+		return len(st) > 0 && st[0].Stopped != ""
+	})
+	if why := r.Status()[0].Stopped; !strings.Contains(why, words) {
+		t.Errorf("it stopped with %q, want %q in it", why, words)
+	}
+	if r.Ready() == nil {
+		t.Error("ready with a partition that has stopped")
+	}
+}
+
+// TestLoud changes log and chains behind the worker's back: whatever could
+// lose or double an offer stops the partition (DESIGN.md, P5 and P8).
+func TestLoud(t *testing.T) {
+	for _, tc := range []struct {
+		name, words string
+		change      func(t *testing.T, c *broker.Conn, events [][]byte)
+	}{
+		{"the log is cut back", "less than it had acknowledged", func(t *testing.T, c *broker.Conn, events [][]byte) {
+			remake(t, c, events[:len(events)-1])
+		}},
+		{"the log is another", "not the log", func(t *testing.T, c *broker.Conn, events [][]byte) { remake(t, c, events) }},
+		{"a chain is cut back", "less than it had acknowledged", func(t *testing.T, c *broker.Conn, _ [][]byte) {
+			st, err := c.JS.Stream(within(t), c.Names.OffersStream())
+			if err == nil {
+				err = st.DeleteMsg(within(t), st.CachedInfo().State.LastSeq)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a foreign record on a chain", "record", func(t *testing.T, c *broker.Conn, _ [][]byte) {
+			m := nats.NewMsg(c.Names.OfferSubject("web", 0))
+			m.Header = nats.Header{"Offerstream-N": {"99"}, "Offerstream-S": {"1"}, "Offerstream-K": {"0"}, "Offerstream-T": {"5"}}
+			if _, err := c.JS.PublishMsg(within(t), m); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"the log has lost its beginning", "expired", func(t *testing.T, c *broker.Conn, _ [][]byte) {
+			publish(t, c, []scripted{{0, []byte("{}")}, {0, []byte("{}")}})
+			st, err := c.JS.Stream(within(t), c.Names.EventsStream(0))
+			if err == nil {
+				err = st.Purge(within(t))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a message is missing", "gap", func(t *testing.T, c *broker.Conn, _ [][]byte) {
+			publish(t, c, []scripted{{0, []byte("{}")}, {0, []byte("{}")}, {0, []byte("{}")}})
+			st, err := c.JS.Stream(within(t), c.Names.EventsStream(0))
+			if err == nil {
+				err = st.DeleteMsg(within(t), st.CachedInfo().State.LastSeq-1)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ns := startNATS(t, t.TempDir(), -1)
+			c := connect(t, ns.ClientURL(), 1)
+			def := views(t, 1)
+			hash := apply(t, c, def)
+			dir := t.TempDir()
+			w := start(t, ns.ClientURL(), dir, nil)
+			w.inForce(t, hash)
+			var events [][]byte
+			for i := range 5 {
+				e := view(i, "ada")
+				events = append(events, e)
+				publish(t, c, []scripted{{0, e}})
+			}
+			w.applied(t, c)
+			if n := len(stored(t, c)); n != 5 {
+				t.Fatalf("%d offers, want 5", n)
+			}
+			w.stop(t)
+			tc.change(t, c, events)
+			start(t, ns.ClientURL(), dir, nil).stopsLoudly(t, tc.words)
+		})
+	}
+}
+
+// remake makes partition 0's log anew, of the same messages at another time.
+func remake(t *testing.T, c *broker.Conn, events [][]byte) {
+	t.Helper()
+	ctx := within(t)
+	st, err := c.JS.Stream(ctx, c.Names.EventsStream(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var control []byte
+	if m, err := st.GetMsg(ctx, 1); err == nil {
+		control = m.Data
+	}
+	cfg := st.CachedInfo().Config
+	if err := c.JS.DeleteStream(ctx, cfg.Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.JS.CreateStream(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.JS.Publish(ctx, c.Names.EventsSubject(0, "control"), control); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		publish(t, c, []scripted{{0, e}})
+	}
+}
+
+// views is a set that sends an offer at every Product Viewed, at least the
+// min'th.
+func views(t *testing.T, least int) *pipeline.Definition {
+	t.Helper()
+	return &pipeline.Definition{
+		Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness, Bounds: pipeline.DefaultBounds,
+		Forget:   pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
+		Features: []pipeline.Feature{{Name: "seen", On: []string{"Product Viewed"}, Agg: "count"}},
+		Campaigns: []pipeline.Campaign{{ID: "again", On: []string{"Product Viewed"}, If: []string{fmt.Sprintf("seen >= %d", least)},
+			Offer: pipeline.OfferSpec{Channel: "web", Kind: pipeline.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}}},
+	}
+}
+
+func view(i int, user string) []byte {
+	return fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":"%s-%d","receivedAt":%q}`, user, user, i, pipeline.FormatTime(time.Now().UnixNano()))
+}
+
+// TestTick: a timer fires though nobody is shopping, on time by log time.
+func TestTick(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	def := views(t, 1)
+	def.Campaigns[0].Unless = &pipeline.Unless{On: []string{"Order Completed"}, Within: 300 * time.Millisecond}
+	hash := apply(t, c, def)
+	w := start(t, ns.ClientURL(), t.TempDir(), nil)
+	w.inForce(t, hash)
+	publish(t, c, []scripted{{0, view(1, "ada")}})
+	await(t, "the offer", func() bool { return len(stored(t, c)) == 1 })
+	w.applied(t, c)
+	verified(t, c)
+}
+
+// TestSetsGoThroughTheLog: what the log has seen under one set stays as it
+// was, whatever is live later, also where the state is made anew.
+func TestSetsGoThroughTheLog(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	w := start(t, ns.ClientURL(), t.TempDir(), nil)
+	w.inForce(t, "")
+	publish(t, c, []scripted{{0, view(0, "ada")}}) // under no set: nothing
+	w.applied(t, c)
+	w.inForce(t, apply(t, c, views(t, 1)))
+	publish(t, c, []scripted{{0, view(1, "ada")}, {0, view(2, "ada")}}) // both
+	w.applied(t, c)
+	other := views(t, 4)
+	w.inForce(t, apply(t, c, other))
+	publish(t, c, []scripted{{0, view(3, "ada")}, {0, view(4, "ada")}}) // the feature is the same: the second
+	w.applied(t, c)
+	want := len(stored(t, c))
+	if want != 3 {
+		t.Errorf("%d offers, want 3", want)
+	}
+	w.stop(t)
+	w = start(t, ns.ClientURL(), t.TempDir(), nil)
+	w.inForce(t, other.Hash())
+	w.applied(t, c)
+	if n := len(stored(t, c)); n != want {
+		t.Errorf("%d offers after a replay, want %d", n, want)
+	}
+	verified(t, c)
+}
+
+// TestDamaged flips a byte of the state: it is made anew from the log.
+func TestDamaged(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	s := write(t, 3, 1)
+	hash := apply(t, c, s.def)
+	dir := t.TempDir()
+	w := start(t, ns.ClientURL(), dir, nil)
+	w.inForce(t, hash)
+	publish(t, c, s.packs[:len(s.packs)/2])
+	w.applied(t, c)
+	w.stop(t)
+	tables, err := filepath.Glob(filepath.Join(dir, "partition-0", "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal("no table to damage", err)
+	}
+	b, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/3] ^= 1
+	if err := os.WriteFile(tables[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w = start(t, ns.ClientURL(), dir, nil)
+	publish(t, c, s.packs[len(s.packs)/2:])
+	w.applied(t, c)
+	same(t, stored(t, c), s.want)
+	verified(t, c)
+}
+
+// TestForeign: a directory of another deployment is refused.
+func TestForeign(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	connect(t, ns.ClientURL(), 1)
+	dir := t.TempDir()
+	w := start(t, ns.ClientURL(), dir, nil)
+	w.inForce(t, "")
+	w.stop(t)
+	other := startNATS(t, t.TempDir(), -1)
+	connect(t, other.ClientURL(), 2)
+	w2, err := New(Options{Dir: dir, Log: quiet(), Connect: func(ctx context.Context) (*broker.Conn, error) {
+		return broker.Connect(ctx, broker.Options{URL: other.ClientURL(), Client: "worker", Log: quiet()})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w2.Run(within(t)); err == nil || !strings.Contains(err.Error(), "another deployment") {
+		t.Errorf("got %v", err)
+	}
+}
