@@ -55,7 +55,7 @@ func TestRees46(t *testing.T) {
 			counts, _ := b.Counts()
 			for _, c := range def.Campaigns {
 				got := counts[c.ID]
-				t.Logf("%s: %d evaluated, %d fired", c.ID, got.Evaluated, got.Fired)
+				t.Logf("%s: %+v", c.ID, got)
 				for _, o := range got.Outcomes() {
 					if int(o.N) != want.Counts[c.ID][o.Name] {
 						t.Errorf("%s: %s %d, oracle: %d", c.ID, o.Name, o.N, want.Counts[c.ID][o.Name])
@@ -113,7 +113,7 @@ bounds: {entries: 8, keys: 3}
 forget: {anonymous: 1d, known: 2d}
 features:
   views:    {on: Product Viewed, agg: count, within: 1h}
-  all:      {on: "*", agg: count}
+  events:   {on: "*", agg: count}
   by_brand: {on: [Product Viewed, Product Added], by: brand, agg: count, within: 2d}
   spent:    {on: Order Completed, by: category, agg: sum, of: item.price}
   cheapest: {on: Product Viewed, by: category, agg: min, of: item.price, within: 1d}
@@ -136,7 +136,7 @@ campaigns:
     if:
       - by_brand[event.properties.brand] >= 3
       - by_brand.size() >= 2
-    offer: {channel: web, data: {brands: "{{ by_brand }}", all: "{{ all }}"}}
+    offer: {channel: web, data: {brands: "{{ by_brand }}", all: "{{ events }}"}}
     limits: [{max: 3, per: session}]
   left:
     on: [Product Viewed, Product Added]
