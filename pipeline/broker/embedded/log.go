@@ -26,7 +26,7 @@ func (l *logger) Tracef(format string, v ...any)  { l.log.Debug(text(format, v))
 func (l *logger) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fatal = errors.Join(l.fatal, errors.New(fmt.Sprintf(format, v...)))
+	l.fatal = errors.Join(l.fatal, fmt.Errorf(format, v...))
 }
 
 func (l *logger) failure() error {
