@@ -47,6 +47,9 @@ func TestCountsAcrossSets(t *testing.T) {
 	check("cart", "evaluated:2 pending:2")
 	check("view", "condition:1 evaluated:1 missing:1")
 	live(one) // cart is gone
+	if v, err := f.View("u:a"); err != nil || len(v.Pending) != 0 {
+		t.Errorf("a view under the new set: %+v, %v", v, err)
+	}
 	check("cart", "evaluated:2 pending:2")
 	event("a", "View")
 	check("cart", "cancelled:1 evaluated:2 pending:1")

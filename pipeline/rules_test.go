@@ -66,8 +66,9 @@ var scenes = []scene{
 		features:  []string{`{"name":"d","on":["View"],"by":"k","agg":"dwell","within":6400000000000}`},
 		campaigns: []string{sends("c", "d", `"on":["*"]`)},
 		bounds:    smallBounds,
-		events:    []string{at("10:00:00", "View", products(4, `"k":1`)), identify("10:00:10", ""), at("10:00:30", "x", ""), at("10:01:40", "x", "")},
-		want:      []string{`10:00:00 c {"1":"0s"}`, `10:00:10 c {"1":"40s"}`, `10:00:30 c {"1":"120s"}`, `10:01:40 c {"1":"120s"}`},
+		events: []string{at("10:00:05", "View", products(4, `"k":1`)), identify("10:00:15", ""), at("10:00:35", "x", ""),
+			at("11:47:00", "x", ""), at("11:48:20", "x", "")},
+		want: []string{`10:00:05 c {"1":"0s"}`, `10:00:15 c {"1":"40s"}`, `10:00:35 c {"1":"120s"}`, `11:47:00 c {"1":"60s"}`, `11:48:20 c {}`},
 	},
 	{
 		name:      "the 257th entry folds: it leaves later, and first stays first",
@@ -180,7 +181,8 @@ var scenes = []scene{
 		campaigns: []string{sends("c", "n", `"on":["Look"]`)},
 		events: plus(many(65, func(i int) string { return at("10:00:00", "View", fmt.Sprintf(`"i":%d`, i)) }),
 			at("10:14:59", "x", ""), at("10:00:00", "View", `"i":0`), at("10:14:59", "Look", ""), // young
-			at("10:15:00", "x", ""), at("10:00:00", "View", `"i":5`), at("10:00:00", "View", `"i":2`), at("10:15:00", "Look", "")), // 5 is among the last 64
+			strings.Replace(at("10:15:00", "x", ""), `"u"`, `"other"`, 1),                                 // moves log time alone
+			at("10:00:00", "View", `"i":5`), at("10:00:00", "View", `"i":1`), at("10:15:00", "Look", "")), // 5 is among the last 64
 		want: []string{`10:14:59 c 65`, `10:15:00 c 66`},
 	},
 	{
