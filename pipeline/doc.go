@@ -14,8 +14,14 @@
 //	campaign  a checked, compiled set: definition.go -> Compile (campaign.go)
 //	match     which campaigns an event can concern at all (match.go)
 //	offer     what goes out and its identity (offer.go)
-//	step      one event or one due time on one entity (step.go)
-//	fold      one log on all entities: log time, timers, chains (fold.go)
+//	step      one event or one due time on one entity: triggers (step.go), what
+//	          waits (pending.go), what goes out (choice.go, limit.go), and how
+//	          every evaluation ended (counts.go)
+//	fold      one log on all entities (fold.go): its messages (message.go), the
+//	          queue of what is due (queue.go), how far it is (cursor.go)
+//
+// Beside the flow: a backtest over a file (backtest.go), a user as people see
+// them (view.go).
 //
 // The log. A message is a pack of events (In), a Tick or a Control:
 //

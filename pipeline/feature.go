@@ -43,7 +43,6 @@ type feature struct {
 	where  []*expr
 	by     keyer
 	of     *expr
-	ofItem bool // `of` sees item
 	typ    *cel.Type
 	remove map[string]bool // remove_on
 }

@@ -7,56 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/valyala/fastjson"
 )
-
-// A Message is one message of a partition's log.
-type Message struct {
-	Seq    uint64 // its sequence in EVENTS-<p>, from 1
-	Stored int64  // its stored time, nanoseconds since 1970
-	Kind   Kind
-	Data   []byte
-}
-
-// Kind is what a message of the log is, told by the last token of its subject.
-type Kind uint8
-
-const (
-	In      Kind = iota + 1 // events, newline-delimited JSON
-	Tick                    // {"at": time}: moves log time
-	Control                 // {"set": hash, "engine": n, "at": time}: the campaign set from here on
-)
-
-// A Cursor says how far a fold has come, and with the entities it is all that
-// a fold needs to go on. It is checkpointed with them.
-type Cursor struct {
-	Seq     uint64            `json:"seq"`               // the last message applied whole; 0: none
-	Stored  int64             `json:"stored"`            // its stored time (P5)
-	Within  int               `json:"within,omitempty"`  // events of message Seq+1 applied already
-	LogTime int64             `json:"log_time"`          // nanoseconds since 1970; 0: no message yet
-	Set     string            `json:"set,omitempty"`     // hash of the campaign set in force
-	Epoch   uint32            `json:"epoch,omitempty"`   // how many sets have been in force
-	Since   map[string]uint32 `json:"since,omitempty"`   // feature or campaign, by its definition -> epoch in which it began
-	Chains  map[string]Chain  `json:"chains,omitempty"`  // by subject without partition: "offers.web", "dead"
-	Applied uint64            `json:"applied,omitempty"` // events applied, duplicates included
-}
-
-// A Chain is how far one chain of this partition has come.
-type Chain struct {
-	Last Position `json:"last"`        // of the last record on it
-	K    uint32   `json:"k,omitempty"` // records on it that came from message Seq+1 so far
-}
-
-// A Position is what every record on a chain carries: its number on the
-// chain, the message that it came from, its index among that message's
-// records on the chain (from 0), and that message's stored time.
-type Position struct {
-	N uint64 `json:"n"`
-	S uint64 `json:"s"`
-	K uint32 `json:"k,omitempty"`
-	T int64  `json:"t"`
-}
 
 // An Effect is a record that a step appends to one of its partition's chains.
 type Effect struct {
@@ -105,12 +56,6 @@ type Fold struct {
 	busy    bool
 	err     error // of the entities; the fold is of no use afterwards
 	effects []Effect
-}
-
-type control struct {
-	set    *Set
-	engine int
-	at     int64
 }
 
 // NewFold makes a fold that goes on at the cursor (the zero Cursor: at the
@@ -335,18 +280,6 @@ func (f *Fold) take() (ev *Event, raw []byte, err error) {
 	return ev, raw, err
 }
 
-// line cuts the first line that is not empty off b; nil when there is none.
-func line(b []byte) (first, rest []byte) {
-	for len(b) > 0 {
-		first, rest, _ = bytes.Cut(b, []byte{'\n'})
-		if len(bytes.TrimSpace(first)) > 0 {
-			return first, rest
-		}
-		b = rest
-	}
-	return nil, nil
-}
-
 // apply steps the event's entity at log time now.
 func (f *Fold) apply(ev *Event, now, own int64) {
 	ev.Time = max(min(own, now), now-int64(f.s.live.def.Lateness))
@@ -465,88 +398,4 @@ func (f *Fold) enforce(set *Set) {
 	}
 	f.cur.Since = kept
 	f.s.live = l
-}
-
-func (f *Fold) readControl(data []byte) (*control, error) {
-	v, err := fastjson.ParseBytes(data)
-	if err != nil {
-		return nil, err
-	}
-	c := &control{engine: v.GetInt("engine")}
-	if c.engine != Engine {
-		return nil, fmt.Errorf("it asks for engine %d, this is engine %d: run a binary that has it", c.engine, Engine)
-	}
-	c.at, _ = readAt(data)
-	c.set, err = f.sets(text(v.Get("set")))
-	return c, err
-}
-
-// ControlSet is the hash of the set that a Control message names.
-func ControlSet(data []byte) string { return fastjson.GetString(data, "set") }
-
-// readAt is the writer's stamp of a tick or control message.
-func readAt(data []byte) (int64, bool) {
-	ns, err := ParseTime(fastjson.GetString(data, "at"))
-	return ns, err == nil
-}
-
-// lastReceived is the stamp of a pack: the receivedAt of its last event.
-func lastReceived(pack []byte) (int64, bool) {
-	pack = bytes.TrimRight(pack, " \r\n\t")
-	last := pack[bytes.LastIndexByte(pack, '\n')+1:]
-	ns, err := ParseTime(fastjson.GetString(last, "receivedAt"))
-	return ns, err == nil
-}
-
-func (c Cursor) clone() Cursor {
-	chains, since := make(map[string]Chain, len(c.Chains)), make(map[string]uint32, len(c.Since))
-	for k, v := range c.Chains {
-		chains[k] = v
-	}
-	for k, v := range c.Since {
-		since[k] = v
-	}
-	c.Chains, c.Since = chains, since
-	return c
-}
-
-// Outcomes lists counts by name, in one order, for people and metrics.
-func (c *Counts) Outcomes() []struct {
-	Name string
-	N    uint64
-} {
-	out := []struct {
-		Name string
-		N    uint64
-	}{
-		{"fired", c.Fired}, {"condition", c.Condition}, {"period", c.Period}, {"age", c.Age}, {"limit", c.Limit}, {"cap", c.Cap},
-		{"pause", c.Pause}, {"outranked", c.Outranked}, {"duplicate", c.Duplicate}, {"error", c.Error},
-		{"cancelled", c.Cancelled}, {"superseded", c.Superseded},
-	}
-	return out
-}
-
-// timers is the queue of what is due: by time, then user.
-type timers []timer
-
-type timer struct {
-	due int64
-	key string
-}
-
-func (t timers) Len() int { return len(t) }
-func (t timers) Less(i, j int) bool {
-	if t[i].due != t[j].due {
-		return t[i].due < t[j].due
-	}
-	return t[i].key < t[j].key
-}
-func (t timers) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-func (t *timers) Push(x any)   { *t = append(*t, x.(timer)) }
-func (t *timers) Pop() any {
-	old := *t
-	x := old[len(old)-1]
-	old[len(old)-1] = timer{}
-	*t = old[:len(old)-1]
-	return x
 }

@@ -131,8 +131,6 @@ func (v Value) same(w Value) bool {
 	return v == w
 }
 
-func (v Value) size() int { return 24 + len(v.str) }
-
 // keyText is a value as a key of `by`, `key` and `match`; false for what
 // cannot be one.
 func keyText(v ref.Val) (string, bool) {

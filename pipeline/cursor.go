@@ -1,0 +1,43 @@
+package pipeline
+
+// A Cursor says how far a fold has come, and with the entities it is all that
+// a fold needs to go on. It is checkpointed with them.
+type Cursor struct {
+	Seq     uint64            `json:"seq"`               // the last message applied whole; 0: none
+	Stored  int64             `json:"stored"`            // its stored time (P5)
+	Within  int               `json:"within,omitempty"`  // events of message Seq+1 applied already
+	LogTime int64             `json:"log_time"`          // nanoseconds since 1970; 0: no message yet
+	Set     string            `json:"set,omitempty"`     // hash of the campaign set in force
+	Epoch   uint32            `json:"epoch,omitempty"`   // how many sets have been in force
+	Since   map[string]uint32 `json:"since,omitempty"`   // feature or campaign, by its definition -> epoch in which it began
+	Chains  map[string]Chain  `json:"chains,omitempty"`  // by subject without partition: "offers.web", "dead"
+	Applied uint64            `json:"applied,omitempty"` // events applied, duplicates included
+}
+
+func (c Cursor) clone() Cursor {
+	chains, since := make(map[string]Chain, len(c.Chains)), make(map[string]uint32, len(c.Since))
+	for k, v := range c.Chains {
+		chains[k] = v
+	}
+	for k, v := range c.Since {
+		since[k] = v
+	}
+	c.Chains, c.Since = chains, since
+	return c
+}
+
+// A Chain is how far one chain of this partition has come.
+type Chain struct {
+	Last Position `json:"last"`        // of the last record on it
+	K    uint32   `json:"k,omitempty"` // records on it that came from message Seq+1 so far
+}
+
+// A Position is what every record on a chain carries: its number on the
+// chain, the message that it came from, its index among that message's
+// records on the chain (from 0), and that message's stored time.
+type Position struct {
+	N uint64 `json:"n"`
+	S uint64 `json:"s"`
+	K uint32 `json:"k,omitempty"`
+	T int64  `json:"t"`
+}

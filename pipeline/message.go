@@ -1,0 +1,74 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/valyala/fastjson"
+)
+
+// A Message is one message of a partition's log.
+type Message struct {
+	Seq    uint64 // its sequence in EVENTS-<p>, from 1
+	Stored int64  // its stored time, nanoseconds since 1970
+	Kind   Kind
+	Data   []byte
+}
+
+// Kind is what a message of the log is, told by the last token of its subject.
+type Kind uint8
+
+const (
+	In      Kind = iota + 1 // events, newline-delimited JSON
+	Tick                    // {"at": time}: moves log time
+	Control                 // {"set": hash, "engine": n, "at": time}: the campaign set from here on
+)
+
+type control struct {
+	set    *Set
+	engine int
+	at     int64
+}
+
+func (f *Fold) readControl(data []byte) (*control, error) {
+	v, err := fastjson.ParseBytes(data)
+	if err != nil {
+		return nil, err
+	}
+	c := &control{engine: v.GetInt("engine")}
+	if c.engine != Engine {
+		return nil, fmt.Errorf("it asks for engine %d, this is engine %d: run a binary that has it", c.engine, Engine)
+	}
+	c.at, _ = readAt(data)
+	c.set, err = f.sets(text(v.Get("set")))
+	return c, err
+}
+
+// ControlSet is the hash of the set that a Control message names.
+func ControlSet(data []byte) string { return fastjson.GetString(data, "set") }
+
+// readAt is the writer's stamp of a tick or control message.
+func readAt(data []byte) (int64, bool) {
+	ns, err := ParseTime(fastjson.GetString(data, "at"))
+	return ns, err == nil
+}
+
+// lastReceived is the stamp of a pack: the receivedAt of its last event.
+func lastReceived(pack []byte) (int64, bool) {
+	pack = bytes.TrimRight(pack, " \r\n\t")
+	last := pack[bytes.LastIndexByte(pack, '\n')+1:]
+	ns, err := ParseTime(fastjson.GetString(last, "receivedAt"))
+	return ns, err == nil
+}
+
+// line cuts the first line that is not empty off b; nil when there is none.
+func line(b []byte) (first, rest []byte) {
+	for len(b) > 0 {
+		first, rest, _ = bytes.Cut(b, []byte{'\n'})
+		if len(bytes.TrimSpace(first)) > 0 {
+			return first, rest
+		}
+		b = rest
+	}
+	return nil, nil
+}
