@@ -224,11 +224,15 @@ func TestLoud(t *testing.T) {
 	for _, tc := range []struct {
 		name, words string
 		change      func(t *testing.T, c *broker.Conn, events [][]byte)
+		none        bool // no offers, so that only the log can tell
 	}{
 		{"the log is cut back", "less than it had acknowledged", func(t *testing.T, c *broker.Conn, events [][]byte) {
 			remake(t, c, events[:len(events)-1])
-		}},
-		{"the log is another", "not the log", func(t *testing.T, c *broker.Conn, events [][]byte) { remake(t, c, events) }},
+		}, false},
+		{"a log without offers is cut back", "less than it had acknowledged", func(t *testing.T, c *broker.Conn, events [][]byte) {
+			remake(t, c, events[:len(events)-1])
+		}, true},
+		{"the log is another", "not the log", func(t *testing.T, c *broker.Conn, events [][]byte) { remake(t, c, events) }, true},
 		{"a chain is cut back", "less than it had acknowledged", func(t *testing.T, c *broker.Conn, _ [][]byte) {
 			st, err := c.JS.Stream(within(t), c.Names.OffersStream())
 			if err == nil {
@@ -237,14 +241,14 @@ func TestLoud(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		}},
+		}, false},
 		{"a foreign record on a chain", "record", func(t *testing.T, c *broker.Conn, _ [][]byte) {
 			m := nats.NewMsg(c.Names.OfferSubject("web", 0))
 			m.Header = nats.Header{"Offerstream-N": {"99"}, "Offerstream-S": {"1"}, "Offerstream-K": {"0"}, "Offerstream-T": {"5"}}
 			if _, err := c.JS.PublishMsg(within(t), m); err != nil {
 				t.Fatal(err)
 			}
-		}},
+		}, false},
 		{"the log has lost its beginning", "expired", func(t *testing.T, c *broker.Conn, _ [][]byte) {
 			publish(t, c, []scripted{{0, []byte("{}")}, {0, []byte("{}")}})
 			st, err := c.JS.Stream(within(t), c.Names.EventsStream(0))
@@ -254,7 +258,7 @@ func TestLoud(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		}},
+		}, false},
 		{"a message is missing", "gap", func(t *testing.T, c *broker.Conn, _ [][]byte) {
 			publish(t, c, []scripted{{0, []byte("{}")}, {0, []byte("{}")}, {0, []byte("{}")}})
 			st, err := c.JS.Stream(within(t), c.Names.EventsStream(0))
@@ -264,13 +268,16 @@ func TestLoud(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		}},
+		}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ns := startNATS(t, t.TempDir(), -1)
 			c := connect(t, ns.ClientURL(), 1)
-			def := views(t, 1)
-			hash := apply(t, c, def)
+			least, want := 1, 5
+			if tc.none {
+				least, want = 100, 0
+			}
+			hash := apply(t, c, views(t, least))
 			dir := t.TempDir()
 			w := start(t, ns.ClientURL(), dir, nil)
 			w.inForce(t, hash)
@@ -281,8 +288,8 @@ func TestLoud(t *testing.T) {
 				publish(t, c, []scripted{{0, e}})
 			}
 			w.applied(t, c)
-			if n := len(stored(t, c)); n != 5 {
-				t.Fatalf("%d offers, want 5", n)
+			if n := len(stored(t, c)); n != want {
+				t.Fatalf("%d offers, want %d", n, want)
 			}
 			w.stop(t)
 			tc.change(t, c, events)
