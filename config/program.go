@@ -159,8 +159,13 @@ func (p *program) environment(environ []string) (gs []given, file string, errs [
 			file = text
 			continue
 		}
-		row := p.row(func(s *setting) bool { return s.inEnv() == name })
-		if row == nil {
+		is := func(s *setting) bool { return s.inEnv() == name }
+		row := p.row(is)
+		switch {
+		case row != nil:
+		case gateway.row(is) != nil, worker.row(is) != nil, serviceLink.MatchString(name), strings.HasPrefix(text, "tcp://"):
+			continue // programs may share an environment, also with what Kubernetes puts there
+		default:
 			errs = append(errs, fmt.Errorf("%s has no setting %s: %s", p.name, name, p.unknown(name, "", (*setting).inEnv)))
 			continue
 		}
@@ -177,6 +182,9 @@ func (p *program) row(is func(*setting) bool) *setting {
 	}
 	return nil
 }
+
+// serviceLink is what Kubernetes calls variables of services nearby.
+var serviceLink = regexp.MustCompile(`_SERVICE_(HOST|PORT)(_|$)|_(TCP|UDP)(_(PROTO|PORT|ADDR))?$`)
 
 // unknown is a hint for a name that is no setting of the program.
 func (p *program) unknown(name, prefix string, as func(*setting) string) string {

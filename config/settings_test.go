@@ -83,9 +83,8 @@ func TestSettingsErrors(t *testing.T) {
 		{"--dir", "", []string{"--dir needs a value: see worker --help"}},
 		{"--dri d", "", []string{`worker has no flag --dri: did you mean "--dir"?`}},
 		{"--dir d --addr :80", "", []string{"worker has no flag --addr: it belongs to the gateway: remove it here"}},
-		{"--dir d", "OFFERSTREAM_CACHES=1MB OFFERSTREAM_WRITE_KEY=k", []string{
-			`worker has no setting OFFERSTREAM_CACHES: did you mean "OFFERSTREAM_CACHE"?`,
-			"worker has no setting OFFERSTREAM_WRITE_KEY: it belongs to the gateway: remove it here"}},
+		{"--dir d", "OFFERSTREAM_CACHES=1MB OFFERSTREAM_WRITE_KEY=the-gateway's OFFERSTREAM_GATEWAY_SERVICE_HOST=10.0.0.1 OFFERSTREAM_PORT=tcp://10.0.0.1:80", []string{
+			`worker has no setting OFFERSTREAM_CACHES: did you mean "OFFERSTREAM_CACHE"?`}},
 		{"--dir d --replicas 6", "OFFERSTREAM_REPLICAS=x", []string{
 			`OFFERSTREAM_REPLICAS: "x" is not a whole number from 1 to 5`, `--replicas: "6" is not a whole number from 1 to 5`}},
 		{"--dir d --cache 256", "", []string{`--cache: "256" is not a number of bytes such as 256MB or 1GiB`}},

@@ -41,7 +41,7 @@ func (n natsFlags) connect(ctx context.Context, std stdio) (*broker.Conn, error)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return broker.Connect(ctx, broker.Options{URL: *n.url, Creds: *n.creds, Prefix: *n.prefix, Client: "offerctl", Log: log})
+	return broker.Connect(ctx, broker.Options{URL: *n.url, Creds: *n.creds, Prefix: *n.prefix, Client: "offerctl", Join: true, Log: log})
 }
 
 // apply is `offerctl apply`.

@@ -26,6 +26,10 @@ type Options struct {
 	Replicas   int           // of each stream (1)
 	Retention  time.Duration // of events (7 days)
 
+	// Join takes the deployment as it is, once it is there: for tools, which
+	// make nothing and are told nothing of what it should be.
+	Join bool
+
 	// Reconnect makes the connection come back by itself, for ever; nothing is
 	// buffered meanwhile. Without it a connection that is lost is closed, and
 	// what was known over it is known no more (DESIGN.md, P5).
@@ -168,6 +172,9 @@ func (c *Conn) options() []nats.Option {
 			return wait/2 + rand.N(wait/2)
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err == nil {
+				return // Close
+			}
 			c.Log.Warn("the connection to NATS is lost: trying again", "error", err)
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { c.Log.Info("connected to NATS again") }),

@@ -40,7 +40,11 @@ func (c *Conn) provision(ctx context.Context) error {
 	defer end()
 	bucket := c.Names.CampaignsBucket()
 	var err error
-	if c.kv, err = c.JS.KeyValue(ctx, bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
+	c.kv, err = c.JS.KeyValue(ctx, bucket)
+	if c.opt.Join {
+		return c.join(ctx, bucket, err)
+	}
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		c.kv, err = c.JS.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: bucket, Storage: jetstream.FileStorage, Replicas: c.opt.Replicas,
 			Description: "campaign sets by hash, which is live, and the deployment"})
 		err = c.denied.making(err)
@@ -62,24 +66,27 @@ func (c *Conn) provision(ctx context.Context) error {
 	return nil
 }
 
+// join takes the deployment as it is.
+func (c *Conn) join(ctx context.Context, bucket string, err error) error {
+	if err == nil {
+		_, err = c.kv.Get(ctx, deploymentKey)
+	}
+	if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrKeyNotFound) {
+		return errors.New("there is no deployment yet: start a worker or a gateway, which make it")
+	}
+	if err != nil {
+		return c.failed("bucket "+bucket, err)
+	}
+	return c.deployment(ctx)
+}
+
 // deployment reads, or writes, how many partitions there are.
 func (c *Conn) deployment(ctx context.Context) error {
+	what := "deployment in bucket " + c.Names.CampaignsBucket()
 	e, err := c.kv.Get(ctx, deploymentKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		d := deployment{Partitions: c.opt.Partitions}
-		if d.Partitions == 0 {
-			d.Partitions = DefaultPartitions
-		}
-		b, merr := json.Marshal(d)
-		if merr != nil {
-			return merr
-		}
-		_, err = c.kv.Create(ctx, deploymentKey, b)
-		if err = c.denied.making(err); err == nil || errors.Is(err, jetstream.ErrKeyExists) {
-			e, err = c.kv.Get(ctx, deploymentKey)
-		}
+		e, err = c.deploy(ctx)
 	}
-	what := "deployment in bucket " + c.Names.CampaignsBucket()
 	if err != nil {
 		return c.failed(what, err)
 	}
@@ -93,6 +100,38 @@ func (c *Conn) deployment(ctx context.Context) error {
 	}
 	c.Partitions = d.Partitions
 	return nil
+}
+
+// deploy writes how many partitions there are to be, unless another process
+// was faster. Where logs are already, the bucket has been lost, and a guess
+// would send users to other partitions than before.
+func (c *Conn) deploy(ctx context.Context) (jetstream.KeyValueEntry, error) {
+	_, err := c.JS.Stream(ctx, c.Names.EventsStream(0))
+	if err == nil {
+		e, err := c.kv.Get(ctx, deploymentKey)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			bucket := c.Names.CampaignsBucket()
+			return nil, &Refusal{"bucket " + bucket, "it does not say how many partitions there are, though stream " + c.Names.EventsStream(0) + " exists: it was lost",
+				"count the EVENTS streams, N, and restore it with `nats kv put " + bucket + ` deployment '{"partitions":N}'` + "`; then apply the campaigns again"}
+		}
+		return e, err
+	}
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, err
+	}
+	d := deployment{Partitions: c.opt.Partitions}
+	if d.Partitions == 0 {
+		d.Partitions = DefaultPartitions
+	}
+	b, err := json.Marshal(d)
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.kv.Create(ctx, deploymentKey, b)
+	if err = c.denied.making(err); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return nil, err
+	}
+	return c.kv.Get(ctx, deploymentKey)
 }
 
 // streams are the deployment's streams as this process would make them.
