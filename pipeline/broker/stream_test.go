@@ -134,6 +134,28 @@ func TestForeignBucket(t *testing.T) {
 	}
 }
 
+// A deployment whose bucket is lost is not made anew with other partitions.
+func TestLostBucket(t *testing.T) {
+	s := serve(t, embedded.Options{})
+	c := dial(t, Options{InProcess: s, Partitions: 3})
+	if err := c.JS.DeleteKeyValue(limited(t), "CAMPAIGNS"); err != nil {
+		t.Fatal(err)
+	}
+	if got := refusal(t, Options{InProcess: s}); !strings.Contains(got, "nats kv put CAMPAIGNS deployment") {
+		t.Error(got)
+	}
+	kv, err := c.JS.KeyValue(limited(t), "CAMPAIGNS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(limited(t), deploymentKey, []byte(`{"partitions":3}`)); err != nil {
+		t.Fatal(err)
+	}
+	if c := dial(t, Options{InProcess: s}); c.Partitions != 3 {
+		t.Errorf("restored with %d partitions", c.Partitions)
+	}
+}
+
 // A chain keeps its newest records, its last one always; a full stream
 // refuses (P3).
 func TestChainStreamTrimsAndRefuses(t *testing.T) {
