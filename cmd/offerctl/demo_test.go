@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// offerctl runs a command in this process and returns its standard output.
+func offerctl(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), args, stdio{strings.NewReader(""), &out, &errs}); code != 0 {
+		t.Fatalf("offerctl %s: exit %d\n%s%s", strings.Join(args, " "), code, out.String(), errs.String())
+	}
+	return out.String()
+}
+
+// sortedLines are a file's lines in an order of their own.
+func sortedLines(t *testing.T, path string) []string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	slices.Sort(lines)
+	return lines
+}
+
+// TestDemoIsBacktest sends events through gateway, JetStream and worker: the
+// offers are the backtest's, ids included.
+func TestDemoIsBacktest(t *testing.T) {
+	for name, events := range map[string]string{"simulated": shopping(t, 4000), "real": rees46File(t)} {
+		t.Run(name, func(t *testing.T) {
+			if events == "" {
+				t.Skip("../shared/data/rees46/events.csv.gz, beside the repository, is not there")
+			}
+			dir := t.TempDir()
+			want, got := filepath.Join(dir, "want.jsonl"), filepath.Join(dir, "got.jsonl")
+			offerctl(t, "backtest", "--campaigns", "../../deploy/campaigns", "--events", events, "--out", want)
+			out := offerctl(t, "demo", "--events", events, "--json", "--out", got, "--addr", "127.0.0.1:0")
+			if a, b := sortedLines(t, got), sortedLines(t, want); !slices.Equal(a, b) {
+				t.Errorf("%d offers went out, the backtest has %d, or others", len(a), len(b))
+			}
+			sane(t, out)
+		})
+	}
+}
+
+// sane reads the last line of --json.
+func sane(t *testing.T, out string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var s demoSummary
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &s); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if s.Accepted == 0 || s.Accepted != s.Applied || s.Offers == 0 || s.Duplicate+s.Missing+s.Different+int(s.Rejected) != 0 {
+		t.Errorf("%+v", s)
+	}
+	t.Logf("%+v", s)
+}
+
+// TestDemo lets the shoppers shop for a moment.
+func TestDemo(t *testing.T) {
+	sane(t, offerctl(t, "demo", "--for", "2s", "--json", "--seed", "1", "--addr", "127.0.0.1:0"))
+}
+
+// rees46File is the real events as JSON lines; "" where they are not there.
+func rees46File(t *testing.T) string {
+	t.Helper()
+	csv := "../../../shared/data/rees46/events.csv.gz"
+	if _, err := os.Stat(csv); err != nil {
+		return ""
+	}
+	path := filepath.Join(t.TempDir(), "rees46.jsonl")
+	if err := os.WriteFile(path, []byte(offerctl(t, "import", "--format", "rees46", csv)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
