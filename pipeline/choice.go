@@ -67,7 +67,7 @@ func (s *stepper) judge(cd candidate, e *Entity, now int64, taken bool) (outcome
 		o.Expires = FormatTime(now + int64(spec.Expires))
 	}
 	if c.data != nil {
-		data, err := c.data.render(nil, &scope{set: s.live.Set, now: now, event: cd.event, ent: e})
+		data, err := c.data.offerData(&scope{set: s.live.Set, now: now, event: cd.event, ent: e})
 		if err != nil {
 			n.failed(err)
 			return &n.Error, nil

@@ -193,6 +193,22 @@ var scenes = []scene{
 		counts:    "n error 1",
 	},
 	{
+		name:     "data that no message takes is an error; what JSON escapes counts as it goes out",
+		features: []string{`{"name":"l","on":["View"],"agg":"list","fields":["note"],"keep":256}`, countViews},
+		campaigns: []string{`{"id":"long","on":["Look"],"offer":{"channel":"web","kind":"service","data":"{{ l }}"}}`,
+			sends("n", "n", `"on":["Look"]`)},
+		events: plus(plus(many(20, func(i int) string {
+			return at("10:00:00", "View", fmt.Sprintf(`"i":%d,"note":"%s"`, i, strings.Repeat("x", 30_000)))
+		}),
+			at("10:00:01", "Look", ""), // 600,000 bytes
+			strings.Replace(at("10:00:02", "View", `"note":"`+strings.Repeat("<", 30_000)+`"`), `"u"`, `"v"`, 1),
+			strings.Replace(at("10:00:03", "View", `"note":"`+strings.Repeat("<", 30_000)+`"`), `"u"`, `"v"`, 1),
+			strings.Replace(at("10:00:04", "View", `"note":"`+strings.Repeat("<", 30_000)+`"`), `"u"`, `"v"`, 1)),
+			strings.Replace(at("10:00:05", "Look", ""), `"u"`, `"v"`, 1)), // 90,000, as JSON 540,000
+		want:   []string{`10:00:01 n 20`, `10:00:05 n 3`},
+		counts: "long error 2, long errors 2, long fired 0",
+	},
+	{
 		name:      "timers due at the input's last log time fire, later ones are pending",
 		campaigns: []string{sends("c", "", `"on":["Add"],"unless":{"on":["Order"],"within":60000000000}`), sends("later", "", `"on":["Add"],"unless":{"on":["Order"],"within":60000000001}`)},
 		events:    []string{at("10:00:00", "Add", ""), strings.Replace(at("10:01:00", "x", ""), `"u"`, `"other"`, 1)},

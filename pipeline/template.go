@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -13,6 +14,10 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 )
+
+// MaxOfferData bounds the data of an offer, as JSON: what NATS does not take
+// in one message (1 MB) would stall its chain for ever. More is an error.
+const MaxOfferData = 512 << 10
 
 // A template is an offer's data: JSON whose strings hold {{ CEL }}.
 type template struct {
@@ -148,6 +153,21 @@ func closing(s string) int {
 		}
 	}
 	return -1
+}
+
+// offerData renders the data of an offer.
+func (t *template) offerData(sc *scope) (json.RawMessage, error) {
+	data, err := t.render(nil, sc)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > MaxOfferData/6 { // <, > and & take six bytes when the offer is written
+		var b bytes.Buffer
+		if json.HTMLEscape(&b, data); b.Len() > MaxOfferData {
+			return nil, fmt.Errorf("the data has %d bytes, at most %d can go out", b.Len(), MaxOfferData)
+		}
+	}
+	return data, nil
 }
 
 // render writes the data, with the expressions' values in place. An error

@@ -86,7 +86,11 @@ func (c *campaign) render(sc *scope) (json.RawMessage, error) {
 	if err := enc.Encode(tree); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSpace(b.Bytes()), nil
+	data := json.RawMessage(bytes.TrimSpace(b.Bytes()))
+	if out, err := json.Marshal(data); err != nil || len(out) > 512<<10 {
+		return nil, errors.New("more than a message takes")
+	}
+	return data, nil
 }
 
 func fillIn(v any, sc *scope) (any, error) {
