@@ -35,9 +35,17 @@ var commands = []command{
 	{"import", "turn a shop's own export into events", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
 	{"user", "what is stored about a user now", user},
+	{"bench", "how fast this machine is", bench},
 }
 
 func main() {
+	if is, err := runPart(stdio{os.Stdin, os.Stdout, os.Stderr}); is {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"offerstream/pipeline"
+)
+
+// benchEvents is a seeded stream of events as an SDK sends them: sessions of 5
+// to 30 events of Zipf-distributed users, many of them at once. Half of the
+// events match some campaign's trigger (views, adds, orders); the others
+// (pages, searches, removals) move state that conditions read: the session,
+// the cart. About 490 bytes an event in the log.
+type benchEvents struct {
+	rng   *rand.Rand
+	users zipf
+	open  []benchSession
+	made  int
+	run   uint64
+}
+
+type benchSession struct {
+	user, left int
+	category   int
+}
+
+const benchOpen = 2000 // sessions at once
+
+func newBenchEvents(seed uint64, users int) *benchEvents {
+	b := &benchEvents{rng: rand.New(rand.NewPCG(seed, 4)), run: seed}
+	b.users = newZipf(users)
+	return b
+}
+
+var benchCategories = func() []string {
+	var c []string
+	for i := range 40 {
+		c = append(c, fmt.Sprintf("electronics.category-%02d", i))
+	}
+	return c
+}()
+
+// next appends the next event to dst.
+func (b *benchEvents) next(dst []byte) []byte {
+	i := len(b.open)
+	if i < benchOpen {
+		b.open = append(b.open, benchSession{})
+	} else {
+		i = b.rng.IntN(i)
+	}
+	s := &b.open[i]
+	if s.left == 0 {
+		*s = benchSession{user: b.users.draw(b.rng), left: 5 + b.rng.IntN(26), category: b.rng.IntN(len(benchCategories))}
+	}
+	s.left--
+	b.made++
+	dst = append(dst, `{"type":"`...)
+	kind, name := "track", ""
+	switch n := b.rng.IntN(100); {
+	case n < 42:
+		name = "Product Viewed"
+	case n < 48:
+		name = "Product Added"
+	case n < 50:
+		name = "Order Completed"
+	case n < 58:
+		name = "Product Removed"
+	case n < 70:
+		name = "Products Searched"
+	default:
+		kind = "page"
+	}
+	dst = append(append(dst, kind...), `","messageId":"bench-`...)
+	dst = strconv.AppendUint(dst, b.run, 36)
+	dst = append(dst, '-')
+	dst = strconv.AppendInt(dst, int64(b.made), 10)
+	dst = append(dst, `-4a7c-b1d2","userId":"user-`...)
+	dst = strconv.AppendInt(dst, int64(s.user), 10)
+	dst = append(dst, '"')
+	if kind == "page" {
+		dst = append(dst, `,"name":"listing","properties":{"path":"/c/`...)
+		dst = append(append(dst, benchCategories[s.category]...), `","title":"Everything for you, and more of it"}`...)
+	} else {
+		dst = append(append(append(dst, `,"event":"`...), name...), `","properties":{"product_id":"p`...)
+		product := b.rng.IntN(200)
+		dst = strconv.AppendInt(dst, int64(s.category*1000+product), 10)
+		dst = append(append(dst, `","category":"`...), benchCategories[s.category]...)
+		dst = append(dst, `","brand":"brand-`...)
+		dst = strconv.AppendInt(dst, int64(product%7), 10)
+		dst = append(dst, `","name":"A product with a name","price":`...)
+		dst = strconv.AppendFloat(dst, float64(10+product*3)+0.99, 'f', 2, 64)
+		dst = append(dst, `,"currency":"EUR","quantity":1}`...)
+	}
+	return append(dst, `,"context":{"ip":"203.0.113.7","locale":"de-DE","userAgent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36","page":{"url":"https://shop.example/p","referrer":"https://shop.example/"},"library":{"name":"analytics.js","version":"2.11.1"}}}`...)
+}
+
+// zipf draws from 0 to n-1 with exponent 1, by inverting its distribution
+// approximately: enough for a load.
+type zipf struct{ n float64 }
+
+func newZipf(n int) zipf { return zipf{float64(n)} }
+
+func (z zipf) draw(r *rand.Rand) int {
+	return min(int(math.Pow(z.n+1, r.Float64()))-1, int(z.n)-1)
+}
+
+// benchCampaigns is a set of k generated campaigns such as a shop might have:
+// of mixed events, categories, brands and thresholds.
+func benchCampaigns(k int) *pipeline.Definition {
+	rng := rand.New(rand.NewPCG(uint64(k), 5))
+	def := &pipeline.Definition{
+		Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness, Bounds: pipeline.DefaultBounds,
+		Forget: pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
+		Features: []pipeline.Feature{
+			{Name: "added", On: []string{"Product Added"}, By: "category", Agg: "count", Within: 24 * time.Hour},
+			{Name: "brands", On: []string{"Product Viewed"}, By: "brand", Agg: "count", Within: 24 * time.Hour},
+			{Name: "orders", On: []string{"Order Completed"}, Agg: "count", Within: 30 * 24 * time.Hour},
+			{Name: "spent", On: []string{"Product Viewed"}, Agg: "sum", Of: "event.properties.price", Within: time.Hour},
+			{Name: "views", On: []string{"Product Viewed"}, By: "category", Agg: "count", Within: time.Hour},
+		},
+	}
+	for i := range k {
+		c := pipeline.Campaign{ID: fmt.Sprintf("c%05d", i), Fresh: 10 * time.Minute, Priority: float64(rng.IntN(100)),
+			Limits: []pipeline.Limit{{Max: 1, Within: 7 * 24 * time.Hour}},
+			Offer:  pipeline.OfferSpec{Channel: []string{"web", "push", "email"}[rng.IntN(3)], Kind: pipeline.Advertising, Expires: time.Hour, Data: []byte(`{"title":"For you: {{ event.properties.category }}"}`)}}
+		category := benchCategories[rng.IntN(len(benchCategories))]
+		if k > 1000 { // a long tail: most categories are of other shops
+			category = fmt.Sprintf("category-%d", rng.IntN(k/10))
+		}
+		switch rng.IntN(4) {
+		case 0:
+			c.On, c.Where = []string{"Product Viewed"}, fmt.Sprintf("event.properties.category == %q", category)
+			c.If = []string{fmt.Sprintf("views[%q] >= %d", category, 10+rng.IntN(30)), "orders == 0"}
+		case 1:
+			c.On, c.Where = []string{"Product Viewed"}, fmt.Sprintf("event.properties.category == %q && event.properties.brand == \"brand-%d\"", category, rng.IntN(7))
+			c.If = []string{fmt.Sprintf("spent > %d && brands[event.properties.brand] >= %d", 2000+rng.IntN(5000), 5+rng.IntN(20))}
+		case 2:
+			c.On, c.Where = []string{"Product Added"}, fmt.Sprintf("event.properties.category == %q && event.properties.price > %d", category, 100+rng.IntN(400))
+			c.If = []string{fmt.Sprintf("added[%q] >= %d", category, 3+rng.IntN(8))}
+		case 3:
+			c.On, c.Where = []string{"Product Added"}, fmt.Sprintf("event.properties.category == %q", category)
+			c.If = []string{fmt.Sprintf("orders >= %d", 5+rng.IntN(10))}
+			c.Unless = &pipeline.Unless{On: []string{"Order Completed"}, Match: "product_id", Within: time.Hour}
+		}
+		def.Campaigns = append(def.Campaigns, c)
+	}
+	return def
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/worker"
+)
+
+// A benchPart is one measured process of a bench: the program runs itself, so
+// that NATS, what is measured and what makes the load are processes of their
+// own.
+type benchPart struct {
+	Role   string // nats, read or work
+	Dir    string
+	URL    string
+	Prefix string
+	Cache  int64
+}
+
+// A benchResult is what a part says in the end, as its last line.
+type benchResult struct {
+	Seconds  float64 `json:"seconds"`
+	Messages uint64  `json:"messages"`
+	Events   uint64  `json:"events"`
+	CPU      float64 `json:"cpu"`    // seconds
+	Allocs   uint64  `json:"allocs"` // of the heap
+	Peak     int64   `json:"peak"`   // bytes of memory
+}
+
+const benchEnv = "OFFERSTREAM_BENCH_PART"
+
+// runPart is the process of a part; false where this is none.
+func runPart(std stdio) (bool, error) {
+	text := os.Getenv(benchEnv)
+	if text == "" {
+		return false, nil
+	}
+	var p benchPart
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return true, err
+	}
+	go func() { // the part ends with the bench, whatever ends that
+		io.Copy(io.Discard, std.in)
+		os.Exit(0)
+	}()
+	switch p.Role {
+	case "nats":
+		ns, err := embedded.Start(embedded.Options{Dir: p.Dir, Port: -1, Log: nodeLog(std.err, slog.LevelWarn)})
+		if err != nil {
+			return true, err
+		}
+		fmt.Fprintln(std.out, ns.ClientURL())
+		select {}
+	case "read":
+		return true, p.read(std.out)
+	case "work":
+		return true, p.work(std.out)
+	}
+	return true, fmt.Errorf("no such part: %s", p.Role)
+}
+
+// start runs a part in a process of its own, and returns its first line.
+func (p benchPart) start(ctx context.Context) (line string, stop func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", nil, err
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return "", nil, err
+	}
+	cmd := exec.CommandContext(ctx, self)
+	cmd.Env = append(os.Environ(), benchEnv+"="+string(text))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		in.Close()
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+	line, err = firstLine(out)
+	if err != nil {
+		stop()
+		return "", nil, fmt.Errorf("bench part %s: %w", p.Role, err)
+	}
+	return line, stop, nil
+}
+
+func firstLine(r io.Reader) (string, error) {
+	var b strings.Builder
+	c := make([]byte, 1)
+	for {
+		n, err := r.Read(c)
+		if n == 1 && c[0] == '\n' {
+			return b.String(), nil
+		}
+		b.Write(c[:n])
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// result runs a part to its end.
+func (p benchPart) result(ctx context.Context) (r benchResult, err error) {
+	line, stop, err := p.start(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer stop()
+	if err := json.Unmarshal([]byte(line), &r); err != nil {
+		return r, fmt.Errorf("bench part %s said %q: %w", p.Role, line, err)
+	}
+	return r, nil
+}
+
+func (p benchPart) connect(ctx context.Context) (*broker.Conn, error) {
+	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Client: "offerctl-bench", Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+}
+
+// read reads the logs of all partitions at once, with nothing else done.
+func (p benchPart) read(out io.Writer) error {
+	ctx := context.Background()
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	m := measure()
+	var all sync.WaitGroup
+	counts, errs := make([]uint64, c.Partitions), make([]error, c.Partitions)
+	for i := range c.Partitions {
+		all.Go(func() {
+			errs[i] = c.ScanLog(ctx, i, func(pipeline.Message) error { counts[i]++; return nil })
+		})
+	}
+	all.Wait()
+	r := m.done()
+	for _, n := range counts {
+		r.Messages += n
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(r)
+}
+
+// work lets a new worker catch up with the logs until everything is applied
+// and every offer stored.
+func (p benchPart) work(out io.Writer) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	ends := make([]uint64, c.Partitions)
+	for i := range ends {
+		if _, ends[i], err = c.Extent(ctx, i); err != nil {
+			return err
+		}
+	}
+	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	var m *meter
+	for {
+		begun, done := false, true
+		st := w.Status()
+		for i, s := range st {
+			if s.Stopped != "" {
+				return fmt.Errorf("partition %d: %s", i, s.Stopped)
+			}
+			begun = begun || s.Seq > 0
+			done = done && s.Seq >= ends[i] && s.Waiting == 0
+		}
+		if m == nil && (begun || len(st) == len(ends)) {
+			m = measure() // the stores are open
+		}
+		if done && len(st) == len(ends) {
+			break
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case err := <-ended:
+			return errors.Join(errors.New("the worker has ended"), err)
+		}
+	}
+	r := m.done()
+	for i, s := range w.Status() {
+		r.Messages += ends[i]
+		r.Events += s.Applied
+	}
+	return json.NewEncoder(out).Encode(r)
+}
+
+// A meter measures this process from one moment to another.
+type meter struct {
+	start  time.Time
+	cpu    float64
+	allocs uint64
+}
+
+func measure() *meter {
+	var ms runtime.MemStats
+	runtime.ReadMemStats(&ms)
+	return &meter{start: time.Now(), cpu: cpuSeconds(), allocs: ms.Mallocs}
+}
+
+func (m *meter) done() benchResult {
+	r := benchResult{Seconds: time.Since(m.start).Seconds(), CPU: cpuSeconds() - m.cpu}
+	var ms runtime.MemStats
+	runtime.ReadMemStats(&ms)
+	r.Allocs = ms.Mallocs - m.allocs
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) == nil {
+		r.Peak = u.Maxrss << 10
+	}
+	return r
+}
+
+func cpuSeconds() float64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
