@@ -1,0 +1,223 @@
+package pipeline
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/valyala/fastjson"
+)
+
+var update = flag.Bool("update", false, "TestGolden makes testdata/golden/<Engine>, which must not exist, from the one before")
+
+// A golden is one engine's promise: this set and these events give these
+// offers, as a file under clock: event and as a log under clock: broker.
+//
+//	set.json       a Definition
+//	events.jsonl   events, some of which are refused
+//	offers.jsonl   the offers of a backtest
+//	effects.jsonl  offers and dead letters of the log that goldenLog makes
+type golden struct{ set, events, offers, effects []byte }
+
+func goldenDir(engine int) string {
+	return filepath.Join("testdata", "golden", strconv.Itoa(engine))
+}
+
+// TestGolden keeps what a log gives from changing by accident: a deployment
+// that replays its log under a new binary must find the offers that it sent.
+func TestGolden(t *testing.T) {
+	if *update {
+		updateGolden(t)
+	}
+	g := readGolden(t, Engine)
+	if def, err := ParseDefinition(g.set); err != nil {
+		t.Fatal(err)
+	} else if def.Engine != Engine {
+		t.Fatalf("%s/set.json is of engine %d", goldenDir(Engine), def.Engine)
+	}
+	b, offers, effects := g.run(t)
+	g.compare(t, "offers.jsonl", g.offers, offers)
+	g.compare(t, "effects.jsonl", g.effects, effects)
+	met := map[string]int{}
+	b.tell(met)
+	want := []string{"outcome pending", "duplicates", "bounds", "traits", "errors", "missing fields"}
+	for _, o := range (&Counts{}).Outcomes() {
+		want = append(want, "outcome "+o.Name)
+	}
+	for agg := range aggregates {
+		if met[agg] == 0 && met[agg+" by"] == 0 {
+			want = append(want, agg)
+		}
+	}
+	for _, what := range want {
+		if met[what] == 0 {
+			t.Errorf("the golden log never meets: %s", what)
+		}
+	}
+	compareWithOracle(t, g.set, bytes.Split(g.events, []byte("\n")))
+}
+
+func (g *golden) compare(t *testing.T, file string, want, got []byte) {
+	t.Helper()
+	w, h := bytes.SplitAfter(want, []byte("\n")), bytes.SplitAfter(got, []byte("\n"))
+	for i := range max(len(w), len(h)) {
+		var a, b []byte
+		if i < len(w) {
+			a = w[i]
+		}
+		if i < len(h) {
+			b = h[i]
+		}
+		if bytes.Equal(a, b) {
+			continue
+		}
+		t.Errorf(`%s/%s, line %d:
+  want %s
+   got %s
+The semantics changed: the same log gives other offers. If that is meant, give
+the engine a new number (Engine in definition.go) and make testdata/golden/<N>
+anew with: go test ./pipeline -run TestGolden -update`, goldenDir(Engine), file, i+1, bytes.TrimSpace(a), bytes.TrimSpace(b))
+		return
+	}
+}
+
+// run computes both outputs.
+func (g *golden) run(t *testing.T) (b *Backtest, offers, effects []byte) {
+	t.Helper()
+	def, err := ParseDefinition(g.set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	def.Engine = Engine
+	b, problems := NewBacktest(def)
+	if b == nil {
+		t.Fatal(problems)
+	}
+	lines := bytes.Split(g.events, []byte("\n"))
+	for _, line := range lines {
+		if err := b.Line(line, func(o *Offer) { offers = append(append(offers, asJSON(o)...), '\n') }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	def.Clock = ClockBroker
+	return b, offers, foldGolden(t, mustCompile(t, def), lines)
+}
+
+// goldenLog is a log of the lines: a control message, packs of three events
+// with the stamps of a gateway, ticks. The broker's clock steps back now and
+// then, and once in a while it is hours ahead.
+func goldenLog(set *Set, lines [][]byte) []Message {
+	at := time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC).UnixNano()
+	var log []Message
+	add := func(kind Kind, stored int64, data []byte) {
+		log = append(log, Message{Seq: uint64(len(log) + 1), Stored: stored, Kind: kind, Data: data})
+	}
+	add(Control, at, fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, set.Hash(), Engine, FormatTime(at)))
+	for i := 0; i < len(lines); i += 3 {
+		var pack []byte
+		for _, line := range lines[i:min(i+3, len(lines))] {
+			if own, err := ParseTime(fastjson.GetString(line, "timestamp")); err == nil && own > at {
+				at = own
+			}
+			if bytes.HasPrefix(line, []byte(`{"`)) {
+				pack = fmt.Appendf(pack, `{"receivedAt":%q,"sentAt":%q,`, FormatTime(at+2e9), FormatTime(at+1e9))
+				line = line[1:]
+			}
+			pack = append(append(pack, line...), '\n')
+		}
+		stored := at + 2100e6
+		switch i / 3 % 10 {
+		case 4:
+			stored -= int64(time.Minute)
+		case 7:
+			stored += int64(5 * time.Hour)
+		}
+		add(In, stored, pack)
+		if i/3%5 == 0 {
+			at += int64(10 * time.Minute)
+			add(Tick, at, fmt.Appendf(nil, `{"at":%q}`, FormatTime(at)))
+		}
+	}
+	return log
+}
+
+func foldGolden(t *testing.T, set *Set, lines [][]byte) (out []byte) {
+	t.Helper()
+	f, err := NewFold(Cursor{}, func(string) (*Set, error) { return set, nil }, Memory{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range goldenLog(set, lines) {
+		if err := f.Begin(m); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			more, err := f.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range f.Effects() {
+				line := map[string]any{"chain": e.Chain, "position": e.Pos}
+				if e.Dead != nil {
+					line["dead"] = e.Dead.Reason
+				} else {
+					line["offer"] = e.Offer
+				}
+				out = append(append(out, asJSON(line)...), '\n')
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	return out
+}
+
+func readGolden(t *testing.T, engine int) *golden {
+	t.Helper()
+	g := new(golden)
+	for name, b := range g.files() {
+		got, err := os.ReadFile(filepath.Join(goldenDir(engine), name))
+		if err != nil {
+			t.Fatalf("%v\nMake it with: go test ./pipeline -run TestGolden -update", err)
+		}
+		*b = got
+	}
+	return g
+}
+
+func (g *golden) files() map[string]*[]byte {
+	return map[string]*[]byte{"set.json": &g.set, "events.jsonl": &g.events, "offers.jsonl": &g.offers, "effects.jsonl": &g.effects}
+}
+
+// updateGolden makes the directory of a new engine. What stands is never
+// written again: deployments hold offers that were made by it.
+func updateGolden(t *testing.T) {
+	t.Helper()
+	dir := goldenDir(Engine)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("%s exists: give the engine a new number first (Engine in definition.go)", dir)
+	}
+	g := readGolden(t, Engine-1)
+	old := fmt.Appendf(nil, `"engine": %d,`, Engine-1)
+	if !bytes.Contains(g.set, old) {
+		t.Fatalf("%s/set.json does not say %s", goldenDir(Engine-1), old)
+	}
+	g.set = bytes.Replace(g.set, old, fmt.Appendf(nil, `"engine": %d,`, Engine), 1)
+	_, g.offers, g.effects = g.run(t)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range g.files() {
+		if err := os.WriteFile(filepath.Join(dir, name), *b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
