@@ -147,6 +147,13 @@ func (c *compiler) language(parent *cel.Env, scope string, vars ...cel.EnvOption
 		return "known are " + strings.Join(known, ", ")
 	}
 	l.defaulting = c.hasBy
+	l.quick.feature = func(name string) (int, *feature, bool) {
+		i, ok := c.set.featureIndex[name]
+		if !ok {
+			return 0, nil, false
+		}
+		return i, c.set.features[i], true
+	}
 	return l
 }
 

@@ -27,9 +27,10 @@ const maxCost = 1_000_000
 
 // An expr is a compiled CEL expression.
 type expr struct {
-	prog cel.Program
-	typ  *cel.Type
-	ast  *celast.AST
+	prog  cel.Program
+	quick shortcut // nil: CEL alone
+	typ   *cel.Type
+	ast   *celast.AST
 }
 
 func (x *expr) eval(sc *scope) (ref.Val, error) {
@@ -42,6 +43,11 @@ func (x *expr) eval(sc *scope) (ref.Val, error) {
 
 // holds evaluates a condition: an error is false, and is returned as well.
 func (x *expr) holds(sc *scope) (bool, error) {
+	if x.quick != nil {
+		if v, ok := x.quick(sc); ok && v.kind == kindBool {
+			return v.bits != 0, nil
+		}
+	}
 	v, err := x.eval(sc)
 	if err != nil {
 		return false, err
@@ -53,12 +59,46 @@ func (x *expr) holds(sc *scope) (bool, error) {
 	return bool(b), nil
 }
 
+// value evaluates to what an entity can keep.
+func (x *expr) value(sc *scope) (Value, error) {
+	if x.quick != nil {
+		if v, ok := x.quick(sc); ok {
+			v.str = strings.Clone(v.str)
+			return v, nil
+		}
+	}
+	v, err := x.eval(sc)
+	if err != nil {
+		return Value{}, err
+	}
+	return scalarValue(v)
+}
+
+// key evaluates to a key.
+func (x *expr) key(sc *scope) (string, error) {
+	if x.quick != nil {
+		if v, ok := x.quick(sc); ok && v.kind == kindString {
+			return strings.Clone(v.str), nil
+		}
+	}
+	v, err := x.eval(sc)
+	if err != nil {
+		return "", err
+	}
+	key, ok := keyText(v)
+	if !ok {
+		return "", fmt.Errorf("a %s is no key", v.Type().TypeName())
+	}
+	return key, nil
+}
+
 // A language is what expressions in one kind of place may see.
 type language struct {
 	env        *cel.Env
 	loose      *cel.Env                 // with numeric features as dyn; nil where there are none
 	hint       func(name string) string // for an unknown name
 	defaulting func(name string) bool   // whether a map lacks no key
+	quick      shortcuts
 }
 
 // baseEnv is CEL as campaigns have it, without variables: the standard
@@ -268,7 +308,7 @@ func (l *language) plan(a *celast.AST, path []string, problems *[]Problem) *expr
 		*problems = append(*problems, Problem{Path: path, What: err.Error()})
 		return nil
 	}
-	return &expr{prog: prog, typ: a.GetType(a.Expr().ID()), ast: a}
+	return &expr{prog: prog, quick: l.quick.of(a.Expr()), typ: a.GetType(a.Expr().ID()), ast: a}
 }
 
 var mixedEquality = regexp.MustCompile(`^found no matching overload for '_[!=]=_' applied to '\((int, (wrapper\()?double|(wrapper\(double\)|double), int)\)`)

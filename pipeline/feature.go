@@ -61,13 +61,9 @@ func (k keyer) none() bool { return k.name == "" && k.expr == nil }
 func (k keyer) each(sc *scope, fn func(key string, item int, v *fastjson.Value)) error {
 	switch {
 	case k.expr != nil:
-		v, err := k.expr.eval(sc)
+		key, err := k.expr.key(sc)
 		if err != nil {
 			return err
-		}
-		key, ok := keyText(v)
-		if !ok {
-			return fmt.Errorf("a %s is no key", v.Type().TypeName())
 		}
 		fn(key, 0, nil)
 	case k.name != "":
@@ -99,8 +95,8 @@ func (s *featureState) find(key string) *keyed {
 	if s == nil {
 		return nil
 	}
-	for _, k := range s.keys {
-		if k.key == key {
+	for i := len(s.keys) - 1; i >= 0; i-- { // the latest are asked for most
+		if k := s.keys[i]; k.key == key {
 			return k
 		}
 	}
@@ -145,12 +141,8 @@ func (f *feature) value(sc *scope, item *fastjson.Value) (Value, error) {
 		return Value{}, nil // open
 	}
 	sc.item = item
-	v, err := f.of.eval(sc)
+	val, err := f.of.value(sc)
 	sc.item = nil
-	if err != nil {
-		return Value{}, err
-	}
-	val, err := scalarValue(v)
 	if err != nil {
 		return Value{}, err
 	}
@@ -158,7 +150,7 @@ func (f *feature) value(sc *scope, item *fastjson.Value) (Value, error) {
 	case aggSum, aggAvg, aggMin, aggMax:
 		x, ok := val.number()
 		if !ok {
-			return Value{}, fmt.Errorf("%s takes numbers, this is a %s", f.def.Agg, v.Type().TypeName())
+			return Value{}, fmt.Errorf("%s takes numbers, this is %v", f.def.Agg, val.cel())
 		}
 		if math.IsNaN(x) || math.IsInf(x, 0) {
 			return Value{}, fmt.Errorf("%s takes numbers, this is %v", f.def.Agg, x)
@@ -225,8 +217,8 @@ func (f *feature) add(st *featureState, key string, en entry, now int64, e *Enti
 
 // touch finds or makes the key's window and moves it to the end of the keys.
 func (f *feature) touch(st *featureState, key string, out int64, e *Entity, c *Counts) *keyed {
-	for i, k := range st.keys {
-		if k.key == key {
+	for i := len(st.keys) - 1; i >= 0; i-- {
+		if k := st.keys[i]; k.key == key {
 			copy(st.keys[i:], st.keys[i+1:])
 			st.keys[len(st.keys)-1] = k
 			return k
@@ -268,17 +260,21 @@ func (f *feature) removeRows(st *featureState, ev *Event, e *Entity) {
 
 // close ends the open intervals of a dwell at time t.
 func (f *feature) close(st *featureState, t int64, e *Entity) {
-	for _, k := range st.keys {
-		before := k.len()
-		for i := range k.entries {
+	for j := len(st.keys) - 1; j >= 0 && st.open > 0; j-- { // the latest are open, if any
+		k, was := st.keys[j], st.open
+		for i := len(k.entries) - 1; i >= 0 && st.open > 0; i-- {
 			if en := &k.entries[i]; en.open() {
 				en.v = Value{kind: kindDuration, bits: uint64(clampDwell(t - en.t))}
+				st.open--
 			}
 		}
-		k.foldTo(f, e.live.def.Bounds.Entries)
-		e.entries += k.len() - before
+		if st.open < was {
+			before := k.len()
+			k.foldTo(f, e.live.def.Bounds.Entries)
+			e.entries += k.len() - before
+		}
 	}
-	st.open = 0
+	st.open = 0 // what was open and has left its window or its key
 }
 
 // read is the feature in an expression.
@@ -286,69 +282,86 @@ func (f *feature) read(st *featureState, now int64) ref.Val {
 	if !f.by.none() {
 		return celMap{keysSource{f, st, now}}
 	}
-	k := st.find("")
-	if k == nil {
-		return f.result(nil, nil, now)
-	}
-	b, en := k.in(cut(now, f.def.Within))
-	return f.result(b, en, now)
+	return f.result(st.find(""), now)
 }
 
-// result is the aggregate of what lies in the window.
-func (f *feature) result(buckets []bucket, entries []entry, now int64) ref.Val {
-	var n, sum int64
+// at is one aggregate, but a list's, under a key.
+func (f *feature) at(st *featureState, key string, now int64) Value {
+	k := st.find(key)
+	if k == nil {
+		return f.total(nil, nil, now)
+	}
+	b, en := k.in(cut(now, f.def.Within))
+	return f.total(b, en, now)
+}
+
+// result is the aggregate of what lies in the window; k may be nil.
+func (f *feature) result(k *keyed, now int64) ref.Val {
+	var b []bucket
+	var en []entry
+	if k != nil {
+		b, en = k.in(cut(now, f.def.Within))
+	}
+	if f.agg != aggList {
+		return f.total(b, en, now).cel()
+	}
+	vals := make([]ref.Val, len(en))
+	for i := range en {
+		vals[i] = celMap{rowSource{f.def.Fields, en[i].row}}
+	}
+	return types.NewRefValList(types.DefaultTypeAdapter, vals)
+}
+
+// total is the aggregate, but a list's, of buckets and entries.
+func (f *feature) total(buckets []bucket, entries []entry, now int64) Value {
 	switch f.agg {
 	case aggCount, aggSum, aggAvg:
-		n = int64(len(entries))
+		n, sum := int64(len(entries)), int64(0)
 		for i := range buckets {
 			n += buckets[i].n
 			sum += buckets[i].sum
 		}
 		if f.agg == aggCount {
-			return types.Int(n)
+			return Value{kind: kindInt, bits: uint64(n)}
 		}
 		for i := range entries {
 			sum += int64(entries[i].v.bits)
 		}
 		total := float64(sum) / 1e6
 		if f.agg == aggSum {
-			return types.Double(total)
+			return doubleValue(total)
 		}
 		if n == 0 {
-			return types.NullValue
+			return Value{}
 		}
-		return types.Double(total / float64(n))
+		return doubleValue(total / float64(n))
 	case aggDistinct:
-		return types.Int(len(entries))
+		return Value{kind: kindInt, bits: uint64(len(entries))}
 	case aggDwell:
-		return types.Duration{Duration: time.Duration(dwell(buckets, entries, now))}
-	case aggList:
-		vals := make([]ref.Val, len(entries))
-		for i := range entries {
-			vals[i] = celMap{rowSource{f.def.Fields, entries[i].row}}
-		}
-		return types.NewRefValList(types.DefaultTypeAdapter, vals)
+		return Value{kind: kindDuration, bits: uint64(dwell(buckets, entries, now))}
 	case aggMin, aggMax:
 		return extreme(f.agg == aggMin, buckets, entries)
 	case aggFirst:
 		if len(buckets) > 0 {
-			return buckets[0].first.v.cel()
+			return buckets[0].first.v
 		}
 		if len(entries) > 0 {
-			return entries[0].v.cel()
+			return entries[0].v
 		}
 	case aggLast:
 		if len(entries) > 0 {
-			return entries[len(entries)-1].v.cel()
+			return entries[len(entries)-1].v
 		}
 		if len(buckets) > 0 {
-			return buckets[len(buckets)-1].last.v.cel()
+			return buckets[len(buckets)-1].last.v
 		}
 	}
-	return types.NullValue
+	return Value{}
 }
 
-func extreme(least bool, buckets []bucket, entries []entry) ref.Val {
+func doubleValue(f float64) Value { return Value{kind: kindDouble, bits: math.Float64bits(f)} }
+
+func extreme(least bool, buckets []bucket, entries []entry) Value {
 	var best Value
 	take := func(v Value) {
 		if best.kind == kindNull || (least && less(v, best)) || (!least && less(best, v)) {
@@ -365,7 +378,7 @@ func extreme(least bool, buckets []bucket, entries []entry) ref.Val {
 	for i := range entries {
 		take(entries[i].v)
 	}
-	return best.cel()
+	return best
 }
 
 // keysSource is a feature with `by` in an expression: the keys that have an
@@ -377,12 +390,7 @@ type keysSource struct {
 }
 
 func (s keysSource) find(key string) (ref.Val, bool) {
-	k := s.st.find(key)
-	if k == nil {
-		return s.f.result(nil, nil, s.now), true
-	}
-	b, en := k.in(cut(s.now, s.f.def.Within))
-	return s.f.result(b, en, s.now), true
+	return s.f.result(s.st.find(key), s.now), true
 }
 
 func (s keysSource) has(key string) bool {
