@@ -61,7 +61,7 @@ func (s *stepper) judge(cd candidate, e *Entity, now int64, taken bool) (outcome
 	}
 	o = &Offer{
 		ID: id, Campaign: c.def.ID, Channel: spec.Channel, Kind: spec.Kind,
-		User: e.Key[2:], Anon: e.Key[0] == 'a', Event: cd.event.ID, Key: cd.key, Time: FormatTime(now),
+		User: e.Key[2:], Anon: e.Key[0] == 'a', Event: strings.Clone(cd.event.ID), Key: cd.key, Time: FormatTime(now),
 	}
 	if spec.Expires > 0 {
 		o.Expires = FormatTime(now + int64(spec.Expires))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/valyala/fastjson"
@@ -19,6 +20,27 @@ import (
 type Decoder struct {
 	parser fastjson.Parser
 	ev     Event
+	names  map[string]string // the few names that events have, each once
+}
+
+// maxNames bounds the names that a decoder keeps.
+const maxNames = 4096
+
+// name is a text that many events share.
+func (d *Decoder) name(v *fastjson.Value) string {
+	t := view(v)
+	if n, ok := d.names[t]; ok {
+		return n
+	}
+	if t == "" {
+		return ""
+	}
+	if d.names == nil || len(d.names) >= maxNames {
+		d.names = map[string]string{}
+	}
+	t = strings.Clone(t)
+	d.names[t] = t
+	return t
 }
 
 // Admit reads an event from outside, strictly: whatever it refuses (with a
@@ -70,11 +92,11 @@ func (d *Decoder) decode(raw []byte, def Type) (*Event, error) {
 	}
 	switch ev.Type {
 	case Track:
-		if ev.Name = text(root.Get("event")); ev.Name == "" {
+		if ev.Name = d.name(root.Get("event")); ev.Name == "" {
 			return nil, reject("name", "a track event needs a non-empty string in event")
 		}
 	case Page, Screen:
-		ev.Name = text(root.Get("name"))
+		ev.Name = d.name(root.Get("name"))
 	}
 	for _, f := range [...]string{"properties", "traits", "context"} {
 		if v := root.Get(f); v != nil && v.Type() != fastjson.TypeObject && v.Type() != fastjson.TypeNull {
@@ -84,7 +106,7 @@ func (d *Decoder) decode(raw []byte, def Type) (*Event, error) {
 	if ev.Key, err = entityKey(root); err != nil {
 		return nil, err
 	}
-	if ev.ID = text(root.Get("messageId")); ev.ID == "" {
+	if ev.ID = view(root.Get("messageId")); ev.ID == "" {
 		ev.ID = ContentID(raw)
 	}
 	return ev, nil
@@ -99,7 +121,7 @@ func ContentID(raw []byte) string {
 }
 
 func typeOf(v *fastjson.Value) (Type, error) {
-	s := text(v)
+	s := view(v)
 	for t := Track; int(t) < len(typeNames); t++ {
 		if typeNames[t] == s {
 			return t, nil
@@ -134,7 +156,7 @@ func readTime(v *fastjson.Value) (int64, bool, error) {
 	if v.Type() != fastjson.TypeString {
 		return 0, false, fmt.Errorf("a time is a string in RFC 3339, this is %s", v.Type())
 	}
-	ns, err := ParseTime(text(v))
+	ns, err := ParseTime(view(v))
 	return ns, err == nil, err
 }
 
@@ -145,7 +167,7 @@ func absent(v *fastjson.Value) bool { return v == nil || v.Type() == fastjson.Ty
 func entityKey(root *fastjson.Value) (string, error) {
 	for _, id := range [...]struct{ field, ns string }{{"userId", "u:"}, {"anonymousId", "a:"}} {
 		v := root.Get(id.field)
-		s := text(v)
+		s := view(v)
 		if v != nil && v.Type() == fastjson.TypeNumber {
 			s = decimal(v)
 		}
@@ -175,11 +197,15 @@ func CheckUser(s string) error {
 }
 
 // text is a JSON string's text, "" for anything else.
-func text(v *fastjson.Value) string {
+func text(v *fastjson.Value) string { return strings.Clone(view(v)) }
+
+// view is text that is valid as long as its event.
+func view(v *fastjson.Value) string {
 	if v == nil || v.Type() != fastjson.TypeString {
 		return ""
 	}
-	return string(v.GetStringBytes())
+	b := v.GetStringBytes()
+	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
 // decimal is a JSON number's decimal text: integers as written.
@@ -195,7 +221,8 @@ func decimal(v *fastjson.Value) string {
 // be one unit in the last place off).
 func number(v *fastjson.Value) float64 {
 	var buf [32]byte
-	f, _ := strconv.ParseFloat(string(v.MarshalTo(buf[:0])), 64) // beyond range: an infinity
+	raw := v.MarshalTo(buf[:0])
+	f, _ := strconv.ParseFloat(unsafe.String(unsafe.SliceData(raw), len(raw)), 64) // beyond range: an infinity
 	return f
 }
 

@@ -147,12 +147,8 @@ func (c *campaign) dwellDue(sc *scope) (int64, bool) {
 	for _, t := range c.dwell {
 		f, key := sc.set.features[t.feature], ""
 		if t.key != nil {
-			v, err := t.key.eval(sc)
+			k, err := t.key.key(sc)
 			if err != nil {
-				return 0, false
-			}
-			k, ok := keyText(v)
-			if !ok {
 				return 0, false
 			}
 			key = k

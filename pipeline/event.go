@@ -44,7 +44,7 @@ func (t Type) String() string {
 type Event struct {
 	Type Type
 	Name string // track: event; page and screen: name, may be empty
-	ID   string // messageId, else the hex xxhash64 of the bytes as received
+	ID   string // messageId, else the hex xxhash64 of the bytes as received; valid as long as the event
 	Key  string // the entity: "u:" + userId or "a:" + anonymousId
 
 	// Times in nanoseconds since 1970; meaningful where the Has flag is set.
@@ -59,8 +59,9 @@ type Event struct {
 
 	Time int64 // the event time (CAMPAIGNS.md, rule 1); set when it is applied
 
-	Root *fastjson.Value // the whole object
-	Raw  []byte          // its bytes
+	Root *fastjson.Value    // the whole object
+	sole [1]*fastjson.Value // items where there are no products
+	Raw  []byte             // its bytes
 }
 
 // User is the bare userId or anonymousId.

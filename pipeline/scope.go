@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -72,7 +73,7 @@ var structs = map[string]map[string]field{
 	"Event": {
 		"type":       {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(e.Type.String()) })},
 		"name":       {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(e.Name) })},
-		"id":         {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(e.ID) })},
+		"id":         {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(strings.Clone(e.ID)) })},
 		"user":       {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(e.User()) })},
 		"time":       {cel.TimestampType, eventField(func(e *Event) ref.Val { return celTime(e.Time) })},
 		"properties": {jsonMapType, eventField(func(e *Event) ref.Val { return e.object("properties") })},
@@ -115,7 +116,8 @@ func (e *Event) items() []*fastjson.Value {
 	if props == nil || props.Type() != fastjson.TypeObject {
 		props = noObject
 	}
-	return []*fastjson.Value{props}
+	e.sole[0] = props
+	return e.sole[:]
 }
 
 // objects tells CEL the fields of the structs.

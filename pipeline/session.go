@@ -70,12 +70,46 @@ func (s *session) extend(ev *Event, now int64) {
 	}
 }
 
-func (s *session) refer(ev *Event) {
-	pick := func(name string) *url.URL {
-		t := text(ev.Root.Get("context", "page", name))
-		if t == "" {
-			t = text(ev.Root.Get("properties", name))
+// plainSite is a URL's scheme and host where both can be told without
+// parsing: most referrers are the shop's own pages.
+func plainSite(u string) string {
+	i := strings.Index(u, "://")
+	if i < 0 || u[:i] != "https" && u[:i] != "http" {
+		return ""
+	}
+	end := 0
+	for j := i + 3; j < len(u); j++ {
+		switch c := u[j]; {
+		case end == 0 && (c == '/' || c == '?' || c == '#'):
+			end = j
+		case end == 0 && !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '-'):
+			return ""
+		case c <= ' ' || c >= 0x7f || c == '%':
+			return ""
 		}
+	}
+	if end == 0 {
+		end = len(u)
+	}
+	if end == i+3 {
+		return ""
+	}
+	return u[:end]
+}
+
+func (s *session) refer(ev *Event) {
+	find := func(name string) string {
+		t := view(ev.Root.Get("context", "page", name))
+		if t == "" {
+			t = view(ev.Root.Get("properties", name))
+		}
+		return t
+	}
+	if from := find("referrer"); from == "" || plainSite(from) != "" && plainSite(from) == plainSite(find("url")) {
+		return
+	}
+	pick := func(name string) *url.URL {
+		t := strings.Clone(find(name))
 		u, err := url.Parse(t)
 		if t == "" || err != nil {
 			return nil

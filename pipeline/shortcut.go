@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"math"
-	"unsafe"
 
 	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
@@ -104,8 +103,7 @@ func plainJSON(v *fastjson.Value) (Value, bool) {
 	}
 	switch v.Type() {
 	case fastjson.TypeString:
-		b := v.GetStringBytes()
-		return Value{kind: kindString, str: unsafe.String(unsafe.SliceData(b), len(b))}, true
+		return Value{kind: kindString, str: view(v)}, true
 	case fastjson.TypeNumber, fastjson.TypeTrue, fastjson.TypeFalse:
 		return jsonValue(v), true
 	}
