@@ -365,7 +365,7 @@ func (r *reader) states() []*featureState {
 				at = en.t
 				k.entries = append(k.entries, en)
 			}
-			st.keys = append(st.keys, k)
+			st.append(k)
 		}
 		states = append(states, st)
 	}

@@ -3,13 +3,13 @@ package pipeline
 import (
 	"fmt"
 	"math"
-	"slices"
 	"sort"
 	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	"github.com/cespare/xxhash/v2"
 	"github.com/valyala/fastjson"
 )
 
@@ -84,6 +84,7 @@ type featureState struct {
 	since uint32   // epoch of the feature when it began
 	open  int      // dwell: how many intervals are open
 	keys  []*keyed // least recently touched first; without `by` at most one, key ""
+	sums  []uint32 // of the keys' texts, so that a search reads one place
 }
 
 type keyed struct {
@@ -95,12 +96,52 @@ func (s *featureState) find(key string) *keyed {
 	if s == nil {
 		return nil
 	}
-	for i := len(s.keys) - 1; i >= 0; i-- { // the latest are asked for most
-		if k := s.keys[i]; k.key == key {
-			return k
-		}
+	if i := s.index(key); i >= 0 {
+		return s.keys[i]
 	}
 	return nil
+}
+
+// index is a key's place, -1 where it has none.
+func (s *featureState) index(key string) int {
+	sum := keySum(key)
+	for i := len(s.sums) - 1; i >= 0; i-- { // the latest are asked for most
+		if s.sums[i] == sum && s.keys[i].key == key {
+			return i
+		}
+	}
+	return -1
+}
+
+func keySum(key string) uint32 { return uint32(xxhash.Sum64String(key)) }
+
+// append puts a key behind the others.
+func (s *featureState) append(k *keyed) {
+	s.keys = append(s.keys, k)
+	s.sums = append(s.sums, keySum(k.key))
+}
+
+// latest makes key i the last.
+func (s *featureState) latest(i int) *keyed {
+	k, sum, end := s.keys[i], s.sums[i], len(s.keys)-1
+	if i < end {
+		copy(s.keys[i:], s.keys[i+1:])
+		copy(s.sums[i:], s.sums[i+1:])
+		s.keys[end], s.sums[end] = k, sum
+	}
+	return k
+}
+
+// keep keeps the keys for which which holds.
+func (s *featureState) keep(which func(*keyed) bool) {
+	keys, sums := s.keys, s.sums
+	s.keys, s.sums = s.keys[:0], s.sums[:0]
+	for i, k := range keys {
+		if which(k) {
+			s.keys, s.sums = append(s.keys, k), append(s.sums, sums[i])
+		}
+	}
+	clear(keys[len(s.keys):])
 }
 
 // update takes the event into the feature's state.
@@ -217,29 +258,26 @@ func (f *feature) add(st *featureState, key string, en entry, now int64, e *Enti
 
 // touch finds or makes the key's window and moves it to the end of the keys.
 func (f *feature) touch(st *featureState, key string, out int64, e *Entity, c *Counts) *keyed {
-	for i := len(st.keys) - 1; i >= 0; i-- {
-		if k := st.keys[i]; k.key == key {
-			copy(st.keys[i:], st.keys[i+1:])
-			st.keys[len(st.keys)-1] = k
-			return k
-		}
+	if i := st.index(key); i >= 0 {
+		return st.latest(i)
 	}
 	if bound := e.live.def.Bounds.Keys; len(st.keys) >= bound {
-		st.keys = slices.DeleteFunc(st.keys, func(k *keyed) bool {
+		st.keep(func(k *keyed) bool {
 			if k.empty(out) {
 				e.entries -= k.len()
-				return true
+				return false
 			}
-			return false
+			return true
 		})
 		if len(st.keys) >= bound {
-			e.entries -= st.keys[0].len()
-			st.keys = slices.Delete(st.keys, 0, 1)
+			oldest := st.keys[0]
+			e.entries -= oldest.len()
+			st.keep(func(k *keyed) bool { return k != oldest })
 			c.Bounds++
 		}
 	}
 	k := &keyed{key: key}
-	st.keys = append(st.keys, k)
+	st.append(k)
 	return k
 }
 

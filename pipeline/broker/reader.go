@@ -81,21 +81,21 @@ func (c *Conn) OpenReader(ctx context.Context, partition int, from uint64) (*Rea
 	if r.sub, err = c.NC.ChanSubscribe(r.inbox, r.msgs); err != nil {
 		return nil, fmt.Errorf("read %s: %w", stream, err)
 	}
-	return r, r.pull()
+	return r, r.pull(readAhead, readAheadSize)
 }
 
 // Messages is where messages and the server's notes come from: each goes
 // through Take.
 func (r *Reader) Messages() <-chan *nats.Msg { return r.msgs }
 
-// pull asks for more.
-func (r *Reader) pull() error {
+// pull asks for more: so many messages and bytes, 0 for any.
+func (r *Reader) pull(messages, bytes int) error {
 	req, err := json.Marshal(struct {
 		Batch     int           `json:"batch"`
-		MaxBytes  int           `json:"max_bytes"`
+		MaxBytes  int           `json:"max_bytes,omitempty"`
 		Expires   time.Duration `json:"expires"`
 		Heartbeat time.Duration `json:"idle_heartbeat"`
-	}{readAhead, readAheadSize, readExpires, readIdle})
+	}{messages, bytes, readExpires, readIdle})
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (r *Reader) pull() error {
 	if err := r.conn.NC.PublishRequest(subject, r.inbox, req); err != nil {
 		return fmt.Errorf("read partition %d: %w", r.partition, err)
 	}
-	r.asked += readAhead
+	r.asked += messages
 	return nil
 }
 
@@ -133,7 +133,7 @@ func (r *Reader) more() error {
 	if r.asked > readAhead/2 {
 		return nil
 	}
-	return r.pull()
+	return r.pull(readAhead, readAheadSize)
 }
 
 // note takes the server's word on a pull: a heartbeat, its end with so many
@@ -149,6 +149,9 @@ func (r *Reader) note(m *nats.Msg) error {
 		return fmt.Errorf("read partition %d: %w: %s %s", r.partition, errReader, status, about)
 	}
 	r.asked -= left
+	if left == readAhead && strings.Contains(about, "MaxBytes") { // not even one fits
+		return r.pull(1, 0)
+	}
 	return r.more()
 }
 
@@ -172,8 +175,8 @@ func (r *Reader) CaughtUp() bool { return r.pending == 0 && len(r.msgs) == 0 }
 func (r *Reader) Pending() uint64 { return r.pending + uint64(len(r.msgs)) }
 
 // Silent says that the server has not been heard for so long that the
-// consumer must be gone.
-func (r *Reader) Silent() bool { return time.Since(r.heard) > readSilence }
+// consumer must be gone. What has come and was not taken yet counts as heard.
+func (r *Reader) Silent() bool { return len(r.msgs) == 0 && time.Since(r.heard) > readSilence }
 
 // Close ends the reader and removes its consumer.
 func (r *Reader) Close() {

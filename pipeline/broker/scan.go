@@ -23,8 +23,14 @@ func (c *Conn) ScanLog(ctx context.Context, partition int, fn func(pipeline.Mess
 		return err
 	}
 	defer r.Close()
+	beat := time.NewTicker(readIdle)
+	defer beat.Stop()
 	for {
 		select {
+		case <-beat.C:
+			if r.Silent() {
+				return fmt.Errorf("read partition %d: the server has not been heard for %s: try again", partition, readSilence)
+			}
 		case raw := <-r.Messages():
 			m, ok, err := r.Take(raw)
 			if err != nil {

@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"offerstream/pipeline"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A tail is a chain's last message; seq 0: there is none.
+type tail struct {
+	pipeline.Position
+	seq uint64 // in its stream: what the next publish expects
+}
+
+// saw notes the chain's tail.
+func (ch *chain) saw(t tail) {
+	ch.all.mu.Lock()
+	defer ch.all.mu.Unlock()
+	ch.tail = t
+	ch.all.known[ch.name] = max(ch.all.known[ch.name], t.N)
+}
+
+// passed says what is wrong with a tail where the log up to message seq gives
+// the chain n records.
+func (t tail) passed(n, seq uint64) error {
+	if t.N > n && t.S <= seq {
+		return fmt.Errorf("its record %d came from message %d, and up to message %d there are only %d records", t.N, t.S, seq, n)
+	}
+	return nil
+}
+
+// against says what is wrong with a tail where the log gives record p, at the
+// tail or before it.
+func (t tail) against(p pipeline.Position) error {
+	switch {
+	case t.N < p.N:
+		return fmt.Errorf("it ends at record %d after record %d was seen", t.N, p.N)
+	case t.N == p.N && t.Position != p:
+		return fmt.Errorf("its record %d is %+v, the log gives %+v", t.N, t.Position, p)
+	case t.N > p.N && (t.S < p.S || t.S == p.S && t.K <= p.K):
+		return fmt.Errorf("its record %d is %+v, the log gives record %d as late as %+v", t.N, t.Position, p.N, p)
+	}
+	return nil
+}
+
+// check looks at the tail and takes it for the chain's.
+func (ch *chain) check(ctx context.Context, right func(tail) error) error {
+	t, err := ch.look(ctx, right)
+	if err == nil {
+		ch.saw(t)
+	}
+	return err
+}
+
+// look reads the tail until it is right. What is wrong for as long as a stale
+// answer may last, on end, is Loud. A tail that cannot be read is tried again
+// until ctx is done or the connection has ended.
+func (ch *chain) look(ctx context.Context, right func(tail) error) (tail, error) {
+	var first time.Time // since when it is wrong
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		t, err := ch.read(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return t, ctx.Err()
+		case ch.all.conn.NC.IsClosed():
+			return t, fmt.Errorf("chain %s: %w", ch.subject, jetstream.ErrConnectionClosed)
+		case errors.Is(err, ErrLoud):
+			return t, err
+		case err != nil:
+			first = time.Time{} // a broker that does not answer may answer stale for a moment
+			ch.log.Warn("cannot read the chain's tail: trying again", "error", err)
+		default:
+			wrong := ch.possible(t)
+			if wrong == nil {
+				wrong = right(t)
+			}
+			if wrong == nil {
+				return t, nil
+			}
+			if first.IsZero() {
+				first = time.Now()
+				ch.log.Warn("the chain's tail is not what it must be: reading it again", "error", wrong)
+			}
+			if time.Since(first) >= ch.all.confirm {
+				return t, Loud(fmt.Errorf("chain %s: %w: the broker came back with less than it had acknowledged, or with another log: %s", ch.subject, wrong, WayOut))
+			}
+		}
+		if err := pause(ctx, wait); err != nil {
+			return t, err
+		}
+	}
+}
+
+// possible says what is wrong with a tail whatever the fold is at.
+func (ch *chain) possible(t tail) error {
+	cs := ch.all
+	cs.mu.Lock()
+	known := cs.known[ch.name]
+	cs.mu.Unlock()
+	if t.N < known {
+		return fmt.Errorf("it ends at record %d, record %d was acknowledged", t.N, known)
+	}
+	if end := cs.end.Load(); t.S > end {
+		return fmt.Errorf("its record %d came from message %d, the log ends at message %d", t.N, t.S, end)
+	}
+	return nil
+}
+
+// read asks the stream's leader for the chain's last message. Where that came
+// from beyond the log's known end, another owner may be ahead of this one, and
+// the end is looked up anew.
+func (ch *chain) read(ctx context.Context) (tail, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishFor)
+	defer cancel()
+	m, err := ch.stream.GetLastMsgForSubject(ctx, ch.subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return tail{}, nil
+	}
+	if err != nil {
+		return tail{}, err
+	}
+	pos, err := ParsePosition(m.Header)
+	if err != nil {
+		return tail{}, Loud(fmt.Errorf("chain %s, message %d: %w: delete it from stream %s if it was published by hand, and start the worker again",
+			ch.subject, m.Sequence, err, ch.all.conn.Names.ChainStream(ch.name)))
+	}
+	if pos.S > ch.all.end.Load() {
+		_, end, err := ch.all.conn.Extent(ctx, ch.all.partition)
+		if err != nil {
+			return tail{}, err
+		}
+		ch.all.end.Store(end)
+	}
+	return tail{pos, m.Sequence}, nil
+}
