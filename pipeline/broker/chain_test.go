@@ -1,0 +1,414 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker/embedded"
+)
+
+// soon is how long the tests confirm what is wrong.
+const soon = 200 * time.Millisecond
+
+// records are what a fold gives a chain: from message 2 on, a few each.
+func records(rng *rand.Rand, chain string, n int) []pipeline.Effect {
+	var all []pipeline.Effect
+	s, k := uint64(2), uint32(0)
+	for i := range n {
+		pos := pipeline.Position{N: uint64(i + 1), S: s, K: k, T: int64(s) * 1000}
+		all = append(all, pipeline.Effect{Chain: chain, Pos: pos, Offer: &pipeline.Offer{ID: fmt.Sprint(chain, i), Channel: "web", User: "ada"}})
+		if k++; rng.IntN(3) > 0 {
+			s, k = s+1+rng.Uint64N(3), 0
+		}
+	}
+	return all
+}
+
+// upTo is the cursor when message s has been applied.
+func upTo(s uint64, all ...[]pipeline.Effect) pipeline.Cursor {
+	c := pipeline.Cursor{Seq: s, Chains: map[string]pipeline.Chain{}}
+	for _, chain := range all {
+		for _, e := range chain {
+			if e.Pos.S <= s {
+				c.Chains[e.Chain] = pipeline.Chain{Last: e.Pos}
+			}
+		}
+	}
+	return c
+}
+
+func openChains(t *testing.T, c *Conn, cursor pipeline.Cursor, known Known) *Chains {
+	t.Helper()
+	cs, err := c.OpenChains(limited(t), 0, cursor, known, 1<<40, soon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cs.Close)
+	return cs
+}
+
+func appendAll(t *testing.T, cs *Chains, all []pipeline.Effect) {
+	t.Helper()
+	for _, e := range all {
+		if err := cs.Append(limited(t), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// onlyThese checks that the offers stream has these records, in order, once.
+func onlyThese(t *testing.T, c *Conn, want map[string][]pipeline.Effect) {
+	t.Helper()
+	got := map[string][]Record{}
+	if err := c.ScanOffers(limited(t), 0, func(r Record) error {
+		got[r.Chain] = append(got[r.Chain], r)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for chain, all := range want {
+		if len(got[chain]) != len(all) {
+			t.Fatalf("%s has %d records, want %d", chain, len(got[chain]), len(all))
+		}
+		for i, e := range all {
+			if r := got[chain][i]; r.Pos != e.Pos || r.ID != e.Offer.ID {
+				t.Fatalf("%s: record %d is %+v", chain, i+1, r)
+			}
+		}
+	}
+}
+
+// TestChainsContend lets several writers, each from another checkpoint,
+// publish the same fold at once, and end and begin again on the way.
+func TestChainsContend(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	ns := serve(t, embedded.Options{})
+	rng := rand.New(rand.NewPCG(seed, 0))
+	web, push := records(rng, "offers.web", 300), records(rng, "offers.push", 200)
+	var all []pipeline.Effect // in the fold's order
+	for i, j := 0, 0; i < len(web) || j < len(push); {
+		if j == len(push) || i < len(web) && web[i].Pos.S <= push[j].Pos.S {
+			all, i = append(all, web[i]), i+1
+		} else {
+			all, j = append(all, push[j]), j+1
+		}
+	}
+	end := max(web[len(web)-1].Pos.S, push[len(push)-1].Pos.S)
+	var writers sync.WaitGroup
+	for w := range 3 {
+		c := dial(t, Options{InProcess: ns})
+		rng := rand.New(rand.NewPCG(seed, uint64(w)))
+		writers.Go(func() {
+			from, known := uint64(0), Known{}
+			for from < end {
+				cs, err := c.OpenChains(limited(t), 0, upTo(from, web, push), known, 1<<40, soon)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				to := min(from+rng.Uint64N(100), end)
+				for _, e := range all {
+					if e.Pos.S > from && e.Pos.S <= to {
+						if err := cs.Append(limited(t), e); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				if rng.IntN(3) > 0 { // else it dies before its checkpoint
+					if err := cs.Await(limited(t), upTo(to, web, push)); err != nil {
+						t.Error(err)
+					}
+					from = to
+				}
+				cs.Close()
+			}
+		})
+	}
+	writers.Wait()
+	onlyThese(t, dial(t, Options{InProcess: ns}), map[string][]pipeline.Effect{"offers.web": web, "offers.push": push})
+}
+
+// put stores a record as it stands, whatever the chain is at.
+func put(t *testing.T, c *Conn, e pipeline.Effect) {
+	t.Helper()
+	m, err := message(c.Names.ChainSubject(e.Chain, 0), e)
+	if err == nil {
+		_, err = c.JS.PublishMsg(limited(t), m)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// isLoud checks that an error stops the partition, says these words and what
+// can be done.
+func isLoud(t *testing.T, err error, words string) {
+	t.Helper()
+	if !errors.Is(err, ErrLoud) || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "start the worker again") {
+		t.Errorf("got %v, want a loud stop: %s", err, words)
+	}
+}
+
+// TestTails opens chains whose tails cannot be the fold's.
+func TestTails(t *testing.T) {
+	web := records(rand.New(rand.NewPCG(1, 1)), "offers.web", 10)
+	last := web[9].Pos
+	other := func(change func(*pipeline.Position)) pipeline.Effect {
+		e := web[9]
+		change(&e.Pos)
+		return e
+	}
+	for _, tc := range []struct {
+		name, words string
+		stored      []pipeline.Effect
+		cursor      pipeline.Cursor
+		known       Known
+		end         uint64
+	}{
+		{"as it was", "", web, upTo(last.S, web), Known{"offers.web": 10}, last.S},
+		{"further than the state", "", web, upTo(4, web), Known{}, last.S},
+		{"none yet", "", nil, pipeline.Cursor{Seq: 7}, Known{}, 7},
+		{"less than the state has seen", "the state has seen record 10", web[:9], upTo(last.S, web), Known{}, last.S},
+		{"nothing left", "the state has seen record 10", nil, upTo(last.S, web), Known{}, last.S},
+		{"less than was acknowledged", "record 10 was acknowledged", web[:9], upTo(4, web), Known{"offers.web": 10}, last.S},
+		{"of another message", "the state has", []pipeline.Effect{other(func(p *pipeline.Position) { p.S-- })}, upTo(last.S, web), Known{}, last.S},
+		{"at another place in the message", "the state has", []pipeline.Effect{other(func(p *pipeline.Position) { p.K++ })}, upTo(last.S, web), Known{}, last.S},
+		{"of another time", "the state has", []pipeline.Effect{other(func(p *pipeline.Position) { p.T++ })}, upTo(last.S, web), Known{}, last.S},
+		{"more than the state's messages give", "there are only 10 records", []pipeline.Effect{other(func(p *pipeline.Position) { p.N++ })}, upTo(last.S, web), Known{}, last.S},
+		{"from beyond the log's end", "the log ends at message", web, upTo(4, web), Known{}, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
+			for _, e := range tc.stored {
+				put(t, c, e)
+			}
+			cs, err := c.OpenChains(limited(t), 0, tc.cursor, tc.known, tc.end, soon)
+			switch {
+			case tc.words != "":
+				isLoud(t, err, tc.words)
+			case err != nil:
+				t.Error(err)
+			default:
+				cs.Close()
+			}
+		})
+	}
+}
+
+// TestTailThatTheFoldNeverReaches: what is ahead of the fold is skipped up to,
+// so a tail that the fold passes by must not go unnoticed.
+func TestTailThatTheFoldNeverReaches(t *testing.T) {
+	web := records(rand.New(rand.NewPCG(2, 2)), "offers.web", 20)
+	for _, tc := range []struct {
+		name  string
+		tail  pipeline.Position
+		words string
+		feed  []pipeline.Effect
+		at    uint64 // checkpoint
+	}{
+		{"another record at its number", pipeline.Position{N: 5, S: web[4].Pos.S, K: web[4].Pos.K, T: 1}, "the log gives", web[:5], 0},
+		{"a later record came from a later message", pipeline.Position{N: 15, S: web[9].Pos.S - 1, T: 1}, "the log gives record", web[:10], 0},
+		{"no later record comes", pipeline.Position{N: 15, S: web[9].Pos.S + 1, T: 1}, "there are only 10 records", web[:10], web[9].Pos.S + 1},
+		{"no record comes at all", pipeline.Position{N: 1, S: 2, T: 1}, "there are only 0 records", nil, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
+			put(t, c, pipeline.Effect{Chain: "offers.web", Pos: tc.tail, Offer: &pipeline.Offer{ID: "x"}})
+			cs := openChains(t, c, pipeline.Cursor{}, Known{})
+			appendAll(t, cs, tc.feed)
+			if tc.at > 0 {
+				cursor := upTo(tc.at, tc.feed)
+				cursor.Seq = tc.at
+				isLoud(t, cs.Await(limited(t), cursor), tc.words)
+				return
+			}
+			<-cs.Failed()
+			isLoud(t, cs.Err(), tc.words)
+		})
+	}
+}
+
+// TestTailIsReadAgain: an answer that is wrong for a moment only stops nobody,
+// nor does a log whose end cannot be looked up for a while.
+func TestTailIsReadAgain(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
+	web := records(rand.New(rand.NewPCG(3, 3)), "offers.web", 3)
+	for _, e := range web[:2] {
+		put(t, c, e)
+	}
+	opened := make(chan error)
+	logged := new(lines)
+	c.Log = logged.logger()
+	go func() {
+		cs, err := c.OpenChains(limited(t), 0, upTo(web[2].Pos.S, web), Known{}, 1<<40, time.Hour)
+		if err == nil {
+			cs.Close()
+		}
+		opened <- err
+	}()
+	await(t, "a doubt", func() bool { return strings.Contains(logged.String(), "reading it again") })
+	put(t, c, web[2])
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+
+	// The chain's tail can be read, the log's end cannot: no reason to be loud.
+	if err := c.JS.DeleteStream(limited(t), c.Names.EventsStream(0)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(limited(t))
+	go func() {
+		_, err := c.OpenChains(ctx, 0, upTo(web[2].Pos.S, web), Known{}, 1, 0)
+		opened <- err
+	}()
+	await(t, "a second attempt", func() bool { return strings.Count(logged.String(), "cannot read the chain's tail") > 1 })
+	cancel()
+	if err := <-opened; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// TestLatePublish: a publish that comes when its writer has long given it up
+// stores the right next record or nothing.
+func TestLatePublish(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
+	web := records(rand.New(rand.NewPCG(4, 4)), "offers.web", 10)
+	cs := openChains(t, c, pipeline.Cursor{}, Known{})
+	late := func(e pipeline.Effect, after uint64) {
+		m, err := message(c.Names.ChainSubject(e.Chain, 0), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Header.Set("Nats-Expected-Last-Subject-Sequence", fmt.Sprint(after))
+		if _, err := c.NC.RequestMsgWithContext(limited(t), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendAll(t, cs, web[:3])
+	if err := cs.Await(limited(t), upTo(web[2].Pos.S, web[:3])); err != nil {
+		t.Fatal(err)
+	}
+	late(web[1], 1) // was stored
+	late(web[3], 3) // was not: now it is, and the writer finds it so
+	appendAll(t, cs, web[3:])
+	if err := cs.Await(limited(t), upTo(web[9].Pos.S, web)); err != nil {
+		t.Fatal(err)
+	}
+	onlyThese(t, c, map[string][]pipeline.Effect{"offers.web": web})
+}
+
+// TestChainCutBack: the broker loses an acknowledged record while the chains
+// are open.
+func TestChainCutBack(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
+	web := records(rand.New(rand.NewPCG(5, 5)), "offers.web", 4)
+	cs := openChains(t, c, pipeline.Cursor{}, Known{})
+	appendAll(t, cs, web[:3])
+	if err := cs.Await(limited(t), upTo(web[2].Pos.S, web[:3])); err != nil {
+		t.Fatal(err)
+	}
+	st, err := c.JS.Stream(limited(t), c.Names.OffersStream())
+	if err == nil {
+		err = st.DeleteMsg(limited(t), 3)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, cs, web[3:])
+	<-cs.Failed()
+	isLoud(t, cs.Err(), "record 3 was acknowledged")
+}
+
+// TestChainsThatCannotStore: a stream that is full is waited for; Append
+// blocks at its bound, and Close and a lost connection end what blocks.
+func TestChainsThatCannotStore(t *testing.T) {
+	for name, end := range map[string]func(cs *Chains, c *Conn, cancel func()){
+		"room":                  nil,
+		"the worker leaves":     func(_ *Chains, _ *Conn, cancel func()) { cancel() },
+		"the chains are closed": func(cs *Chains, _ *Conn, _ func()) { go cs.Close() },
+		"the connection ends":   func(_ *Chains, c *Conn, _ func()) { c.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := serve(t, embedded.Options{})
+			c, operator := dial(t, Options{InProcess: ns}), dial(t, Options{InProcess: ns})
+			st, err := operator.JS.Stream(limited(t), c.Names.OffersStream())
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := st.CachedInfo().Config
+			size := cfg.MaxBytes
+			limit := func(n int64) {
+				cfg.MaxBytes = n
+				if _, err := operator.JS.UpdateStream(limited(t), cfg); err != nil {
+					t.Fatal(err)
+				}
+			}
+			limit(4000)
+			web := records(rand.New(rand.NewPCG(6, 6)), "offers.web", maxWaiting+200)
+			last := web[len(web)-1].Pos
+			cs := openChains(t, c, pipeline.Cursor{}, Known{})
+			ctx, cancel := context.WithCancel(limited(t))
+			defer cancel()
+			outcome := make(chan error, 2)
+			go func() {
+				for _, e := range web {
+					if err := cs.Append(ctx, e); err != nil {
+						outcome <- err
+						return
+					}
+				}
+				outcome <- nil
+			}()
+			go func() { outcome <- cs.Await(ctx, upTo(last.S, web[:maxWaiting])) }()
+			await(t, "a full queue", func() bool { return cs.Waiting() == maxWaiting })
+			if end != nil {
+				end(cs, c, cancel)
+				for range 2 {
+					if err := <-outcome; err == nil || errors.Is(err, ErrLoud) {
+						t.Errorf("got %v", err)
+					}
+				}
+				return
+			}
+			limit(size)
+			for range 2 {
+				if err := <-outcome; err != nil {
+					t.Error(err)
+				}
+			}
+			if err := cs.Await(ctx, upTo(last.S, web)); err != nil {
+				t.Error(err)
+			}
+			onlyThese(t, c, map[string][]pipeline.Effect{"offers.web": web})
+		})
+	}
+}
+
+// TestChainsRefuseReconnect: what is known of a tail must die with its
+// connection.
+func TestChainsRefuseReconnect(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Reconnect: true})
+	if _, err := c.OpenChains(limited(t), 0, pipeline.Cursor{}, Known{}, 0, soon); err == nil {
+		t.Error("chains over a connection that comes back by itself")
+	}
+}
+
+// TestNoRecord: a message that is no record, at the end of a chain.
+func TestNoRecord(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
+	if _, err := c.JS.PublishMsg(limited(t), &nats.Msg{Subject: c.Names.OfferSubject("web", 0), Data: []byte("hello")}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.OpenChains(limited(t), 0, pipeline.Cursor{}, Known{}, 0, soon)
+	isLoud(t, err, "no record of a chain")
+}
