@@ -199,7 +199,8 @@ func (d *demoRun) welcome() {
 
 Send an event of your own:
   curl -u %s: http://%s/v1/track -d '{"userId":"me","event":"Product Viewed","properties":{"product_id":"b1","category":"bag","brand":"acme","price":120}}'
-  (four of them, and the offer category-fan goes out)
+  (four of them, of products b1 to b4, and the offer category-fan goes out: the
+  same bytes again would be the same event)
 See offers as a subscriber does:
   nats sub 'offers.>' -s %s
 See what is stored about a user:
