@@ -44,7 +44,7 @@ type cached struct {
 const (
 	decodedFactor = 4
 	decodedExtra  = 512
-	growth        = 512
+	growth        = 128
 )
 
 func newCache(store *state.Store, max int64, met *metrics) *cache {

@@ -73,7 +73,7 @@ func (p *partition) open(id state.Identity) (err error) {
 }
 
 // memTable gives a checkpoint room for 15% of it.
-const memTable = 32 << 20
+const memTable = 64 << 20
 
 // run lives session after session, until ctx is done or the connection is
 // lost, which the worker sees to. A partition that has stopped loudly stays
