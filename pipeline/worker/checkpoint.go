@@ -94,6 +94,9 @@ func (c *committer) commit(ctx context.Context, at checkpoint) error {
 	}
 	start := time.Now()
 	if err := c.store.Commit(c.batch, j); err != nil {
+		if !tooBig(err) {
+			err = fmt.Errorf("%w: %w", errStore, err)
+		}
 		return fmt.Errorf("checkpoint at message %d: %w", at.cursor.Seq, err)
 	}
 	c.met.checkpoint.Observe((at.took + time.Since(start)).Seconds())
@@ -123,5 +126,9 @@ func (c *committer) wait(cache *cache) error {
 func full(cache *cache, limit state.Limit, shrink int) bool {
 	return len(cache.dirty) >= limit.Entries/6/shrink || cache.changed >= limit.Bytes/2/shrink
 }
+
+// errStore marks a commit that failed: whether it is in the store is known when
+// that is opened again.
+var errStore = errors.New("the disk does not take the state: make room or see to the disk, then start the worker again")
 
 func tooBig(err error) bool { return errors.Is(err, state.ErrTooBig) }

@@ -64,6 +64,14 @@ func (c *controller) look(ctx context.Context, s *session) error {
 		return nil
 	}
 	c.tried = time.Now()
+	live, err := s.liveNow(ctx)
+	if err != nil {
+		s.log.Warn("cannot read which campaign set is live: trying again", "error", err)
+		return nil
+	}
+	if live == "" || live == set {
+		return nil
+	}
 	if _, err := s.w.sets.get(ctx, s.conn)(live); err != nil {
 		s.log.Error("the live campaign set cannot be put in force", "set", live, "error", err)
 		return nil
@@ -86,6 +94,15 @@ func (c *controller) look(ctx context.Context, s *session) error {
 	}
 	s.log.Info("campaign set goes live from here", "set", live, "after", seq)
 	return nil
+}
+
+// liveNow asks what is live. The watch may tell late: another owner's message
+// may have brought the set here before, and an older one would undo it.
+func (s *session) liveNow(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	hash, _, err := s.conn.Live(ctx)
+	return hash, err
 }
 
 func (s *session) lastControl(ctx context.Context, subject string) (uint64, error) {

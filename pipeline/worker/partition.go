@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sys/unix"
 
 	"offerstream/pipeline/broker"
 	"offerstream/state"
@@ -58,7 +57,7 @@ func newPartition(w *Worker, p int, id state.Identity) (*partition, error) {
 // open opens the partition's store, a new one where it is damaged: the log
 // has all that was in it.
 func (p *partition) open(id state.Identity) (err error) {
-	opt := state.Options{Identity: id, MemTable: memTable, Log: p.log}
+	opt := state.Options{Identity: id, MemTable: p.w.opt.memTable, Log: p.log}
 	p.store, err = state.Open(p.dir, opt)
 	if !damaged(err) {
 		return err
@@ -71,9 +70,6 @@ func (p *partition) open(id state.Identity) (err error) {
 	p.store, err = state.Open(p.dir, opt)
 	return err
 }
-
-// memTable gives a checkpoint room for 15% of it.
-const memTable = 64 << 20
 
 // run lives session after session, until ctx is done or the connection is
 // lost, which the worker sees to. A partition that has stopped loudly stays
@@ -92,6 +88,9 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 				p.log.Warn("left without a last checkpoint: the next start folds a little more", "error", err)
 			}
 			return
+		case errors.Is(err, errStore): // its outcome is unknown: nothing goes on from here
+			p.stop(err)
+			return
 		case err == nil, errors.Is(err, broker.ErrClosed), conn.NC.IsClosed():
 			return
 		case errors.Is(err, broker.ErrLoud):
@@ -105,9 +104,6 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 		case tooBig(err):
 			p.shrink = min(2*p.shrink, 1<<20)
 			p.log.Warn("a checkpoint was too big: making smaller ones", "error", err)
-		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EIO):
-			p.stop(fmt.Errorf("the disk does not take the state: make room, then start again: %w", err))
-			return
 		}
 		if time.Since(start) > time.Minute {
 			attempt = 0
@@ -128,7 +124,7 @@ func (p *partition) stop(err error) {
 	why := err.Error()
 	p.status.stopped.Store(&why)
 	p.w.met.stopped.WithLabelValues(fmt.Sprint(p.p)).Set(1)
-	p.log.Error("PARTITION STOPPED: no offer goes out of it until an operator has seen to it", "error", err)
+	p.log.Error("PARTITION STOPPED: no offer goes out of it until an operator has seen to it; the others go on", "error", err)
 }
 
 // rebuild makes the store anew, empty: the log has all that was in it.
@@ -138,6 +134,7 @@ func (p *partition) rebuild(conn *broker.Conn, why error) error {
 	}
 	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", why)
 	p.w.met.damaged.Inc()
+	p.store = nil
 	if err := state.Discard(p.dir); err != nil {
 		return err
 	}
@@ -148,6 +145,7 @@ func (p *partition) rebuild(conn *broker.Conn, why error) error {
 func (s *session) progress() {
 	seq, applied, logTime, set := s.fold.At()
 	st := &s.status
+	st.waiting.Store(int64(s.chains.Waiting())) // before seq: who sees that seq sees what waits of it
 	st.seq.Store(seq)
 	st.applied.Store(applied)
 	st.logTime.Store(logTime)
@@ -156,7 +154,6 @@ func (s *session) progress() {
 	}
 	pending := s.reader.Pending()
 	st.pending.Store(pending)
-	st.waiting.Store(int64(s.chains.Waiting()))
 	if pending == 0 && !st.caughtUp.Load() {
 		st.caughtUp.Store(true)
 		s.log.Info("partition live", "seq", seq, "applied", applied)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/state"
@@ -27,7 +25,8 @@ type session struct {
 	from    pipeline.Cursor // where it began
 	last    time.Time       // of the last checkpoint's beginning
 	moved   bool            // since then
-	gaps    int             // reopened for, since a message came
+	at      mark            // the last message applied whole: the reader begins there
+	doubt   doubt
 	tickAt  time.Time
 	control controller
 
@@ -64,8 +63,9 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 	return err
 }
 
-// leaveFor bounds the last checkpoint.
-const leaveFor = 15 * time.Second
+// leaveFor bounds the last checkpoint: what stops a container kills it after
+// ten seconds.
+const leaveFor = 7 * time.Second
 
 // open reads the cursor, holds it against log and chains, and makes the fold.
 func (s *session) open(ctx, within context.Context) error {
@@ -73,11 +73,12 @@ func (s *session) open(ctx, within context.Context) error {
 	if s.from, err = loadCursor(s.store); err != nil {
 		return err
 	}
+	s.at = mark{s.from.Seq, s.from.Stored}
 	end, from, err := s.sameLog(ctx)
 	if err != nil {
 		return err
 	}
-	if s.fold, err = pipeline.NewFold(s.from, s.w.sets.get(ctx, s.conn), s.cache); err != nil {
+	if s.fold, err = pipeline.NewFold(s.from, s.w.sets.get(within, s.conn), s.cache); err != nil {
 		return setError(fmt.Errorf("campaign set in force: %w", err))
 	}
 	if err := s.store.Timers(func(due int64, key string) error { s.fold.Schedule(due, key); return nil }); err != nil {
@@ -95,41 +96,6 @@ func (s *session) open(ctx, within context.Context) error {
 	s.progress()
 	s.log.Info("partition catching up", "from", s.from.Seq, "to", end, "applied", s.from.Applied)
 	return nil
-}
-
-// sameLog holds the log against what was seen of it (P5), and says where it
-// ends and from where to read: at the checkpoint's message, so that it can be
-// looked at, or behind it where it has expired.
-func (s *session) sameLog(ctx context.Context) (end, from uint64, err error) {
-	seen := max(s.from.Seq, s.seen.seq)
-	for start, first := time.Now(), true; ; first = false {
-		var begin uint64
-		begin, end, err = s.conn.Extent(ctx, s.p)
-		if err != nil {
-			return 0, 0, err
-		}
-		switch {
-		case end < seen:
-			err = fmt.Errorf("the log ends at message %d, message %d was applied: the broker came back with less than it had acknowledged", end, seen)
-		case s.from.Seq == 0 && begin > 1:
-			err = fmt.Errorf("there is no state, and the log begins at message %d: what came before has expired, so the state cannot be computed", begin)
-		case s.from.Seq+1 < begin:
-			err = fmt.Errorf("the state ends at message %d, the log begins at message %d: what lies between has expired", s.from.Seq, begin)
-		default:
-			return end, max(s.from.Seq, begin), nil
-		}
-		if time.Since(start) >= s.w.opt.Confirm {
-			return 0, 0, broker.Loud(err)
-		}
-		if first {
-			s.log.Warn("the log is not what it must be: looking again", "error", err)
-		}
-		select {
-		case <-time.After(250 * time.Millisecond):
-		case <-ctx.Done():
-			return 0, 0, ctx.Err()
-		}
-	}
 }
 
 // loop takes what comes, one thing at a time.
@@ -175,56 +141,6 @@ func (s *session) loop(ctx, within context.Context) error {
 			return err
 		}
 	}
-}
-
-// takeMany takes what is there, up to some, without looking at anything else:
-// nothing else is in a hurry.
-func (s *session) takeMany(ctx context.Context, m *nats.Msg) error {
-	for range 64 {
-		if err := s.take(ctx, m); err != nil {
-			return err
-		}
-		select {
-		case m = <-s.reader.Messages():
-		default:
-			return nil
-		}
-	}
-	return s.take(ctx, m)
-}
-
-// take applies a message of the log.
-func (s *session) take(ctx context.Context, raw *nats.Msg) error {
-	m, ok, err := s.reader.Take(raw)
-	if err != nil {
-		return s.reopen(ctx, err)
-	}
-	if !ok {
-		return nil
-	}
-	if m.Seq == s.from.Seq {
-		if m.Stored != s.from.Stored {
-			return s.otherLog(m, s.from.Stored)
-		}
-		return nil // applied before: it was read to be looked at
-	}
-	if m.Seq == s.seen.seq && m.Stored != s.seen.stored {
-		return s.otherLog(m, s.seen.stored)
-	}
-	if err := s.apply(ctx, m); err != nil {
-		return err
-	}
-	s.gaps = 0
-	if m.Seq > s.seen.seq {
-		s.seen = mark{m.Seq, m.Stored}
-	}
-	s.progress()
-	return nil
-}
-
-func (s *session) otherLog(m pipeline.Message, stored int64) error {
-	return broker.Loud(fmt.Errorf("message %d was stored at %s, it was applied as stored at %s: this is not the log that the state was made of",
-		m.Seq, pipeline.FormatTime(m.Stored), pipeline.FormatTime(stored)))
 }
 
 // apply folds a message, with a checkpoint in between where it is large.
@@ -289,25 +205,6 @@ func (s *session) leave(ctx context.Context) error {
 		return err
 	}
 	return s.commit.wait(s.cache)
-}
-
-// reopen reads on behind the last message applied (P8).
-func (s *session) reopen(ctx context.Context, why error) error {
-	if s.gaps++; s.gaps > 5 {
-		if errors.Is(why, broker.ErrGap) {
-			return broker.Loud(why)
-		}
-		return why
-	}
-	seq, _, _, _ := s.fold.At()
-	s.log.Warn("reading the log anew", "from", seq+1, "because", why)
-	s.reader.Close()
-	r, err := s.conn.OpenReader(ctx, s.p, seq+1)
-	if err != nil {
-		return err
-	}
-	s.reader = r
-	return nil
 }
 
 // setError makes loud what only another campaign set or binary can mend.

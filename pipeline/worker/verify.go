@@ -20,6 +20,7 @@ type Verdict struct {
 	Duplicate int      // stored more than once
 	Different int      // stored otherwise than the log gives them
 	Extra     int      // stored, and not given by the log
+	Trimmed   int      // given by the log, before the first that its chain still has: not looked at
 	Examples  []string // of what is wrong, the first few
 }
 
@@ -34,6 +35,7 @@ func (v *Verdict) add(o Verdict) {
 	v.Duplicate += o.Duplicate
 	v.Different += o.Different
 	v.Extra += o.Extra
+	v.Trimmed += o.Trimmed
 	for _, e := range o.Examples {
 		v.example("%s", e)
 	}
@@ -47,8 +49,9 @@ func (v *Verdict) example(format string, args ...any) {
 
 // Verify computes every partition's log anew, in memory, and compares what it
 // gives with the offers that are stored. The log must be there from its
-// beginning; offers of messages that come meanwhile are left out. progress,
-// if not nil, is told how many partitions are done.
+// beginning, and what waits to be published counts as missing; offers of
+// messages that come meanwhile are left out. progress, if not nil, is told
+// how many partitions are done.
 func Verify(ctx context.Context, conn *broker.Conn, progress func(done int)) (Verdict, error) {
 	var all Verdict
 	var compiled sets
@@ -115,8 +118,11 @@ func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*p
 	end, applied, _, _ := fold.At()
 	v.Applied, v.Offers = applied, len(offers)
 	first := map[string]uint64{}
+	var later []broker.Record // of messages that have come meanwhile, if there are such
 	err = conn.ScanOffers(ctx, p, func(r broker.Record) error {
 		if r.Pos.S > end {
+			r.Data = nil
+			later = append(later, r)
 			return nil
 		}
 		v.Stored++
@@ -140,10 +146,25 @@ func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*p
 		}
 		return nil
 	})
+	if err != nil {
+		return v, err
+	}
 	for at, g := range offers {
-		if !g.seen && at.n >= first[at.chain] { // what lies before was trimmed
+		switch {
+		case g.seen:
+		case at.n < first[at.chain]:
+			v.Trimmed++
+		default:
 			v.Missing++
 			v.example("partition %d: offer %s, record %d of %s, is not stored", p, g.id, at.n, at.chain)
+		}
+	}
+	_, end, err = conn.Extent(ctx, p)
+	for _, r := range later {
+		if r.Pos.S > end {
+			v.Stored++
+			v.Extra++
+			v.example("partition %d, %s, record %d: offer %s came from message %d, the log ends at message %d", p, r.Chain, r.Pos.N, r.ID, r.Pos.S, end)
 		}
 	}
 	return v, err

@@ -27,6 +27,8 @@ type Options struct {
 	Now        func() int64                                    // the owner's clock, for ticks (time.Now)
 	Metrics    prometheus.Registerer                           // (none are registered anywhere)
 	Log        *slog.Logger                                    // (slog.Default)
+
+	memTable int64 // a checkpoint has room for 15% of it (64 MB)
 }
 
 func (o Options) withDefaults() Options {
@@ -38,6 +40,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Confirm == 0 {
 		o.Confirm = 20 * time.Second
+	}
+	if o.memTable == 0 {
+		o.memTable = 64 << 20
 	}
 	if o.Now == nil {
 		o.Now = func() int64 { return time.Now().UnixNano() }
@@ -104,8 +109,11 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
 	defer cancel()
-	go conn.WatchLive(ctx, func(hash string) { w.live.Store(&hash) })
+	w.live.Store(nil) // what was live may not be any more
+	watch.Go(func() { conn.WatchLive(ctx, func(hash string) { w.live.Store(&hash) }) })
 	w.setConnected(true)
 	defer w.setConnected(false)
 	var all sync.WaitGroup
@@ -163,6 +171,9 @@ func (w *Worker) identity(conn *broker.Conn) state.Identity {
 
 func (w *Worker) close() {
 	for _, p := range w.all() {
+		if p.store == nil {
+			continue // it could not be made anew
+		}
 		if err := p.store.Close(); err != nil {
 			p.log.Warn("closing state", "error", err)
 		}
