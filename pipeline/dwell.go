@@ -73,9 +73,9 @@ type stayEntry struct{ t, d int64 }
 // earliest is the first moment after now at which every stay has what it
 // needs without further events: what is open grows, what leaves its window
 // goes. False when that does not happen before the open intervals end.
-func earliest(now int64, stays []stay) (int64, bool) {
+func earliest(now int64, stays []stay, points []int64) (int64, bool) {
 	end := now
-	points := []int64{now}
+	points = append(points[:0], now)
 	for _, s := range stays {
 		for _, t := range s.open {
 			end = max(end, t+int64(maxDwell))
@@ -142,9 +142,12 @@ func (s stay) at(m int64) (have, slope int64) {
 
 // dwellDue is when the campaign's dwell conditions, the only ones that do not
 // hold, will hold.
-func (c *campaign) dwellDue(sc *scope) (int64, bool) {
-	stays := make([]stay, 0, len(c.dwell))
-	for _, t := range c.dwell {
+func (s *stepper) dwellDue(c *campaign, sc *scope) (int64, bool) {
+	for len(s.stays) < len(c.dwell) {
+		s.stays = append(s.stays, stay{})
+	}
+	stays := s.stays[:len(c.dwell)]
+	for i, t := range c.dwell {
 		f, key := sc.set.features[t.feature], ""
 		if t.key != nil {
 			k, err := t.key.key(sc)
@@ -153,21 +156,24 @@ func (c *campaign) dwellDue(sc *scope) (int64, bool) {
 			}
 			key = k
 		}
-		s := stay{need: t.need, within: int64(f.def.Within)}
+		st := &stays[i]
+		*st = stay{need: t.need, within: int64(f.def.Within), closed: st.closed[:0], open: st.open[:0]}
 		if k := sc.ent.feature(t.feature).find(key); k != nil {
 			buckets, entries := k.in(cut(sc.now, f.def.Within))
 			for _, b := range buckets {
-				s.closed = append(s.closed, stayEntry{b.t, b.sum})
+				st.closed = append(st.closed, stayEntry{b.t, b.sum})
 			}
 			for _, e := range entries {
 				if e.open() {
-					s.open = append(s.open, e.t)
+					st.open = append(st.open, e.t)
 				} else {
-					s.closed = append(s.closed, stayEntry{e.t, int64(e.v.bits)})
+					st.closed = append(st.closed, stayEntry{e.t, int64(e.v.bits)})
 				}
 			}
 		}
-		stays = append(stays, s)
 	}
-	return earliest(sc.now, stays)
+	if cap(s.points) < 64 {
+		s.points = make([]int64, 0, 1024)
+	}
+	return earliest(sc.now, stays, s.points)
 }

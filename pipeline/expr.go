@@ -74,11 +74,11 @@ func (x *expr) value(sc *scope) (Value, error) {
 	return scalarValue(v)
 }
 
-// key evaluates to a key.
+// key evaluates to a key; valid as long as the event.
 func (x *expr) key(sc *scope) (string, error) {
 	if x.quick != nil {
 		if v, ok := x.quick(sc); ok && v.kind == kindString {
-			return strings.Clone(v.str), nil
+			return v.str, nil
 		}
 	}
 	v, err := x.eval(sc)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"sort"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -57,7 +58,8 @@ type keyer struct {
 func (k keyer) none() bool { return k.name == "" && k.expr == nil }
 
 // each calls fn with every key of the event, in the order of its items; item
-// is the index among them. What has no key is skipped.
+// is the index among them. What has no key is skipped. A key is valid as long
+// as the event.
 func (k keyer) each(sc *scope, fn func(key string, item int, v *fastjson.Value)) error {
 	switch {
 	case k.expr != nil:
@@ -226,7 +228,7 @@ func (f *feature) addRows(st *featureState, key string, base entry, item int, it
 			if !ok {
 				continue
 			}
-			r.key = k
+			r.key = strings.Clone(k)
 		}
 		for j, name := range f.def.Fields {
 			if v := it.Get(name); v != nil {
@@ -276,7 +278,7 @@ func (f *feature) touch(st *featureState, key string, out int64, e *Entity, c *C
 			c.Bounds++
 		}
 	}
-	k := &keyed{key: key}
+	k := &keyed{key: strings.Clone(key)}
 	st.append(k)
 	return k
 }

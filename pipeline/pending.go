@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/valyala/fastjson"
 )
@@ -10,7 +11,7 @@ import (
 // how many evaluations that is: one for each start, or one that found nothing
 // to start. It begins at the trigger; where dwell was missing then, at the
 // moment when it no longer is, and counts from the trigger all the same.
-func (s *stepper) absence(c *campaign, e *Entity, sc *scope, n *Counts, store func() *storedEvent) uint64 {
+func (s *stepper) absence(c *campaign, e *Entity, sc *scope, n *Counts, stored *storedEvent) uint64 {
 	started := uint64(0)
 	err := c.match.each(sc, func(key string, _ int, _ *fastjson.Value) {
 		same := func(p *pending) bool { return p.c == c && p.kind == timerAbsence && p.key == key }
@@ -19,7 +20,11 @@ func (s *stepper) absence(c *campaign, e *Entity, sc *scope, n *Counts, store fu
 		}
 		s.drop(e, same, (*Counts).superseded)
 		started++
-		ev := store()
+		key = strings.Clone(key)
+		ev := stored
+		if ev == nil {
+			ev = s.store(sc)
+		}
 		due := ev.at + int64(c.def.Unless.Within)
 		if due <= sc.now { // dwell took longer than the absence
 			s.candidates = append(s.candidates, candidate{c: c, key: key, event: sc.event, timer: true, due: due})
@@ -48,6 +53,15 @@ func (s *stepper) absence(c *campaign, e *Entity, sc *scope, n *Counts, store fu
 		return 1
 	}
 	return started
+}
+
+// store keeps the event of this step for what it sets pending: one copy for
+// all.
+func (s *stepper) store(sc *scope) *storedEvent {
+	if s.stored == nil {
+		s.stored = &storedEvent{raw: slices.Clone(sc.event.Raw), time: sc.event.Time, at: sc.now}
+	}
+	return s.stored
 }
 
 func (s *stepper) pend(e *Entity, p *pending) {
@@ -83,7 +97,7 @@ func (s *stepper) onlyDwell(c *campaign, sc *scope) (int64, bool) {
 			return 0, false
 		}
 	}
-	return c.dwellDue(sc)
+	return s.dwellDue(c, sc)
 }
 
 // due fires what is due at now, all of it in one step.
@@ -112,7 +126,7 @@ func (s *stepper) due(e *Entity, now int64) {
 				continue
 			}
 			if p.c.def.Unless != nil {
-				n.Evaluated += s.absence(p.c, e, sc, n, func() *storedEvent { return p.event }) - 1 // its own was counted at the trigger
+				n.Evaluated += s.absence(p.c, e, sc, n, p.event) - 1 // its own was counted at the trigger
 				continue
 			}
 		}

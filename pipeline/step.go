@@ -22,6 +22,11 @@ type stepper struct {
 	candidates []candidate
 	out        func(c *campaign, ev *Event, o *Offer)
 	duplicates uint64
+
+	scope  scope        // of the event's step
+	stored *storedEvent // of the event's step, once something is pending
+	stays  []stay       // of dwellDue, as is points
+	points []int64
 }
 
 // step applies one event at log time now; ev.Time is set. The order is
@@ -37,18 +42,13 @@ func (s *stepper) step(e *Entity, ev *Event, now int64) {
 	}
 	e.seq++
 	e.last = now
-	sc := &scope{set: s.live.Set, now: now, event: ev, ent: e}
+	s.scope = scope{set: s.live.Set, now: now, event: ev, ent: e}
+	s.stored = nil
+	sc := &s.scope
 	s.cancel(e, sc)
 	s.learn(e, sc)
 	s.candidates = s.candidates[:0]
-	var stored *storedEvent // one copy for all that this event sets pending
-	store := func() *storedEvent {
-		if stored == nil {
-			stored = &storedEvent{raw: slices.Clone(ev.Raw), time: ev.Time, at: now}
-		}
-		return stored
-	}
-	s.live.match.campaigns.each(ev, func(i int) { s.trigger(s.live.campaigns[i], e, sc, store) })
+	s.live.match.campaigns.each(ev, func(i int) { s.trigger(s.live.campaigns[i], e, sc) })
 	s.choose(e, now)
 }
 
@@ -133,7 +133,7 @@ func all(conds []*expr, sc *scope, c *Counts) bool {
 }
 
 // trigger judges one campaign on the event that may trigger it.
-func (s *stepper) trigger(c *campaign, e *Entity, sc *scope, store func() *storedEvent) {
+func (s *stepper) trigger(c *campaign, e *Entity, sc *scope) {
 	n := s.live.counts[c.index]
 	if !all(c.where, sc, nil) {
 		return
@@ -148,7 +148,7 @@ func (s *stepper) trigger(c *campaign, e *Entity, sc *scope, store func() *store
 			n.Age++
 		default:
 			s.drop(e, func(p *pending) bool { return p.c == c && p.kind == timerDwell }, (*Counts).superseded)
-			s.pend(e, &pending{kind: timerDwell, due: due, c: c, event: store()})
+			s.pend(e, &pending{kind: timerDwell, due: due, c: c, event: s.store(sc)})
 		}
 		n.Evaluated++
 		return
@@ -164,6 +164,6 @@ func (s *stepper) trigger(c *campaign, e *Entity, sc *scope, store func() *store
 		n.Evaluated++
 		s.candidates = append(s.candidates, candidate{c: c, event: sc.event})
 	default:
-		n.Evaluated += s.absence(c, e, sc, n, store)
+		n.Evaluated += s.absence(c, e, sc, n, nil)
 	}
 }

@@ -144,14 +144,14 @@ func keyText(v ref.Val) (string, bool) {
 	return "", false
 }
 
-// jsonKey is keyText of a JSON value.
+// jsonKey is keyText of a JSON value; valid as long as the event.
 func jsonKey(v *fastjson.Value) (string, bool) {
 	if v == nil {
 		return "", false
 	}
 	switch v.Type() {
 	case fastjson.TypeString:
-		return text(v), true
+		return view(v), true
 	case fastjson.TypeNumber:
 		f := number(v)
 		return FormatDouble(f), !math.IsInf(f, 0)
