@@ -128,11 +128,16 @@ func TestReaderGap(t *testing.T) {
 	}
 }
 
-// TestReaderWithoutConsumer: an operator deletes the consumer. (Of a stream
-// that is deleted nothing is heard: the reader falls silent.)
+// TestReaderWithoutConsumer: an operator deletes the consumer. (Of one
+// that is deleted with its stream, or before the first pull has come to it,
+// nothing is heard: the reader falls silent.)
 func TestReaderWithoutConsumer(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
+	fill(t, c, 1, []byte("x"))
 	r := openReader(t, c, 1)
+	if _, err := r.nextMessage(t); err != nil { // so that the consumer knows of the reader
+		t.Fatal(err)
+	}
 	if err := c.JS.DeleteConsumer(limited(t), c.Names.EventsStream(0), r.consumer); err != nil {
 		t.Fatal(err)
 	}
