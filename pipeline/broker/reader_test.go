@@ -129,8 +129,8 @@ func TestReaderGap(t *testing.T) {
 }
 
 // TestReaderWithoutConsumer: an operator deletes the consumer. (Of one
-// that is deleted with its stream, or before the first pull has come to it,
-// nothing is heard: the reader falls silent.)
+// that is deleted before the first pull has come to it nothing is heard: the
+// reader falls silent.)
 func TestReaderWithoutConsumer(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
 	fill(t, c, 1, []byte("x"))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -36,7 +35,11 @@ func moments(t *testing.T) *rand.Rand {
 // TestMain is also the worker that TestKill kills: in a process of its own.
 func TestMain(m *testing.M) {
 	if url := os.Getenv("OFFERSTREAM_TEST_URL"); url != "" {
-		w, err := New(Options{Dir: os.Getenv("OFFERSTREAM_TEST_DIR"), Log: quiet(), Checkpoint: 5 * time.Millisecond,
+		small := int64(0)
+		if os.Getenv("OFFERSTREAM_TEST_SMALL") != "" {
+			small = 1 << 20
+		}
+		w, err := New(Options{Dir: os.Getenv("OFFERSTREAM_TEST_DIR"), Log: quiet(), Checkpoint: 5 * time.Millisecond, memTable: small,
 			Connect: func(ctx context.Context) (*broker.Conn, error) {
 				return broker.Connect(ctx, broker.Options{URL: url, Client: "worker", Log: quiet()})
 			}})
@@ -103,12 +106,14 @@ func TestTwoOwners(t *testing.T) {
 }
 
 // A cutter is a TCP proxy that cuts every connection through it now and then,
-// so that acknowledgements are lost on the way.
+// so that acknowledgements are lost on the way, or lets nothing pass.
 type cutter struct {
 	net.Listener
 	to string
 	mu sync.Mutex
 	on map[net.Conn]bool
+
+	hang sync.Mutex // held: nothing passes
 }
 
 func newCutter(t *testing.T, url string) *cutter {
@@ -141,7 +146,19 @@ func newCutter(t *testing.T, url string) *cutter {
 }
 
 func (p *cutter) copy(to, from net.Conn) {
-	io.Copy(to, from)
+	b := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(b)
+		if err != nil {
+			break
+		}
+		p.hang.Lock()
+		_, err = to.Write(b[:n])
+		p.hang.Unlock()
+		if err != nil {
+			break
+		}
+	}
 	to.Close()
 	from.Close()
 }

@@ -71,6 +71,9 @@ func (p *partition) open(id state.Identity) (err error) {
 	return err
 }
 
+// leastShare is when checkpoints cannot be made any smaller: one a step.
+const leastShare = 1 << 20
+
 // run lives session after session, until ctx is done or the connection is
 // lost, which the worker sees to. A partition that has stopped loudly stays
 // so for as long as the process lives.
@@ -101,9 +104,11 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 				p.stop(err)
 				return
 			}
-		case tooBig(err):
-			p.shrink = min(2*p.shrink, 1<<20)
+		case tooBig(err) && p.shrink < leastShare: // at once: nothing has to become better first
+			p.shrink *= 2
 			p.log.Warn("a checkpoint was too big: making smaller ones", "error", err)
+			p.w.met.interrupted.Inc()
+			continue
 		}
 		if time.Since(start) > time.Minute {
 			attempt = 0

@@ -210,7 +210,7 @@ func (s *session) leave(ctx context.Context) error {
 // setError makes loud what only another campaign set or binary can mend.
 func setError(err error) error {
 	if errors.Is(err, broker.ErrNoSet) || !errors.Is(err, errFetch) {
-		return broker.Loud(err)
+		return broker.Loud(fmt.Errorf("%w: a set or a message of the log is never skipped: see to it and start the worker again; where that cannot be, begin anew under another --prefix", err))
 	}
 	return err
 }

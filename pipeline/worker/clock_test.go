@@ -1,0 +1,123 @@
+package worker
+
+import (
+	"fmt"
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"strings"
+	"testing"
+	"time"
+)
+
+// kinds counts the messages of partition 0's log by kind.
+func kinds(t *testing.T, c *broker.Conn) map[pipeline.Kind]int {
+	t.Helper()
+	n := map[pipeline.Kind]int{}
+	if err := c.ScanLog(within(t), 0, func(m pipeline.Message) error { n[m.Kind]++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestTicks: at most ten a second, though the owner's clock is a day ahead;
+// and none where time stands in the events.
+func TestTicks(t *testing.T) {
+	ahead := func(o *Options) {
+		o.Now = func() int64 { return time.Now().Add(24 * time.Hour).UnixNano() }
+	}
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	hash := apply(t, c, waiting(t, pipeline.ClockBroker, 10*time.Minute))
+	began := time.Now()
+	w := start(t, ns.ClientURL(), t.TempDir(), ahead)
+	w.inForce(t, hash)
+	publish(t, c, []scripted{{0, view(1, "ada")}})
+	await(t, "some ticks", func() bool { return kinds(t, c)[pipeline.Tick] >= 4 })
+	w.stop(t)
+	if n, most := kinds(t, c)[pipeline.Tick], int(time.Since(began)/tickEvery)+1; n > most {
+		t.Errorf("%d ticks, at most %d may be", n, most)
+	}
+	if n := len(stored(t, c)); n != 0 {
+		t.Errorf("%d offers before their time", n)
+	}
+
+	ns = startNATS(t, t.TempDir(), -1)
+	c = connect(t, ns.ClientURL(), 1)
+	hash = apply(t, c, waiting(t, pipeline.ClockEvent, 10*time.Minute))
+	w = start(t, ns.ClientURL(), t.TempDir(), ahead)
+	w.inForce(t, hash)
+	publish(t, c, []scripted{{0, at(1e9, "a", "ada", 1)}})
+	w.applied(t, c)
+	w.inForce(t, apply(t, c, waiting(t, pipeline.ClockEvent, 11*time.Minute))) // a second or so later
+	if n := kinds(t, c)[pipeline.Tick]; n != 0 {
+		t.Errorf("%d ticks under clock: event", n)
+	}
+}
+
+// TestLiveToldLate: a watch that still tells of the set before puts it in
+// force again nowhere.
+func TestLiveToldLate(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	old := apply(t, c, views(t, 1))
+	now := apply(t, c, views(t, 2))
+	w, err := New(Options{Dir: t.TempDir(), Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fold, err := pipeline.NewFold(pipeline.Cursor{Set: now}, w.sets.get(within(t), c), pipeline.Memory{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.live.Store(&old)
+	s := &session{partition: &partition{w: w, log: quiet()}, conn: c, fold: fold}
+	if err := s.control.look(within(t), s); err != nil || s.control.tried.IsZero() {
+		t.Fatal(err)
+	}
+	if n := kinds(t, c)[pipeline.Control]; n != 0 {
+		t.Errorf("%d control messages", n)
+	}
+}
+
+// TestOneControlMessage: two owners put each set in force once.
+func TestOneControlMessage(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	a, b := start(t, ns.ClientURL(), t.TempDir(), nil), start(t, ns.ClientURL(), t.TempDir(), nil)
+	for i := range 3 {
+		hash := apply(t, c, views(t, i+1))
+		a.inForce(t, hash)
+		b.inForce(t, hash)
+	}
+	if n := kinds(t, c)[pipeline.Control]; n != 3 {
+		t.Errorf("%d control messages, want 3", n)
+	}
+}
+
+// TestControlThatCannotBe: one partition stops and says what to do, the other
+// goes on, and the worker ends when it is told to.
+func TestControlThatCannotBe(t *testing.T) {
+	for _, tc := range []struct{ name, data, words, do string }{
+		{"garbage", `{"set`, "control message 2", "start the worker again"},
+		{"no such set", fmt.Sprintf(`{"set":"beef","engine":%d}`, pipeline.Engine), "no such campaign set", "apply it again"},
+		{"another engine", `{"set":"beef","engine":99}`, "engine 99", "run a binary that has it"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ns := startNATS(t, t.TempDir(), -1)
+			c := connect(t, ns.ClientURL(), 2)
+			hash := apply(t, c, views(t, 1))
+			w := start(t, ns.ClientURL(), t.TempDir(), nil)
+			w.inForce(t, hash)
+			if _, err := c.JS.Publish(within(t), c.Names.EventsSubject(0, "control"), []byte(tc.data)); err != nil {
+				t.Fatal(err)
+			}
+			w.stopsLoudly(t, tc.words)
+			if why := w.Status()[0].Stopped; !strings.Contains(why, tc.do) {
+				t.Errorf("%q does not say: %s", why, tc.do)
+			}
+			publish(t, c, []scripted{{1, view(1, "ada")}})
+			await(t, "the other partition's offer", func() bool { return len(stored(t, c)) == 1 })
+			w.stop(t)
+		})
+	}
+}

@@ -1,0 +1,141 @@
+package worker
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"offerstream/pipeline/broker"
+)
+
+// TestStops tells the worker to stop while it cannot finish: it ends all the
+// same, leaves no goroutine, and what it could not do is done next time.
+func TestStops(t *testing.T) {
+	for name, hinder := range map[string]func(t *testing.T, c *broker.Conn, p *cutter) (free func()){
+		"nothing is wrong": func(*testing.T, *broker.Conn, *cutter) func() { return func() {} },
+		"NATS hangs": func(_ *testing.T, _ *broker.Conn, p *cutter) func() {
+			p.hang.Lock()
+			return p.hang.Unlock
+		},
+		"NATS is gone": func(_ *testing.T, _ *broker.Conn, p *cutter) func() {
+			p.Close()
+			p.cut()
+			return func() {}
+		},
+		"no offer can be stored": func(t *testing.T, c *broker.Conn, _ *cutter) func() {
+			st, err := c.JS.Stream(within(t), c.Names.OffersStream())
+			if err != nil {
+				t.Fatal(err)
+			}
+			was := st.CachedInfo().Config
+			full := was
+			full.MaxBytes = 1
+			update := func(cfg jetstream.StreamConfig) {
+				if _, err := c.JS.UpdateStream(within(t), cfg); err != nil {
+					t.Fatal(err)
+				}
+			}
+			update(full)
+			return func() { update(was) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := startNATS(t, t.TempDir(), -1)
+			c := connect(t, ns.ClientURL(), 2)
+			hash := apply(t, c, views(t, 1))
+			dir := t.TempDir()
+			p := newCutter(t, ns.ClientURL())
+			w := start(t, "nats://"+p.Addr().String(), dir, nil)
+			w.inForce(t, hash)
+			publish(t, c, []scripted{{0, view(1, "ada")}})
+			w.applied(t, c)
+			free := hinder(t, c, p)
+			publish(t, c, []scripted{{0, view(2, "ada")}, {1, view(2, "bob")}})
+			if name == "no offer can be stored" {
+				await(t, "an offer that waits", func() bool { return w.Status()[0].Waiting > 0 })
+			}
+			began := time.Now()
+			w.stop(t)
+			t.Logf("stopped within %s", time.Since(began).Round(time.Millisecond))
+			free()
+			p.cut()
+			await(t, "the goroutines' end", func() bool { return goroutines() == 0 })
+			w = start(t, ns.ClientURL(), dir, nil)
+			w.inForce(t, hash)
+			w.applied(t, c)
+			if n := len(stored(t, c)); n != 3 {
+				t.Errorf("%d offers, want 3", n)
+			}
+			verified(t, c)
+		})
+	}
+}
+
+// goroutines are how many of a worker run: the server's are in this process too.
+func goroutines() int {
+	b := make([]byte, 4<<20)
+	b = b[:runtime.Stack(b, true)]
+	n := 0
+	for _, g := range bytes.Split(b, []byte("\n\n")) {
+		for _, of := range []string{"worker.(*Worker)", "worker.(*partition)", "worker.(*committer)", "broker.(*Chains)", "broker.(*chain)", "broker.(*Conn)"} {
+			if bytes.Contains(g, []byte(of)) {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+// TestConsumersDeleted: an operator deletes the readers' consumers.
+func TestConsumersDeleted(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	s := write(t, 5, 1)
+	hash := apply(t, c, s.def)
+	reg := prometheus.NewRegistry()
+	w := start(t, ns.ClientURL(), t.TempDir(), func(o *Options) { o.Metrics = reg })
+	w.inForce(t, hash)
+	const times = 8
+	for k := range times {
+		publish(t, c, s.packs[len(s.packs)*k/times:len(s.packs)*(k+1)/times])
+		st, err := c.JS.Stream(within(t), c.Names.EventsStream(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range st.ConsumerNames(within(t)).Name() {
+			if err := st.DeleteConsumer(within(t), name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.applied(t, c)
+	same(t, stored(t, c), s.want)
+	verified(t, c)
+}
+
+// TestLogRemadeMeanwhile makes the log anew under a worker that runs: it finds
+// out when the reader falls silent, and does not read on in another log.
+func TestLogRemadeMeanwhile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as a reader's silence, 15 s")
+	}
+	t.Parallel()
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	hash := apply(t, c, views(t, 100))
+	w := start(t, ns.ClientURL(), t.TempDir(), nil)
+	w.inForce(t, hash)
+	events := [][]byte{view(1, "ada"), view(2, "ada")}
+	for _, e := range events {
+		publish(t, c, []scripted{{0, e}})
+	}
+	w.applied(t, c)
+	remake(t, c, append(events, view(3, "ada")))
+	w.stopsLoudly(t, "not the log")
+}
