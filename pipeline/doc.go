@@ -10,8 +10,12 @@
 //	event     what came from outside (event.go), read from JSON (decode.go)
 //	entity    a user's state: features, session, profile, what is pending,
 //	          what went out (entity.go; its bytes: codec.go)
+//	feature   what an event adds to it (feature.go, dwell.go), under which key
+//	          (key.go), and how an expression sees it (reading.go)
 //	window    one aggregate over time (window.go)
 //	campaign  a checked, compiled set: definition.go -> Compile (campaign.go)
+//	expr      its expressions: CEL (expr.go, scope.go, value.go), common ones
+//	          without it (shortcut.go), text with them in it (template.go)
 //	match     which campaigns an event can concern at all (match.go)
 //	offer     what goes out and its identity (offer.go)
 //	step      one event or one due time on one entity: triggers (step.go), what
