@@ -53,7 +53,9 @@ func TestBurst(t *testing.T) {
 	if n := len(stored(t, c)); n != 60 {
 		t.Errorf("%d offers, want 60", n)
 	}
-	verified(t, c)
+	if v, st := verified(t, c), w.Status()[0]; v.Applied != st.Applied {
+		t.Errorf("%d events applied, %d are in the log", st.Applied, v.Applied)
+	}
 	t.Logf("%v checkpoints were too big", counter(t, reg, "offerstream_worker_interruptions_total"))
 }
 
