@@ -312,7 +312,7 @@ func (f *Fold) fire(now int64) bool {
 	if d := e.Due(); d != 0 && (e.loaded || e.scheduled <= t.due || d < e.scheduled) {
 		f.Schedule(d, e.Key)
 		e.scheduled, e.loaded = d, false
-	} else if e.scheduled <= t.due {
+	} else if d == 0 || e.scheduled <= t.due {
 		e.scheduled = 0
 	}
 	return true

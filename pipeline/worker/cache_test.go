@@ -22,7 +22,6 @@ func TestCache(t *testing.T) {
 
 // TestCacheCancels does so with absences that are cancelled.
 func TestCacheCancels(t *testing.T) {
-	t.Skip("Fold.fire loses a timer: read again, cancelled, its old entry fires, set again later than it was")
 	for _, max := range []int64{1, 2000, 20_000, 1 << 30} {
 		t.Run(fmt.Sprint(max, " bytes"), func(t *testing.T) { cacheAgainstMemory(t, max, true) })
 	}

@@ -17,6 +17,7 @@ type metrics struct {
 	ticks           prometheus.Counter
 	damaged         prometheus.Counter
 	interrupted     prometheus.Counter
+	letters         prometheus.Counter
 	outcomes        *prometheus.CounterVec
 	features        *prometheus.CounterVec
 	stopped         *prometheus.GaugeVec
@@ -48,6 +49,7 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		ticks:           counter("ticks_total", "Ticks published because a timer was due and nothing else came."),
 		damaged:         counter("state_damaged_total", "Times that a partition's state was damaged and made anew."),
 		interrupted:     counter("interruptions_total", "Times that a partition went on from its last checkpoint."),
+		letters:         counter("dead_letters_total", "Messages of the log that could not be applied, replayed ones included."),
 		outcomes:        vector("evaluations_total", "Evaluations since the process began, replayed ones included, by campaign and outcome; fired is an offer.", "campaign", "outcome"),
 		features:        vector("features_total", "What features met: missing fields, errors, bounds reached.", "what"),
 		stopped:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "offerstream_worker_partition_stopped", Help: "1 where a partition has stopped for an operator to look at."}, []string{"partition"}),

@@ -51,6 +51,7 @@ func newPartition(w *Worker, p int, id state.Identity) (*partition, error) {
 	part := &partition{w: w, p: p, log: w.opt.Log.With("partition", p), known: broker.Known{}, shrink: 1,
 		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), queries: make(chan *nats.Msg, 64)}
 	id.Partition = p
+	w.met.stopped.WithLabelValues(fmt.Sprint(p)).Set(0)
 	return part, part.open(id)
 }
 

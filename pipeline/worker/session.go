@@ -156,6 +156,9 @@ func (s *session) apply(ctx context.Context, m pipeline.Message) error {
 			return err
 		}
 		for _, e := range s.fold.Effects() {
+			if e.Dead != nil {
+				s.w.met.letters.Inc()
+			}
 			if err := s.chains.Append(ctx, e); err != nil {
 				return err
 			}
