@@ -369,7 +369,7 @@ func TestChainsThatCannotStore(t *testing.T) {
 				}
 				outcome <- nil
 			}()
-			go func() { outcome <- cs.Await(ctx, upTo(last.S, web[:maxWaiting])) }()
+			go func() { outcome <- cs.Await(ctx, upTo(web[maxWaiting-1].Pos.S-1, web[:maxWaiting])) }()
 			await(t, "a full queue", func() bool { return cs.Waiting() == maxWaiting })
 			if end != nil {
 				end(cs, c, cancel)
