@@ -22,7 +22,8 @@
 //	          waits (pending.go), what goes out (choice.go, limit.go), and how
 //	          every evaluation ended (counts.go)
 //	fold      one log on all entities (fold.go): its messages (message.go), the
-//	          queue of what is due (queue.go), how far it is (cursor.go)
+//	          queue of what is due (queue.go), how far it is (cursor.go), and
+//	          what becomes of a step that panics (poison.go)
 //
 // Beside the flow: a backtest over a file (backtest.go), a user as people see
 // them (view.go).

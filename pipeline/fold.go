@@ -54,8 +54,9 @@ type Fold struct {
 	control *control
 	target  int64 // log time that the message brings, under clock: broker
 	busy    bool
-	err     error // of the entities; the fold is of no use afterwards
+	err     error // of the entities, or a Poison; the fold is of no use afterwards
 	effects []Effect
+	guarded map[Step]bool
 }
 
 // NewFold makes a fold that goes on at the cursor (the zero Cursor: at the
@@ -289,7 +290,8 @@ func (f *Fold) apply(ev *Event, now, own int64) {
 		f.err = err
 		return
 	}
-	f.s.step(e, ev, now)
+	s := Step{Seq: f.msg.Seq, Within: f.cur.Within}
+	f.run(s, e, func() []byte { return bytes.Clone(ev.Raw) }, func() { f.s.step(e, ev, now) })
 	f.reschedule(e)
 }
 
@@ -308,7 +310,8 @@ func (f *Fold) fire(now int64) bool {
 		f.err = err
 		return true
 	}
-	f.s.due(e, t.due)
+	s := Step{Seq: f.msg.Seq, Within: f.cur.Within, Due: t.due, Key: t.key}
+	f.run(s, e, func() []byte { return e.dueEvent(t.due) }, func() { f.s.due(e, t.due) })
 	if d := e.Due(); d != 0 && (e.loaded || e.scheduled <= t.due || d < e.scheduled) {
 		f.Schedule(d, e.Key)
 		e.scheduled, e.loaded = d, false

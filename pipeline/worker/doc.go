@@ -21,6 +21,9 @@
 //	checkpoint committed                  goes on behind it
 //	disk lost, or damaged                 nothing: the log is replayed from its beginning
 //
+// A step that panics ends the session as well; the next rolls it back alone
+// and makes it a dead letter (pipeline.Poison).
+//
 // A session (session.go) is the time between a connection and its loss. What
 // is known of tails dies with it; the next begins at the checkpoint. What
 // cannot be right (a log or chain that is not the one that was seen before)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/state"
 )
@@ -23,9 +25,10 @@ type partition struct {
 	store *state.Store
 	dir   string
 
-	known   broker.Known // tails that were seen, also by sessions before
-	seen    mark         // the newest message that was seen
-	shrink  int          // checkpoints are this much smaller than they might be
+	known   broker.Known    // tails that were seen, also by sessions before
+	seen    mark            // the newest message that was seen
+	shrink  int             // checkpoints are this much smaller than they might be
+	poison  []pipeline.Step // that panicked, and may come again
 	queries chan *nats.Msg
 
 	status status
@@ -105,6 +108,9 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 				p.stop(err)
 				return
 			}
+		case p.poisoned(err): // at once: it goes on past that step
+			p.w.met.interrupted.Inc()
+			continue
 		case tooBig(err) && p.shrink < leastShare: // at once: nothing has to become better first
 			p.shrink *= 2
 			p.log.Warn("a checkpoint was too big: making smaller ones", "error", err)
@@ -123,6 +129,18 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 			return
 		}
 	}
+}
+
+// poisoned notes a step that panicked, so that the next session rolls it back
+// alone. One that panics although it is guarded is another's business.
+func (p *partition) poisoned(err error) bool {
+	var poison *pipeline.Poison
+	if !errors.As(err, &poison) || slices.Contains(p.poison, poison.Step) {
+		return false
+	}
+	p.poison = append(p.poison, poison.Step)
+	p.log.Error("a step panicked: it becomes a dead letter", "error", poison, "step", poison.Step, "stack", string(poison.Stack))
+	return true
 }
 
 // stop makes the partition's end visible. The way out is an operator's.

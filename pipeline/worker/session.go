@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"offerstream/pipeline"
@@ -80,6 +81,10 @@ func (s *session) open(ctx, within context.Context) error {
 	}
 	if s.fold, err = pipeline.NewFold(s.from, s.w.sets.get(within, s.conn), s.cache); err != nil {
 		return setError(fmt.Errorf("campaign set in force: %w", err))
+	}
+	s.poison = slices.DeleteFunc(s.poison, func(p pipeline.Step) bool { return p.Seq <= s.from.Seq })
+	for _, p := range s.poison {
+		s.fold.Guard(p)
 	}
 	if err := s.store.Timers(func(due int64, key string) error { s.fold.Schedule(due, key); return nil }); err != nil {
 		return err

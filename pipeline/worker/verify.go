@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
@@ -56,7 +58,7 @@ func Verify(ctx context.Context, conn *broker.Conn, progress func(done int)) (Ve
 	var all Verdict
 	var compiled sets
 	for p := range conn.Partitions {
-		v, err := verify(ctx, conn, p, compiled.get(ctx, conn))
+		v, err := verifyPast(ctx, conn, p, compiled.get(ctx, conn))
 		if err != nil {
 			return all, fmt.Errorf("verify partition %d: %w", p, err)
 		}
@@ -66,6 +68,19 @@ func Verify(ctx context.Context, conn *broker.Conn, progress func(done int)) (Ve
 		}
 	}
 	return all, nil
+}
+
+// verifyPast begins anew at each step that panics, as a worker does.
+func verifyPast(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*pipeline.Set, error)) (Verdict, error) {
+	var guarded []pipeline.Step
+	for {
+		v, err := verify(ctx, conn, p, sets, guarded)
+		var poison *pipeline.Poison
+		if !errors.As(err, &poison) || slices.Contains(guarded, poison.Step) {
+			return v, err
+		}
+		guarded = append(guarded, poison.Step)
+	}
 }
 
 // A place is a record's place on a chain.
@@ -81,11 +96,14 @@ type given struct {
 	seen bool
 }
 
-func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*pipeline.Set, error)) (v Verdict, err error) {
+func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*pipeline.Set, error), guarded []pipeline.Step) (v Verdict, err error) {
 	offers, ids := map[place]*given{}, map[string]bool{}
 	fold, err := pipeline.NewFold(pipeline.Cursor{}, sets, pipeline.Memory{})
 	if err != nil {
 		return v, err
+	}
+	for _, s := range guarded {
+		fold.Guard(s)
 	}
 	err = conn.ScanLog(ctx, p, func(m pipeline.Message) error {
 		if err := fold.Begin(m); err != nil {

@@ -1,0 +1,125 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// poisonSet sends an offer at each view with how many there were, and one a
+// minute after each.
+func poisonSet(t *testing.T) *Set {
+	t.Helper()
+	offer := func(channel string) OfferSpec {
+		return OfferSpec{Channel: channel, Kind: Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}
+	}
+	set, problems := Compile(&Definition{
+		Engine: Engine, Clock: ClockEvent, Lateness: DefaultLateness, Bounds: DefaultBounds,
+		Features: []Feature{{Name: "seen", On: []string{"View"}, Agg: "count"}},
+		Campaigns: []Campaign{
+			{ID: "later", On: []string{"View"}, Unless: &Unless{On: []string{"Stop"}, Match: "p", Within: time.Minute}, Offer: offer("push")},
+			{ID: "now", On: []string{"View"}, Offer: offer("web")},
+		},
+	})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return set
+}
+
+// poisoned folds lines as a worker does, beginning anew at each step that
+// panics: those that send an offer of channel because of the event boom.
+func poisoned(t *testing.T, set *Set, lines []string, channel string) (offers, dead []string) {
+	t.Helper()
+	var guarded []Step
+	for {
+		f, err := NewFold(Cursor{Set: set.Hash()}, func(string) (*Set, error) { return set, nil }, Memory{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range guarded {
+			f.Guard(s)
+		}
+		f.s.out = func(c *campaign, ev *Event, o *Offer) {
+			f.offer(c, ev, o)
+			if ev.ID == "boom" && o.Channel == channel {
+				panic("bang")
+			}
+		}
+		offers, dead, err = poisonedOnce(f, lines)
+		var p *Poison
+		switch {
+		case err == nil:
+			return offers, dead
+		case !errors.As(err, &p) || slices.Contains(guarded, p.Step):
+			t.Fatal(err)
+		}
+		guarded = append(guarded, p.Step)
+	}
+}
+
+func poisonedOnce(f *Fold, lines []string) (offers, dead []string, err error) {
+	last := map[string]uint64{}
+	for i, l := range lines {
+		if err := f.Begin(Message{Seq: uint64(i + 1), Kind: In, Data: []byte(l)}); err != nil {
+			return nil, nil, err
+		}
+		for {
+			more, err := f.Next()
+			if err != nil {
+				return nil, nil, err
+			}
+			for _, e := range f.Effects() {
+				if last[e.Chain]++; e.Pos.N != last[e.Chain] {
+					return nil, nil, fmt.Errorf("record %d of %s where %d was to come", e.Pos.N, e.Chain, last[e.Chain])
+				}
+				if e.Dead != nil {
+					dead = append(dead, fmt.Sprintf("%s %s: %s", e.Dead.Reason, e.Dead.Detail, e.Dead.Raw))
+				} else {
+					offers = append(offers, asJSON(e.Offer))
+				}
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	return offers, dead, nil
+}
+
+// TestPoison: a step that panics is a dead letter and nothing else: all other
+// offers are as if it had not been.
+func TestPoison(t *testing.T) {
+	set := poisonSet(t)
+	view := func(id, user, at string) string {
+		return fmt.Sprintf(`{"type":"track","event":"View","userId":%q,"messageId":%q,"timestamp":"2026-03-01T12:%sZ","properties":{"p":%q}}`, user, id, at, id)
+	}
+	with := []string{
+		view("a", "ada", "00:00") + "\n" + view("boom", "ada", "00:10") + "\n" + view("b", "bob", "00:20"),
+		view("c", "ada", "00:30"),
+		view("d", "ada", "10:00"),
+	}
+	without := []string{view("a", "ada", "00:00") + "\n" + view("b", "bob", "00:20"), with[1], with[2]}
+	want, _ := poisoned(t, set, without, "none")
+
+	offers, dead := poisoned(t, set, with, "web") // the event
+	if !slices.Equal(offers, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(offers, "\n"), strings.Join(want, "\n"))
+	}
+	if len(dead) != 1 || dead[0] != "panic bang: "+view("boom", "ada", "00:10") {
+		t.Errorf("dead letters: %q", dead)
+	}
+
+	all, _ := poisoned(t, set, with, "none")
+	offers, dead = poisoned(t, set, with, "push") // its timer
+	all = slices.DeleteFunc(all, func(o string) bool { return strings.Contains(o, `"later"`) && strings.Contains(o, `"boom"`) })
+	if !slices.Equal(offers, all) || len(offers) == len(want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(offers, "\n"), strings.Join(all, "\n"))
+	}
+	if len(dead) != 1 || dead[0] != "panic bang: "+view("boom", "ada", "00:10") {
+		t.Errorf("dead letters: %q", dead)
+	}
+}
