@@ -54,8 +54,9 @@ type Fold struct {
 	control *control
 	target  int64 // log time that the message brings, under clock: broker
 	busy    bool
-	err     error // of the entities, or a Poison; the fold is of no use afterwards
+	err     error // of the entities; the fold is of no use afterwards
 	effects []Effect
+	step    Step
 	guarded map[Step]bool
 }
 

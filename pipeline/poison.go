@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"runtime/debug"
 	"slices"
 )
 
@@ -14,19 +13,12 @@ type Step struct {
 	Key    string // the entity's, of a timer
 }
 
-// A Poison is a step that panicked. What it left of its entity is of no use,
-// so the fold is not either: make another from the last cursor and Guard the
-// step there. The same log panics at the same step wherever it is folded, so
-// what becomes of it is a function of the log.
-type Poison struct {
-	Step  Step
-	Cause any
-	Stack []byte
-}
-
-func (p *Poison) Error() string {
-	return fmt.Sprintf("a step of message %d panicked: %v", p.Step.Seq, p.Cause)
-}
+// Step is the step that Next is making, or made last. Where it panics, what it
+// left of its entity is of no use, so the fold is not either: make another
+// from the last cursor and Guard the step there. The same log panics at the
+// same step wherever it is folded, so what becomes of it is a function of the
+// log.
+func (f *Fold) Step() Step { return f.step }
 
 // Guard makes a step that has panicked one that can be rolled back: alone, it
 // changes nothing but log time and becomes a dead letter.
@@ -39,12 +31,8 @@ func (f *Fold) Guard(s Step) {
 
 // run makes a step on an entity. raw is what its dead letter would hold.
 func (f *Fold) run(s Step, e *Entity, raw func() []byte, do func()) {
+	f.step = s
 	if !f.guarded[s] {
-		defer func() {
-			if cause := recover(); cause != nil {
-				f.err = &Poison{Step: s, Cause: cause, Stack: debug.Stack()}
-			}
-		}()
 		do()
 		return
 	}

@@ -22,7 +22,7 @@
 //	disk lost, or damaged                 nothing: the log is replayed from its beginning
 //
 // A step that panics ends the session as well; the next rolls it back alone
-// and makes it a dead letter (pipeline.Poison).
+// and makes it a dead letter (poison.go).
 //
 // A session (session.go) is the time between a connection and its loss. What
 // is known of tails dies with it; the next begins at the checkpoint. What

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +27,7 @@ type partition struct {
 	known   broker.Known    // tails that were seen, also by sessions before
 	seen    mark            // the newest message that was seen
 	shrink  int             // checkpoints are this much smaller than they might be
-	poison  []pipeline.Step // that panicked, and may come again
+	guarded []pipeline.Step // that panicked, and may come again
 	queries chan *nats.Msg
 
 	status status
@@ -129,18 +128,6 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 			return
 		}
 	}
-}
-
-// poisoned notes a step that panicked, so that the next session rolls it back
-// alone. One that panics although it is guarded is another's business.
-func (p *partition) poisoned(err error) bool {
-	var poison *pipeline.Poison
-	if !errors.As(err, &poison) || slices.Contains(p.poison, poison.Step) {
-		return false
-	}
-	p.poison = append(p.poison, poison.Step)
-	p.log.Error("a step panicked: it becomes a dead letter", "error", poison, "step", poison.Step, "stack", string(poison.Stack))
-	return true
 }
 
 // stop makes the partition's end visible. The way out is an operator's.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"offerstream/pipeline"
@@ -82,10 +81,7 @@ func (s *session) open(ctx, within context.Context) error {
 	if s.fold, err = pipeline.NewFold(s.from, s.w.sets.get(within, s.conn), s.cache); err != nil {
 		return setError(fmt.Errorf("campaign set in force: %w", err))
 	}
-	s.poison = slices.DeleteFunc(s.poison, func(p pipeline.Step) bool { return p.Seq <= s.from.Seq })
-	for _, p := range s.poison {
-		s.fold.Guard(p)
-	}
+	s.guard()
 	if err := s.store.Timers(func(due int64, key string) error { s.fold.Schedule(due, key); return nil }); err != nil {
 		return err
 	}
@@ -156,7 +152,7 @@ func (s *session) apply(ctx context.Context, m pipeline.Message) error {
 	}
 	steps := 0
 	for {
-		more, err := s.fold.Next()
+		more, err := next(s.fold)
 		if err != nil {
 			return err
 		}

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
@@ -75,11 +73,11 @@ func verifyPast(ctx context.Context, conn *broker.Conn, p int, sets func(string)
 	var guarded []pipeline.Step
 	for {
 		v, err := verify(ctx, conn, p, sets, guarded)
-		var poison *pipeline.Poison
-		if !errors.As(err, &poison) || slices.Contains(guarded, poison.Step) {
+		bad, ok := newPoison(err, guarded)
+		if !ok {
 			return v, err
 		}
-		guarded = append(guarded, poison.Step)
+		guarded = append(guarded, bad.step)
 	}
 }
 
@@ -110,7 +108,7 @@ func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*p
 			return err
 		}
 		for {
-			more, err := fold.Next()
+			more, err := next(fold)
 			if err != nil {
 				return err
 			}
