@@ -27,6 +27,9 @@
 // MANIFEST), the mark before the gap was never deleted: two marks, damaged.
 // If it lost the beginning, the identity is gone: damaged as well.
 //
+// If an older write-ahead log is torn, deletions may be lost that no mark
+// tells of: Open verifies those as well.
+//
 // Two traps of Badger v4.9.6 shaped this package. A table block that cannot
 // be read (bad checksum, bad compression) reads as "no such key", so
 // checksums on reading would turn damage into silence: Open verifies every
