@@ -53,6 +53,9 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	if err := verifyTables(dir); err != nil {
 		return nil, err
 	}
+	if err := dropEmptyLogs(dir); err != nil {
+		return nil, err
+	}
 	if err := verifyLogs(dir); err != nil {
 		return nil, err
 	}

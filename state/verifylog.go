@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/dgraph-io/badger/v4/y"
 )
@@ -45,6 +46,37 @@ func verifyLogs(dir string) error {
 		}
 		if err := verifyLog(b); err != nil {
 			return damaged("log %s: %v", logs[id], err)
+		}
+	}
+	return nil
+}
+
+// dropEmptyLogs removes logs of no bytes: a process that was killed just as it
+// began one leaves it so, and Badger does not open a directory that has one.
+// It holds Badger's own lock meanwhile; a directory that is in use it leaves
+// alone, and Badger then says so.
+func dropEmptyLogs(dir string) error {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer d.Close()
+	if syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		return nil
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	if err != nil {
+		return err
+	}
+	for _, path := range logs {
+		st, err := os.Stat(path)
+		if err == nil && st.Size() == 0 {
+			err = os.Remove(path)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

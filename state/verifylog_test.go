@@ -10,6 +10,19 @@ import (
 	"testing"
 )
 
+// TestEmptyLog: killed just as it began another log.
+func TestEmptyLog(t *testing.T) {
+	r := rnd(t)
+	seed, dir := r.Uint64(), t.TempDir()
+	crash(t, dir, seed, 100)
+	if err := os.WriteFile(filepath.Join(dir, "00099.mem"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if outcome := judge(t, dir, seed, "00099.mem"); outcome != "older or whole" {
+		t.Error(outcome)
+	}
+}
+
 // wholeLog crashes until the newest log was not being written just then.
 func wholeLog(t *testing.T, r *rand.Rand) (dir, path string, whole []byte) {
 	t.Helper()
