@@ -197,7 +197,7 @@ func (c *compiler) feature(i int, def *Feature) {
 		c.problem(path("agg"), fmt.Sprintf("%q is not an aggregate that this engine has", def.Agg), "count, sum, min, max, avg, distinct, first, last, list or dwell")
 		agg = aggCount
 	}
-	f := &feature{def: def, agg: agg, id: identity(def), by: c.keyer(def.By, path("by"))}
+	f := &feature{def: def, agg: agg, width: agg.width(), id: identity(def), by: c.keyer(def.By, path("by"))}
 	if def.Where != "" {
 		f.where = c.about.conjuncts(def.Where, path("where"), &c.problems)
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"unsafe"
 )
 
 // An entity's bytes: a version, then its parts in the order of the struct,
 // integers as varints (times and signed ones zigzag), texts and lists after
 // their length. Framing and checksum are the store's.
-const entityVersion = 1
+const entityVersion = 2
 
 // errShort says that bytes end before the entity does.
 var errShort = errors.New("the record ends too early")
@@ -22,13 +24,7 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 	w.uint(e.seq)
 	w.int(e.last)
 	w.uint(e.order)
-	at := int64(0)
-	w.len(len(e.ring))
-	for _, s := range e.ring {
-		w.b = binary.LittleEndian.AppendUint64(w.b, s.id)
-		w.int(s.at - at)
-		at = s.at
-	}
+	w.bytes(e.ring)
 	w.len(len(e.traits))
 	for _, t := range e.traits {
 		w.text(t.name)
@@ -55,23 +51,16 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 	return w.b
 }
 
-// DecodeEntity reads what AppendBinary wrote. The entity keeps no part of b.
+// DecodeEntity reads what AppendBinary wrote. The entity keeps no part of b:
+// it lives in a copy, whose pieces move out as they grow.
 func DecodeEntity(key string, b []byte) (*Entity, error) {
-	r := reader{b: b}
+	r := reader{b: slices.Clone(b), views: true}
 	if v := r.byte(); v != entityVersion && r.err == nil {
 		return nil, fmt.Errorf("entity %q: written in version %d, this is %d", key, v, entityVersion)
 	}
 	e := &Entity{Key: key, loaded: true}
 	e.seq, e.last, e.order = r.uint(), r.int(), r.uint()
-	at := int64(0)
-	if n := r.len(9); n > 0 {
-		e.ring = make([]seen, n)
-		for i := range e.ring {
-			e.ring[i].id = r.fixed()
-			at += r.int()
-			e.ring[i].at = at
-		}
-	}
+	e.ring = r.bytes()
 	for range r.len(2) {
 		e.traits = append(e.traits, trait{r.text(), r.value()})
 	}
@@ -109,6 +98,11 @@ func (w *writer) text(s string) {
 	w.b = append(w.b, s...)
 }
 
+func (w *writer) bytes(b []byte) {
+	w.len(len(b))
+	w.b = append(w.b, b...)
+}
+
 func (w *writer) times(ts []int64) {
 	w.len(len(ts))
 	at := int64(0)
@@ -140,57 +134,28 @@ func (w *writer) session(s *session) {
 	}
 	w.int(s.started)
 	w.int(s.last - s.started)
-	w.len(len(s.events))
-	for _, n := range s.events {
-		w.text(n)
-	}
+	w.len(s.named)
+	w.bytes(s.events)
 	for _, t := range [...]string{s.referrerHost, s.query, s.source, s.term} {
 		w.text(t)
 	}
 }
 
-func (w *writer) states(states []*featureState) {
-	n := 0
-	for _, st := range states {
-		if st != nil {
-			n++
-		}
-	}
-	w.len(n)
-	for _, st := range states {
-		if st == nil {
-			continue
-		}
+func (w *writer) states(states []featureState) {
+	w.len(len(states))
+	for i := range states {
+		st := &states[i]
 		w.b = binary.LittleEndian.AppendUint64(w.b, st.id)
 		w.uint(uint64(st.since))
-		w.len(st.open)
-		w.len(len(st.keys))
-		for _, k := range st.keys {
-			w.text(k.key)
-			w.len(len(k.buckets))
-			for i := range k.buckets {
-				b := &k.buckets[i]
-				w.int(b.t)
-				w.int(b.n)
-				w.int(b.sum)
-				w.value(b.min)
-				w.value(b.max)
-				w.entry(b.first, 0)
-				w.entry(b.last, 0)
-			}
-			w.len(len(k.entries))
-			at := int64(0)
-			for _, en := range k.entries {
-				w.entry(en, at)
-				at = en.t
-			}
-		}
+		w.uint(uint64(st.open))
+		w.uint(uint64(st.keys))
+		w.uint(uint64(st.held))
+		w.bytes(st.b)
 	}
 }
 
 func (w *writer) entry(e entry, at int64) {
 	w.int(e.t - at)
-	w.uint(e.pos)
 	w.value(e.v)
 	if e.row == nil {
 		w.len(0)
@@ -222,7 +187,7 @@ func (w *writer) pending(ps []*pending) {
 	for _, ev := range events {
 		w.int(ev.time)
 		w.int(ev.at)
-		w.text(string(ev.raw))
+		w.bytes(ev.raw)
 	}
 	w.len(len(ps))
 	for _, p := range ps {
@@ -239,8 +204,9 @@ func (w *writer) pending(ps []*pending) {
 
 // reader reads what writer wrote; after an error it gives zeros.
 type reader struct {
-	b   []byte
-	err error
+	b     []byte
+	views bool // texts are views into b, not copies
+	err   error
 }
 
 func (r *reader) fail(err error) {
@@ -301,11 +267,20 @@ func (r *reader) len(size int) int {
 	return int(n)
 }
 
-func (r *reader) text() string {
+// bytes is a piece of b, which cannot grow over what follows it.
+func (r *reader) bytes() []byte {
 	n := r.len(1)
-	s := string(r.b[:n])
+	p := r.b[:n:n]
 	r.b = r.b[n:]
-	return s
+	return p
+}
+
+func (r *reader) text() string {
+	p := r.bytes()
+	if r.views {
+		return unsafe.String(unsafe.SliceData(p), len(p))
+	}
+	return string(p)
 }
 
 func (r *reader) times() []int64 {
@@ -342,38 +317,31 @@ func (r *reader) session(s *session) {
 	}
 	s.started = r.int()
 	s.last = s.started + r.int()
-	for range r.len(1) {
-		s.events = append(s.events, r.text())
+	if s.named = r.len(1); s.named > sessionEvents {
+		r.fail(errors.New("a session has too many events"))
 	}
+	s.events = r.bytes()
 	for _, t := range [...]*string{&s.referrerHost, &s.query, &s.source, &s.term} {
 		*t = r.text()
 	}
 }
 
-func (r *reader) states() []*featureState {
-	var states []*featureState
-	for range r.len(11) {
-		st := &featureState{id: r.fixed(), since: uint32(r.uint()), open: int(r.uint())}
-		for range r.len(3) {
-			k := &keyed{key: r.text()}
-			for range r.len(13) {
-				k.buckets = append(k.buckets, bucket{t: r.int(), n: r.int(), sum: r.int(), min: r.value(), max: r.value(), first: r.entry(0), last: r.entry(0)})
-			}
-			at := int64(0)
-			for range r.len(4) {
-				en := r.entry(at)
-				at = en.t
-				k.entries = append(k.entries, en)
-			}
-			st.append(k)
+func (r *reader) states() []featureState {
+	var states []featureState
+	if n := r.len(13); n > 0 {
+		states = make([]featureState, n)
+	}
+	for i := range states {
+		states[i] = featureState{id: r.fixed(), since: uint32(r.uint()), open: uint32(r.uint()), keys: uint32(r.uint()), held: uint32(r.uint()), b: r.bytes()}
+		if int(states[i].keys)*(indexBytes+headBytes) > len(states[i].b) {
+			r.fail(errShort)
 		}
-		states = append(states, st)
 	}
 	return states
 }
 
 func (r *reader) entry(at int64) entry {
-	e := entry{t: at + r.int(), pos: r.uint(), v: r.value()}
+	e := entry{t: at + r.int(), v: r.value()}
 	if n := r.len(1); n > 0 {
 		e.row = &row{key: r.text(), fields: make([]Value, n-1), has: make([]bool, n-1)}
 		for i := range e.row.fields {
@@ -389,7 +357,7 @@ func (r *reader) pending() []*pending {
 	var events []*storedEvent
 	for range r.len(3) {
 		ev := &storedEvent{time: r.int(), at: r.int()}
-		ev.raw = []byte(r.text())
+		ev.raw = r.bytes()
 		events = append(events, ev)
 	}
 	var ps []*pending

@@ -12,7 +12,9 @@
 //	          what went out (entity.go; its bytes: codec.go)
 //	feature   what an event adds to it (feature.go, dwell.go), under which key
 //	          (key.go), and how an expression sees it (reading.go)
-//	window    one aggregate over time (window.go)
+//	keyed     what is held of a feature, in the bytes in which it is stored
+//	          (keyed.go): of each key a series of numbers (series.go) or a
+//	          window of any values (window.go)
 //	campaign  a checked, compiled set: definition.go -> Compile (campaign.go)
 //	expr      its expressions: CEL (expr.go, scope.go, value.go), common ones
 //	          without it (shortcut.go), text with them in it (template.go)

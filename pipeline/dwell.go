@@ -158,17 +158,15 @@ func (s *stepper) dwellDue(c *campaign, sc *scope) (int64, bool) {
 		}
 		st := &stays[i]
 		*st = stay{need: t.need, within: int64(f.def.Within), closed: st.closed[:0], open: st.open[:0]}
-		if k := sc.ent.feature(t.feature).find(key); k != nil {
-			buckets, entries := k.in(cut(sc.now, f.def.Within))
-			for _, b := range buckets {
-				st.closed = append(st.closed, stayEntry{b.t, b.sum})
-			}
-			for _, e := range entries {
-				if e.open() {
-					st.open = append(st.open, e.t)
-				} else {
-					st.closed = append(st.closed, stayEntry{e.t, int64(e.v.bits)})
-				}
+		buckets, entries := f.inSeries(sc.ent.feature(t.feature).find(key), cut(sc.now, f.def.Within))
+		for b := buckets; len(b) > 0; b = b[bucketBytes:] {
+			st.closed = append(st.closed, stayEntry{word(b, 0), word(b, 2)})
+		}
+		for e := entries; len(e) > 0; e = e[2*timeBytes:] {
+			if word(e, 1) == openStay {
+				st.open = append(st.open, word(e, 0))
+			} else {
+				st.closed = append(st.closed, stayEntry{word(e, 0), word(e, 1)})
 			}
 		}
 	}

@@ -16,26 +16,21 @@ type Entity struct {
 
 	seq      uint64 // events applied: the user's own log position
 	last     int64  // log time of the last
-	ring     []seen // newest last
+	ring     []byte // ids' hashes and log times of events that were applied, seenBytes each, the newest last
 	traits   []trait
 	session  session
-	states   []*featureState // as stored; by index of live once bound
-	entries  int             // records in all features
+	states   []featureState
+	place    []uint16 // by index of live's features: 1 + the place in states; 0: nothing held
+	entries  int      // what is held of all features
 	pending  []*pending
 	order    uint64 // of what was last set pending
 	sent     []sent
 	channels []channelSent
 	offers   []string // ids of the newest rememberedOffers, newest last
 
-	live      *liveSet // the set that states and pending are bound to
+	live      *liveSet // the set that place and pending are bound to
 	scheduled int64    // due time that the fold's queue holds for it; 0: none
 	loaded    bool     // read from bytes since: the queue holds it at Due() or before
-}
-
-// seen is an event that was applied: its id's hash and its log time.
-type seen struct {
-	id uint64
-	at int64
 }
 
 type trait struct {
@@ -119,29 +114,30 @@ func (e *Entity) forgotten(now int64) bool {
 }
 
 func (e *Entity) forget() {
-	*e = Entity{Key: e.Key, scheduled: e.scheduled, loaded: e.loaded, live: e.live, states: make([]*featureState, len(e.live.features))}
+	*e = Entity{Key: e.Key, scheduled: e.scheduled, loaded: e.loaded, live: e.live, place: make([]uint16, len(e.live.features))}
 }
 
 // duplicate says whether the event was applied before, and remembers it if
 // not. See CAMPAIGNS.md, rule 15.
 func (e *Entity) duplicate(id string, now int64) bool {
-	h := xxhash.Sum64String(id)
-	for i := len(e.ring) - 1; i >= 0; i-- {
-		s := e.ring[i]
-		if s.id == h && (i >= len(e.ring)-ringAlways || s.at > now-int64(ringYoung)) {
+	h, young := xxhash.Sum64String(id), now-int64(ringYoung)
+	n := len(e.ring) / seenBytes
+	at := func(i int) int64 { return word(e.ring[i*seenBytes:], 1) }
+	for i := n - 1; i >= 0; i-- {
+		if le.Uint64(e.ring[i*seenBytes:]) == h && (i >= n-ringAlways || at(i) > young) {
 			return true
 		}
 	}
-	e.ring = append(e.ring, seen{h, now})
-	drop := max(len(e.ring)-ringMost, 0)
-	for drop < len(e.ring)-ringAlways && e.ring[drop].at <= now-int64(ringYoung) {
+	drop := max(n+1-ringMost, 0)
+	for drop < n+1-ringAlways && at(drop) <= young {
 		drop++
 	}
-	if drop > 0 {
-		e.ring = slices.Delete(e.ring, 0, drop)
-	}
+	e.ring = slices.Delete(e.ring, 0, drop*seenBytes)
+	e.ring = le.AppendUint64(le.AppendUint64(e.ring, h), uint64(now))
 	return false
 }
+
+const seenBytes = 16
 
 // learn takes the traits of an identify event.
 func (e *Entity) learn(traits *fastjson.Value, c *Counts) {
@@ -166,29 +162,32 @@ func (e *Entity) learn(traits *fastjson.Value, c *Counts) {
 	})
 }
 
-// feature is the state of feature i, nil when there is none yet.
-func (e *Entity) feature(i int) *featureState { return e.states[i] }
+// feature is the state of feature i, nil when there is none yet; valid until
+// the next ensure.
+func (e *Entity) feature(i int) *featureState {
+	if at := e.place[i]; at > 0 {
+		return &e.states[at-1]
+	}
+	return nil
+}
 
-// bind puts the states and what is pending in order of the set that is live.
+// bind finds the places of what is held and pending in the set that is live.
 // What belongs to a feature or a trigger that has changed since is dropped.
 func (e *Entity) bind(l *liveSet) {
 	if e.live == l {
 		return
 	}
 	e.live = l
-	old := e.states
-	e.states = make([]*featureState, len(l.features))
+	e.place = make([]uint16, len(l.features))
 	e.entries = 0
-	for _, st := range old {
-		if st == nil {
-			continue
-		}
-		if i, ok := l.featureByID[st.id]; ok && l.featureSince[i] == st.since {
-			e.states[i] = st
-			for _, k := range st.keys {
-				e.entries += k.len()
-			}
-		}
+	e.states = slices.DeleteFunc(e.states, func(st featureState) bool {
+		i, ok := l.featureByID[st.id]
+		return !ok || l.featureSince[i] != st.since
+	})
+	for at := range e.states {
+		st := &e.states[at]
+		e.place[l.featureByID[st.id]] = uint16(at + 1)
+		e.entries += int(st.held)
 	}
 	e.pending = slices.DeleteFunc(e.pending, func(p *pending) bool {
 		i, ok := l.campaignIndex[p.campaign]
@@ -203,10 +202,11 @@ func (e *Entity) bind(l *liveSet) {
 
 // ensure returns the state of feature i, a new one where there is none.
 func (e *Entity) ensure(i int) *featureState {
-	if e.states[i] == nil {
-		e.states[i] = &featureState{id: e.live.features[i].id, since: e.live.featureSince[i]}
+	if e.place[i] == 0 {
+		e.states = append(e.states, featureState{id: e.live.features[i].id, since: e.live.featureSince[i]})
+		e.place[i] = uint16(len(e.states))
 	}
-	return e.states[i]
+	return e.feature(i)
 }
 
 // full says whether the user holds all that a user may; what has left its
@@ -216,13 +216,11 @@ func (e *Entity) full(now int64) bool {
 	if e.entries < most {
 		return false
 	}
-	for i, st := range e.states {
-		if st == nil {
-			continue
-		}
-		out := cut(now, e.live.features[i].def.Within)
-		for _, k := range st.keys {
-			e.entries -= k.drop(out)
+	e.entries = 0
+	for i, f := range e.live.features {
+		if st := e.feature(i); st != nil {
+			f.drop(st, cut(now, f.def.Within), &e.live.scratch)
+			e.entries += int(st.held)
 		}
 	}
 	return e.entries >= most

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -30,13 +29,12 @@ var aggregates = map[string]aggregate{
 	"distinct": aggDistinct, "first": aggFirst, "last": aggLast, "list": aggList, "dwell": aggDwell,
 }
 
-func (a aggregate) sums() bool { return a == aggSum || a == aggAvg || a == aggDwell }
-
 // A feature is a compiled Feature.
 type feature struct {
 	def    *Feature
 	id     uint64 // of the whole definition: what is changed is another feature
 	agg    aggregate
+	width  int // of an entry, where the aggregate has a series
 	where  []*expr
 	by     keyer
 	of     *expr
@@ -48,12 +46,15 @@ type feature struct {
 func (f *feature) update(st *featureState, sc *scope, e *Entity, c *Counts) {
 	out := cut(sc.now, f.def.Within)
 	err := f.by.each(sc, func(key string, item int, it *fastjson.Value) {
-		base := entry{t: sc.event.Time, pos: e.seq<<16 | uint64(item)}
-		if base.t <= out {
+		if sc.event.Time <= out {
 			return // it has left the window before it came
 		}
+		if len(key) > maxKey {
+			c.Bounds++
+			return
+		}
 		if f.agg == aggList {
-			f.addRows(st, key, base, item, it, sc, e, c)
+			f.addRows(st, key, item, it, sc, e, c)
 			return
 		}
 		v, err := f.value(sc, it)
@@ -61,8 +62,7 @@ func (f *feature) update(st *featureState, sc *scope, e *Entity, c *Counts) {
 			c.failed(err)
 			return
 		}
-		base.v = v
-		f.add(st, key, base, sc.now, e, c)
+		f.add(st, key, entry{t: sc.event.Time, v: v}, sc.now, e, c)
 	})
 	if err != nil {
 		c.failed(err)
@@ -79,7 +79,7 @@ func (f *feature) value(sc *scope, item *fastjson.Value) (Value, error) {
 			ms := min(max(number(v), 0), float64(maxDwell/time.Millisecond))
 			return Value{kind: kindDuration, bits: uint64(math.RoundToEven(float64(ms * 1e6)))}, nil
 		}
-		return Value{}, nil // open
+		return openValue, nil
 	}
 	sc.item = item
 	val, err := f.of.value(sc)
@@ -107,36 +107,34 @@ func (f *feature) value(sc *scope, item *fastjson.Value) (Value, error) {
 	return val, nil
 }
 
+// openValue is a stay that goes on.
+var openValue = func() Value { v := int64(openStay); return Value{kind: kindDuration, bits: uint64(v)} }()
+
 // maxSum bounds one summand: sums are integers of millionths.
 const maxSum = 9.2e12
 
 // addRows adds the event's items to a list. Under a bare `by` it is called
 // once for each item, else once for all.
-func (f *feature) addRows(st *featureState, key string, base entry, item int, it *fastjson.Value, sc *scope, e *Entity, c *Counts) {
+func (f *feature) addRows(st *featureState, key string, item int, it *fastjson.Value, sc *scope, e *Entity, c *Counts) {
 	items := sc.event.items()
 	if it != nil {
 		items = items[item : item+1]
-	} else {
-		item = 0
 	}
-	for i, it := range items {
+	for _, it := range items {
 		r := &row{fields: make([]Value, len(f.def.Fields)), has: make([]bool, len(f.def.Fields))}
 		if f.def.Key != "" {
 			k, ok := jsonKey(it.Get(f.def.Key))
 			if !ok {
 				continue
 			}
-			r.key = strings.Clone(k)
+			r.key = k
 		}
 		for j, name := range f.def.Fields {
 			if v := it.Get(name); v != nil {
 				r.fields[j], r.has[j] = jsonValue(v), true
 			}
 		}
-		en := base
-		en.pos = e.seq<<16 | uint64(item+i)
-		en.row = r
-		f.add(st, key, en, sc.now, e, c)
+		f.add(st, key, entry{t: sc.event.Time, row: r}, sc.now, e, c)
 	}
 }
 
@@ -144,41 +142,94 @@ func (f *feature) addRows(st *featureState, key string, base entry, item int, it
 func (f *feature) add(st *featureState, key string, en entry, now int64, e *Entity, c *Counts) {
 	bounds := &e.live.def.Bounds
 	out := cut(now, f.def.Within)
-	k := f.touch(st, key, out, e, c)
-	before := k.len()
-	k.drop(out)
-	if f.agg == aggDwell && en.open() {
-		st.open++
+	held := st.held
+	i := f.touch(st, key, out, bounds, c)
+	full := false
+	if f.width > 0 {
+		f.dropSeries(st, i, out)
+		if f.agg == aggDwell && en.v == openValue {
+			st.open++
+		}
+		full = f.addSeries(st, i, en.t, int64(en.v.bits), bounds.Entries)
+	} else {
+		f.change(st, i, &e.live.scratch, func(w *window) {
+			w.drop(out)
+			full = w.add(f, en, bounds)
+		})
 	}
-	if k.add(f, en, bounds) {
+	if full {
 		c.Bounds++
 	}
-	e.entries += k.len() - before
+	e.entries += int(st.held) - int(held)
 }
 
-// touch finds or makes the key's window and moves it to the end of the keys.
-func (f *feature) touch(st *featureState, key string, out int64, e *Entity, c *Counts) *keyed {
+// touch finds or makes the key's record and moves it to the end of the keys.
+func (f *feature) touch(st *featureState, key string, out int64, bounds *Bounds, c *Counts) int {
 	if i := st.index(key); i >= 0 {
-		return st.latest(i)
+		st.latest(i)
+		return int(st.keys) - 1
 	}
-	if bound := e.live.def.Bounds.Keys; len(st.keys) >= bound {
-		st.keep(func(k *keyed) bool {
-			if k.empty(out) {
-				e.entries -= k.len()
-				return false
+	if int(st.keys) >= bounds.Keys {
+		for i := int(st.keys) - 1; i >= 0; i-- {
+			if f.newest(st.record(i)) <= out {
+				f.forget(st, i)
 			}
-			return true
-		})
-		if len(st.keys) >= bound {
-			oldest := st.keys[0]
-			e.entries -= oldest.len()
-			st.keep(func(k *keyed) bool { return k != oldest })
+		}
+		if int(st.keys) >= bounds.Keys {
+			f.forget(st, 0)
 			c.Bounds++
 		}
 	}
-	k := &keyed{key: strings.Clone(key)}
-	st.append(k)
-	return k
+	st.append(key)
+	return int(st.keys) - 1
+}
+
+// forget takes key i and what it holds away.
+func (f *feature) forget(st *featureState, i int) {
+	st.held -= uint32(f.holds(st.record(i)))
+	st.remove(i)
+}
+
+// newest is the time of a record's newest bucket or entry.
+func (f *feature) newest(rec []byte) int64 {
+	newest := int64(math.MinInt64)
+	if f.width == 0 {
+		if b := body(rec); len(b) > 0 {
+			newest = word(b, 0)
+		}
+		return newest
+	}
+	buckets, entries := f.series(rec)
+	if n := len(buckets); n > 0 {
+		newest = word(buckets[n-bucketBytes:], 0)
+	}
+	if n := len(entries); n > 0 {
+		newest = max(newest, word(entries[n-f.width:], 0))
+	}
+	return newest
+}
+
+// holds is how many buckets and entries a record has.
+func (f *feature) holds(rec []byte) int {
+	if f.width > 0 {
+		buckets, entries := f.series(rec)
+		return len(buckets)/bucketBytes + len(entries)/f.width
+	}
+	if b := body(rec); len(b) > 0 {
+		return int(le.Uint32(b[8:]))
+	}
+	return 0
+}
+
+// drop drops what lies at or before c, under every key.
+func (f *feature) drop(st *featureState, c int64, s *windowScratch) {
+	for i := range int(st.keys) {
+		if f.width > 0 {
+			f.dropSeries(st, i, c)
+		} else {
+			f.change(st, i, s, func(w *window) { w.drop(c) })
+		}
+	}
 }
 
 // removeRows takes the event's items out of a list (remove_on).
@@ -188,29 +239,10 @@ func (f *feature) removeRows(st *featureState, ev *Event, e *Entity) {
 		if !ok {
 			continue
 		}
-		for _, k := range st.keys {
-			if k.remove(key) {
-				e.entries--
-			}
+		held := st.held
+		for i := range int(st.keys) {
+			f.change(st, i, &e.live.scratch, func(w *window) { w.remove(key) })
 		}
+		e.entries += int(st.held) - int(held)
 	}
-}
-
-// close ends the open intervals of a dwell at time t.
-func (f *feature) close(st *featureState, t int64, e *Entity) {
-	for j := len(st.keys) - 1; j >= 0 && st.open > 0; j-- { // the latest are open, if any
-		k, was := st.keys[j], st.open
-		for i := len(k.entries) - 1; i >= 0 && st.open > 0; i-- {
-			if en := &k.entries[i]; en.open() {
-				en.v = Value{kind: kindDuration, bits: uint64(clampDwell(t - en.t))}
-				st.open--
-			}
-		}
-		if st.open < was {
-			before := k.len()
-			k.foldTo(f, e.live.def.Bounds.Entries)
-			e.entries += k.len() - before
-		}
-	}
-	st.open = 0 // what was open and has left its window or its key
 }

@@ -92,9 +92,9 @@ func (b *Backtest) tell(met map[string]int) {
 				met[what]++
 			}
 		}
-		for i, st := range e.states {
-			if st != nil {
-				e.live.features[i].tell(st, met)
+		for i, f := range e.live.features {
+			if st := e.feature(i); st != nil {
+				f.tell(st, met)
 			}
 		}
 	}
@@ -105,11 +105,19 @@ func (f *feature) tell(st *featureState, met map[string]int) {
 	if !f.by.none() {
 		what += " by"
 	}
-	for _, k := range st.keys {
-		if k.len() > 0 {
+	for i := range int(st.keys) {
+		rec, folded := st.record(i), 0
+		if f.width > 0 {
+			_, folded = head(rec)
+		} else {
+			var w window
+			w.read(rec)
+			folded = len(w.buckets)
+		}
+		if f.holds(rec) > 0 {
 			met[what]++
 		}
-		if len(k.buckets) > 0 {
+		if folded > 0 {
 			met[f.def.Agg+" folded"]++
 		}
 	}

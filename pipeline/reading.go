@@ -1,8 +1,9 @@
 package pipeline
 
 import (
-	"math"
+	"slices"
 	"sort"
+	"strings"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -16,26 +17,24 @@ func (f *feature) read(st *featureState, now int64) ref.Val {
 	return f.result(st.find(""), now)
 }
 
-// at is one aggregate, but a list's, under a key.
+// at is one aggregate, but a list's, under a key; its text is valid until the
+// state changes.
 func (f *feature) at(st *featureState, key string, now int64) Value {
-	k := st.find(key)
-	if k == nil {
-		return f.total(nil, nil, now)
-	}
-	b, en := k.in(cut(now, f.def.Within))
-	return f.total(b, en, now)
+	return f.total(st.find(key), now)
 }
 
-// result is the aggregate of what lies in the window; k may be nil.
-func (f *feature) result(k *keyed, now int64) ref.Val {
-	var b []bucket
-	var en []entry
-	if k != nil {
-		b, en = k.in(cut(now, f.def.Within))
-	}
+// result is the aggregate of what lies in the window; rec may be nil.
+func (f *feature) result(rec []byte, now int64) ref.Val {
 	if f.agg != aggList {
-		return f.total(b, en, now).cel()
+		v := f.total(rec, now)
+		v.str = strings.Clone(v.str)
+		return v.cel()
 	}
+	var w window
+	if rec != nil {
+		w.read(slices.Clone(rec)) // rows may be kept longer than the state is as it is
+	}
+	_, en := w.in(cut(now, f.def.Within))
 	vals := make([]ref.Val, len(en))
 	for i := range en {
 		vals[i] = celMap{rowSource{f.def.Fields, en[i].row}}
@@ -43,73 +42,51 @@ func (f *feature) result(k *keyed, now int64) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, vals)
 }
 
-// total is the aggregate, but a list's, of buckets and entries.
-func (f *feature) total(buckets []bucket, entries []entry, now int64) Value {
-	switch f.agg {
-	case aggCount, aggSum, aggAvg:
-		n, sum := int64(len(entries)), int64(0)
-		for i := range buckets {
-			n += buckets[i].n
-			sum += buckets[i].sum
-		}
-		if f.agg == aggCount {
-			return Value{kind: kindInt, bits: uint64(n)}
-		}
-		for i := range entries {
-			sum += int64(entries[i].v.bits)
-		}
-		total := float64(sum) / 1e6
-		if f.agg == aggSum {
-			return doubleValue(total)
-		}
-		if n == 0 {
-			return Value{}
-		}
-		return doubleValue(total / float64(n))
-	case aggDistinct:
-		return Value{kind: kindInt, bits: uint64(len(entries))}
-	case aggDwell:
-		return Value{kind: kindDuration, bits: uint64(dwell(buckets, entries, now))}
-	case aggMin, aggMax:
-		return extreme(f.agg == aggMin, buckets, entries)
-	case aggFirst:
-		if len(buckets) > 0 {
-			return buckets[0].first.v
-		}
-		if len(entries) > 0 {
-			return entries[0].v
-		}
-	case aggLast:
-		if len(entries) > 0 {
-			return entries[len(entries)-1].v
-		}
-		if len(buckets) > 0 {
-			return buckets[len(buckets)-1].last.v
+// total is the aggregate, but a list's, of a record, which may be nil.
+func (f *feature) total(rec []byte, now int64) Value {
+	if f.width > 0 {
+		return f.totalSeries(rec, now)
+	}
+	if rec == nil || len(body(rec)) == 0 {
+		return f.none()
+	}
+	c := cut(now, f.def.Within)
+	r := reader{b: body(rec)[windowHead:], views: true}
+	var first, last Value
+	found := false
+	for range r.len(5) {
+		if t, a, b := r.int(), r.entry(0), r.entry(0); t > c {
+			if !found {
+				first, found = a.v, true
+			}
+			last = b.v
 		}
 	}
-	return Value{}
+	n, at := 0, int64(0)
+	for range r.len(3) {
+		e := r.entry(at)
+		if at = e.t; at > c {
+			if n++; !found {
+				first, found = e.v, true
+			}
+			last = e.v
+		}
+	}
+	switch f.agg {
+	case aggDistinct:
+		return Value{kind: kindInt, bits: uint64(n)}
+	case aggFirst:
+		return first
+	}
+	return last
 }
 
-func doubleValue(f float64) Value { return Value{kind: kindDouble, bits: math.Float64bits(f)} }
-
-func extreme(least bool, buckets []bucket, entries []entry) Value {
-	var best Value
-	take := func(v Value) {
-		if best.kind == kindNull || (least && less(v, best)) || (!least && less(best, v)) {
-			best = v
-		}
+// none is the aggregate of nothing.
+func (f *feature) none() Value {
+	if f.agg == aggDistinct {
+		return Value{kind: kindInt}
 	}
-	for i := range buckets {
-		if least {
-			take(buckets[i].min)
-		} else {
-			take(buckets[i].max)
-		}
-	}
-	for i := range entries {
-		take(entries[i].v)
-	}
-	return best
+	return Value{}
 }
 
 // keysSource is a feature with `by` in an expression: the keys that have an
@@ -125,8 +102,8 @@ func (s keysSource) find(key string) (ref.Val, bool) {
 }
 
 func (s keysSource) has(key string) bool {
-	k := s.st.find(key)
-	return k != nil && !k.empty(cut(s.now, s.f.def.Within))
+	rec := s.st.find(key)
+	return rec != nil && s.f.newest(rec) > cut(s.now, s.f.def.Within)
 }
 
 func (s keysSource) keys() []string {
@@ -135,9 +112,9 @@ func (s keysSource) keys() []string {
 	}
 	c := cut(s.now, s.f.def.Within)
 	var ks []string
-	for _, k := range s.st.keys {
-		if !k.empty(c) {
-			ks = append(ks, k.key)
+	for i := range int(s.st.keys) {
+		if s.f.newest(s.st.record(i)) > c {
+			ks = append(ks, strings.Clone(s.st.key(i)))
 		}
 	}
 	sort.Strings(ks)

@@ -89,7 +89,7 @@ var structs = map[string]map[string]field{
 			return celTime(s.started)
 		})},
 		"count":         {cel.IntType, sessionField(func(s *session) ref.Val { return types.Int(s.count) })},
-		"events":        {cel.ListType(cel.StringType), sessionField(func(s *session) ref.Val { return types.NewStringList(types.DefaultTypeAdapter, s.events) })},
+		"events":        {cel.ListType(cel.StringType), sessionField(func(s *session) ref.Val { return types.NewStringList(types.DefaultTypeAdapter, s.names()) })},
 		"referrer_host": {cel.StringType, sessionField(func(s *session) ref.Val { return types.String(s.referrerHost) })},
 		"source":        {cel.StringType, sessionField(func(s *session) ref.Val { return types.String(s.source) })},
 		"keyword":       {cel.StringType, sessionField(func(s *session) ref.Val { return types.String(s.keyword()) })},

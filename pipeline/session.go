@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"encoding/binary"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,14 +18,26 @@ const sessionEvents = 64
 // until sessionGap after its last.
 type session struct {
 	started, last int64
-	count         int64 // its events; 0: there has been none
-	events        []string
+	count         int64  // its events; 0: there has been none
+	events        []byte // names, each after its length
+	named         int    // how many names
 	referrerHost  string // the first referrer whose host is not the page's own
 	query         string // that referrer's q, query or keyword
 	source, term  string // the first campaign's
 }
 
 var noSession session
+
+// names are the events' names, oldest first.
+func (s *session) names() []string {
+	names := make([]string, 0, s.named)
+	for b := s.events; len(b) > 0; {
+		n, head := binary.Uvarint(b)
+		names = append(names, string(b[head:head+int(n)]))
+		b = b[head+int(n):]
+	}
+	return names
+}
 
 // keyword is what the visitor searched for before coming.
 func (s *session) keyword() string {
@@ -54,10 +68,13 @@ func (s *session) extend(ev *Event, now int64) {
 	if ev.Type != Track {
 		name = ev.Type.String()
 	}
-	if len(s.events) >= sessionEvents {
-		s.events = append(s.events[:0], s.events[1:]...)
+	if s.named == sessionEvents {
+		n, head := binary.Uvarint(s.events)
+		s.events = slices.Delete(s.events, 0, head+int(n))
+		s.named--
 	}
-	s.events = append(s.events, name)
+	s.events = append(binary.AppendUvarint(s.events, uint64(len(name))), name...)
+	s.named++
 	first := func(dst *string, path ...string) {
 		if *dst == "" {
 			*dst = text(ev.Root.Get(path...))

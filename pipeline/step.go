@@ -13,6 +13,7 @@ type liveSet struct {
 	featureSince  []uint32
 	campaignSince []uint32
 	counts        []*Counts // by campaign
+	scratch       windowScratch
 	*tally
 }
 

@@ -88,7 +88,7 @@ func (f *Fold) View(key string) (*UserView, error) {
 		v.Features[ft.def.Name] = shown(ft.read(e.feature(i), now))
 	}
 	if s := e.sessionAt(now); s.count > 0 {
-		v.Session = &SessionView{FormatTime(s.started), FormatTime(s.last), s.count, s.events, s.referrerHost, s.source, s.keyword()}
+		v.Session = &SessionView{FormatTime(s.started), FormatTime(s.last), s.count, s.names(), s.referrerHost, s.source, s.keyword()}
 	}
 	v.waiting(e)
 	return v, nil

@@ -7,21 +7,23 @@ import (
 	"time"
 )
 
-// A window is one aggregate's entries, of one key. Entries are in order of
-// (event time, log position, item). At most Bounds.Entries are exact; the
-// oldest beyond fold into buckets, whose times are rounded up to whole steps
-// of a 64th of the window, so that what a user holds is bounded and still
-// leaves the window on time. What has left is dropped when something is added.
+// A window is what distinct, first, last or list hold under one key, decoded:
+// values of any kind, in order of event time, those of one time in the order
+// of the log. Bounds are as those of a series; buckets are of first and last
+// alone. In its record (keyed.go) it stands as
+//
+//	8 bytes  time of the newest bucket or entry
+//	4 bytes  how many buckets and entries there are
+//	         and those, as codec.go writes them
 type window struct {
 	entries []entry
 	buckets []bucket // by time; older than the exact entries
 }
 
 type entry struct {
-	t   int64  // event time
-	pos uint64 // the user's event number << 16 | item
-	v   Value  // what is aggregated; sum, avg: millionths; dwell: a duration, or null while open
-	row *row   // list
+	t   int64 // event time
+	v   Value // what is aggregated
+	row *row  // list
 }
 
 // A row is one element of a list.
@@ -32,19 +34,8 @@ type row struct {
 }
 
 type bucket struct {
-	t        int64 // when it counts as having happened: the last entry's possible leaving is t + window
-	n        int64
-	sum      int64
-	min, max Value
-	first    entry
-	last     entry
-}
-
-func (a entry) before(b entry) bool {
-	if a.t != b.t {
-		return a.t < b.t
-	}
-	return a.pos < b.pos
+	t           int64 // when it counts as having happened
+	first, last entry
 }
 
 // cut is the latest time that lies outside a window of w ending now.
@@ -55,29 +46,25 @@ func cut(now int64, w time.Duration) int64 {
 	return now - int64(w)
 }
 
-// drop removes what lies at or before c and returns how many records went.
-func (w *window) drop(c int64) int {
-	i := sort.Search(len(w.entries), func(i int) bool { return w.entries[i].t > c })
-	j := sort.Search(len(w.buckets), func(j int) bool { return w.buckets[j].t > c })
-	if i > 0 {
-		w.entries = slices.Delete(w.entries, 0, i)
-	}
-	if j > 0 {
-		w.buckets = slices.Delete(w.buckets, 0, j)
-	}
-	return i + j
-}
-
 func (w *window) len() int { return len(w.entries) + len(w.buckets) }
 
-// empty says whether nothing lies after c.
-func (w *window) empty(c int64) bool {
-	return (len(w.entries) == 0 || w.entries[len(w.entries)-1].t <= c) && (len(w.buckets) == 0 || w.buckets[len(w.buckets)-1].t <= c)
+// drop removes what lies at or before c.
+func (w *window) drop(c int64) {
+	b, e := w.in(c)
+	w.entries = slices.Delete(w.entries, 0, len(w.entries)-len(e))
+	w.buckets = slices.Delete(w.buckets, 0, len(w.buckets)-len(b))
+}
+
+// in is the part of the window after c.
+func (w *window) in(c int64) ([]bucket, []entry) {
+	i := sort.Search(len(w.entries), func(i int) bool { return w.entries[i].t > c })
+	j := sort.Search(len(w.buckets), func(j int) bool { return w.buckets[j].t > c })
+	return w.buckets[j:], w.entries[i:]
 }
 
 func (w *window) insert(e entry) {
 	i := len(w.entries)
-	for i > 0 && e.before(w.entries[i-1]) {
+	for i > 0 && e.t < w.entries[i-1].t {
 		i--
 	}
 	w.entries = slices.Insert(w.entries, i, e)
@@ -90,7 +77,7 @@ func (w *window) add(f *feature, e entry, bounds *Bounds) (full bool) {
 	case aggDistinct:
 		for i := range w.entries {
 			if w.entries[i].v.same(e.v) {
-				if e.before(w.entries[i]) {
+				if e.t < w.entries[i].t {
 					return false
 				}
 				w.entries = slices.Delete(w.entries, i, i+1)
@@ -104,79 +91,33 @@ func (w *window) add(f *feature, e entry, bounds *Bounds) (full bool) {
 		}
 	}
 	w.insert(e)
-	if len(w.entries) <= limit {
+	n := len(w.entries) - limit
+	if n <= 0 {
 		return false
 	}
-	if f.agg == aggDistinct || f.agg == aggList {
-		w.entries = slices.Delete(w.entries, 0, 1)
-		return true
+	if f.agg == aggFirst || f.agg == aggLast {
+		for _, e := range w.entries[:n] {
+			w.fold(f.bucketTime(e.t), e)
+		}
 	}
-	w.foldTo(f, limit)
+	w.entries = slices.Delete(w.entries, 0, n)
 	return true
 }
 
-// foldTo folds the oldest entries until limit are left. One that is open has
-// no length to fold yet: it and what is newer wait until it closes.
-func (w *window) foldTo(f *feature, limit int) {
-	n := 0
-	for ; len(w.entries)-n > limit && !(f.agg == aggDwell && w.entries[n].open()); n++ {
-		w.fold(f, w.entries[n])
-	}
-	w.entries = slices.Delete(w.entries, 0, n)
-}
-
-func (e entry) open() bool { return e.v.kind == kindNull }
-
 // fold adds an exact entry to the bucket of its step.
-func (w *window) fold(f *feature, e entry) {
-	t := int64(0) // without a window: one bucket, for ever
-	if f.def.Within != 0 {
-		step := max(int64(f.def.Within)/64, 1)
-		t = ceilDiv(e.t, step) * step
-	}
+func (w *window) fold(t int64, e entry) {
 	i := sort.Search(len(w.buckets), func(i int) bool { return w.buckets[i].t >= t })
 	if i == len(w.buckets) || w.buckets[i].t != t {
-		b := bucket{t: t, n: 1, min: e.v, max: e.v, first: e, last: e}
-		if f.agg.sums() {
-			b.sum = int64(e.v.bits)
-		}
-		w.buckets = slices.Insert(w.buckets, i, b)
+		w.buckets = slices.Insert(w.buckets, i, bucket{t, e, e})
 		return
 	}
 	b := &w.buckets[i]
-	b.n++
-	switch f.agg {
-	case aggSum, aggAvg, aggDwell:
-		b.sum += int64(e.v.bits)
-	case aggMin, aggMax:
-		if less(e.v, b.min) {
-			b.min = e.v
-		}
-		if less(b.max, e.v) {
-			b.max = e.v
-		}
-	case aggFirst, aggLast:
-		if e.before(b.first) {
-			b.first = e
-		}
-		if b.last.before(e) {
-			b.last = e
-		}
+	if e.t < b.first.t {
+		b.first = e
 	}
-}
-
-func ceilDiv(a, b int64) int64 {
-	q := a / b
-	if a%b > 0 {
-		q++
+	if b.last.t <= e.t {
+		b.last = e
 	}
-	return q
-}
-
-func less(a, b Value) bool {
-	x, _ := a.number()
-	y, _ := b.number()
-	return x < y
 }
 
 // remove takes the row of a key out of a list.
@@ -190,30 +131,77 @@ func (w *window) remove(key string) bool {
 	return false
 }
 
-// in is the part of the window after c.
-func (w *window) in(c int64) ([]bucket, []entry) {
-	i := sort.Search(len(w.entries), func(i int) bool { return w.entries[i].t > c })
-	j := sort.Search(len(w.buckets), func(j int) bool { return w.buckets[j].t > c })
-	return w.buckets[j:], w.entries[i:]
+// windowHead is the size of what stands before a window's bytes.
+const windowHead = 12
+
+// body is a record behind its head and text.
+func body(rec []byte) []byte {
+	n, _ := head(rec)
+	return rec[headBytes+n:]
 }
 
-// maxDwell bounds one stay: nobody looks longer at one page.
-const maxDwell = 5 * time.Minute
-
-func clampDwell(ns int64) int64 { return min(max(ns, 0), int64(maxDwell)) }
-
-// dwell is the time stayed, of what lies after c; what is open counts to now.
-func dwell(buckets []bucket, entries []entry, now int64) int64 {
-	var sum int64
-	for i := range buckets {
-		sum += buckets[i].sum
+// read decodes a record into w; texts are views into it.
+func (w *window) read(rec []byte) {
+	w.buckets, w.entries = w.buckets[:0], w.entries[:0]
+	b := body(rec)
+	if len(b) == 0 {
+		return
 	}
-	for i := range entries {
-		if entries[i].open() {
-			sum += clampDwell(now - entries[i].t)
-		} else {
-			sum += int64(entries[i].v.bits)
-		}
+	r := reader{b: b[windowHead:], views: true}
+	for range r.len(5) {
+		w.buckets = append(w.buckets, bucket{r.int(), r.entry(0), r.entry(0)})
 	}
-	return sum
+	at := int64(0)
+	for range r.len(3) {
+		e := r.entry(at)
+		at = e.t
+		w.entries = append(w.entries, e)
+	}
+}
+
+// appendTo appends what read reads.
+func (w *window) appendTo(dst []byte) []byte {
+	newest := int64(math.MinInt64)
+	if n := len(w.buckets); n > 0 {
+		newest = w.buckets[n-1].t
+	}
+	if n := len(w.entries); n > 0 {
+		newest = max(newest, w.entries[n-1].t)
+	}
+	dst = le.AppendUint64(dst, uint64(newest))
+	dst = le.AppendUint32(dst, uint32(w.len()))
+	out := writer{dst}
+	out.len(len(w.buckets))
+	for _, b := range w.buckets {
+		out.int(b.t)
+		out.entry(b.first, 0)
+		out.entry(b.last, 0)
+	}
+	out.len(len(w.entries))
+	at := int64(0)
+	for _, e := range w.entries {
+		out.entry(e, at)
+		at = e.t
+	}
+	return out.b
+}
+
+// A windowScratch is where a fold decodes the window that it changes.
+type windowScratch struct {
+	w window
+	b []byte
+}
+
+// change decodes key i's window, lets fn change it, and puts it back.
+func (f *feature) change(st *featureState, i int, s *windowScratch, fn func(w *window)) {
+	rec := st.record(i)
+	s.w.read(rec)
+	before := s.w.len()
+	fn(&s.w)
+	s.b = s.w.appendTo(s.b[:0])
+	old := len(body(rec))
+	at := len(rec) - old
+	st.splice(i, at, old, len(s.b))
+	copy(st.record(i)[at:], s.b)
+	st.held = uint32(int(st.held) + s.w.len() - before)
 }

@@ -42,8 +42,8 @@ type cached struct {
 // What an entity takes in memory, as a multiple of its bytes, and beside
 // them; and by how much a touch may make its bytes grow. All are guesses.
 const (
-	decodedFactor = 4
-	decodedExtra  = 512
+	decodedFactor = 2
+	decodedExtra  = 768
 	growth        = 128
 )
 
