@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"strings"
 	"time"
 )
 
@@ -11,8 +12,8 @@ type Memory map[string]*Entity
 func (m Memory) Entity(key string) (*Entity, error) {
 	e := m[key]
 	if e == nil {
-		e = NewEntity(key)
-		m[key] = e
+		e = NewEntity(strings.Clone(key))
+		m[e.Key] = e
 	}
 	return e, nil
 }

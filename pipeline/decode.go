@@ -21,14 +21,18 @@ type Decoder struct {
 	parser fastjson.Parser
 	ev     Event
 	names  map[string]string // the few names that events have, each once
+
+	// Of ev, where it was scanned:
+	key      []byte
+	found    found
+	sections [3]section
 }
 
 // maxNames bounds the names that a decoder keeps.
 const maxNames = 4096
 
 // name is a text that many events share.
-func (d *Decoder) name(v *fastjson.Value) string {
-	t := view(v)
+func (d *Decoder) name(t string) string {
 	if n, ok := d.names[t]; ok {
 		return n
 	}
@@ -61,7 +65,12 @@ func (d *Decoder) Admit(raw []byte, def Type) (*Event, error) {
 
 // Decode reads an event from the log, which Admit has seen before it was
 // written; from other publishers it refuses what cannot be applied.
-func (d *Decoder) Decode(raw []byte) (*Event, error) { return d.decode(raw, 0) }
+func (d *Decoder) Decode(raw []byte) (*Event, error) {
+	if d.scan(raw) {
+		return &d.ev, nil
+	}
+	return d.decode(raw, 0)
+}
 
 func (d *Decoder) decode(raw []byte, def Type) (*Event, error) {
 	root, err := d.parser.ParseBytes(raw)
@@ -92,11 +101,11 @@ func (d *Decoder) decode(raw []byte, def Type) (*Event, error) {
 	}
 	switch ev.Type {
 	case Track:
-		if ev.Name = d.name(root.Get("event")); ev.Name == "" {
+		if ev.Name = d.name(view(root.Get("event"))); ev.Name == "" {
 			return nil, reject("name", "a track event needs a non-empty string in event")
 		}
 	case Page, Screen:
-		ev.Name = d.name(root.Get("name"))
+		ev.Name = d.name(view(root.Get("name")))
 	}
 	for _, f := range [...]string{"properties", "traits", "context"} {
 		if v := root.Get(f); v != nil && v.Type() != fastjson.TypeObject && v.Type() != fastjson.TypeNull {
@@ -186,6 +195,13 @@ func entityKey(root *fastjson.Value) (string, error) {
 func CheckUser(s string) error {
 	if len(s) > MaxUserBytes {
 		return reject("user", "the user id has %d bytes; at most %d are taken", len(s), MaxUserBytes)
+	}
+	plain := true
+	for i := range len(s) {
+		plain = plain && s[i] >= ' ' && s[i] < 0x7f
+	}
+	if plain {
+		return nil
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
 		return reject("user", "the user id %q has control characters", s)

@@ -7,7 +7,8 @@
 //
 // The flow, which is also the reading order:
 //
-//	event     what came from outside (event.go), read from JSON (decode.go)
+//	event     what came from outside (event.go), read from JSON (decode.go); of
+//	          an ordinary one only what is asked for (scan.go)
 //	entity    a user's state: features, session, profile, what is pending,
 //	          what went out (entity.go; its bytes: codec.go)
 //	feature   what an event adds to it (feature.go, dwell.go), under which key

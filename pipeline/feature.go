@@ -75,7 +75,7 @@ func (f *feature) value(sc *scope, item *fastjson.Value) (Value, error) {
 	case aggCount:
 		return Value{}, nil
 	case aggDwell:
-		if v := sc.event.Root.Get("properties", "dwell_ms"); v != nil && v.Type() == fastjson.TypeNumber {
+		if v := sc.event.get("properties", "dwell_ms"); v != nil && v.Type() == fastjson.TypeNumber {
 			ms := min(max(number(v), 0), float64(maxDwell/time.Millisecond))
 			return Value{kind: kindDuration, bits: uint64(math.RoundToEven(float64(ms * 1e6)))}, nil
 		}

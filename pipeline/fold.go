@@ -28,7 +28,7 @@ type Dead struct {
 // backtests, a cache over Badger for workers.
 type Entities interface {
 	// Entity returns the entity under key, a new one where there is none.
-	// The fold may change it until its next call to any method here; the
+	// The key is valid until Entity returns. The fold may change it until its next call to any method here; the
 	// holder takes it as changed.
 	Entity(key string) (*Entity, error)
 }

@@ -137,7 +137,7 @@ func (s *selection) each(ev *Event, fn func(i int)) {
 		fn(i)
 	}
 	for _, g := range s.guards {
-		v := ev.Root.Get(g.path...)
+		v := ev.get(g.path...)
 		if v == nil || v.Type() != fastjson.TypeString {
 			continue
 		}

@@ -74,7 +74,7 @@ var structs = map[string]map[string]field{
 		"type":       {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(e.Type.String()) })},
 		"name":       {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(e.Name) })},
 		"id":         {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(strings.Clone(e.ID)) })},
-		"user":       {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(e.User()) })},
+		"user":       {cel.StringType, eventField(func(e *Event) ref.Val { return types.String(strings.Clone(e.User())) })},
 		"time":       {cel.TimestampType, eventField(func(e *Event) ref.Val { return celTime(e.Time) })},
 		"properties": {jsonMapType, eventField(func(e *Event) ref.Val { return e.object("properties") })},
 		"traits":     {jsonMapType, eventField(func(e *Event) ref.Val { return e.object("traits") })},
@@ -99,7 +99,7 @@ var structs = map[string]map[string]field{
 var noObject = fastjson.MustParse("{}")
 
 func (e *Event) object(name string) ref.Val {
-	v := e.Root.Get(name)
+	v := e.get(name)
 	if v == nil || v.Type() != fastjson.TypeObject {
 		v = noObject
 	}
@@ -109,7 +109,7 @@ func (e *Event) object(name string) ref.Val {
 // items is event.items: properties.products where there are any, else the
 // properties themselves.
 func (e *Event) items() []*fastjson.Value {
-	props := e.Root.Get("properties")
+	props := e.get("properties")
 	if products := props.GetArray("products"); len(products) > 0 {
 		return products
 	}

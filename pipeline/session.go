@@ -75,13 +75,12 @@ func (s *session) extend(ev *Event, now int64) {
 	}
 	s.events = append(binary.AppendUvarint(s.events, uint64(len(name))), name...)
 	s.named++
-	first := func(dst *string, path ...string) {
-		if *dst == "" {
-			*dst = text(ev.Root.Get(path...))
-		}
+	if s.source == "" {
+		s.source = strings.Clone(ev.text(inCampaign, "source"))
 	}
-	first(&s.source, "context", "campaign", "source")
-	first(&s.term, "context", "campaign", "term")
+	if s.term == "" {
+		s.term = strings.Clone(ev.text(inCampaign, "term"))
+	}
 	if s.referrerHost == "" {
 		s.refer(ev)
 	}
@@ -116,13 +115,17 @@ func plainSite(u string) string {
 
 func (s *session) refer(ev *Event) {
 	find := func(name string) string {
-		t := view(ev.Root.Get("context", "page", name))
+		t := ev.text(inPage, name)
 		if t == "" {
-			t = view(ev.Root.Get("properties", name))
+			t = ev.text(inProperties, name)
 		}
 		return t
 	}
-	if from := find("referrer"); from == "" || plainSite(from) != "" && plainSite(from) == plainSite(find("url")) {
+	from := find("referrer")
+	if from == "" {
+		return
+	}
+	if site := plainSite(from); site != "" && site == plainSite(find("url")) {
 		return
 	}
 	pick := func(name string) *url.URL {

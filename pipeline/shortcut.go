@@ -70,7 +70,7 @@ func (s shortcuts) path(e celast.Expr) shortcut {
 			return nil
 		}
 		within, name := p[0], sel.FieldName()
-		return func(sc *scope) (Value, bool) { return boolValue(sc.event.Root.Exists(within, name)), true }
+		return func(sc *scope) (Value, bool) { return boolValue(sc.event.get(within, name) != nil), true }
 	}
 	if op.Kind() == celast.IdentKind {
 		name := sel.FieldName()
@@ -93,7 +93,7 @@ func pathIn(p []string) shortcut {
 	if len(p) < 2 {
 		return nil
 	}
-	return func(sc *scope) (Value, bool) { return plainJSON(sc.event.Root.Get(p...)) }
+	return func(sc *scope) (Value, bool) { return plainJSON(sc.event.get(p...)) }
 }
 
 // plainJSON is a JSON text, number or bool.

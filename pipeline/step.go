@@ -85,7 +85,7 @@ func (s *stepper) cancel(e *Entity, sc *scope) {
 func (s *stepper) learn(e *Entity, sc *scope) {
 	ev := sc.event
 	if ev.Type == Identify {
-		if t := ev.Root.Get("traits"); t != nil && t.Type() == fastjson.TypeObject {
+		if t := ev.get("traits"); t != nil && t.Type() == fastjson.TypeObject {
 			e.learn(t, s.live.state)
 		}
 	}

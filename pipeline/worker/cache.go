@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"offerstream/pipeline"
@@ -110,6 +111,7 @@ func (c *cache) read(key string) (*cached, error) {
 }
 
 func (c *cache) load(key string) (*cached, error) {
+	key = strings.Clone(key) // the fold's is valid as long as its event
 	e, err := c.read(key)
 	if err != nil {
 		return nil, err
