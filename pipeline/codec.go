@@ -174,13 +174,12 @@ func (w *writer) entry(e entry, at int64) {
 }
 
 // pending writes each stored event once, however many wait on it.
-func (w *writer) pending(ps []*pending) {
-	var events []*storedEvent
-	index := map[*storedEvent]int{}
-	for _, p := range ps {
-		if _, ok := index[p.event]; !ok {
-			index[p.event] = len(events)
-			events = append(events, p.event)
+func (w *writer) pending(ps []pending) {
+	var few [8]*storedEvent
+	events := few[:0]
+	for i := range ps {
+		if !slices.Contains(events, ps[i].event) {
+			events = append(events, ps[i].event)
 		}
 	}
 	w.len(len(events))
@@ -190,7 +189,8 @@ func (w *writer) pending(ps []*pending) {
 		w.bytes(ev.raw)
 	}
 	w.len(len(ps))
-	for _, p := range ps {
+	for i := range ps {
+		p := &ps[i]
 		w.byte(byte(p.kind))
 		w.int(p.due)
 		w.text(p.campaign)
@@ -198,7 +198,7 @@ func (w *writer) pending(ps []*pending) {
 		w.uint(uint64(p.since))
 		w.text(p.key)
 		w.uint(p.order)
-		w.len(index[p.event])
+		w.len(slices.Index(events, p.event))
 	}
 }
 
@@ -353,22 +353,24 @@ func (r *reader) entry(at int64) entry {
 	return e
 }
 
-func (r *reader) pending() []*pending {
+func (r *reader) pending() []pending {
 	var events []*storedEvent
 	for range r.len(3) {
 		ev := &storedEvent{time: r.int(), at: r.int()}
 		ev.raw = r.bytes()
 		events = append(events, ev)
 	}
-	var ps []*pending
-	for range r.len(15) {
-		p := &pending{kind: timerKind(r.byte()), due: r.int(), campaign: r.text(), trigger: r.fixed(), since: uint32(r.uint()), key: r.text(), order: r.uint()}
+	n := r.len(15)
+	ps := make([]pending, 0, n)
+	for range n {
+		p := pending{kind: timerKind(r.byte()), due: r.int(), campaign: r.text(), trigger: r.fixed(), since: uint32(r.uint()), key: r.text(), order: r.uint()}
 		i := r.uint()
 		if i >= uint64(len(events)) {
 			r.fail(errors.New("something pending has no event"))
 			return nil
 		}
 		p.event = events[i]
+		p.event.uses++
 		ps = append(ps, p)
 	}
 	return ps

@@ -22,7 +22,7 @@ type Entity struct {
 	states   []featureState
 	place    []uint16 // by index of live's features: 1 + the place in states; 0: nothing held
 	entries  int      // what is held of all features
-	pending  []*pending
+	pending  []pending
 	order    uint64 // of what was last set pending
 	sent     []sent
 	channels []channelSent
@@ -63,6 +63,8 @@ type storedEvent struct {
 	raw  []byte
 	time int64 // event time
 	at   int64 // log time
+	own  bool  // its memory is its own
+	uses int   // how much that is pending was set by it; too high is harmless
 }
 
 // sent is what went out of one campaign: how often ever, and the newest times.
@@ -93,9 +95,9 @@ func NewEntity(key string) *Entity { return &Entity{Key: key} }
 // Due is when the earliest of what is pending is due, 0 when nothing is.
 func (e *Entity) Due() int64 {
 	var due int64
-	for _, p := range e.pending {
-		if due == 0 || p.due < due {
-			due = p.due
+	for i := range e.pending {
+		if d := e.pending[i].due; due == 0 || d < due {
+			due = d
 		}
 	}
 	return due
@@ -189,15 +191,30 @@ func (e *Entity) bind(l *liveSet) {
 		e.place[l.featureByID[st.id]] = uint16(at + 1)
 		e.entries += int(st.held)
 	}
-	e.pending = slices.DeleteFunc(e.pending, func(p *pending) bool {
+	e.keep(func(p *pending) bool {
 		i, ok := l.campaignIndex[p.campaign]
 		if !ok || l.campaigns[i].trigger != p.trigger || l.campaignSince[i] != p.since {
 			l.of(p.campaign).Cancelled++
-			return true
+			return false
 		}
 		p.c = l.campaigns[i]
-		return false
+		return true
 	})
+}
+
+// keep keeps of what is pending that for which which says so.
+func (e *Entity) keep(which func(*pending) bool) {
+	n := 0
+	for i := range e.pending {
+		if which(&e.pending[i]) {
+			if n < i {
+				e.pending[n] = e.pending[i]
+			}
+			n++
+		}
+	}
+	clear(e.pending[n:])
+	e.pending = e.pending[:n]
 }
 
 // ensure returns the state of feature i, a new one where there is none.

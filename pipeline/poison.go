@@ -53,7 +53,7 @@ func (f *Fold) run(s Step, e *Entity, raw func() []byte, do func()) {
 		e.scheduled, e.loaded = scheduled, loaded
 		f.cur, f.effects = cur, f.effects[:effects]
 		if s.Due != 0 { // it would be due for ever
-			e.pending = slices.DeleteFunc(e.pending, func(p *pending) bool { return p.due == s.Due })
+			e.keep(func(p *pending) bool { return p.due != s.Due })
 		}
 		f.emit(Effect{Chain: "dead", Dead: &Dead{Reason: "panic", Detail: fmt.Sprint(cause), Raw: letter}})
 	}()

@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"slices"
-
 	"github.com/valyala/fastjson"
 )
 
@@ -24,9 +22,11 @@ type stepper struct {
 	out        func(c *campaign, ev *Event, o *Offer)
 	duplicates uint64
 
-	scope  scope        // of the event's step
-	stored *storedEvent // of the event's step, once something is pending
-	stays  []stay       // of dwellDue, as is points
+	scope  scope          // of the event's step
+	stored *storedEvent   // of the event's step, once something is pending
+	unused []*storedEvent // that nothing waits on since this step
+	spare  []*storedEvent
+	stays  []stay // of dwellDue, as is points
 	points []int64
 }
 
@@ -44,7 +44,7 @@ func (s *stepper) step(e *Entity, ev *Event, now int64) {
 	e.seq++
 	e.last = now
 	s.scope = scope{set: s.live.Set, now: now, event: ev, ent: e}
-	s.stored = nil
+	s.endStep() // of the step before, which may have panicked
 	sc := &s.scope
 	s.cancel(e, sc)
 	s.learn(e, sc)
@@ -68,7 +68,7 @@ func (s *stepper) cancel(e *Entity, sc *scope) {
 	s.live.match.cancels.each(sc.event, func(i int) {
 		c := s.live.campaigns[i]
 		waits := func(p *pending) bool { return p.c == c && p.kind == timerAbsence }
-		if !slices.ContainsFunc(e.pending, waits) || !all(c.unless, sc, nil) {
+		if !e.waits(waits) || !all(c.unless, sc, nil) {
 			return
 		}
 		if c.match.none() {
@@ -149,7 +149,7 @@ func (s *stepper) trigger(c *campaign, e *Entity, sc *scope) {
 			n.Age++
 		default:
 			s.drop(e, func(p *pending) bool { return p.c == c && p.kind == timerDwell }, (*Counts).superseded)
-			s.pend(e, &pending{kind: timerDwell, due: due, c: c, event: s.store(sc)})
+			s.pend(e, pending{kind: timerDwell, due: due, c: c, event: s.store(sc)})
 		}
 		n.Evaluated++
 		return

@@ -96,7 +96,7 @@ func (f *Fold) View(key string) (*UserView, error) {
 
 // waiting fills in what is pending and what went out.
 func (v *UserView) waiting(e *Entity) {
-	slices.SortFunc(e.pending, func(a, b *pending) int {
+	slices.SortFunc(e.pending, func(a, b pending) int {
 		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.kind, b.kind), cmp.Compare(a.campaign, b.campaign), cmp.Compare(a.key, b.key))
 	})
 	for _, p := range e.pending {
