@@ -33,7 +33,7 @@ worker catches up, as a ratio to reading the same events from JetStream one a
 message with nothing else done. Rounds of both alternate; the medians count.
 Absolute figures mean little from one machine to another, ratios more.`,
 		"offerctl bench --events 200000 --json")
-	b := benchRun{std: std}
+	b := benchRun{std: std, search: defaultSearch}
 	fs.IntVar(&b.events, "events", 1_000_000, "`N` events")
 	fs.IntVar(&b.users, "users", 100_000, "of `U` users")
 	fs.IntVar(&b.campaigns, "campaigns", 0, "`K` generated campaigns instead of the shipped ones")
@@ -56,14 +56,17 @@ Absolute figures mean little from one machine to another, ratios more.`,
 type benchRun struct {
 	std                              stdio
 	events, users, campaigns, rounds int
+	search                           liveSearch
 
 	dir      string
 	url      string
 	progress *progress
 }
 
-// packSizes are measured beside what the gateway makes.
+// packSizes are measured beside what the gateway makes, with fewer events.
 var packSizes = []int{1, 4, 15, 60}
+
+const packEvents = 25_000 // of a partition
 
 func (b *benchRun) run(ctx context.Context) (r *benchReport, err error) {
 	if b.dir, err = os.MkdirTemp("", "offerstream-bench-"); err != nil {
@@ -90,56 +93,95 @@ func (b *benchRun) run(ctx context.Context) (r *benchReport, err error) {
 	if err := b.prepare(ctx, "live", def); err != nil {
 		return nil, err
 	}
-	if r.GatewayRate, err = b.send(ctx, "live"); err != nil {
+	if r.GatewayRate, err = b.send(ctx, "live", newBenchEvents(1, b.users), b.events); err != nil {
 		return nil, err
 	}
-	sizes := packSizes
-	if b.campaigns > 0 {
-		sizes = packSizes[:1]
+	b.say("packing them one a message")
+	if _, err := b.repack(ctx, "live", "raw", 1, b.events); err != nil {
+		return nil, err
 	}
-	for _, n := range sizes {
-		b.say("packing them by %d", n)
-		if err := b.repack(ctx, def, "live", n); err != nil {
+	if err := b.compare(ctx, r); err != nil {
+		return nil, err
+	}
+	if b.campaigns > 0 {
+		return r, nil
+	}
+	for _, n := range packSizes {
+		b.say("packs of %d", n)
+		if err := b.packs(ctx, def, n, r); err != nil {
 			return nil, err
 		}
 	}
-	var raws, works, bares, ratios []float64
+	if err := b.drop(ctx, "live", "raw"); err != nil {
+		return nil, err
+	}
+	r.Live, err = b.live(ctx, def)
+	return r, err
+}
+
+// compare reads raw, lets a worker work and reads the packs, round by round.
+func (b *benchRun) compare(ctx context.Context, r *benchReport) error {
+	var raws, works, bares benchRounds
 	for i := range b.rounds {
 		b.say("round %d of %d", i+1, b.rounds)
-		raw, err := b.part(ctx, "read", "pack1", i)
+		raw, err := b.part(ctx, "read", "raw", i, 0)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		work, err := b.part(ctx, "work", "live", i)
+		work, err := b.part(ctx, "work", "live", i, b.events)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		bare, err := b.part(ctx, "read", "live", i)
+		bare, err := b.part(ctx, "read", "live", i, 0)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		n := float64(b.events)
-		raws, works, bares = append(raws, n/raw.Seconds), append(works, n/work.Seconds), append(bares, n/bare.Seconds)
-		ratios = append(ratios, raw.Seconds/work.Seconds)
-		r.MicrosEvent = work.CPU * 1e6 / n
-		r.AllocsEvent = float64(work.Allocs) / n
-		r.PeakMB = float64(work.Peak) / 1e6
-		r.PackMean = n / float64(work.Messages)
+		raws, works, bares = append(raws, raw), append(works, work), append(bares, bare)
 	}
-	r.Raw, r.Worker, r.Ratio = median(raws), median(works), median(ratios)
-	r.Bare = median(bares)
-	if r.Offers, err = b.offers(ctx, "live"); err != nil {
-		return nil, err
+	n := float64(b.events)
+	rate := func(v benchResult) float64 { return n / v.Seconds }
+	r.Raw, r.Worker, r.Bare = raws.median(rate), works.median(rate), bares.median(rate)
+	r.MicrosEvent = works.median(func(v benchResult) float64 { return v.CPU * 1e6 / n })
+	r.AllocsEvent = works.median(func(v benchResult) float64 { return float64(v.Allocs) / n })
+	r.PeakMB = works.median(func(v benchResult) float64 { return float64(v.Peak) / 1e6 })
+	r.PackMean = n / float64(works[0].Messages)
+	var ratios []float64
+	for i := range raws {
+		ratios = append(ratios, raws[i].Seconds/works[i].Seconds)
 	}
-	for _, n := range sizes {
-		b.say("packs of %d", n)
-		work, err := b.part(ctx, "work", fmt.Sprintf("pack%d", n), 0)
-		if err != nil {
-			return nil, err
-		}
-		r.Packs[fmt.Sprint(n)] = float64(b.events) / work.Seconds / r.Raw
+	r.Ratio = median(ratios)
+	var err error
+	r.Offers, err = b.offers(ctx, "live")
+	return err
+}
+
+// benchRounds are the results of one part, round by round.
+type benchRounds []benchResult
+
+func (rs benchRounds) median(of func(benchResult) float64) float64 {
+	var v []float64
+	for _, r := range rs {
+		v = append(v, of(r))
 	}
-	return r, nil
+	return median(v)
+}
+
+// packs lets a worker work on a part of the events, n a message.
+func (b *benchRun) packs(ctx context.Context, def *pipeline.Definition, n int, r *benchReport) error {
+	prefix := fmt.Sprintf("pack%d", n)
+	if err := b.prepare(ctx, prefix, def); err != nil {
+		return err
+	}
+	events, err := b.repack(ctx, "live", prefix, n, packEvents)
+	if err != nil {
+		return err
+	}
+	work, err := b.part(ctx, "work", prefix, 0, events)
+	if err != nil {
+		return err
+	}
+	r.Packs[fmt.Sprint(n)] = float64(events) / work.Seconds / r.Raw
+	return b.drop(ctx, prefix)
 }
 
 func (b *benchRun) say(format string, args ...any) {
@@ -154,7 +196,7 @@ func median(v []float64) float64 {
 
 // part runs a part on one deployment. A worker begins with nothing: no state,
 // no offers.
-func (b *benchRun) part(ctx context.Context, role, prefix string, round int) (r benchResult, err error) {
+func (b *benchRun) part(ctx context.Context, role, prefix string, round, events int) (r benchResult, err error) {
 	p := benchPart{Role: role, URL: b.url, Prefix: prefix, Dir: filepath.Join(b.dir, fmt.Sprintf("state-%s-%d", prefix, round))}
 	if role == "work" {
 		if err := b.forgetOffers(ctx, prefix); err != nil {
@@ -165,8 +207,8 @@ func (b *benchRun) part(ctx context.Context, role, prefix string, round int) (r 
 	if r, err = p.result(ctx); err != nil {
 		return r, err
 	}
-	if role == "work" && r.Events != uint64(b.events) {
-		return r, fmt.Errorf("bench: %d events applied of %d", r.Events, b.events)
+	if role == "work" && r.Events != uint64(events) {
+		return r, fmt.Errorf("bench: %d events applied of %d", r.Events, events)
 	}
 	return r, nil
 }
@@ -201,6 +243,28 @@ func (b *benchRun) offers(ctx context.Context, prefix string) (uint64, error) {
 	return st.CachedInfo().State.Msgs, nil
 }
 
+// drop removes the streams of deployments that are done with: their bytes, and
+// what the server reserves for them.
+func (b *benchRun) drop(ctx context.Context, prefixes ...string) error {
+	for _, prefix := range prefixes {
+		c, err := b.connect(ctx, prefix)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		names := []string{c.Names.OffersStream(), c.Names.DeadStream()}
+		for p := range c.Partitions {
+			names = append(names, c.Names.EventsStream(p))
+		}
+		for _, name := range names {
+			if err := c.JS.DeleteStream(ctx, name); err != nil {
+				return fmt.Errorf("bench: removing %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
 // prepare makes a deployment with the set in force in each of its logs.
 func (b *benchRun) prepare(ctx context.Context, prefix string, def *pipeline.Definition) error {
 	c, err := b.connect(ctx, prefix)
@@ -211,7 +275,7 @@ func (b *benchRun) prepare(ctx context.Context, prefix string, def *pipeline.Def
 	if err := makeLive(ctx, c, def); err != nil {
 		return err
 	}
-	w, err := worker.New(worker.Options{Dir: filepath.Join(b.dir, "prepare-"+prefix), Log: nodeLog(io.Discard, slog.LevelError),
+	w, err := worker.New(worker.Options{Dir: b.preparedBy(prefix), Log: nodeLog(io.Discard, slog.LevelError),
 		Connect: func(ctx context.Context) (*broker.Conn, error) { return b.connect(ctx, prefix) }})
 	if err != nil {
 		return err
@@ -224,9 +288,12 @@ func (b *benchRun) prepare(ctx context.Context, prefix string, def *pipeline.Def
 	return errors.Join(err, <-done)
 }
 
-// send makes the events and sends them through a gateway under load: many
-// clients at once, batches of 15. It returns events a second.
-func (b *benchRun) send(ctx context.Context, prefix string) (float64, error) {
+// preparedBy is the directory of the worker that did.
+func (b *benchRun) preparedBy(prefix string) string { return filepath.Join(b.dir, "prepare-"+prefix) }
+
+// send makes events and sends them through a gateway under load: many clients
+// at once, batches of 15. It returns events a second.
+func (b *benchRun) send(ctx context.Context, prefix string, gen *benchEvents, events int) (float64, error) {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
 		return 0, err
@@ -243,10 +310,9 @@ func (b *benchRun) send(ctx context.Context, prefix string) (float64, error) {
 	bodies := make(chan []byte, 256)
 	go func() {
 		defer close(bodies)
-		gen := newBenchEvents(1, b.users)
-		for n := 0; n < b.events; {
+		for n := 0; n < events; {
 			body := []byte(`{"batch":[`)
-			for i := 0; i < 15 && n < b.events; i, n = i+1, n+1 {
+			for i := 0; i < 15 && n < events; i, n = i+1, n+1 {
 				if i > 0 {
 					body = append(body, ',')
 				}
@@ -279,7 +345,7 @@ func (b *benchRun) send(ctx context.Context, prefix string) (float64, error) {
 	if why := failed.Load(); why != nil {
 		return 0, fmt.Errorf("bench: the gateway refuses: %s", *why)
 	}
-	return float64(b.events) / took, nil
+	return float64(events) / took, nil
 }
 
 // post gives a batch to the gateway's handler, again while it says later, and
@@ -324,29 +390,27 @@ func (a *benchAnswer) Header() http.Header         { return a.header }
 func (a *benchAnswer) WriteHeader(code int)        { a.code = code }
 func (a *benchAnswer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
-// repack writes the events of one deployment into another, n a message.
-func (b *benchRun) repack(ctx context.Context, def *pipeline.Definition, from string, n int) error {
-	to := fmt.Sprintf("pack%d", n)
-	if err := b.prepare(ctx, to, def); err != nil {
-		return err
-	}
+// repack writes events of one deployment into another, n a message: the first
+// ones of each partition. It returns how many.
+func (b *benchRun) repack(ctx context.Context, from, to string, n, most int) (events int, err error) {
 	src, err := b.connect(ctx, from)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer src.Close()
 	dst, err := b.connect(ctx, to)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer dst.Close()
 	js, err := jetstream.New(dst.NC, jetstream.WithPublishAsyncMaxPending(4000))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for p := range src.Partitions {
 		subject := dst.Names.EventsSubject(p, "in")
 		var pack [][]byte
+		left := most
 		flush := func() error {
 			if len(pack) == 0 {
 				return nil
@@ -360,6 +424,11 @@ func (b *benchRun) repack(ctx context.Context, def *pipeline.Definition, from st
 				return nil
 			}
 			for _, line := range bytes.Split(bytes.TrimSpace(m.Data), []byte{'\n'}) {
+				if left == 0 {
+					return errEnough
+				}
+				left--
+				events++
 				pack = append(pack, line)
 				if len(pack) == n {
 					if err := flush(); err != nil {
@@ -369,17 +438,22 @@ func (b *benchRun) repack(ctx context.Context, def *pipeline.Definition, from st
 			}
 			return nil
 		})
+		if errors.Is(err, errEnough) {
+			err = nil
+		}
 		if err := errors.Join(err, flush()); err != nil {
-			return fmt.Errorf("bench: packing by %d: %w", n, err)
+			return 0, fmt.Errorf("bench: packing by %d: %w", n, err)
 		}
 	}
 	select {
 	case <-js.PublishAsyncComplete():
-		return nil
+		return events, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 }
+
+var errEnough = errors.New("enough")
 
 // A benchReport is what a run found.
 type benchReport struct {
@@ -397,6 +471,7 @@ type benchReport struct {
 	PeakMB      float64            `json:"peak_mb"`
 	GatewayRate float64            `json:"gateway_per_s"` // batches of 15 into the handler
 	Packs       map[string]float64 `json:"packs"`         // worker / raw by pack size
+	Live        *liveReport        `json:"live,omitempty"`
 }
 
 func (r *benchReport) print(w io.Writer, asJSON bool) error {
@@ -411,6 +486,9 @@ func (r *benchReport) print(w io.Writer, asJSON bool) error {
 		if v, ok := r.Packs[fmt.Sprint(n)]; ok {
 			fmt.Fprintf(w, "worker, packs of %-8d  %9.0f events/s   %.2f of raw\n", n, v*r.Raw, v)
 		}
+	}
+	if r.Live != nil {
+		r.Live.print(w)
 	}
 	fmt.Fprintf(w, "\nraw is what reading costs before anything is done; a ratio above 1 is faster than that, since a pack is read at the price of one message.\n")
 	return nil

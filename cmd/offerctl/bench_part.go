@@ -25,7 +25,7 @@ import (
 // that NATS, what is measured and what makes the load are processes of their
 // own.
 type benchPart struct {
-	Role   string // nats, read or work
+	Role   string // nats, read, work, worker, gateway
 	Dir    string
 	URL    string
 	Prefix string
@@ -70,6 +70,10 @@ func runPart(std stdio) (bool, error) {
 		return true, p.read(std.out)
 	case "work":
 		return true, p.work(std.out)
+	case "worker":
+		return true, p.worker(std.out)
+	case "gateway":
+		return true, p.gateway(std.out)
 	}
 	return true, fmt.Errorf("no such part: %s", p.Role)
 }
@@ -128,15 +132,21 @@ func firstLine(r io.Reader) (string, error) {
 
 // result runs a part to its end.
 func (p benchPart) result(ctx context.Context) (r benchResult, err error) {
+	err = p.into(ctx, &r)
+	return r, err
+}
+
+// into runs a part to its end and reads what it says.
+func (p benchPart) into(ctx context.Context, r any) error {
 	line, stop, err := p.start(ctx)
 	if err != nil {
-		return r, err
+		return err
 	}
 	defer stop()
-	if err := json.Unmarshal([]byte(line), &r); err != nil {
-		return r, fmt.Errorf("bench part %s said %q: %w", p.Role, line, err)
+	if err := json.Unmarshal([]byte(line), r); err != nil {
+		return fmt.Errorf("bench part %s said %q: %w", p.Role, line, err)
 	}
-	return r, nil
+	return nil
 }
 
 func (p benchPart) connect(ctx context.Context) (*broker.Conn, error) {
