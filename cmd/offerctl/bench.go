@@ -36,6 +36,7 @@ Absolute figures mean little from one machine to another, ratios more.`,
 	b := benchRun{std: std, search: defaultSearch}
 	fs.IntVar(&b.events, "events", 1_000_000, "`N` events")
 	fs.IntVar(&b.users, "users", 100_000, "of `U` users")
+	fs.IntVar(&b.lookupUsers, "lookup-users", 1_000_000, "look up state among `L` users")
 	fs.IntVar(&b.campaigns, "campaigns", 0, "`K` generated campaigns instead of the shipped ones")
 	fs.IntVar(&b.rounds, "rounds", 3, "`N` rounds")
 	asJSON := fs.Bool("json", false, "the last line of standard output is one JSON object")
@@ -56,6 +57,7 @@ Absolute figures mean little from one machine to another, ratios more.`,
 type benchRun struct {
 	std                              stdio
 	events, users, campaigns, rounds int
+	lookupUsers                      int
 	search                           liveSearch
 
 	dir      string
@@ -115,8 +117,10 @@ func (b *benchRun) run(ctx context.Context) (r *benchReport, err error) {
 	if err := b.drop(ctx, "live", "raw"); err != nil {
 		return nil, err
 	}
-	r.Live, err = b.live(ctx, def)
-	return r, err
+	if r.Live, err = b.live(ctx, def); err != nil {
+		return nil, err
+	}
+	return r, b.lookups(ctx, def, r)
 }
 
 // compare reads raw, lets a worker work and reads the packs, round by round.
@@ -472,6 +476,10 @@ type benchReport struct {
 	GatewayRate float64            `json:"gateway_per_s"` // batches of 15 into the handler
 	Packs       map[string]float64 `json:"packs"`         // worker / raw by pack size
 	Live        *liveReport        `json:"live,omitempty"`
+	Lookups     *lookupReport      `json:"lookups,omitempty"`
+	RatioCold   float64            `json:"ratio_cold,omitempty"` // cold / raw
+	Cold        float64            `json:"cold_per_s,omitempty"` // as worker, with state far beyond its cache
+	ColdPeakMB  float64            `json:"cold_peak_mb,omitempty"`
 }
 
 func (r *benchReport) print(w io.Writer, asJSON bool) error {
@@ -487,8 +495,14 @@ func (r *benchReport) print(w io.Writer, asJSON bool) error {
 			fmt.Fprintf(w, "worker, packs of %-8d  %9.0f events/s   %.2f of raw\n", n, v*r.Raw, v)
 		}
 	}
+	if r.Lookups != nil {
+		fmt.Fprintf(w, "worker, %d users     %9.0f events/s   %.2f of raw   its cache holds a hundredth of them; %.0f MB\n", r.Lookups.Users, r.Cold, r.RatioCold, r.ColdPeakMB)
+	}
 	if r.Live != nil {
 		r.Live.print(w)
+	}
+	if r.Lookups != nil {
+		r.Lookups.print(w)
 	}
 	fmt.Fprintf(w, "\nraw is what reading costs before anything is done; a ratio above 1 is faster than that, since a pack is read at the price of one message.\n")
 	return nil

@@ -153,7 +153,7 @@ func benchCampaigns(k int) *pipeline.Definition {
 			Limits: []pipeline.Limit{{Max: 1, Within: 7 * 24 * time.Hour}},
 			Offer:  pipeline.OfferSpec{Channel: []string{"web", "push", "email"}[rng.IntN(3)], Kind: pipeline.Advertising, Expires: time.Hour, Data: []byte(`{"title":"For you: {{ event.properties.category }}"}`)}}
 		category := benchCategories[rng.IntN(len(benchCategories))]
-		if k > 1000 { // a long tail: most categories are of other shops
+		if i >= 1000 { // a long tail: these categories are seldom visited
 			category = fmt.Sprintf("category-%d", rng.IntN(k/10))
 		}
 		switch rng.IntN(4) {

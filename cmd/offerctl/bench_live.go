@@ -40,7 +40,7 @@ const (
 	liveLimit = 50 * time.Millisecond // of the p99, for a rate to hold
 	liveShare = 10                    // one request in so many fires an offer for certain
 	liveClose = 1.15                  // rates that are as close as that are not told apart
-	liveGrace = 20 * time.Second      // for what is still on its way after a step
+	liveGrace = time.Minute           // for what is still on its way after a step
 )
 
 // A liveReport is what HTTP in, offer out found.

@@ -25,11 +25,14 @@ import (
 // that NATS, what is measured and what makes the load are processes of their
 // own.
 type benchPart struct {
-	Role   string // nats, read, work, worker, gateway
+	Role   string // nats, read, work, worker, gateway, lookup
 	Dir    string
 	URL    string
 	Prefix string
 	Cache  int64
+
+	Keep              bool // work leaves its state to be used again
+	Partitions, Users int  // of lookup
 }
 
 // A benchResult is what a part says in the end, as its last line.
@@ -72,6 +75,8 @@ func runPart(std stdio) (bool, error) {
 		return true, p.work(std.out)
 	case "worker":
 		return true, p.worker(std.out)
+	case "lookup":
+		return true, p.lookup(std.out)
 	case "gateway":
 		return true, p.gateway(std.out)
 	}
@@ -212,8 +217,8 @@ func (p benchPart) work(out io.Writer) error {
 			begun = begun || s.Seq > 0
 			done = done && s.Seq >= ends[i] && s.Waiting == 0
 		}
-		if m == nil && (begun || len(st) == len(ends)) {
-			m = measure() // the stores are open
+		if m == nil && (begun || !p.Keep && len(st) == len(ends)) {
+			m = measure() // the stores are open, and what is in them is known
 		}
 		if done && len(st) == len(ends) {
 			break
@@ -228,6 +233,12 @@ func (p benchPart) work(out io.Writer) error {
 	for i, s := range w.Status() {
 		r.Messages += ends[i]
 		r.Events += s.Applied
+	}
+	if p.Keep {
+		cancel()
+		if err := <-ended; err != nil {
+			return err
+		}
 	}
 	return json.NewEncoder(out).Encode(r)
 }
