@@ -67,7 +67,7 @@ func (b *benchRun) live(ctx context.Context, def *pipeline.Definition) (*liveRep
 		return nil, err
 	}
 	defer stop()
-	part.Role = "gateway"
+	part.Role = "http"
 	addr, stop, err := part.start(ctx)
 	if err != nil {
 		return nil, err
@@ -348,8 +348,8 @@ func (l *liveLoad) read(c net.Conn) {
 	}
 }
 
-// gateway serves as cmd/gateway does.
-func (p benchPart) gateway(out io.Writer) error {
+// http serves as cmd/gateway does.
+func (p benchPart) http(out io.Writer) error {
 	ctx := context.Background()
 	log := nodeLog(os.Stderr, slog.LevelWarn)
 	c, err := broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Client: "offerstream-gateway", Reconnect: true, Log: log})

@@ -25,7 +25,7 @@ import (
 // that NATS, what is measured and what makes the load are processes of their
 // own.
 type benchPart struct {
-	Role   string // nats, read, work, worker, gateway, lookup
+	Role   string // nats, read, work, worker, http, lookup
 	Dir    string
 	URL    string
 	Prefix string
@@ -77,8 +77,8 @@ func runPart(std stdio) (bool, error) {
 		return true, p.worker(std.out)
 	case "lookup":
 		return true, p.lookup(std.out)
-	case "gateway":
-		return true, p.gateway(std.out)
+	case "http":
+		return true, p.http(std.out)
 	}
 	return true, fmt.Errorf("no such part: %s", p.Role)
 }
