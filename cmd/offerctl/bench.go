@@ -205,8 +205,8 @@ func median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
-// part runs a part on one deployment. A worker begins with nothing: no state,
-// no offers.
+// part runs a part on one deployment. A worker begins with what preparing
+// left, the set in force and nothing else: no users, no offers.
 func (b *benchRun) part(ctx context.Context, role, prefix string, round, events int) (r benchResult, err error) {
 	p := benchPart{Role: role, URL: b.url, Prefix: prefix, Dir: filepath.Join(b.dir, fmt.Sprintf("state-%s-%d", prefix, round))}
 	if role == "work" {
@@ -214,6 +214,9 @@ func (b *benchRun) part(ctx context.Context, role, prefix string, round, events 
 			return r, err
 		}
 		defer os.RemoveAll(p.Dir)
+		if err := os.CopyFS(p.Dir, os.DirFS(b.preparedBy(prefix))); err != nil {
+			return r, err
+		}
 	}
 	if r, err = p.result(ctx); err != nil {
 		return r, err

@@ -217,8 +217,8 @@ func (p benchPart) work(out io.Writer) error {
 			begun = begun || s.Seq > 0
 			done = done && s.Seq >= ends[i] && s.Waiting == 0
 		}
-		if m == nil && (begun || !p.Keep && len(st) == len(ends)) {
-			m = measure() // the stores are open, and what is in them is known
+		if m == nil && begun {
+			m = measure() // the stores are open, and the campaigns are compiled
 		}
 		if done && len(st) == len(ends) {
 			break
