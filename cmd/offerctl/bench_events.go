@@ -21,6 +21,8 @@ type benchEvents struct {
 	open  []benchSession
 	made  int
 	run   uint64
+	id    []byte
+	even  bool // all users alike, instead of Zipf's
 }
 
 type benchSession struct {
@@ -54,11 +56,16 @@ func (b *benchEvents) next(dst []byte) []byte {
 	}
 	s := &b.open[i]
 	if s.left == 0 {
-		*s = benchSession{user: b.users.draw(b.rng), left: 5 + b.rng.IntN(26), category: b.rng.IntN(len(benchCategories))}
+		user := 0
+		if b.even {
+			user = b.rng.IntN(int(b.users.n))
+		} else {
+			user = b.users.draw(b.rng)
+		}
+		*s = benchSession{user: user, left: 5 + b.rng.IntN(26), category: b.rng.IntN(len(benchCategories))}
 	}
 	s.left--
 	b.made++
-	dst = append(dst, `{"type":"`...)
 	kind, name := "track", ""
 	switch n := b.rng.IntN(100); {
 	case n < 42:
@@ -66,7 +73,7 @@ func (b *benchEvents) next(dst []byte) []byte {
 	case n < 48:
 		name = "Product Added"
 	case n < 50:
-		name = "Order Completed"
+		name = orderCompleted
 	case n < 58:
 		name = "Product Removed"
 	case n < 70:
@@ -74,11 +81,26 @@ func (b *benchEvents) next(dst []byte) []byte {
 	default:
 		kind = "page"
 	}
-	dst = append(append(dst, kind...), `","messageId":"bench-`...)
-	dst = strconv.AppendUint(dst, b.run, 36)
-	dst = append(dst, '-')
-	dst = strconv.AppendInt(dst, int64(b.made), 10)
-	dst = append(dst, `-4a7c-b1d2","userId":"user-`...)
+	b.id = strconv.AppendUint(append(b.id[:0], "bench-"...), b.run, 36)
+	b.id = strconv.AppendInt(append(b.id, '-'), int64(b.made), 10)
+	b.id = append(b.id, "-4a7c-b1d2"...)
+	return b.event(dst, kind, name, b.id, s)
+}
+
+const orderCompleted = "Order Completed" // an offer answers each, with the shipped campaigns
+
+// order appends an order of some user who is there.
+func (b *benchEvents) order(dst []byte, id string) []byte {
+	if len(b.open) == 0 {
+		b.next(nil)
+	}
+	b.id = append(b.id[:0], id...)
+	return b.event(dst, "track", orderCompleted, b.id, &b.open[b.rng.IntN(len(b.open))])
+}
+
+func (b *benchEvents) event(dst []byte, kind, name string, id []byte, s *benchSession) []byte {
+	dst = append(append(append(dst, `{"type":"`...), kind...), `","messageId":"`...)
+	dst = append(append(dst, id...), `","userId":"user-`...)
 	dst = strconv.AppendInt(dst, int64(s.user), 10)
 	dst = append(dst, '"')
 	if kind == "page" {
@@ -131,7 +153,7 @@ func benchCampaigns(k int) *pipeline.Definition {
 			Limits: []pipeline.Limit{{Max: 1, Within: 7 * 24 * time.Hour}},
 			Offer:  pipeline.OfferSpec{Channel: []string{"web", "push", "email"}[rng.IntN(3)], Kind: pipeline.Advertising, Expires: time.Hour, Data: []byte(`{"title":"For you: {{ event.properties.category }}"}`)}}
 		category := benchCategories[rng.IntN(len(benchCategories))]
-		if k > 1000 { // a long tail: most categories are of other shops
+		if i >= 1000 { // a long tail: these categories are seldom visited
 			category = fmt.Sprintf("category-%d", rng.IntN(k/10))
 		}
 		switch rng.IntN(4) {

@@ -25,11 +25,14 @@ import (
 // that NATS, what is measured and what makes the load are processes of their
 // own.
 type benchPart struct {
-	Role   string // nats, read or work
+	Role   string // nats, read, work, worker, http, lookup
 	Dir    string
 	URL    string
 	Prefix string
 	Cache  int64
+
+	Keep              bool // work leaves its state to be used again
+	Partitions, Users int  // of lookup
 }
 
 // A benchResult is what a part says in the end, as its last line.
@@ -70,6 +73,12 @@ func runPart(std stdio) (bool, error) {
 		return true, p.read(std.out)
 	case "work":
 		return true, p.work(std.out)
+	case "worker":
+		return true, p.worker(std.out)
+	case "lookup":
+		return true, p.lookup(std.out)
+	case "http":
+		return true, p.http(std.out)
 	}
 	return true, fmt.Errorf("no such part: %s", p.Role)
 }
@@ -128,15 +137,21 @@ func firstLine(r io.Reader) (string, error) {
 
 // result runs a part to its end.
 func (p benchPart) result(ctx context.Context) (r benchResult, err error) {
+	err = p.into(ctx, &r)
+	return r, err
+}
+
+// into runs a part to its end and reads what it says.
+func (p benchPart) into(ctx context.Context, r any) error {
 	line, stop, err := p.start(ctx)
 	if err != nil {
-		return r, err
+		return err
 	}
 	defer stop()
-	if err := json.Unmarshal([]byte(line), &r); err != nil {
-		return r, fmt.Errorf("bench part %s said %q: %w", p.Role, line, err)
+	if err := json.Unmarshal([]byte(line), r); err != nil {
+		return fmt.Errorf("bench part %s said %q: %w", p.Role, line, err)
 	}
-	return r, nil
+	return nil
 }
 
 func (p benchPart) connect(ctx context.Context) (*broker.Conn, error) {
@@ -202,8 +217,8 @@ func (p benchPart) work(out io.Writer) error {
 			begun = begun || s.Seq > 0
 			done = done && s.Seq >= ends[i] && s.Waiting == 0
 		}
-		if m == nil && (begun || len(st) == len(ends)) {
-			m = measure() // the stores are open
+		if m == nil && begun {
+			m = measure() // the stores are open, and the campaigns are compiled
 		}
 		if done && len(st) == len(ends) {
 			break
@@ -218,6 +233,12 @@ func (p benchPart) work(out io.Writer) error {
 	for i, s := range w.Status() {
 		r.Messages += ends[i]
 		r.Events += s.Applied
+	}
+	if p.Keep {
+		cancel()
+		if err := <-ended; err != nil {
+			return err
+		}
 	}
 	return json.NewEncoder(out).Encode(r)
 }

@@ -25,8 +25,15 @@ import (
 
 var systemSeed = flag.Uint64("system-seed", 0, "of TestSystem's moments; 0: a new one")
 
-// TestMain is also the nats-server that TestSystem kills.
+// TestMain is also the nats-server that TestSystem kills, and bench's parts.
 func TestMain(m *testing.M) {
+	if is, err := runPart(stdio{os.Stdin, os.Stdout, os.Stderr}); is {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if dir := os.Getenv("OFFERSTREAM_TEST_NATS_DIR"); dir != "" {
 		var port int
 		fmt.Sscan(os.Getenv("OFFERSTREAM_TEST_NATS_PORT"), &port)

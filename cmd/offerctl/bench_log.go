@@ -1,0 +1,261 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/ingest"
+	"offerstream/pipeline/worker"
+)
+
+func (b *benchRun) forgetOffers(ctx context.Context, prefix string) error {
+	c, err := b.connect(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	st, err := c.JS.Stream(ctx, c.Names.OffersStream())
+	if err != nil {
+		return err
+	}
+	return st.Purge(ctx)
+}
+
+func (b *benchRun) offers(ctx context.Context, prefix string) (uint64, error) {
+	c, err := b.connect(ctx, prefix)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	st, err := c.JS.Stream(ctx, c.Names.OffersStream())
+	if err != nil {
+		return 0, err
+	}
+	return st.CachedInfo().State.Msgs, nil
+}
+
+// drop removes the streams of deployments that are done with: their bytes, and
+// what the server reserves for them.
+func (b *benchRun) drop(ctx context.Context, prefixes ...string) error {
+	for _, prefix := range prefixes {
+		c, err := b.connect(ctx, prefix)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		names := []string{c.Names.OffersStream(), c.Names.DeadStream()}
+		for p := range c.Partitions {
+			names = append(names, c.Names.EventsStream(p))
+		}
+		for _, name := range names {
+			if err := c.JS.DeleteStream(ctx, name); err != nil {
+				return fmt.Errorf("bench: removing %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// prepare makes a deployment with the set in force in each of its logs.
+func (b *benchRun) prepare(ctx context.Context, prefix string, def *pipeline.Definition) error {
+	c, err := b.connect(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := makeLive(ctx, c, def); err != nil {
+		return err
+	}
+	w, err := worker.New(worker.Options{Dir: b.preparedBy(prefix), Log: nodeLog(io.Discard, slog.LevelError),
+		Connect: func(ctx context.Context) (*broker.Conn, error) { return b.connect(ctx, prefix) }})
+	if err != nil {
+		return err
+	}
+	within, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- w.Run(within) }()
+	err = awaitSet(ctx, io.Discard, c, def.Hash(), time.Minute)
+	cancel()
+	return errors.Join(err, <-done)
+}
+
+// preparedBy is the directory of the worker that did.
+func (b *benchRun) preparedBy(prefix string) string { return filepath.Join(b.dir, "prepare-"+prefix) }
+
+// send makes events and sends them through a gateway under load: many clients
+// at once, batches of 15. It returns events a second.
+func (b *benchRun) send(ctx context.Context, prefix string, gen *benchEvents, events int) (float64, error) {
+	c, err := b.connect(ctx, prefix)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	log, err := c.OpenGatewayLog(ctx)
+	if err != nil {
+		return 0, err
+	}
+	g, err := ingest.New(ingest.Options{Log: log, WriteKeys: []string{demoKey}, Logger: nodeLog(io.Discard, slog.LevelError)})
+	if err != nil {
+		return 0, err
+	}
+	bodies := make(chan []byte, 256)
+	go func() {
+		defer close(bodies)
+		for n := 0; n < events; {
+			body := []byte(`{"batch":[`)
+			for i := 0; i < 15 && n < events; i, n = i+1, n+1 {
+				if i > 0 {
+					body = append(body, ',')
+				}
+				body = gen.next(body)
+			}
+			select {
+			case bodies <- append(body, ']', '}'):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	start := time.Now()
+	var all sync.WaitGroup
+	var failed atomic.Pointer[string]
+	for range 128 {
+		all.Go(func() {
+			for body := range bodies {
+				if why := post(ctx, g, body); why != "" {
+					failed.Store(&why)
+				}
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(start).Seconds()
+	if err := g.Drain(ctx); err != nil {
+		return 0, err
+	}
+	if why := failed.Load(); why != nil {
+		return 0, fmt.Errorf("bench: the gateway refuses: %s", *why)
+	}
+	return float64(events) / took, nil
+}
+
+// post gives a batch to the gateway's handler, again while it says later, and
+// returns what it says if that is no.
+func post(ctx context.Context, g http.Handler, body []byte) string {
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bench/v1/batch", bytes.NewReader(body))
+		if err != nil {
+			return err.Error()
+		}
+		req.SetBasicAuth(demoKey, "")
+		w := &benchAnswer{header: http.Header{}, code: http.StatusOK}
+		g.ServeHTTP(w, req)
+		switch w.code {
+		case http.StatusOK:
+			return ""
+		case http.StatusTooManyRequests:
+			if pauseFor(ctx, 5*time.Millisecond) == nil {
+				continue
+			}
+		}
+		return w.body.String()
+	}
+}
+
+func pauseFor(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+type benchAnswer struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (a *benchAnswer) Header() http.Header         { return a.header }
+func (a *benchAnswer) WriteHeader(code int)        { a.code = code }
+func (a *benchAnswer) Write(b []byte) (int, error) { return a.body.Write(b) }
+
+// repack writes events of one deployment into another, n a message: the first
+// ones of each partition. It returns how many.
+func (b *benchRun) repack(ctx context.Context, from, to string, n, most int) (events int, err error) {
+	src, err := b.connect(ctx, from)
+	if err != nil {
+		return 0, err
+	}
+	defer src.Close()
+	dst, err := b.connect(ctx, to)
+	if err != nil {
+		return 0, err
+	}
+	defer dst.Close()
+	js, err := jetstream.New(dst.NC, jetstream.WithPublishAsyncMaxPending(4000))
+	if err != nil {
+		return 0, err
+	}
+	for p := range src.Partitions {
+		subject := dst.Names.EventsSubject(p, "in")
+		var pack [][]byte
+		left := most
+		flush := func() error {
+			if len(pack) == 0 {
+				return nil
+			}
+			_, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: bytes.Join(pack, []byte{'\n'})}, jetstream.WithStallWait(time.Minute))
+			pack = pack[:0]
+			return err
+		}
+		err := src.ScanLog(ctx, p, func(m pipeline.Message) error {
+			if m.Kind != pipeline.In {
+				return nil
+			}
+			for _, line := range bytes.Split(bytes.TrimSpace(m.Data), []byte{'\n'}) {
+				if left == 0 {
+					return errEnough
+				}
+				left--
+				events++
+				pack = append(pack, line)
+				if len(pack) == n {
+					if err := flush(); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if errors.Is(err, errEnough) {
+			err = nil
+		}
+		if err := errors.Join(err, flush()); err != nil {
+			return 0, fmt.Errorf("bench: packing by %d: %w", n, err)
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+		return events, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+var errEnough = errors.New("enough")
