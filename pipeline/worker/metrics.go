@@ -113,7 +113,7 @@ func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
 		n := strconv.Itoa(p.p)
 		ch <- prometheus.MustNewConstMetric(descApplied, prometheus.CounterValue, float64(p.status.applied.Load()), n)
 		ch <- prometheus.MustNewConstMetric(descLag, prometheus.GaugeValue, float64(p.status.pending.Load()), n)
-		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(p.status.waiting.Load()), n)
+		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(p.status.waiting()), n)
 		ch <- prometheus.MustNewConstMetric(descLogTime, prometheus.GaugeValue, float64(p.status.logTime.Load())/1e9, n)
 	}
 }

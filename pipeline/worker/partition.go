@@ -43,7 +43,7 @@ type status struct {
 	seq, applied atomic.Uint64
 	logTime      atomic.Int64
 	pending      atomic.Uint64
-	waiting      atomic.Int64
+	chains       atomic.Pointer[broker.Chains]
 	set          atomic.Pointer[string]
 	caughtUp     atomic.Bool
 	stopped      atomic.Pointer[string] // why it stopped loudly
@@ -152,11 +152,19 @@ func (p *partition) rebuild(conn *broker.Conn, why error) error {
 	return p.open(p.w.identity(conn))
 }
 
+// waiting is how many records are not known stored yet.
+func (s *status) waiting() int {
+	if c := s.chains.Load(); c != nil {
+		return c.Waiting()
+	}
+	return 0
+}
+
 // progress makes visible how far the session is.
 func (s *session) progress() {
 	seq, applied, logTime, set := s.fold.At()
 	st := &s.status
-	st.waiting.Store(int64(s.chains.Waiting())) // before seq: who sees that seq sees what waits of it
+	st.chains.Store(s.chains) // before seq: who sees that seq sees what waits of it
 	st.seq.Store(seq)
 	st.applied.Store(applied)
 	st.logTime.Store(logTime)

@@ -233,7 +233,7 @@ type Status struct {
 func (w *Worker) Status() []Status {
 	var all []Status
 	for _, p := range w.all() {
-		s := Status{Seq: p.status.seq.Load(), Applied: p.status.applied.Load(), Waiting: int(p.status.waiting.Load()), LogTime: p.status.logTime.Load()}
+		s := Status{Seq: p.status.seq.Load(), Applied: p.status.applied.Load(), Waiting: p.status.waiting(), LogTime: p.status.logTime.Load()}
 		if set := p.status.set.Load(); set != nil {
 			s.Set = *set
 		}
