@@ -144,7 +144,7 @@ func compareWithOracle(t *testing.T, set []byte, events [][]byte) (*Backtest, []
 	}
 	var got []*Offer
 	for _, line := range events {
-		if err := b.Line(line, func(o *Offer) { got = append(got, o) }); err != nil {
+		if err := b.Line(line, func(o *Offer) { got = append(got, o); compareJSON(t, o) }); err != nil {
 			t.Fatal(err)
 		}
 		b.recode(t)
@@ -164,6 +164,15 @@ func compareWithOracle(t *testing.T, set []byte, events [][]byte) (*Backtest, []
 	}
 	b.compareCounts(t, want)
 	return b, got
+}
+
+// compareJSON holds that an offer's JSON is what encoding/json makes of it.
+func compareJSON(t *testing.T, o *Offer) {
+	t.Helper()
+	got, err := o.AppendJSON(nil)
+	if want := asJSON(o); err != nil || string(got) != want {
+		t.Errorf("the offer's JSON is %s (%v), encoding/json says %s", got, err, want)
+	}
 }
 
 func (b *Backtest) compareCounts(t *testing.T, want oracle.Result) {

@@ -53,7 +53,8 @@ type Chains struct {
 	chains  map[string]*chain // written by the partition's goroutine alone
 	known   Known
 	waiting int
-	moved   chan struct{} // closed and replaced whenever a chain moves on
+	moved   chan struct{} // closed and replaced when a chain moves on,
+	awaited bool          // if somebody waits for it
 }
 
 // Known is, by chain, the number of the last record that was acknowledged or
@@ -137,10 +138,15 @@ func (cs *Chains) open(ctx context.Context, name string, cursor pipeline.Cursor)
 	if err != nil {
 		return nil, err
 	}
+	stop, err := ch.listen()
+	if err != nil {
+		return nil, err
+	}
 	cs.mu.Lock()
 	cs.chains[name] = ch
 	cs.mu.Unlock()
 	cs.done.Go(func() {
+		defer stop()
 		if err := ch.run(cs.ctx); err != nil {
 			cs.cancel(err)
 		}
@@ -172,6 +178,7 @@ func (cs *Chains) Append(ctx context.Context, e pipeline.Effect) error {
 			return nil
 		}
 		moved := cs.moved
+		cs.awaited = true
 		cs.mu.Unlock()
 		if err := cs.wait(ctx, moved); err != nil {
 			return err
@@ -184,6 +191,7 @@ func (cs *Chains) Await(ctx context.Context, cursor pipeline.Cursor) error {
 	for {
 		cs.mu.Lock()
 		behind, moved := false, cs.moved
+		cs.awaited = true
 		var never *chain // whose tail the fold should have come to by now
 		for name, c := range cursor.Chains {
 			ch := cs.chains[name]

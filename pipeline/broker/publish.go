@@ -1,15 +1,20 @@
 package broker
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"offerstream/pipeline"
+	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
 )
 
 // A chain publishes its records one by one, in order.
@@ -24,6 +29,12 @@ type chain struct {
 	queue  []pipeline.Effect // under all.mu, as is stored
 	stored uint64            // the last record of the fold's known stored
 	wake   chan struct{}
+
+	msg     nats.Msg       // the one that is published, its memory used again
+	inbox   string         // acknowledgements come to inbox.<attempt>
+	acks    chan *nats.Msg // from there
+	attempt uint64
+	timeout *time.Timer
 }
 
 // run publishes what waits until ctx is done.
@@ -66,8 +77,10 @@ func (ch *chain) moved(n uint64) {
 	ch.queue = ch.queue[1:]
 	ch.stored = n
 	cs.waiting--
-	close(cs.moved)
-	cs.moved = make(chan struct{})
+	if cs.awaited {
+		close(cs.moved)
+		cs.moved, cs.awaited = make(chan struct{}), false
+	}
 }
 
 // put returns when the record is on the chain, whoever wrote it.
@@ -92,20 +105,99 @@ func (ch *chain) put(ctx context.Context, e pipeline.Effect) error {
 	}
 }
 
-// publish sends the record, expecting that the tail is what is known of it.
+// publish sends the record, expecting that the tail is what is known of it,
+// and waits for the acknowledgement.
 func (ch *chain) publish(ctx context.Context, e pipeline.Effect) error {
-	m, err := message(ch.subject, e)
-	if err != nil {
+	if err := compose(&ch.msg, e); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishFor)
-	defer cancel()
-	ack, err := ch.all.conn.JS.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(ch.tail.seq), jetstream.WithRetryAttempts(0))
-	if err != nil {
+	setHeader(ch.msg.Header, jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(ch.tail.seq, 10))
+	ch.attempt++
+	ch.msg.Reply = ch.inbox + strconv.FormatUint(ch.attempt, 10)
+	conn := ch.all.conn
+	if err := conn.NC.PublishMsg(&ch.msg); err != nil {
 		return err
 	}
-	ch.saw(tail{e.Pos, ack.Sequence})
-	return nil
+	ch.timeout.Reset(publishFor)
+	for {
+		select {
+		case m := <-ch.acks:
+			if m.Subject != ch.msg.Reply {
+				continue // late, of an attempt that was given up
+			}
+			seq, err := acknowledged(m)
+			if err == nil {
+				ch.saw(tail{e.Pos, seq})
+			}
+			return err
+		case <-ch.timeout.C:
+			return errNoAnswer
+		case <-conn.Closed():
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+var errNoAnswer = fmt.Errorf("no answer within %v", publishFor)
+
+// listen makes where acknowledgements come to.
+func (ch *chain) listen() (stop func(), err error) {
+	nc := ch.all.conn.NC
+	inbox := nc.NewInbox()
+	ch.inbox, ch.acks = inbox+".", make(chan *nats.Msg, 16)
+	ch.msg = nats.Msg{Subject: ch.subject, Header: nats.Header{}}
+	ch.timeout = time.NewTimer(time.Hour)
+	sub, err := nc.ChanSubscribe(inbox+".*", ch.acks)
+	if err != nil {
+		return nil, fmt.Errorf("chain %s: %w", ch.subject, err)
+	}
+	return func() { sub.Unsubscribe(); ch.timeout.Stop() }, nil
+}
+
+// acknowledged reads the server's answer to a publish: the message's sequence.
+func acknowledged(m *nats.Msg) (uint64, error) {
+	var answer struct {
+		Seq   uint64              `json:"seq"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if seq, ok := plainAck(m.Data); ok {
+		return seq, nil
+	}
+	if len(m.Data) == 0 { // nobody listens: there is no such stream, or no leader
+		return 0, jetstream.ErrNoStreamResponse
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return 0, fmt.Errorf("the answer %q: %w", m.Data, err)
+	}
+	switch {
+	case answer.Error != nil:
+		return 0, answer.Error
+	case answer.Seq == 0:
+		return 0, fmt.Errorf("the answer %q has no sequence", m.Data)
+	}
+	return answer.Seq, nil
+}
+
+// plainAck reads {"stream":"OFFERS","seq":7}, which nearly all answers are.
+func plainAck(b []byte) (seq uint64, ok bool) {
+	b, found := bytes.CutPrefix(b, []byte(`{"stream":"`))
+	i := bytes.IndexByte(b, '"')
+	if !found || i < 0 {
+		return 0, false
+	}
+	b, found = bytes.CutPrefix(b[i:], []byte(`","seq":`))
+	if !found || len(b) < 2 || len(b) > 19 || b[len(b)-1] != '}' {
+		return 0, false
+	}
+	for _, c := range b[:len(b)-1] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		seq = 10*seq + uint64(c-'0')
+	}
+	return seq, seq > 0
 }
 
 // codeOneInFlight is the answer when another publish on the subject is under

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -34,12 +33,18 @@ const maxLetter = 900 << 10
 // mode, a dead letter as it came.
 func message(subject string, e pipeline.Effect) (*nats.Msg, error) {
 	m := &nats.Msg{Subject: subject, Header: nats.Header{}}
+	return m, compose(m, e)
+}
+
+// compose makes m the message of an effect, whatever effect of its chain it was
+// before.
+func compose(m *nats.Msg, e pipeline.Effect) error {
 	putPosition(m.Header, e.Pos)
 	switch {
 	case e.Offer != nil:
-		data, err := json.Marshal(e.Offer)
+		data, err := e.Offer.AppendJSON(m.Data[:0])
 		if err != nil {
-			return nil, fmt.Errorf("offer %s: %w", e.Offer.ID, err)
+			return fmt.Errorf("offer %s: %w", e.Offer.ID, err)
 		}
 		m.Data = data
 		o := e.Offer
@@ -55,27 +60,38 @@ func message(subject string, e pipeline.Effect) (*nats.Msg, error) {
 			{"ce-expirytime", o.Expires},
 		} {
 			if a[1] != "" {
-				m.Header[a[0]] = []string{percent(a[1])}
+				setHeader(m.Header, a[0], percent(a[1]))
+			} else {
+				delete(m.Header, a[0])
 			}
 		}
 	case e.Dead != nil:
 		putDead(m, *e.Dead)
 	}
-	return m, nil
+	return nil
+}
+
+// setHeader sets a header in the memory that it has.
+func setHeader(h nats.Header, name, value string) {
+	if was := h[name]; len(was) == 1 {
+		was[0] = value
+	} else {
+		h[name] = []string{value}
+	}
 }
 
 // putDead makes m a dead letter.
 func putDead(m *nats.Msg, d pipeline.Dead) {
 	m.Data = d.Raw[:min(len(d.Raw), maxLetter)]
-	m.Header[headerReason] = []string{d.Reason}
-	m.Header[headerDetail] = []string{percent(d.Detail[:min(len(d.Detail), 1024)])}
+	setHeader(m.Header, headerReason, d.Reason)
+	setHeader(m.Header, headerDetail, percent(d.Detail[:min(len(d.Detail), 1024)]))
 }
 
 func putPosition(h nats.Header, p pipeline.Position) {
-	h[headerN] = []string{strconv.FormatUint(p.N, 10)}
-	h[headerS] = []string{strconv.FormatUint(p.S, 10)}
-	h[headerK] = []string{strconv.FormatUint(uint64(p.K), 10)}
-	h[headerT] = []string{strconv.FormatInt(p.T, 10)}
+	setHeader(h, headerN, strconv.FormatUint(p.N, 10))
+	setHeader(h, headerS, strconv.FormatUint(p.S, 10))
+	setHeader(h, headerK, strconv.FormatUint(uint64(p.K), 10))
+	setHeader(h, headerT, strconv.FormatInt(p.T, 10))
 }
 
 // ParsePosition reads the position of a record from its headers.
