@@ -156,6 +156,11 @@ func (w *writer) states(states []featureState) {
 
 func (w *writer) entry(e entry, at int64) {
 	w.int(e.t - at)
+	w.holds(e)
+}
+
+// holds writes what an entry holds.
+func (w *writer) holds(e entry) {
 	w.value(e.v)
 	if e.row == nil {
 		w.len(0)
@@ -340,8 +345,10 @@ func (r *reader) states() []featureState {
 	return states
 }
 
-func (r *reader) entry(at int64) entry {
-	e := entry{t: at + r.int(), v: r.value()}
+func (r *reader) entry(at int64) entry { return r.holds(at + r.int()) }
+
+func (r *reader) holds(t int64) entry {
+	e := entry{t: t, v: r.value()}
 	if n := r.len(1); n > 0 {
 		e.row = &row{key: r.text(), fields: make([]Value, n-1), has: make([]bool, n-1)}
 		for i := range e.row.fields {
@@ -351,6 +358,16 @@ func (r *reader) entry(at int64) entry {
 		}
 	}
 	return e
+}
+
+// rowKey is the key of the row that an entry holds, valid as long as holds.
+func rowKey(holds []byte) string {
+	r := reader{b: holds, views: true}
+	r.value()
+	if r.len(1) == 0 {
+		return ""
+	}
+	return r.text()
 }
 
 func (r *reader) pending() []pending {

@@ -236,7 +236,7 @@ func (e *Entity) full(now int64) bool {
 	e.entries = 0
 	for i, f := range e.live.features {
 		if st := e.feature(i); st != nil {
-			f.drop(st, cut(now, f.def.Within), &e.live.scratch)
+			f.drop(st, cut(now, f.def.Within))
 			e.entries += int(st.held)
 		}
 	}

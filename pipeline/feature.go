@@ -152,10 +152,7 @@ func (f *feature) add(st *featureState, key string, en entry, now int64, e *Enti
 		}
 		full = f.addSeries(st, i, en.t, int64(en.v.bits), bounds.Entries)
 	} else {
-		f.change(st, i, &e.live.scratch, func(w *window) {
-			w.drop(out)
-			full = w.add(f, en, bounds)
-		})
+		full = f.addWindow(st, i, out, en, bounds, &e.live.scratch)
 	}
 	if full {
 		c.Bounds++
@@ -216,18 +213,18 @@ func (f *feature) holds(rec []byte) int {
 		return len(buckets)/bucketBytes + len(entries)/f.width
 	}
 	if b := body(rec); len(b) > 0 {
-		return int(le.Uint32(b[8:]))
+		return counted(b, windowEntries) + counted(b, windowBuckets)
 	}
 	return 0
 }
 
 // drop drops what lies at or before c, under every key.
-func (f *feature) drop(st *featureState, c int64, s *windowScratch) {
+func (f *feature) drop(st *featureState, c int64) {
 	for i := range int(st.keys) {
 		if f.width > 0 {
 			f.dropSeries(st, i, c)
 		} else {
-			f.change(st, i, s, func(w *window) { w.drop(c) })
+			f.dropWindow(st, i, c)
 		}
 	}
 }
@@ -241,7 +238,7 @@ func (f *feature) removeRows(st *featureState, ev *Event, e *Entity) {
 		}
 		held := st.held
 		for i := range int(st.keys) {
-			f.change(st, i, &e.live.scratch, func(w *window) { w.remove(key) })
+			f.removeRow(st, i, key)
 		}
 		e.entries += int(st.held) - int(held)
 	}

@@ -110,9 +110,7 @@ func (f *feature) tell(st *featureState, met map[string]int) {
 		if f.width > 0 {
 			_, folded = head(rec)
 		} else {
-			var w window
-			w.read(rec)
-			folded = len(w.buckets)
+			folded = len(bucketsOf(rec))
 		}
 		if f.holds(rec) > 0 {
 			met[what]++

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"slices"
 	"sort"
 	"strings"
 
@@ -30,14 +29,13 @@ func (f *feature) result(rec []byte, now int64) ref.Val {
 		v.str = strings.Clone(v.str)
 		return v.cel()
 	}
-	var w window
+	var all []*row
 	if rec != nil {
-		w.read(slices.Clone(rec)) // rows may be kept longer than the state is as it is
+		all = rows(rec, cut(now, f.def.Within))
 	}
-	_, en := w.in(cut(now, f.def.Within))
-	vals := make([]ref.Val, len(en))
-	for i := range en {
-		vals[i] = celMap{rowSource{f.def.Fields, en[i].row}}
+	vals := make([]ref.Val, len(all))
+	for i, r := range all {
+		vals[i] = celMap{rowSource{f.def.Fields, r}}
 	}
 	return types.NewRefValList(types.DefaultTypeAdapter, vals)
 }
@@ -47,46 +45,7 @@ func (f *feature) total(rec []byte, now int64) Value {
 	if f.width > 0 {
 		return f.totalSeries(rec, now)
 	}
-	if rec == nil || len(body(rec)) == 0 {
-		return f.none()
-	}
-	c := cut(now, f.def.Within)
-	r := reader{b: body(rec)[windowHead:], views: true}
-	var first, last Value
-	found := false
-	for range r.len(5) {
-		if t, a, b := r.int(), r.entry(0), r.entry(0); t > c {
-			if !found {
-				first, found = a.v, true
-			}
-			last = b.v
-		}
-	}
-	n, at := 0, int64(0)
-	for range r.len(3) {
-		e := r.entry(at)
-		if at = e.t; at > c {
-			if n++; !found {
-				first, found = e.v, true
-			}
-			last = e.v
-		}
-	}
-	switch f.agg {
-	case aggDistinct:
-		return Value{kind: kindInt, bits: uint64(n)}
-	case aggFirst:
-		return first
-	}
-	return last
-}
-
-// none is the aggregate of nothing.
-func (f *feature) none() Value {
-	if f.agg == aggDistinct {
-		return Value{kind: kindInt}
-	}
-	return Value{}
+	return f.totalWindow(rec, cut(now, f.def.Within))
 }
 
 // keysSource is a feature with `by` in an expression: the keys that have an

@@ -11,7 +11,7 @@ type liveSet struct {
 	featureSince  []uint32
 	campaignSince []uint32
 	counts        []*Counts // by campaign
-	scratch       windowScratch
+	scratch       []byte    // memory to use within a call
 	*tally
 }
 

@@ -7,18 +7,25 @@ import (
 	"time"
 )
 
-// A window is what distinct, first, last or list hold under one key, decoded:
-// values of any kind, in order of event time, those of one time in the order
-// of the log. Bounds are as those of a series; buckets are of first and last
-// alone. In its record (keyed.go) it stands as
+// A window is what distinct, first, last or list hold under one key: values or
+// rows, in order of event time, those of one time in the order of the log.
+// Bounds are as those of a series; buckets are of first and last alone. It is
+// worked on where it lies (keyed.go):
 //
 //	8 bytes  time of the newest bucket or entry
-//	4 bytes  how many buckets and entries there are
-//	         and those, as codec.go writes them
-type window struct {
-	entries []entry
-	buckets []bucket // by time; older than the exact entries
-}
+//	4 bytes  how many entries
+//	4 bytes  how many buckets
+//	4 bytes  the size of the buckets
+//	         the buckets, as codec.go writes them
+//	         the entries: 8 bytes the time, 4 the size of what is held, which
+//	         is as codec.go writes it
+const (
+	windowEntries = 8
+	windowBuckets = 12
+	windowSize    = 16
+	windowHead    = 20
+	entryHead     = 12
+)
 
 type entry struct {
 	t   int64 // event time
@@ -46,162 +53,260 @@ func cut(now int64, w time.Duration) int64 {
 	return now - int64(w)
 }
 
-func (w *window) len() int { return len(w.entries) + len(w.buckets) }
-
-// drop removes what lies at or before c.
-func (w *window) drop(c int64) {
-	b, e := w.in(c)
-	w.entries = slices.Delete(w.entries, 0, len(w.entries)-len(e))
-	w.buckets = slices.Delete(w.buckets, 0, len(w.buckets)-len(b))
-}
-
-// in is the part of the window after c.
-func (w *window) in(c int64) ([]bucket, []entry) {
-	i := sort.Search(len(w.entries), func(i int) bool { return w.entries[i].t > c })
-	j := sort.Search(len(w.buckets), func(j int) bool { return w.buckets[j].t > c })
-	return w.buckets[j:], w.entries[i:]
-}
-
-func (w *window) insert(e entry) {
-	i := len(w.entries)
-	for i > 0 && e.t < w.entries[i-1].t {
-		i--
-	}
-	w.entries = slices.Insert(w.entries, i, e)
-}
-
-// add puts an entry into feature f's window; full says that a bound was met.
-func (w *window) add(f *feature, e entry, bounds *Bounds) (full bool) {
-	limit := bounds.Entries
-	switch f.agg {
-	case aggDistinct:
-		for i := range w.entries {
-			if w.entries[i].v.same(e.v) {
-				if e.t < w.entries[i].t {
-					return false
-				}
-				w.entries = slices.Delete(w.entries, i, i+1)
-				break
-			}
-		}
-	case aggList:
-		limit = f.def.Keep
-		if f.def.Key != "" {
-			w.remove(e.row.key)
-		}
-	}
-	w.insert(e)
-	n := len(w.entries) - limit
-	if n <= 0 {
-		return false
-	}
-	if f.agg == aggFirst || f.agg == aggLast {
-		for _, e := range w.entries[:n] {
-			w.fold(f.bucketTime(e.t), e)
-		}
-	}
-	w.entries = slices.Delete(w.entries, 0, n)
-	return true
-}
-
-// fold adds an exact entry to the bucket of its step.
-func (w *window) fold(t int64, e entry) {
-	i := sort.Search(len(w.buckets), func(i int) bool { return w.buckets[i].t >= t })
-	if i == len(w.buckets) || w.buckets[i].t != t {
-		w.buckets = slices.Insert(w.buckets, i, bucket{t, e, e})
-		return
-	}
-	b := &w.buckets[i]
-	if e.t < b.first.t {
-		b.first = e
-	}
-	if b.last.t <= e.t {
-		b.last = e
-	}
-}
-
-// remove takes the row of a key out of a list.
-func (w *window) remove(key string) bool {
-	for i := range w.entries {
-		if w.entries[i].row.key == key {
-			w.entries = slices.Delete(w.entries, i, i+1)
-			return true
-		}
-	}
-	return false
-}
-
-// windowHead is the size of what stands before a window's bytes.
-const windowHead = 12
-
-// body is a record behind its head and text.
+// body is a record behind its head and text; of no bytes when it is new.
 func body(rec []byte) []byte {
 	n, _ := head(rec)
 	return rec[headBytes+n:]
 }
 
-// read decodes a record into w; texts are views into it.
-func (w *window) read(rec []byte) {
-	w.buckets, w.entries = w.buckets[:0], w.entries[:0]
+func counted(b []byte, what int) int { return int(le.Uint32(b[what:])) }
+
+func (s *featureState) count(i, what, n int) {
+	b := body(s.record(i))
+	le.PutUint32(b[what:], uint32(counted(b, what)+n))
+	s.held = uint32(int(s.held) + n)
+}
+
+// entriesAt is where a record's entries begin.
+func entriesAt(rec []byte) int {
 	b := body(rec)
 	if len(b) == 0 {
-		return
+		return len(rec)
 	}
+	return len(rec) - len(b) + windowHead + counted(b, windowSize)
+}
+
+// entryAt reads the entry at at in a record.
+func entryAt(rec []byte, at int) (t int64, holds []byte, next int) {
+	next = at + entryHead + int(le.Uint32(rec[at+8:]))
+	return word(rec[at:], 0), rec[at+entryHead : next], next
+}
+
+// bucketsOf decodes a record's buckets; texts are views into it.
+func bucketsOf(rec []byte) []bucket {
+	b := body(rec)
+	if len(b) == 0 || counted(b, windowBuckets) == 0 {
+		return nil
+	}
+	buckets := make([]bucket, counted(b, windowBuckets))
 	r := reader{b: b[windowHead:], views: true}
-	for range r.len(5) {
-		w.buckets = append(w.buckets, bucket{r.int(), r.entry(0), r.entry(0)})
+	for i := range buckets {
+		buckets[i] = bucket{r.int(), r.entry(0), r.entry(0)}
 	}
-	at := int64(0)
-	for range r.len(3) {
-		e := r.entry(at)
-		at = e.t
-		w.entries = append(w.entries, e)
-	}
+	return buckets
 }
 
-// appendTo appends what read reads.
-func (w *window) appendTo(dst []byte) []byte {
-	newest := int64(math.MinInt64)
-	if n := len(w.buckets); n > 0 {
-		newest = w.buckets[n-1].t
+// addWindow puts an entry into key i's window, from which goes what lies at or
+// before out; full says that a bound was met. b is memory to use.
+func (f *feature) addWindow(st *featureState, i int, out int64, e entry, bounds *Bounds, b *[]byte) (full bool) {
+	f.dropWindow(st, i, out)
+	limit := bounds.Entries
+	switch f.agg {
+	case aggDistinct:
+		rec := st.record(i)
+		for at := entriesAt(rec); at < len(rec); {
+			t, holds, next := entryAt(rec, at)
+			if (&reader{b: holds, views: true}).value().same(e.v) {
+				if e.t < t {
+					return false
+				}
+				f.cutEntry(st, i, at)
+				break
+			}
+			at = next
+		}
+	case aggList:
+		limit = f.def.Keep
+		if f.def.Key != "" {
+			f.removeRow(st, i, e.row.key)
+		}
 	}
-	if n := len(w.entries); n > 0 {
-		newest = max(newest, w.entries[n-1].t)
+	w := writer{(*b)[:0]}
+	w.holds(e)
+	*b = w.b
+	st.insert(i, e.t, w.b)
+	n := counted(body(st.record(i)), windowEntries) - limit
+	if n <= 0 {
+		return false
 	}
-	dst = le.AppendUint64(dst, uint64(newest))
-	dst = le.AppendUint32(dst, uint32(w.len()))
-	out := writer{dst}
-	out.len(len(w.buckets))
-	for _, b := range w.buckets {
-		out.int(b.t)
-		out.entry(b.first, 0)
-		out.entry(b.last, 0)
+	if f.agg == aggFirst || f.agg == aggLast {
+		f.foldWindow(st, i, n)
 	}
-	out.len(len(w.entries))
-	at := int64(0)
-	for _, e := range w.entries {
-		out.entry(e, at)
-		at = e.t
+	for range n {
+		f.cutEntry(st, i, entriesAt(st.record(i)))
 	}
-	return out.b
+	return true
 }
 
-// A windowScratch is where a fold decodes the window that it changes.
-type windowScratch struct {
-	w window
-	b []byte
+// insert puts an entry behind those of its time and before.
+func (s *featureState) insert(i int, t int64, holds []byte) {
+	rec := s.record(i)
+	if len(body(rec)) == 0 {
+		s.splice(i, len(rec), 0, windowHead)
+		rec = s.record(i)
+		clear(body(rec))
+		putWord(body(rec), 0, math.MinInt64)
+	}
+	at := len(rec)
+	if newest := word(body(rec), 0); newest > t {
+		for at = entriesAt(rec); at < len(rec); {
+			was, _, next := entryAt(rec, at)
+			if was > t {
+				break
+			}
+			at = next
+		}
+	} else {
+		putWord(body(rec), 0, t)
+	}
+	s.splice(i, at, 0, entryHead+len(holds))
+	en := s.record(i)[at:]
+	putWord(en, 0, t)
+	le.PutUint32(en[8:], uint32(len(holds)))
+	copy(en[entryHead:], holds)
+	s.count(i, windowEntries, 1)
 }
 
-// change decodes key i's window, lets fn change it, and puts it back.
-func (f *feature) change(st *featureState, i int, s *windowScratch, fn func(w *window)) {
+// cutEntry takes the entry at at out of key i's record.
+func (f *feature) cutEntry(st *featureState, i, at int) {
 	rec := st.record(i)
-	s.w.read(rec)
-	before := s.w.len()
-	fn(&s.w)
-	s.b = s.w.appendTo(s.b[:0])
-	old := len(body(rec))
-	at := len(rec) - old
-	st.splice(i, at, old, len(s.b))
-	copy(st.record(i)[at:], s.b)
-	st.held = uint32(int(st.held) + s.w.len() - before)
+	_, _, next := entryAt(rec, at)
+	st.splice(i, at, next-at, 0)
+	st.count(i, windowEntries, -1)
+	if next == len(rec) {
+		f.newestAgain(st, i)
+	}
+}
+
+// newestAgain finds the time of key i's newest bucket or entry.
+func (f *feature) newestAgain(st *featureState, i int) {
+	rec, newest := st.record(i), int64(math.MinInt64)
+	for _, b := range bucketsOf(rec) {
+		newest = b.t
+	}
+	for at := entriesAt(rec); at < len(rec); {
+		newest, _, at = entryAt(rec, at)
+	}
+	putWord(body(rec), 0, newest)
+}
+
+// removeRow takes the row of a key out of key i's list.
+func (f *feature) removeRow(st *featureState, i int, key string) {
+	rec := st.record(i)
+	for at := entriesAt(rec); at < len(rec); {
+		_, holds, next := entryAt(rec, at)
+		if rowKey(holds) == key {
+			f.cutEntry(st, i, at)
+			return
+		}
+		at = next
+	}
+}
+
+// dropWindow drops what lies at or before c.
+func (f *feature) dropWindow(st *featureState, i int, c int64) {
+	for {
+		rec := st.record(i)
+		at := entriesAt(rec)
+		if at == len(rec) || word(rec[at:], 0) > c {
+			break
+		}
+		f.cutEntry(st, i, at)
+	}
+	if buckets := bucketsOf(st.record(i)); len(buckets) > 0 && buckets[0].t <= c {
+		n := sort.Search(len(buckets), func(j int) bool { return buckets[j].t > c })
+		f.setBuckets(st, i, buckets[n:])
+	}
+}
+
+// foldWindow folds key i's first n entries into the buckets of their steps.
+func (f *feature) foldWindow(st *featureState, i, n int) {
+	rec := st.record(i)
+	buckets := bucketsOf(rec)
+	for at := entriesAt(rec); n > 0; n-- {
+		t, holds, next := entryAt(rec, at)
+		at = next
+		e := (&reader{b: holds, views: true}).holds(t)
+		t = f.bucketTime(t)
+		j := sort.Search(len(buckets), func(j int) bool { return buckets[j].t >= t })
+		if j == len(buckets) || buckets[j].t != t {
+			buckets = slices.Insert(buckets, j, bucket{t, e, e})
+			continue
+		}
+		b := &buckets[j]
+		if e.t < b.first.t {
+			b.first = e
+		}
+		if b.last.t <= e.t {
+			b.last = e
+		}
+	}
+	f.setBuckets(st, i, buckets)
+}
+
+// setBuckets gives key i's window other buckets, which may be views into it.
+func (f *feature) setBuckets(st *featureState, i int, buckets []bucket) {
+	var w writer
+	for _, b := range buckets {
+		w.int(b.t)
+		w.entry(b.first, 0)
+		w.entry(b.last, 0)
+	}
+	rec := st.record(i)
+	b := body(rec)
+	size, at := counted(b, windowSize), len(rec)-len(b)+windowHead
+	st.count(i, windowBuckets, len(buckets)-counted(b, windowBuckets))
+	le.PutUint32(b[windowSize:], uint32(len(w.b)))
+	st.splice(i, at, size, len(w.b))
+	copy(st.record(i)[at:], w.b)
+	f.newestAgain(st, i)
+}
+
+// totalWindow is distinct, first or last of what lies after c.
+func (f *feature) totalWindow(rec []byte, c int64) Value {
+	var first, last Value
+	n, found := 0, false
+	take := func(t int64, a, b Value) {
+		if t > c {
+			if !found {
+				first, found = a, true
+			}
+			last = b
+		}
+	}
+	if rec != nil {
+		for _, b := range bucketsOf(rec) {
+			take(b.t, b.first.v, b.last.v)
+		}
+		for at := entriesAt(rec); at < len(rec); {
+			t, holds, next := entryAt(rec, at)
+			at = next
+			if t > c {
+				n++
+			}
+			if f.agg != aggDistinct {
+				v := (&reader{b: holds, views: true}).value()
+				take(t, v, v)
+			}
+		}
+	}
+	switch f.agg {
+	case aggDistinct:
+		return Value{kind: kindInt, bits: uint64(n)}
+	case aggFirst:
+		return first
+	}
+	return last
+}
+
+// rows are those of a list that lie after c.
+func rows(rec []byte, c int64) []*row {
+	var all []*row
+	for at := entriesAt(rec); at < len(rec); {
+		t, holds, next := entryAt(rec, at)
+		if at = next; t > c {
+			all = append(all, (&reader{b: holds}).holds(t).row)
+		}
+	}
+	return all
 }
