@@ -62,8 +62,13 @@ func (b *Backtest) Line(raw []byte, out func(*Offer)) error {
 	if len(raw) == 0 {
 		return nil
 	}
+	ev, err := b.dec.AdmitLine(raw)
+	return b.Admitted(ev, err, out)
+}
+
+// Admitted is Line for an event that is admitted already, or refused.
+func (b *Backtest) Admitted(ev *Event, err error, out func(*Offer)) error {
 	b.Lines++
-	ev, err := b.dec.Admit(raw, 0)
 	if err != nil {
 		return b.reject(err)
 	}

@@ -51,16 +51,33 @@ func (d *Decoder) name(t string) string {
 // *Reject) may not enter the log. Where the JSON has no type, def stands in
 // for it (the gateway's path names it; 0: none, then a type is required).
 func (d *Decoder) Admit(raw []byte, def Type) (*Event, error) {
-	if len(raw) > MaxEventBytes {
-		return nil, reject("size", "the event has %d bytes; at most %d are taken", len(raw), MaxEventBytes)
-	}
-	if !utf8.Valid(raw) {
-		return nil, reject("json", "not valid UTF-8")
-	}
-	if err := fastjson.ValidateBytes(raw); err != nil {
-		return nil, reject("json", "%v", err)
+	if err := admissible(raw); err != nil {
+		return nil, err
 	}
 	return d.decode(raw, def)
+}
+
+// AdmitLine is Admit for an event that will be folded, not written: its Root
+// may be nil.
+func (d *Decoder) AdmitLine(raw []byte) (*Event, error) {
+	if err := admissible(raw); err != nil {
+		return nil, err
+	}
+	return d.Decode(raw)
+}
+
+// admissible says what is wrong with the bytes of an event, whatever it says.
+func admissible(raw []byte) error {
+	if len(raw) > MaxEventBytes {
+		return reject("size", "the event has %d bytes; at most %d are taken", len(raw), MaxEventBytes)
+	}
+	if !utf8.Valid(raw) {
+		return reject("json", "not valid UTF-8")
+	}
+	if err := fastjson.ValidateBytes(raw); err != nil {
+		return reject("json", "%v", err)
+	}
+	return nil
 }
 
 // Decode reads an event from the log, which Admit has seen before it was

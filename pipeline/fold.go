@@ -144,7 +144,9 @@ func (f *Fold) Begin(m Message) error {
 		for range f.cur.Within {
 			_, f.lines = line(f.lines)
 		}
-		stamp, stamped = lastReceived(m.Data)
+		if len(m.Data) > 0 {
+			stamp, stamped = lastReceived(m.Data)
+		}
 	case Tick:
 		stamp, stamped = readAt(m.Data)
 	case Control:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"sort"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"offerstream/config"
@@ -89,22 +91,92 @@ func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.
 			writeErr = err
 		}
 	}
-	for n := 1; ; n++ {
-		if n%4096 == 0 && ctx.Err() != nil {
+	full, empty := make(chan *lines, 4), make(chan *lines, 4)
+	for range cap(empty) {
+		empty <- &lines{}
+	}
+	within, cancel := context.WithCancel(ctx)
+	var reader sync.WaitGroup
+	reader.Go(func() { admitLines(within, in, empty, full) })
+	defer func() {
+		cancel()
+		if ctx.Err() == nil { // else it may wait for a line that never comes
+			reader.Wait()
+		}
+	}()
+	for n := 0; ; {
+		var ls *lines
+		select {
+		case ls = <-full:
+		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		line, err := in.next()
-		if errors.Is(err, io.EOF) {
-			return reached, writeErr
+		for i := range ls.n {
+			n++
+			if ls.events[i] == nil && ls.errs[i] == nil {
+				continue // an empty line
+			}
+			if err := b.Admitted(ls.events[i], ls.errs[i], emit); err != nil {
+				return nil, fmt.Errorf("line %d: %w", n, err)
+			}
+			if writeErr != nil {
+				return nil, fmt.Errorf("writing offers: %w", writeErr)
+			}
 		}
-		if err != nil {
-			return nil, err
+		if errors.Is(ls.end, io.EOF) {
+			return reached, nil
 		}
-		if err := b.Line(line, emit); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+		if ls.end != nil {
+			return nil, ls.end
 		}
-		if writeErr != nil {
-			return nil, fmt.Errorf("writing offers: %w", writeErr)
+		empty <- ls
+	}
+}
+
+// lines are some of a file's, admitted while those before them are folded:
+// each has a decoder, which holds its event.
+type lines struct {
+	n        int
+	text     []byte
+	decoders [256]pipeline.Decoder
+	events   [256]*pipeline.Event
+	errs     [256]error
+	end      error // what came instead of the next line
+}
+
+// admitLines fills lines until the input ends.
+func admitLines(ctx context.Context, in *input, empty <-chan *lines, full chan<- *lines) {
+	for {
+		var ls *lines
+		select {
+		case ls = <-empty:
+		case <-ctx.Done():
+			return
+		}
+		ls.n, ls.text = 0, ls.text[:0]
+		for ls.n < len(ls.events) && ls.end == nil {
+			line, err := in.next()
+			if err != nil {
+				ls.end = err
+				break
+			}
+			from := len(ls.text) // where text moves as it grows, lines before keep the old
+			ls.text = append(ls.text, bytes.TrimSpace(line)...)
+			line = ls.text[from:len(ls.text):len(ls.text)]
+			ls.events[ls.n], ls.errs[ls.n] = nil, nil
+			if len(line) > 0 {
+				ls.events[ls.n], ls.errs[ls.n] = ls.decoders[ls.n].AdmitLine(line)
+			}
+			ls.n++
+		}
+		ended := ls.end != nil
+		select {
+		case full <- ls:
+		case <-ctx.Done():
+			return
+		}
+		if ended {
+			return
 		}
 	}
 }
