@@ -25,7 +25,7 @@ import (
 // that NATS, what is measured and what makes the load are processes of their
 // own.
 type benchPart struct {
-	Role   string // nats, read or work
+	Role   string // nats, read, work, gateway or bare
 	Dir    string
 	URL    string
 	Prefix string
@@ -70,6 +70,8 @@ func runPart(std stdio) (bool, error) {
 		return true, p.read(std.out)
 	case "work":
 		return true, p.work(std.out)
+	case "gateway", "bare":
+		return true, p.takeEvents(std.out)
 	}
 	return true, fmt.Errorf("no such part: %s", p.Role)
 }
