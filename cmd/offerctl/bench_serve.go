@@ -41,6 +41,7 @@ func (p benchPart) takeEvents(out io.Writer) error {
 	go http.Serve(meter, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(m.done()) }))
 	serve := func() error { return http.Serve(events, &bareHandler{conn: c}) }
 	if p.Role == "gateway" { // as cmd/gateway does
+		ingest.TuneHeap()
 		l, err := c.OpenGatewayLog(ctx)
 		if err != nil {
 			return err
