@@ -14,7 +14,7 @@ import (
 
 // bench is `offerctl bench`.
 func bench(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K] [--json]", `
+	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K] [--gateway] [--backtest] [--rounds N] [--json]", `
 Measures this machine in one run, with NATS as a process of its own: how fast a
 worker catches up, as a ratio to reading the same events from JetStream one a
 message with nothing else done, also with state far beyond its cache; how long
@@ -23,17 +23,43 @@ finding a user's state costs. Rounds alternate; the medians count. Absolute
 figures mean little from one machine to another, ratios more.`,
 		"offerctl bench --events 200000 --json")
 	b := benchRun{std: std, search: defaultSearch}
-	fs.IntVar(&b.events, "events", 1_000_000, "`N` events")
+	fs.IntVar(&b.events, "events", 0, "`N` events (default 1000000; with --backtest 10000000)")
 	fs.IntVar(&b.users, "users", 100_000, "of `U` users")
 	fs.IntVar(&b.lookupUsers, "lookup-users", 1_000_000, "look up state among `L` users")
 	fs.IntVar(&b.campaigns, "campaigns", 0, "`K` generated campaigns instead of the shipped ones, and the worker's rate alone")
 	fs.IntVar(&b.rounds, "rounds", 3, "`N` rounds")
+	gateway := fs.Bool("gateway", false, "the gateway instead, against a bare HTTP handler; --events and --campaigns mean nothing to it")
+	backtest := fs.Bool("backtest", false, "a backtest instead, and its memory")
 	asJSON := fs.Bool("json", false, "the last line of standard output is one JSON object")
 	if err := fs.none(args); err != nil {
 		return err
 	}
+	switch {
+	case b.events != 0:
+	case *backtest:
+		b.events = backtestEvents
+	default:
+		b.events = 1_000_000
+	}
+	if *gateway && *backtest {
+		return usagef("--gateway and --backtest are two runs")
+	}
 	if b.events < 1000 || b.users < 1 || b.rounds < 1 || b.campaigns < 0 || b.lookupUsers < 100 {
 		return usagef("--events takes at least 1000, --lookup-users 100, --users and --rounds 1")
+	}
+	if *gateway {
+		report, err := b.gateway(ctx)
+		if err != nil {
+			return err
+		}
+		return report.print(std.out, *asJSON)
+	}
+	if *backtest {
+		report, err := b.backtest(ctx)
+		if err != nil {
+			return err
+		}
+		return report.print(std.out, *asJSON)
 	}
 	report, err := b.run(ctx)
 	if err != nil {
@@ -73,10 +99,7 @@ func (b *benchRun) run(ctx context.Context) (r *benchReport, err error) {
 		return nil, err
 	}
 	defer stop()
-	def, err := loadOrShipped("", "")
-	if b.campaigns > 0 {
-		def = benchCampaigns(b.campaigns)
-	}
+	def, err := b.definition()
 	if err != nil {
 		return nil, err
 	}

@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,8 +19,6 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/ingest"
-	"offerstream/pipeline/worker"
 )
 
 // A liveSearch is how the live part looks for the rate that is sustained.
@@ -67,8 +62,7 @@ func (b *benchRun) live(ctx context.Context, def *pipeline.Definition) (*liveRep
 		return nil, err
 	}
 	defer stop()
-	part.Role = "http"
-	addr, stop, err := part.start(ctx)
+	addr, _, stop, err := b.startTaker(ctx, "gateway", prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -346,49 +340,6 @@ func (l *liveLoad) read(c net.Conn) {
 		}
 		l.idle <- c
 	}
-}
-
-// http serves as cmd/gateway does.
-func (p benchPart) http(out io.Writer) error {
-	ctx := context.Background()
-	log := nodeLog(os.Stderr, slog.LevelWarn)
-	c, err := broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Client: "offerstream-gateway", Reconnect: true, Log: log})
-	if err != nil {
-		return err
-	}
-	events, err := c.OpenGatewayLog(ctx)
-	if err != nil {
-		return err
-	}
-	listen, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	g, err := ingest.New(ingest.Options{Log: events, WriteKeys: []string{demoKey}, Logger: log})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, listen.Addr())
-	return g.Run(ctx, listen)
-}
-
-// worker works as cmd/worker does.
-func (p benchPart) worker(out io.Writer) error {
-	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
-	if err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(context.Background()) }()
-	for w.Ready() != nil {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case err := <-ended:
-			return errors.Join(errors.New("the worker has ended"), err)
-		}
-	}
-	fmt.Fprintln(out, "ready")
-	return <-ended
 }
 
 func (r *liveReport) print(w io.Writer) {
