@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/valyala/fastjson"
-
-	"offerstream/pipeline"
 )
 
 // Sizes of `bench --backtest`.
@@ -42,13 +40,7 @@ type backtestReport struct {
 // reads the events from a pipe, as they would be gigabytes in a file; this
 // process makes them meanwhile, on another core. Reading and decoding alone is
 // measured on a file, so that nothing but the decoding bounds it.
-func (b *benchRun) backtest(ctx context.Context) (r *backtestReport, err error) {
-	if b.dir, err = os.MkdirTemp("", "offerstream-bench-"); err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(b.dir)
-	b.progress = newProgress(b.std.err)
-	defer b.progress.done()
+func (b *benchRun) backtest(ctx context.Context) (*backtestReport, error) {
 	path := filepath.Join(b.dir, "events.jsonl")
 	some := b.events / decodedPart
 	f, err := os.Create(path)
@@ -85,19 +77,11 @@ func (b *benchRun) backtest(ctx context.Context) (r *backtestReport, err error) 
 		return nil, err
 	}
 	n := float64(b.events)
-	r = &backtestReport{Events: b.events, Users: part.Users, Campaigns: len(def.Campaigns), Offers: part.Offers,
+	r := &backtestReport{Events: b.events, Users: part.Users, Campaigns: len(def.Campaigns), Offers: part.Offers,
 		Rate: n / part.Seconds, Seconds: part.Seconds, PeakMB: float64(part.Peak) / 1e6,
 		MicrosEvent: part.CPU * 1e6 / n, AllocsEvent: float64(part.Allocs) / n, Decode: 2 * float64(some) / decoded}
 	r.Ratio = r.Rate / r.Decode
 	return r, nil
-}
-
-// definition is the set as the flags have it.
-func (b *benchRun) definition() (*pipeline.Definition, error) {
-	if b.campaigns > 0 {
-		return benchCampaigns(b.campaigns), nil
-	}
-	return loadOrShipped("", "")
 }
 
 // piped is the part that backtests, fed through a pipe.
@@ -176,13 +160,9 @@ func (p benchPart) decode(out io.Writer) error {
 	}
 }
 
-func (r *backtestReport) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		return json.NewEncoder(w).Encode(r)
-	}
+func (r *backtestReport) print(w io.Writer) {
 	fmt.Fprintf(w, "%d events of %d users, %d campaigns, %d offers\n\n", r.Events, r.Users, r.Campaigns, r.Offers)
 	fmt.Fprintf(w, "backtest        %9.0f events/s   %6.1f s   %.2f us of CPU, %.1f allocations an event, %.0f MB at most\n", r.Rate, r.Seconds, r.MicrosEvent, r.AllocsEvent, r.PeakMB)
 	fmt.Fprintf(w, "decoding alone  %9.0f events/s   the backtest has %.2f of that\n", r.Decode, r.Ratio)
 	fmt.Fprintf(w, "\nThe events came through a pipe and were made meanwhile by another process, on another core; decoding alone reads a file of some of them.\n")
-	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -17,11 +15,18 @@ const (
 	gatewayEvents = 30_000
 	gatewayConns  = 128
 	gatewayBatch  = 15
-	gatewayTurns  = 3 // of each server in a round: short turns, so that what else the machine does falls on both
-	gatewayTurn   = time.Second
 	gatewayRate   = 3000.0 // requests a second, open loop
-	gatewayOpen   = 10 * time.Second
 )
+
+// gatewayTurns says how long each server is under load: in short turns, so
+// that what else the machine does falls on both.
+type gatewayTurns struct {
+	round int // turns of each server in a round
+	turn  time.Duration
+	open  time.Duration // open loop
+}
+
+var defaultTurns = gatewayTurns{round: 3, turn: time.Second, open: 10 * time.Second}
 
 // A gatewayReport is what `bench --gateway` found.
 type gatewayReport struct {
@@ -48,19 +53,7 @@ type loadReport struct {
 // gateway is `bench --gateway`: the gateway against a bare handler that
 // publishes each event by itself. Both get the same requests from the same
 // clients and have streams of the same kind on the same NATS.
-func (b *benchRun) gateway(ctx context.Context) (r *gatewayReport, err error) {
-	if b.dir, err = os.MkdirTemp("", "offerstream-bench-"); err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(b.dir)
-	b.progress = newProgress(b.std.err)
-	defer b.progress.done()
-	var stop func()
-	b.url, stop, err = benchPart{Role: "nats", Dir: filepath.Join(b.dir, "nats")}.start(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
+func (b *benchRun) gateway(ctx context.Context) (*gatewayReport, error) {
 	var servers [2]benchServer
 	for i, role := range []string{"gateway", "bare"} {
 		addr, meter, stop, err := b.startTaker(ctx, role, role)
@@ -71,7 +64,8 @@ func (b *benchRun) gateway(ctx context.Context) (r *gatewayReport, err error) {
 		servers[i] = benchServer{role, addr, meter}
 	}
 	singles, batches := gatewayRequests(b.users)
-	r = &gatewayReport{}
+	r := &gatewayReport{}
+	var err error
 	if r.Ratio, r.Single, err = b.compare(ctx, servers, singles, 1); err != nil {
 		return nil, err
 	}
@@ -84,7 +78,7 @@ func (b *benchRun) gateway(ctx context.Context) (r *gatewayReport, err error) {
 		if err != nil {
 			return nil, err
 		}
-		at := func(q float64) float64 { return took[int(q*float64(len(took)))].Seconds() * 1000 }
+		at := func(q float64) float64 { return millis(quantile(took, q)) }
 		if i == 0 {
 			r.P50, r.P99, r.P999 = at(.5), at(.99), at(.999)
 		} else {
@@ -123,7 +117,7 @@ type benchServer struct {
 func (b *benchRun) compare(ctx context.Context, servers [2]benchServer, requests [][]byte, events float64) (ratio float64, r loadReport, err error) {
 	var ratios []float64
 	var rates, micros, packs [2][]float64
-	turns := b.rounds * gatewayTurns
+	turns := b.rounds * b.turns.round
 	for turn := range turns + 1 {
 		b.say("requests of %.0f events: turn %d of %d", events, turn, turns)
 		for i := range servers {
@@ -160,7 +154,7 @@ func (b *benchRun) load(ctx context.Context, s benchServer, requests [][]byte, e
 	if err != nil {
 		return l, err
 	}
-	rate, err := c.closed(ctx, gatewayTurn)
+	rate, err := c.closed(ctx, b.turns.turn)
 	if err != nil {
 		return l, fmt.Errorf("bench: %s: %w", s.prefix, err)
 	}
@@ -180,10 +174,10 @@ func (b *benchRun) pace(ctx context.Context, s benchServer, requests [][]byte) (
 		return nil, err
 	}
 	defer c.close()
-	if _, err := c.open(ctx, gatewayRate, gatewayOpen/10); err != nil { // warms up
+	if _, err := c.open(ctx, gatewayRate, b.turns.open/10); err != nil { // warms up
 		return nil, fmt.Errorf("bench: %s: %w", s.prefix, err)
 	}
-	took, err := c.open(ctx, gatewayRate, gatewayOpen)
+	took, err := c.open(ctx, gatewayRate, b.turns.open)
 	if err != nil {
 		return nil, fmt.Errorf("bench: %s: %w", s.prefix, err)
 	}
@@ -226,10 +220,7 @@ func (b *benchRun) forgetEvents(ctx context.Context, prefix string) (messages ui
 	return messages, nil
 }
 
-func (r *gatewayReport) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		return json.NewEncoder(w).Encode(r)
-	}
+func (r *gatewayReport) print(w io.Writer) {
 	fmt.Fprintf(w, "%-24s  %12s  %12s  %8s  %s\n", "events/s", "gateway", "bare handler", "gateway/", "us of CPU an event")
 	fmt.Fprintf(w, "%-24s  %12s  %12s  %8s  %s\n", "", "", "", "bare", "gateway    bare")
 	for _, l := range []struct {
@@ -242,5 +233,4 @@ func (r *gatewayReport) print(w io.Writer, asJSON bool) error {
 	fmt.Fprintf(w, "\nat %.0f requests/s, open loop: p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms; bare: p99 %.2f ms\n", gatewayRate, r.P50, r.P99, r.P999, r.BareP99)
 	fmt.Fprintf(w, "the gateway's packs: %.1f events one a request, %.1f in batches\n", r.Single.PackMean, r.Batch.PackMean)
 	fmt.Fprintf(w, "\nThe bare handler checks nothing and publishes each event as a message of its own; above 1 the gateway, which checks each, packs events faster than that.\n")
-	return nil
 }
