@@ -153,7 +153,7 @@ func storedBytes(t *testing.T, s benchStores, key string) int {
 }
 
 // TestBenchEvents holds the events to what bench says of them: half match a
-// trigger. Sessions end with the last of them, which all are; the shares of
+// trigger, of few campaigns or of many. Sessions end with the last of them, which all are; the shares of
 // those that move features are logged.
 func TestBenchEvents(t *testing.T) {
 	shipped, err := loadOrShipped("", "")
@@ -164,8 +164,8 @@ func TestBenchEvents(t *testing.T) {
 		t.Errorf("%.3f of the events match a trigger, half are to", match)
 	}
 	for _, k := range []int{10, 1000, 2000} { // 2000 is as 25,000, and compiles in a second
-		if match, _ := matching(t, benchCampaigns(k), 500); match == 0 {
-			t.Errorf("no event matches any of %d campaigns", k)
+		if match, met := matching(t, benchCampaigns(k), 2000); match < .48 || match > .52 || met < 1 || met > 3 {
+			t.Errorf("of %d campaigns %.3f of the events match one, half are to; an event meets %.2f of them, a few are to", k, match, met)
 		}
 	}
 }
