@@ -39,40 +39,46 @@ their subjects.`,
 	if err != nil {
 		return err
 	}
+	_, err = backtestFile(ctx, def, *events, *outPath, std)
+	return err
+}
+
+// backtestFile runs the set over a file of events.
+func backtestFile(ctx context.Context, def *pipeline.Definition, events, outPath string, std stdio) (*pipeline.Backtest, error) {
 	b, problems := pipeline.NewBacktest(def)
 	if len(problems) > 0 {
-		return problems[0] // loadCampaigns has checked, so this is ours
+		return nil, problems[0] // whoever loads a set checks it, so this is ours
 	}
-	in, err := openInput(*events, std)
+	in, err := openInput(events, std)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer in.close()
 	var out *bufio.Writer
 	summary := std.out
-	switch *outPath {
+	switch outPath {
 	case "":
 		out = bufio.NewWriter(io.Discard)
 	case "-":
 		out, summary = bufio.NewWriter(std.out), std.err
 	default:
-		f, err := os.Create(*outPath)
+		f, err := os.Create(outPath)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer f.Close()
 		out = bufio.NewWriterSize(f, 1<<20)
 	}
 	reached, err := backtestLines(ctx, b, in, out)
 	if err != nil {
-		return fmt.Errorf("%s: %w", *events, err)
+		return nil, fmt.Errorf("%s: %w", events, err)
 	}
 	if err := out.Flush(); err != nil {
-		return fmt.Errorf("writing offers: %w", err)
+		return nil, fmt.Errorf("writing offers: %w", err)
 	}
 	in.close()
 	summarise(summary, b, reached)
-	return nil
+	return b, nil
 }
 
 // backtestLines runs the input through b, writes the offers and says which

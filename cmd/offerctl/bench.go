@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +16,7 @@ import (
 
 // bench is `offerctl bench`.
 func bench(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K] [--json]", `
+	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K] [--gateway] [--backtest] [--rounds N] [--json]", `
 Measures this machine in one run, with NATS as a process of its own: how fast a
 worker catches up, as a ratio to reading the same events from JetStream one a
 message with nothing else done, also with state far beyond its cache; how long
@@ -22,32 +24,52 @@ an offer takes from HTTP in to a subscriber, at half of what is sustained; what
 finding a user's state costs. Rounds alternate; the medians count. Absolute
 figures mean little from one machine to another, ratios more.`,
 		"offerctl bench --events 200000 --json")
-	b := benchRun{std: std, search: defaultSearch}
-	fs.IntVar(&b.events, "events", 1_000_000, "`N` events")
+	b := benchRun{std: std, search: defaultSearch, turns: defaultTurns}
+	fs.IntVar(&b.events, "events", 0, "`N` events (default 1000000; with --backtest 10000000)")
 	fs.IntVar(&b.users, "users", 100_000, "of `U` users")
 	fs.IntVar(&b.lookupUsers, "lookup-users", 1_000_000, "look up state among `L` users")
 	fs.IntVar(&b.campaigns, "campaigns", 0, "`K` generated campaigns instead of the shipped ones, and the worker's rate alone")
 	fs.IntVar(&b.rounds, "rounds", 3, "`N` rounds")
+	fs.BoolVar(&b.gatewayOnly, "gateway", false, "the gateway instead, against a bare HTTP handler; neither --events nor --campaigns means anything to it")
+	fs.BoolVar(&b.backtestOnly, "backtest", false, "a backtest instead, and its memory")
 	asJSON := fs.Bool("json", false, "the last line of standard output is one JSON object")
 	if err := fs.none(args); err != nil {
 		return err
 	}
+	switch {
+	case b.events != 0:
+	case b.backtestOnly:
+		b.events = backtestEvents
+	default:
+		b.events = benchDefault
+	}
+	if b.gatewayOnly && b.backtestOnly {
+		return usagef("--gateway and --backtest are two runs")
+	}
 	if b.events < 1000 || b.users < 1 || b.rounds < 1 || b.campaigns < 0 || b.lookupUsers < 100 {
 		return usagef("--events takes at least 1000, --lookup-users 100, --users and --rounds 1")
 	}
-	report, err := b.run(ctx)
+	found, err := b.measure(ctx)
 	if err != nil {
 		return err
 	}
-	return report.print(std.out, *asJSON)
+	if *asJSON {
+		return json.NewEncoder(std.out).Encode(found)
+	}
+	found.print(std.out)
+	return nil
 }
+
+const benchDefault = 1_000_000 // events
 
 // A benchRun is one run.
 type benchRun struct {
 	std                              stdio
 	events, users, campaigns, rounds int
 	lookupUsers                      int
+	gatewayOnly, backtestOnly        bool
 	search                           liveSearch
+	turns                            gatewayTurns
 
 	dir      string
 	url      string
@@ -55,32 +77,53 @@ type benchRun struct {
 	some     int // events in packs of one
 }
 
-// packSizes are measured beside what the gateway makes, with fewer events.
-var packSizes = []int{1, 4, 15, 60}
+// A benchFinding is what a run found: an object whose `ratio` says the most,
+// or a table.
+type benchFinding interface{ print(io.Writer) }
 
-const packEvents = 25_000 // of a partition
-
-func (b *benchRun) run(ctx context.Context) (r *benchReport, err error) {
+// measure runs all that the flags ask for.
+func (b *benchRun) measure(ctx context.Context) (found benchFinding, err error) {
 	if b.dir, err = os.MkdirTemp("", "offerstream-bench-"); err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(b.dir)
 	b.progress = newProgress(b.std.err)
 	defer b.progress.done()
+	if b.backtestOnly {
+		return b.backtest(ctx)
+	}
 	var stop func()
 	b.url, stop, err = benchPart{Role: "nats", Dir: filepath.Join(b.dir, "nats")}.start(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	def, err := loadOrShipped("", "")
-	if b.campaigns > 0 {
-		def = benchCampaigns(b.campaigns)
+	if b.gatewayOnly {
+		return b.gateway(ctx)
 	}
+	return b.all(ctx)
+}
+
+// definition is the set as the flags have it.
+func (b *benchRun) definition() (*pipeline.Definition, error) {
+	if b.campaigns > 0 {
+		return benchCampaigns(b.campaigns), nil
+	}
+	return loadOrShipped("", "")
+}
+
+// packSizes are measured beside what the gateway makes, with fewer events.
+var packSizes = []int{1, 4, 15, 60}
+
+const packEvents = 25_000 // of a partition
+
+// all measures the worker, and without --campaigns what is around it.
+func (b *benchRun) all(ctx context.Context) (*benchReport, error) {
+	def, err := b.definition()
 	if err != nil {
 		return nil, err
 	}
-	r = &benchReport{Events: b.events, Users: b.users, Campaigns: len(def.Campaigns), Packs: map[string]float64{}}
+	r := &benchReport{Events: b.events, Users: b.users, Campaigns: len(def.Campaigns), Packs: map[string]float64{}}
 	b.say("sending the events through the gateway")
 	if err := b.prepare(ctx, "live", def); err != nil {
 		return nil, err

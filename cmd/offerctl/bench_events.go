@@ -5,9 +5,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
-	"time"
-
-	"offerstream/pipeline"
 )
 
 // benchEvents is a seeded stream of events as an SDK sends them: sessions of 5
@@ -131,47 +128,4 @@ func newZipf(n int) zipf { return zipf{float64(n)} }
 func (z zipf) draw(r *rand.Rand) int {
 	k := zipfFlat*math.Pow((z.n+zipfFlat)/zipfFlat, r.Float64()) - zipfFlat
 	return min(int(k), int(z.n)-1)
-}
-
-// benchCampaigns is a set of k generated campaigns such as a shop might have:
-// of mixed events, categories, brands and thresholds.
-func benchCampaigns(k int) *pipeline.Definition {
-	rng := rand.New(rand.NewPCG(uint64(k), 5))
-	def := &pipeline.Definition{
-		Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness, Bounds: pipeline.DefaultBounds,
-		Forget: pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
-		Features: []pipeline.Feature{
-			{Name: "added", On: []string{"Product Added"}, By: "category", Agg: "count", Within: 24 * time.Hour},
-			{Name: "brands", On: []string{"Product Viewed"}, By: "brand", Agg: "count", Within: 24 * time.Hour},
-			{Name: "orders", On: []string{"Order Completed"}, Agg: "count", Within: 30 * 24 * time.Hour},
-			{Name: "spent", On: []string{"Product Viewed"}, Agg: "sum", Of: "event.properties.price", Within: time.Hour},
-			{Name: "views", On: []string{"Product Viewed"}, By: "category", Agg: "count", Within: time.Hour},
-		},
-	}
-	for i := range k {
-		c := pipeline.Campaign{ID: fmt.Sprintf("c%05d", i), Fresh: 10 * time.Minute, Priority: float64(rng.IntN(100)),
-			Limits: []pipeline.Limit{{Max: 1, Within: 7 * 24 * time.Hour}},
-			Offer:  pipeline.OfferSpec{Channel: []string{"web", "push", "email"}[rng.IntN(3)], Kind: pipeline.Advertising, Expires: time.Hour, Data: []byte(`{"title":"For you: {{ event.properties.category }}"}`)}}
-		category := benchCategories[rng.IntN(len(benchCategories))]
-		if i >= 1000 { // a long tail: these categories are seldom visited
-			category = fmt.Sprintf("category-%d", rng.IntN(k/10))
-		}
-		switch rng.IntN(4) {
-		case 0:
-			c.On, c.Where = []string{"Product Viewed"}, fmt.Sprintf("event.properties.category == %q", category)
-			c.If = []string{fmt.Sprintf("views[%q] >= %d", category, 10+rng.IntN(30)), "orders == 0"}
-		case 1:
-			c.On, c.Where = []string{"Product Viewed"}, fmt.Sprintf("event.properties.category == %q && event.properties.brand == \"brand-%d\"", category, rng.IntN(7))
-			c.If = []string{fmt.Sprintf("spent > %d && brands[event.properties.brand] >= %d", 2000+rng.IntN(5000), 5+rng.IntN(20))}
-		case 2:
-			c.On, c.Where = []string{"Product Added"}, fmt.Sprintf("event.properties.category == %q && event.properties.price > %d", category, 100+rng.IntN(400))
-			c.If = []string{fmt.Sprintf("added[%q] >= %d", category, 3+rng.IntN(8))}
-		case 3:
-			c.On, c.Where = []string{"Product Added"}, fmt.Sprintf("event.properties.category == %q", category)
-			c.If = []string{fmt.Sprintf("orders >= %d", 5+rng.IntN(10))}
-			c.Unless = &pipeline.Unless{On: []string{"Order Completed"}, Match: "product_id", Within: time.Hour}
-		}
-		def.Campaigns = append(def.Campaigns, c)
-	}
-	return def
 }

@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,8 +19,6 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/ingest"
-	"offerstream/pipeline/worker"
 )
 
 // A liveSearch is how the live part looks for the rate that is sustained.
@@ -31,10 +26,12 @@ type liveSearch struct {
 	from  float64       // requests a second to begin with
 	tries int           // at most
 	hold  time.Duration // for which a rate must hold
-	run   time.Duration // at half of what held
+
+	windows int           // at half of what held; of each the quantiles, of these the medians:
+	window  time.Duration // else one stall of the machine would decide
 }
 
-var defaultSearch = liveSearch{from: 4000, tries: 9, hold: 5 * time.Second, run: 10 * time.Second}
+var defaultSearch = liveSearch{from: 4000, tries: 9, hold: 5 * time.Second, windows: 5, window: 3 * time.Second}
 
 const (
 	liveLimit = 50 * time.Millisecond // of the p99, for a rate to hold
@@ -45,12 +42,14 @@ const (
 
 // A liveReport is what HTTP in, offer out found.
 type liveReport struct {
-	Rate float64 `json:"rate_per_s"` // requests of one event; 0: none of those tried held
-	Half float64 `json:"half_per_s"` // the rate at which the rest was measured
-	P50  float64 `json:"p50_ms"`     // from when the request was due to leave to the subscriber's receipt
-	P99  float64 `json:"p99_ms"`
-	P999 float64 `json:"p999_ms"`
-	N    int     `json:"offers"`
+	Rate    float64 `json:"rate_per_s"` // requests of one event; 0: none of those tried held
+	Half    float64 `json:"half_per_s"` // the rate at which the rest was measured
+	P50     float64 `json:"p50_ms"`     // from when the request was due to leave to the subscriber's receipt; medians of the windows
+	P99     float64 `json:"p99_ms"`
+	P999    float64 `json:"p999_ms"`
+	Windows int     `json:"windows"`
+	Window  float64 `json:"window_s"`
+	N       int     `json:"offers"` // of all windows
 }
 
 // live finds by bisection the highest rate of requests at which the offers'
@@ -67,8 +66,7 @@ func (b *benchRun) live(ctx context.Context, def *pipeline.Definition) (*liveRep
 		return nil, err
 	}
 	defer stop()
-	part.Role = "http"
-	addr, stop, err := part.start(ctx)
+	addr, _, stop, err := b.startTaker(ctx, "gateway", prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -93,11 +91,11 @@ func (b *benchRun) live(ctx context.Context, def *pipeline.Definition) (*liveRep
 	held, failed, rate := 0.0, 0.0, b.search.from
 	for i, missed := 0, false; i < b.search.tries && (failed == 0 || held == 0 || failed/held >= liveClose); i++ {
 		b.say("live: %.0f requests a second, try %d of at most %d", rate, i+1, b.search.tries)
-		lat, err := l.step(ctx, rate, b.search.hold, true)
+		offers, err := l.step(ctx, rate, b.search.hold, true)
 		if err != nil {
 			return nil, err
 		}
-		if lat == nil || quantile(lat, .99) > liveLimit {
+		if offers == nil || quantile(took(offers), .99) > liveLimit {
 			if missed = !missed; missed {
 				continue // once more: the machine may have been busy with something else
 			}
@@ -114,17 +112,44 @@ func (b *benchRun) live(ctx context.Context, def *pipeline.Definition) (*liveRep
 			rate = math.Sqrt(held * failed)
 		}
 	}
-	r := &liveReport{Rate: held, Half: held / 2}
+	r := &liveReport{Rate: held, Half: held / 2, Windows: b.search.windows, Window: b.search.window.Seconds()}
 	if held == 0 {
 		r.Half = rate / 2
 	}
-	b.say("live: %.0f requests a second for %s", r.Half, b.search.run)
-	lat, err := l.step(ctx, r.Half, b.search.run, false)
+	whole := time.Duration(b.search.windows) * b.search.window
+	b.say("live: %.0f requests a second for %s", r.Half, whole)
+	offers, err := l.step(ctx, r.Half, whole, false)
 	if err != nil {
 		return nil, err
 	}
-	r.N, r.P50, r.P99, r.P999 = len(lat), millis(quantile(lat, .5)), millis(quantile(lat, .99)), millis(quantile(lat, .999))
+	if r.N = len(offers); r.N == 0 {
+		return nil, fmt.Errorf("bench: at %.0f requests a second none asked for an offer", r.Half)
+	}
+	r.P50, r.P99, r.P999 = byWindow(offers, b.search.window)
 	return r, nil
+}
+
+// byWindow takes the quantiles of the offers that were due within each
+// window, and of these the medians, in milliseconds.
+func byWindow(offers []liveOffer, window time.Duration) (p50, p99, p999 float64) {
+	var p50s, p99s, p999s []float64
+	for len(offers) > 0 {
+		end, n := offers[0].due.Add(window), 0
+		for n < len(offers) && offers[n].due.Before(end) {
+			n++
+		}
+		lat := took(offers[:n])
+		p50s, p99s, p999s = append(p50s, millis(quantile(lat, .5))), append(p99s, millis(quantile(lat, .99))), append(p999s, millis(quantile(lat, .999)))
+		offers = offers[n:]
+	}
+	return median(p50s), median(p99s), median(p999s)
+}
+
+func took(offers []liveOffer) (lat []time.Duration) {
+	for _, o := range offers {
+		lat = append(lat, o.took)
+	}
+	return lat
 }
 
 func millis(d time.Duration) float64 { return float64(d) / 1e6 }
@@ -193,10 +218,10 @@ func (l *liveLoad) subscribe(ctx context.Context, c *broker.Conn) (stop func(), 
 
 const liveID = "live-"
 
-// step sends at a rate for a while, at random moments, and returns what the
-// offers took. With limited it gives up once the p99 cannot hold any more,
+// step sends at a rate for a while, at random moments, and returns the
+// offers. With limited it gives up once the p99 cannot hold any more,
 // and returns nil. It waits until nothing is on its way.
-func (l *liveLoad) step(ctx context.Context, rate float64, d time.Duration, limited bool) ([]time.Duration, error) {
+func (l *liveLoad) step(ctx context.Context, rate float64, d time.Duration, limited bool) ([]liveOffer, error) {
 	from := len(l.offers)
 	late := int(rate*d.Seconds()/liveShare) / 100
 	start, looked := time.Now(), time.Now()
@@ -235,11 +260,7 @@ func (l *liveLoad) step(ctx context.Context, rate float64, d time.Duration, limi
 	case refuse != "" || gaveUp:
 		return nil, nil
 	}
-	lat := make([]time.Duration, 0, len(l.offers)-from)
-	for _, o := range l.offers[from:] {
-		lat = append(lat, o.took)
-	}
-	return lat, nil
+	return slices.Clone(l.offers[from:]), nil
 }
 
 // over is how many offers took longer than the limit, or have.
@@ -348,50 +369,7 @@ func (l *liveLoad) read(c net.Conn) {
 	}
 }
 
-// http serves as cmd/gateway does.
-func (p benchPart) http(out io.Writer) error {
-	ctx := context.Background()
-	log := nodeLog(os.Stderr, slog.LevelWarn)
-	c, err := broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Client: "offerstream-gateway", Reconnect: true, Log: log})
-	if err != nil {
-		return err
-	}
-	events, err := c.OpenGatewayLog(ctx)
-	if err != nil {
-		return err
-	}
-	listen, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	g, err := ingest.New(ingest.Options{Log: events, WriteKeys: []string{demoKey}, Logger: log})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, listen.Addr())
-	return g.Run(ctx, listen)
-}
-
-// worker works as cmd/worker does.
-func (p benchPart) worker(out io.Writer) error {
-	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
-	if err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(context.Background()) }()
-	for w.Ready() != nil {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case err := <-ended:
-			return errors.Join(errors.New("the worker has ended"), err)
-		}
-	}
-	fmt.Fprintln(out, "ready")
-	return <-ended
-}
-
 func (r *liveReport) print(w io.Writer) {
 	fmt.Fprintf(w, "\nHTTP in, offer out         %9.0f requests/s at most with a p99 under %s\n", r.Rate, liveLimit)
-	fmt.Fprintf(w, "at half of it, %-10.0f  p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms, of %d offers\n", r.Half, r.P50, r.P99, r.P999, r.N)
+	fmt.Fprintf(w, "at half of it, %-10.0f  p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms: medians of %d windows of %g s; %d offers\n", r.Half, r.P50, r.P99, r.P999, r.Windows, r.Window, r.N)
 }

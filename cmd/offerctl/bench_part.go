@@ -25,15 +25,20 @@ import (
 // that NATS, what is measured and what makes the load are processes of their
 // own.
 type benchPart struct {
-	Role   string // nats, read, work, worker, http, lookup
+	Role   string // nats, read, work, worker, gateway, bare, lookup, backtest or decode
 	Dir    string
 	URL    string
 	Prefix string
 	Cache  int64
 
-	Keep              bool // work leaves its state to be used again
-	Partitions, Users int  // of lookup
+	Keep              bool     // work leaves its state to be used again
+	Partitions, Users int      // of lookup
+	Campaigns         int      // of backtest; 0: the shipped ones
+	input             *os.File // benchInput in its process; closed here when that runs
 }
+
+// benchInput is where a part finds its input.
+const benchInput = "/dev/fd/3"
 
 // A benchResult is what a part says in the end, as its last line.
 type benchResult struct {
@@ -43,6 +48,8 @@ type benchResult struct {
 	CPU      float64 `json:"cpu"`    // seconds
 	Allocs   uint64  `json:"allocs"` // of the heap
 	Peak     int64   `json:"peak"`   // bytes of memory
+	Users    int     `json:"users"`
+	Offers   uint64  `json:"offers"`
 }
 
 const benchEnv = "OFFERSTREAM_BENCH_PART"
@@ -75,10 +82,14 @@ func runPart(std stdio) (bool, error) {
 		return true, p.work(std.out)
 	case "worker":
 		return true, p.worker(std.out)
+	case "gateway", "bare":
+		return true, p.takeEvents(std.out)
 	case "lookup":
 		return true, p.lookup(std.out)
-	case "http":
-		return true, p.http(std.out)
+	case "backtest":
+		return true, p.backtest(std.out)
+	case "decode":
+		return true, p.decode(std.out)
 	}
 	return true, fmt.Errorf("no such part: %s", p.Role)
 }
@@ -96,6 +107,10 @@ func (p benchPart) start(ctx context.Context) (line string, stop func(), err err
 	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(os.Environ(), benchEnv+"="+string(text))
 	cmd.Stderr = os.Stderr
+	if p.input != nil {
+		defer p.input.Close()
+		cmd.ExtraFiles = []*os.File{p.input}
+	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return "", nil, err
@@ -261,11 +276,25 @@ func (m *meter) done() benchResult {
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
 	r.Allocs = ms.Mallocs - m.allocs
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) == nil {
-		r.Peak = u.Maxrss << 10
-	}
+	r.Peak = peakBytes()
 	return r
+}
+
+// peakBytes is the most memory that this process has had. Linux passes the
+// usage's own figure on to a child, so that it would be the bench's.
+func peakBytes() int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if _, after, ok := strings.Cut(string(status), "VmHWM:"); err == nil && ok {
+		var kb int64
+		if _, err := fmt.Sscan(after, &kb); err == nil {
+			return kb << 10
+		}
+	}
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return u.Maxrss << 10
 }
 
 func cpuSeconds() float64 {

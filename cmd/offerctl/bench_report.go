@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 )
@@ -29,10 +28,7 @@ type benchReport struct {
 	ColdPeakMB  float64            `json:"cold_peak_mb,omitempty"` // with what is mapped of the tables
 }
 
-func (r *benchReport) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		return json.NewEncoder(w).Encode(r)
-	}
+func (r *benchReport) print(w io.Writer) {
 	fmt.Fprintf(w, "%d events of %d users, %d campaigns, %d offers\n\n", r.Events, r.Users, r.Campaigns, r.Offers)
 	fmt.Fprintf(w, "raw, one event a message   %9.0f events/s\n", r.Raw)
 	fmt.Fprintf(w, "worker, packs of %-8.1f  %9.0f events/s   %.2f of raw   %.2f us of CPU, %.1f allocations an event, %.0f MB\n", r.PackMean, r.Worker, r.Ratio, r.MicrosEvent, r.AllocsEvent, r.PeakMB)
@@ -55,5 +51,4 @@ func (r *benchReport) print(w io.Writer, asJSON bool) error {
 	if r.Live != nil {
 		fmt.Fprintf(w, "HTTP in, offer out counts from when a request was due to leave until a subscriber had the offer.\n")
 	}
-	return nil
 }

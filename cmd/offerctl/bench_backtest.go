@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/valyala/fastjson"
+)
+
+// Sizes of `bench --backtest`.
+const (
+	backtestEvents = 10_000_000
+	backtestPace   = 10 * time.Millisecond // of the events' own time: a day and four hours in all
+	decodedPart    = 20                    // one event in so many is merely decoded, for comparison
+)
+
+// A backtestReport is what `bench --backtest` found.
+type backtestReport struct {
+	Events      int     `json:"events"`
+	Users       int     `json:"users"` // that came
+	Campaigns   int     `json:"campaigns"`
+	Offers      uint64  `json:"offers"`
+	Ratio       float64 `json:"ratio"` // to reading and decoding alone
+	Rate        float64 `json:"events_per_s"`
+	Seconds     float64 `json:"seconds"`
+	PeakMB      float64 `json:"peak_mb"`
+	MicrosEvent float64 `json:"cpu_us_per_event"`
+	AllocsEvent float64 `json:"allocs_per_event"`
+	Decode      float64 `json:"decode_per_s"`
+}
+
+// backtest is `bench --backtest`. The command runs in a process of its own and
+// reads the events from a pipe, as they would be gigabytes in a file; this
+// process makes them meanwhile, on another core. Reading and decoding alone is
+// measured on a file, so that nothing but the decoding bounds it.
+func (b *benchRun) backtest(ctx context.Context) (*backtestReport, error) {
+	path := filepath.Join(b.dir, "events.jsonl")
+	some := b.events / decodedPart
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	b.say("writing %d events to decode", some)
+	if err := errors.Join(writeBacktest(f, b.users, some), f.Close()); err != nil {
+		return nil, err
+	}
+	decoded := 0.0
+	decode := func() error {
+		b.say("decoding %d events", some)
+		d, err := benchPart{Role: "decode", Dir: path}.result(ctx)
+		decoded += d.Seconds
+		return err
+	}
+	if err := decode(); err != nil { // before and after, as the machine may differ
+		return nil, err
+	}
+	b.say("backtest of %d events", b.events)
+	part, err := b.piped(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := decode(); err != nil {
+		return nil, err
+	}
+	if part.Events != uint64(b.events) {
+		return nil, fmt.Errorf("bench: %d events applied of %d", part.Events, b.events)
+	}
+	def, err := b.definition()
+	if err != nil {
+		return nil, err
+	}
+	n := float64(b.events)
+	r := &backtestReport{Events: b.events, Users: part.Users, Campaigns: len(def.Campaigns), Offers: part.Offers,
+		Rate: n / part.Seconds, Seconds: part.Seconds, PeakMB: float64(part.Peak) / 1e6,
+		MicrosEvent: part.CPU * 1e6 / n, AllocsEvent: float64(part.Allocs) / n, Decode: 2 * float64(some) / decoded}
+	r.Ratio = r.Rate / r.Decode
+	return r, nil
+}
+
+// piped is the part that backtests, fed through a pipe.
+func (b *benchRun) piped(ctx context.Context) (r benchResult, err error) {
+	from, to, err := os.Pipe()
+	if err != nil {
+		return r, err
+	}
+	made := make(chan error, 1)
+	go func() { made <- errors.Join(writeBacktest(to, b.users, b.events), to.Close()) }()
+	r, err = benchPart{Role: "backtest", Campaigns: b.campaigns, Dir: b.dir, input: from}.result(ctx)
+	return r, errors.Join(err, <-made)
+}
+
+// writeBacktest writes the bench's events with times of their own, which a
+// backtest goes by.
+func writeBacktest(to io.Writer, users, events int) error {
+	w := bufio.NewWriterSize(to, 1<<18)
+	gen := newBenchEvents(1, users)
+	at := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+	var line []byte
+	for range events {
+		line = at.AppendFormat(append(line[:0], `{"timestamp":"`...), time.RFC3339Nano)
+		at = at.Add(backtestPace)
+		line = append(line, `",`...)
+		brace := len(line)
+		line = gen.next(line)
+		line = append(line[:brace], line[brace+1:]...)
+		if _, err := w.Write(append(line, '\n')); err != nil {
+			return fmt.Errorf("bench: writing events: %w", err)
+		}
+	}
+	return w.Flush()
+}
+
+// backtest is what `offerctl backtest --events - --out FILE` does.
+func (p benchPart) backtest(out io.Writer) error {
+	def, err := (&benchRun{campaigns: p.Campaigns}).definition()
+	if err != nil {
+		return err
+	}
+	m := measure()
+	b, err := backtestFile(context.Background(), def, benchInput, filepath.Join(p.Dir, "offers.jsonl"), stdio{out: io.Discard, err: io.Discard})
+	if err != nil {
+		return err
+	}
+	r := m.done()
+	r.Events, r.Users = b.Applied-b.Duplicates(), len(b.Users)
+	counts, _ := b.Counts()
+	for _, c := range counts {
+		r.Offers += c.Fired
+	}
+	return json.NewEncoder(out).Encode(r)
+}
+
+// decode reads and decodes the lines of a file, with nothing else done.
+func (p benchPart) decode(out io.Writer) error {
+	m := measure()
+	in, err := openInput(p.Dir, stdio{err: io.Discard})
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	var parser fastjson.Parser
+	for {
+		line, err := in.next()
+		if errors.Is(err, io.EOF) {
+			return json.NewEncoder(out).Encode(m.done())
+		}
+		if err == nil {
+			_, err = parser.ParseBytes(line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *backtestReport) print(w io.Writer) {
+	fmt.Fprintf(w, "%d events of %d users, %d campaigns, %d offers\n\n", r.Events, r.Users, r.Campaigns, r.Offers)
+	fmt.Fprintf(w, "backtest        %9.0f events/s   %6.1f s   %.2f us of CPU, %.1f allocations an event, %.0f MB at most\n", r.Rate, r.Seconds, r.MicrosEvent, r.AllocsEvent, r.PeakMB)
+	fmt.Fprintf(w, "decoding alone  %9.0f events/s   the backtest has %.2f of that\n", r.Decode, r.Ratio)
+	fmt.Fprintf(w, "\nThe events came through a pipe and were made meanwhile by another process, on another core; decoding alone reads a file of some of them.\n")
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"offerstream/pipeline"
+)
+
+// How many of the generated campaigns are how wide, the widest first. What
+// is left concerns products.
+const (
+	campaignsOfShop     = 3   // all views, all additions, all orders
+	campaignsOfMany     = 7   // half of the categories, from some price on
+	campaignsOfCategory = 40  // one category
+	campaignsOfBrand    = 140 // one brand in a category
+
+	benchAssortment = 1000 // products that a category has; events are about the first 200
+)
+
+// benchCampaigns is a set of k generated campaigns such as a shop might have:
+// of mixed events, categories, brands, products and thresholds. A few are as
+// wide as the shipped ones, so that each view, addition and order meets one;
+// the more there are, the narrower is another one. So an event meets a few
+// campaigns, of ten as of 25,000, and each set holds the smaller ones: runs
+// differ by how many there are to find these few among.
+func benchCampaigns(k int) *pipeline.Definition {
+	rng := rand.New(rand.NewPCG(4, 5))
+	def := &pipeline.Definition{
+		Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness, Bounds: pipeline.DefaultBounds,
+		Forget: pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
+		Features: []pipeline.Feature{
+			{Name: "added", On: []string{"Product Added"}, By: "category", Agg: "count", Within: 24 * time.Hour},
+			{Name: "brands", On: []string{"Product Viewed"}, By: "brand", Agg: "count", Within: 24 * time.Hour},
+			{Name: "orders", On: []string{orderCompleted}, Agg: "count", Within: 30 * 24 * time.Hour},
+			{Name: "spent", On: []string{"Product Viewed"}, Agg: "sum", Of: "event.properties.price", Within: time.Hour},
+			{Name: "views", On: []string{"Product Viewed"}, By: "category", Agg: "count", Within: time.Hour},
+		},
+		Caps:  []pipeline.Cap{{Channels: []string{"email", "push"}, Max: 3, Within: 24 * time.Hour}},
+		Pause: &pipeline.Pause{Channels: []string{"email", "push"}, AfterAny: 30 * time.Minute},
+	}
+	for i := range k {
+		def.Campaigns = append(def.Campaigns, benchCampaign(rng, i))
+	}
+	return def
+}
+
+func benchCampaign(rng *rand.Rand, i int) pipeline.Campaign {
+	c := pipeline.Campaign{ID: fmt.Sprintf("c%05d", i), Fresh: 10 * time.Minute, Priority: float64(rng.IntN(100)),
+		Limits: []pipeline.Limit{{Max: 1, Within: 7 * 24 * time.Hour}},
+		Offer:  pipeline.OfferSpec{Channel: []string{"web", "push", "email"}[rng.IntN(3)], Kind: pipeline.Advertising, Expires: time.Hour, Data: []byte(`{"title":"For you: {{ event.properties.category }}"}`)}}
+	where := benchScope(rng, i)
+	kind := rng.IntN(100)
+	if i < campaignsOfShop {
+		kind = []int{0, 99, 80}[i]
+	}
+	switch {
+	case kind < 35:
+		c.On = []string{"Product Viewed"}
+		c.If = []string{fmt.Sprintf("views[event.properties.category] >= %d", 10+rng.IntN(30)), "orders == 0"}
+	case kind < 70:
+		c.On = []string{"Product Viewed"}
+		c.If = []string{fmt.Sprintf("spent > %d && brands[event.properties.brand] >= %d", 2000+rng.IntN(5000), 5+rng.IntN(20))}
+	case kind < 80:
+		c.On = []string{"Product Added"}
+		where = append(where, fmt.Sprintf("event.properties.price > %d", 100+rng.IntN(400)))
+		c.If = []string{fmt.Sprintf("added[event.properties.category] >= %d", 3+rng.IntN(8))}
+	case kind < 85:
+		c.On = []string{orderCompleted}
+		c.If = []string{fmt.Sprintf("orders >= %d", 5+rng.IntN(10))}
+	default:
+		c.On = []string{"Product Added"}
+		c.If = []string{fmt.Sprintf("orders >= %d", 5+rng.IntN(10))}
+		c.Unless = &pipeline.Unless{On: []string{orderCompleted}, Match: "product_id", Within: time.Hour}
+	}
+	c.Where = strings.Join(where, " && ")
+	return c
+}
+
+// benchScope is what campaign i is about.
+func benchScope(rng *rand.Rand, i int) []string {
+	category := rng.IntN(len(benchCategories))
+	switch i -= campaignsOfShop; {
+	case i < 0:
+		return nil
+	case i < campaignsOfMany:
+		some := slices.Clone(benchCategories)
+		rng.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+		return []string{oneOf("category", some[:len(some)/2]), fmt.Sprintf("event.properties.price > %d", 20+rng.IntN(200))}
+	case i < campaignsOfMany+campaignsOfCategory:
+		return []string{oneOf("category", benchCategories[category:category+1])}
+	case i < campaignsOfMany+campaignsOfCategory+campaignsOfBrand:
+		return []string{oneOf("category", benchCategories[category:category+1]), fmt.Sprintf("event.properties.brand == \"brand-%d\"", rng.IntN(7))}
+	}
+	var products []string
+	for range 1 + 2*(rng.IntN(4)/3) { // one, or three
+		products = append(products, fmt.Sprintf("p%d", category*1000+rng.IntN(benchAssortment)))
+	}
+	return []string{oneOf("product_id", products)}
+}
+
+// oneOf holds where a property is one of these texts.
+func oneOf(property string, texts []string) string {
+	if len(texts) == 1 {
+		return fmt.Sprintf("event.properties.%s == %q", property, texts[0])
+	}
+	return fmt.Sprintf(`event.properties.%s in ["%s"]`, property, strings.Join(texts, `", "`))
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A benchClient sends HTTP requests that were made beforehand over connections
+// that stay open. It is no more of a client than the bench's own servers need:
+// net/http's would cost as much as what is measured.
+type benchClient struct {
+	requests [][]byte
+	conns    []*benchConn
+	next     atomic.Uint64
+}
+
+type benchConn struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+// benchRequest is a POST as an SDK sends it.
+func benchRequest(path string, body []byte) []byte {
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: bench\r\nAuthorization: Basic %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
+		path, base64.StdEncoding.EncodeToString([]byte(demoKey+":")), len(body))
+	return append([]byte(head), body...)
+}
+
+func dialBench(addr string, conns int, requests [][]byte) (*benchClient, error) {
+	c := &benchClient{requests: requests}
+	for range conns {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			c.close()
+			return nil, err
+		}
+		c.conns = append(c.conns, &benchConn{conn, bufio.NewReader(conn)})
+	}
+	return c, nil
+}
+
+func (c *benchClient) close() {
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+}
+
+func (c *benchClient) request() []byte { return c.requests[c.next.Add(1)%uint64(len(c.requests))] }
+
+// answer reads a response; any but 200 is an error.
+func (c *benchConn) answer() error {
+	line, err := c.in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	ok, status := bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")), string(bytes.TrimSpace(line))
+	length := -1
+	for {
+		line, err := c.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		if v, found := bytes.CutPrefix(line, []byte("Content-Length: ")); found {
+			if length, err = strconv.Atoi(string(v)); err != nil {
+				return err
+			}
+		}
+	}
+	if length < 0 {
+		return fmt.Errorf("%s, without a length", status)
+	}
+	if ok {
+		_, err := c.in.Discard(length)
+		return err
+	}
+	body, err := io.ReadAll(io.LimitReader(c.in, int64(length)))
+	return errors.Join(fmt.Errorf("%s: %s", status, body), err)
+}
+
+// closed sends for a time, on each connection the next request when the one
+// before is answered, and returns how many requests a second were.
+func (c *benchClient) closed(ctx context.Context, most time.Duration) (float64, error) {
+	var all sync.WaitGroup
+	counts, errs := make([]int, len(c.conns)), make([]error, len(c.conns))
+	start := time.Now()
+	for i, conn := range c.conns {
+		all.Go(func() {
+			for time.Since(start) < most && ctx.Err() == nil && errs[i] == nil {
+				if _, errs[i] = conn.Write(c.request()); errs[i] == nil {
+					errs[i] = conn.answer()
+				}
+				counts[i]++
+			}
+		})
+	}
+	all.Wait()
+	n := 0
+	for _, k := range counts {
+		n += k
+	}
+	return float64(n) / time.Since(start).Seconds(), errors.Join(append(errs, ctx.Err())...)
+}
+
+// open sends so many requests a second for a time, whatever the answers do,
+// and returns how long each took, sorted: from the moment at which it should
+// have left, so that one which waited for a connection counts with its wait.
+func (c *benchClient) open(ctx context.Context, rate float64, most time.Duration) ([]time.Duration, error) {
+	type due struct {
+		at time.Time
+		on *benchConn
+	}
+	idle := make(chan *benchConn, len(c.conns))
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var took []time.Duration
+	errs := make([]error, len(c.conns))
+	start := time.Now()
+	n := int(rate * most.Seconds())
+	sent := make(map[*benchConn]chan due, len(c.conns))
+	for i, conn := range c.conns {
+		idle <- conn
+		answers := make(chan due, 1)
+		sent[conn] = answers
+		all.Go(func() {
+			for d := range answers {
+				if err := conn.answer(); err != nil {
+					errs[i] = err
+					idle <- nil // ends the sending
+					continue
+				}
+				at := time.Since(d.at)
+				mu.Lock()
+				took = append(took, at)
+				mu.Unlock()
+				idle <- conn
+			}
+		})
+	}
+	runtime.LockOSThread() // a sleep of the system's is exact, one of the scheduler's up to 1 ms late
+	for i := range n {
+		at := start.Add(time.Duration(float64(i) / rate * 1e9))
+		if wait := time.Until(at); wait > 0 {
+			ts := syscall.NsecToTimespec(wait.Nanoseconds())
+			syscall.Nanosleep(&ts, nil)
+		}
+		var conn *benchConn
+		select {
+		case conn = <-idle:
+		case <-ctx.Done():
+		}
+		if conn == nil {
+			break
+		}
+		sent[conn] <- due{at, conn}
+		conn.Write(c.request()) // its error is the answer's too
+	}
+	runtime.UnlockOSThread()
+	for _, answers := range sent {
+		close(answers)
+	}
+	all.Wait()
+	slices.Sort(took)
+	err := errors.Join(append(errs, ctx.Err())...)
+	if err == nil && len(took) != n {
+		err = fmt.Errorf("bench: %d answers to %d requests", len(took), n)
+	}
+	return took, err
+}

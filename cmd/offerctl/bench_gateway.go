@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Sizes of `bench --gateway`. The events are few and are sent again and again:
+// neither server looks for duplicates among them.
+const (
+	gatewayEvents = 30_000
+	gatewayConns  = 128
+	gatewayBatch  = 15
+	gatewayRate   = 3000.0 // requests a second, open loop
+)
+
+// gatewayTurns says how long each server is under load: in short turns, so
+// that what else the machine does falls on both.
+type gatewayTurns struct {
+	round int // turns of each server in a round
+	turn  time.Duration
+	open  time.Duration // open loop
+}
+
+var defaultTurns = gatewayTurns{round: 3, turn: time.Second, open: 10 * time.Second}
+
+// A gatewayReport is what `bench --gateway` found.
+type gatewayReport struct {
+	Ratio      float64    `json:"ratio"`       // gateway / bare, single events, median of the turns
+	RatioBatch float64    `json:"ratio_batch"` // the same with batches of 15
+	P50        float64    `json:"p50_ms"`      // of the gateway, open loop
+	P99        float64    `json:"p99_ms"`
+	P999       float64    `json:"p999_ms"`
+	BareP99    float64    `json:"bare_p99_ms"`
+	Single     loadReport `json:"single"`
+	Batch      loadReport `json:"batch"`
+}
+
+// A loadReport has events a second, and microseconds of CPU an event of the
+// process that serves, without NATS and clients.
+type loadReport struct {
+	Gateway       float64 `json:"gateway_per_s"`
+	Bare          float64 `json:"bare_per_s"`
+	GatewayMicros float64 `json:"gateway_cpu_us_per_event"`
+	BareMicros    float64 `json:"bare_cpu_us_per_event"`
+	PackMean      float64 `json:"gateway_pack_mean"` // events a message; the bare handler's have one
+}
+
+// gateway is `bench --gateway`: the gateway against a bare handler that
+// publishes each event by itself. Both get the same requests from the same
+// clients and have streams of the same kind on the same NATS.
+func (b *benchRun) gateway(ctx context.Context) (*gatewayReport, error) {
+	var servers [2]benchServer
+	for i, role := range []string{"gateway", "bare"} {
+		addr, meter, stop, err := b.startTaker(ctx, role, role)
+		if err != nil {
+			return nil, err
+		}
+		defer stop()
+		servers[i] = benchServer{role, addr, meter}
+	}
+	singles, batches := gatewayRequests(b.users)
+	r := &gatewayReport{}
+	var err error
+	if r.Ratio, r.Single, err = b.compare(ctx, servers, singles, 1); err != nil {
+		return nil, err
+	}
+	if r.RatioBatch, r.Batch, err = b.compare(ctx, servers, batches, gatewayBatch); err != nil {
+		return nil, err
+	}
+	b.say("%.0f events a second, open loop", gatewayRate)
+	for i, s := range servers {
+		took, err := b.pace(ctx, s, singles)
+		if err != nil {
+			return nil, err
+		}
+		at := func(q float64) float64 { return millis(quantile(took, q)) }
+		if i == 0 {
+			r.P50, r.P99, r.P999 = at(.5), at(.99), at(.999)
+		} else {
+			r.BareP99 = at(.99)
+		}
+	}
+	return r, nil
+}
+
+// gatewayRequests are the same events as requests of one and as batches.
+func gatewayRequests(users int) (singles, batches [][]byte) {
+	gen := newBenchEvents(1, users)
+	for range gatewayEvents / gatewayBatch {
+		batch := []byte(`{"batch":[`)
+		for i := range gatewayBatch {
+			if i > 0 {
+				batch = append(batch, ',')
+			}
+			from := len(batch)
+			batch = gen.next(batch)
+			singles = append(singles, benchRequest("/v1/track", batch[from:]))
+		}
+		batches = append(batches, benchRequest("/v1/batch", append(batch, ']', '}')))
+	}
+	return singles, batches
+}
+
+// A benchServer is a process that takes events.
+type benchServer struct {
+	prefix string // of its streams
+	addr   string
+	meter  string // the address that says what it has used
+}
+
+// compare has both serve the same requests, closed loop, in turns.
+func (b *benchRun) compare(ctx context.Context, servers [2]benchServer, requests [][]byte, events float64) (ratio float64, r loadReport, err error) {
+	var ratios []float64
+	var rates, micros, packs [2][]float64
+	turns := b.rounds * b.turns.round
+	for turn := range turns + 1 {
+		b.say("requests of %.0f events: turn %d of %d", events, turn, turns)
+		for i := range servers {
+			k := (i + turn) % 2 // who comes first alternates
+			l, err := b.load(ctx, servers[k], requests, events)
+			if err != nil {
+				return 0, r, err
+			}
+			if turn > 0 { // the first one warms up
+				rates[k], micros[k], packs[k] = append(rates[k], l.rate), append(micros[k], l.micros), append(packs[k], l.pack)
+			}
+		}
+		if turn > 0 {
+			ratios = append(ratios, rates[0][turn-1]/rates[1][turn-1])
+		}
+	}
+	return median(ratios), loadReport{median(rates[0]), median(rates[1]), median(micros[0]), median(micros[1]), median(packs[0])}, nil
+}
+
+// A benchLoad is what one turn of one server came to.
+type benchLoad struct {
+	rate   float64 // events a second
+	micros float64 // of CPU an event
+	pack   float64 // events a message
+}
+
+func (b *benchRun) load(ctx context.Context, s benchServer, requests [][]byte, events float64) (l benchLoad, err error) {
+	c, err := dialBench(s.addr, gatewayConns, requests)
+	if err != nil {
+		return l, err
+	}
+	defer c.close()
+	before, err := s.used(ctx)
+	if err != nil {
+		return l, err
+	}
+	rate, err := c.closed(ctx, b.turns.turn)
+	if err != nil {
+		return l, fmt.Errorf("bench: %s: %w", s.prefix, err)
+	}
+	after, err := s.used(ctx)
+	if err != nil {
+		return l, err
+	}
+	messages, err := b.forgetEvents(ctx, s.prefix)
+	sent := float64(c.next.Load()) * events
+	return benchLoad{rate * events, (after.CPU - before.CPU) * 1e6 / sent, sent / float64(messages)}, err
+}
+
+// pace is the open loop. It returns sorted times.
+func (b *benchRun) pace(ctx context.Context, s benchServer, requests [][]byte) ([]time.Duration, error) {
+	c, err := dialBench(s.addr, gatewayConns, requests)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	if _, err := c.open(ctx, gatewayRate, b.turns.open/10); err != nil { // warms up
+		return nil, fmt.Errorf("bench: %s: %w", s.prefix, err)
+	}
+	took, err := c.open(ctx, gatewayRate, b.turns.open)
+	if err != nil {
+		return nil, fmt.Errorf("bench: %s: %w", s.prefix, err)
+	}
+	_, err = b.forgetEvents(ctx, s.prefix)
+	return took, err
+}
+
+// used is what the server's process has used so far.
+func (s benchServer) used(ctx context.Context) (r benchResult, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.meter, nil)
+	if err != nil {
+		return r, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return r, err
+	}
+	defer resp.Body.Close()
+	return r, json.NewDecoder(resp.Body).Decode(&r)
+}
+
+// forgetEvents empties the logs, so that the disk has no part in the rounds,
+// and returns how many messages were in them.
+func (b *benchRun) forgetEvents(ctx context.Context, prefix string) (messages uint64, err error) {
+	c, err := b.connect(ctx, prefix)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	for p := range c.Partitions {
+		st, err := c.JS.Stream(ctx, c.Names.EventsStream(p))
+		if err == nil {
+			messages += st.CachedInfo().State.Msgs
+			err = st.Purge(ctx)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("bench: the events cannot be removed: %w", err)
+		}
+	}
+	return messages, nil
+}
+
+func (r *gatewayReport) print(w io.Writer) {
+	fmt.Fprintf(w, "%-24s  %12s  %12s  %8s  %s\n", "events/s", "gateway", "bare handler", "gateway/", "us of CPU an event")
+	fmt.Fprintf(w, "%-24s  %12s  %12s  %8s  %s\n", "", "", "", "bare", "gateway    bare")
+	for _, l := range []struct {
+		name  string
+		ratio float64
+		loadReport
+	}{{"one a request", r.Ratio, r.Single}, {fmt.Sprintf("batches of %d", gatewayBatch), r.RatioBatch, r.Batch}} {
+		fmt.Fprintf(w, "%-24s  %12.0f  %12.0f  %8.2f  %7.1f %7.1f\n", l.name, l.Gateway, l.Bare, l.ratio, l.GatewayMicros, l.BareMicros)
+	}
+	fmt.Fprintf(w, "\nat %.0f requests/s, open loop: p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms; bare: p99 %.2f ms\n", gatewayRate, r.P50, r.P99, r.P999, r.BareP99)
+	fmt.Fprintf(w, "the gateway's packs: %.1f events one a request, %.1f in batches\n", r.Single.PackMean, r.Batch.PackMean)
+	fmt.Fprintf(w, "\nThe bare handler checks nothing and publishes each event as a message of its own; above 1 the gateway, which checks each, packs events faster than that.\n")
+}

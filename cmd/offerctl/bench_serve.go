@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/ingest"
+	"offerstream/pipeline/worker"
+)
+
+// startTaker starts a part that takes events; it returns its addresses.
+func (b *benchRun) startTaker(ctx context.Context, role, prefix string) (addr, meter string, stop func(), err error) {
+	line, stop, err := benchPart{Role: role, URL: b.url, Prefix: prefix}.start(ctx)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if _, err := fmt.Sscan(line, &addr, &meter); err != nil {
+		stop()
+		return "", "", nil, fmt.Errorf("bench part %s said %q: %w", role, line, err)
+	}
+	return addr, meter, stop, nil
+}
+
+// takeEvents is a part that takes events over HTTP. Its first line has two
+// addresses: where it does, and where it says what it has used.
+func (p benchPart) takeEvents(out io.Writer) error {
+	ctx := context.Background()
+	log := nodeLog(os.Stderr, slog.LevelWarn)
+	c, err := broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Client: "offerctl-bench-" + p.Role, Reconnect: true, Log: log})
+	if err != nil {
+		return err
+	}
+	events, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	meter, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	m := measure()
+	go http.Serve(meter, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(m.done()) }))
+	serve := func() error { return http.Serve(events, &bareHandler{conn: c}) }
+	if p.Role == "gateway" { // as cmd/gateway does
+		ingest.TuneHeap()
+		l, err := c.OpenGatewayLog(ctx)
+		if err != nil {
+			return err
+		}
+		g, err := ingest.New(ingest.Options{Log: l, WriteKeys: []string{demoKey}, Metrics: prometheus.NewRegistry(), Logger: log})
+		if err != nil {
+			return err
+		}
+		serve = func() error { return g.Run(ctx, events) }
+	}
+	fmt.Fprintln(out, events.Addr(), meter.Addr())
+	return serve()
+}
+
+// A bareHandler is the least that takes events: each is published as it came,
+// in a message of its own, to one of the partitions in turn; the answer comes
+// after the acknowledgements. It looks into nothing that it need not look into.
+type bareHandler struct {
+	conn *broker.Conn
+	turn atomic.Uint64
+}
+
+func (h *bareHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = h.store(r.Context(), r.URL.Path, body)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	io.WriteString(w, "ok")
+}
+
+var bareParsers fastjson.ParserPool
+
+func (h *bareHandler) store(ctx context.Context, path string, body []byte) error {
+	if path != "/v1/batch" {
+		return h.publish(ctx, body)
+	}
+	parser := bareParsers.Get()
+	defer bareParsers.Put(parser)
+	root, err := parser.ParseBytes(body)
+	if err != nil {
+		return err
+	}
+	var events [][]byte
+	text := make([]byte, 0, len(body)) // holds them all: what is printed is no longer than what was read
+	for _, e := range root.GetArray("batch") {
+		from := len(text)
+		text = e.MarshalTo(text)
+		events = append(events, text[from:])
+	}
+	return h.publish(ctx, events...)
+}
+
+func (h *bareHandler) publish(ctx context.Context, events ...[]byte) error {
+	var acks [32]jetstream.PubAckFuture
+	futures := acks[:0]
+	for _, e := range events {
+		p := int(h.turn.Add(1) % uint64(h.conn.Partitions))
+		f, err := h.conn.JS.PublishMsgAsync(&nats.Msg{Subject: h.conn.Names.EventsSubject(p, "in"), Data: e})
+		if err != nil {
+			return err
+		}
+		futures = append(futures, f)
+	}
+	for _, f := range futures {
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// worker works as cmd/worker does.
+func (p benchPart) worker(out io.Writer) error {
+	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(context.Background()) }()
+	for w.Ready() != nil {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case err := <-ended:
+			return errors.Join(errors.New("the worker has ended"), err)
+		}
+	}
+	fmt.Fprintln(out, "ready")
+	return <-ended
+}

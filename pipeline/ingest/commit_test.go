@@ -1,0 +1,185 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"offerstream/pipeline"
+)
+
+// What the group commit promises about time, to the nanosecond: in a bubble
+// the clock stands still while anybody can run, and a sleep takes no time.
+
+// inBubble runs a test whose requests are its own: their channels belong to
+// the bubble, and may not stay in the pool.
+func inBubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	fresh := func() { requests = sync.Pool{New: requests.New} }
+	fresh()
+	defer fresh()
+	synctest.Test(t, test)
+}
+
+// slowLog acknowledges a pack after a time that depends on the partition.
+func slowLog(partitions int, takes func(partition int) time.Duration) *fakeLog {
+	log := newFakeLog(partitions)
+	log.publish = func(ctx context.Context, p int, _ string, _ []byte) error {
+		select {
+		case <-time.After(takes(p)):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return log
+}
+
+// userOf is a user of a partition.
+func userOf(partition, of int) string {
+	for n := 0; ; n++ {
+		if u := fmt.Sprint("v", n); pipeline.Partition("u:"+u, of) == partition {
+			return u
+		}
+	}
+}
+
+// timed posts and says how long the answer took.
+func timed(g *Gateway, path, body string) (*httptest.ResponseRecorder, time.Duration) {
+	start := time.Now()
+	w := post(g, path, body)
+	return w, time.Since(start)
+}
+
+func packSizes(log *fakeLog, partition int) (sizes []int) {
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	for _, p := range log.packs[partition] {
+		sizes = append(sizes, strings.Count(p, "\n")+1)
+	}
+	return sizes
+}
+
+// An idle gateway adds nothing to what the log takes, and packs nothing
+// together that does not come together.
+func TestIdleAddsNoWait(t *testing.T) {
+	for _, takes := range []time.Duration{0, 3 * time.Millisecond} {
+		inBubble(t, func(t *testing.T) {
+			log := slowLog(4, func(int) time.Duration { return takes })
+			g := newGateway(t, log)
+			for n := range 20 {
+				if w, took := timed(g, "/v1/page", numbered("u", n)); w.Code != 200 || took != takes {
+					t.Fatalf("event %d: %d after %s, the log takes %s", n, w.Code, took, takes)
+				}
+			}
+			all := batch(numbered(userOf(0, 4), 20), numbered(userOf(1, 4), 21), numbered(userOf(2, 4), 22), numbered(userOf(3, 4), 23))
+			if w, took := timed(g, "/v1/batch", all); w.Code != 200 || took != takes {
+				t.Errorf("a batch for every partition: %d after %s, the log takes %s", w.Code, took, takes)
+			}
+			for _, size := range packSizes(log, pipeline.Partition("u:u", 4)) {
+				if size != 1 {
+					t.Errorf("a pack of %d events", size)
+				}
+			}
+		})
+	}
+}
+
+// Under load packs grow with the load: all that came while one publish was
+// out is in the next, so that nobody waits for more than two.
+func TestPacksGrowUnderLoad(t *testing.T) {
+	const takes = 10 * time.Millisecond
+	for _, load := range []struct{ each, pack int }{{5, 2}, {50, 20}, {200, 80}} { // requests in 25 ms, events in a pack
+		inBubble(t, func(t *testing.T) {
+			log := slowLog(1, func(int) time.Duration { return takes })
+			g := newGateway(t, log)
+			every := 25 * time.Millisecond / time.Duration(load.each)
+			var all sync.WaitGroup
+			var mu sync.Mutex
+			var longest time.Duration
+			for n := range 20 * load.each {
+				all.Go(func() {
+					w, took := timed(g, "/v1/page", numbered("u", n))
+					if w.Code != 200 {
+						t.Errorf("event %d: %d %s", n, w.Code, w.Body)
+					}
+					mu.Lock()
+					longest = max(longest, took)
+					mu.Unlock()
+				})
+				time.Sleep(every)
+			}
+			all.Wait()
+			sizes := packSizes(log, 0)
+			for i, size := range sizes[1 : len(sizes)-1] {
+				if size < load.pack-1 || size > load.pack+1 {
+					t.Errorf("one event each %s: pack %d has %d events, %d come while one is out", every, i+1, size, load.pack)
+				}
+			}
+			if longest > 2*takes {
+				t.Errorf("one event each %s: a request took %s, a publish takes %s", every, longest, takes)
+			}
+		})
+	}
+}
+
+// A log that takes nothing for one partition holds up the requests that touch
+// it, each until its own timeout and no longer, and no other request at all.
+func TestStalledPartition(t *testing.T) {
+	const timeout = 7 * time.Second
+	inBubble(t, func(t *testing.T) {
+		log := slowLog(4, func(p int) time.Duration {
+			if p == 2 {
+				return time.Hour
+			}
+			return 0
+		})
+		g := newGateway(t, log, func(o *Options) { o.Timeout, o.Attempt = timeout, 2*time.Second })
+		stalled := userOf(2, 4)
+		var all sync.WaitGroup
+		for n := range 40 { // one each 500 ms: many of them begin while another's pack is out
+			all.Go(func() {
+				events := numbered(stalled, n)
+				if n%2 == 1 {
+					events = batch(numbered(userOf(0, 4), n), numbered(stalled, n))
+				}
+				path := [...]string{"/v1/page", "/v1/batch"}[n%2]
+				w, took := timed(g, path, events)
+				// A pack is given up early only where the pause before another attempt would not fit.
+				if w.Code != 503 || took > timeout || took < timeout-time.Second {
+					t.Errorf("request %d, which touches the partition: %d after %s, its timeout is %s", n, w.Code, took, timeout)
+				}
+				if !strings.Contains(w.Body.String(), `"reason":"log"`) || w.Header().Get("Retry-After") == "" {
+					t.Errorf("request %d: %s", n, w.Body)
+				}
+			})
+			for _, p := range []int{0, 1, 3} {
+				if w, took := timed(g, "/v1/page", numbered(userOf(p, 4), 100+n)); w.Code != 200 || took != 0 {
+					t.Errorf("partition %d: %d after %s", p, w.Code, took)
+				}
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		all.Wait()
+	})
+}
+
+// A publish that is only slow is waited for by those that touch its partition.
+func TestSlowPartition(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		log := slowLog(2, func(p int) time.Duration { return time.Duration(p) * 1500 * time.Millisecond })
+		g := newGateway(t, log)
+		both := batch(numbered(userOf(0, 2), 1), numbered(userOf(1, 2), 2))
+		if w, took := timed(g, "/v1/batch", both); w.Code != 200 || took != 1500*time.Millisecond {
+			t.Errorf("both partitions: %d after %s", w.Code, took)
+		}
+		if w, took := timed(g, "/v1/page", numbered(userOf(0, 2), 3)); w.Code != 200 || took != 0 {
+			t.Errorf("the other partition: %d after %s", w.Code, took)
+		}
+	})
+}
