@@ -93,7 +93,7 @@ func (s *session) open(ctx, within context.Context) error {
 		return err
 	}
 	s.commit = newCommitter(s.store, s.chains, s.w.met, s.from.Epoch)
-	s.last = time.Now()
+	s.last = time.Now().Add(-s.w.opt.Checkpoint * time.Duration(s.p) / time.Duration(s.conn.Partitions)) // each at a moment of its own
 	s.progress()
 	s.log.Info("partition catching up", "from", s.from.Seq, "to", end, "applied", s.from.Applied)
 	return nil
