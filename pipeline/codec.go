@@ -61,6 +61,7 @@ func DecodeEntity(key string, b []byte) (*Entity, error) {
 	e := &Entity{Key: key, loaded: true}
 	e.seq, e.last, e.order = r.uint(), r.int(), r.uint()
 	e.ring = r.bytes()
+	e.mark()
 	for range r.len(2) {
 		e.traits = append(e.traits, trait{r.text(), r.value()})
 	}

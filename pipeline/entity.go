@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"slices"
 	"sort"
 	"time"
@@ -17,6 +18,7 @@ type Entity struct {
 	seq      uint64 // events applied: the user's own log position
 	last     int64  // log time of the last
 	ring     []byte // ids' hashes and log times of events that were applied, seenBytes each, the newest last
+	marks    []byte // a byte of each of these hashes, so that a search reads little
 	traits   []trait
 	session  session
 	states   []featureState
@@ -123,10 +125,14 @@ func (e *Entity) forget() {
 // not. See CAMPAIGNS.md, rule 15.
 func (e *Entity) duplicate(id string, now int64) bool {
 	h, young := xxhash.Sum64String(id), now-int64(ringYoung)
-	n := len(e.ring) / seenBytes
+	n := len(e.marks)
 	at := func(i int) int64 { return word(e.ring[i*seenBytes:], 1) }
-	for i := n - 1; i >= 0; i-- {
-		if le.Uint64(e.ring[i*seenBytes:]) == h && (i >= n-ringAlways || at(i) > young) {
+	for i := 0; i < n; i++ {
+		next := bytes.IndexByte(e.marks[i:], byte(h))
+		if next < 0 {
+			break
+		}
+		if i += next; le.Uint64(e.ring[i*seenBytes:]) == h && (i >= n-ringAlways || at(i) > young) {
 			return true
 		}
 	}
@@ -136,7 +142,16 @@ func (e *Entity) duplicate(id string, now int64) bool {
 	}
 	e.ring = slices.Delete(e.ring, 0, drop*seenBytes)
 	e.ring = le.AppendUint64(le.AppendUint64(e.ring, h), uint64(now))
+	e.marks = append(slices.Delete(e.marks, 0, drop), byte(h))
 	return false
+}
+
+// mark makes marks of a ring that was read.
+func (e *Entity) mark() {
+	e.marks = make([]byte, len(e.ring)/seenBytes)
+	for i := range e.marks {
+		e.marks[i] = e.ring[i*seenBytes]
+	}
 }
 
 const seenBytes = 16
