@@ -21,6 +21,41 @@ type scope struct {
 	event *Event
 	item  *fastjson.Value // in `of` under a bare `by`
 	ent   *Entity
+
+	totals *totals // nil while the user's state may change
+}
+
+// totals are the aggregates without `by` that a step has read: many campaigns
+// ask for the same.
+type totals struct {
+	step uint64
+	at   []total // by feature
+}
+
+type total struct {
+	step uint64 // that read it
+	v    Value
+}
+
+func (t *totals) next(features int) *totals {
+	t.step++
+	if len(t.at) != features {
+		t.at = make([]total, features)
+	}
+	return t
+}
+
+// total is the aggregate, but a list's, of feature i without `by`; its text
+// is valid until the state changes.
+func (s *scope) total(i int, f *feature) Value {
+	if s.totals == nil {
+		return f.at(s.ent.feature(i), "", s.now)
+	}
+	t := &s.totals.at[i]
+	if t.step != s.totals.step {
+		*t = total{s.totals.step, f.at(s.ent.feature(i), "", s.now)}
+	}
+	return t.v
 }
 
 var _ interpreter.Activation = (*scope)(nil)

@@ -57,7 +57,7 @@ func (s shortcuts) ident(name string) shortcut {
 	if !ok || f.agg == aggList || !f.by.none() {
 		return nil
 	}
-	return func(sc *scope) (Value, bool) { return f.at(sc.ent.feature(i), "", sc.now), true }
+	return func(sc *scope) (Value, bool) { return sc.total(i, f), true }
 }
 
 // path is event.properties.x, also deeper, item.x, or has() of the first.

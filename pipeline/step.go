@@ -22,7 +22,8 @@ type stepper struct {
 	out        func(c *campaign, ev *Event, o *Offer)
 	duplicates uint64
 
-	scope  scope          // of the event's step
+	scope  scope // of the event's step
+	totals totals
 	stored *storedEvent   // of the event's step, once something is pending
 	unused []*storedEvent // that nothing waits on since this step
 	spare  []*storedEvent
@@ -48,6 +49,7 @@ func (s *stepper) step(e *Entity, ev *Event, now int64) {
 	sc := &s.scope
 	s.cancel(e, sc)
 	s.learn(e, sc)
+	sc.totals = s.totals.next(len(s.live.features))
 	s.candidates = s.candidates[:0]
 	s.live.match.campaigns.each(ev, func(i int) { s.trigger(s.live.campaigns[i], e, sc) })
 	s.choose(e, now)
