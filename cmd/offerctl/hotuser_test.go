@@ -12,7 +12,7 @@ import (
 	"offerstream/pipeline"
 )
 
-var hotEvents = flag.Int("hot-events", 20_000, "of one user in TestHotUser, and as many of ordinary users")
+var hotEvents = flag.Int("hot-events", 4_000, "of one user in TestHotUser, and as many of ordinary users")
 
 // TestHotUser folds a bot's events, a million a minute, and as many of
 // ordinary users, in turn: the log says how much more the bot's cost. It must
