@@ -18,6 +18,9 @@ var hotEvents = flag.Int("hot-events", 4_000, "of one user in TestHotUser, and a
 // ordinary users, in turn: the log says how much more the bot's cost. It must
 // not be more than twice as much; a test cannot hold that on any machine.
 func TestHotUser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a measurement, of one goroutine")
+	}
 	shipped, err := loadOrShipped("", "")
 	if err != nil {
 		t.Fatal(err)
