@@ -101,9 +101,10 @@ func Compile(def *Definition) (*Set, []Problem) {
 		return nil, c.problems
 	}
 	c.set.match.build(c.set)
-	for _, f := range c.set.features {
-		f.of.dropAST()
-		f.by.expr.dropAST()
+	for _, l := range []*language{c.about, c.items, c.state} {
+		for _, x := range l.planned {
+			x.ast = nil // 3 KB each that nothing reads any more
+		}
 	}
 	return c.set, nil
 }
@@ -126,7 +127,7 @@ func (c *compiler) language(parent *cel.Env, scope string, vars ...cel.EnvOption
 		c.problem(nil, "CEL: "+err.Error(), "")
 		env = parent
 	}
-	l := &language{env: env}
+	l := &language{env: env, compiled: map[wording][]*expr{}}
 	l.hint = func(name string) string {
 		if scope != "" && (name == "session" || name == "profile" || c.isFeature(name)) {
 			return "an expression here is " + scope + "; conditions about state belong in `if`"
@@ -395,10 +396,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-func (x *expr) dropAST() {
-	if x != nil {
-		x.ast = nil // 3 KB each that nothing reads any more
-	}
 }

@@ -99,6 +99,15 @@ type language struct {
 	hint       func(name string) string // for an unknown name
 	defaulting func(name string) bool   // whether a map lacks no key
 	quick      shortcuts
+	compiled   map[wording][]*expr // what was right: campaigns say the same again and again
+	planned    []*expr             // all
+}
+
+// A wording is an expression as it was written, and what is wanted of it.
+type wording struct {
+	text  string
+	want  *cel.Type
+	parts bool // conjuncts
 }
 
 // baseEnv is CEL as campaigns have it, without variables: the standard
@@ -257,8 +266,25 @@ func buildsMap(e celast.Expr) bool {
 	return found
 }
 
-// compile checks src and makes it runnable. Problems stand at path.
+// compile checks src and makes it runnable; nil where it has problems, which
+// stand at path. The same source is one expr.
 func (l *language) compile(src string, want *cel.Type, path []string, problems *[]Problem) *expr {
+	s := wording{text: src, want: want}
+	if x := l.compiled[s]; x != nil {
+		return x[0]
+	}
+	a := l.check(src, want, path, problems)
+	if a == nil {
+		return nil
+	}
+	x := l.plan(a, path, problems)
+	if x != nil {
+		l.compiled[s] = []*expr{x}
+	}
+	return x
+}
+
+func (l *language) check(src string, want *cel.Type, path []string, problems *[]Problem) *celast.AST {
 	report := func(line, col int, what, hint string) {
 		*problems = append(*problems, Problem{Path: path, Line: line, Col: col, What: what, Hint: hint})
 	}
@@ -299,7 +325,7 @@ func (l *language) compile(src string, want *cel.Type, path []string, problems *
 	if bad {
 		return nil
 	}
-	return l.plan(a.NativeRep(), path, problems)
+	return a.NativeRep()
 }
 
 func (l *language) plan(a *celast.AST, path []string, problems *[]Problem) *expr {
@@ -308,7 +334,9 @@ func (l *language) plan(a *celast.AST, path []string, problems *[]Problem) *expr
 		*problems = append(*problems, Problem{Path: path, What: err.Error()})
 		return nil
 	}
-	return &expr{prog: prog, quick: l.quick.of(a.Expr()), typ: a.GetType(a.Expr().ID()), ast: a}
+	x := &expr{prog: prog, quick: l.quick.of(a.Expr()), typ: a.GetType(a.Expr().ID()), ast: a}
+	l.planned = append(l.planned, x)
+	return x
 }
 
 var mixedEquality = regexp.MustCompile(`^found no matching overload for '_[!=]=_' applied to '\((int, (wrapper\()?double|(wrapper\(double\)|double), int)\)`)
@@ -327,7 +355,11 @@ func onlyMixedEquality(iss *cel.Issues) bool {
 
 // conjuncts compiles a condition into the parts that && joins at its top.
 func (l *language) conjuncts(src string, path []string, problems *[]Problem) []*expr {
-	whole := l.compile(src, cel.BoolType, path, problems)
+	s := wording{src, cel.BoolType, true}
+	if x := l.compiled[s]; x != nil {
+		return x
+	}
+	whole := l.check(src, cel.BoolType, path, problems)
 	if whole == nil {
 		return nil
 	}
@@ -342,17 +374,15 @@ func (l *language) conjuncts(src string, path []string, problems *[]Problem) []*
 		}
 		parts = append(parts, e)
 	}
-	flatten(whole.ast.Expr())
-	if len(parts) == 1 {
-		return []*expr{whole}
-	}
+	flatten(whole.Expr())
 	exprs := make([]*expr, len(parts))
 	for i, p := range parts {
-		sub := celast.NewCheckedAST(celast.NewAST(p, whole.ast.SourceInfo()), whole.ast.TypeMap(), whole.ast.ReferenceMap())
+		sub := celast.NewCheckedAST(celast.NewAST(p, whole.SourceInfo()), whole.TypeMap(), whole.ReferenceMap())
 		if exprs[i] = l.plan(sub, path, problems); exprs[i] == nil {
 			return nil
 		}
 	}
+	l.compiled[s] = exprs
 	return exprs
 }
 

@@ -32,14 +32,6 @@ func (x *index) build(s *Set) {
 		if u := c.def.Unless; u != nil {
 			c.unless = x.cancels.add(i, u.On, c.unless)
 		}
-		for _, e := range slices.Concat(c.cond, c.where, c.unless) {
-			e.dropAST()
-		}
-	}
-	for _, f := range s.features {
-		for _, e := range f.where {
-			e.dropAST()
-		}
 	}
 }
 
