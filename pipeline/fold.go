@@ -90,7 +90,8 @@ func (f *Fold) set(hash string) (*Set, error) {
 }
 
 // Schedule tells the fold that something is pending for an entity. Telling
-// it too early or twice is harmless.
+// it too early or twice is harmless. The queue is what grows with users who
+// wait, also those who are in no cache: about 50 bytes each, keys included.
 func (f *Fold) Schedule(due int64, key string) { heap.Push(&f.timers, timer{due, key}) }
 
 // NextDue is when the next timer may be due; false when none is pending.
@@ -109,10 +110,16 @@ func (f *Fold) Clock() string { return f.s.live.def.Clock }
 // that is gone keeps its own.
 func (f *Fold) Counts() (campaigns map[string]Counts, features Counts) {
 	campaigns = make(map[string]Counts, len(f.s.live.outcomes))
+	features = f.EachCount(func(id string, n Counts) { campaigns[id] = n })
+	return campaigns, features
+}
+
+// EachCount is Counts without a map: fn has each campaign, in no order.
+func (f *Fold) EachCount(fn func(campaign string, n Counts)) (features Counts) {
 	for id, n := range f.s.live.outcomes {
-		campaigns[id] = *n
+		fn(id, *n)
 	}
-	return campaigns, *f.s.live.state
+	return *f.s.live.state
 }
 
 // Duplicates is how many events changed nothing because they had come before.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"offerstream/pipeline"
 )
 
 // metrics are what the worker counts, all under offerstream_worker_.
@@ -67,11 +69,10 @@ func (s *session) count(last bool) {
 		return
 	}
 	s.counting = time.Now()
-	campaigns, features := s.fold.Counts()
-	for name, now := range campaigns {
+	features := s.fold.EachCount(func(name string, now pipeline.Counts) {
 		before := s.counted[name]
 		if now == before {
-			continue
+			return
 		}
 		old := before.Outcomes()
 		for i, o := range now.Outcomes() {
@@ -79,7 +80,8 @@ func (s *session) count(last bool) {
 				s.w.met.outcomes.WithLabelValues(name, o.Name).Add(float64(d))
 			}
 		}
-	}
+		s.counted[name] = now
+	})
 	add := func(what string, now, before uint64) {
 		if now > before {
 			s.w.met.features.WithLabelValues(what).Add(float64(now - before))
@@ -88,7 +90,7 @@ func (s *session) count(last bool) {
 	add("missing", features.Missing, s.countedFeatures.Missing)
 	add("error", features.Errors, s.countedFeatures.Errors)
 	add("bound", features.Bounds, s.countedFeatures.Bounds)
-	s.counted, s.countedFeatures = campaigns, features
+	s.countedFeatures = features
 }
 
 // partitionsCollector shows every partition's status.

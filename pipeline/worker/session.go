@@ -41,7 +41,7 @@ var errEnded = errors.New("ended")
 // live runs a session until ctx is done (then it leaves a checkpoint), the
 // connection is lost, or something is wrong.
 func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
-	s := &session{partition: p, conn: conn, cache: newCache(p.store, p.w.opt.CacheBytes/int64(conn.Partitions), p.w.met)}
+	s := &session{partition: p, conn: conn, counted: map[string]pipeline.Counts{}, cache: newCache(p.store, p.w.opt.CacheBytes/int64(conn.Partitions), p.w.met)}
 	within, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { // opening may take long; a session that is open leaves by itself
