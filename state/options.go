@@ -31,8 +31,9 @@ func (i Identity) String() string {
 // Options of a Store.
 type Options struct {
 	Identity Identity
-	// MemTable is the size of one of Badger's three memtables in bytes, from
-	// 1 MB; 0: DefaultMemTable. A commit may have 15% of it.
+	// MemTable is the size of one of Badger's memtables in bytes, from 1 MB; 0:
+	// DefaultMemTable. A commit may have 15% of it. Under load there are three:
+	// one is written, one waits, one goes to disk.
 	MemTable int64
 	Log      *slog.Logger // nil: silent
 }
@@ -46,8 +47,9 @@ func largeRecord(o Options) int64 { return min(1<<20, o.MemTable/10) }
 func badgerOptions(dir string, o Options) badger.Options {
 	b := badger.DefaultOptions(dir)
 	b.MemTableSize = o.MemTable
-	b.NumMemtables = 3
-	b.BaseTableSize = max(o.MemTable/2, 1<<20)
+	b.NumMemtables = 1                                     // that wait
+	b.BaseTableSize = min(max(o.MemTable/2, 1<<20), 8<<20) // a compaction has ten and more in memory at once, each twice over
+	b.BlockSize = 16 << 10                                 // a user of some KB wastes half a block of 4 KB, and has an index entry alone
 	b.BaseLevelSize = max(2*o.MemTable, 4<<20)
 	b.ValueThreshold = largeRecord(o)
 	b.ValueLogFileSize = 64 << 20 // mapped twice over when open: small, for little is in it

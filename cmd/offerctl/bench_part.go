@@ -215,6 +215,7 @@ func (p benchPart) work(out io.Writer) error {
 			return err
 		}
 	}
+	worker.LimitHeap(p.Cache)
 	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
 	if err != nil {
 		return err

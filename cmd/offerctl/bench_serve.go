@@ -139,6 +139,7 @@ func (h *bareHandler) publish(ctx context.Context, events ...[]byte) error {
 
 // worker works as cmd/worker does.
 func (p benchPart) worker(out io.Writer) error {
+	worker.LimitHeap(p.Cache)
 	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
 	if err != nil {
 		return err

@@ -44,6 +44,7 @@ func main() {
 }
 
 func run(ctx context.Context, set *config.Settings, log *slog.Logger) error {
+	worker.LimitHeap(set.Cache)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	w, err := worker.New(worker.Options{

@@ -1,0 +1,377 @@
+package worker
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/broker/embedded"
+	"offerstream/state"
+)
+
+// What no overload may exceed, however slow the machine is.
+const (
+	maxWaiting = 4096     // records that wait on one partition's chains, as package broker has it
+	maxHeld    = 64 << 20 // bytes of the heap, Badger's apart, in a worker with the bounds of small
+)
+
+var overloadEvents = flag.Int("overload-events", 100_000, "in the backlogs of TestOverload, and users in TestOverloadUsers")
+
+// small bounds what a worker keeps anyway, so that more would show.
+func small(o *Options) { o.CacheBytes, o.memTable = 16<<20, 4<<20 }
+
+// TestServerProcess is NATS in a process of its own, where it is started as
+// one: its memory is not the worker's.
+func TestServerProcess(t *testing.T) {
+	dir := os.Getenv("OFFERSTREAM_TEST_NATS")
+	if dir == "" {
+		t.Skip("not to be run by itself")
+	}
+	ns, err := embedded.Start(embedded.Options{Dir: dir, Port: -1, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println(ns.ClientURL())
+	io.Copy(io.Discard, os.Stdin) // until whoever started it has ended
+	ns.Shutdown()
+}
+
+// startServer starts NATS in a process of its own and returns its address.
+func startServer(t *testing.T) (url string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestServerProcess$")
+	cmd.Env = append(os.Environ(), "OFFERSTREAM_TEST_NATS="+t.TempDir())
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); cmd.Wait() })
+	url, err = bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(url)
+}
+
+// A watch looks again and again at what a worker holds.
+type watch struct {
+	waiting int   // most records that waited in a partition
+	held    int64 // most bytes of the heap
+	end     chan struct{}
+	done    sync.WaitGroup
+}
+
+func watchOver(r *running) *watch {
+	w := &watch{end: make(chan struct{})}
+	w.done.Go(func() {
+		for looks := 0; ; looks++ {
+			for _, s := range r.Status() {
+				w.waiting = max(w.waiting, s.Waiting)
+			}
+			if looks%20 == 0 {
+				w.held = max(w.held, held())
+			}
+			select {
+			case <-w.end:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+	return w
+}
+
+// bounded ends the watch.
+func (w *watch) bounded(t *testing.T) {
+	t.Helper()
+	close(w.end)
+	w.done.Wait()
+	t.Logf("at most %d records waited in a partition, and %.1f MB were held", w.waiting, float64(w.held)/1e6)
+	if w.waiting > maxWaiting {
+		t.Errorf("%d records waited, at most %d may", w.waiting, maxWaiting)
+	}
+	if w.held > maxHeld {
+		t.Errorf("%d bytes were held, at most %d may be", w.held, maxHeld)
+	}
+}
+
+// held are the heap's bytes that the last collection left, as sampled, without
+// what Badger builds its tables in, which depends on the disk.
+func held() (bytes int64) {
+	records := make([]runtime.MemProfileRecord, 4096)
+	n, ok := runtime.MemProfile(records, false)
+	for !ok {
+		records = make([]runtime.MemProfileRecord, 2*n)
+		n, ok = runtime.MemProfile(records, false)
+	}
+	for _, r := range records[:n] {
+		frames, badger := runtime.CallersFrames(r.Stack()), false
+		for more := true; more; {
+			var f runtime.Frame
+			f, more = frames.Next()
+			badger = badger || strings.Contains(f.Function, "/badger/")
+		}
+		if !badger {
+			bytes += sampled(r.InUseBytes(), r.InUseObjects())
+		}
+	}
+	return bytes
+}
+
+// sampled is how much stands behind what was sampled of one place.
+func sampled(bytes, objects int64) int64 {
+	if objects == 0 {
+		return 0
+	}
+	size := float64(bytes) / float64(objects)
+	return int64(float64(bytes) / (1 - math.Exp(-size/float64(runtime.MemProfileRate))))
+}
+
+// backlog publishes n views in packs of 60, a KB each: event i is user
+// i%users's at second(i). It returns when they are in the logs.
+func backlog(t *testing.T, c *broker.Conn, n, users int, from string, second func(i int) float64) {
+	t.Helper()
+	packs := make([][]byte, c.Partitions)
+	events := make([]int, c.Partitions)
+	put := func(p int) {
+		if len(packs[p]) > 0 {
+			if _, err := c.JS.PublishAsync(c.Names.EventsSubject(p, "in"), packs[p], jetstream.WithStallWait(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		packs[p], events[p] = nil, 0
+	}
+	for i := range n {
+		user := fmt.Sprint(from, i%users)
+		p := pipeline.Partition("u:"+user, c.Partitions)
+		packs[p] = append(append(packs[p], at(int64(second(i)*1e9), fmt.Sprint(from, "-", i), user, 800)...), '\n')
+		if events[p]++; events[p] == 60 {
+			put(p)
+		}
+	}
+	for p := range packs {
+		put(p)
+	}
+	select {
+	case <-c.JS.PublishAsyncComplete():
+	case <-within(t).Done():
+		t.Fatal("the backlog cannot be published")
+	}
+}
+
+// tenth is a set that sends an offer at every tenth view of a user.
+func tenth(t *testing.T) *pipeline.Definition {
+	def := views(t, 1)
+	def.Clock = pipeline.ClockEvent
+	def.Campaigns[0].If = []string{"seen % 10 == 0"}
+	return def
+}
+
+// TestOverload starts a worker where far more events are than it may hold.
+func TestOverload(t *testing.T) {
+	url := startServer(t)
+	c := connect(t, url, 2)
+	hash := apply(t, c, tenth(t))
+	dir := t.TempDir()
+	w := start(t, url, dir, small)
+	w.inForce(t, hash)
+	w.stop(t)
+	n, users := *overloadEvents, *overloadEvents/100
+	backlog(t, c, n, users, "user", func(i int) float64 { return 1 + float64(i)/1000 })
+	w = start(t, url, dir, small)
+	h := watchOver(w)
+	w.applied(t, c)
+	h.bounded(t)
+	if got := len(stored(t, c)); got != n/10 {
+		t.Errorf("%d offers, want %d", got, n/10)
+	}
+}
+
+// TestOverloadAfterAnHour stops a worker for an hour of log time, in which
+// timers become due and events come. It fires them in order, once.
+func TestOverloadAfterAnHour(t *testing.T) {
+	url := startServer(t)
+	c := connect(t, url, 1)
+	hash := apply(t, c, waiting(t, pipeline.ClockEvent, 10*time.Minute))
+	dir := t.TempDir()
+	w := start(t, url, dir, small)
+	w.inForce(t, hash)
+	const users = 5000
+	backlog(t, c, users, users, "first", func(i int) float64 { return 1 + float64(i*7919%users)/100 }) // late ones count as now
+	w.applied(t, c)
+	w.stop(t)
+	n := *overloadEvents / 4
+	backlog(t, c, n, n/10, "while", func(i int) float64 { return 100 + 3600*float64(i)/float64(n) })
+	w = start(t, url, dir, small)
+	h := watchOver(w)
+	w.applied(t, c)
+	h.bounded(t)
+	first, last := 0, ""
+	err := c.ScanOffers(within(t), 0, func(r broker.Record) error {
+		var o pipeline.Offer
+		if err := json.Unmarshal(r.Data, &o); err != nil {
+			return err
+		}
+		if o.Time < last {
+			t.Errorf("an offer is of %s, after one of %s", o.Time, last)
+		}
+		last = o.Time
+		if strings.HasPrefix(o.User, "first") {
+			first++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first != users {
+		t.Errorf("%d offers of timers that were due, want %d", first, users)
+	}
+	verified(t, c)
+}
+
+// TestOverloadSubscriber: one that subscribes to all offers and reads none is
+// cut off by NATS, one that holds a consumer and never asks costs nothing;
+// offers go on past both, all of them.
+func TestOverloadSubscriber(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as NATS waits for a subscriber, 10 s")
+	}
+	t.Parallel()
+	n := *overloadEvents / 2
+	url := startServer(t)
+	c := connect(t, url, 2)
+	def := views(t, 1)
+	def.Clock = pipeline.ClockEvent
+	large := 90_000_000 / n // all of them are more than NATS keeps for a subscriber, 64 MB
+	def.Campaigns[0].Offer.Data = fmt.Appendf(nil, `{"text":%q}`, strings.Repeat("x", large))
+	hash := apply(t, c, def)
+	w := start(t, url, t.TempDir(), small)
+	w.inForce(t, hash)
+	deaf, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	fmt.Fprintf(deaf, "CONNECT {\"verbose\":false}\r\nSUB %s 1\r\nSUB %s 2\r\n", c.Names.OffersOf(0), c.Names.OffersOf(1))
+	consumer, err := c.JS.CreateConsumer(within(t), c.Names.OffersStream(), jetstream.ConsumerConfig{Durable: "never"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := watchOver(w)
+	backlog(t, c, n, n/100, "user", func(i int) float64 { return 1 + float64(i)/1000 })
+	w.applied(t, c)
+	h.bounded(t)
+	if got := len(stored(t, c)); got != n {
+		t.Errorf("%d offers, want %d", got, n)
+	}
+	info, err := consumer.Info(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.NumPending != uint64(n) || info.NumAckPending != 0 {
+		t.Errorf("%d offers lie ready for the consumer and %d are on their way, want %d and 0", info.NumPending, info.NumAckPending, n)
+	}
+	if err := deaf.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.Copy(io.Discard, deaf) // what was on its way, and the end
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("who reads nothing was not cut off")
+	}
+	t.Logf("who read nothing was cut off, with %.1f MB of %.1f on their way", float64(got)/1e6, float64(n*large)/1e6)
+}
+
+// TestOverloadUsers folds one event each of very many users, which leaves a
+// timer each: the cache stays as large as it may be, and the queue of timers
+// is all that grows with them.
+func TestOverloadUsers(t *testing.T) {
+	const most = 8 << 20
+	store, err := state.Open(t.TempDir(), state.Options{MemTable: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	c := newCache(store, most, newMetrics(prometheus.NewRegistry(), &Worker{}))
+	set, problems := pipeline.Compile(waiting(t, pipeline.ClockEvent, time.Hour))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	fold := newFold(t, func(string) (*pipeline.Set, error) { return set, nil }, c)
+	batch := store.NewBatch()
+	users := *overloadEvents
+	peak, cached := int64(0), 0
+	for u := range users {
+		e := at(1e9+int64(u)*60_000, fmt.Sprint("m", u), fmt.Sprint("user-", u), 10) // a million a minute
+		if got := effects(t, fold, pipeline.Message{Seq: uint64(u + 2), Kind: pipeline.In, Data: e}); got != "" {
+			t.Fatalf("offers before their time: %s", got)
+		}
+		peak, cached = max(peak, c.bytes), max(cached, len(c.entries))
+		if full(c, store.Limit(), 1) {
+			batch.Reset()
+			gen := c.encode(batch)
+			if err := store.Commit(batch, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			c.committed = gen
+		}
+	}
+	// What has changed stays until it is committed: at most what full says.
+	changed := int64(store.Limit().Bytes / 2 / growth * (decodedExtra + 64))
+	t.Logf("%d users: at most %d in the cache, which took %.1f MB, and may take %.1f beside what has changed", users, cached, float64(peak)/1e6, most/1e6)
+	if peak > most+changed {
+		t.Errorf("the cache took %d bytes, at most %d and %d that changed may be", peak, most, changed)
+	}
+	if len(c.entries) >= users {
+		t.Error("no user has left the cache")
+	}
+
+	waits := 0
+	if err := store.Timers(func(int64, string) error { waits++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if waits < users-len(c.dirty) {
+		t.Errorf("%d timers are in the store, want %d but for %d that changed", waits, users, len(c.dirty))
+	}
+	store.Close()
+	queue := newFold(t, func(string) (*pipeline.Set, error) { return set, nil }, pipeline.Memory{})
+	before := allocated()
+	for u := range users {
+		queue.Schedule(int64(u), fmt.Sprint("u:user-", u))
+	}
+	t.Logf("a timer takes %.0f bytes of the queue", float64(allocated()-before)/float64(users))
+	runtime.KeepAlive(queue)
+}
+
+// allocated is what a collection leaves of the heap.
+func allocated() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
