@@ -11,10 +11,10 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/task"
 )
 
 const (
@@ -88,7 +88,7 @@ func (c *Conn) Set(ctx context.Context, hash string) (*pipeline.Definition, erro
 }
 
 func (c *Conn) setText(ctx context.Context, hash string) ([]byte, error) {
-	e, err := c.kv.Get(ctx, setKey(hash))
+	text, _, err := c.Wire.Get(ctx, c.Names.CampaignsBucket(), setKey(hash))
 	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
 		return nil, ErrNoSet
 	}
@@ -96,22 +96,22 @@ func (c *Conn) setText(ctx context.Context, hash string) ([]byte, error) {
 		return nil, err
 	}
 	var m manifest
-	if err := json.Unmarshal(e.Value(), &m); err != nil || m.Bytes > maxSet {
-		return nil, fmt.Errorf("its manifest is %q", e.Value())
+	if err := json.Unmarshal(text, &m); err != nil || m.Bytes > maxSet {
+		return nil, fmt.Errorf("its manifest is %q", text)
 	}
 	var zipped bytes.Buffer
 	for i := range m.Chunks {
-		e, err := c.kv.Get(ctx, chunkKey(hash, i))
+		chunk, _, err := c.Wire.Get(ctx, c.Names.CampaignsBucket(), chunkKey(hash, i))
 		if err != nil {
 			return nil, fmt.Errorf("chunk %d of %d: %w", i+1, m.Chunks, err)
 		}
-		zipped.Write(e.Value())
+		zipped.Write(chunk)
 	}
 	z, err := gzip.NewReader(&zipped)
 	if err != nil {
 		return nil, err
 	}
-	text, err := io.ReadAll(io.LimitReader(z, int64(m.Bytes)+1))
+	text, err = io.ReadAll(io.LimitReader(z, int64(m.Bytes)+1))
 	if err != nil {
 		return nil, err
 	}
@@ -124,14 +124,14 @@ func (c *Conn) setText(ctx context.Context, hash string) ([]byte, error) {
 // Live is the hash of the live set, "" where none is, and what MakeLive needs
 // to replace just that.
 func (c *Conn) Live(ctx context.Context) (hash string, rev uint64, err error) {
-	e, err := c.kv.Get(ctx, liveKey)
+	value, rev, err := c.Wire.Get(ctx, c.Names.CampaignsBucket(), liveKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return "", 0, nil
 	}
 	if err != nil {
 		return "", 0, fmt.Errorf("read which campaign set is live: %w", err)
 	}
-	return string(e.Value()), e.Revision(), nil
+	return string(value), rev, nil
 }
 
 // MakeLive makes a stored set the live one, if what is live is still what
@@ -163,51 +163,18 @@ func (c *Conn) WatchLive(ctx context.Context, fn func(hash string)) error {
 		}
 	}
 	for {
-		err := c.watchLive(ctx, tell)
+		err := c.Wire.Watch(ctx, c.Names.CampaignsBucket(), liveKey, func(value []byte) { tell(string(value)) })
 		switch {
 		case err == nil:
 			continue
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case c.NC.IsClosed():
+		case c.Wire.IsClosed():
 			return fmt.Errorf("watch which campaign set is live: %w", jetstream.ErrConnectionClosed)
 		}
 		c.Log.Warn("the watch on the live campaign set has ended: watching again", "error", err)
-		if err := pause(ctx, time.Second); err != nil {
+		if err := task.Sleep(ctx, c.World, time.Second); err != nil {
 			return err
-		}
-	}
-}
-
-// watchLive watches until something ends it; it returns nil if that is a new
-// connection, on which the server may know nothing of the watch.
-func (c *Conn) watchLive(ctx context.Context, tell func(hash string)) error {
-	again := c.NC.StatusChanged(nats.CONNECTED)
-	defer c.NC.RemoveStatusListener(again)
-	w, err := c.kv.Watch(ctx, liveKey)
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
-	none := true
-	for {
-		select {
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errors.New("no more updates")
-			case e != nil:
-				none = false
-				tell(string(e.Value()))
-			case none:
-				tell("")
-			}
-		case <-again:
-			return nil
-		case <-c.closed:
-			return jetstream.ErrConnectionClosed
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }

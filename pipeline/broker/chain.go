@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/task"
 )
 
 // Bounds of what waits for its turn on the chains of one partition. Append
@@ -23,7 +25,10 @@ const (
 
 // Chains are the chains of one partition, over one connection: what is known
 // of their tails dies with it (DESIGN.md, P5). Append and Err are for the
-// partition's goroutine, Await for any.
+// partition's task, Await for one other.
+//
+// Muted, they publish nothing: a follower keeps what waits until it sees that
+// the owner has stored it.
 //
 // Whatever happens to a publish, the chain's last message says where to go
 // on (P1):
@@ -47,14 +52,18 @@ type Chains struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	done   sync.WaitGroup
+	done   task.Group
+	failed task.Event // a chain cannot go on
+	muted  atomic.Bool
 
 	mu      sync.Mutex
-	chains  map[string]*chain // written by the partition's goroutine alone
+	chains  map[string]*chain // written by the partition's task alone
+	names   []string          // of chains, in the order in which they were opened
 	known   Known
 	waiting int
-	moved   chan struct{} // closed and replaced when a chain moves on,
-	awaited bool          // if somebody waits for it
+	awaited bool       // somebody waits until a chain moves on:
+	room    task.Event // Append, until there is room
+	settled task.Event // Await, until all is stored
 }
 
 // Known is, by chain, the number of the last record that was acknowledged or
@@ -62,26 +71,37 @@ type Chains struct {
 // lost what it had.
 type Known map[string]uint64
 
+// ChainOptions say how OpenChains opens a partition's chains.
+type ChainOptions struct {
+	Cursor  pipeline.Cursor // of the state
+	Known   Known           // what was seen stored before; it is kept up
+	End     uint64          // the last sequence of the partition's log
+	Confirm time.Duration   // how long a tail that cannot be is read again; then the error is Loud
+	Muted   bool            // until Unmute
+	Failed  task.Event      // set when a chain cannot go on: Err says why
+}
+
 // OpenChains reads the tails of all the partition's chains and holds them
-// against the cursor and against what is known stored. end is the last
-// sequence of the partition's log. A tail that cannot be is read again for
-// confirm; if it stays, the error is Loud.
-func (c *Conn) OpenChains(ctx context.Context, partition int, cursor pipeline.Cursor, known Known, end uint64, confirm time.Duration) (*Chains, error) {
+// against the cursor and against what is known stored.
+func (c *Conn) OpenChains(ctx context.Context, partition int, o ChainOptions) (*Chains, error) {
 	if c.opt.Reconnect {
 		return nil, errors.New("chains need a connection that does not come back by itself: what is known of their tails dies with it")
 	}
-	cs := &Chains{conn: c, partition: partition, confirm: confirm, chains: map[string]*chain{}, known: known, moved: make(chan struct{})}
-	cs.end.Store(end)
+	cs := &Chains{conn: c, partition: partition, confirm: o.Confirm, chains: map[string]*chain{}, known: o.Known, failed: o.Failed,
+		done: task.Group{World: c.World}, room: c.World.NewEvent(), settled: c.World.NewEvent()}
+	cs.muted.Store(o.Muted)
+	cs.end.Store(o.End)
 	cs.ctx, cs.cancel = context.WithCancelCause(context.Background())
 	names, err := cs.stored(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for name := range cursor.Chains {
-		names[name] = true
+	for name := range o.Cursor.Chains {
+		names = append(names, name)
 	}
-	for name := range names {
-		if _, err := cs.open(ctx, name, cursor); err != nil {
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if _, err := cs.open(ctx, name, o.Cursor); err != nil {
 			cs.Close()
 			return nil, err
 		}
@@ -90,20 +110,15 @@ func (c *Conn) OpenChains(ctx context.Context, partition int, cursor pipeline.Cu
 }
 
 // stored lists the chains that have records.
-func (cs *Chains) stored(ctx context.Context) (map[string]bool, error) {
-	names := map[string]bool{}
-	c := cs.conn
-	for stream, filter := range map[string]string{c.Names.OffersStream(): c.Names.OffersOf(cs.partition), c.Names.DeadStream(): c.Names.DeadSubject(cs.partition)} {
-		st, err := c.JS.Stream(ctx, stream)
+func (cs *Chains) stored(ctx context.Context) (names []string, err error) {
+	n := cs.conn.Names
+	for _, of := range [...]struct{ stream, filter string }{{n.OffersStream(), n.OffersOf(cs.partition)}, {n.DeadStream(), n.DeadSubject(cs.partition)}} {
+		subjects, err := cs.conn.Wire.Subjects(ctx, of.stream, of.filter)
 		if err != nil {
-			return nil, fmt.Errorf("chains of partition %d: stream %s: %w", cs.partition, stream, err)
+			return nil, fmt.Errorf("chains of partition %d: %w", cs.partition, err)
 		}
-		info, err := st.Info(ctx, jetstream.WithSubjectFilter(filter))
-		if err != nil {
-			return nil, fmt.Errorf("chains of partition %d: subjects of %s: %w", cs.partition, stream, err)
-		}
-		for subject := range info.State.Subjects {
-			names[c.Names.chainOf(subject)] = true
+		for _, s := range subjects {
+			names = append(names, n.chainOf(s))
 		}
 	}
 	return names, nil
@@ -118,15 +133,11 @@ func (n Names) chainOf(subject string) string {
 // open reads a chain's tail and starts it.
 func (cs *Chains) open(ctx context.Context, name string, cursor pipeline.Cursor) (*chain, error) {
 	c := cs.conn
-	ch := &chain{all: cs, name: name, subject: c.Names.ChainSubject(name, cs.partition), wake: make(chan struct{}, 1)}
+	ch := &chain{all: cs, name: name, subject: c.Names.ChainSubject(name, cs.partition), wake: c.World.NewEvent(), msg: nats.Msg{Header: nats.Header{}}}
 	ch.log = c.Log.With("chain", ch.subject)
-	var err error
-	if ch.stream, err = c.JS.Stream(ctx, c.Names.ChainStream(name)); err != nil {
-		return nil, fmt.Errorf("chain %s: %w", ch.subject, err)
-	}
 	have := cursor.Chains[name].Last
 	ch.stored = have.N
-	err = ch.check(ctx, func(t tail) error {
+	err := ch.check(ctx, func(t tail) error {
 		switch {
 		case t.N < have.N:
 			return fmt.Errorf("it ends at record %d, the state has seen record %d stored", t.N, have.N)
@@ -138,17 +149,17 @@ func (cs *Chains) open(ctx context.Context, name string, cursor pipeline.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	stop, err := ch.listen()
-	if err != nil {
-		return nil, err
+	if ch.publisher, err = c.Wire.Publisher(ch.subject); err != nil {
+		return nil, fmt.Errorf("chain %s: %w", ch.subject, err)
 	}
 	cs.mu.Lock()
 	cs.chains[name] = ch
+	cs.names = append(cs.names, name)
 	cs.mu.Unlock()
 	cs.done.Go(func() {
-		defer stop()
+		defer ch.publisher.Close()
 		if err := ch.run(cs.ctx); err != nil {
-			cs.cancel(err)
+			cs.fail(err)
 		}
 	})
 	return ch, nil
@@ -171,16 +182,12 @@ func (cs *Chains) Append(ctx context.Context, e pipeline.Effect) error {
 			cs.waiting++
 			ch.queue = append(ch.queue, e)
 			cs.mu.Unlock()
-			select {
-			case ch.wake <- struct{}{}:
-			default:
-			}
+			ch.wake.Set()
 			return nil
 		}
-		moved := cs.moved
 		cs.awaited = true
 		cs.mu.Unlock()
-		if err := cs.wait(ctx, moved); err != nil {
+		if err := cs.wait(ctx, cs.room); err != nil {
 			return err
 		}
 	}
@@ -190,14 +197,15 @@ func (cs *Chains) Append(ctx context.Context, e pipeline.Effect) error {
 func (cs *Chains) Await(ctx context.Context, cursor pipeline.Cursor) error {
 	for {
 		cs.mu.Lock()
-		behind, moved := false, cs.moved
+		behind := false
 		cs.awaited = true
 		var never *chain // whose tail the fold should have come to by now
 		for name, c := range cursor.Chains {
 			ch := cs.chains[name]
 			behind = behind || ch == nil || ch.stored < c.Last.N
 		}
-		for name, ch := range cs.chains {
+		for _, name := range cs.names {
+			ch := cs.chains[name]
 			if ch.tail.passed(cursor.Chains[name].Last.N, cursor.Seq) != nil {
 				never = ch
 			}
@@ -213,26 +221,45 @@ func (cs *Chains) Await(ctx context.Context, cursor pipeline.Cursor) error {
 		if !behind {
 			return nil
 		}
-		if err := cs.wait(ctx, moved); err != nil {
+		if err := cs.wait(ctx, cs.settled); err != nil {
 			return err
 		}
 	}
 }
 
-func (cs *Chains) wait(ctx context.Context, moved <-chan struct{}) error {
-	select {
-	case <-moved:
-		return nil
-	case <-cs.ctx.Done():
-		return context.Cause(cs.ctx)
-	case <-ctx.Done():
-		return ctx.Err()
+func (cs *Chains) wait(ctx context.Context, moved task.Event) error {
+	if err := cs.Err(); err != nil {
+		return err
+	}
+	moved.Wait(ctx, task.Forever)
+	if err := cs.Err(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// Err says why a chain cannot go on, nil while all can.
+func (cs *Chains) Err() error { return context.Cause(cs.ctx) }
+
+// fail ends all chains.
+func (cs *Chains) fail(err error) {
+	cs.cancel(err)
+	cs.room.Set()
+	cs.settled.Set()
+	if cs.failed != nil {
+		cs.failed.Set()
 	}
 }
 
-// Failed is closed when a chain cannot go on; Err then says why.
-func (cs *Chains) Failed() <-chan struct{} { return cs.ctx.Done() }
-func (cs *Chains) Err() error              { return context.Cause(cs.ctx) }
+// Unmute lets the chains publish.
+func (cs *Chains) Unmute() {
+	cs.muted.Store(false)
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for _, ch := range cs.chains {
+		ch.wake.Set()
+	}
+}
 
 // Waiting is how many records are not known stored yet.
 func (cs *Chains) Waiting() int {
@@ -243,6 +270,6 @@ func (cs *Chains) Waiting() int {
 
 // Close gives up what waits and ends the chains.
 func (cs *Chains) Close() {
-	cs.cancel(errors.New("closed"))
+	cs.fail(errors.New("closed"))
 	cs.done.Wait()
 }

@@ -48,7 +48,7 @@ func upTo(s uint64, all ...[]pipeline.Effect) pipeline.Cursor {
 
 func openChains(t *testing.T, c *Conn, cursor pipeline.Cursor, known Known) *Chains {
 	t.Helper()
-	cs, err := c.OpenChains(limited(t), 0, cursor, known, 1<<40, soon)
+	cs, err := c.OpenChains(limited(t), 0, ChainOptions{Cursor: cursor, Known: known, End: 1 << 40, Confirm: soon})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestChainsContend(t *testing.T) {
 		writers.Go(func() {
 			from, known := uint64(0), Known{}
 			for from < end {
-				cs, err := c.OpenChains(limited(t), 0, upTo(from, web, push), known, 1<<40, soon)
+				cs, err := c.OpenChains(limited(t), 0, ChainOptions{Cursor: upTo(from, web, push), Known: known, End: 1 << 40, Confirm: soon})
 				if err != nil {
 					t.Error(err)
 					return
@@ -192,7 +192,7 @@ func TestTails(t *testing.T) {
 			for _, e := range tc.stored {
 				put(t, c, e)
 			}
-			cs, err := c.OpenChains(limited(t), 0, tc.cursor, tc.known, tc.end, soon)
+			cs, err := c.OpenChains(limited(t), 0, ChainOptions{Cursor: tc.cursor, Known: tc.known, End: tc.end, Confirm: soon})
 			switch {
 			case tc.words != "":
 				isLoud(t, err, tc.words)
@@ -232,7 +232,7 @@ func TestTailThatTheFoldNeverReaches(t *testing.T) {
 				isLoud(t, cs.Await(limited(t), cursor), tc.words)
 				return
 			}
-			<-cs.Failed()
+			await(t, "an end of the chains", func() bool { return cs.Err() != nil })
 			isLoud(t, cs.Err(), tc.words)
 		})
 	}
@@ -250,7 +250,7 @@ func TestTailIsReadAgain(t *testing.T) {
 	logged := new(lines)
 	c.Log = logged.logger()
 	go func() {
-		cs, err := c.OpenChains(limited(t), 0, upTo(web[2].Pos.S, web), Known{}, 1<<40, time.Hour)
+		cs, err := c.OpenChains(limited(t), 0, ChainOptions{Cursor: upTo(web[2].Pos.S, web), Known: Known{}, End: 1 << 40, Confirm: time.Hour})
 		if err == nil {
 			cs.Close()
 		}
@@ -268,7 +268,7 @@ func TestTailIsReadAgain(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(limited(t))
 	go func() {
-		_, err := c.OpenChains(ctx, 0, upTo(web[2].Pos.S, web), Known{}, 1, 0)
+		_, err := c.OpenChains(ctx, 0, ChainOptions{Cursor: upTo(web[2].Pos.S, web), Known: Known{}, End: 1})
 		opened <- err
 	}()
 	await(t, "a second attempt", func() bool { return strings.Count(logged.String(), "cannot read the chain's tail") > 1 })
@@ -325,7 +325,7 @@ func TestChainCutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendAll(t, cs, web[3:])
-	<-cs.Failed()
+	await(t, "an end of the chains", func() bool { return cs.Err() != nil })
 	isLoud(t, cs.Err(), "record 3 was acknowledged")
 }
 
@@ -398,7 +398,7 @@ func TestChainsThatCannotStore(t *testing.T) {
 // connection.
 func TestChainsRefuseReconnect(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Reconnect: true})
-	if _, err := c.OpenChains(limited(t), 0, pipeline.Cursor{}, Known{}, 0, soon); err == nil {
+	if _, err := c.OpenChains(limited(t), 0, ChainOptions{Known: Known{}, Confirm: soon}); err == nil {
 		t.Error("chains over a connection that comes back by itself")
 	}
 }
@@ -409,6 +409,6 @@ func TestNoRecord(t *testing.T) {
 	if _, err := c.JS.PublishMsg(limited(t), &nats.Msg{Subject: c.Names.OfferSubject("web", 0), Data: []byte("hello")}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.OpenChains(limited(t), 0, pipeline.Cursor{}, Known{}, 0, soon)
+	_, err := c.OpenChains(limited(t), 0, ChainOptions{Known: Known{}, Confirm: soon})
 	isLoud(t, err, "no record of a chain")
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline/task"
 )
 
 // Options of a connection. What is zero has the default in parentheses.
@@ -54,8 +56,10 @@ const (
 
 // A Conn is a connection to a deployment that has been provisioned or checked.
 type Conn struct {
-	NC         *nats.Conn
-	JS         jetstream.JetStream
+	Wire       Wire
+	World      task.World
+	NC         *nats.Conn          // nil in the simulation, as is
+	JS         jetstream.JetStream // the rest of NATS
 	Names      Names
 	Partitions int
 	Log        *slog.Logger
@@ -96,7 +100,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 			said = time.Now()
 			o.Log.Warn("NATS is not ready: trying again until it is", "url", o.where(), "error", err)
 		}
-		if err := pause(ctx, wait/2+rand.N(wait/2)); err != nil {
+		if err := task.Sleep(ctx, task.Real{}, wait/2+rand.N(wait/2)); err != nil {
 			continue
 		}
 	}
@@ -123,11 +127,12 @@ func (o Options) where() string {
 
 // connect tries once.
 func connect(ctx context.Context, o Options) (c *Conn, err error) {
-	c = &Conn{Names: Names{o.Prefix}, Log: o.Log, opt: o, closed: make(chan struct{})}
+	c = &Conn{World: task.Real{}, Names: Names{o.Prefix}, Log: o.Log, opt: o, closed: make(chan struct{})}
 	if c.NC, err = nats.Connect(o.URL, c.options()...); err != nil {
 		return nil, o.refused(err)
 	}
 	if c.JS, err = jetstream.New(c.NC); err == nil {
+		c.Wire = &natsWire{nc: c.NC, js: c.JS, closed: c.closed}
 		err = c.provision(ctx)
 	}
 	if err != nil {
@@ -181,11 +186,19 @@ func (c *Conn) options() []nats.Option {
 	)
 }
 
+// Simulated is a connection to a deployment that is none.
+func Simulated(w Wire, world task.World, names Names, partitions int, log *slog.Logger) *Conn {
+	return &Conn{Wire: w, World: world, Names: names, Partitions: partitions, Log: log, closed: make(chan struct{})}
+}
+
 // Closed is closed when the connection has ended for good.
 func (c *Conn) Closed() <-chan struct{} { return c.closed }
 
 // Close ends the connection and returns when it has ended.
 func (c *Conn) Close() {
+	if c.NC == nil {
+		return // the simulation closes its own
+	}
 	c.NC.Close()
 	<-c.closed
 }

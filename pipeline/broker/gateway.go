@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/task"
 )
 
 // headerTime is when the gateway refused what is in a dead letter.
@@ -62,7 +63,7 @@ func (g *GatewayLog) follow(ctx context.Context, hash string) bool {
 			return true
 		}
 		c.Log.Warn("which clock the live campaign set has is not known: trying again", "error", err)
-		if pause(ctx, time.Second) != nil || c.NC.IsClosed() {
+		if task.Sleep(ctx, c.World, time.Second) != nil || c.NC.IsClosed() {
 			return false
 		}
 		if now, _, err := c.Live(ctx); err == nil {

@@ -11,6 +11,7 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/task"
 )
 
 // fill appends messages to partition 0's log.
@@ -23,9 +24,12 @@ func fill(t *testing.T, c *Conn, n int, data []byte) {
 	}
 }
 
+// come is set when the reader of openReader has something.
+var come = task.Real{}.NewEvent()
+
 func openReader(t *testing.T, c *Conn, from uint64) *Reader {
 	t.Helper()
-	r, err := c.OpenReader(limited(t), 0, from)
+	r, err := c.OpenReader(limited(t), 0, from, come)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,16 +41,14 @@ func openReader(t *testing.T, c *Conn, from uint64) *Reader {
 func (r *Reader) nextMessage(t *testing.T) (pipeline.Message, error) {
 	t.Helper()
 	ctx := limited(t)
-	for {
-		select {
-		case raw := <-r.Messages():
-			if m, ok, err := r.Take(raw); ok || err != nil {
-				return m, err
-			}
-		case <-ctx.Done():
-			t.Fatal("nothing comes")
+	for ctx.Err() == nil {
+		if m, ok, err := r.Take(); ok || err != nil {
+			return m, err
 		}
+		come.Wait(ctx, time.Second)
 	}
+	t.Fatal("nothing comes")
+	return pipeline.Message{}, nil
 }
 
 // TestReader reads a log whole and as it grows: more messages than are asked
@@ -60,7 +62,7 @@ func TestReader(t *testing.T) {
 			r := openReader(t, c, 1)
 			for i := range 2 * n {
 				if i == n {
-					if len(r.msgs) == 0 && (!r.CaughtUp() || r.Pending() != 0) {
+					if src := r.source.(*natsSource); src.waits() == 0 && (!r.CaughtUp() || r.Pending() != 0) {
 						t.Errorf("at the end of the log %d messages are pending", r.Pending())
 					}
 					fill(t, c, n, make([]byte, size))
@@ -75,8 +77,8 @@ func TestReader(t *testing.T) {
 				if i < n-1 && r.CaughtUp() {
 					t.Fatalf("caught up at message %d of %d", i+1, n)
 				}
-				if r.asked > readAhead+readAhead/2 {
-					t.Fatalf("%d messages are asked for", r.asked)
+				if asked := r.source.(*natsSource).asked; asked > readAhead+readAhead/2 {
+					t.Fatalf("%d messages are asked for", asked)
 				}
 			}
 		})
@@ -138,7 +140,7 @@ func TestReaderWithoutConsumer(t *testing.T) {
 	if _, err := r.nextMessage(t); err != nil { // so that the consumer knows of the reader
 		t.Fatal(err)
 	}
-	if err := c.JS.DeleteConsumer(limited(t), c.Names.EventsStream(0), r.consumer); err != nil {
+	if err := c.JS.DeleteConsumer(limited(t), c.Names.EventsStream(0), r.source.(*natsSource).consumer); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.nextMessage(t); !errors.Is(err, errReader) {
@@ -150,12 +152,13 @@ func TestReaderWithoutConsumer(t *testing.T) {
 func TestReaderSilent(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
 	r := openReader(t, c, 1)
-	r.heard = time.Now().Add(-2 * readSilence)
+	src := r.source.(*natsSource)
+	src.heard = time.Now().Add(-2 * readSilence)
 	if !r.Silent() {
 		t.Error("not silent")
 	}
 	fill(t, c, 1, []byte("x"))
-	await(t, "a message", func() bool { return len(r.msgs) > 0 })
+	await(t, "a message", func() bool { return src.waits() > 0 })
 	if r.Silent() {
 		t.Error("silent, with a message waiting")
 	}

@@ -18,34 +18,30 @@ func (c *Conn) ScanLog(ctx context.Context, partition int, fn func(pipeline.Mess
 	if err != nil || first > last {
 		return err
 	}
-	r, err := c.OpenReader(ctx, partition, first)
+	come := c.World.NewEvent()
+	defer c.Wire.OnClose(come)()
+	r, err := c.OpenReader(ctx, partition, first, come)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	beat := time.NewTicker(readIdle)
-	defer beat.Stop()
 	for {
-		select {
-		case <-beat.C:
-			if r.Silent() {
-				return fmt.Errorf("read partition %d: the server has not been heard for %s: try again", partition, readSilence)
-			}
-		case raw := <-r.Messages():
-			m, ok, err := r.Take(raw)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				continue
-			}
+		m, ok, err := r.Take()
+		switch {
+		case err != nil:
+			return err
+		case ok:
 			if err := fn(m); err != nil || m.Seq >= last {
 				return err
 			}
-		case <-c.Closed():
-			return ErrClosed
-		case <-ctx.Done():
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case c.Wire.IsClosed():
+			return ErrClosed
+		case r.Silent():
+			return fmt.Errorf("read partition %d: the server has not been heard for %s: try again", partition, readSilence)
+		default:
+			come.Wait(ctx, readIdle)
 		}
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"offerstream/pipeline"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/task"
 )
 
 // A tail is a chain's last message; seq 0: there is none.
@@ -66,7 +68,7 @@ func (ch *chain) look(ctx context.Context, right func(tail) error) (tail, error)
 		switch {
 		case ctx.Err() != nil:
 			return t, ctx.Err()
-		case ch.all.conn.NC.IsClosed():
+		case ch.all.conn.Wire.IsClosed():
 			return t, fmt.Errorf("chain %s: %w", ch.subject, jetstream.ErrConnectionClosed)
 		case errors.Is(err, ErrLoud):
 			return t, err
@@ -82,14 +84,14 @@ func (ch *chain) look(ctx context.Context, right func(tail) error) (tail, error)
 				return t, nil
 			}
 			if first.IsZero() {
-				first = time.Now()
+				first = ch.all.conn.World.Now()
 				ch.log.Warn("the chain's tail is not what it must be: reading it again", "error", wrong)
 			}
-			if time.Since(first) >= ch.all.confirm {
+			if ch.all.conn.World.Now().Sub(first) >= ch.all.confirm {
 				return t, Loud(fmt.Errorf("chain %s: %w: the broker came back with less than it had acknowledged, or with another log: %s", ch.subject, wrong, WayOut))
 			}
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := task.Sleep(ctx, ch.all.conn.World, wait); err != nil {
 			return t, err
 		}
 	}
@@ -114,9 +116,7 @@ func (ch *chain) possible(t tail) error {
 // from beyond the log's known end, another owner may be ahead of this one, and
 // the end is looked up anew.
 func (ch *chain) read(ctx context.Context) (tail, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishFor)
-	defer cancel()
-	m, err := ch.stream.GetLastMsgForSubject(ctx, ch.subject)
+	m, err := ch.all.conn.Wire.Last(ctx, ch.all.conn.Names.ChainStream(ch.name), ch.subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return tail{}, nil
 	}
@@ -126,7 +126,7 @@ func (ch *chain) read(ctx context.Context) (tail, error) {
 	pos, err := ParsePosition(m.Header)
 	if err != nil {
 		return tail{}, Loud(fmt.Errorf("chain %s, message %d: %w: delete it from stream %s if it was published by hand, and start the worker again",
-			ch.subject, m.Sequence, err, ch.all.conn.Names.ChainStream(ch.name)))
+			ch.subject, m.Seq, err, ch.all.conn.Names.ChainStream(ch.name)))
 	}
 	if pos.S > ch.all.end.Load() {
 		_, end, err := ch.all.conn.Extent(ctx, ch.all.partition)
@@ -135,5 +135,5 @@ func (ch *chain) read(ctx context.Context) (tail, error) {
 		}
 		ch.all.end.Store(end)
 	}
-	return tail{pos, m.Sequence}, nil
+	return tail{pos, m.Seq}, nil
 }

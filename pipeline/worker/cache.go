@@ -16,7 +16,7 @@ import (
 // Each checkpoint has a generation: an entity changed in generation g is in
 // the store once checkpoint g is committed, and may leave then.
 type cache struct {
-	store   *state.Store
+	store   store
 	max     int64
 	met     *metrics
 	entries map[string]*cached
@@ -48,7 +48,7 @@ const (
 	growth        = 128
 )
 
-func newCache(store *state.Store, max int64, met *metrics) *cache {
+func newCache(store store, max int64, met *metrics) *cache {
 	return &cache{store: store, max: max, met: met, entries: map[string]*cached{}, gen: 1}
 }
 

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
 	"offerstream/state"
 )
 
@@ -17,7 +19,7 @@ import (
 const noteSince = "since"
 
 // loadCursor reads where the store stands.
-func loadCursor(store *state.Store) (cursor pipeline.Cursor, err error) {
+func loadCursor(store store) (cursor pipeline.Cursor, err error) {
 	b, err := store.Cursor()
 	if err != nil || b == nil {
 		return cursor, err
@@ -45,26 +47,29 @@ type checkpoint struct {
 }
 
 // A committer stores checkpoints, one at a time, each after the records
-// before it: see doc.go. begin and the channel done are for the partition's
-// goroutine.
+// before it: see doc.go. All but commit is for the partition's task.
 type committer struct {
-	store  *state.Store
+	world  task.World
+	wake   task.Event // the partition's, when one has ended
+	store  store
 	chains *broker.Chains
 	met    *metrics
 	batch  *state.Batch
 	epoch  uint32 // of the Since that the store holds
 	busy   bool
-	done   chan error
 	at     checkpoint // the one under way
+
+	mu      sync.Mutex
+	outcome []error // of the one under way, once it has ended
 }
 
-func newCommitter(store *state.Store, chains *broker.Chains, met *metrics, epoch uint32) *committer {
-	return &committer{store: store, chains: chains, met: met, batch: store.NewBatch(), epoch: epoch, done: make(chan error, 1)}
+func newCommitter(s *session) *committer {
+	return &committer{world: s.w.world, wake: s.wake, store: s.store, chains: s.chains, met: s.w.met, batch: s.store.NewBatch(), epoch: s.from.Epoch}
 }
 
 // begin encodes what the cache has changed and stores it beside the fold.
 func (c *committer) begin(ctx context.Context, cache *cache, cursor pipeline.Cursor) error {
-	start := time.Now()
+	start := c.world.Now()
 	b := c.batch
 	b.Reset()
 	gen := cache.encode(b)
@@ -78,9 +83,15 @@ func (c *committer) begin(ctx context.Context, cache *cache, cursor pipeline.Cur
 		b.Note(noteSince, j)
 		c.epoch = cursor.Epoch
 	}
-	c.at = checkpoint{gen: gen, cursor: cursor, took: time.Since(start)}
+	c.at = checkpoint{gen: gen, cursor: cursor, took: c.world.Now().Sub(start)}
 	c.busy = true
-	go func() { c.done <- c.commit(ctx, c.at) }()
+	c.world.Go(func() {
+		err := c.commit(ctx, c.at)
+		c.mu.Lock()
+		c.outcome = []error{err}
+		c.mu.Unlock()
+		c.wake.Set()
+	})
 	return nil
 }
 
@@ -92,21 +103,27 @@ func (c *committer) commit(ctx context.Context, at checkpoint) error {
 	if err != nil {
 		return err
 	}
-	start := time.Now()
+	start := c.world.Now()
 	if err := c.store.Commit(c.batch, j); err != nil {
 		if !tooBig(err) {
 			err = fmt.Errorf("%w: %w", errStore, err)
 		}
 		return fmt.Errorf("checkpoint at message %d: %w", at.cursor.Seq, err)
 	}
-	c.met.checkpoint.Observe((at.took + time.Since(start)).Seconds())
+	c.met.checkpoint.Observe((at.took + c.world.Now().Sub(start)).Seconds())
 	c.met.checkpointBytes.Observe(float64(c.batch.Bytes()))
 	return nil
 }
 
-// ended takes the outcome of the checkpoint under way.
-func (c *committer) ended(cache *cache, err error) error {
-	c.busy = false
+// poll takes the outcome of the checkpoint under way, if it has ended.
+func (c *committer) poll(cache *cache) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.busy || c.outcome == nil {
+		return nil
+	}
+	err := c.outcome[0]
+	c.busy, c.outcome = false, nil
 	if err == nil {
 		cache.committed = c.at.gen
 	}
@@ -115,10 +132,12 @@ func (c *committer) ended(cache *cache, err error) error {
 
 // wait blocks until no checkpoint is under way.
 func (c *committer) wait(cache *cache) error {
-	if !c.busy {
-		return nil
+	for {
+		if err := c.poll(cache); err != nil || !c.busy {
+			return err
+		}
+		c.wake.Wait(context.Background(), task.Forever)
 	}
-	return c.ended(cache, <-c.done)
 }
 
 // full says whether what has changed should be stored soon: half of what one

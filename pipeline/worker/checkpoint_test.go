@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
 	"offerstream/state"
 	"os"
 	"os/exec"
@@ -144,13 +145,13 @@ func TestCommitThatFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chains, err := c.OpenChains(within(t), 0, pipeline.Cursor{}, broker.Known{}, 0, 0)
+	chains, err := c.OpenChains(within(t), 0, broker.ChainOptions{Known: broker.Known{}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer chains.Close()
 	met := newMetrics(prometheus.NewRegistry(), &Worker{})
-	cm, ca := newCommitter(store, chains, met, 0), newCache(store, 1<<20, met)
+	cm, ca := &committer{world: task.Real{}, wake: task.Real{}.NewEvent(), store: store, chains: chains, met: met, batch: store.NewBatch()}, newCache(store, 1<<20, met)
 	store.Close()
 	if err := cm.begin(within(t), ca, pipeline.Cursor{Seq: 1}); err != nil {
 		t.Fatal(err)

@@ -65,10 +65,10 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 const countEvery = 5 * time.Second
 
 func (s *session) count(last bool) {
-	if !last && time.Since(s.counting) < countEvery {
+	if !last && s.now().Sub(s.counting) < countEvery {
 		return
 	}
-	s.counting = time.Now()
+	s.counting = s.now()
 	features := s.fold.EachCount(func(name string, now pipeline.Counts) {
 		before := s.counted[name]
 		if now == before {

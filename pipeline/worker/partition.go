@@ -13,6 +13,7 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
 	"offerstream/state"
 )
 
@@ -21,8 +22,9 @@ type partition struct {
 	w     *Worker
 	p     int
 	log   *slog.Logger
-	store *state.Store
+	store store
 	dir   string
+	wake  task.Event // there is something to do
 
 	known   broker.Known    // tails that were seen, also by sessions before
 	seen    mark            // the newest message that was seen
@@ -51,7 +53,7 @@ type status struct {
 
 func newPartition(w *Worker, p int, id state.Identity) (*partition, error) {
 	part := &partition{w: w, p: p, log: w.opt.Log.With("partition", p), known: broker.Known{}, shrink: 1,
-		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), queries: make(chan *nats.Msg, 64)}
+		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewEvent(), queries: make(chan *nats.Msg, 64)}
 	id.Partition = p
 	w.met.stopped.WithLabelValues(fmt.Sprint(p)).Set(0)
 	return part, part.open(id)
@@ -61,16 +63,16 @@ func newPartition(w *Worker, p int, id state.Identity) (*partition, error) {
 // has all that was in it.
 func (p *partition) open(id state.Identity) (err error) {
 	opt := state.Options{Identity: id, MemTable: p.w.opt.memTable, Log: p.log}
-	p.store, err = state.Open(p.dir, opt)
+	p.store, err = p.w.disk.open(p.dir, opt)
 	if !damaged(err) {
 		return err
 	}
 	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", err)
 	p.w.met.damaged.Inc()
-	if err := state.Discard(p.dir); err != nil {
+	if err := p.w.disk.discard(p.dir); err != nil {
 		return err
 	}
-	p.store, err = state.Open(p.dir, opt)
+	p.store, err = p.w.disk.open(p.dir, opt)
 	return err
 }
 
@@ -86,7 +88,7 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 	}
 	for attempt := 0; ; attempt++ {
 		p.status.caughtUp.Store(false)
-		start := time.Now()
+		start := p.w.world.Now()
 		err := p.live(ctx, conn)
 		switch {
 		case ctx.Err() != nil:
@@ -97,7 +99,7 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 		case errors.Is(err, errStore): // its outcome is unknown: nothing goes on from here
 			p.stop(err)
 			return
-		case err == nil, errors.Is(err, broker.ErrClosed), conn.NC.IsClosed():
+		case err == nil, errors.Is(err, broker.ErrClosed), conn.Wire.IsClosed():
 			return
 		case errors.Is(err, broker.ErrLoud):
 			p.stop(err)
@@ -116,15 +118,13 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 			p.w.met.interrupted.Inc()
 			continue
 		}
-		if time.Since(start) > time.Minute {
+		if p.w.world.Now().Sub(start) > time.Minute {
 			attempt = 0
 		}
 		wait := min(100*time.Millisecond<<min(attempt, 6), 5*time.Second)
 		p.log.Warn("partition interrupted: going on from the last checkpoint", "error", err, "in", wait)
 		p.w.met.interrupted.Inc()
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if task.Sleep(ctx, p.w.world, wait) != nil {
 			return
 		}
 	}
@@ -146,7 +146,7 @@ func (p *partition) rebuild(conn *broker.Conn, why error) error {
 	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", why)
 	p.w.met.damaged.Inc()
 	p.store = nil
-	if err := state.Discard(p.dir); err != nil {
+	if err := p.w.disk.discard(p.dir); err != nil {
 		return err
 	}
 	return p.open(p.w.identity(conn))

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+
+	"offerstream/pipeline/broker"
 )
 
 // A Query asks a partition's owner about a user: its entity key. It goes to
@@ -20,19 +22,24 @@ type Answer struct {
 	User  json.RawMessage `json:"user,omitempty"`
 }
 
-// listen takes queries for all partitions of the connection: core NATS, so
-// that nothing of them is stored.
-func (w *Worker) listen(p *partition, nc *nats.Conn, subject string) (*nats.Subscription, error) {
-	sub, err := nc.Subscribe(subject, func(m *nats.Msg) {
+// listen takes queries about a partition: core NATS, so that nothing of them
+// is stored.
+func (w *Worker) listen(p *partition, conn *broker.Conn) error {
+	if conn.NC == nil {
+		return nil // the simulation asks nothing
+	}
+	subject := conn.Names.QuerySubject(p.p)
+	_, err := conn.NC.Subscribe(subject, func(m *nats.Msg) {
 		select {
 		case p.queries <- m:
+			p.wake.Set()
 		default: // the asker's time runs out, and asks again
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", subject, err)
+		return fmt.Errorf("listen on %s: %w", subject, err)
 	}
-	return sub, nil
+	return nil
 }
 
 func (s *session) answer(m *nats.Msg) {

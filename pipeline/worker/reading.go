@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
 )
 
 // doubt is since when, on end, the log is not what it must be or cannot be
@@ -21,7 +20,7 @@ type doubt struct{ since, last time.Time }
 // looked at, or behind it where it has expired.
 func (s *session) sameLog(ctx context.Context) (end, from uint64, err error) {
 	seen := max(s.at.seq, s.seen.seq)
-	for start, first := time.Now(), true; ; first = false {
+	for start, first := s.now(), true; ; first = false {
 		var begin uint64
 		begin, end, err = s.conn.Extent(ctx, s.p)
 		if err != nil {
@@ -37,16 +36,14 @@ func (s *session) sameLog(ctx context.Context) (end, from uint64, err error) {
 		default:
 			return end, max(s.at.seq, begin), nil
 		}
-		if time.Since(start) >= s.w.opt.Confirm {
+		if s.now().Sub(start) >= s.w.opt.Confirm {
 			return 0, 0, broker.Loud(err)
 		}
 		if first {
 			s.log.Warn("the log is not what it must be: looking again", "error", err)
 		}
-		select {
-		case <-time.After(250 * time.Millisecond):
-		case <-ctx.Done():
-			return 0, 0, ctx.Err()
+		if err := task.Sleep(ctx, s.w.world, 250*time.Millisecond); err != nil {
+			return 0, 0, err
 		}
 	}
 }
@@ -55,30 +52,25 @@ func (s *session) sameLog(ctx context.Context) (end, from uint64, err error) {
 const noState = "put back the worker's directory as it was when the log reached so far; where it is lost, begin anew under another --prefix"
 
 // takeMany takes what is there, up to some, without looking at anything else:
-// nothing else is in a hurry.
-func (s *session) takeMany(ctx context.Context, m *nats.Msg) error {
+// nothing else is in a hurry. It says whether there may be more.
+func (s *session) takeMany(ctx context.Context) (more bool, err error) {
 	for range 64 {
-		if err := s.take(ctx, m); err != nil {
-			return err
+		m, ok, err := s.reader.Take()
+		if err != nil {
+			return true, s.reopen(ctx, err)
 		}
-		select {
-		case m = <-s.reader.Messages():
-		default:
-			return nil
+		if !ok {
+			return false, nil
+		}
+		if err := s.take(ctx, m); err != nil {
+			return false, err
 		}
 	}
-	return s.take(ctx, m)
+	return true, nil
 }
 
 // take applies a message of the log.
-func (s *session) take(ctx context.Context, raw *nats.Msg) error {
-	m, ok, err := s.reader.Take(raw)
-	if err != nil {
-		return s.reopen(ctx, err)
-	}
-	if !ok {
-		return nil
-	}
+func (s *session) take(ctx context.Context, m pipeline.Message) error {
 	for _, before := range [...]mark{s.at, s.seen} {
 		if m.Seq == before.seq && m.Stored != before.stored {
 			return s.reopen(ctx, fmt.Errorf("%w: message %d was stored at %s, it was applied as stored at %s",
@@ -104,7 +96,7 @@ var errOtherLog = errors.New("this is not the log that the state was made of")
 // reopen reads on from the last message applied (P5, P8). What stays wrong is
 // loud; what cannot be read begins with another session.
 func (s *session) reopen(ctx context.Context, why error) error {
-	now := time.Now()
+	now := s.now()
 	again := now.Sub(s.doubt.last) < s.w.opt.Confirm+5*time.Second
 	if !again {
 		s.doubt.since = now
@@ -122,19 +114,18 @@ func (s *session) reopen(ctx context.Context, why error) error {
 	s.log.Warn("reading the log anew", "from", s.at.seq, "because", why)
 	s.reader.Close()
 	if again { // the broker has a moment
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-s.conn.Closed():
+		if err := task.Sleep(ctx, s.w.world, 100*time.Millisecond); err != nil {
+			return err
+		}
+		if s.conn.Wire.IsClosed() {
 			return broker.ErrClosed
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 	_, from, err := s.sameLog(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := s.conn.OpenReader(ctx, s.p, from)
+	r, err := s.conn.OpenReader(ctx, s.p, from, s.wake)
 	if err != nil {
 		return err
 	}

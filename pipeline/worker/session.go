@@ -8,6 +8,7 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
 	"offerstream/state"
 )
 
@@ -44,9 +45,8 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 	s := &session{partition: p, conn: conn, counted: map[string]pipeline.Counts{}, cache: newCache(p.store, p.w.opt.CacheBytes/int64(conn.Partitions), p.w.met)}
 	within, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { // opening may take long; a session that is open leaves by itself
-		time.AfterFunc(leaveFor, cancel)
-	})()
+	defer conn.Wire.OnClose(p.wake)()
+	defer s.bound(ctx, within, cancel)()
 	if err := s.open(ctx, within); err != nil {
 		return err
 	}
@@ -61,6 +61,21 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 		return s.leave(within)
 	}
 	return err
+}
+
+// bound cancels what a session does some time after ctx is done: opening may
+// take long, and so may the last checkpoint.
+func (s *session) bound(ctx, within context.Context, cancel func()) (ended func()) {
+	e := s.w.world.NewEvent()
+	s.w.world.Go(func() {
+		e.Wait(ctx, task.Forever)
+		for ctx.Err() == nil && within.Err() == nil {
+			e.Wait(ctx, task.Forever)
+		}
+		task.Sleep(within, s.w.world, leaveFor)
+		cancel()
+	})
+	return func() { cancel(); e.Set() }
 }
 
 // leaveFor bounds the last checkpoint: what stops a container kills it after
@@ -85,68 +100,84 @@ func (s *session) open(ctx, within context.Context) error {
 	if err := s.store.Timers(func(due int64, key string) error { s.fold.Schedule(due, key); return nil }); err != nil {
 		return err
 	}
-	if s.chains, err = s.conn.OpenChains(ctx, s.p, s.from, s.known, end, s.w.opt.Confirm); err != nil {
+	s.chains, err = s.conn.OpenChains(ctx, s.p, broker.ChainOptions{Cursor: s.from, Known: s.known, End: end, Confirm: s.w.opt.Confirm, Failed: s.wake})
+	if err != nil {
 		return err
 	}
-	if s.reader, err = s.conn.OpenReader(ctx, s.p, from); err != nil {
+	if s.reader, err = s.conn.OpenReader(ctx, s.p, from, s.wake); err != nil {
 		s.chains.Close()
 		return err
 	}
-	s.commit = newCommitter(s.store, s.chains, s.w.met, s.from.Epoch)
-	s.last = time.Now().Add(-s.w.opt.Checkpoint * time.Duration(s.p) / time.Duration(s.conn.Partitions)) // each at a moment of its own
+	s.commit = newCommitter(s)
+	s.last = s.now().Add(-s.w.opt.Checkpoint * time.Duration(s.p) / time.Duration(s.conn.Partitions)) // each at a moment of its own
 	s.progress()
 	s.log.Info("partition catching up", "from", s.from.Seq, "to", end, "applied", s.from.Applied)
 	return nil
 }
 
-// loop takes what comes, one thing at a time.
+// loop takes what comes, one thing at a time, and waits when nothing does.
 func (s *session) loop(ctx, within context.Context) error {
-	beat := time.NewTicker(s.w.opt.Checkpoint / 4)
-	defer beat.Stop()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	beat := s.now()
 	for {
-		timer.Reset(s.untilTick())
-		select {
-		case m := <-s.reader.Messages():
-			if err := s.takeMany(within, m); err != nil {
-				return err
-			}
-		case <-timer.C:
+		took, err := s.takeMany(within)
+		if err != nil {
+			return err
+		}
+		if s.untilTick() <= 0 {
 			s.tick()
-		case <-beat.C:
-			if s.reader.Silent() {
-				if err := s.reopen(within, errors.New("the server has not been heard")); err != nil {
-					return err
-				}
-			}
-			if err := s.control.look(within, s); err != nil {
+		}
+		if !s.now().Before(beat) {
+			beat = s.now().Add(s.w.opt.Checkpoint / 4)
+			if err := s.beat(within); err != nil {
 				return err
 			}
-			s.progress()
-			s.count(false)
-		case err := <-s.commit.done:
-			if err := s.commit.ended(s.cache, err); err != nil {
-				return err
-			}
+		}
+		if err := s.commit.poll(s.cache); err != nil {
+			return err
+		}
+		select {
 		case q := <-s.queries:
 			s.answer(q)
-		case <-s.chains.Failed():
+			took = true
+		default:
+		}
+		switch {
+		case s.chains.Err() != nil:
 			return s.chains.Err()
-		case <-s.conn.Closed():
+		case s.conn.Wire.IsClosed():
 			return broker.ErrClosed
-		case <-ctx.Done():
+		case ctx.Err() != nil:
 			return errEnded
 		}
 		if err := s.checkpoint(within, false); err != nil {
 			return err
 		}
+		if !took {
+			s.wake.Wait(ctx, min(s.untilTick(), beat.Sub(s.now())))
+		}
 	}
 }
 
+// beat is what is done now and then.
+func (s *session) beat(ctx context.Context) error {
+	if s.reader.Silent() {
+		if err := s.reopen(ctx, errors.New("the server has not been heard")); err != nil {
+			return err
+		}
+	}
+	if err := s.control.look(ctx, s); err != nil {
+		return err
+	}
+	s.progress()
+	s.count(false)
+	return nil
+}
+
+func (s *session) now() time.Time { return s.w.world.Now() }
+
 // apply folds a message, with a checkpoint in between where it is large.
 func (s *session) apply(ctx context.Context, m pipeline.Message) error {
-	start := time.Now()
+	start := s.now()
 	if err := s.fold.Begin(m); err != nil {
 		return setError(err)
 	}
@@ -175,7 +206,7 @@ func (s *session) apply(ctx context.Context, m pipeline.Message) error {
 		}
 	}
 	if steps > 0 {
-		s.w.met.step.Observe(time.Since(start).Seconds() / float64(steps))
+		s.w.met.step.Observe(s.now().Sub(start).Seconds() / float64(steps))
 	}
 	return nil
 }
@@ -187,14 +218,14 @@ func (s *session) checkpoint(ctx context.Context, now bool) error {
 		if !s.moved || s.commit.busy && !full(s.cache, s.store.Limit(), s.shrink) {
 			return nil
 		}
-		if time.Since(s.last) < s.w.opt.Checkpoint && !full(s.cache, s.store.Limit(), s.shrink) {
+		if s.now().Sub(s.last) < s.w.opt.Checkpoint && !full(s.cache, s.store.Limit(), s.shrink) {
 			return nil
 		}
 	}
 	if err := s.commit.wait(s.cache); err != nil {
 		return err
 	}
-	s.last, s.moved = time.Now(), false
+	s.last, s.moved = s.now(), false
 	return s.commit.begin(ctx, s.cache, s.fold.Cursor())
 }
 

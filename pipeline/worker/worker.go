@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
 	"offerstream/state"
 )
 
@@ -28,7 +29,9 @@ type Options struct {
 	Metrics    prometheus.Registerer                           // (none are registered anywhere)
 	Log        *slog.Logger                                    // (slog.Default)
 
-	memTable int64 // a checkpoint has room for 15% of it (64 MB)
+	memTable int64      // a checkpoint has room for 15% of it (64 MB)
+	world    task.World // (task.Real)
+	disk     disk       // (badgers)
 }
 
 func (o Options) withDefaults() Options {
@@ -53,15 +56,20 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.world == nil {
+		o.world, o.disk = task.Real{}, badgers{}
+	}
 	return o
 }
 
 // A Worker owns all partitions of a deployment.
 type Worker struct {
-	opt  Options
-	met  *metrics
-	sets sets
-	live atomic.Pointer[string] // hash of the live set
+	opt   Options
+	world task.World
+	disk  disk
+	met   *metrics
+	sets  sets
+	live  atomic.Pointer[string] // hash of the live set
 
 	mu         sync.Mutex
 	partitions []*partition
@@ -73,7 +81,8 @@ func New(opt Options) (*Worker, error) {
 	if opt.Dir == "" {
 		return nil, errors.New("worker: no directory for the state given")
 	}
-	w := &Worker{opt: opt.withDefaults()}
+	opt = opt.withDefaults()
+	w := &Worker{opt: opt, world: opt.world, disk: opt.disk}
 	w.met = newMetrics(w.opt.Metrics, w)
 	return w, nil
 }
@@ -109,34 +118,26 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var watch sync.WaitGroup
+	watch := task.Group{World: w.world}
 	defer watch.Wait()
 	defer cancel()
 	w.live.Store(nil) // what was live may not be any more
 	watch.Go(func() { conn.WatchLive(ctx, func(hash string) { w.live.Store(&hash) }) })
 	w.setConnected(true)
 	defer w.setConnected(false)
-	var all sync.WaitGroup
+	all := task.Group{World: w.world}
 	for _, p := range w.all() {
-		if _, err := w.listen(p, conn.NC, conn.Names.QuerySubject(p.p)); err != nil {
+		if err := w.listen(p, conn); err != nil {
 			w.opt.Log.Warn("queries about users are not answered", "error", err)
 		}
 		all.Go(func() { p.run(ctx, conn) })
 	}
-	done := make(chan struct{})
-	go func() { all.Wait(); close(done) }()
-	select {
-	case <-done: // all have stopped loudly, or the connection is gone
-		if ctx.Err() == nil && !conn.NC.IsClosed() {
-			select {
-			case <-conn.Closed():
-			case <-ctx.Done():
-			}
-		}
-	case <-conn.Closed():
-	case <-ctx.Done():
-	}
 	all.Wait()
+	closed := w.world.NewEvent()
+	defer conn.Wire.OnClose(closed)()
+	for ctx.Err() == nil && !conn.Wire.IsClosed() { // all have stopped loudly
+		closed.Wait(ctx, task.Forever)
+	}
 	return nil
 }
 

@@ -1,0 +1,273 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline/task"
+)
+
+// natsWire is a connection to NATS as a Wire.
+type natsWire struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	closed <-chan struct{}
+
+	mu      sync.Mutex
+	buckets map[string]jetstream.KeyValue
+}
+
+func (w *natsWire) bucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
+	w.mu.Lock()
+	kv := w.buckets[name]
+	w.mu.Unlock()
+	if kv != nil {
+		return kv, nil
+	}
+	kv, err := w.js.KeyValue(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", name, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.buckets == nil {
+		w.buckets = map[string]jetstream.KeyValue{}
+	}
+	w.buckets[name] = kv
+	return kv, nil
+}
+
+func (w *natsWire) Extent(ctx context.Context, stream string) (first, last uint64, err error) {
+	st, err := w.js.Stream(ctx, stream) // asks the leader
+	if err != nil {
+		return 0, 0, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	s := st.CachedInfo().State
+	return max(s.FirstSeq, 1), s.LastSeq, nil
+}
+
+func (w *natsWire) Subjects(ctx context.Context, stream, filter string) ([]string, error) {
+	st, err := w.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	info, err := st.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, fmt.Errorf("subjects of %s: %w", stream, err)
+	}
+	var all []string
+	for subject := range info.State.Subjects {
+		all = append(all, subject)
+	}
+	return all, nil
+}
+
+func (w *natsWire) Last(ctx context.Context, stream, subject string) (Stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishFor)
+	defer cancel()
+	req, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	if err != nil {
+		return Stored{}, err
+	}
+	m, err := w.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, req) // the leader answers
+	if err != nil {
+		return Stored{}, err
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return Stored{}, fmt.Errorf("the answer %q: %w", m.Data, err)
+	}
+	switch {
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return Stored{}, jetstream.ErrMsgNotFound
+	case answer.Error != nil:
+		return Stored{}, answer.Error
+	case answer.Message == nil:
+		return Stored{}, fmt.Errorf("the answer %q has no message", m.Data)
+	}
+	got := answer.Message
+	s := Stored{Seq: got.Seq, Time: got.Time.UnixNano(), Subject: got.Subject, Data: got.Data}
+	if len(got.Header) > 0 {
+		s.Header, err = nats.DecodeHeadersMsg(got.Header)
+	}
+	return s, err
+}
+
+func (w *natsWire) Send(subject string, data []byte) error { return w.nc.Publish(subject, data) }
+
+func (w *natsWire) Get(ctx context.Context, bucket, key string) ([]byte, uint64, error) {
+	kv, err := w.bucket(ctx, bucket)
+	if err != nil {
+		return nil, 0, err
+	}
+	e, err := kv.Get(ctx, key)
+	if err != nil {
+		return nil, 0, err
+	}
+	return e.Value(), e.Revision(), nil
+}
+
+func (w *natsWire) Watch(ctx context.Context, bucket, key string, fn func(value []byte)) error {
+	again := w.nc.StatusChanged(nats.CONNECTED) // the new connection's server may know nothing of the watch
+	defer w.nc.RemoveStatusListener(again)
+	kv, err := w.bucket(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	watch, err := kv.Watch(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer watch.Stop()
+	none := true
+	for {
+		select {
+		case e, ok := <-watch.Updates():
+			switch {
+			case !ok:
+				return errors.New("no more updates")
+			case e != nil && e.Operation() == jetstream.KeyValuePut:
+				none = false
+				fn(e.Value())
+			case e != nil || none:
+				fn(nil)
+			}
+		case <-again:
+			return nil
+		case <-w.closed:
+			return jetstream.ErrConnectionClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (w *natsWire) IsClosed() bool { return w.nc.IsClosed() }
+
+func (w *natsWire) OnClose(e task.Event) (stop func()) {
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-w.closed:
+			e.Set()
+		case <-ended:
+		}
+	}()
+	return func() { close(ended) }
+}
+
+// A natsPublisher publishes one message at a time, each in the memory of the
+// one before. Acknowledgements come to inbox.<attempt>.
+type natsPublisher struct {
+	w       *natsWire
+	msg     nats.Msg
+	inbox   string
+	acks    chan *nats.Msg
+	sub     *nats.Subscription
+	attempt uint64
+	timeout *time.Timer
+}
+
+func (w *natsWire) Publisher(subject string) (Publisher, error) {
+	inbox := w.nc.NewInbox()
+	p := &natsPublisher{w: w, msg: nats.Msg{Subject: subject}, inbox: inbox + ".", acks: make(chan *nats.Msg, 16), timeout: time.NewTimer(time.Hour)}
+	var err error
+	if p.sub, err = w.nc.ChanSubscribe(inbox+".*", p.acks); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *natsPublisher) Close() {
+	p.sub.Unsubscribe()
+	p.timeout.Stop()
+}
+
+func (p *natsPublisher) Publish(ctx context.Context, h nats.Header, data []byte, expect uint64) (uint64, error) {
+	setHeader(h, jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(expect, 10))
+	p.attempt++
+	p.msg.Header, p.msg.Data, p.msg.Reply = h, data, p.inbox+strconv.FormatUint(p.attempt, 10)
+	if err := p.w.nc.PublishMsg(&p.msg); err != nil {
+		return 0, err
+	}
+	p.timeout.Reset(publishFor)
+	for {
+		select {
+		case m := <-p.acks:
+			if m.Subject != p.msg.Reply {
+				continue // late, of an attempt that was given up
+			}
+			return acknowledged(m)
+		case <-p.timeout.C:
+			return 0, errNoAnswer
+		case <-p.w.closed:
+			return 0, ErrClosed
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+var errNoAnswer = fmt.Errorf("no answer within %v", publishFor)
+
+// acknowledged reads the server's answer to a publish: the message's sequence.
+func acknowledged(m *nats.Msg) (uint64, error) {
+	var answer struct {
+		Seq   uint64              `json:"seq"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if seq, ok := plainAck(m.Data); ok {
+		return seq, nil
+	}
+	if len(m.Data) == 0 { // nobody listens: there is no such stream, or no leader
+		return 0, jetstream.ErrNoStreamResponse
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return 0, fmt.Errorf("the answer %q: %w", m.Data, err)
+	}
+	switch {
+	case answer.Error != nil:
+		return 0, answer.Error
+	case answer.Seq == 0:
+		return 0, fmt.Errorf("the answer %q has no sequence", m.Data)
+	}
+	return answer.Seq, nil
+}
+
+// plainAck reads {"stream":"OFFERS","seq":7}, which nearly all answers are.
+func plainAck(b []byte) (seq uint64, ok bool) {
+	b, found := bytes.CutPrefix(b, []byte(`{"stream":"`))
+	i := bytes.IndexByte(b, '"')
+	if !found || i < 0 {
+		return 0, false
+	}
+	b, found = bytes.CutPrefix(b[i:], []byte(`","seq":`))
+	if !found || len(b) < 2 || len(b) > 19 || b[len(b)-1] != '}' {
+		return 0, false
+	}
+	for _, c := range b[:len(b)-1] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		seq = 10*seq + uint64(c-'0')
+	}
+	return seq, seq > 0
+}

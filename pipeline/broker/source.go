@@ -1,0 +1,183 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline/task"
+)
+
+const (
+	readAhead     = 512     // messages asked for in one pull; the next follows when half of them are here
+	readAheadSize = 2 << 20 // and their bytes
+	readIdle      = 5 * time.Second
+	readExpires   = 30 * time.Second
+)
+
+// errReader asks for the reader to be opened again.
+var errReader = errors.New("the reader must be opened again")
+
+// A natsSource is an AckNone pull consumer in memory. What is asked for at
+// once bounds what waits here.
+type natsSource struct {
+	w        *natsWire
+	stream   string
+	consumer string
+	inbox    string
+	sub      *nats.Subscription
+
+	mu   sync.Mutex
+	come []*nats.Msg // and not taken yet, from taken on
+
+	taken   int
+	batch   []*nats.Msg // taken out of come at once
+	asked   int         // messages asked for and not come yet
+	heard   time.Time
+	pending uint64 // messages behind the last, as the server said with it
+}
+
+func (w *natsWire) Read(ctx context.Context, stream string, from uint64, come task.Event) (Source, error) {
+	con, err := w.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		AckPolicy:         jetstream.AckNonePolicy,
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       from,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: 5 * time.Minute,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &natsSource{w: w, stream: stream, consumer: con.CachedInfo().Name, heard: time.Now(), inbox: w.nc.NewInbox(), pending: con.CachedInfo().NumPending}
+	s.sub, err = w.nc.Subscribe(s.inbox, func(m *nats.Msg) {
+		s.mu.Lock()
+		s.come = append(s.come, m)
+		s.mu.Unlock()
+		come.Set()
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, err
+	}
+	return s, s.pull(readAhead, readAheadSize)
+}
+
+// pull asks for more: so many messages and bytes, 0 for any.
+func (s *natsSource) pull(messages, bytes int) error {
+	req, err := json.Marshal(struct {
+		Batch     int           `json:"batch"`
+		MaxBytes  int           `json:"max_bytes,omitempty"`
+		Expires   time.Duration `json:"expires"`
+		Heartbeat time.Duration `json:"idle_heartbeat"`
+	}{messages, bytes, readExpires, readIdle})
+	if err != nil {
+		return err
+	}
+	if err := s.w.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+s.stream+"."+s.consumer, s.inbox, req); err != nil {
+		return err
+	}
+	s.asked += messages
+	return nil
+}
+
+func (s *natsSource) Next() (Stored, bool, error) {
+	for {
+		m := s.take()
+		if m == nil {
+			return Stored{}, false, nil
+		}
+		s.heard = time.Now()
+		if m.Reply == "" {
+			if err := s.note(m); err != nil {
+				return Stored{}, false, err
+			}
+			continue
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return Stored{}, false, err
+		}
+		s.pending = meta.NumPending
+		s.asked--
+		return Stored{Seq: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano(), Subject: m.Subject, Data: m.Data}, true, s.more()
+	}
+}
+
+// take is the next of what has come, nil if there is none.
+func (s *natsSource) take() *nats.Msg {
+	if s.taken == len(s.batch) {
+		clear(s.batch)
+		s.mu.Lock()
+		s.batch, s.come = s.come, s.batch[:0]
+		s.mu.Unlock()
+		s.taken = 0
+		if len(s.batch) == 0 {
+			return nil
+		}
+	}
+	s.taken++
+	return s.batch[s.taken-1]
+}
+
+func (s *natsSource) more() error {
+	if s.asked > readAhead/2 {
+		return nil
+	}
+	return s.pull(readAhead, readAheadSize)
+}
+
+// note takes the server's word on a pull: a heartbeat, its end with so many
+// messages not sent, or trouble.
+func (s *natsSource) note(m *nats.Msg) error {
+	status, about := m.Header.Get("Status"), m.Header.Get("Description")
+	if status == "100" {
+		return nil
+	}
+	left, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+	over := status == "408" || status == "409" && (strings.Contains(about, "MaxBytes") || strings.Contains(about, "Batch Completed"))
+	if !over || err != nil {
+		return fmt.Errorf("%w: %s %s", errReader, status, about)
+	}
+	s.asked -= left
+	if left == readAhead && strings.Contains(about, "MaxBytes") { // not even one fits
+		return s.pull(1, 0)
+	}
+	return s.more()
+}
+
+func (s *natsSource) waits() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.batch) - s.taken + len(s.come)
+}
+
+func (s *natsSource) Pending() uint64 { return s.pending + uint64(s.waits()) }
+
+func (s *natsSource) Heard() time.Time {
+	if s.waits() > 0 {
+		return time.Now()
+	}
+	return s.heard
+}
+
+// Close ends the source and removes its consumer.
+func (s *natsSource) Close() {
+	s.sub.Unsubscribe()
+	if s.w.nc.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	s.w.js.DeleteConsumer(ctx, s.stream, s.consumer)
+}

@@ -1,0 +1,427 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
+)
+
+// A simBroker is a NATS server: its streams and buckets, which survive its
+// restarts, and the connections to it.
+type simBroker struct {
+	*simulation
+	streams map[string]*simStream
+	buckets map[string]map[string]simValue
+	watches []*simWatch
+	wires   []*simWire
+	rev     uint64
+	skew    time.Duration // of its clock
+	frozen  time.Duration // until then it answers what it knew before
+	down    time.Duration // until then it takes no connections
+
+	faults simFaults
+}
+
+// simFaults are how often, of a thousand calls, something goes wrong.
+type simFaults struct {
+	lost     int // a request never comes
+	late     int // it comes after the caller has given up
+	ackLost  int // the answer never comes
+	refused  int // for no reason
+	gap      int // a message is not delivered
+	silence  int // a consumer delivers nothing more
+	cut      int // the connection ends
+	slowness time.Duration
+}
+
+type simStream struct {
+	messages []broker.Stored // by sequence, from 1
+	last     map[string]uint64
+}
+
+type simValue struct {
+	value []byte
+	rev   uint64
+}
+
+func newSimBroker(s *simulation) *simBroker {
+	return &simBroker{simulation: s, streams: map[string]*simStream{}, buckets: map[string]map[string]simValue{}}
+}
+
+func (b *simBroker) stream(name string) *simStream {
+	st := b.streams[name]
+	if st == nil {
+		st = &simStream{last: map[string]uint64{}}
+		b.streams[name] = st
+	}
+	return st
+}
+
+// streamOf is the stream that takes a subject.
+func (b *simBroker) streamOf(subject string) *simStream {
+	parts := strings.Split(subject, ".")
+	switch parts[0] {
+	case "events":
+		return b.stream("EVENTS-" + parts[1])
+	case "dead":
+		return b.stream("DEADLETTERS")
+	}
+	return b.stream("OFFERS")
+}
+
+var errWrongLast = &jetstream.APIError{Code: 400, ErrorCode: jetstream.JSErrCodeStreamWrongLastSequence, Description: "wrong last sequence"}
+
+// store puts a message into its stream, if the last one on its subject is
+// expect (nil: any).
+func (b *simBroker) store(subject string, h nats.Header, data []byte, expect *uint64) (uint64, error) {
+	st := b.streamOf(subject)
+	if expect != nil && st.last[subject] != *expect {
+		return 0, errWrongLast
+	}
+	own := nats.Header{}
+	for k, v := range h {
+		own[k] = slices.Clone(v)
+	}
+	seq := uint64(len(st.messages) + 1)
+	st.messages = append(st.messages, broker.Stored{Seq: seq, Time: b.now().Add(b.skew).UnixNano(), Subject: subject, Header: own, Data: slices.Clone(data)})
+	st.last[subject] = seq
+	b.tell(st)
+	return seq, nil
+}
+
+// tell wakes whoever reads the stream.
+func (b *simBroker) tell(st *simStream) {
+	for _, w := range b.wires {
+		for _, src := range w.sources {
+			if src.stream == st {
+				src.come.Set()
+			}
+		}
+	}
+}
+
+// cutBack takes a stream's last n messages away.
+func (b *simBroker) cutBack(name string, n int) {
+	st := b.stream(name)
+	st.messages = st.messages[:max(0, len(st.messages)-n)]
+	st.last = map[string]uint64{}
+	for _, m := range st.messages {
+		st.last[m.Subject] = m.Seq
+	}
+}
+
+// restart ends all connections. It is back after a while.
+func (b *simBroker) restart(after time.Duration) {
+	b.down = b.time + after
+	for _, w := range slices.Clone(b.wires) {
+		w.end()
+	}
+}
+
+func (b *simBroker) put(bucket, key string, value []byte) {
+	if b.buckets[bucket] == nil {
+		b.buckets[bucket] = map[string]simValue{}
+	}
+	b.rev++
+	b.buckets[bucket][key] = simValue{value, b.rev}
+	for _, w := range b.watches {
+		if w.bucket == bucket && w.key == key {
+			w.come.Set()
+		}
+	}
+}
+
+// A simWire is one connection of a process.
+type simWire struct {
+	b       *simBroker
+	of      *process
+	closed  bool
+	sources []*simSource
+	onClose []task.Event
+}
+
+var _ broker.Wire = (*simWire)(nil)
+
+func (b *simBroker) connect(of *process) *simWire {
+	w := &simWire{b: b, of: of}
+	b.wires = append(b.wires, w)
+	return w
+}
+
+func (w *simWire) end() {
+	if w.closed {
+		return
+	}
+	w.closed = true
+	w.b.wires = slices.DeleteFunc(w.b.wires, func(o *simWire) bool { return o == w })
+	for _, e := range w.onClose {
+		e.Set()
+	}
+}
+
+const simTimeout = 5 * time.Second
+
+func (w *simWire) rest() {
+	w.b.simulation.rest(context.Background(), nil, w.b.upTo(w.b.faults.slowness+time.Millisecond))
+}
+
+// call asks the server to do something, with all that may go wrong.
+func (w *simWire) call(ctx context.Context, do func() error) error {
+	b := w.b
+	if b.chance(b.faults.cut) {
+		w.end()
+	}
+	w.rest()
+	switch {
+	case w.closed:
+		return broker.ErrClosed
+	case b.chance(b.faults.late):
+		after := b.upTo(3 * simTimeout)
+		b.start(&process{name: "network"}, func() {
+			b.simulation.rest(context.Background(), nil, after)
+			do()
+		})
+		return w.giveUp(ctx)
+	case b.chance(b.faults.lost):
+		return w.giveUp(ctx)
+	case b.chance(b.faults.refused):
+		return &jetstream.APIError{Code: 503, ErrorCode: 10176, Description: "try again"}
+	}
+	err := do()
+	w.rest()
+	if w.closed {
+		return broker.ErrClosed
+	}
+	if b.chance(b.faults.ackLost) {
+		return w.giveUp(ctx)
+	}
+	return err
+}
+
+func (w *simWire) giveUp(ctx context.Context) error {
+	w.b.simulation.rest(ctx, nil, simTimeout)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if w.closed {
+		return broker.ErrClosed
+	}
+	return errors.New("no answer")
+}
+
+func (w *simWire) Extent(ctx context.Context, stream string) (first, last uint64, err error) {
+	err = w.call(ctx, func() error {
+		first, last = 1, uint64(len(w.b.known(stream)))
+		return nil
+	})
+	return first, last, err
+}
+
+// known is what the server says that a stream holds.
+func (b *simBroker) known(stream string) []broker.Stored {
+	all := b.stream(stream).messages
+	if b.frozen > b.time && len(all) > 0 {
+		return all[:len(all)-1]
+	}
+	return all
+}
+
+func (w *simWire) Subjects(ctx context.Context, stream, filter string) (subjects []string, err error) {
+	_, p, _ := strings.Cut(filter[strings.Index(filter, "."):], "*")
+	if p == "" {
+		p = filter
+	}
+	err = w.call(ctx, func() error {
+		subjects = nil
+		for s := range maps.Keys(w.b.stream(stream).last) {
+			if strings.HasSuffix(s, p) {
+				subjects = append(subjects, s)
+			}
+		}
+		slices.Sort(subjects)
+		return nil
+	})
+	return subjects, err
+}
+
+func (w *simWire) Last(ctx context.Context, stream, subject string) (m broker.Stored, err error) {
+	err = w.call(ctx, func() error {
+		all := w.b.known(stream)
+		for i := len(all) - 1; i >= 0; i-- {
+			if all[i].Subject == subject {
+				m = all[i]
+				return nil
+			}
+		}
+		return jetstream.ErrMsgNotFound
+	})
+	return m, err
+}
+
+func (w *simWire) Send(subject string, data []byte) error {
+	if w.of.dead || w.closed {
+		return broker.ErrClosed
+	}
+	if !w.b.chance(w.b.faults.lost) {
+		w.b.store(subject, nil, data, nil)
+	}
+	return nil
+}
+
+func (w *simWire) Get(ctx context.Context, bucket, key string) (value []byte, rev uint64, err error) {
+	err = w.call(ctx, func() error {
+		v, ok := w.b.buckets[bucket][key]
+		if !ok {
+			return jetstream.ErrKeyNotFound
+		}
+		value, rev = v.value, v.rev
+		return nil
+	})
+	return value, rev, err
+}
+
+type simWatch struct {
+	bucket, key string
+	come        task.Event
+}
+
+func (w *simWire) Watch(ctx context.Context, bucket, key string, fn func(value []byte)) error {
+	watch := &simWatch{bucket, key, &simEvent{s: w.b.simulation}}
+	w.b.watches = append(w.b.watches, watch)
+	defer func() {
+		w.b.watches = slices.DeleteFunc(w.b.watches, func(o *simWatch) bool { return o == watch })
+	}()
+	defer w.OnClose(watch.come)()
+	seen, none := uint64(0), true
+	for {
+		w.rest()
+		v, ok := w.b.buckets[bucket][key]
+		switch {
+		case w.closed:
+			return broker.ErrClosed
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case ok && v.rev != seen:
+			seen, none = v.rev, false
+			fn(v.value)
+		case none:
+			none = false
+			fn(nil)
+		}
+		watch.come.Wait(ctx, task.Forever)
+	}
+}
+
+func (w *simWire) IsClosed() bool { return w.closed }
+
+func (w *simWire) OnClose(e task.Event) (stop func()) {
+	if w.closed {
+		e.Set()
+	}
+	w.onClose = append(w.onClose, e)
+	return func() { w.onClose = slices.DeleteFunc(w.onClose, func(o task.Event) bool { return o == e }) }
+}
+
+type simPublisher struct {
+	w       *simWire
+	subject string
+}
+
+func (w *simWire) Publisher(subject string) (broker.Publisher, error) {
+	return simPublisher{w, subject}, nil
+}
+
+func (p simPublisher) Publish(ctx context.Context, h nats.Header, data []byte, expect uint64) (seq uint64, err error) {
+	own := nats.Header{} // the caller uses its memory again
+	for k, v := range h {
+		own[k] = slices.Clone(v)
+	}
+	data = slices.Clone(data)
+	err = p.w.call(ctx, func() error {
+		var err error
+		seq, err = p.w.b.store(p.subject, own, data, &expect)
+		return err
+	})
+	return seq, err
+}
+
+func (p simPublisher) Close() {}
+
+type simSource struct {
+	w      *simWire
+	stream *simStream
+	next   uint64
+	come   task.Event
+	heard  time.Time
+	silent bool
+}
+
+func (w *simWire) Read(ctx context.Context, stream string, from uint64, come task.Event) (broker.Source, error) {
+	src := &simSource{w: w, stream: w.b.stream(stream), next: from, come: come, heard: w.b.now()}
+	err := w.call(ctx, func() error {
+		w.sources = append(w.sources, src)
+		come.Set()
+		return nil
+	})
+	return src, err
+}
+
+func (s *simSource) waits() int {
+	if s.silent || s.w.closed {
+		return 0
+	}
+	return max(0, len(s.stream.messages)-int(s.next)+1)
+}
+
+func (s *simSource) Next() (broker.Stored, bool, error) {
+	b := s.w.b
+	if s.waits() == 0 || s.w.of.dead {
+		return broker.Stored{}, false, nil
+	}
+	s.heard = b.now()
+	switch {
+	case b.chance(b.faults.silence):
+		s.silent = true
+		return broker.Stored{}, false, nil
+	case b.chance(b.faults.gap) && s.waits() > 1:
+		s.next++
+	case b.chance(20): // what comes, comes bit by bit
+		b.start(&process{name: "network"}, func() {
+			b.simulation.rest(context.Background(), nil, b.upTo(20*time.Millisecond))
+			s.come.Set()
+		})
+		return broker.Stored{}, false, nil
+	}
+	m := s.stream.messages[s.next-1]
+	if m.Seq != s.next {
+		panic(fmt.Sprintf("message %d stands at %d", m.Seq, s.next))
+	}
+	s.next++
+	return m, true, nil
+}
+
+func (s *simSource) Pending() uint64 {
+	return uint64(max(0, len(s.stream.messages)-int(s.next)+1))
+}
+
+// Heard: an idle server sends heartbeats, unless the consumer is gone.
+func (s *simSource) Heard() time.Time {
+	if s.silent || s.w.closed {
+		return s.heard
+	}
+	return s.w.b.now()
+}
+
+func (s *simSource) Close() {
+	s.w.sources = slices.DeleteFunc(s.w.sources, func(o *simSource) bool { return o == s })
+}

@@ -1,0 +1,418 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/state"
+)
+
+var (
+	seeds    = flag.Int("seeds", 100, "simulations that TestSimulation runs")
+	fromSeed = flag.Uint64("seed", 1, "of the first simulation")
+)
+
+// TestSimulation runs a whole group, broker, disks and clocks included, as
+// seeds have it: crashes at any step, lost and late answers, frozen workers
+// and brokers, lost disks, joins and leaves. The offers must be those of a
+// pure fold of the log, each once and in order.
+func TestSimulation(t *testing.T) {
+	var total simCounts
+	var mu sync.Mutex
+	var next atomic.Uint64
+	next.Store(*fromSeed)
+	last := *fromSeed + uint64(*seeds)
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for seed := next.Add(1) - 1; seed < last && !t.Failed(); seed = next.Add(1) - 1 {
+				n, err := simulate(t, seed)
+				if err != nil {
+					t.Errorf("go test ./pipeline/worker -run '^TestSimulation$' -args -seeds=1 -seed=%d\n%v", seed, err)
+				}
+				mu.Lock()
+				total.add(n)
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d seeds: %s", *seeds, total)
+}
+
+// TestSimulationRepeats: a seed is one history.
+func TestSimulationRepeats(t *testing.T) {
+	for seed := uint64(1); seed <= 5; seed++ {
+		a, err := simulate(t, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := simulate(t, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.trace != b.trace {
+			t.Errorf("seed %d: two histories", seed)
+		}
+	}
+}
+
+// simCounts say what a simulation went through.
+type simCounts struct {
+	events, offers, steps                               int
+	crashes, freezes, restarts, lostDisks, leaves, cuts int
+	trace                                               uint64
+}
+
+func (c *simCounts) add(o simCounts) {
+	c.events += o.events
+	c.offers += o.offers
+	c.steps += o.steps
+	c.crashes += o.crashes
+	c.freezes += o.freezes
+	c.restarts += o.restarts
+	c.lostDisks += o.lostDisks
+	c.leaves += o.leaves
+	c.cuts += o.cuts
+}
+
+func (c simCounts) String() string {
+	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d freezes, %d broker restarts, %d leaves",
+		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.freezes, c.restarts, c.leaves)
+}
+
+// A simGroup is a deployment in a simulation.
+type simGroup struct {
+	*simulation
+	broker     *simBroker
+	partitions int
+	sets       map[string]*pipeline.Set
+	workers    []*simWorker
+	world      *process // what is no worker
+	log        *slog.Logger
+	counts     simCounts
+}
+
+// A simWorker is a machine on which a worker runs, again and again.
+type simWorker struct {
+	name   string
+	disk   *simDisk
+	cache  int64
+	of     *process // nil: it does not run
+	w      *Worker
+	cancel context.CancelFunc
+	ended  *error // of Run, once it has returned
+}
+
+// A simDisk survives its worker.
+type simDisk struct {
+	limit  state.Limit // of a commit
+	stores map[string]*state.Memory
+}
+
+func (d *simDisk) open(dir string, _ state.Options) (store, error) {
+	if d.stores[dir] == nil {
+		d.stores[dir] = state.NewMemory(d.limit)
+	}
+	return d.stores[dir], nil
+}
+
+func (d *simDisk) discard(dir string) error { delete(d.stores, dir); return nil }
+
+// simulate runs one history.
+func simulate(t *testing.T, seed uint64) (simCounts, error) {
+	g := &simGroup{simulation: newSimulation(seed), partitions: 1 + int(seed%3), sets: map[string]*pipeline.Set{}, world: &process{name: "world"}, log: quiet()}
+	defer g.end()
+	if os.Getenv("LOG") != "" {
+		g.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Duration("at", g.time)
+			}
+			return a
+		}}))
+	}
+	g.broker = newSimBroker(g.simulation)
+	s := write(t, seed, g.partitions)
+	g.goLive(t, s.def)
+	for i := range 2 {
+		m := &simWorker{name: fmt.Sprint("worker-", i), cache: 256 << 20, disk: &simDisk{state.Limit{Entries: 2000, Bytes: 1 << 20, Large: 1 << 19}, map[string]*state.Memory{}}}
+		if g.chance(500) { // checkpoints within messages, and users that leave the cache
+			m.disk.limit.Entries, m.cache = 20+g.rng.IntN(100), int64(1+g.rng.IntN(20_000))
+		}
+		g.workers = append(g.workers, m)
+	}
+	for _, w := range g.workers {
+		g.run1(w)
+	}
+	g.broker.faults = g.someFaults()
+	loaded, over := false, false
+	g.start(g.world, func() {
+		for p := range g.partitions {
+			for g.broker.stream(fmt.Sprint("EVENTS-", p)).last[fmt.Sprintf("events.%d.control", p)] == 0 {
+				g.rest(context.Background(), nil, 100*time.Millisecond)
+			}
+		}
+		for _, pk := range s.packs {
+			g.rest(context.Background(), nil, g.upTo(300*time.Millisecond))
+			for again := true; again; again = g.chance(20) { // a retry after the broker's dedupe window
+				g.broker.store(fmt.Sprintf("events.%d.in", pk.p), nil, pk.data, nil)
+				g.counts.events++
+			}
+		}
+		loaded = true
+	})
+	g.start(g.world, func() {
+		for !loaded {
+			g.rest(context.Background(), nil, g.upTo(3*time.Second))
+			g.fault()
+		}
+		g.rest(context.Background(), nil, g.upTo(5*time.Second))
+		g.heal()
+		over = true
+	})
+	err := g.simulation.run(func() bool { return over && g.settled() }, time.Hour)
+	if err == nil {
+		err = g.exact()
+	}
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, g.state())
+	}
+	g.counts.steps, g.counts.trace = g.steps, g.trace
+	return g.counts, err
+}
+
+// goLive makes a set the live one.
+func (g *simGroup) goLive(t *testing.T, def *pipeline.Definition) {
+	hash := def.Hash()
+	set, problems := pipeline.Compile(def)
+	if len(problems) > 0 {
+		t.Error(problems)
+		return
+	}
+	g.sets[hash] = set
+	g.broker.put("CAMPAIGNS", "live", []byte(hash))
+}
+
+func (g *simGroup) someFaults() simFaults {
+	rate := func() int { return g.rng.IntN(4) * g.rng.IntN(8) }
+	return simFaults{lost: rate(), late: rate(), ackLost: rate(), refused: rate(), gap: rate() / 4, silence: rate() / 8, cut: rate() / 4, slowness: g.upTo(20 * time.Millisecond)}
+}
+
+// run1 starts a machine's worker.
+func (g *simGroup) run1(m *simWorker) {
+	m.of = &process{name: m.name}
+	m.ended = nil
+	world := simWorld{g.simulation, m.of}
+	skew := g.upTo(2*time.Second) - time.Second
+	w, err := New(Options{Dir: m.name, Log: g.log.With("worker", m.name), Checkpoint: 200*time.Millisecond + g.upTo(time.Second), Confirm: 20 * time.Second,
+		CacheBytes: m.cache, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk,
+		Connect: func(ctx context.Context) (*broker.Conn, error) {
+			for g.broker.down > g.time && ctx.Err() == nil {
+				g.rest(ctx, nil, 50*time.Millisecond)
+			}
+			return broker.Simulated(g.broker.connect(world.of), world, broker.Names{}, g.partitions, g.log.With("worker", m.name)), ctx.Err()
+		}})
+	if err != nil {
+		panic(err)
+	}
+	w.sets.sets = maps.Clone(g.sets)
+	ctx, cancel := context.WithCancel(context.Background())
+	m.w, m.cancel = w, cancel
+	of := m.of
+	g.start(of, func() {
+		err := w.Run(ctx)
+		if m.of == of {
+			m.ended = &err
+		}
+	})
+}
+
+// fault lets something go wrong.
+func (g *simGroup) fault() {
+	m := g.workers[g.rng.IntN(len(g.workers))]
+	switch g.rng.IntN(12) {
+	case 0, 1, 2:
+		g.crash(m)
+	case 3:
+		if m.of != nil {
+			m.of.frozen = g.time + g.upTo(40*time.Second)
+			g.counts.freezes++
+		}
+	case 4:
+		g.broker.restart(g.upTo(3 * time.Second))
+		g.counts.restarts++
+	case 5:
+		g.broker.frozen = g.time + g.upTo(200*time.Millisecond)
+	case 6:
+		g.broker.skew = g.upTo(4*time.Second) - 2*time.Second
+	case 7:
+		if m.of != nil && m.ended == nil {
+			m.cancel()
+			g.counts.leaves++
+		}
+	case 8:
+		g.broker.faults = g.someFaults()
+	default:
+		if m.of == nil || m.ended != nil {
+			g.run1(m)
+		}
+	}
+}
+
+// crash kills a worker, and may do something to its disk.
+func (g *simGroup) crash(m *simWorker) {
+	if m.of == nil || m.ended != nil {
+		return
+	}
+	g.counts.crashes++
+	g.kill(m.of)
+	for _, w := range slices.Clone(g.broker.wires) {
+		if w.of == m.of {
+			w.end()
+		}
+	}
+	m.of = nil
+	switch g.rng.IntN(6) {
+	case 0:
+		clear(m.disk.stores)
+		g.counts.lostDisks++
+	case 1:
+		for _, dir := range slices.Sorted(maps.Keys(m.disk.stores)) {
+			m.disk.stores[dir].Forget(g.rng.IntN(4))
+		}
+		g.counts.lostDisks++
+	}
+}
+
+// heal ends all faults, and starts what does not run.
+func (g *simGroup) heal() {
+	g.broker.faults, g.broker.frozen, g.broker.down = simFaults{}, 0, 0
+	for _, m := range g.workers {
+		if m.of != nil {
+			m.of.frozen = 0
+		}
+		if m.of == nil || m.ended != nil {
+			g.run1(m)
+		}
+	}
+}
+
+// settled says whether every worker has applied everything, and every offer is
+// stored.
+func (g *simGroup) settled() bool {
+	for _, m := range g.workers {
+		if m.ended != nil {
+			g.run1(m) // it was told to leave before it was to stay
+			return false
+		}
+		st := m.w.Status()
+		for p, s := range st {
+			if s.Stopped != "" {
+				return true // exact says so
+			}
+			if s.Seq < uint64(len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages)) || s.Waiting > 0 {
+				return false
+			}
+		}
+		if len(st) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// exact holds what is stored against a pure fold of the log.
+func (g *simGroup) exact() error {
+	for _, m := range g.workers {
+		for p, s := range m.w.Status() {
+			if s.Stopped != "" {
+				return fmt.Errorf("%s: partition %d stopped: %s", m.name, p, s.Stopped)
+			}
+		}
+	}
+	stored := map[string][]broker.Stored{}
+	for _, stream := range []string{"OFFERS", "DEADLETTERS"} {
+		for _, r := range g.broker.stream(stream).messages {
+			stored[r.Subject] = append(stored[r.Subject], r)
+		}
+	}
+	for p := range g.partitions {
+		fold, err := pipeline.NewFold(pipeline.Cursor{}, func(hash string) (*pipeline.Set, error) { return g.sets[hash], nil }, pipeline.Memory{})
+		if err != nil {
+			return err
+		}
+		for _, m := range g.broker.stream(fmt.Sprint("EVENTS-", p)).messages {
+			if err := fold.Begin(pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: simKind(m.Subject), Data: m.Data}); err != nil {
+				return err
+			}
+			for more := true; more; {
+				if more, err = fold.Next(); err != nil {
+					return err
+				}
+				for _, e := range fold.Effects() {
+					subject := broker.Names{}.ChainSubject(e.Chain, p)
+					if len(stored[subject]) == 0 {
+						return fmt.Errorf("%s: record %d is missing: %+v", subject, e.Pos.N, e.Pos)
+					}
+					r := stored[subject][0]
+					stored[subject] = stored[subject][1:]
+					pos, err := broker.ParsePosition(r.Header)
+					if err != nil {
+						return err
+					}
+					if pos != e.Pos {
+						return fmt.Errorf("%s: stored is %+v, the log gives %+v", subject, pos, e.Pos)
+					}
+					if e.Offer != nil {
+						if want, err := e.Offer.AppendJSON(nil); err != nil || string(want) != string(r.Data) {
+							return fmt.Errorf("%s: record %d is %s, the log gives %s (%v)", subject, pos.N, r.Data, want, err)
+						}
+						g.counts.offers++
+					}
+				}
+			}
+		}
+	}
+	for _, subject := range slices.Sorted(maps.Keys(stored)) {
+		if n := len(stored[subject]); n > 0 {
+			return fmt.Errorf("%s: the last %d records are too many", subject, n)
+		}
+	}
+	return nil
+}
+
+func simKind(subject string) pipeline.Kind {
+	for kind, end := range map[pipeline.Kind]string{pipeline.In: ".in", pipeline.Tick: ".tick", pipeline.Control: ".control"} {
+		if len(subject) > len(end) && subject[len(subject)-len(end):] == end {
+			return kind
+		}
+	}
+	return 0
+}
+
+// state says where everything stands.
+func (g *simGroup) state() string {
+	s := fmt.Sprintf("after %v, %d steps:\n", g.time, g.steps)
+	for _, name := range slices.Sorted(maps.Keys(g.broker.streams)) {
+		s += fmt.Sprintf("%s: %d messages\n", name, len(g.broker.streams[name].messages))
+	}
+	for _, m := range g.workers {
+		s += fmt.Sprintf("%s: runs %v, %+v\n", m.name, m.of != nil && m.ended == nil, m.w.Status())
+		if m.ended != nil && !errors.Is(*m.ended, context.Canceled) {
+			s += fmt.Sprintf("  ended: %v\n", *m.ended)
+		}
+	}
+	return s
+}

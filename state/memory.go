@@ -1,0 +1,105 @@
+package state
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// A Memory is a partition's state without a disk, for simulations: what Store
+// does, and what may happen to it.
+type Memory struct {
+	limit Limit
+
+	mu      sync.Mutex
+	commits []moment // the newest last
+}
+
+// A moment is all that is stored after one; records are shared and never change.
+type moment struct {
+	records map[string][]byte
+	cursor  []byte
+}
+
+// kept is how many commits a Memory can lose.
+const kept = 4
+
+// NewMemory is an empty one, whose commits may have so much.
+func NewMemory(l Limit) *Memory {
+	return &Memory{limit: l, commits: []moment{{records: map[string][]byte{}}}}
+}
+
+// Forget loses the last n commits, as a power cut does: an older state, and a
+// consistent one. At most as many as are kept.
+func (m *Memory) Forget(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.commits = m.commits[:max(1, len(m.commits)-n)]
+}
+
+func (m *Memory) last() moment {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.commits[len(m.commits)-1]
+}
+
+func (m *Memory) get(key []byte) ([]byte, bool, error) {
+	record, found := m.last().records[string(key)]
+	if !found {
+		return nil, false, nil
+	}
+	payload, err := openFrame(key, record)
+	return payload, err == nil, err
+}
+
+func (m *Memory) Entity(key string, dst []byte) ([]byte, bool, error) {
+	b, found, err := m.get(appendEntityKey(nil, key))
+	return append(dst[:0], b...), found, err
+}
+
+func (m *Memory) Cursor() ([]byte, error) { return m.last().cursor, nil }
+
+func (m *Memory) Note(name string) ([]byte, error) {
+	b, _, err := m.get(appendNoteKey(nil, name))
+	return b, err
+}
+
+func (m *Memory) Timers(fn func(due int64, key string) error) error {
+	records := m.last().records
+	for _, k := range slices.Sorted(maps.Keys(records)) {
+		if due, key, ok := splitTimerKey([]byte(k)); ok {
+			if err := fn(due, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Memory) Limit() Limit { return m.limit }
+
+func (m *Memory) NewBatch() *Batch { return &Batch{large: m.limit.Large} }
+
+func (m *Memory) Commit(b *Batch, cursor []byte) error {
+	if !m.limit.Admits(len(b.ops), b.bytes+len(cursor)) {
+		return ErrTooBig
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	records := maps.Clone(m.commits[len(m.commits)-1].records)
+	for _, o := range b.ops {
+		if o.delete {
+			delete(records, string(o.key))
+		} else {
+			records[string(o.key)] = bytes.Clone(o.record)
+		}
+	}
+	m.commits = append(m.commits, moment{records, bytes.Clone(cursor)})
+	if len(m.commits) > kept+1 {
+		m.commits = slices.Delete(m.commits, 0, 1)
+	}
+	return nil
+}
+
+func (m *Memory) Close() error { return nil }
