@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/task"
@@ -37,11 +38,10 @@ func (c *Conn) Extent(ctx context.Context, partition int) (first, last uint64, e
 	return c.Wire.Extent(ctx, c.Names.EventsStream(partition))
 }
 
-// OpenReader reads the partition's log from sequence from (at least 1) on. The
-// event is set when there is something to take.
-func (c *Conn) OpenReader(ctx context.Context, partition int, from uint64, come task.Event) (*Reader, error) {
+// OpenReader reads the partition's log from sequence from (at least 1) on.
+func (c *Conn) OpenReader(ctx context.Context, partition int, from uint64) (*Reader, error) {
 	stream := c.Names.EventsStream(partition)
-	src, err := c.Wire.Read(ctx, stream, from, come)
+	src, err := c.Wire.Read(ctx, stream, from)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", stream, err)
 	}
@@ -64,6 +64,10 @@ func (r *Reader) Take() (msg pipeline.Message, ok bool, err error) {
 	r.next++
 	return pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: kindOf(m.Subject), Data: m.Data}, true, nil
 }
+
+// Wait returns when the event is set, something has come, d has passed or ctx
+// is done.
+func (r *Reader) Wait(ctx context.Context, e task.Event, d time.Duration) { r.source.Wait(ctx, e, d) }
 
 func kindOf(subject string) pipeline.Kind {
 	switch subject[strings.LastIndexByte(subject, '.')+1:] {

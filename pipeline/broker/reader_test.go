@@ -24,12 +24,9 @@ func fill(t *testing.T, c *Conn, n int, data []byte) {
 	}
 }
 
-// come is set when the reader of openReader has something.
-var come = task.Real{}.NewEvent()
-
 func openReader(t *testing.T, c *Conn, from uint64) *Reader {
 	t.Helper()
-	r, err := c.OpenReader(limited(t), 0, from, come)
+	r, err := c.OpenReader(limited(t), 0, from)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +42,7 @@ func (r *Reader) nextMessage(t *testing.T) (pipeline.Message, error) {
 		if m, ok, err := r.Take(); ok || err != nil {
 			return m, err
 		}
-		come.Wait(ctx, time.Second)
+		r.Wait(ctx, task.Real{}.NewEvent(), time.Second)
 	}
 	t.Fatal("nothing comes")
 	return pipeline.Message{}, nil

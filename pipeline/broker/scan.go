@@ -18,9 +18,9 @@ func (c *Conn) ScanLog(ctx context.Context, partition int, fn func(pipeline.Mess
 	if err != nil || first > last {
 		return err
 	}
-	come := c.World.NewEvent()
-	defer c.Wire.OnClose(come)()
-	r, err := c.OpenReader(ctx, partition, first, come)
+	wake := c.World.NewEvent()
+	defer c.Wire.OnClose(wake)()
+	r, err := c.OpenReader(ctx, partition, first)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (c *Conn) ScanLog(ctx context.Context, partition int, fn func(pipeline.Mess
 		case r.Silent():
 			return fmt.Errorf("read partition %d: the server has not been heard for %s: try again", partition, readSilence)
 		default:
-			come.Wait(ctx, readIdle)
+			r.Wait(ctx, wake, readIdle)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,26 +25,22 @@ const (
 // errReader asks for the reader to be opened again.
 var errReader = errors.New("the reader must be opened again")
 
-// A natsSource is an AckNone pull consumer in memory. What is asked for at
-// once bounds what waits here.
+// A natsSource is an AckNone pull consumer in memory. Its channel holds all
+// that is ever asked for at once, so that nothing is dropped on the way.
 type natsSource struct {
 	w        *natsWire
 	stream   string
 	consumer string
 	inbox    string
 	sub      *nats.Subscription
-
-	mu   sync.Mutex
-	come []*nats.Msg // and not taken yet, from taken on
-
-	taken   int
-	batch   []*nats.Msg // taken out of come at once
-	asked   int         // messages asked for and not come yet
-	heard   time.Time
-	pending uint64 // messages behind the last, as the server said with it
+	msgs     chan *nats.Msg
+	first    *nats.Msg // taken from msgs in Wait
+	asked    int       // messages asked for and not come yet
+	heard    time.Time
+	pending  uint64 // messages behind the last, as the server said with it
 }
 
-func (w *natsWire) Read(ctx context.Context, stream string, from uint64, come task.Event) (Source, error) {
+func (w *natsWire) Read(ctx context.Context, stream string, from uint64) (Source, error) {
 	con, err := w.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		AckPolicy:         jetstream.AckNonePolicy,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
@@ -57,17 +52,9 @@ func (w *natsWire) Read(ctx context.Context, stream string, from uint64, come ta
 	if err != nil {
 		return nil, err
 	}
-	s := &natsSource{w: w, stream: stream, consumer: con.CachedInfo().Name, heard: time.Now(), inbox: w.nc.NewInbox(), pending: con.CachedInfo().NumPending}
-	s.sub, err = w.nc.Subscribe(s.inbox, func(m *nats.Msg) {
-		s.mu.Lock()
-		s.come = append(s.come, m)
-		s.mu.Unlock()
-		come.Set()
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.sub.SetPendingLimits(-1, -1); err != nil {
+	s := &natsSource{w: w, stream: stream, consumer: con.CachedInfo().Name, heard: time.Now(), inbox: w.nc.NewInbox(),
+		msgs: make(chan *nats.Msg, 2*readAhead), pending: con.CachedInfo().NumPending}
+	if s.sub, err = w.nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
 		return nil, err
 	}
 	return s, s.pull(readAhead, readAheadSize)
@@ -116,18 +103,22 @@ func (s *natsSource) Next() (Stored, bool, error) {
 
 // take is the next of what has come, nil if there is none.
 func (s *natsSource) take() *nats.Msg {
-	if s.taken == len(s.batch) {
-		clear(s.batch)
-		s.mu.Lock()
-		s.batch, s.come = s.come, s.batch[:0]
-		s.mu.Unlock()
-		s.taken = 0
-		if len(s.batch) == 0 {
-			return nil
-		}
+	if m := s.first; m != nil {
+		s.first = nil
+		return m
 	}
-	s.taken++
-	return s.batch[s.taken-1]
+	select {
+	case m := <-s.msgs:
+		return m
+	default:
+		return nil
+	}
+}
+
+func (s *natsSource) Wait(ctx context.Context, e task.Event, d time.Duration) {
+	if s.first == nil {
+		s.first, _ = task.WaitOr(ctx, e.(*task.RealEvent), d, s.msgs)
+	}
 }
 
 func (s *natsSource) more() error {
@@ -157,9 +148,10 @@ func (s *natsSource) note(m *nats.Msg) error {
 }
 
 func (s *natsSource) waits() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.batch) - s.taken + len(s.come)
+	if s.first != nil {
+		return 1 + len(s.msgs)
+	}
+	return len(s.msgs)
 }
 
 func (s *natsSource) Pending() uint64 { return s.pending + uint64(s.waits()) }

@@ -23,9 +23,8 @@ type Wire interface {
 	Last(ctx context.Context, stream, subject string) (Stored, error)
 	// Publisher makes what publishes on one subject, for one task.
 	Publisher(subject string) (Publisher, error)
-	// Read delivers a stream's messages from a sequence on, and sets the event
-	// when there is something to take.
-	Read(ctx context.Context, stream string, from uint64, come task.Event) (Source, error)
+	// Read delivers a stream's messages from a sequence on.
+	Read(ctx context.Context, stream string, from uint64) (Source, error)
 	// Send publishes without an answer.
 	Send(subject string, data []byte) error
 	// Get is the value under a bucket's key; jetstream.ErrKeyNotFound where
@@ -64,6 +63,8 @@ type Publisher interface {
 type Source interface {
 	// Next is the next message, if one has come. An error ends the source.
 	Next() (m Stored, ok bool, err error)
+	// Wait is the event's, and ends as well when something has come.
+	Wait(ctx context.Context, e task.Event, d time.Duration)
 	Pending() uint64  // how many messages were behind the last when it came, or have come since
 	Heard() time.Time // when the server was last heard
 	Close()

@@ -100,38 +100,45 @@ func (Real) Jitter(d time.Duration) time.Duration {
 	return rand.N(d)
 }
 
-func (Real) NewEvent() Event { return &event{set: make(chan struct{}, 1)} }
+func (Real) NewEvent() Event { return &RealEvent{set: make(chan struct{}, 1)} }
 
-type event struct {
+// A RealEvent is what Real's NewEvent makes.
+type RealEvent struct {
 	set   chan struct{}
 	timer *time.Timer
 }
 
-func (e *event) Set() {
+func (e *RealEvent) Set() {
 	select {
 	case e.set <- struct{}{}:
 	default:
 	}
 }
 
-func (e *event) Wait(ctx context.Context, d time.Duration) {
+func (e *RealEvent) Wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-e.set:
-		return
 	default:
+		WaitOr[struct{}](ctx, e, d, nil)
 	}
+}
+
+// WaitOr is e.Wait, which also ends when something comes on a channel.
+func WaitOr[T any](ctx context.Context, e *RealEvent, d time.Duration, c <-chan T) (got T, ok bool) {
 	if d <= 0 {
-		return
+		return got, false
 	}
 	if e.timer == nil {
 		e.timer = time.NewTimer(d)
 	} else {
 		e.timer.Reset(d)
 	}
+	defer e.timer.Stop()
 	select {
 	case <-e.set:
 	case <-e.timer.C:
 	case <-ctx.Done():
+	case got, ok = <-c:
 	}
-	e.timer.Stop()
+	return got, ok
 }

@@ -125,7 +125,7 @@ func (s *session) reopen(ctx context.Context, why error) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.conn.OpenReader(ctx, s.p, from, s.wake)
+	r, err := s.conn.OpenReader(ctx, s.p, from)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func (s *session) open(ctx, within context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.reader, err = s.conn.OpenReader(ctx, s.p, from, s.wake); err != nil {
+	if s.reader, err = s.conn.OpenReader(ctx, s.p, from); err != nil {
 		s.chains.Close()
 		return err
 	}
@@ -153,7 +153,7 @@ func (s *session) loop(ctx, within context.Context) error {
 			return err
 		}
 		if !took {
-			s.wake.Wait(ctx, min(s.untilTick(), beat.Sub(s.now())))
+			s.reader.Wait(ctx, s.wake, min(s.untilTick(), beat.Sub(s.now())))
 		}
 	}
 }

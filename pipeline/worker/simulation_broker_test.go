@@ -104,7 +104,7 @@ func (b *simBroker) tell(st *simStream) {
 	for _, w := range b.wires {
 		for _, src := range w.sources {
 			if src.stream == st {
-				src.come.Set()
+				src.wake()
 			}
 		}
 	}
@@ -361,19 +361,29 @@ type simSource struct {
 	w      *simWire
 	stream *simStream
 	next   uint64
-	come   task.Event
+	come   task.Event // nil: nobody has waited yet
 	heard  time.Time
 	silent bool
 }
 
-func (w *simWire) Read(ctx context.Context, stream string, from uint64, come task.Event) (broker.Source, error) {
-	src := &simSource{w: w, stream: w.b.stream(stream), next: from, come: come, heard: w.b.now()}
+func (w *simWire) Read(ctx context.Context, stream string, from uint64) (broker.Source, error) {
+	src := &simSource{w: w, stream: w.b.stream(stream), next: from, heard: w.b.now()}
 	err := w.call(ctx, func() error {
 		w.sources = append(w.sources, src)
-		come.Set()
 		return nil
 	})
 	return src, err
+}
+
+func (s *simSource) wake() {
+	if s.come != nil {
+		s.come.Set()
+	}
+}
+
+func (s *simSource) Wait(ctx context.Context, e task.Event, d time.Duration) {
+	s.come = e
+	e.Wait(ctx, d)
 }
 
 func (s *simSource) waits() int {
@@ -398,7 +408,7 @@ func (s *simSource) Next() (broker.Stored, bool, error) {
 	case b.chance(20): // what comes, comes bit by bit
 		b.start(&process{name: "network"}, func() {
 			b.simulation.rest(context.Background(), nil, b.upTo(20*time.Millisecond))
-			s.come.Set()
+			s.wake()
 		})
 		return broker.Stored{}, false, nil
 	}
