@@ -77,7 +77,7 @@ type ChainOptions struct {
 	Known   Known           // what was seen stored before; it is kept up
 	End     uint64          // the last sequence of the partition's log
 	Confirm time.Duration   // how long a tail that cannot be is read again; then the error is Loud
-	Muted   bool            // until Unmute
+	Muted   bool            // until SetMuted
 	Failed  task.Event      // set when a chain cannot go on: Err says why
 }
 
@@ -251,9 +251,9 @@ func (cs *Chains) fail(err error) {
 	}
 }
 
-// Unmute lets the chains publish.
-func (cs *Chains) Unmute() {
-	cs.muted.Store(false)
+// SetMuted ends or begins publishing. What is on its way may still be stored.
+func (cs *Chains) SetMuted(muted bool) {
+	cs.muted.Store(muted)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for _, ch := range cs.chains {

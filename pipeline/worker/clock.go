@@ -14,7 +14,7 @@ const tickEvery = 100 * time.Millisecond
 // untilTick is how long to wait until a timer is due by the owner's clock.
 func (s *session) untilTick() time.Duration {
 	due, ok := s.fold.NextDue()
-	if !ok || s.fold.Clock() == pipeline.ClockEvent {
+	if !ok || s.muted.Load() || s.fold.Clock() == pipeline.ClockEvent {
 		return time.Hour
 	}
 	wait := time.Duration(due - s.w.opt.Now())
@@ -26,7 +26,7 @@ func (s *session) untilTick() time.Duration {
 func (s *session) tick() {
 	due, ok := s.fold.NextDue()
 	now := s.w.opt.Now()
-	if !ok || due > now || s.fold.Clock() == pipeline.ClockEvent || s.now().Sub(s.tickAt) < tickEvery {
+	if !ok || s.muted.Load() || due > now || s.fold.Clock() == pipeline.ClockEvent || s.now().Sub(s.tickAt) < tickEvery {
 		return
 	}
 	if !s.reader.CaughtUp() {
@@ -54,7 +54,7 @@ const controlEvery = time.Second
 func (c *controller) look(ctx context.Context, s *session) error {
 	live := s.w.liveSet()
 	seq, _, _, set := s.fold.At()
-	if live == "" || live == set || s.now().Sub(c.tried) < controlEvery {
+	if live == "" || live == set || s.muted.Load() || s.now().Sub(c.tried) < controlEvery {
 		return nil
 	}
 	c.tried = s.now()

@@ -1,6 +1,17 @@
 package worker
 
-import "offerstream/state"
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"offerstream/state"
+)
 
 // A store is a partition's state.Store, or the simulation's.
 type store interface {
@@ -18,6 +29,9 @@ type store interface {
 type disk interface {
 	open(dir string, o state.Options) (store, error)
 	discard(dir string) error
+	// member is whose directory this is, as a member of a group; nobody else
+	// may use it until leave is called.
+	member(dir string) (id string, leave func(), err error)
 }
 
 // badgers is the disk of this machine.
@@ -32,3 +46,41 @@ func (badgers) open(dir string, o state.Options) (store, error) {
 }
 
 func (badgers) discard(dir string) error { return state.Discard(dir) }
+
+// member keeps the id in a file, so that a worker that is started again is the
+// same member, and locks it.
+func (badgers) member(dir string) (id string, leave func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, fmt.Errorf("the worker's directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "member"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", nil, fmt.Errorf("the worker's directory: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+		return "", nil, fmt.Errorf("directory %s is in use by another worker: give each its own --dir", dir)
+	} else if err != nil {
+		return "", nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 64))
+	if err != nil {
+		return "", nil, err
+	}
+	if _, err := hex.DecodeString(string(b)); err != nil || len(b) != 16 { // new, or its writing was cut short
+		b = make([]byte, 8)
+		rand.Read(b)
+		b = []byte(hex.EncodeToString(b))
+		if err := f.Truncate(0); err != nil {
+			return "", nil, err
+		}
+		if _, err := f.WriteAt(b, 0); err != nil {
+			return "", nil, err
+		}
+	}
+	return string(b), func() { f.Close() }, nil
+}

@@ -112,6 +112,9 @@ func (c *partitionsCollector) Describe(ch chan<- *prometheus.Desc) {
 
 func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range c.w.all() {
+		if p == nil || !p.running.Load() || p.muted.Load() {
+			continue
+		}
 		n := strconv.Itoa(p.p)
 		ch <- prometheus.MustNewConstMetric(descApplied, prometheus.CounterValue, float64(p.status.applied.Load()), n)
 		ch <- prometheus.MustNewConstMetric(descLag, prometheus.GaugeValue, float64(p.status.pending.Load()), n)

@@ -17,14 +17,21 @@ import (
 	"offerstream/state"
 )
 
-// A partition is one that this worker owns, over all its sessions.
+// A partition is one that this worker owns or follows, over all its sessions.
 type partition struct {
 	w     *Worker
 	p     int
+	id    state.Identity
 	log   *slog.Logger
-	store store
+	store store // nil: not open
 	dir   string
 	wake  task.Event // there is something to do
+
+	running  atomic.Bool
+	muted    atomic.Bool // it follows: it publishes nothing
+	ended    atomic.Bool // it is to end,
+	discards atomic.Bool // for good: its state is somewhere else now
+	cancel   func()
 
 	known   broker.Known    // tails that were seen, also by sessions before
 	seen    mark            // the newest message that was seen
@@ -51,18 +58,44 @@ type status struct {
 	stopped      atomic.Pointer[string] // why it stopped loudly
 }
 
-func newPartition(w *Worker, p int, id state.Identity) (*partition, error) {
-	part := &partition{w: w, p: p, log: w.opt.Log.With("partition", p), known: broker.Known{}, shrink: 1,
-		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewEvent(), queries: make(chan *nats.Msg, 64)}
+func newPartition(w *Worker, p int, id state.Identity) *partition {
 	id.Partition = p
 	w.met.stopped.WithLabelValues(fmt.Sprint(p)).Set(0)
-	return part, part.open(id)
+	return &partition{w: w, p: p, id: id, log: w.opt.Log.With("partition", p), known: broker.Known{}, shrink: 1,
+		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewEvent(), queries: make(chan *nats.Msg, 64)}
+}
+
+// begin prepares a run.
+func (p *partition) begin(cancel func(), muted bool) {
+	p.cancel = cancel
+	p.muted.Store(muted)
+	p.ended.Store(false)
+	p.discards.Store(false)
+	p.running.Store(true)
+}
+
+// end ends the run, with a last checkpoint where it can be had.
+func (p *partition) end(discard bool) {
+	p.discards.Store(discard)
+	p.ended.Store(true)
+	p.cancel()
+}
+
+func (p *partition) ending() bool { return p.ended.Load() }
+
+// setMuted makes an owner of a follower, or the other way round.
+func (p *partition) setMuted(muted bool) {
+	p.muted.Store(muted)
+	if c := p.status.chains.Load(); c != nil {
+		c.SetMuted(muted)
+	}
+	p.wake.Set()
 }
 
 // open opens the partition's store, a new one where it is damaged: the log
 // has all that was in it.
-func (p *partition) open(id state.Identity) (err error) {
-	opt := state.Options{Identity: id, MemTable: p.w.opt.memTable, Log: p.log}
+func (p *partition) open() (err error) {
+	opt := state.Options{Identity: p.id, MemTable: p.w.opt.memTable, Log: p.log}
 	p.store, err = p.w.disk.open(p.dir, opt)
 	if !damaged(err) {
 		return err
@@ -79,13 +112,48 @@ func (p *partition) open(id state.Identity) (err error) {
 // leastShare is when checkpoints cannot be made any smaller: one a step.
 const leastShare = 1 << 20
 
-// run lives session after session, until ctx is done or the connection is
-// lost, which the worker sees to. A partition that has stopped loudly stays
-// so for as long as the process lives.
-func (p *partition) run(ctx context.Context, conn *broker.Conn) {
+// run opens the store and lives session after session, until it is to end or
+// the connection is lost. It returns an error where the worker can never work.
+// A partition that has stopped loudly stays so for as long as the process
+// lives.
+func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 	if p.status.stopped.Load() != nil {
+		return nil
+	}
+	if p.store == nil {
+		if err := p.open(); err != nil {
+			return err
+		}
+	}
+	unlisten, err := p.listen(conn)
+	if err != nil {
+		p.log.Warn("queries about users are not answered", "error", err)
+	}
+	p.sessions(ctx, conn)
+	unlisten()
+	if !p.ended.Load() {
+		return nil // another connection comes
+	}
+	p.close()
+	p.status.forget()
+	if p.discards.Load() {
+		p.log.Info("partition given up: its state is somewhere else now")
+		return p.w.disk.discard(p.dir)
+	}
+	return nil
+}
+
+func (p *partition) close() {
+	if p.store == nil {
 		return
 	}
+	if err := p.store.Close(); err != nil {
+		p.log.Warn("closing state", "error", err)
+	}
+	p.store = nil
+}
+
+func (p *partition) sessions(ctx context.Context, conn *broker.Conn) {
 	for attempt := 0; ; attempt++ {
 		p.status.caughtUp.Store(false)
 		start := p.w.world.Now()
@@ -105,7 +173,7 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) {
 			p.stop(err)
 			return
 		case damaged(err):
-			if err := p.rebuild(conn, err); err != nil {
+			if err := p.rebuild(err); err != nil {
 				p.stop(err)
 				return
 			}
@@ -139,7 +207,7 @@ func (p *partition) stop(err error) {
 }
 
 // rebuild makes the store anew, empty: the log has all that was in it.
-func (p *partition) rebuild(conn *broker.Conn, why error) error {
+func (p *partition) rebuild(why error) error {
 	if err := p.store.Close(); err != nil {
 		p.log.Warn("closing damaged state", "error", err)
 	}
@@ -149,7 +217,14 @@ func (p *partition) rebuild(conn *broker.Conn, why error) error {
 	if err := p.w.disk.discard(p.dir); err != nil {
 		return err
 	}
-	return p.open(p.w.identity(conn))
+	return p.open()
+}
+
+// forget makes the status that of a partition that does not run.
+func (s *status) forget() {
+	s.caughtUp.Store(false)
+	s.chains.Store(nil)
+	s.seq.Store(0)
 }
 
 // waiting is how many records are not known stored yet.
@@ -175,6 +250,7 @@ func (s *session) progress() {
 	st.pending.Store(pending)
 	if pending == 0 && !st.caughtUp.Load() {
 		st.caughtUp.Store(true)
+		s.w.changed()
 		s.log.Info("partition live", "seq", seq, "applied", applied)
 	}
 }

@@ -22,14 +22,17 @@ type Answer struct {
 	User  json.RawMessage `json:"user,omitempty"`
 }
 
-// listen takes queries about a partition: core NATS, so that nothing of them
-// is stored.
-func (w *Worker) listen(p *partition, conn *broker.Conn) error {
+// listen takes queries about the partition while it owns it: core NATS, so
+// that nothing of them is stored.
+func (p *partition) listen(conn *broker.Conn) (unlisten func(), err error) {
 	if conn.NC == nil {
-		return nil // the simulation asks nothing
+		return func() {}, nil // the simulation asks nothing
 	}
 	subject := conn.Names.QuerySubject(p.p)
-	_, err := conn.NC.Subscribe(subject, func(m *nats.Msg) {
+	sub, err := conn.NC.Subscribe(subject, func(m *nats.Msg) {
+		if p.muted.Load() {
+			return
+		}
 		select {
 		case p.queries <- m:
 			p.wake.Set()
@@ -37,9 +40,9 @@ func (w *Worker) listen(p *partition, conn *broker.Conn) error {
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", subject, err)
+		return func() {}, fmt.Errorf("listen on %s: %w", subject, err)
 	}
-	return nil
+	return func() { sub.Unsubscribe() }, nil
 }
 
 func (s *session) answer(m *nats.Msg) {

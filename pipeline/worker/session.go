@@ -100,7 +100,7 @@ func (s *session) open(ctx, within context.Context) error {
 	if err := s.store.Timers(func(due int64, key string) error { s.fold.Schedule(due, key); return nil }); err != nil {
 		return err
 	}
-	s.chains, err = s.conn.OpenChains(ctx, s.p, broker.ChainOptions{Cursor: s.from, Known: s.known, End: end, Confirm: s.w.opt.Confirm, Failed: s.wake})
+	s.chains, err = s.conn.OpenChains(ctx, s.p, broker.ChainOptions{Cursor: s.from, Known: s.known, End: end, Confirm: s.w.opt.Confirm, Muted: s.muted.Load(), Failed: s.wake})
 	if err != nil {
 		return err
 	}
@@ -111,6 +111,7 @@ func (s *session) open(ctx, within context.Context) error {
 	s.commit = newCommitter(s)
 	s.last = s.now().Add(-s.w.opt.Checkpoint * time.Duration(s.p) / time.Duration(s.conn.Partitions)) // each at a moment of its own
 	s.progress()
+	s.chains.SetMuted(s.muted.Load()) // which may have changed before anybody could see the chains
 	s.log.Info("partition catching up", "from", s.from.Seq, "to", end, "applied", s.from.Applied)
 	return nil
 }

@@ -52,6 +52,7 @@ type simStream struct {
 type simValue struct {
 	value []byte
 	rev   uint64
+	until time.Duration // of a lease
 }
 
 func newSimBroker(s *simulation) *simBroker {
@@ -133,9 +134,14 @@ func (b *simBroker) put(bucket, key string, value []byte) {
 		b.buckets[bucket] = map[string]simValue{}
 	}
 	b.rev++
-	b.buckets[bucket][key] = simValue{value, b.rev}
+	b.buckets[bucket][key] = simValue{value: value, rev: b.rev}
+	b.told(bucket, key)
+}
+
+// told wakes whoever watches a key, or all keys.
+func (b *simBroker) told(bucket, key string) {
 	for _, w := range b.watches {
-		if w.bucket == bucket && w.key == key {
+		if w.bucket == bucket && (w.key == key || w.key == "") {
 			w.come.Set()
 		}
 	}
@@ -281,7 +287,7 @@ func (w *simWire) Send(subject string, data []byte) error {
 func (w *simWire) Get(ctx context.Context, bucket, key string) (value []byte, rev uint64, err error) {
 	err = w.call(ctx, func() error {
 		v, ok := w.b.buckets[bucket][key]
-		if !ok {
+		if !ok || v.until > 0 && v.until <= w.b.time {
 			return jetstream.ErrKeyNotFound
 		}
 		value, rev = v.value, v.rev
@@ -295,13 +301,19 @@ type simWatch struct {
 	come        task.Event
 }
 
+// watch registers a watch until stop is called.
+func (w *simWire) watch(watch *simWatch) (stop func()) {
+	w.b.watches = append(w.b.watches, watch)
+	unhear := w.OnClose(watch.come)
+	return func() {
+		unhear()
+		w.b.watches = slices.DeleteFunc(w.b.watches, func(o *simWatch) bool { return o == watch })
+	}
+}
+
 func (w *simWire) Watch(ctx context.Context, bucket, key string, fn func(value []byte)) error {
 	watch := &simWatch{bucket, key, &simEvent{s: w.b.simulation}}
-	w.b.watches = append(w.b.watches, watch)
-	defer func() {
-		w.b.watches = slices.DeleteFunc(w.b.watches, func(o *simWatch) bool { return o == watch })
-	}()
-	defer w.OnClose(watch.come)()
+	defer w.watch(watch)()
 	seen, none := uint64(0), true
 	for {
 		w.rest()
@@ -317,6 +329,74 @@ func (w *simWire) Watch(ctx context.Context, bucket, key string, fn func(value [
 		case none:
 			none = false
 			fn(nil)
+		}
+		watch.come.Wait(ctx, task.Forever)
+	}
+}
+
+// leases are the keys of a bucket that live.
+func (b *simBroker) leases(bucket string) map[string]simValue {
+	live := map[string]simValue{}
+	for k, v := range b.buckets[bucket] {
+		if v.until > b.time {
+			live[k] = v
+		}
+	}
+	return live
+}
+
+func (w *simWire) PutLease(ctx context.Context, bucket, key string, value []byte, ttl time.Duration, rev uint64) (got uint64, err error) {
+	err = w.call(ctx, func() error {
+		if w.b.leases(bucket)[key].rev != rev {
+			return broker.ErrLeaseLost
+		}
+		got = w.b.lease(bucket, key, value, ttl)
+		return nil
+	})
+	return got, err
+}
+
+func (w *simWire) DropLease(ctx context.Context, bucket, key string, rev uint64) error {
+	return w.call(ctx, func() error {
+		if w.b.leases(bucket)[key].rev == rev {
+			w.b.lease(bucket, key, nil, 0)
+		}
+		return nil
+	})
+}
+
+// lease puts a value that lives for ttl, and tells whoever watches.
+func (b *simBroker) lease(bucket, key string, value []byte, ttl time.Duration) uint64 {
+	b.put(bucket, key, value)
+	v := b.buckets[bucket][key]
+	v.until = b.time + ttl
+	b.buckets[bucket][key] = v
+	b.start(&process{name: "network"}, func() { // its end is heard of as well
+		b.simulation.rest(context.Background(), nil, ttl)
+		b.told(bucket, "")
+	})
+	return v.rev
+}
+
+func (w *simWire) WatchLeases(ctx context.Context, bucket string, fn func(map[string][]byte)) error {
+	watch := &simWatch{bucket, "", &simEvent{s: w.b.simulation}}
+	defer w.watch(watch)()
+	var seen map[string]uint64
+	for {
+		w.rest()
+		if w.closed {
+			return broker.ErrClosed
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		now, values := map[string]uint64{}, map[string][]byte{}
+		for k, v := range w.b.leases(bucket) {
+			now[k], values[k] = v.rev, v.value
+		}
+		if seen == nil || !maps.Equal(now, seen) {
+			seen = now
+			fn(values)
 		}
 		watch.come.Wait(ctx, task.Forever)
 	}

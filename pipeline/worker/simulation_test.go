@@ -71,9 +71,9 @@ func TestSimulationRepeats(t *testing.T) {
 
 // simCounts say what a simulation went through.
 type simCounts struct {
-	events, offers, steps                               int
-	crashes, freezes, restarts, lostDisks, leaves, cuts int
-	trace                                               uint64
+	events, offers, steps                                     int
+	crashes, freezes, restarts, lostDisks, leaves, cuts, loud int
+	trace                                                     uint64
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -86,11 +86,12 @@ func (c *simCounts) add(o simCounts) {
 	c.lostDisks += o.lostDisks
 	c.leaves += o.leaves
 	c.cuts += o.cuts
+	c.loud += o.loud
 }
 
 func (c simCounts) String() string {
-	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d freezes, %d broker restarts, %d leaves",
-		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.freezes, c.restarts, c.leaves)
+	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d freezes, %d broker restarts, %d leaves, %d streams cut back, %d loud stops of these",
+		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.freezes, c.restarts, c.leaves, c.cuts, c.loud)
 }
 
 // A simGroup is a deployment in a simulation.
@@ -98,6 +99,7 @@ type simGroup struct {
 	*simulation
 	broker     *simBroker
 	partitions int
+	standbys   int
 	sets       map[string]*pipeline.Set
 	workers    []*simWorker
 	world      *process // what is no worker
@@ -129,6 +131,8 @@ func (d *simDisk) open(dir string, _ state.Options) (store, error) {
 	return d.stores[dir], nil
 }
 
+func (d *simDisk) member(dir string) (string, func(), error) { return dir, func() {}, nil }
+
 func (d *simDisk) discard(dir string) error { delete(d.stores, dir); return nil }
 
 // simulate runs one history.
@@ -144,9 +148,9 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 		}}))
 	}
 	g.broker = newSimBroker(g.simulation)
-	s := write(t, seed, g.partitions)
-	g.goLive(t, s.def)
-	for i := range 2 {
+	next := g.script(t, seed)
+	g.standbys = g.rng.IntN(2)
+	for i := range 1 + g.rng.IntN(3) {
 		m := &simWorker{name: fmt.Sprint("worker-", i), cache: 256 << 20, disk: &simDisk{state.Limit{Entries: 2000, Bytes: 1 << 20, Large: 1 << 19}, map[string]*state.Memory{}}}
 		if g.chance(500) { // checkpoints within messages, and users that leave the cache
 			m.disk.limit.Entries, m.cache = 20+g.rng.IntN(100), int64(1+g.rng.IntN(20_000))
@@ -164,8 +168,12 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 				g.rest(context.Background(), nil, 100*time.Millisecond)
 			}
 		}
-		for _, pk := range s.packs {
+		for {
 			g.rest(context.Background(), nil, g.upTo(300*time.Millisecond))
+			pk, ok := next()
+			if !ok {
+				break
+			}
 			for again := true; again; again = g.chance(20) { // a retry after the broker's dedupe window
 				g.broker.store(fmt.Sprintf("events.%d.in", pk.p), nil, pk.data, nil)
 				g.counts.events++
@@ -178,12 +186,21 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 			g.rest(context.Background(), nil, g.upTo(3*time.Second))
 			g.fault()
 		}
+		if g.chance(100) {
+			g.cutBack()
+		}
 		g.rest(context.Background(), nil, g.upTo(5*time.Second))
 		g.heal()
+		g.rest(context.Background(), nil, time.Minute) // until all have heard of the last faults, and what is confirmed for long
 		over = true
 	})
 	err := g.simulation.run(func() bool { return over && g.settled() }, time.Hour)
-	if err == nil {
+	switch stopped := g.stopped(); {
+	case err == nil && stopped != nil && g.counts.cuts > 0:
+		g.counts.loud++
+	case err == nil && stopped != nil:
+		err = stopped
+	case err == nil:
 		err = g.exact()
 	}
 	if err != nil {
@@ -191,6 +208,57 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 	}
 	g.counts.steps, g.counts.trace = g.steps, g.trace
 	return g.counts, err
+}
+
+// script makes a set live, and returns what gives one pack after the other: of
+// random campaigns under the events' clock, or of timers under the broker's.
+func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, bool)) {
+	if g.chance(600) {
+		s := write(t, seed, g.partitions)
+		g.goLive(t, s.def)
+		return func() (scripted, bool) {
+			if len(s.packs) == 0 {
+				return scripted{}, false
+			}
+			pk := s.packs[0]
+			s.packs = s.packs[1:]
+			return pk, true
+		}
+	}
+	def := waiting(t, pipeline.ClockBroker, time.Duration(1+g.rng.IntN(20))*time.Second)
+	g.goLive(t, def)
+	left, ahead := 40+g.rng.IntN(80), time.Duration(0)
+	if g.chance(100) {
+		ahead = 24 * time.Hour // the gateway's clock
+	}
+	return func() (scripted, bool) {
+		left--
+		if left == 30 && g.chance(300) { // campaigns change meanwhile
+			other := waiting(t, pipeline.ClockBroker, time.Duration(1+g.rng.IntN(20))*time.Second)
+			other.Features = append(other.Features, pipeline.Feature{Name: "more", On: []string{"Product Viewed"}, Agg: "count"})
+			g.goLive(t, other)
+		}
+		user := fmt.Sprint("user-", g.rng.IntN(10))
+		var data []byte
+		for i := range 1 + g.rng.IntN(3) {
+			name := []string{"Product Viewed", "Product Viewed", "Order Completed"}[g.rng.IntN(3)]
+			data = fmt.Appendf(data, `{"type":"track","event":%q,"userId":%q,"messageId":"m%d-%d","receivedAt":%q}`+"\n",
+				name, user, left, i, pipeline.FormatTime(g.now().Add(ahead).UnixNano()))
+		}
+		return scripted{pipeline.Partition("u:"+user, g.partitions), data}, left > 0
+	}
+}
+
+// cutBack lets the broker come back with less than it had acknowledged.
+func (g *simGroup) cutBack() {
+	streams := []string{"OFFERS", "EVENTS-0"}
+	name := streams[g.rng.IntN(len(streams))]
+	if len(g.broker.stream(name).messages) == 0 {
+		return
+	}
+	g.broker.restart(g.upTo(time.Second))
+	g.broker.cutBack(name, 1+g.rng.IntN(5))
+	g.counts.cuts++
 }
 
 // goLive makes a set the live one.
@@ -202,6 +270,9 @@ func (g *simGroup) goLive(t *testing.T, def *pipeline.Definition) {
 		return
 	}
 	g.sets[hash] = set
+	for _, m := range g.workers { // nobody fetches it: that is under a lock
+		m.w.sets.sets[hash] = set
+	}
 	g.broker.put("CAMPAIGNS", "live", []byte(hash))
 }
 
@@ -216,8 +287,11 @@ func (g *simGroup) run1(m *simWorker) {
 	m.ended = nil
 	world := simWorld{g.simulation, m.of}
 	skew := g.upTo(2*time.Second) - time.Second
+	if g.chance(50) {
+		skew += time.Duration(g.rng.IntN(3)-1) * 24 * time.Hour
+	}
 	w, err := New(Options{Dir: m.name, Log: g.log.With("worker", m.name), Checkpoint: 200*time.Millisecond + g.upTo(time.Second), Confirm: 20 * time.Second,
-		CacheBytes: m.cache, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk,
+		CacheBytes: m.cache, Standbys: g.standbys, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk,
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			for g.broker.down > g.time && ctx.Err() == nil {
 				g.rest(ctx, nil, 50*time.Millisecond)
@@ -257,6 +331,9 @@ func (g *simGroup) fault() {
 		g.broker.frozen = g.time + g.upTo(200*time.Millisecond)
 	case 6:
 		g.broker.skew = g.upTo(4*time.Second) - 2*time.Second
+		if g.chance(100) {
+			g.broker.skew += 24 * time.Hour
+		}
 	case 7:
 		if m.of != nil && m.ended == nil {
 			m.cancel()
@@ -309,32 +386,40 @@ func (g *simGroup) heal() {
 	}
 }
 
-// settled says whether every worker has applied everything, and every offer is
+// settled says whether every partition has one owner that has applied
+// everything, as many that follow it as there should be, and every offer is
 // stored.
 func (g *simGroup) settled() bool {
+	owners, follow := make([]int, g.partitions), make([]int, g.partitions)
 	for _, m := range g.workers {
 		if m.ended != nil {
 			g.run1(m) // it was told to leave before it was to stay
 			return false
 		}
-		st := m.w.Status()
-		for p, s := range st {
-			if s.Stopped != "" {
+		for p, s := range m.w.Status() {
+			switch {
+			case s.Stopped != "":
 				return true // exact says so
-			}
-			if s.Seq < uint64(len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages)) || s.Waiting > 0 {
+			case !s.Owned && !s.Follows:
+			case s.Seq < uint64(len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages)) || s.Waiting > 0:
 				return false
+			case s.Owned:
+				owners[p]++
+			default:
+				follow[p]++
 			}
 		}
-		if len(st) == 0 {
+	}
+	for p := range owners {
+		if owners[p] != 1 || follow[p] != min(g.standbys, len(g.workers)-1) {
 			return false
 		}
 	}
 	return true
 }
 
-// exact holds what is stored against a pure fold of the log.
-func (g *simGroup) exact() error {
+// stopped says which partition stopped loudly, if one did.
+func (g *simGroup) stopped() error {
 	for _, m := range g.workers {
 		for p, s := range m.w.Status() {
 			if s.Stopped != "" {
@@ -342,6 +427,11 @@ func (g *simGroup) exact() error {
 			}
 		}
 	}
+	return nil
+}
+
+// exact holds what is stored against a pure fold of the log.
+func (g *simGroup) exact() error {
 	stored := map[string][]broker.Stored{}
 	for _, stream := range []string{"OFFERS", "DEADLETTERS"} {
 		for _, r := range g.broker.stream(stream).messages {

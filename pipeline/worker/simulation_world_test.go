@@ -43,6 +43,9 @@ type simTask struct {
 
 type killed struct{}
 
+// maxSteps is more than any history takes that does not go in circles.
+const maxSteps = 1_000_000
+
 func newSimulation(seed uint64) *simulation {
 	return &simulation{rng: rand.New(rand.NewPCG(seed, 5))}
 }
@@ -117,7 +120,9 @@ func (s *simulation) run(done func() bool, until time.Duration) error {
 			continue
 		}
 		t := ready[s.rng.IntN(len(ready))]
-		s.steps++
+		if s.steps++; s.steps > maxSteps {
+			return fmt.Errorf("not done after %d steps, at %v", s.steps, s.time)
+		}
 		s.trace = s.trace*1_000_003 ^ uint64(t.number)<<20 ^ uint64(s.time)
 		s.runs = t
 		if _, more := t.resume(); !more {

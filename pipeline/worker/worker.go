@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,7 @@ type Options struct {
 	CacheBytes int64                                           // for decoded users of all partitions (256 MB)
 	Checkpoint time.Duration                                   // between two (1 s)
 	Confirm    time.Duration                                   // how long what cannot be is looked at again (20 s)
+	Standbys   int                                             // members that follow each partition beside its owner, so that a crash costs no replay (0)
 	Now        func() int64                                    // the owner's clock, for ticks (time.Now)
 	Metrics    prometheus.Registerer                           // (none are registered anywhere)
 	Log        *slog.Logger                                    // (slog.Default)
@@ -62,9 +64,11 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// A Worker owns all partitions of a deployment.
+// A Worker is a member of a deployment's group: it owns its share of the
+// partitions, alone all of them.
 type Worker struct {
 	opt   Options
+	id    string // as a member; its directory's
 	world task.World
 	disk  disk
 	met   *metrics
@@ -72,8 +76,8 @@ type Worker struct {
 	live  atomic.Pointer[string] // hash of the live set
 
 	mu         sync.Mutex
-	partitions []*partition
-	connected  bool
+	partitions []*partition // by number; nil: never run
+	group      *group       // of the present connection
 }
 
 // New makes a worker; Run is its life.
@@ -91,7 +95,19 @@ func New(opt Options) (*Worker, error) {
 // when it can never work: the deployment is another, or its directory cannot
 // be used. A lost connection is made again.
 func (w *Worker) Run(ctx context.Context) error {
-	defer w.close()
+	id, leave, err := w.disk.member(w.opt.Dir)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	w.id = id
+	defer func() {
+		for _, p := range w.all() {
+			if p != nil {
+				p.close()
+			}
+		}
+	}()
 	for {
 		conn, err := w.opt.Connect(ctx)
 		if ctx.Err() != nil {
@@ -112,85 +128,70 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 }
 
-// work runs all partitions over one connection.
+// work is the worker's part in the group over one connection.
 func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
-	if err := w.open(conn); err != nil {
+	g := newGroup(w, conn)
+	if err := w.join(g); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	defer w.join(nil)
+	within, cancel := context.WithCancel(context.Background())
 	watch := task.Group{World: w.world}
 	defer watch.Wait()
 	defer cancel()
 	w.live.Store(nil) // what was live may not be any more
-	watch.Go(func() { conn.WatchLive(ctx, func(hash string) { w.live.Store(&hash) }) })
-	w.setConnected(true)
-	defer w.setConnected(false)
-	all := task.Group{World: w.world}
-	for _, p := range w.all() {
-		if err := w.listen(p, conn); err != nil {
-			w.opt.Log.Warn("queries about users are not answered", "error", err)
-		}
-		all.Go(func() { p.run(ctx, conn) })
+	watch.Go(func() { conn.WatchLive(within, func(hash string) { w.live.Store(&hash) }) })
+	watch.Go(func() { g.watch(within) })
+	defer conn.Wire.OnClose(g.wake)()
+	err := g.run(ctx)
+	if err != nil || ctx.Err() != nil {
+		g.endAll()
 	}
-	all.Wait()
-	closed := w.world.NewEvent()
-	defer conn.Wire.OnClose(closed)()
-	for ctx.Err() == nil && !conn.Wire.IsClosed() { // all have stopped loudly
-		closed.Wait(ctx, task.Forever)
-	}
-	return nil
+	g.all.Wait()
+	return err
 }
 
-// open opens the partitions' stores, once.
-func (w *Worker) open(conn *broker.Conn) error {
+// join makes g the present group; nil: there is none.
+func (w *Worker) join(g *group) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.partitions != nil {
-		if len(w.partitions) != conn.Partitions {
-			return fmt.Errorf("the deployment now has %d partitions, it had %d", conn.Partitions, len(w.partitions))
-		}
+	w.group = g
+	if g == nil {
 		return nil
 	}
-	var ps []*partition
-	for p := range conn.Partitions {
-		part, err := newPartition(w, p, w.identity(conn))
-		if err != nil {
-			for _, open := range ps {
-				open.store.Close()
-			}
-			return err
-		}
-		ps = append(ps, part)
+	if w.partitions == nil {
+		w.partitions = make([]*partition, g.conn.Partitions)
 	}
-	w.partitions = ps
+	if len(w.partitions) != g.conn.Partitions {
+		return fmt.Errorf("the deployment now has %d partitions, it had %d", g.conn.Partitions, len(w.partitions))
+	}
 	return nil
 }
 
-func (w *Worker) identity(conn *broker.Conn) state.Identity {
-	return state.Identity{Prefix: conn.Names.Prefix, Partitions: conn.Partitions}
-}
-
-func (w *Worker) close() {
-	for _, p := range w.all() {
-		if p.store == nil {
-			continue // it could not be made anew
-		}
-		if err := p.store.Close(); err != nil {
-			p.log.Warn("closing state", "error", err)
-		}
+// changed lets the group look again.
+func (w *Worker) changed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.group != nil {
+		w.group.wake.Set()
 	}
 }
 
+// partition is partition n, made where it never ran.
+func (w *Worker) partition(n int, conn *broker.Conn) *partition {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.partitions[n] == nil {
+		w.partitions[n] = newPartition(w, n, state.Identity{Prefix: conn.Names.Prefix, Partitions: conn.Partitions})
+	}
+	return w.partitions[n]
+}
+
+// all are the partitions by number, nil where one has never run.
 func (w *Worker) all() []*partition {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.partitions
-}
-
-func (w *Worker) setConnected(yes bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.connected = yes
+	return slices.Clone(w.partitions)
 }
 
 func (w *Worker) liveSet() string {
@@ -200,20 +201,26 @@ func (w *Worker) liveSet() string {
 	return ""
 }
 
-// Ready says why the worker does not keep up with all partitions, nil if it
+// Ready says why the worker does not keep up with what it owns, nil if it
 // does.
 func (w *Worker) Ready() error {
 	w.mu.Lock()
-	connected, ps := w.connected, w.partitions
+	g, ps := w.group, w.partitions
 	w.mu.Unlock()
-	if !connected {
+	if g == nil {
 		return errors.New("not connected to NATS")
 	}
+	if !g.known() {
+		return errors.New("the group's other members are not known yet")
+	}
 	for _, p := range ps {
+		if p == nil {
+			continue
+		}
 		if why := p.status.stopped.Load(); why != nil {
 			return fmt.Errorf("partition %d has stopped: %s", p.p, *why)
 		}
-		if !p.status.caughtUp.Load() {
+		if p.running.Load() && !p.status.caughtUp.Load() {
 			return fmt.Errorf("partition %d is catching up: %d messages to go", p.p, p.status.pending.Load())
 		}
 	}
@@ -222,6 +229,8 @@ func (w *Worker) Ready() error {
 
 // A Status is how far one partition is.
 type Status struct {
+	Owned   bool   // by this worker
+	Follows bool   // it is folded here, and nothing published
 	Seq     uint64 // the last message applied
 	Applied uint64 // events applied, over its life
 	Waiting int    // offers not known stored
@@ -230,16 +239,22 @@ type Status struct {
 	Stopped string // why it stopped loudly; empty: it did not
 }
 
-// Status is how far the partitions are; nil before the first connection.
+// Status is how far the partitions are, by number; nil before the first
+// connection.
 func (w *Worker) Status() []Status {
 	var all []Status
 	for _, p := range w.all() {
-		s := Status{Seq: p.status.seq.Load(), Applied: p.status.applied.Load(), Waiting: p.status.waiting(), LogTime: p.status.logTime.Load()}
-		if set := p.status.set.Load(); set != nil {
-			s.Set = *set
-		}
-		if why := p.status.stopped.Load(); why != nil {
-			s.Stopped = *why
+		var s Status
+		if p != nil {
+			runs, muted := p.running.Load(), p.muted.Load()
+			s = Status{Owned: runs && !muted, Follows: runs && muted,
+				Seq: p.status.seq.Load(), Applied: p.status.applied.Load(), Waiting: p.status.waiting(), LogTime: p.status.logTime.Load()}
+			if set := p.status.set.Load(); set != nil {
+				s.Set = *set
+			}
+			if why := p.status.stopped.Load(); why != nil {
+				s.Stopped = *why
+			}
 		}
 		all = append(all, s)
 	}
