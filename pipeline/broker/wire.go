@@ -35,16 +35,6 @@ type Wire interface {
 	// error asks to watch again.
 	Watch(ctx context.Context, bucket, key string, fn func(value []byte)) error
 
-	// PutLease makes the value under a key live for ttl, at least a second, if
-	// the key's revision is rev, 0 where there is none that lives; else
-	// ErrLeaseLost. It returns the new revision.
-	PutLease(ctx context.Context, bucket, key string, value []byte, ttl time.Duration, rev uint64) (uint64, error)
-	// DropLease ends it at once.
-	DropLease(ctx context.Context, bucket, key string, rev uint64) error
-	// WatchLeases calls fn with all that live, by key, and again whenever that
-	// changes; otherwise it is Watch.
-	WatchLeases(ctx context.Context, bucket string, fn func(leases map[string][]byte)) error
-
 	// IsClosed says that the connection has ended for good. The event is set
 	// then, unless stop was called before.
 	IsClosed() bool

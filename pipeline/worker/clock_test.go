@@ -83,7 +83,8 @@ func TestLiveToldLate(t *testing.T) {
 func TestOneControlMessage(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
-	a, b := start(t, ns.ClientURL(), t.TempDir(), nil), start(t, ns.ClientURL(), t.TempDir(), nil)
+	one, two := twins(t)
+	a, b := start(t, ns.ClientURL(), one, nil), start(t, ns.ClientURL(), two, nil)
 	for i := range 3 {
 		hash := apply(t, c, views(t, i+1))
 		a.inForce(t, hash)

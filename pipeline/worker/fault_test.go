@@ -87,6 +87,19 @@ func TestKill(t *testing.T) {
 	verified(t, c)
 }
 
+// twins are directories of two workers that take each other for themselves, as
+// where one was copied: both own everything.
+func twins(t *testing.T) (a, b string) {
+	t.Helper()
+	a, b = t.TempDir(), t.TempDir()
+	for _, dir := range []string{a, b} {
+		if err := os.WriteFile(filepath.Join(dir, "member"), []byte("0123456789abcdef"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return a, b
+}
+
 // TestTwoOwners lets two workers own everything at once: waste, not error.
 func TestTwoOwners(t *testing.T) {
 	rng := moments(t)
@@ -94,8 +107,9 @@ func TestTwoOwners(t *testing.T) {
 	c := connect(t, ns.ClientURL(), 2)
 	s := write(t, 1+uint64(rng.IntN(40)), 2)
 	hash := apply(t, c, s.def)
-	a := start(t, ns.ClientURL(), t.TempDir(), nil)
-	b := start(t, ns.ClientURL(), t.TempDir(), nil)
+	one, two := twins(t)
+	a := start(t, ns.ClientURL(), one, nil)
+	b := start(t, ns.ClientURL(), two, nil)
 	a.inForce(t, hash)
 	b.inForce(t, hash)
 	publish(t, c, s.packs)

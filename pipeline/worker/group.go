@@ -110,14 +110,13 @@ func (g *group) known() bool {
 // renew says in the lease what this member does, and that it lives.
 func (g *group) renew(c claim) {
 	g.renewed = g.w.world.Now() // also where it fails: another attempt is soon enough
-	rev, err := g.conn.PutLease(context.Background(), g.w.id, c.bytes(), leaseFor, g.rev)
-	if errors.Is(err, broker.ErrLeaseLost) { // expired, or of the same worker before it was started again
-		if g.rev != 0 {
-			g.log.Warn("the lease has expired: others may have taken over, and may do what this worker does; nothing is lost or doubled by that")
+	ctx := context.Background()
+	rev, err := g.conn.PutLease(ctx, g.w.id, c.bytes(), leaseFor, g.rev)
+	if errors.Is(err, broker.ErrLeaseLost) { // expired, or of this worker before it was started again
+		if g.rev != 0 && rev == 0 {
+			g.log.Warn("the lease has expired: others may have taken over, and do for a moment what this worker does; nothing is lost or doubled by that")
 		}
-		if g.rev, err = g.conn.LeaseRev(context.Background(), g.w.id); err == nil {
-			rev, err = g.conn.PutLease(context.Background(), g.w.id, c.bytes(), leaseFor, g.rev)
-		}
+		rev, err = g.conn.PutLease(ctx, g.w.id, c.bytes(), leaseFor, rev)
 	}
 	if err != nil {
 		g.log.Warn("cannot renew the lease: trying again", "error", err)

@@ -47,12 +47,12 @@ type simFaults struct {
 type simStream struct {
 	messages []broker.Stored // by sequence, from 1
 	last     map[string]uint64
+	latest   bool // each subject's last message alone is kept: of others the data is gone
 }
 
 type simValue struct {
 	value []byte
 	rev   uint64
-	until time.Duration // of a lease
 }
 
 func newSimBroker(s *simulation) *simBroker {
@@ -76,6 +76,10 @@ func (b *simBroker) streamOf(subject string) *simStream {
 		return b.stream("EVENTS-" + parts[1])
 	case "dead":
 		return b.stream("DEADLETTERS")
+	case "$KV":
+		st := b.stream("KV_" + parts[1])
+		st.latest = true
+		return st
 	}
 	return b.stream("OFFERS")
 }
@@ -97,8 +101,29 @@ func (b *simBroker) store(subject string, h nats.Header, data []byte, expect *ui
 	st.messages = append(st.messages, broker.Stored{Seq: seq, Time: b.now().Add(b.skew).UnixNano(), Subject: subject, Header: own, Data: slices.Clone(data)})
 	st.last[subject] = seq
 	b.tell(st)
+	if ttl, err := time.ParseDuration(h.Get(jetstream.MsgTTLHeader)); err == nil {
+		b.start(&process{name: "broker"}, func() { b.expire(st, subject, seq, ttl) })
+	}
 	return seq, nil
 }
+
+// expire lets a message's time run out: a mark of that takes its place, whose
+// own time runs out as well.
+func (b *simBroker) expire(st *simStream, subject string, seq uint64, ttl time.Duration) {
+	for until := b.time + ttl; b.time < until; {
+		b.simulation.rest(context.Background(), nil, until-b.time)
+	}
+	switch {
+	case st.last[subject] != seq:
+	case len(st.messages[seq-1].Data) == 0:
+		delete(st.last, subject)
+	default:
+		b.store(subject, nats.Header{"Nats-Marker-Reason": {"MaxAge"}, jetstream.MsgTTLHeader: {"1m0s"}}, nil, nil)
+	}
+}
+
+// gone says whether a message is in the stream no more.
+func (st *simStream) gone(m broker.Stored) bool { return st.latest && st.last[m.Subject] != m.Seq }
 
 // tell wakes whoever reads the stream.
 func (b *simBroker) tell(st *simStream) {
@@ -264,7 +289,7 @@ func (w *simWire) Last(ctx context.Context, stream, subject string) (m broker.St
 	err = w.call(ctx, func() error {
 		all := w.b.known(stream)
 		for i := len(all) - 1; i >= 0; i-- {
-			if all[i].Subject == subject {
+			if all[i].Subject == subject && !w.b.stream(stream).gone(all[i]) {
 				m = all[i]
 				return nil
 			}
@@ -287,7 +312,7 @@ func (w *simWire) Send(subject string, data []byte) error {
 func (w *simWire) Get(ctx context.Context, bucket, key string) (value []byte, rev uint64, err error) {
 	err = w.call(ctx, func() error {
 		v, ok := w.b.buckets[bucket][key]
-		if !ok || v.until > 0 && v.until <= w.b.time {
+		if !ok {
 			return jetstream.ErrKeyNotFound
 		}
 		value, rev = v.value, v.rev
@@ -329,74 +354,6 @@ func (w *simWire) Watch(ctx context.Context, bucket, key string, fn func(value [
 		case none:
 			none = false
 			fn(nil)
-		}
-		watch.come.Wait(ctx, task.Forever)
-	}
-}
-
-// leases are the keys of a bucket that live.
-func (b *simBroker) leases(bucket string) map[string]simValue {
-	live := map[string]simValue{}
-	for k, v := range b.buckets[bucket] {
-		if v.until > b.time {
-			live[k] = v
-		}
-	}
-	return live
-}
-
-func (w *simWire) PutLease(ctx context.Context, bucket, key string, value []byte, ttl time.Duration, rev uint64) (got uint64, err error) {
-	err = w.call(ctx, func() error {
-		if w.b.leases(bucket)[key].rev != rev {
-			return broker.ErrLeaseLost
-		}
-		got = w.b.lease(bucket, key, value, ttl)
-		return nil
-	})
-	return got, err
-}
-
-func (w *simWire) DropLease(ctx context.Context, bucket, key string, rev uint64) error {
-	return w.call(ctx, func() error {
-		if w.b.leases(bucket)[key].rev == rev {
-			w.b.lease(bucket, key, nil, 0)
-		}
-		return nil
-	})
-}
-
-// lease puts a value that lives for ttl, and tells whoever watches.
-func (b *simBroker) lease(bucket, key string, value []byte, ttl time.Duration) uint64 {
-	b.put(bucket, key, value)
-	v := b.buckets[bucket][key]
-	v.until = b.time + ttl
-	b.buckets[bucket][key] = v
-	b.start(&process{name: "network"}, func() { // its end is heard of as well
-		b.simulation.rest(context.Background(), nil, ttl)
-		b.told(bucket, "")
-	})
-	return v.rev
-}
-
-func (w *simWire) WatchLeases(ctx context.Context, bucket string, fn func(map[string][]byte)) error {
-	watch := &simWatch{bucket, "", &simEvent{s: w.b.simulation}}
-	defer w.watch(watch)()
-	var seen map[string]uint64
-	for {
-		w.rest()
-		if w.closed {
-			return broker.ErrClosed
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		now, values := map[string]uint64{}, map[string][]byte{}
-		for k, v := range w.b.leases(bucket) {
-			now[k], values[k] = v.rev, v.value
-		}
-		if seen == nil || !maps.Equal(now, seen) {
-			seen = now
-			fn(values)
 		}
 		watch.come.Wait(ctx, task.Forever)
 	}
@@ -470,6 +427,9 @@ func (s *simSource) waits() int {
 	if s.silent || s.w.closed {
 		return 0
 	}
+	for int(s.next) <= len(s.stream.messages) && s.stream.gone(s.stream.messages[s.next-1]) {
+		s.next++
+	}
 	return max(0, len(s.stream.messages)-int(s.next)+1)
 }
 
@@ -490,6 +450,9 @@ func (s *simSource) Next() (broker.Stored, bool, error) {
 			b.simulation.rest(context.Background(), nil, b.upTo(20*time.Millisecond))
 			s.wake()
 		})
+		return broker.Stored{}, false, nil
+	}
+	if s.waits() == 0 {
 		return broker.Stored{}, false, nil
 	}
 	m := s.stream.messages[s.next-1]

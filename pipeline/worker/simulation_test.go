@@ -151,7 +151,7 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 	next := g.script(t, seed)
 	g.standbys = g.rng.IntN(2)
 	for i := range 1 + g.rng.IntN(3) {
-		m := &simWorker{name: fmt.Sprint("worker-", i), cache: 256 << 20, disk: &simDisk{state.Limit{Entries: 2000, Bytes: 1 << 20, Large: 1 << 19}, map[string]*state.Memory{}}}
+		m := &simWorker{name: fmt.Sprint("worker", i), cache: 256 << 20, disk: &simDisk{state.Limit{Entries: 2000, Bytes: 1 << 20, Large: 1 << 19}, map[string]*state.Memory{}}}
 		if g.chance(500) { // checkpoints within messages, and users that leave the cache
 			m.disk.limit.Entries, m.cache = 20+g.rng.IntN(100), int64(1+g.rng.IntN(20_000))
 		}

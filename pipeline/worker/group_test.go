@@ -1,0 +1,252 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"offerstream/pipeline/broker"
+)
+
+// TestDuty goes through who should do what about partition 0.
+func TestDuty(t *testing.T) {
+	ids := []string{"a", "b", "c"}
+	all := members{}
+	for _, id := range ids {
+		all[id] = claim{}
+	}
+	rank := all.ranked(0)
+	first, second, third := rank[0], rank[1], rank[2]
+	own, ready, leaving := claim{Own: []int{0}}, claim{Ready: []int{0}}, claim{Leaving: true}
+	for _, tc := range []struct {
+		name        string
+		me          string
+		others      members
+		standbys    int
+		owns, ready bool
+		want        duty
+	}{
+		{"alone", first, members{}, 0, false, false, ownIt},
+		{"the first of all", first, members{second: {}, third: {}}, 0, false, false, ownIt},
+		{"not the first", second, members{first: {}, third: {}}, 0, false, false, leaveIt},
+		{"a standby", second, members{first: own, third: {}}, 1, false, false, followIt},
+		{"no standby", third, members{first: own, second: {}}, 1, false, false, leaveIt},
+		{"the first follows until it is ready", first, members{second: own}, 0, false, false, followIt},
+		{"and waits until the owner has let go", first, members{second: own}, 0, false, true, followIt},
+		{"the owner goes on until the first is ready", second, members{first: {}}, 0, true, true, ownIt},
+		{"and lets go then", second, members{first: ready}, 0, true, true, leaveIt},
+		{"and stays as a standby", second, members{first: ready}, 1, true, true, followIt},
+		{"it lets go for no other", third, members{second: ready, first: {}}, 0, true, true, ownIt},
+		{"nobody owns it: the first that is ready", second, members{first: {}, third: ready}, 1, false, true, ownIt},
+		{"and no other", first, members{second: ready}, 0, false, false, followIt},
+		{"nor a later one", third, members{first: {}, second: ready}, 2, false, true, followIt},
+		{"nobody is ready: the first of all", first, members{second: {}}, 1, false, false, ownIt},
+		{"two own it: the later lets go", second, members{first: own}, 0, true, true, leaveIt},
+		{"two own it: the first goes on", first, members{second: own}, 0, true, true, ownIt},
+		{"one that leaves counts for nothing", second, members{first: leaving, third: {}}, 0, false, false, ownIt},
+		{"one that leaves still owns it", second, members{first: {Own: []int{0}, Leaving: true}}, 0, false, true, followIt},
+		{"all others leave", first, members{second: leaving}, 0, true, true, ownIt},
+	} {
+		m := maps.Clone(tc.others)
+		m[tc.me] = claim{}
+		if got := m.duty(tc.me, 0, tc.standbys, tc.owns, tc.ready); got != tc.want {
+			t.Errorf("%s: %d, want %d", tc.name, got, tc.want)
+		}
+	}
+	// One that leaves goes on until another is ready.
+	m := members{first: leaving, second: {}}
+	if got := m.duty(first, 0, 0, true, true); got != ownIt {
+		t.Errorf("leaving: %d", got)
+	}
+	m[second] = ready
+	if got := m.duty(first, 0, 0, true, true); got != leaveIt {
+		t.Errorf("leaving, and another is ready: %d", got)
+	}
+}
+
+// TestRankedMovesLittle: a member that comes takes its share from the others,
+// and nothing else moves; one that goes leaves its own.
+func TestRankedMovesLittle(t *testing.T) {
+	m := members{}
+	owner := func(p int) string { return m.ranked(p)[0] }
+	const partitions = 1024
+	for n := range 8 {
+		before := map[int]string{}
+		if n > 0 {
+			for p := range partitions {
+				before[p] = owner(p)
+			}
+		}
+		id := fmt.Sprint("member", n)
+		m[id] = claim{}
+		share := 0
+		for p := range partitions {
+			switch now := owner(p); {
+			case now == id:
+				share++
+			case now != before[p]:
+				t.Errorf("partition %d went from %s to %s when %s came", p, before[p], now, id)
+			}
+		}
+		if fair := partitions / (n + 1); share < fair/2 || share > fair*2 {
+			t.Errorf("%s has %d partitions of %d", id, share, partitions)
+		}
+	}
+}
+
+// owned awaits that each partition is owned by the one that should, and by no
+// other, and followed by as many as should; it says by which of the workers.
+func owned(t *testing.T, ws []*running, partitions, standbys int) map[int]*running {
+	t.Helper()
+	await(t, "all workers", func() bool { return !slices.ContainsFunc(ws, func(w *running) bool { return len(w.Status()) == 0 }) })
+	all, byID := members{}, map[string]*running{}
+	for _, w := range ws {
+		all[w.id], byID[w.id] = claim{}, w
+	}
+	want := map[int]*running{}
+	for p := range partitions {
+		want[p] = byID[all.ranked(p)[0]]
+	}
+	await(t, "one owner each", func() bool {
+		follow := 0
+		for _, w := range ws {
+			for p, s := range w.Status() {
+				if s.Owned != (want[p] == w) {
+					return false
+				}
+				if s.Follows {
+					follow++
+				}
+			}
+		}
+		return follow == standbys*partitions
+	})
+	return want
+}
+
+// TestGroup lets workers come and go while events come: partitions move, those
+// that need not stay, and the offers are a backtest's.
+func TestGroup(t *testing.T) {
+	for standbys := range 2 {
+		t.Run(fmt.Sprint(standbys, " standbys"), func(t *testing.T) {
+			rng := moments(t)
+			const partitions = 6
+			ns := startNATS(t, t.TempDir(), -1)
+			c := connect(t, ns.ClientURL(), partitions)
+			s := write(t, 1+uint64(rng.IntN(40)), partitions)
+			hash := apply(t, c, s.def)
+			begin := func(dir string) *running {
+				return start(t, ns.ClientURL(), dir, func(o *Options) { o.Standbys = standbys })
+			}
+			a := begin(t.TempDir())
+			a.inForce(t, hash)
+			third := len(s.packs) / 4
+			publish(t, c, s.packs[:third])
+			dir := t.TempDir()
+			b := begin(dir)
+			publish(t, c, s.packs[third:2*third])
+			owned(t, []*running{a, b}, partitions, standbys)
+			d := begin(t.TempDir())
+			publish(t, c, s.packs[2*third:3*third])
+			before := owned(t, []*running{a, b, d}, partitions, standbys)
+			b.stop(t)
+			if st := b.Status(); slices.ContainsFunc(st, func(s Status) bool { return s.Owned }) {
+				t.Errorf("it has left and owns: %+v", st)
+			}
+			publish(t, c, s.packs[3*third:])
+			after := owned(t, []*running{a, d}, partitions, standbys)
+			for p, was := range before {
+				if now := after[p]; was != b && was != now {
+					t.Errorf("partition %d went from %s to %s, though %s left", p, was.id, now.id, b.id)
+				}
+			}
+			left := b.id
+			b = begin(dir)
+			owned(t, []*running{a, b, d}, partitions, standbys)
+			if b.id != left {
+				t.Errorf("it is member %s, and was %s", b.id, left)
+			}
+			await(t, "all applied", func() bool {
+				for p := range partitions {
+					_, last, err := c.Extent(t.Context(), p)
+					if err != nil {
+						return false
+					}
+					for _, w := range []*running{a, b, d} {
+						if st := w.Status()[p]; st.Owned && (st.Seq < last || st.Waiting > 0) {
+							return false
+						}
+					}
+				}
+				return true
+			})
+			same(t, stored(t, c), s.want)
+			verified(t, c)
+		})
+	}
+}
+
+// TestMemberDies kills a member with -9: its partitions are taken over when its
+// lease is over, and by a standby at once then.
+func TestMemberDies(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 4)
+	hash := apply(t, c, views(t, 1))
+	w := start(t, ns.ClientURL(), t.TempDir(), nil)
+	w.inForce(t, hash)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "OFFERSTREAM_TEST_URL="+ns.ClientURL(), "OFFERSTREAM_TEST_DIR="+t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	mine := func() (n int) {
+		for _, s := range w.Status() {
+			if s.Owned {
+				n++
+			}
+		}
+		return n
+	}
+	await(t, "a share for the other", func() bool { return mine() < 4 })
+	cmd.Process.Kill()
+	cmd.Wait()
+	died := time.Now()
+	await(t, "all partitions again", func() bool { return mine() == 4 })
+	t.Logf("taken over after %v", time.Since(died).Round(time.Millisecond))
+	rng := rand.New(rand.NewPCG(1, 1))
+	for i := range 20 {
+		user := fmt.Sprint("user-", rng.IntN(100))
+		publish(t, c, []scripted{{i % 4, view(i, user)}})
+	}
+	w.applied(t, c)
+	verified(t, c)
+}
+
+// TestSameDirectory: a directory is one worker's.
+func TestSameDirectory(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	connect(t, ns.ClientURL(), 1)
+	dir := t.TempDir()
+	w := start(t, ns.ClientURL(), dir, nil)
+	w.inForce(t, "")
+	other, err := New(Options{Dir: dir, Log: quiet(), Connect: func(ctx context.Context) (*broker.Conn, error) { return nil, errors.New("it connects") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Run(within(t)); err == nil || !strings.Contains(err.Error(), "in use by another worker") {
+		t.Errorf("got %v", err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "member")); err != nil || len(b) != 16 {
+		t.Errorf("member %q, %v", b, err)
+	}
+}
