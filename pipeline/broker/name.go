@@ -99,5 +99,27 @@ func (n Names) ChainStream(chain string) string {
 // CampaignsBucket is the KV bucket of campaign sets.
 func (n Names) CampaignsBucket() string { return n.stream("CAMPAIGNS") }
 
+// GroupBucket is the KV bucket of the workers' leases.
+func (n Names) GroupBucket() string { return n.stream("GROUP") }
+
+func (n Names) groupStream() string { return "KV_" + n.GroupBucket() }
+
+func (n Names) leaseSubject(id string) string { return "$KV." + n.GroupBucket() + ".member." + id }
+
+// SnapshotsBucket is the object store of the partitions' snapshots.
+func (n Names) SnapshotsBucket() string { return n.stream("SNAPSHOTS") }
+
+func (n Names) snapshotsStream() string { return "OBJ_" + n.SnapshotsBucket() }
+
+// snapshotSubject holds what there is to know of a snapshot, as an object's
+// name is written in a subject; * is any.
+func (n Names) snapshotSubject(name string) string {
+	return "$O." + n.SnapshotsBucket() + ".M." + name
+}
+
+// pieceSubject holds a snapshot's bytes, under <partition>.<sequence>.<random>:
+// each attempt to put it has one of its own.
+func (n Names) pieceSubject(id string) string { return "$O." + n.SnapshotsBucket() + ".C." + id }
+
 // QuerySubject is where partition p's owner answers requests.
 func (n Names) QuerySubject(p int) string { return n.subject("query." + strconv.Itoa(p)) }

@@ -63,6 +63,12 @@ func (c *Conn) provision(ctx context.Context) error {
 			return c.failed("stream "+want.Name, err)
 		}
 	}
+	if _, err := c.group(ctx); err != nil {
+		return c.failed("bucket "+c.Names.GroupBucket(), err)
+	}
+	if _, err := c.snapshots(ctx); err != nil {
+		return c.failed("bucket "+c.Names.SnapshotsBucket(), err)
+	}
 	return nil
 }
 
@@ -201,6 +207,47 @@ func (c *Conn) create(ctx context.Context, want jetstream.StreamConfig) (jetstre
 			return nil, &Refusal{"stream " + want.Name, err.Error(), "give JetStream more storage: free disk, or raise max_file_store"}
 		}
 	}
+}
+
+// group is the stream of the leases' bucket, made if it is not there: leases
+// in it expire, and watchers learn of that.
+func (c *Conn) group(ctx context.Context) (jetstream.Stream, error) {
+	bucket := c.Names.GroupBucket()
+	st, err := c.bucket(ctx, c.Names.groupStream(), func() error {
+		_, err := c.JS.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: bucket, Storage: jetstream.FileStorage, Replicas: c.opt.Replicas,
+			LimitMarkerTTL: markerFor, Description: "the workers that live, and what each owns"})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if have := st.CachedInfo().Config; !have.AllowMsgTTL || have.SubjectDeleteMarkerTTL == 0 {
+		return nil, &Refusal{"bucket " + bucket, "its keys cannot expire", "delete it with `nats kv del " + bucket + "`, and it is made anew; if it is another program's, use another prefix"}
+	}
+	return st, nil
+}
+
+// snapshots is the stream of the snapshots' object store, made if it is not
+// there.
+func (c *Conn) snapshots(ctx context.Context) (jetstream.Stream, error) {
+	return c.bucket(ctx, c.Names.snapshotsStream(), func() error {
+		_, err := c.JS.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: c.Names.SnapshotsBucket(), Storage: jetstream.FileStorage, Replicas: c.opt.Replicas,
+			Description: "the partitions' state at times, the last two of each"})
+		return err
+	})
+}
+
+// bucket is the stream that a bucket is, made if it is not there. Only those
+// who do not Join may make it.
+func (c *Conn) bucket(ctx context.Context, stream string, create func() error) (jetstream.Stream, error) {
+	st, err := c.JS.Stream(ctx, stream)
+	if !errors.Is(err, jetstream.ErrStreamNotFound) || c.opt.Join {
+		return st, err
+	}
+	if err := c.denied.making(create()); err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
+		return nil, err
+	}
+	return c.JS.Stream(ctx, stream)
 }
 
 // differs refuses a stream that is not as it must be. Its MaxBytes may be any,
