@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -225,6 +226,100 @@ func TestRoles(t *testing.T) {
 	refusals(t, ns)
 }
 
+// TestGroupRoles: the worker makes the buckets that an older version's
+// deployment has not, for which a gateway waits, and may do with leases and
+// snapshots what it needs.
+func TestGroupRoles(t *testing.T) {
+	ns := startNATS(t)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	var early, log lines
+	connect := func(role, client string, log *lines, o broker.Options) *broker.Conn {
+		o.URL, o.Client, o.Log = as(ns, role), client, slog.New(slog.NewTextHandler(log, nil))
+		c, err := broker.Connect(ctx, o)
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+	operator := connect("operator", "offerctl", &log, broker.Options{Partitions: 2})
+	if operator == nil {
+		t.FailNow()
+	}
+	for _, stream := range []string{"KV_GROUP", "OBJ_SNAPSHOTS"} {
+		if err := operator.JS.DeleteStream(ctx, stream); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gateway := make(chan *broker.Conn, 1)
+	go func() { gateway <- connect("gateway", "offerstream-gateway", &early, broker.Options{Reconnect: true}) }()
+	await(t, ctx, "the gateway waits for somebody to make the buckets", func() bool { return strings.Contains(early.String(), "waiting for a worker or operator") })
+	w := connect("worker", "offerstream-worker", &log, broker.Options{})
+	if w == nil || <-gateway == nil {
+		t.FailNow()
+	}
+
+	told, ended := make(chan map[string][]byte, 16), make(chan error, 1)
+	go func() { ended <- w.WatchLeases(ctx, func(l map[string][]byte) { told <- l }) }()
+	seen := func(want string) {
+		t.Helper()
+		for got := ""; got != want; {
+			select {
+			case l := <-told:
+				got = fmt.Sprintf("%s", l)
+			case err := <-ended:
+				t.Fatalf("the watch has ended: %v", err)
+			case <-ctx.Done():
+				t.Fatalf("%s is never seen\n%s", want, log.String())
+			}
+		}
+	}
+	rev := uint64(0)
+	for _, value := range []string{"new", "renewed"} {
+		var err error
+		if rev, err = w.PutLease(ctx, "a", []byte(value), time.Minute, rev); err != nil {
+			t.Fatal(err)
+		}
+		seen("map[a:" + value + "]")
+	}
+	if err := w.DropLease(ctx, "a", rev); err != nil {
+		t.Fatal(err)
+	}
+	seen("map[]")
+	if err := operator.JS.DeleteStream(ctx, "KV_GROUP"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.PutLease(ctx, "a", []byte("again"), time.Minute, 0); err != nil {
+		t.Fatal(err)
+	}
+	seen("map[a:again]")
+
+	for seq := range uint64(3) { // the third removes the first
+		if err := w.PutSnapshot(ctx, 1, seq, nil, strings.NewReader("the state")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := w.Snapshots(ctx, 1)
+	if err != nil || len(all) != 2 || all[0].Seq != 2 {
+		t.Fatalf("snapshots: %+v, %v", all, err)
+	}
+	r, err := w.OpenSnapshot(ctx, all[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(r); string(b) != "the state" || err != nil {
+		t.Errorf("the snapshot: %q, %v", b, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(strings.ToLower(log.String()), "permission") {
+		t.Errorf("somebody met a refusal:\n%s", log.String())
+	}
+}
+
 // refusals is who may publish what, and who may not.
 func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{
@@ -233,17 +328,23 @@ func refusals(t *testing.T, ns *server.Server) {
 			"events.0.tick": false, "events.0.control": false, "events.0.from.1": false, "offers.web.0": false, "withheld.0": false, "dead.0": false,
 			"query.0": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.CREATE.X": false, "$JS.API.STREAM.UPDATE.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false, "$JS.API.STREAM.MSG.GET.OFFERS": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false,
+			"$KV.GROUP.member.a": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.DIRECT.GET.KV_GROUP.$KV.GROUP.member.a": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
+			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
 		},
 		"worker": {
 			"$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
 			"events.0.in": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false,
 			"$JS.API.STREAM.MSG.DELETE.X": false, "$JS.API.STREAM.UPDATE.X": false, "$JS.API.STREAM.RESTORE.X": false,
+			"$KV.GROUP.member.a": true, "$KV.GROUP.a": false, "$JS.API.STREAM.PURGE.KV_GROUP": false, "$JS.API.STREAM.DELETE.KV_GROUP": false,
+			"$O.SNAPSHOTS.M.a": true, "$O.SNAPSHOTS.C.0.1.a": true, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": true, "$JS.API.STREAM.DELETE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.DELETE.OBJ_SNAPSHOTS": false,
 		},
 		"subscriber": {
 			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.INFO.OFFERS.sender": true,
 			"events.0.in": false, "offers.web.0": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false,
 			"$JS.API.STREAM.INFO.EVENTS-0": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.OFFERS": false, "$JS.API.STREAM.PURGE.OFFERS": false, "$JS.API.STREAM.MSG.DELETE.OFFERS": false,
+			"$KV.GROUP.member.a": false, "$JS.API.STREAM.INFO.KV_GROUP": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
+			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
 		},
 		"operator": {
 			"$JS.API.STREAM.DELETE.X": true, "$JS.API.STREAM.PURGE.X": true, "$KV.CAMPAIGNS.x": true, "query.0": true,
@@ -254,9 +355,9 @@ func refusals(t *testing.T, ns *server.Server) {
 		}
 	}
 	for role, subjects := range map[string]map[string]bool{
-		"gateway":    {"_INBOX_offerstream-gateway.x": true, "_INBOX_offerstream-worker.>": false, "events.>": false, ">": false},
+		"gateway":    {"_INBOX_offerstream-gateway.x": true, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
 		"worker":     {"query.0": true, "_INBOX_offerstream-worker.x": true, ">": false},
-		"subscriber": {"offers.>": true, "_INBOX.x": true, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
+		"subscriber": {"offers.>": true, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
 		"operator":   {">": true},
 	} {
 		for subject, may := range subjects {

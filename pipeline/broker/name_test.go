@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -20,6 +21,17 @@ func TestNames(t *testing.T) {
 		} {
 			if p[0] != p[1] {
 				t.Errorf("prefix %q: got %s, want %s", c.prefix, p[0], p[1])
+			}
+		}
+		for got, want := range map[string]string{
+			n.GroupBucket(): "GROUP", n.groupStream(): "KV_GROUP", n.leaseSubject("a"): "$KV.GROUP.member.a",
+			n.SnapshotsBucket(): "SNAPSHOTS", n.snapshotsStream(): "OBJ_SNAPSHOTS", n.snapshotSubject("*"): "$O.SNAPSHOTS.M.*", n.pieceSubject("3.1.x"): "$O.SNAPSHOTS.C.3.1.x",
+		} {
+			if c.prefix == "x" {
+				want = strings.NewReplacer("GROUP", "X-GROUP", "SNAPSHOTS", "X-SNAPSHOTS").Replace(want)
+			}
+			if got != want {
+				t.Errorf("prefix %q: got %s, want %s", c.prefix, got, want)
 			}
 		}
 		if !slices.Contains(n.EventsSubjects(3), c.in) {

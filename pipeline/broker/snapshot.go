@@ -1,0 +1,373 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Snapshots are objects of the object store, as `nats object` sees them too,
+// under <partition>/<sequence>. They are written and read here and not by the
+// client: that sends as much as it can at once, leaves a mark for each object
+// that it deletes, and waits for what was deleted while it reads.
+
+const (
+	pieceSize     = 1 << 20 // bytes in a message, where the server takes so large ones
+	piecesAtOnce  = 4       // sent and not acknowledged, or asked for and not read yet
+	snapshotsKept = 2       // of a partition
+
+	pieceWithin = 20 * time.Second // the next comes, when reading
+	trimWithin  = 30 * time.Second // what is asked of the server before and after a snapshot is put is answered
+)
+
+// SnapshotMeta is what there is to know of a snapshot.
+type SnapshotMeta struct {
+	Partition int
+	Seq       uint64            // as it was put
+	Bytes     int64             //
+	Time      time.Time         // when it was whole, by the server's clock
+	Metadata  map[string]string // as it was put
+
+	subject string
+	object  jetstream.ObjectInfo
+}
+
+// Errors of a snapshot that is read.
+var (
+	ErrSnapshotDamaged = errors.New("the snapshot is damaged: its checksum is wrong")
+	ErrSnapshotGone    = errors.New("the snapshot is not there any more")
+)
+
+// PutSnapshot stores what r has as the partition's snapshot at sequence seq.
+// When it returns without an error the snapshot is whole, and all but the last
+// two of the partition are removed. What fails, or is cut by ctx, is not
+// listed. At most 4 MB are in memory.
+//
+// Offers wait behind a piece that is sent over the same connection.
+func (c *Conn) PutSnapshot(ctx context.Context, partition int, seq uint64, metadata map[string]string, r io.Reader) error {
+	st, err := c.snapshotsAnew(ctx)
+	if err == nil {
+		err = c.putSnapshot(ctx, st, partition, seq, metadata, r)
+	}
+	if err != nil {
+		return fmt.Errorf("put snapshot of partition %d at message %d: %w", partition, seq, err)
+	}
+	within, cancel := context.WithTimeout(ctx, trimWithin)
+	defer cancel()
+	if err := c.trimSnapshots(within, st, partition); err != nil {
+		c.Log.Warn("old snapshots are not removed yet: trying again after the next one", "partition", partition, "error", err)
+	}
+	return nil
+}
+
+// snapshotsAnew is the bucket's stream, made anew if it is not there.
+func (c *Conn) snapshotsAnew(ctx context.Context) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, trimWithin)
+	defer cancel()
+	st, err := c.JS.Stream(ctx, c.Names.snapshotsStream())
+	if errors.Is(err, jetstream.ErrStreamNotFound) && !c.opt.Join {
+		c.Log.Warn("the bucket of snapshots is gone, somebody must have deleted it: making it anew", "bucket", c.Names.SnapshotsBucket())
+		st, err = c.snapshots(ctx)
+	}
+	return st, err
+}
+
+func (c *Conn) putSnapshot(ctx context.Context, st jetstream.Stream, partition int, seq uint64, metadata map[string]string, r io.Reader) error {
+	id := fmt.Sprintf("%d.%020d.%s", partition, seq, rand.Text())
+	subject := c.Names.pieceSubject(id)
+	object := jetstream.ObjectInfo{Bucket: c.Names.SnapshotsBucket(), NUID: id,
+		ObjectMeta: jetstream.ObjectMeta{Name: fmt.Sprintf("%d/%020d", partition, seq), Metadata: metadata,
+			Opts: &jetstream.ObjectMetaOptions{ChunkSize: uint32(min(pieceSize, c.NC.MaxPayload()))}}}
+	err := c.putPieces(ctx, subject, &object, r)
+	if err == nil {
+		err = c.putMeta(ctx, object)
+	}
+	if err != nil {
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishFor)
+		defer cancel()
+		if err := st.Purge(within, jetstream.WithPurgeSubject(subject)); err != nil {
+			c.Log.Warn("the pieces of a snapshot that failed are not removed yet", "partition", partition, "error", err)
+		}
+	}
+	return err
+}
+
+// putPieces stores what r has, and notes in object how much that is.
+func (c *Conn) putPieces(ctx context.Context, subject string, object *jetstream.ObjectInfo, r io.Reader) error {
+	js, err := jetstream.New(c.NC, jetstream.WithPublishAsyncTimeout(publishFor))
+	if err != nil {
+		return err
+	}
+	defer js.CleanupPublisher()
+	sum, piece := sha256.New(), make([]byte, object.Opts.ChunkSize)
+	var sent []jetstream.PubAckFuture
+	defer func() { // what is on its way would come after its removal
+		for _, ack := range sent {
+			select {
+			case <-ack.Ok():
+			case <-ack.Err():
+			case <-c.closed:
+			}
+		}
+	}()
+	for more := true; more || len(sent) > 0; {
+		if more {
+			n, err := io.ReadFull(r, piece)
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return err
+			}
+			more = err == nil
+			if n > 0 {
+				ack, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: piece[:n]}, jetstream.WithRetryAttempts(0)) // the piece's memory is used again
+				if err != nil {
+					return err
+				}
+				sent = append(sent, ack)
+				sum.Write(piece[:n])
+				object.Size += uint64(n)
+				object.Chunks++
+			}
+		}
+		if len(sent) == piecesAtOnce || !more && len(sent) > 0 {
+			select {
+			case <-sent[0].Ok():
+			case err := <-sent[0].Err():
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			sent = sent[1:]
+		}
+	}
+	object.Digest = jetstream.GetObjectDigestValue(sum)
+	return ctx.Err()
+}
+
+// putMeta makes the snapshot one that is listed.
+func (c *Conn) putMeta(ctx context.Context, object jetstream.ObjectInfo) error {
+	data, err := json.Marshal(object)
+	if err != nil {
+		return err
+	}
+	m := &nats.Msg{Subject: c.Names.snapshotSubject(base64.URLEncoding.EncodeToString([]byte(object.Name))), Data: data,
+		Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
+	ctx, cancel := context.WithTimeout(ctx, publishFor)
+	defer cancel()
+	_, err = c.JS.PublishMsg(ctx, m)
+	return err
+}
+
+// Snapshots are the partition's, the newest first. Where there is no bucket
+// there are none.
+func (c *Conn) Snapshots(ctx context.Context, partition int) ([]SnapshotMeta, error) {
+	all, err := c.listSnapshots(ctx, partition)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the snapshots of partition %d: %w", partition, err)
+	}
+	return all, nil
+}
+
+func (c *Conn) listSnapshots(ctx context.Context, partition int) (all []SnapshotMeta, err error) {
+	stream, prefix := c.Names.snapshotsStream(), c.Names.snapshotSubject("")
+	subjects, err := c.Wire.Subjects(ctx, stream, c.Names.snapshotSubject("*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, subject := range subjects {
+		name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, prefix))
+		digits, ok := strings.CutPrefix(string(name), strconv.Itoa(partition)+"/")
+		seq, errSeq := strconv.ParseUint(digits, 10, 64)
+		if err != nil || !ok || errSeq != nil {
+			continue // another partition's, or put by hand
+		}
+		m, err := c.Wire.Last(ctx, stream, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		meta := SnapshotMeta{Partition: partition, Seq: seq, Time: time.Unix(0, m.Time), subject: subject}
+		if err := json.Unmarshal(m.Data, &meta.object); err != nil || meta.object.Deleted {
+			continue
+		}
+		meta.Bytes, meta.Metadata = int64(meta.object.Size), meta.object.Metadata
+		all = append(all, meta)
+	}
+	slices.SortFunc(all, func(a, b SnapshotMeta) int { return cmp.Compare(b.Seq, a.Seq) })
+	return all, nil
+}
+
+// trimSnapshots removes all but the partition's last snapshots, and older
+// pieces that belong to none: of puts that were cut.
+func (c *Conn) trimSnapshots(ctx context.Context, st jetstream.Stream, partition int) error {
+	all, err := c.listSnapshots(ctx, partition)
+	if err != nil || len(all) < snapshotsKept {
+		return err
+	}
+	for _, m := range all[snapshotsKept:] { // first they are no longer listed
+		if err := st.Purge(ctx, jetstream.WithPurgeSubject(m.subject)); err != nil {
+			return err
+		}
+	}
+	all = all[:snapshotsKept]
+	prefix := c.Names.pieceSubject(strconv.Itoa(partition) + ".")
+	pieces, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), prefix+">")
+	if err != nil {
+		return err
+	}
+	for _, subject := range pieces {
+		digits, _, _ := strings.Cut(strings.TrimPrefix(subject, prefix), ".")
+		seq, err := strconv.ParseUint(digits, 10, 64)
+		kept := slices.ContainsFunc(all, func(m SnapshotMeta) bool { return c.Names.pieceSubject(m.object.NUID) == subject })
+		if err != nil || kept || seq >= all[len(all)-1].Seq { // it may be on its way
+			continue
+		}
+		if err := st.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// OpenSnapshot reads a snapshot. At its end, instead of io.EOF, comes
+// ErrSnapshotDamaged if the bytes are not those that were put, and
+// ErrSnapshotGone comes if it has been removed meanwhile. What was read before
+// is worth nothing then. The reader ends with ctx.
+func (c *Conn) OpenSnapshot(ctx context.Context, m SnapshotMeta) (io.ReadCloser, error) {
+	s := &snapshot{ctx: ctx, conn: c, meta: m, sum: sha256.New()}
+	if m.object.Chunks == 0 {
+		return s, nil
+	}
+	con, err := c.JS.CreateConsumer(ctx, c.Names.snapshotsStream(), jetstream.ConsumerConfig{
+		FilterSubject:     c.Names.pieceSubject(m.object.NUID),
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: time.Minute,
+	})
+	if err == nil && con.CachedInfo().NumPending != uint64(m.object.Chunks) {
+		err = fmt.Errorf("%w: there are %d pieces of %d", ErrSnapshotGone, con.CachedInfo().NumPending, m.object.Chunks)
+	}
+	if err == nil {
+		s.consumer = con.CachedInfo().Name
+		s.pieces, err = con.Messages(jetstream.PullMaxMessages(piecesAtOnce), jetstream.PullThresholdMessages(piecesAtOnce/2))
+	}
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	return s, nil
+}
+
+// A snapshot that is being read.
+type snapshot struct {
+	ctx      context.Context
+	conn     *Conn
+	meta     SnapshotMeta
+	consumer string
+	pieces   jetstream.MessagesContext // nil: there are none
+
+	read  uint32 // pieces
+	piece []byte // what is left of the last
+	sum   hash.Hash
+	err   error
+}
+
+func (s *snapshot) failed(err error) error {
+	return fmt.Errorf("read snapshot of partition %d at message %d: %w", s.meta.Partition, s.meta.Seq, err)
+}
+
+func (s *snapshot) Read(p []byte) (int, error) {
+	for len(s.piece) == 0 && s.err == nil {
+		if s.read == s.meta.object.Chunks {
+			s.err = io.EOF
+			if jetstream.GetObjectDigestValue(s.sum) != s.meta.object.Digest {
+				s.err = s.failed(ErrSnapshotDamaged)
+			}
+		} else if err := s.next(); err != nil {
+			s.err = s.failed(err)
+		}
+	}
+	if len(s.piece) == 0 {
+		return 0, s.err
+	}
+	n := copy(p, s.piece)
+	s.piece = s.piece[n:]
+	return n, nil
+}
+
+func (s *snapshot) next() error {
+	m, err := s.await()
+	if err != nil {
+		return err
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		return err
+	}
+	s.read++
+	left := s.meta.object.Chunks - s.read
+	if meta.Sequence.Consumer != uint64(s.read) || meta.NumPending != uint64(left) {
+		return fmt.Errorf("%w: after piece %d of %d there are %d", ErrSnapshotGone, meta.Sequence.Consumer, s.meta.object.Chunks, meta.NumPending)
+	}
+	s.piece = m.Data()
+	s.sum.Write(s.piece)
+	return nil
+}
+
+// await waits for the next piece, and looks now and then whether it can come.
+func (s *snapshot) await() (jetstream.Msg, error) {
+	subject := s.conn.Names.pieceSubject(s.meta.object.NUID)
+	for began := time.Now(); ; {
+		within, cancel := context.WithTimeout(s.ctx, time.Second)
+		m, err := s.pieces.Next(jetstream.NextContext(within))
+		cancel()
+		switch {
+		case s.ctx.Err() != nil:
+			return nil, s.ctx.Err()
+		case !errors.Is(err, context.DeadlineExceeded):
+			return m, err
+		case time.Since(began) > pieceWithin:
+			return nil, fmt.Errorf("nothing comes after piece %d of %d", s.read, s.meta.object.Chunks)
+		}
+		within, cancel = context.WithTimeout(s.ctx, publishFor)
+		left, err := s.conn.Wire.Subjects(within, s.conn.Names.snapshotsStream(), subject)
+		cancel()
+		if err == nil && len(left) == 0 {
+			return nil, ErrSnapshotGone
+		}
+	}
+}
+
+// Close ends the reading.
+func (s *snapshot) Close() error {
+	if s.pieces == nil {
+		return nil
+	}
+	s.pieces.Stop()
+	s.pieces, s.err, s.piece = nil, s.failed(errors.New("closed")), nil
+	if s.conn.NC.IsClosed() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 2*time.Second)
+	defer cancel()
+	s.conn.JS.DeleteConsumer(ctx, s.conn.Names.snapshotsStream(), s.consumer)
+	return nil
+}

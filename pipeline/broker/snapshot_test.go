@@ -1,0 +1,347 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline/broker/embedded"
+)
+
+// noise is n bytes of a seed, and their sum so far.
+type noise struct {
+	from *rand.ChaCha8
+	left int64
+	sum  hash.Hash
+}
+
+func newNoise(seed byte, n int64) *noise {
+	return &noise{rand.NewChaCha8([32]byte{seed}), n, sha256.New()}
+}
+
+func (r *noise) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n, _ := r.from.Read(p[:min(int64(len(p)), r.left, 300_000)]) // less than is asked for
+	r.sum.Write(p[:n])
+	r.left -= int64(n)
+	return n, nil
+}
+
+func putSnapshot(t *testing.T, c *Conn, p int, seq uint64, n int64) []byte {
+	t.Helper()
+	r := newNoise(byte(seq), n)
+	if err := c.PutSnapshot(limited(t), p, seq, map[string]string{"seq": fmt.Sprint(seq)}, r); err != nil {
+		t.Fatal(err)
+	}
+	return r.sum.Sum(nil)
+}
+
+func snapshots(t *testing.T, c *Conn, p int) []SnapshotMeta {
+	t.Helper()
+	all, err := c.Snapshots(limited(t), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func seqs(all []SnapshotMeta) string {
+	var b strings.Builder
+	for _, m := range all {
+		fmt.Fprint(&b, m.Seq, " ")
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func openSnapshot(t *testing.T, c *Conn, m SnapshotMeta) io.ReadCloser {
+	t.Helper()
+	r, err := c.OpenSnapshot(limited(t), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func TestSnapshots(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 12, Prefix: "x"})
+	if all := snapshots(t, c, 1); len(all) > 0 {
+		t.Errorf("there are %v", all)
+	}
+	for i, n := range []int64{20 << 20, 20<<20 + 1, 1, 0} {
+		seq := uint64(9 + i) // 9 and 10: by number, not by text
+		sum := putSnapshot(t, c, 1, seq, n)
+		putSnapshot(t, c, 11, seq, 10)
+		m := snapshots(t, c, 1)[0]
+		if m.Partition != 1 || m.Seq != seq || m.Bytes != n || m.Time.IsZero() || !maps.Equal(m.Metadata, map[string]string{"seq": fmt.Sprint(seq)}) {
+			t.Errorf("put %d bytes at %d: %+v", n, seq, m)
+		}
+		h := sha256.New()
+		r := openSnapshot(t, c, m)
+		got, err := io.Copy(h, r)
+		if err != nil || got != n || !bytes.Equal(h.Sum(nil), sum) {
+			t.Errorf("of %d bytes %d came back, the same: %v, %v", n, got, bytes.Equal(h.Sum(nil), sum), err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := seqs(snapshots(t, c, 1)); got != "12 11" {
+		t.Errorf("kept are %s", got)
+	}
+	st, err := c.JS.Stream(limited(t), "OBJ_X-SNAPSHOTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := st.Info(limited(t), jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(info.State.Subjects); n != 4+3 { // four kept, one of them without bytes
+		t.Errorf("what was removed left something: %v", info.State.Subjects)
+	}
+	// It is an object store for others too.
+	store, err := c.JS.ObjectStore(limited(t), "X-SNAPSHOTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := store.GetBytes(limited(t), fmt.Sprintf("1/%020d", 11)); err != nil || len(b) != 1 {
+		t.Errorf("as an object: %q, %v", b, err)
+	}
+}
+
+// Putting the same again takes its place; an older one than those kept is not
+// kept.
+func TestSnapshotAgain(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
+	putSnapshot(t, c, 0, 5, 100)
+	putSnapshot(t, c, 0, 5, 200)
+	putSnapshot(t, c, 0, 7, 100)
+	putSnapshot(t, c, 0, 3, 100)
+	all := snapshots(t, c, 0)
+	if got := seqs(all); got != "7 5" {
+		t.Errorf("kept are %s", got)
+	}
+	if n, err := io.Copy(io.Discard, openSnapshot(t, c, all[1])); n != 200 || err != nil {
+		t.Errorf("put again: %d bytes, %v", n, err)
+	}
+}
+
+// failing ends a reader with an error.
+type failing struct {
+	io.Reader
+	err error
+}
+
+func (f failing) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if err == io.EOF {
+		err = f.err
+	}
+	return n, err
+}
+
+// calling calls fn at the reader's end, and goes on with another.
+func calling(first io.Reader, fn func(), then io.Reader) io.Reader {
+	return io.MultiReader(first, readerFunc(func([]byte) (int, error) { fn(); return 0, io.EOF }), then)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// An upload that is cut is not listed, and what it has left is removed: at
+// once, or when two later ones are there.
+func TestSnapshotCut(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, embedded.Options{Dir: dir})
+	c := dial(t, Options{InProcess: s, Partitions: 1})
+	sum := putSnapshot(t, c, 0, 1, 3<<20)
+	pieces := func(want int, what string) {
+		t.Helper()
+		await(t, what, func() bool {
+			all, err := c.Wire.Subjects(limited(t), "OBJ_SNAPSHOTS", "$O.SNAPSHOTS.C.>")
+			return err == nil && len(all) == want
+		})
+	}
+
+	broken := errors.New("the disk is broken")
+	if err := c.PutSnapshot(limited(t), 0, 2, nil, failing{newNoise(2, 5<<20), broken}); !errors.Is(err, broken) {
+		t.Errorf("a reader that fails: %v", err)
+	}
+	pieces(1, "the pieces of the one that failed are removed")
+	ctx, cancel := context.WithCancel(limited(t))
+	if err := c.PutSnapshot(ctx, 0, 2, nil, calling(newNoise(2, 5<<20), cancel, newNoise(3, 5<<20))); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	pieces(1, "the pieces of the one that was cancelled are removed")
+	other := dial(t, Options{InProcess: s})
+	if err := other.PutSnapshot(limited(t), 0, 2, nil, calling(newNoise(2, 5<<20), other.Close, newNoise(3, 5<<20))); err == nil {
+		t.Error("it was put over a connection that was closed")
+	}
+	all := snapshots(t, c, 0)
+	if got := seqs(all); got != "1" {
+		t.Errorf("listed are %s", got)
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, openSnapshot(t, c, all[0])); err != nil || !bytes.Equal(h.Sum(nil), sum) {
+		t.Errorf("the one before, afterwards: %v", err)
+	}
+	pieces(2, "pieces of one whose process is gone")
+	putSnapshot(t, c, 0, 3, 10)
+	pieces(3, "the next one leaves them, as they may be on their way")
+	putSnapshot(t, c, 0, 4, 10)
+	pieces(2, "when there are two later ones they are removed, and the first too")
+}
+
+// A snapshot is read while others are put: until it is removed.
+func TestSnapshotReadMeanwhile(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
+	const size = 20 << 20
+	sum := putSnapshot(t, c, 0, 1, size)
+	first := snapshots(t, c, 0)[0]
+	h, half := sha256.New(), openSnapshot(t, c, first)
+	if _, err := io.CopyN(h, half, size/2); err != nil {
+		t.Fatal(err)
+	}
+	gone := openSnapshot(t, c, first)
+	if _, err := io.CopyN(io.Discard, gone, 1); err != nil {
+		t.Fatal(err)
+	}
+	putSnapshot(t, c, 0, 2, size)
+	if _, err := io.Copy(h, half); err != nil || !bytes.Equal(h.Sum(nil), sum) {
+		t.Errorf("read while another was put: the same %v, %v", bytes.Equal(h.Sum(nil), sum), err)
+	}
+	putSnapshot(t, c, 0, 3, size)
+	if _, err := io.Copy(io.Discard, gone); !errors.Is(err, ErrSnapshotGone) {
+		t.Errorf("removed while it is read: %v", err)
+	}
+	if _, err := c.OpenSnapshot(limited(t), first); !errors.Is(err, ErrSnapshotGone) {
+		t.Errorf("removed before it is read: %v", err)
+	}
+
+	// Its end, or its context's, ends a read.
+	ctx, cancel := context.WithCancel(limited(t))
+	r, err := c.OpenSnapshot(ctx, snapshots(t, c, 0)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := io.Copy(io.Discard, r); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	r.Close()
+	if _, err := r.Read(make([]byte, 1)); err == nil {
+		t.Error("it can be read after Close")
+	}
+}
+
+// What is not what was put is an error at the end.
+func TestSnapshotDamaged(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
+	putSnapshot(t, c, 0, 1, 3<<20)
+	m := snapshots(t, c, 0)[0]
+	subject := c.Names.pieceSubject(m.object.NUID)
+	st, err := c.JS.Stream(limited(t), "OBJ_SNAPSHOTS")
+	if err == nil {
+		err = st.Purge(limited(t), jetstream.WithPurgeSubject(subject))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := range byte(3) {
+		b := make([]byte, 1<<20)
+		newNoise(seed, 1<<20).Read(b)
+		if _, err := c.JS.Publish(limited(t), subject, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := io.Copy(io.Discard, openSnapshot(t, c, m)); n != 3<<20 || !errors.Is(err, ErrSnapshotDamaged) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	m.object.Chunks++
+	if _, err := c.OpenSnapshot(limited(t), m); !errors.Is(err, ErrSnapshotGone) {
+		t.Errorf("a piece is missing: %v", err)
+	}
+}
+
+// The bucket is deleted while running: the next put makes it anew.
+func TestSnapshotsBucketDeleted(t *testing.T) {
+	var log lines
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	putSnapshot(t, c, 0, 1, 10)
+	if err := c.JS.DeleteObjectStore(limited(t), "SNAPSHOTS"); err != nil {
+		t.Fatal(err)
+	}
+	if all := snapshots(t, c, 0); len(all) > 0 {
+		t.Errorf("there are %v", all)
+	}
+	putSnapshot(t, c, 0, 2, 10)
+	if got := seqs(snapshots(t, c, 0)); got != "2" || !strings.Contains(log.String(), "making it anew") {
+		t.Errorf("there are %s; the log:\n%s", got, log.String())
+	}
+}
+
+// BenchmarkSnapshot puts and gets 100 MB and 600 MB; -benchtime=3x will do.
+func BenchmarkSnapshot(b *testing.B) {
+	for _, sync := range []bool{false, true} {
+		s, err := embedded.Start(embedded.Options{Dir: b.TempDir(), Port: -1, SyncAlways: sync, Log: quiet()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.Shutdown()
+		c, err := Connect(b.Context(), Options{URL: s.ClientURL(), Partitions: 1, Log: quiet()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		for _, size := range []int64{100 << 20, 600 << 20} {
+			data := make([]byte, 1<<20)
+			newNoise(1, 300_000).Read(data)
+			seq := uint64(size)
+			b.Run(fmt.Sprintf("put/sync=%v/%dMB", sync, size>>20), func(b *testing.B) {
+				b.SetBytes(size)
+				for range b.N {
+					seq++
+					if err := c.PutSnapshot(b.Context(), 0, seq, nil, io.LimitReader(repeated{data}, size)); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			b.Run(fmt.Sprintf("get/sync=%v/%dMB", sync, size>>20), func(b *testing.B) {
+				b.SetBytes(size)
+				all, err := c.Snapshots(b.Context(), 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for range b.N {
+					r, err := c.OpenSnapshot(b.Context(), all[0])
+					if err != nil {
+						b.Fatal(err)
+					}
+					if n, err := io.Copy(io.Discard, r); n != size || err != nil {
+						b.Fatal(n, err)
+					}
+					r.Close()
+				}
+			})
+		}
+	}
+}
+
+type repeated struct{ data []byte }
+
+func (r repeated) Read(p []byte) (int, error) { return copy(p, r.data), nil }
