@@ -18,5 +18,6 @@
 // A Conn (connect.go) is a connection to a deployment that has been
 // provisioned, or checked to be what this process was told it is. On it:
 // campaign.go (sets and which is live), gateway.go (packs in), reader.go (a
-// log out), chain.go and record.go (offers and dead letters in).
+// log out), chain.go and record.go (offers and dead letters in), walk.go and
+// deadletter.go (the same out).
 package broker
