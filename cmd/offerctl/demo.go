@@ -321,7 +321,11 @@ func (d *demoRun) summary(s demoSummary, v worker.Verdict) error {
 		fmt.Fprintf(d.std.out, "the log computed anew: %d offers missing, %d duplicate, %d different\n", s.Missing, s.Duplicate, s.Different)
 	}
 	if !v.OK() {
-		return fmt.Errorf("the offers are not those of the log:\n  %s", strings.Join(v.Examples, "\n  "))
+		var lines strings.Builder
+		for _, e := range v.Examples {
+			fmt.Fprintf(&lines, "\n  %s", e)
+		}
+		return fmt.Errorf("the offers are not those of the log:%s", lines.String())
 	}
 	if s.Accepted != s.Applied {
 		return fmt.Errorf("%d events were accepted and %d applied", s.Accepted, s.Applied)

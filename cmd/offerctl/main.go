@@ -35,6 +35,8 @@ var commands = []command{
 	{"import", "turn a shop's own export into events", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
 	{"user", "what is stored about a user now", user},
+	{"verify", "are the offers that are stored those of the log?", verify},
+	{"deadletters", "show what could not be applied, and send it again", deadletters},
 	{"bench", "how fast this machine is", bench},
 }
 
@@ -90,7 +92,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "offerctl turns a shop's events into offers.\n\nCommands:\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  %-9s  %s\n", c.name, c.summary)
+		fmt.Fprintf(w, "  %-11s  %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\nEach has --help. Begin with: offerctl demo\n")
 }

@@ -23,18 +23,21 @@ const (
 // A sender posts batches to a gateway as a well-behaved SDK does: one at a
 // time, again where the gateway or the network says later.
 type sender struct {
-	url, key string
-	client   *http.Client
-	retries  int             // so far
-	notify   func(err error) // of a retry; may be nil
+	gateway, key string
+	client       *http.Client
+	retries      int             // so far
+	notify       func(err error) // of a retry; may be nil
 }
 
 func newSender(gateway, key string) *sender {
-	return &sender{url: strings.TrimRight(gateway, "/") + "/v1/batch", key: key, client: &http.Client{Timeout: 30 * time.Second}}
+	return &sender{gateway: strings.TrimRight(gateway, "/"), key: key, client: &http.Client{Timeout: 30 * time.Second}}
 }
 
 // errRefused is an answer that sending again will not change.
 var errRefused = errors.New("the gateway refuses")
+
+// errNoEvent is one that is due to what was sent.
+var errNoEvent = fmt.Errorf("%w what was sent", errRefused)
 
 // batch sends events, each a JSON object, until the gateway has taken them.
 func (s *sender) batch(ctx context.Context, events [][]byte) error {
@@ -42,8 +45,13 @@ func (s *sender) batch(ctx context.Context, events [][]byte) error {
 	body.WriteString(`{"batch":[`)
 	body.Write(bytes.Join(events, []byte{','}))
 	body.WriteString(`]}`)
+	return s.send(ctx, "/v1/batch", body.Bytes())
+}
+
+// send posts until the gateway has taken it.
+func (s *sender) send(ctx context.Context, path string, body []byte) error {
 	for attempt := 0; ; attempt++ {
-		wait, err := s.post(ctx, body.Bytes())
+		wait, err := s.post(ctx, path, body)
 		if err == nil || errors.Is(err, errRefused) {
 			return err
 		}
@@ -67,8 +75,8 @@ func (s *sender) batch(ctx context.Context, events [][]byte) error {
 }
 
 // post makes one request. The wait is what Retry-After asks for.
-func (s *sender) post(ctx context.Context, body []byte) (wait time.Duration, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+func (s *sender) post(ctx context.Context, path string, body []byte) (wait time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.gateway+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, fmt.Errorf("%w: %v", errRefused, err)
 	}
@@ -91,5 +99,9 @@ func (s *sender) post(ctx context.Context, body []byte) (wait time.Duration, err
 		}
 		return wait, err
 	}
-	return 0, fmt.Errorf("%w: %w", errRefused, err)
+	why := errRefused
+	if resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusRequestEntityTooLarge {
+		why = errNoEvent
+	}
+	return 0, fmt.Errorf("%w: %w", why, err)
 }

@@ -24,6 +24,10 @@
 // A Conn (connect.go) is a connection to a deployment that has been
 // provisioned, or checked to be what this process was told it is. On it:
 // campaign.go (sets and which is live), gateway.go (packs in), reader.go (a
-// log out), chain.go and record.go (offers and dead letters in), group.go (who
-// lives), snapshot.go (a partition's state out and in).
+// log out), chain.go and record.go (offers and dead letters in), walk.go and
+// deadletter.go (the same out), group.go (who lives), snapshot.go (a
+// partition's state out and in).
+//
+// What the exactness protocol needs of NATS is a Wire (wire.go): NATS itself
+// (nats.go, source.go), or a simulation.
 package broker

@@ -1,187 +1,314 @@
 package worker
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 )
 
-// A Verdict says whether the offers stream equals a replay of the log: all
-// of Missing, Duplicate, Different and Extra are 0 if it does.
+// Sums are what a verification counts.
+type Sums struct {
+	Applied   uint64 `json:"events"`    // events in the log
+	Offers    int    `json:"offers"`    // that the log gives
+	Stored    int    `json:"stored"`    // that are stored
+	Trimmed   int    `json:"trimmed"`   // given by the log, before the first that its chain still has: not looked at
+	Missing   int    `json:"missing"`   // given by the log and not stored
+	Duplicate int    `json:"double"`    // stored once more
+	Different int    `json:"different"` // stored otherwise than the log gives them
+	Extra     int    `json:"extra"`     // stored, and not given by the log
+}
+
+// Wrong is how many of them should not be.
+func (s Sums) Wrong() int { return s.Missing + s.Duplicate + s.Different + s.Extra }
+
+// PartitionSums are the sums of one partition.
+type PartitionSums struct {
+	Partition int `json:"partition"`
+	Sums
+}
+
+// A Verdict says whether the offers stream equals a replay of the log.
 type Verdict struct {
-	Applied   uint64   // events in the log
-	Offers    int      // that the log gives
-	Stored    int      // that are stored
-	Missing   int      // given by the log and not stored
-	Duplicate int      // stored more than once
-	Different int      // stored otherwise than the log gives them
-	Extra     int      // stored, and not given by the log
-	Trimmed   int      // given by the log, before the first that its chain still has: not looked at
-	Examples  []string // of what is wrong, the first few
+	Sums
+	Examples   []Example       `json:"examples"` // of what is wrong, the first few
+	Partitions []PartitionSums `json:"partitions"`
+}
+
+const maxExamples = 10
+
+// An Example is an offer with which something is wrong, and where it came from.
+type Example struct {
+	What      string `json:"what"` // missing, double, different or extra
+	ID        string `json:"id"`
+	Partition int    `json:"partition"`
+	Chain     string `json:"chain"`
+	N         uint64 `json:"n"` // its number on the chain
+	S         uint64 `json:"s"` // the message of the partition's log that it came from
+	Detail    string `json:"detail"`
+}
+
+func (e Example) String() string {
+	return fmt.Sprintf("%s: offer %s, record %d of %s.%d, from message %d: %s", e.What, e.ID, e.N, e.Chain, e.Partition, e.S, e.Detail)
 }
 
 // OK says that the two are equal.
-func (v *Verdict) OK() bool { return v.Missing+v.Duplicate+v.Different+v.Extra == 0 }
+func (v *Verdict) OK() bool { return v.Wrong() == 0 }
 
-func (v *Verdict) add(o Verdict) {
-	v.Applied += o.Applied
-	v.Offers += o.Offers
-	v.Stored += o.Stored
-	v.Missing += o.Missing
-	v.Duplicate += o.Duplicate
-	v.Different += o.Different
-	v.Extra += o.Extra
-	v.Trimmed += o.Trimmed
-	for _, e := range o.Examples {
-		v.example("%s", e)
-	}
+func (v *Verdict) add(p int, s Sums, examples []Example) {
+	v.Applied += s.Applied
+	v.Offers += s.Offers
+	v.Stored += s.Stored
+	v.Trimmed += s.Trimmed
+	v.Missing += s.Missing
+	v.Duplicate += s.Duplicate
+	v.Different += s.Different
+	v.Extra += s.Extra
+	v.Partitions = append(v.Partitions, PartitionSums{p, s})
+	v.Examples = append(v.Examples, examples[:min(len(examples), maxExamples-len(v.Examples))]...)
 }
 
-func (v *Verdict) example(format string, args ...any) {
-	if len(v.Examples) < 10 {
-		v.Examples = append(v.Examples, fmt.Sprintf(format, args...))
-	}
+// VerifyOptions say what to verify. None are the zero value.
+type VerifyOptions struct {
+	Partitions []int                                // (all)
+	Settle     time.Duration                        // how long to wait for an offer that a worker has yet to publish, from when the last one came (0)
+	Progress   func(partition int, seq, end uint64) // of the log, for each message; may be nil
 }
 
-// Verify computes every partition's log anew, in memory, and compares what it
-// gives with the offers that are stored. The log must be there from its
-// beginning, and what waits to be published counts as missing; offers of
-// messages that come meanwhile are left out. progress, if not nil, is told
-// how many partitions are done.
-func Verify(ctx context.Context, conn *broker.Conn, progress func(done int)) (Verdict, error) {
-	var all Verdict
+// Verify computes the partitions' logs anew and compares what they give with
+// the offers that are stored, chain by chain, in step: in memory are the users
+// of one partition, and of the offers those between the two. A log must be
+// there from its beginning. What comes after Verify has begun with a partition
+// is left out. It writes nothing.
+func Verify(ctx context.Context, conn *broker.Conn, opt *VerifyOptions) (Verdict, error) {
+	if opt == nil {
+		opt = &VerifyOptions{}
+	}
+	v := Verdict{Examples: []Example{}}
 	var compiled sets
-	for p := range conn.Partitions {
-		v, err := verifyPast(ctx, conn, p, compiled.get(ctx, conn))
-		if err != nil {
-			return all, fmt.Errorf("verify partition %d: %w", p, err)
-		}
-		all.add(v)
-		if progress != nil {
-			progress(p + 1)
-		}
+	partitions := opt.Partitions
+	for p := 0; opt.Partitions == nil && p < conn.Partitions; p++ {
+		partitions = append(partitions, p)
 	}
-	return all, nil
+	for _, p := range partitions {
+		a, err := verifyPast(ctx, &audit{conn: conn, p: p, opt: opt, sets: compiled.get(ctx, conn), next: next})
+		if err != nil {
+			return v, fmt.Errorf("verify partition %d: %w", p, err)
+		}
+		v.add(p, a.sums, a.examples)
+	}
+	return v, nil
 }
 
 // verifyPast begins anew at each step that panics, as a worker does.
-func verifyPast(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*pipeline.Set, error)) (Verdict, error) {
-	var guarded []pipeline.Step
+func verifyPast(ctx context.Context, of *audit) (*audit, error) {
 	for {
-		v, err := verify(ctx, conn, p, sets, guarded)
-		bad, ok := newPoison(err, guarded)
+		a := *of
+		a.left, a.chains = a.opt.Settle, map[string]*comparison{}
+		err := a.run(ctx, logBegin())
+		a.close()
+		bad, ok := newPoison(err, of.guarded)
 		if !ok {
-			return v, err
+			return &a, err
 		}
-		guarded = append(guarded, bad.step)
+		of.guarded = append(of.guarded, bad.step)
 	}
 }
 
-// A place is a record's place on a chain.
-type place struct {
-	chain string
-	n     uint64
+// An origin is where a computation begins: at the log's beginning, with no
+// users. A snapshot's cursor and users would be another; what their chains had
+// by then would count as trimmed.
+type origin struct {
+	cursor   pipeline.Cursor
+	entities pipeline.Entities
 }
 
-type given struct {
-	pos  pipeline.Position
-	id   string
-	data []byte
-	seen bool
+func logBegin() origin { return origin{entities: pipeline.Memory{}} }
+
+// An audit is the verification of one partition.
+type audit struct {
+	conn    *broker.Conn
+	p       int
+	opt     *VerifyOptions
+	sets    func(hash string) (*pipeline.Set, error)
+	next    func(*pipeline.Fold) (more bool, err error)
+	guarded []pipeline.Step // that panic
+
+	end      uint64        // the log's, when it began
+	newest   uint64        // the log's, when it was last looked up
+	left     time.Duration // for which may be waited
+	chains   map[string]*comparison
+	sums     Sums
+	examples []Example
 }
 
-func verify(ctx context.Context, conn *broker.Conn, p int, sets func(string) (*pipeline.Set, error), guarded []pipeline.Step) (v Verdict, err error) {
-	offers, ids := map[place]*given{}, map[string]bool{}
-	fold, err := pipeline.NewFold(pipeline.Cursor{}, sets, pipeline.Memory{})
+// run computes what the log gives from there on and compares it.
+func (a *audit) run(ctx context.Context, from origin) error {
+	first, end, err := a.conn.Extent(ctx, a.p)
 	if err != nil {
-		return v, err
+		return err
 	}
-	for _, s := range guarded {
+	a.end, a.newest = end, end
+	if first > from.cursor.Seq+1 {
+		return fmt.Errorf("the log begins at message %d, what came before has expired: its offers could only be computed from a snapshot of before message %d, and there is none", first, first)
+	}
+	fold, err := pipeline.NewFold(from.cursor, a.sets, from.entities)
+	if err != nil {
+		return err
+	}
+	for _, s := range a.guarded {
 		fold.Guard(s)
 	}
-	err = conn.ScanLog(ctx, p, func(m pipeline.Message) error {
-		if err := fold.Begin(m); err != nil {
+	names, err := a.conn.OfferChains(ctx, a.p)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := a.chain(ctx, name); err != nil {
 			return err
 		}
-		for {
-			more, err := next(fold)
+	}
+	err = a.conn.ScanLog(ctx, a.p, func(m pipeline.Message) error {
+		if m.Seq > end {
+			return nil
+		}
+		if a.opt.Progress != nil {
+			a.opt.Progress(a.p, m.Seq, end)
+		}
+		return a.apply(ctx, fold, m)
+	})
+	if err != nil {
+		return err
+	}
+	if seq, _, _, _ := fold.At(); seq != end {
+		return fmt.Errorf("the log was there up to message %d and could be read up to message %d", end, seq)
+	}
+	_, a.sums.Applied, _, _ = fold.At()
+	for _, name := range slices.Sorted(maps.Keys(a.chains)) {
+		if err := a.chains[name].finish(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply folds a message and compares the offers that it gives.
+func (a *audit) apply(ctx context.Context, fold *pipeline.Fold, m pipeline.Message) error {
+	if err := fold.Begin(m); err != nil {
+		return err
+	}
+	var data []byte
+	for {
+		more, err := a.next(fold)
+		if err != nil {
+			return err
+		}
+		for _, e := range fold.Effects() {
+			if e.Offer == nil {
+				continue
+			}
+			if data, err = e.Offer.AppendJSON(data[:0]); err != nil {
+				return err
+			}
+			c, err := a.chain(ctx, e.Chain)
+			if err == nil {
+				err = c.given(ctx, record{pos: e.Pos, id: e.Offer.ID, hash: xxhash.Sum64(data)})
+			}
 			if err != nil {
 				return err
 			}
-			for _, e := range fold.Effects() {
-				if e.Offer == nil {
-					continue
-				}
-				data, err := json.Marshal(e.Offer)
-				if err != nil {
-					return err
-				}
-				offers[place{e.Chain, e.Pos.N}] = &given{pos: e.Pos, id: e.Offer.ID, data: data}
-				ids[e.Offer.ID] = true
-			}
-			if !more {
-				return nil
-			}
 		}
-	})
-	if err != nil {
-		return v, err
-	}
-	end, applied, _, _ := fold.At()
-	v.Applied, v.Offers = applied, len(offers)
-	first := map[string]uint64{}
-	var later []broker.Record // of messages that have come meanwhile, if there are such
-	err = conn.ScanOffers(ctx, p, func(r broker.Record) error {
-		if r.Pos.S > end {
-			r.Data = nil
-			later = append(later, r)
+		if !more {
 			return nil
 		}
-		v.Stored++
-		if first[r.Chain] == 0 {
-			first[r.Chain] = r.Pos.N
-		}
-		g := offers[place{r.Chain, r.Pos.N}]
-		switch {
-		case g != nil && !g.seen && g.pos == r.Pos && bytes.Equal(g.data, r.Data):
-			g.seen = true
-		case g != nil && g.seen || ids[r.ID] && (g == nil || g.id != r.ID):
-			v.Duplicate++
-			v.example("partition %d, %s, record %d: offer %s is stored again", p, r.Chain, r.Pos.N, r.ID)
-		case g != nil:
-			g.seen = true
-			v.Different++
-			v.example("partition %d, %s: stored is %+v %s, the log gives %+v %s", p, r.Chain, r.Pos, r.Data, g.pos, g.data)
-		default:
-			v.Extra++
-			v.example("partition %d, %s, record %d: offer %s is stored, the log does not give it", p, r.Chain, r.Pos.N, r.ID)
-		}
-		return nil
-	})
+	}
+}
+
+// chain is the comparison of a chain, begun where there is none.
+func (a *audit) chain(ctx context.Context, name string) (*comparison, error) {
+	if c := a.chains[name]; c != nil {
+		return c, nil
+	}
+	walk, err := a.conn.WalkChain(ctx, name, a.p)
 	if err != nil {
-		return v, err
+		return nil, err
 	}
-	for at, g := range offers {
-		switch {
-		case g.seen:
-		case at.n < first[at.chain]:
-			v.Trimmed++
-		default:
-			v.Missing++
-			v.example("partition %d: offer %s, record %d of %s, is not stored", p, g.id, at.n, at.chain)
+	c := &comparison{audit: a, name: name, walk: walk, here: map[string]int{}, ids: map[uint64]bool{}}
+	a.chains[name] = c
+	if c.oldest, err = walk.Oldest(ctx); err != nil {
+		return nil, err
+	}
+	if _, err = c.read(ctx); err != nil {
+		return nil, err
+	}
+	for _, r := range c.window { // where the oldest one's number is wrong
+		if n := r.pos.N; n > 0 {
+			c.oldest = min(c.oldest, n)
 		}
 	}
-	_, end, err = conn.Extent(ctx, p)
-	for _, r := range later {
-		if r.Pos.S > end {
-			v.Stored++
-			v.Extra++
-			v.example("partition %d, %s, record %d: offer %s came from message %d, the log ends at message %d", p, r.Chain, r.Pos.N, r.ID, r.Pos.S, end)
+	return c, nil
+}
+
+func (a *audit) close() {
+	for _, c := range a.chains {
+		c.walk.Close()
+	}
+}
+
+// isLater says whether a record came from a message that the audit leaves out.
+// One from beyond the log's end did not.
+func (a *audit) isLater(ctx context.Context, pos pipeline.Position) (bool, error) {
+	if pos.S <= a.end {
+		return false, nil
+	}
+	if pos.S > a.newest {
+		_, end, err := a.conn.Extent(ctx, a.p)
+		if err != nil {
+			return false, err
+		}
+		a.newest = max(a.newest, end)
+	}
+	return pos.S <= a.newest, nil
+}
+
+// gave says whether the log has given an offer of that id, as far as the newest
+// of each chain go.
+func (a *audit) gave(id string) bool {
+	h := xxhash.Sum64String(id)
+	for _, c := range a.chains {
+		if c.ids[h] {
+			return true
 		}
 	}
-	return v, err
+	return false
+}
+
+// wait lets a moment pass in which an offer may come. It says no when the
+// time for that is over.
+func (a *audit) wait(ctx context.Context) (bool, error) {
+	if a.left <= 0 {
+		return false, nil
+	}
+	moment := min(20*time.Millisecond, a.left)
+	a.left -= moment
+	select {
+	case <-time.After(moment):
+		return true, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// wrong counts an offer that should not be as it is.
+func (a *audit) wrong(count *int, what, chain string, r record, detail string, args ...any) {
+	*count++
+	if len(a.examples) < maxExamples {
+		a.examples = append(a.examples, Example{what, r.id, a.p, chain, r.pos.N, r.pos.S, fmt.Sprintf(detail, args...)})
+	}
 }

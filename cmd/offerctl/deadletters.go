@@ -1,0 +1,316 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+// deadletters is `offerctl deadletters`.
+func deadletters(ctx context.Context, args []string, std stdio) error {
+	fs := newFlags(std, "deadletters list|replay [flags]", `
+Dead letters are what was not applied: events that the gateway refused within a
+batch (gateway/SEQ), and events or timers that met a bug or could not be read
+(PARTITION/N).
+
+list shows them, the oldest first: where from and which, when, why, the event's
+messageId and user where they can be read, and its first bytes.
+
+replay sends them through a gateway as any event, one by one. What is still no
+event is not sent. An event that had counted changes nothing, if it is among the
+newest 64 of its user or younger than 15 minutes; else it counts anew, as an
+event of now. A timer's letter (reason panic) holds the event that set it, which
+has counted. Nothing is marked: list goes on showing what was sent again. Exit
+status 1: something was not sent.`,
+		"offerctl deadletters list --since 24h --nats nats://127.0.0.1:4222\nofferctl deadletters replay --id 3/17 --dry-run\nofferctl deadletters replay --all --gateway --since 2h --to http://127.0.0.1:8080 --write-key KEY")
+	d := letters{std: std, n: fs.nats(), ids: map[string]bool{}}
+	fs.Func("partition", "only those of partition `N`", func(v string) error {
+		if !letterID.MatchString(v + "/1") {
+			return errors.New("it is no partition's number")
+		}
+		d.source = v
+		return nil
+	})
+	gateway := fs.Bool("gateway", false, "only those of the gateway")
+	fs.Func("since", "only those stored since `WHEN`: a time in RFC 3339, or how long ago (24h)", func(v string) (err error) {
+		d.since, err = sinceWhen(v, time.Now())
+		return err
+	})
+	fs.BoolVar(&d.asJSON, "json", false, "list: one JSON object a line")
+	fs.IntVar(&d.limit, "limit", 100, "list: the newest `N`; 0: all")
+	fs.BoolVar(&d.raw, "raw", false, "list: events whole, not their first bytes")
+	fs.Func("id", "replay: this one, `PARTITION/N` or gateway/SEQ; may be given again", func(v string) error {
+		if !letterID.MatchString(v) {
+			return errors.New("it is neither PARTITION/N nor gateway/SEQ")
+		}
+		d.ids[v] = true
+		return nil
+	})
+	all := fs.Bool("all", false, "replay: all, or all that --partition, --gateway and --since leave")
+	fs.BoolVar(&d.dry, "dry-run", false, "replay: say what would be sent, send nothing")
+	to := fs.String("to", "http://127.0.0.1:8080", "replay: the gateway's `URL`")
+	key := fs.String("write-key", "", "replay: the gateway's write `KEY`")
+	rest, err := fs.parse(args)
+	if err != nil {
+		return err
+	}
+	if *gateway && d.source == "" {
+		d.source = broker.FromGateway
+	}
+	switch {
+	case len(rest) != 1 || rest[0] != "list" && rest[0] != "replay":
+		return usagef("say list or replay")
+	case *gateway && d.source != broker.FromGateway:
+		return usagef("--gateway and --partition exclude each other")
+	case d.limit < 0:
+		return usagef("--limit %d is negative", d.limit)
+	case rest[0] == "list" && (*all || len(d.ids) > 0 || d.dry):
+		return usagef("--id, --all and --dry-run are for replay")
+	case rest[0] == "list":
+		return d.with(ctx, d.list)
+	case *all == (len(d.ids) > 0):
+		return usagef("say which: --id, or --all")
+	case len(d.ids) > 0 && (d.source != "" || !d.since.IsZero()):
+		return usagef("--partition, --gateway and --since go with --all, not with --id")
+	case *key == "" && !d.dry:
+		return usagef("--write-key is needed")
+	}
+	d.sender = newSender(*to, *key)
+	return d.with(ctx, d.replay)
+}
+
+var letterID = regexp.MustCompile(`^(gateway|0|[1-9][0-9]*)/[1-9][0-9]*$`)
+
+// sinceWhen reads a time, or how long ago it was.
+func sinceWhen(v string, now time.Time) (time.Time, error) {
+	if ago, err := time.ParseDuration(v); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	ns, err := pipeline.ParseTime(v)
+	if err != nil {
+		return time.Time{}, errors.New("it is neither a time in RFC 3339, as 2026-03-01T12:00:00Z, nor how long ago, as 24h")
+	}
+	return time.Unix(0, ns), nil
+}
+
+// letters is one run of the command.
+type letters struct {
+	std    stdio
+	n      natsFlags
+	source string
+	since  time.Time
+
+	asJSON, raw bool
+	limit       int
+
+	ids    map[string]bool // wanted and not found yet; empty: all
+	dry    bool
+	sender *sender
+	dec    pipeline.Decoder
+	sent   int
+	unsent int
+}
+
+func (d *letters) with(ctx context.Context, do func(context.Context, *broker.Conn) error) error {
+	conn, err := d.n.connect(ctx, d.std)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if p, err := strconv.Atoi(d.source); err == nil && p >= conn.Partitions {
+		return usagef("--partition %d: there are partitions 0 to %d", p, conn.Partitions-1)
+	}
+	return do(ctx, conn)
+}
+
+// A shownLetter is a line of list --json.
+type shownLetter struct {
+	ID        string `json:"id"`
+	Stored    string `json:"stored"`
+	Message   uint64 `json:"message,omitempty"` // of the partition's log
+	Logged    string `json:"logged,omitempty"`  // when that was stored
+	Reason    string `json:"reason"`
+	Detail    string `json:"detail"`
+	Bytes     int    `json:"bytes"`
+	MessageID string `json:"message_id,omitempty"`
+	User      string `json:"user,omitempty"`
+	Anonymous bool   `json:"anonymous,omitempty"`
+	Raw       string `json:"raw"`
+}
+
+// rawShown is how many characters of an event are shown.
+const rawShown = 160
+
+func (d *letters) list(ctx context.Context, conn *broker.Conn) error {
+	n := 0
+	err := conn.ScanDeadLetters(ctx, d.source, d.since, d.limit, func(l *broker.DeadLetter) error {
+		n++
+		s := shownLetter{ID: l.ID(), Stored: pipeline.FormatTime(l.Stored.UnixNano()), Message: l.Pos.S, Reason: l.Reason, Detail: l.Detail, Bytes: len(l.Raw)}
+		if l.Pos.T != 0 {
+			s.Logged = pipeline.FormatTime(l.Pos.T)
+		}
+		s.MessageID, s.User, s.Anonymous = whose(l.Raw)
+		if d.asJSON {
+			s.Raw = string(l.Raw)
+			if !d.raw {
+				s.Raw = printable(s.Raw, rawShown)
+			}
+			return writeJSON(d.std.out, s)
+		}
+		most := rawShown
+		if d.raw {
+			most = len(l.Raw)
+		}
+		line := []string{s.ID, s.Stored, s.Reason, fmt.Sprint(s.Bytes, " bytes")}
+		if s.Message != 0 {
+			line = append(line, fmt.Sprint("of message ", s.Message))
+		}
+		if s.MessageID != "" {
+			line = append(line, "messageId "+s.MessageID)
+		}
+		if s.User != "" {
+			line = append(line, map[bool]string{false: "user ", true: "anonymous "}[s.Anonymous]+s.User)
+		}
+		_, err := fmt.Fprintf(d.std.out, "%s\n    %s\n    %s\n", printable(strings.Join(line, "  "), 2000), printable(s.Detail, 2000), printable(string(l.Raw), most))
+		return err
+	})
+	if err != nil || d.asJSON {
+		return err
+	}
+	switch {
+	case n == 0:
+		fmt.Fprintln(d.std.out, "no dead letters")
+	case n == d.limit:
+		fmt.Fprintf(d.std.out, "the newest %d; --limit 0 shows all\n", n)
+	}
+	return nil
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// whose reads what it can of an event that may be none.
+func whose(raw []byte) (id, user string, anonymous bool) {
+	var ev struct {
+		MessageID   any `json:"messageId"`
+		UserID      any `json:"userId"`
+		AnonymousID any `json:"anonymousId"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if dec.Decode(&ev) != nil {
+		return "", "", false
+	}
+	text := func(v any) string {
+		switch v := v.(type) {
+		case string:
+			return v
+		case json.Number:
+			return v.String()
+		}
+		return ""
+	}
+	id, user = text(ev.MessageID), text(ev.UserID)
+	if user == "" {
+		user = text(ev.AnonymousID)
+		anonymous = user != ""
+	}
+	return id, user, anonymous
+}
+
+// printable is text on one line, cut, that does nothing to a terminal: it
+// comes from outside.
+func printable(s string, most int) string {
+	n := 0
+	var b strings.Builder
+	for _, r := range s {
+		if n++; n > most {
+			b.WriteString("...")
+			break
+		}
+		switch {
+		case unicode.IsSpace(r):
+			r = ' '
+		case !unicode.IsPrint(r):
+			r = unicode.ReplacementChar
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func (d *letters) replay(ctx context.Context, conn *broker.Conn) error {
+	named := len(d.ids) > 0
+	d.sender.notify = func(err error) { fmt.Fprintf(d.std.err, "waiting: %v\n", err) }
+	if ids := slices.Sorted(maps.Keys(d.ids)); named {
+		first, _, _ := strings.Cut(ids[0], "/")
+		if last, _, _ := strings.Cut(ids[len(ids)-1], "/"); first == last { // else all are looked through
+			d.source = first
+		}
+	}
+	err := conn.ScanDeadLetters(ctx, d.source, d.since, 0, func(l *broker.DeadLetter) error {
+		if named && !d.ids[l.ID()] {
+			return nil
+		}
+		delete(d.ids, l.ID())
+		if err := d.send(ctx, l); err != nil {
+			return fmt.Errorf("%s: %w; %d were sent before", l.ID(), err, d.sent)
+		}
+		if named && len(d.ids) == 0 {
+			return errFound
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errFound) {
+		return err
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.ids)) {
+		d.unsent++
+		fmt.Fprintf(d.std.out, "%s  there is no such dead letter: it may have been trimmed\n", id)
+	}
+	fmt.Fprintf(d.std.out, "%d %s, %d not\n", d.sent, map[bool]string{false: "sent", true: "would be sent"}[d.dry], d.unsent)
+	if d.unsent > 0 {
+		return errSilent
+	}
+	return nil
+}
+
+var errFound = errors.New("all that were wanted are found")
+
+// send sends a letter's event, if it is one.
+func (d *letters) send(ctx context.Context, l *broker.DeadLetter) error {
+	ev, err := d.dec.Admit(l.Raw, 0)
+	if err == nil && ev.Type == pipeline.Clock {
+		err = errors.New("it is a clock event: offerctl replay sends one at its end")
+	}
+	if err == nil && !d.dry {
+		err = d.sender.send(ctx, "/v1/"+ev.Type.String(), l.Raw)
+		if err != nil && !errors.Is(err, errNoEvent) {
+			return err
+		}
+	}
+	if err != nil {
+		d.unsent++
+		fmt.Fprintf(d.std.out, "%s  not sent: %s\n", l.ID(), printable(err.Error(), 400))
+		return nil
+	}
+	d.sent++
+	fmt.Fprintf(d.std.out, "%s  %s  %s  messageId %s\n", l.ID(), map[bool]string{false: "sent", true: "would be sent"}[d.dry], ev.Type, printable(ev.ID, 200))
+	return nil
+}

@@ -1,0 +1,247 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	walkIdle    = time.Minute // after which the server removes a walk's consumer
+	walkSilence = 10 * time.Second
+)
+
+// A walk reads what a stream has under a filter, in the order in which it was
+// stored, at its caller's pace and with few messages in memory. It may rest
+// for hours: its consumer is made anew then.
+type walk struct {
+	conn   *Conn
+	stream jetstream.Stream
+	filter string
+	batch  int
+	since  time.Time // of what is stored before the first message, if not zero
+
+	con     jetstream.Consumer
+	used    time.Time
+	taken   uint64 // messages that the consumer gave
+	next    uint64 // the stream's sequence from which it goes on
+	fetched []walked
+}
+
+// A walked message.
+type walked struct {
+	seq     uint64
+	stored  time.Time
+	subject string
+	header  nats.Header
+	data    []byte
+}
+
+func (c *Conn) walk(ctx context.Context, stream, filter string, batch int, since time.Time) (*walk, error) {
+	st, err := c.JS.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: stream %s: %w", filter, stream, err)
+	}
+	return &walk{conn: c, stream: st, filter: filter, batch: batch, since: since, next: 1}, nil
+}
+
+// open makes the consumer, if there is none that the server still knows. Its
+// NumPending are the messages that are there.
+func (w *walk) open(ctx context.Context) error {
+	if w.con != nil && time.Since(w.used) < walkIdle/2 {
+		w.used = time.Now()
+		return nil
+	}
+	w.close()
+	conf := jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: w.next,
+		FilterSubject: w.filter, MemoryStorage: true, Replicas: 1, InactiveThreshold: walkIdle}
+	if w.next == 1 && !w.since.IsZero() {
+		conf.DeliverPolicy, conf.OptStartSeq, conf.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &w.since
+	}
+	con, err := w.stream.CreateConsumer(ctx, conf)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", w.filter, err)
+	}
+	w.con, w.used, w.taken = con, time.Now(), 0
+	return nil
+}
+
+// take returns the next message, or nil where no more is stored now.
+func (w *walk) take(ctx context.Context) (*walked, error) {
+	if len(w.fetched) == 0 {
+		if err := w.fetch(ctx); err != nil {
+			return nil, fmt.Errorf("read %s: %w", w.filter, err)
+		}
+	}
+	if len(w.fetched) == 0 {
+		return nil, nil
+	}
+	m := &w.fetched[0]
+	w.fetched = w.fetched[1:]
+	return m, nil
+}
+
+// fetch gets a few more messages, or none where the stream's leader has none:
+// a consumer may be on a server that is behind.
+func (w *walk) fetch(ctx context.Context) error {
+	for start := time.Now(); ; {
+		if err := w.open(ctx); err != nil {
+			return err
+		}
+		if err := w.pull(); err != nil {
+			w.close()
+			if w.conn.NC.IsClosed() || time.Since(start) > walkSilence {
+				return err
+			}
+		} else if len(w.fetched) == 0 {
+			last, err := w.last(ctx)
+			if err != nil || last < w.next {
+				return err
+			}
+			if time.Since(start) > walkSilence {
+				return fmt.Errorf("message %d is stored and the server does not send it: try again", last)
+			}
+		}
+		if len(w.fetched) > 0 {
+			return nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// pull asks the consumer once. Messages that were sent and did not come leave
+// a gap in its numbers: then it is given up, and another goes on before it.
+func (w *walk) pull() error {
+	batch, err := w.con.FetchNoWait(w.batch)
+	if err != nil {
+		return err
+	}
+	w.fetched = w.fetched[:0:0]
+	for m := range batch.Messages() {
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		if meta.Sequence.Consumer != w.taken+1 {
+			w.close()
+			return nil
+		}
+		w.taken, w.next = meta.Sequence.Consumer, meta.Sequence.Stream+1
+		w.fetched = append(w.fetched, walked{meta.Sequence.Stream, meta.Timestamp, m.Subject(), m.Headers(), m.Data()})
+	}
+	return batch.Error()
+}
+
+// last is the sequence of the last message under the filter, as the stream's
+// leader says; 0: there is none.
+func (w *walk) last(ctx context.Context) (uint64, error) {
+	m, err := w.stream.GetLastMsgForSubject(ctx, w.filter)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Time.Before(w.since) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.Sequence, nil
+}
+
+func (w *walk) close() {
+	if w.con == nil {
+		return
+	}
+	name := w.con.CachedInfo().Name
+	w.con = nil
+	if w.conn.NC.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	w.stream.DeleteConsumer(ctx, name)
+}
+
+// A ChainWalk reads the records that are stored on one chain of offers, in
+// their order, at its caller's pace.
+type ChainWalk struct {
+	*walk
+	chain string
+}
+
+// WalkChain begins at the oldest record that the chain still has.
+func (c *Conn) WalkChain(ctx context.Context, chain string, partition int) (*ChainWalk, error) {
+	w, err := c.walk(ctx, c.Names.ChainStream(chain), c.Names.ChainSubject(chain, partition), 100, time.Time{})
+	return &ChainWalk{w, chain}, err
+}
+
+// Next is the next record and its sequence in the stream, which is 0 where no
+// more is stored now: later there may be. What is stored there and is no
+// record has no Position.
+func (w *ChainWalk) Next(ctx context.Context) (r Record, seq uint64, err error) {
+	m, err := w.take(ctx)
+	if m == nil || err != nil {
+		return r, 0, err
+	}
+	r = Record{Chain: w.chain, ID: m.header.Get("ce-id"), Data: m.data}
+	if pos, err := ParsePosition(m.header); err == nil {
+		r.Pos = pos
+	}
+	return r, m.seq, nil
+}
+
+// Fetched says that Next will not have to ask the server.
+func (w *ChainWalk) Fetched() bool { return len(w.fetched) > 0 }
+
+// Oldest is the number of the oldest record that the chain has now; 0: it has
+// none.
+func (w *ChainWalk) Oldest(ctx context.Context) (uint64, error) {
+	m, err := w.stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(w.filter))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("the oldest record on %s: %w", w.filter, err)
+	}
+	pos, err := ParsePosition(m.Header)
+	if err != nil {
+		return 0, nil
+	}
+	return pos.N, nil
+}
+
+// Last is the stream's sequence of the chain's last record; 0: it has none.
+func (w *ChainWalk) Last(ctx context.Context) (uint64, error) {
+	seq, err := w.last(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("the last record on %s: %w", w.filter, err)
+	}
+	return seq, nil
+}
+
+// Close ends the walk.
+func (w *ChainWalk) Close() { w.close() }
+
+// OfferChains lists a partition's chains of offers that have records.
+func (c *Conn) OfferChains(ctx context.Context, partition int) ([]string, error) {
+	st, err := c.JS.Stream(ctx, c.Names.OffersStream())
+	var info *jetstream.StreamInfo
+	if err == nil {
+		info, err = st.Info(ctx, jetstream.WithSubjectFilter(c.Names.OffersOf(partition)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("chains of partition %d: stream %s: %w", partition, c.Names.OffersStream(), err)
+	}
+	var chains []string
+	for subject := range info.State.Subjects {
+		chains = append(chains, c.Names.chainOf(subject))
+	}
+	slices.Sort(chains)
+	return chains, nil
+}

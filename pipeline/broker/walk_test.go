@@ -1,0 +1,178 @@
+package broker
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker/embedded"
+)
+
+// store publishes records 1 to n of a chain in partition p.
+func store(t *testing.T, c *Conn, chain string, p, n int) {
+	t.Helper()
+	for i := 1; i <= n; i++ {
+		m := &nats.Msg{Subject: c.Names.ChainSubject(chain, p), Header: nats.Header{}, Data: []byte(fmt.Sprint(i))}
+		putPosition(m.Header, pipeline.Position{N: uint64(i), S: uint64(i), T: 1})
+		m.Header["ce-id"] = []string{fmt.Sprint(chain, i)}
+		if _, err := c.JS.PublishMsg(limited(t), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestWalkChain walks one chain among others, to its end and on when more is
+// stored, while an operator deletes the consumers.
+func TestWalkChain(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2, Prefix: "x"})
+	ctx := limited(t)
+	store(t, c, "offers.web", 0, 30)
+	store(t, c, "offers.web", 1, 5)
+	store(t, c, "offers.sms", 1, 7)
+	store(t, c, "offers.web", 0, 220)
+	if names, err := c.OfferChains(ctx, 1); err != nil || fmt.Sprint(names) != "[offers.sms offers.web]" {
+		t.Errorf("chains of partition 1: %v, %v", names, err)
+	}
+	w, err := c.WalkChain(ctx, "offers.web", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	offers, err := c.JS.Stream(ctx, c.Names.OffersStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	walk := func(from, to int) {
+		t.Helper()
+		for i := from; i <= to; i++ {
+			r, seq, err := w.Next(ctx)
+			if err != nil || seq == 0 || r.Pos.N != uint64(i) || r.ID != fmt.Sprint("offers.web", i) || string(r.Data) != fmt.Sprint(i) || r.Chain != "offers.web" {
+				t.Fatalf("record %d: %+v, seq %d, %v", i, r, seq, err)
+			}
+			if i%70 == 0 {
+				for name := range offers.ConsumerNames(ctx).Name() {
+					if err := offers.DeleteConsumer(ctx, name); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+	end := func() {
+		t.Helper()
+		if r, seq, err := w.Next(ctx); seq != 0 || err != nil {
+			t.Fatalf("behind the last: %+v, seq %d, %v", r, seq, err)
+		}
+	}
+	walk(1, 30)
+	walk(1, 220)
+	end()
+	end()
+	store(t, c, "offers.web", 0, 3)
+	walk(1, 3)
+	end()
+	w.used = time.Time{} // as if it had rested
+	store(t, c, "offers.web", 0, 2)
+	walk(1, 2)
+	end()
+	if n, err := w.Oldest(ctx); n != 1 || err != nil {
+		t.Errorf("the oldest is %d, %v", n, err)
+	}
+	if err := offers.Purge(ctx, jetstream.WithPurgeSubject("x.offers.web.0"), jetstream.WithPurgeKeep(1)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.Oldest(ctx); n != 2 || err != nil {
+		t.Errorf("the oldest is %d, %v", n, err)
+	}
+	if seq, err := w.Last(ctx); seq != 267 || err != nil {
+		t.Errorf("the last is at %d, %v", seq, err)
+	}
+	w.Close()
+	info, err := offers.Info(ctx)
+	if err != nil || info.State.Consumers != 0 {
+		t.Errorf("it leaves %d consumers, %v", info.State.Consumers, err)
+	}
+
+	none, err := c.WalkChain(ctx, "offers.push", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer none.Close()
+	if _, seq, err := none.Next(ctx); seq != 0 || err != nil {
+		t.Errorf("an empty chain: seq %d, %v", seq, err)
+	}
+	if n, err := none.Oldest(ctx); n != 0 || err != nil {
+		t.Errorf("an empty chain's oldest is %d, %v", n, err)
+	}
+}
+
+func TestScanDeadLetters(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2, Prefix: "x"})
+	ctx := limited(t)
+	scan := func(source string, since time.Time, newest int) (ids []string) {
+		t.Helper()
+		if err := c.ScanDeadLetters(ctx, source, since, newest, func(d *DeadLetter) error {
+			ids = append(ids, fmt.Sprintf("%s %s %q %s", d.ID(), d.Reason, d.Detail, d.Raw))
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	if ids := scan("", time.Time{}, 10); ids != nil {
+		t.Errorf("of none: %v", ids)
+	}
+	letter := func(subject string, pos pipeline.Position, dead pipeline.Dead) *jetstream.PubAck {
+		t.Helper()
+		m, err := message(subject, pipeline.Effect{Pos: pos, Dead: &dead})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ack, err := c.JS.PublishMsg(ctx, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ack
+	}
+	for i := range 20 {
+		letter(c.Names.DeadSubject(1), pipeline.Position{N: uint64(i + 1), S: 7}, pipeline.Dead{Reason: "panic", Detail: "a\nb%", Raw: []byte{'0' + byte(i)}})
+	}
+	g := openLog(t, c)
+	for i := range 20 {
+		if err := g.DeadLetter(ctx, fmt.Sprint(i), pipeline.Dead{Reason: "json", Raw: []byte("{")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dead, err := c.JS.Stream(ctx, c.Names.DeadStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := dead.GetMsg(ctx, 31)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		source      string
+		since       time.Time
+		newest      int
+		n           int
+		first, last string
+	}{
+		{"", time.Time{}, 0, 40, `1/1 panic "a\nb%" 0`, `gateway/40 json "" {`},
+		{"", time.Time{}, 25, 25, `1/16 panic "a\nb%" ?`, `gateway/40 json "" {`},
+		{"1", time.Time{}, 0, 20, `1/1 panic "a\nb%" 0`, `1/20 panic "a\nb%" C`},
+		{"gateway", time.Time{}, 1, 1, `gateway/40 json "" {`, `gateway/40 json "" {`},
+		{"gateway", m.Time, 0, 10, `gateway/31 json "" {`, `gateway/40 json "" {`},
+		{"1", m.Time, 0, 0, "", ""},
+		{"0", time.Time{}, 0, 0, "", ""},
+	} {
+		ids := scan(tc.source, tc.since, tc.newest)
+		if len(ids) != tc.n || tc.n > 0 && (ids[0] != tc.first || ids[tc.n-1] != tc.last) {
+			t.Errorf("%q since %v, the newest %d: %d: %v", tc.source, tc.since, tc.newest, len(ids), ids)
+		}
+	}
+}
