@@ -1,22 +1,31 @@
 package state
 
 import (
+	"bytes"
+	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
-// fill commits users of 300 bytes each.
-func fill(b *testing.B, users int) *Store {
+// fill commits users of so many bytes each.
+func fill(b *testing.B, users, size int) *Store {
 	s, err := Open(b.TempDir(), Options{Identity: testIdentity})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { s.Close() })
-	batch, value := s.NewBatch(), make([]byte, 300)
+	batch, value := s.NewBatch(), make([]byte, size)
+	r := rand.NewChaCha8([32]byte{})
 	for u := range users {
+		r.Read(value)
 		batch.Put(fmt.Sprintf("u:%d", u), value)
-		if batch.Entries() == 5000 || u == users-1 {
+		if !s.Limit().Admits(batch.Entries()+1, batch.Bytes()+size+100) || u == users-1 {
 			if err := s.Commit(batch, []byte("{}")); err != nil {
 				b.Fatal(err)
 			}
@@ -28,7 +37,7 @@ func fill(b *testing.B, users int) *Store {
 
 func BenchmarkEntity(b *testing.B) {
 	const users = 300_000
-	s := fill(b, users)
+	s := fill(b, users, 300)
 	r := rand.New(rand.NewPCG(1, 1))
 	keys := make([]string, 4096)
 	for i := range keys {
@@ -49,7 +58,7 @@ func BenchmarkEntity(b *testing.B) {
 func BenchmarkCommit(b *testing.B) {
 	for _, n := range []int{100, 1000, 5000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s := fill(b, 100_000)
+			s := fill(b, 100_000, 300)
 			r := rand.New(rand.NewPCG(1, 1))
 			batch, value := s.NewBatch(), make([]byte, 300)
 			b.ReportAllocs()
@@ -61,6 +70,107 @@ func BenchmarkCommit(b *testing.B) {
 					}
 					batch.Reset()
 				}
+			}
+		})
+	}
+}
+
+var snapshotUsers = flag.Int("users", 20_000, "users in the benchmarks of snapshots")
+
+func BenchmarkSnapshot(b *testing.B) {
+	s := fill(b, *snapshotUsers, 2400)
+	var info SnapshotInfo
+	for b.Loop() {
+		var err error
+		if info, err = s.Snapshot(io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(info.Bytes)
+}
+
+// BenchmarkCommitBeside says how long commits of 100 users take, one after
+// the other, alone and beside snapshots without end.
+func BenchmarkCommitBeside(b *testing.B) {
+	for _, name := range []string{"alone", "snapshots"} {
+		b.Run(name, func(b *testing.B) {
+			s := fill(b, *snapshotUsers, 2400)
+			for range 2 { // until Badger rests
+				if err := s.db.Flatten(1); err != nil {
+					b.Fatal(err)
+				}
+			}
+			var stop atomic.Bool
+			var taken atomic.Int64
+			done := make(chan error)
+			go func() {
+				for name == "snapshots" && !stop.Load() {
+					if _, err := s.Snapshot(io.Discard); err != nil {
+						done <- err
+						return
+					}
+					taken.Add(1)
+				}
+				done <- nil
+			}()
+			r, batch, value := rand.New(rand.NewPCG(1, 1)), s.NewBatch(), make([]byte, 2400)
+			var buf []byte
+			var took []time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				batch.Reset()
+				for range 100 {
+					key := fmt.Sprintf("u:%d", r.IntN(*snapshotUsers))
+					buf, _, _ = s.Entity(key, buf)
+					batch.Put(key, value)
+				}
+				b.StartTimer()
+				from := time.Now()
+				if err := s.Commit(batch, []byte("{}")); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(from))
+			}
+			stop.Store(true)
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+			slices.Sort(took)
+			ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+			b.ReportMetric(ms(took[len(took)/2]), "p50-ms")
+			b.ReportMetric(ms(took[len(took)*99/100]), "p99-ms")
+			b.ReportMetric(ms(took[len(took)-1]), "max-ms")
+			b.ReportMetric(float64(taken.Load()), "snapshots")
+		})
+	}
+}
+
+func BenchmarkRestore(b *testing.B) {
+	var snapshot bytes.Buffer
+	full := fill(b, *snapshotUsers, 2400)
+	if _, err := full.Snapshot(&snapshot); err != nil {
+		b.Fatal(err)
+	}
+	full.Close()
+	o := Options{Identity: testIdentity}
+	for _, open := range []bool{false, true} {
+		b.Run(fmt.Sprintf("open=%v", open), func(b *testing.B) {
+			b.SetBytes(int64(snapshot.Len()))
+			dir := filepath.Join(b.TempDir(), "restored")
+			for b.Loop() {
+				if _, err := Restore(dir, o, bytes.NewReader(snapshot.Bytes())); err != nil {
+					b.Fatal(err)
+				}
+				if open {
+					s, err := Open(dir, o)
+					if err != nil {
+						b.Fatal(err)
+					}
+					s.Close()
+				}
+				b.StopTimer()
+				Discard(dir)
+				b.StartTimer()
 			}
 		})
 	}

@@ -20,6 +20,10 @@ import (
 // the directory holds and prints each commit's number once it has returned.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("STATE_TEST_CHILD"); dir != "" {
+		if snapshot := os.Getenv("STATE_TEST_SNAPSHOT"); snapshot != "" {
+			fmt.Fprintln(os.Stderr, "child:", restoreChild(dir, snapshot))
+			os.Exit(1)
+		}
 		seed, _ := strconv.ParseUint(os.Getenv("STATE_TEST_SEED"), 10, 64)
 		fmt.Fprintln(os.Stderr, "child:", child(dir, seed))
 		os.Exit(1)

@@ -30,6 +30,25 @@
 // If an older write-ahead log is torn, deletions may be lost that no mark
 // tells of: Open verifies those as well.
 //
+// A snapshot is what one read transaction sees, as a stream (numbers are
+// big-endian, lengths are varints):
+//
+//	"OFFERSNP", format of the snapshot (4 bytes), length of the header (4)
+//	header: JSON with the state's format, the identity and the cursor
+//	xxhash64 of all before (8)
+//	for each key but the identity's, in order:
+//		length of the key, length of the record, key, record
+//	0, number of entities (8), number of timers (8)
+//	xxhash64 of all before (8), and nothing after it
+//
+// All formats begin so, up to the first checksum: thus an older binary can
+// tell a newer format from damage.
+//
+// What is restored is written as Badger's tables, and the MANIFEST names them
+// all at once: it holds whole what the snapshot held, or not even an identity.
+// Records that would lie in the value log lie in the tables, until they are
+// next written.
+//
 // Two traps of Badger v4.9.6 shaped this package. A table block that cannot
 // be read (bad checksum, bad compression) reads as "no such key", so
 // checksums on reading would turn damage into silence: Open verifies every

@@ -85,9 +85,10 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// Discard removes a partition's directory. It must not be open.
+// Discard removes a partition's directory, and what a Restore that was killed
+// has left beside it. It must not be open.
 func Discard(dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
+	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(besides(dir))); err != nil {
 		return fmt.Errorf("discard state: %w", err)
 	}
 	return nil
@@ -96,15 +97,12 @@ func Discard(dir string) error {
 // create writes the first commit: whose directory this is. It is the only
 // one that is waited for on disk, because all damage is told by it.
 func (s *Store) create(id Identity) error {
-	b, err := json.Marshal(struct {
-		Format int `json:"format"`
-		Identity
-	}{format, id})
+	record, err := identityRecord(id)
 	if err != nil {
 		return err
 	}
 	err = s.db.Update(func(t *badger.Txn) error {
-		if err := t.Set(identityKey, appendFrame(nil, identityKey, b)); err != nil {
+		if err := t.Set(identityKey, record); err != nil {
 			return err
 		}
 		return s.advance(t, 0, nil)
@@ -118,6 +116,18 @@ func (s *Store) create(id Identity) error {
 // format counts the changes of what doc.go says.
 const format = 1
 
+// A label is what a directory and a snapshot say of themselves.
+type label struct {
+	Format int `json:"format"`
+	Identity
+}
+
+// identityRecord is what lies under identityKey.
+func identityRecord(id Identity) ([]byte, error) {
+	b, err := json.Marshal(label{format, id})
+	return appendFrame(nil, identityKey, b), err
+}
+
 // recognise compares the directory with what is wanted and looks for lost
 // commits.
 func (s *Store) recognise(want Identity) error {
@@ -127,10 +137,7 @@ func (s *Store) recognise(want Identity) error {
 	} else if err != nil {
 		return err
 	}
-	var got struct {
-		Format int `json:"format"`
-		Identity
-	}
+	var got label
 	if err := json.Unmarshal(b, &got); err != nil {
 		return damaged("identity: %v", err)
 	}

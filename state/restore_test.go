@@ -1,0 +1,197 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// refused says that bytes restore to nothing, and where the place is empty
+// leave it so.
+func refused(t *testing.T, what string, b []byte) error {
+	t.Helper()
+	return refusedFrom(t, what, bytes.NewReader(b))
+}
+
+func refusedFrom(t *testing.T, what string, r io.Reader) error {
+	t.Helper()
+	parent := t.TempDir()
+	_, err := Restore(filepath.Join(parent, "p"), testOptions, r)
+	if err == nil {
+		t.Errorf("%s: restored", what)
+	}
+	left, _ := os.ReadDir(parent)
+	if len(left) > 0 {
+		t.Errorf("%s: it leaves %v", what, left)
+	}
+	return err
+}
+
+// small is a snapshot with one of each.
+func small(t *testing.T) []byte {
+	t.Helper()
+	s := open(t, t.TempDir())
+	defer s.Close()
+	commit(t, s, "one", func(b *Batch) {
+		b.Put("u:1", []byte("ada"))
+		b.Put("u:2", []byte("bob"))
+		b.Note("set", []byte("bags"))
+		b.Schedule(5, "u:1")
+	})
+	return snapshot(t, s)
+}
+
+func TestRestoreFlip(t *testing.T) {
+	whole := small(t)
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "p")
+	for at := range whole {
+		for bit := range 8 {
+			b := slices.Clone(whole)
+			b[at] ^= 1 << bit
+			if _, err := Restore(dir, testOptions, bytes.NewReader(b)); !errors.Is(err, ErrDamaged) {
+				t.Fatalf("bit %d of byte %d of %d: %v, want ErrDamaged", bit, at, len(whole), err)
+			}
+		}
+	}
+	if left, _ := os.ReadDir(parent); len(left) > 0 {
+		t.Errorf("it leaves %v", left)
+	}
+}
+
+func TestRestoreTruncated(t *testing.T) {
+	whole := small(t)
+	parent := t.TempDir()
+	for n := range whole {
+		if _, err := Restore(filepath.Join(parent, "p"), testOptions, bytes.NewReader(whole[:n])); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("%d bytes of %d: %v, want ErrDamaged", n, len(whole), err)
+		}
+	}
+	if left, _ := os.ReadDir(parent); len(left) > 0 {
+		t.Errorf("it leaves %v", left)
+	}
+}
+
+// What no flipped byte explains: the checksums are right.
+func TestRestoreWrong(t *testing.T) {
+	type fields = map[string]any
+	head := func(change ...any) fields {
+		h := fields{"format": 1, "prefix": "x", "partitions": 8, "partition": 3, "cursor": []byte("one")}
+		for i := 0; i < len(change); i += 2 {
+			h[change[i].(string)] = change[i+1]
+		}
+		return h
+	}
+	cursor, mark := framed("c", "\x00\x00\x00\x00\x00\x00\x00\x01one"), framed("l\x00\x00\x00\x00\x00\x00\x00\x01", "")
+	ada, bob := framed("eu:1", "ada"), framed("eu:2", "bob")
+	good := forge(1, head(), 2, 0, concat(cursor, ada, bob, mark)...)
+	if _, err := Restore(filepath.Join(t.TempDir(), "p"), testOptions, bytes.NewReader(good)); err != nil {
+		t.Fatal(err)
+	}
+	for what, b := range map[string][]byte{
+		"nothing":                nil,
+		"trailing garbage":       append(slices.Clone(good), 'x'),
+		"entities counted wrong": forge(1, head(), 3, 0, concat(cursor, ada, bob, mark)...),
+		"timers counted wrong":   forge(1, head(), 2, 1, concat(cursor, ada, bob, mark)...),
+		"out of order":           forge(1, head(), 2, 0, concat(cursor, bob, ada, mark)...),
+		"twice":                  forge(1, head(), 2, 0, concat(cursor, ada, ada, mark)...),
+		"no cursor":              forge(1, head(), 1, 0, concat(ada, mark)...),
+		"another cursor":         forge(1, head("cursor", []byte("two")), 0, 0, concat(cursor, mark)...),
+		"a cursor cut short":     forge(1, head(), 0, 0, concat(framed("c", "one"), mark)...),
+		"no mark":                forge(1, head(), 1, 0, concat(cursor, ada)...),
+		"another mark":           forge(1, head(), 0, 0, concat(cursor, framed("l\x00\x00\x00\x00\x00\x00\x00\x02", ""))...),
+		"two marks":              forge(1, head(), 0, 0, concat(cursor, framed("l\x00\x00\x00\x00\x00\x00\x00\x00", ""), mark)...),
+		"no mark's key":          forge(1, head(), 0, 0, concat(cursor, framed("l1", ""))...),
+		"an identity":            forge(1, head(), 0, 0, concat(cursor, mark, framed("m", "{}"))...),
+		"unknown key":            forge(1, head(), 0, 0, concat(cursor, mark, framed("x", ""))...),
+		"two cursors":            forge(1, head(), 0, 0, concat(cursor, framed("c2", "\x00\x00\x00\x00\x00\x00\x00\x01one"), mark)...),
+		"no frame":               forge(1, head(), 1, 0, concat(cursor, []string{"eu:1", "ada"}, mark)...),
+		"another's frame":        forge(1, head(), 1, 0, concat(cursor, []string{"eu:1", bob[1]}, mark)...),
+		"no timer's key":         forge(1, head(), 0, 1, concat(cursor, mark, []string{"t1", ""})...),
+		"a timer with a value":   forge(1, head(), 0, 1, concat(cursor, mark, framed("t\x80\x00\x00\x00\x00\x00\x00\x05u:1", ""))...),
+		"header no JSON":         forge(1, "x", 0, 0, concat(cursor, mark)...),
+		"long key":               forge(1, head(), 1, 0, concat(cursor, framed("e"+strings.Repeat("x", maxKey), ""), mark)...),
+		"record of 1 TB":         append(good[:len(good)-25:len(good)-25], 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20),
+	} {
+		if err := refused(t, what, b); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v, want ErrDamaged", what, err)
+		} else {
+			t.Logf("%s: %v", what, err)
+		}
+	}
+	for what, b := range map[string][]byte{
+		"prefix":     forge(1, head("prefix", "y"), 2, 0, concat(cursor, ada, bob, mark)...),
+		"partitions": forge(1, head("partitions", 16), 2, 0, concat(cursor, ada, bob, mark)...),
+		"partition":  forge(1, head("partition", 4), 2, 0, concat(cursor, ada, bob, mark)...),
+	} {
+		if err := refused(t, what, b); !errors.Is(err, ErrForeign) {
+			t.Errorf("another %s: %v, want ErrForeign", what, err)
+		} else {
+			t.Log(err)
+		}
+	}
+	for what, b := range map[string][]byte{
+		"snapshot": forge(2, []int{2}, 0, 0),
+		"state":    forge(1, head("format", 2), 2, 0, concat(cursor, ada, bob, mark)...),
+	} {
+		if err := refused(t, what, b); err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "use the newer binary") {
+			t.Errorf("newer %s: %v", what, err)
+		} else {
+			t.Log(err)
+		}
+	}
+	// The reader's own trouble says nothing of the snapshot.
+	away := errors.New("away")
+	for n := range good {
+		err := refusedFrom(t, "away", io.MultiReader(bytes.NewReader(good[:n]), failing{away}))
+		if !errors.Is(err, away) || errors.Is(err, ErrDamaged) {
+			t.Fatalf("after %d bytes: %v, want the reader's", n, err)
+		}
+	}
+}
+
+// Whatever a reader returns at once, and into a directory that is there and empty.
+func TestRestoreReaders(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	big := strings.Repeat("large", 60_000) // it lies in the value log
+	huge := strings.Repeat("huge ", 1_000_000)
+	commit(t, s, "one", func(b *Batch) { b.Put("u:1", []byte("first")); b.Put("u:2", []byte(big)); b.Put("u:3", []byte(huge)) })
+	b := snapshot(t, s)
+	for name, r := range map[string]io.Reader{
+		"whole": bytes.NewReader(b), "one byte": iotest.OneByteReader(bytes.NewReader(b)),
+		"half": iotest.HalfReader(bytes.NewReader(b)), "end with data": iotest.DataErrReader(bytes.NewReader(b)),
+	} {
+		dir := t.TempDir()
+		if _, err := Restore(dir, testOptions, r); err != nil {
+			t.Fatal(name, err)
+		}
+		s := open(t, dir)
+		if entity(t, s, "u:1") != "first" || entity(t, s, "u:2") != big || entity(t, s, "u:3") != huge {
+			t.Errorf("%s: other entities", name)
+		}
+		s.Close()
+	}
+}
+
+// A directory that is there stays as it is.
+func TestRestoreOver(t *testing.T) {
+	b, dir := small(t), t.TempDir()
+	s := open(t, dir)
+	commit(t, s, "other", func(b *Batch) { b.Put("u:9", []byte("zoe")) })
+	s.Close()
+	if _, err := Restore(dir, testOptions, bytes.NewReader(b)); err == nil || errors.Is(err, ErrDamaged) {
+		t.Fatalf("restored over another: %v", err)
+	}
+	s = open(t, dir)
+	defer s.Close()
+	if entity(t, s, "u:9") != "zoe" || entity(t, s, "u:1") != "none" {
+		t.Error("what was there has changed")
+	}
+}
