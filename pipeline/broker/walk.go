@@ -199,21 +199,20 @@ func (w *ChainWalk) Next(ctx context.Context) (r Record, seq uint64, err error) 
 // Fetched says that Next will not have to ask the server.
 func (w *ChainWalk) Fetched() bool { return len(w.fetched) > 0 }
 
-// Oldest is the number of the oldest record that the chain has now; 0: it has
-// none.
-func (w *ChainWalk) Oldest(ctx context.Context) (uint64, error) {
+// Oldest is the number of the oldest record that the chain has now, and its
+// sequence in the stream; 0: it has none.
+func (w *ChainWalk) Oldest(ctx context.Context) (n, seq uint64, err error) {
 	m, err := w.stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(w.filter))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
+		return 0, 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("the oldest record on %s: %w", w.filter, err)
+		return 0, 0, fmt.Errorf("the oldest record on %s: %w", w.filter, err)
 	}
-	pos, err := ParsePosition(m.Header)
-	if err != nil {
-		return 0, nil
+	if pos, err := ParsePosition(m.Header); err == nil {
+		n = pos.N
 	}
-	return pos.N, nil
+	return n, m.Sequence, nil
 }
 
 // Last is the stream's sequence of the chain's last record; 0: it has none.

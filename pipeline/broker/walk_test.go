@@ -79,14 +79,14 @@ func TestWalkChain(t *testing.T) {
 	store(t, c, "offers.web", 0, 2)
 	walk(1, 2)
 	end()
-	if n, err := w.Oldest(ctx); n != 1 || err != nil {
-		t.Errorf("the oldest is %d, %v", n, err)
+	if n, seq, err := w.Oldest(ctx); n != 1 || seq != 1 || err != nil {
+		t.Errorf("the oldest is %d at %d, %v", n, seq, err)
 	}
 	if err := offers.Purge(ctx, jetstream.WithPurgeSubject("x.offers.web.0"), jetstream.WithPurgeKeep(1)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := w.Oldest(ctx); n != 2 || err != nil {
-		t.Errorf("the oldest is %d, %v", n, err)
+	if n, seq, err := w.Oldest(ctx); n != 2 || seq != 267 || err != nil {
+		t.Errorf("the oldest is %d at %d, %v", n, seq, err)
 	}
 	if seq, err := w.Last(ctx); seq != 267 || err != nil {
 		t.Errorf("the last is at %d, %v", seq, err)
@@ -105,8 +105,8 @@ func TestWalkChain(t *testing.T) {
 	if _, seq, err := none.Next(ctx); seq != 0 || err != nil {
 		t.Errorf("an empty chain: seq %d, %v", seq, err)
 	}
-	if n, err := none.Oldest(ctx); n != 0 || err != nil {
-		t.Errorf("an empty chain's oldest is %d, %v", n, err)
+	if n, seq, err := none.Oldest(ctx); n != 0 || seq != 0 || err != nil {
+		t.Errorf("an empty chain's oldest is %d at %d, %v", n, seq, err)
 	}
 }
 

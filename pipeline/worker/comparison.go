@@ -36,7 +36,7 @@ type comparison struct {
 	later  bool           // a record of a later message is stored: what is not, will not be
 	over   bool           // what is not stored is no longer waited for
 	seen   uint64         // seq of the last that was read
-	at     uint64         // and of the last that was compared
+	at     uint64         // and of the last that was compared, to begin with the oldest
 
 	ids   map[uint64]bool // hashes of the ids given, the newest maxIDs
 	order []uint64        // the same as a ring
@@ -112,12 +112,14 @@ func (c *comparison) find(ctx context.Context, g record) (int, error) {
 	if c.here[g.id] > 0 {
 		return slices.IndexFunc(c.window, func(r record) bool { return r.id == g.id }), nil
 	}
-	if g.pos.N >= c.oldest && c.oldest > 0 { // it may have been trimmed meanwhile
-		oldest, err := c.walk.Oldest(ctx)
+	if g.pos.N >= c.oldest && c.oldest > 0 {
+		oldest, seq, err := c.walk.Oldest(ctx)
 		if err != nil {
 			return -1, err
 		}
-		c.oldest = max(c.oldest, oldest)
+		if seq > c.at { // what was compared last is gone, and some behind it may have been trimmed before it was read
+			c.oldest = max(c.oldest, oldest)
+		}
 	}
 	if g.pos.N < c.oldest {
 		return -1, nil

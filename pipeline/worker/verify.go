@@ -241,7 +241,7 @@ func (a *audit) chain(ctx context.Context, name string) (*comparison, error) {
 	}
 	c := &comparison{audit: a, name: name, walk: walk, here: map[string]int{}, ids: map[uint64]bool{}}
 	a.chains[name] = c
-	if c.oldest, err = walk.Oldest(ctx); err != nil {
+	if c.oldest, c.at, err = walk.Oldest(ctx); err != nil {
 		return nil, err
 	}
 	if _, err = c.read(ctx); err != nil {
