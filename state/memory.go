@@ -2,6 +2,8 @@ package state
 
 import (
 	"bytes"
+	"encoding/gob"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -99,6 +101,33 @@ func (m *Memory) Commit(b *Batch, cursor []byte) error {
 	if len(m.commits) > kept+1 {
 		m.commits = slices.Delete(m.commits, 0, 1)
 	}
+	return nil
+}
+
+// Snapshot writes the last commit.
+func (m *Memory) Snapshot(w io.Writer) (SnapshotInfo, error) {
+	last := m.last()
+	info := SnapshotInfo{Cursor: last.cursor, Entities: len(last.records)}
+	return info, gob.NewEncoder(w).Encode(memorySnapshot{last.records, last.cursor})
+}
+
+type memorySnapshot struct {
+	Records map[string][]byte
+	Cursor  []byte
+}
+
+// Restore makes an empty one hold what Snapshot wrote.
+func (m *Memory) Restore(r io.Reader) error {
+	var s memorySnapshot
+	if err := gob.NewDecoder(r).Decode(&s); err != nil {
+		return damaged("%v", err)
+	}
+	if s.Records == nil {
+		s.Records = map[string][]byte{}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.commits = []moment{{s.Records, s.Cursor}}
 	return nil
 }
 

@@ -58,6 +58,7 @@ type committer struct {
 	epoch  uint32 // of the Since that the store holds
 	busy   bool
 	at     checkpoint // the one under way
+	stored uint64     // the last message of the last one that is stored
 
 	mu      sync.Mutex
 	outcome []error // of the one under way, once it has ended
@@ -125,7 +126,7 @@ func (c *committer) poll(cache *cache) error {
 	err := c.outcome[0]
 	c.busy, c.outcome = false, nil
 	if err == nil {
-		cache.committed = c.at.gen
+		cache.committed, c.stored = c.at.gen, c.at.cursor.Seq
 	}
 	return err
 }

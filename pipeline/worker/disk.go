@@ -22,6 +22,7 @@ type store interface {
 	Limit() state.Limit
 	NewBatch() *state.Batch
 	Commit(b *state.Batch, cursor []byte) error
+	Snapshot(w io.Writer) (state.SnapshotInfo, error)
 	Close() error
 }
 
@@ -29,6 +30,7 @@ type store interface {
 type disk interface {
 	open(dir string, o state.Options) (store, error)
 	discard(dir string) error
+	restore(dir string, o state.Options, r io.Reader) error // where nothing is
 	// member is whose directory this is, as a member of a group; nobody else
 	// may use it until leave is called.
 	member(dir string) (id string, leave func(), err error)
@@ -46,6 +48,11 @@ func (badgers) open(dir string, o state.Options) (store, error) {
 }
 
 func (badgers) discard(dir string) error { return state.Discard(dir) }
+
+func (badgers) restore(dir string, o state.Options, r io.Reader) error {
+	_, err := state.Restore(dir, o, r)
+	return err
+}
 
 // member keeps the id in a file, so that a worker that is started again is the
 // same member, and locks it.

@@ -16,6 +16,7 @@ type metrics struct {
 	storeLookup     prometheus.Histogram
 	checkpoint      prometheus.Histogram
 	checkpointBytes prometheus.Histogram
+	snapshot        prometheus.Histogram
 	ticks           prometheus.Counter
 	damaged         prometheus.Counter
 	interrupted     prometheus.Counter
@@ -48,6 +49,7 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		storeLookup:     histogram("lookup_store_seconds", "Time to read and decode a user from the store.", fine),
 		checkpoint:      histogram("checkpoint_seconds", "Time to encode and commit a checkpoint, without waiting for offers.", prometheus.ExponentialBuckets(100e-6, 2, 16)),
 		checkpointBytes: histogram("checkpoint_bytes", "Bytes of a checkpoint.", prometheus.ExponentialBuckets(256, 4, 10)),
+		snapshot:        histogram("snapshot_seconds", "Time to put a partition's snapshot into the object store.", prometheus.ExponentialBuckets(0.01, 2, 16)),
 		ticks:           counter("ticks_total", "Ticks published because a timer was due and nothing else came."),
 		damaged:         counter("state_damaged_total", "Times that a partition's state was damaged and made anew."),
 		interrupted:     counter("interruptions_total", "Times that a partition went on from its last checkpoint."),

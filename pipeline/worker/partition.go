@@ -33,11 +33,12 @@ type partition struct {
 	discards atomic.Bool // for good: its state is somewhere else now
 	cancel   func()
 
-	known   broker.Known    // tails that were seen, also by sessions before
-	seen    mark            // the newest message that was seen
-	shrink  int             // checkpoints are this much smaller than they might be
-	guarded []pipeline.Step // that panicked, and may come again
-	queries chan *nats.Msg
+	known    broker.Known    // tails that were seen, also by sessions before
+	seen     mark            // the newest message that was seen
+	shrink   int             // checkpoints are this much smaller than they might be
+	guarded  []pipeline.Step // that panicked, and may come again
+	queries  chan *nats.Msg
+	hopeless bool // state and log do not meet, and no snapshot lies between
 
 	status status
 }
@@ -95,7 +96,7 @@ func (p *partition) setMuted(muted bool) {
 // open opens the partition's store, a new one where it is damaged: the log
 // has all that was in it.
 func (p *partition) open() (err error) {
-	opt := state.Options{Identity: p.id, MemTable: p.w.opt.memTable, Log: p.log}
+	opt := p.options()
 	p.store, err = p.w.disk.open(p.dir, opt)
 	if !damaged(err) {
 		return err
@@ -107,6 +108,10 @@ func (p *partition) open() (err error) {
 	}
 	p.store, err = p.w.disk.open(p.dir, opt)
 	return err
+}
+
+func (p *partition) options() state.Options {
+	return state.Options{Identity: p.id, MemTable: p.w.opt.memTable, Log: p.log}
 }
 
 // leastShare is when checkpoints cannot be made any smaller: one a step.
@@ -134,13 +139,32 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 	if !p.ended.Load() {
 		return nil // another connection comes
 	}
-	p.close()
 	p.status.forget()
-	if p.discards.Load() {
-		p.log.Info("partition given up: its state is somewhere else now")
-		return p.w.disk.discard(p.dir)
+	if !p.discards.Load() || p.store == nil {
+		p.close()
+		return nil
 	}
-	return nil
+	p.leaveSnapshot(conn)
+	p.close()
+	p.log.Info("partition given up: its state is somewhere else now")
+	return p.w.disk.discard(p.dir)
+}
+
+// leaveSnapshot keeps in the archive what is given up here.
+func (p *partition) leaveSnapshot(conn *broker.Conn) {
+	cursor, err := loadCursor(p.store)
+	if err != nil || cursor.Seq == 0 || p.status.stopped.Load() != nil || conn.Wire.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	metas, err := p.w.opt.archive(conn).list(ctx, p.p)
+	if err == nil && (len(metas) == 0 || metas[0].Seq < cursor.Seq) { // the new owner may have been faster
+		err = p.archive(ctx, conn, cursor.Seq)
+	}
+	if err != nil {
+		p.log.Warn("no snapshot could be made of what is given up: the one before stays", "error", err)
+	}
 }
 
 func (p *partition) close() {

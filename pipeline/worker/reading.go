@@ -36,6 +36,9 @@ func (s *session) sameLog(ctx context.Context) (end, from uint64, err error) {
 		default:
 			return end, max(s.at.seq, begin), nil
 		}
+		if end >= seen && (s.reader != nil || !s.hopeless) {
+			return 0, 0, err // the next session may find a snapshot
+		}
 		if s.now().Sub(start) >= s.w.opt.Confirm {
 			return 0, 0, broker.Loud(err)
 		}

@@ -22,6 +22,7 @@ type session struct {
 	chains *broker.Chains
 	reader *broker.Reader
 	commit *committer
+	tasks  task.Group // what is done beside the fold
 
 	from    pipeline.Cursor // where it began
 	last    time.Time       // of the last checkpoint's beginning
@@ -30,6 +31,9 @@ type session struct {
 	doubt   doubt
 	tickAt  time.Time
 	control controller
+
+	snapshotAt time.Time // when the next is due
+	archived   uint64    // message up to which the last one is
 
 	counting        time.Time // when outcomes were last added to the metrics
 	counted         map[string]pipeline.Counts
@@ -42,8 +46,13 @@ var errEnded = errors.New("ended")
 // live runs a session until ctx is done (then it leaves a checkpoint), the
 // connection is lost, or something is wrong.
 func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
-	s := &session{partition: p, conn: conn, counted: map[string]pipeline.Counts{}, cache: newCache(p.store, p.w.opt.CacheBytes/int64(conn.Partitions), p.w.met)}
+	if err := p.restore(ctx, conn); err != nil {
+		return err
+	}
+	s := &session{partition: p, conn: conn, tasks: task.Group{World: p.w.world}, counted: map[string]pipeline.Counts{},
+		cache: newCache(p.store, p.w.opt.CacheBytes/int64(conn.Partitions), p.w.met)}
 	within, cancel := context.WithCancel(context.Background())
+	defer s.tasks.Wait()
 	defer cancel()
 	defer conn.Wire.OnClose(p.wake)()
 	defer s.bound(ctx, within, cancel)()
@@ -109,7 +118,8 @@ func (s *session) open(ctx, within context.Context) error {
 		return err
 	}
 	s.commit = newCommitter(s)
-	s.last = s.now().Add(-s.w.opt.Checkpoint * time.Duration(s.p) / time.Duration(s.conn.Partitions)) // each at a moment of its own
+	s.last = s.now().Add(-s.w.opt.Checkpoint * time.Duration(s.p) / time.Duration(s.conn.Partitions))      // each at a moment of its own
+	s.snapshotAt = s.now().Add(s.w.opt.Snapshot * time.Duration(s.p+1) / time.Duration(s.conn.Partitions)) // each at a time of its own
 	s.progress()
 	s.chains.SetMuted(s.muted.Load()) // which may have changed before anybody could see the chains
 	s.log.Info("partition catching up", "from", s.from.Seq, "to", end, "applied", s.from.Applied)
@@ -169,6 +179,7 @@ func (s *session) beat(ctx context.Context) error {
 	if err := s.control.look(ctx, s); err != nil {
 		return err
 	}
+	s.snapshot(ctx)
 	s.progress()
 	s.count(false)
 	return nil

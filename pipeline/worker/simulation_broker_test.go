@@ -47,7 +47,8 @@ type simFaults struct {
 type simStream struct {
 	messages []broker.Stored // by sequence, from 1
 	last     map[string]uint64
-	latest   bool // each subject's last message alone is kept: of others the data is gone
+	first    uint64 // what came before has expired, but stays here for whoever knows all
+	latest   bool   // each subject's last message alone is kept: of others the data is gone
 }
 
 type simValue struct {
@@ -252,7 +253,7 @@ func (w *simWire) giveUp(ctx context.Context) error {
 
 func (w *simWire) Extent(ctx context.Context, stream string) (first, last uint64, err error) {
 	err = w.call(ctx, func() error {
-		first, last = 1, uint64(len(w.b.known(stream)))
+		first, last = max(1, w.b.stream(stream).first), uint64(len(w.b.known(stream)))
 		return nil
 	})
 	return first, last, err
@@ -427,6 +428,7 @@ func (s *simSource) waits() int {
 	if s.silent || s.w.closed {
 		return 0
 	}
+	s.next = max(s.next, s.stream.first)
 	for int(s.next) <= len(s.stream.messages) && s.stream.gone(s.stream.messages[s.next-1]) {
 		s.next++
 	}

@@ -1,10 +1,13 @@
 package worker
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -71,9 +74,9 @@ func TestSimulationRepeats(t *testing.T) {
 
 // simCounts say what a simulation went through.
 type simCounts struct {
-	events, offers, steps                                     int
-	crashes, freezes, restarts, lostDisks, leaves, cuts, loud int
-	trace                                                     uint64
+	events, offers, steps                                                                   int
+	crashes, freezes, restarts, lostDisks, leaves, cuts, loud, snapshots, restored, expired int
+	trace                                                                                   uint64
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -87,11 +90,14 @@ func (c *simCounts) add(o simCounts) {
 	c.leaves += o.leaves
 	c.cuts += o.cuts
 	c.loud += o.loud
+	c.snapshots += o.snapshots
+	c.restored += o.restored
+	c.expired += o.expired
 }
 
 func (c simCounts) String() string {
-	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d freezes, %d broker restarts, %d leaves, %d streams cut back, %d loud stops of these",
-		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.freezes, c.restarts, c.leaves, c.cuts, c.loud)
+	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d freezes, %d broker restarts, %d leaves, %d streams cut back, %d loud stops of these, %d snapshots made, %d restored, %d times the log's beginning expired",
+		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.freezes, c.restarts, c.leaves, c.cuts, c.loud, c.snapshots, c.restored, c.expired)
 }
 
 // A simGroup is a deployment in a simulation.
@@ -101,6 +107,7 @@ type simGroup struct {
 	partitions int
 	standbys   int
 	sets       map[string]*pipeline.Set
+	snapshots  map[int][]simSnapshot
 	workers    []*simWorker
 	world      *process // what is no worker
 	log        *slog.Logger
@@ -131,13 +138,78 @@ func (d *simDisk) open(dir string, _ state.Options) (store, error) {
 	return d.stores[dir], nil
 }
 
+func (d *simDisk) restore(dir string, _ state.Options, r io.Reader) error {
+	m := state.NewMemory(d.limit)
+	if err := m.Restore(r); err != nil {
+		return err
+	}
+	d.stores[dir] = m
+	return nil
+}
+
 func (d *simDisk) member(dir string) (string, func(), error) { return dir, func() {}, nil }
 
 func (d *simDisk) discard(dir string) error { delete(d.stores, dir); return nil }
 
+// A simArchive is the object store, as one connection sees it.
+type simArchive struct {
+	*simGroup
+	wire broker.Wire
+}
+
+type simSnapshot struct {
+	meta    broker.SnapshotMeta
+	bytes   []byte
+	damaged bool
+}
+
+func (a simArchive) put(ctx context.Context, partition int, seq uint64, write func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	return a.wire.(*simWire).call(ctx, func() error {
+		others := slices.DeleteFunc(a.snapshots[partition], func(s simSnapshot) bool { return s.meta.Seq == seq })
+		whole := b.Bytes()
+		if a.chance(100) && len(others) > 0 && !others[0].damaged {
+			whole = whole[:len(whole)/2]
+		}
+		all := append(others, simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq}, whole, len(whole) < b.Len()})
+		slices.SortStableFunc(all, func(x, y simSnapshot) int { return cmp.Compare(y.meta.Seq, x.meta.Seq) })
+		a.snapshots[partition] = all[:min(len(all), 2)]
+		a.counts.snapshots++
+		return nil
+	})
+}
+
+func (a simArchive) list(ctx context.Context, partition int) (metas []broker.SnapshotMeta, err error) {
+	err = a.wire.(*simWire).call(ctx, func() error {
+		metas = nil
+		for _, s := range a.snapshots[partition] {
+			metas = append(metas, s.meta)
+		}
+		return nil
+	})
+	return metas, err
+}
+
+func (a simArchive) open(ctx context.Context, m broker.SnapshotMeta) (r io.ReadCloser, err error) {
+	err = a.wire.(*simWire).call(ctx, func() error {
+		for _, s := range a.snapshots[m.Partition] {
+			if s.meta.Seq == m.Seq {
+				a.counts.restored++
+				r = io.NopCloser(bytes.NewReader(s.bytes))
+				return nil
+			}
+		}
+		return broker.ErrSnapshotGone
+	})
+	return r, err
+}
+
 // simulate runs one history.
 func simulate(t *testing.T, seed uint64) (simCounts, error) {
-	g := &simGroup{simulation: newSimulation(seed), partitions: 1 + int(seed%3), sets: map[string]*pipeline.Set{}, world: &process{name: "world"}, log: quiet()}
+	g := &simGroup{simulation: newSimulation(seed), partitions: 1 + int(seed%3), sets: map[string]*pipeline.Set{}, snapshots: map[int][]simSnapshot{}, world: &process{name: "world"}, log: quiet()}
 	defer g.end()
 	if os.Getenv("LOG") != "" {
 		g.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -291,7 +363,7 @@ func (g *simGroup) run1(m *simWorker) {
 		skew += time.Duration(g.rng.IntN(3)-1) * 24 * time.Hour
 	}
 	w, err := New(Options{Dir: m.name, Log: g.log.With("worker", m.name), Checkpoint: 200*time.Millisecond + g.upTo(time.Second), Confirm: 20 * time.Second,
-		CacheBytes: m.cache, Standbys: g.standbys, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk,
+		CacheBytes: m.cache, Standbys: g.standbys, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk, archive: func(c *broker.Conn) archive { return simArchive{g, c.Wire} }, Snapshot: 2*time.Second + g.upTo(20*time.Second),
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			for g.broker.down > g.time && ctx.Err() == nil {
 				g.rest(ctx, nil, 50*time.Millisecond)
@@ -316,7 +388,7 @@ func (g *simGroup) run1(m *simWorker) {
 // fault lets something go wrong.
 func (g *simGroup) fault() {
 	m := g.workers[g.rng.IntN(len(g.workers))]
-	switch g.rng.IntN(12) {
+	switch g.rng.IntN(13) {
 	case 0, 1, 2:
 		g.crash(m)
 	case 3:
@@ -341,6 +413,13 @@ func (g *simGroup) fault() {
 		}
 	case 8:
 		g.broker.faults = g.someFaults()
+	case 9: // the log's beginning expires, up to a snapshot
+		p := g.rng.IntN(g.partitions)
+		if all := g.snapshots[p]; len(all) > 0 {
+			st := g.broker.stream(fmt.Sprint("EVENTS-", p))
+			st.first = max(st.first, all[len(all)-1].meta.Seq+uint64(g.rng.IntN(2)))
+			g.counts.expired++
+		}
 	default:
 		if m.of == nil || m.ended != nil {
 			g.run1(m)

@@ -25,6 +25,7 @@ type Options struct {
 	Dir        string                                          // where the partitions' state lies
 	CacheBytes int64                                           // for decoded users of all partitions (256 MB)
 	Checkpoint time.Duration                                   // between two (1 s)
+	Snapshot   time.Duration                                   // between two of a partition (10 min)
 	Confirm    time.Duration                                   // how long what cannot be is looked at again (20 s)
 	Standbys   int                                             // members that follow each partition beside its owner, so that a crash costs no replay (0)
 	Now        func() int64                                    // the owner's clock, for ticks (time.Now)
@@ -34,6 +35,7 @@ type Options struct {
 	memTable int64      // a checkpoint has room for 15% of it (64 MB)
 	world    task.World // (task.Real)
 	disk     disk       // (badgers)
+	archive  func(*broker.Conn) archive
 }
 
 func (o Options) withDefaults() Options {
@@ -42,6 +44,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Checkpoint == 0 {
 		o.Checkpoint = time.Second
+	}
+	if o.Snapshot == 0 {
+		o.Snapshot = 10 * time.Minute
 	}
 	if o.Confirm == 0 {
 		o.Confirm = 20 * time.Second
@@ -60,6 +65,7 @@ func (o Options) withDefaults() Options {
 	}
 	if o.world == nil {
 		o.world, o.disk = task.Real{}, badgers{}
+		o.archive = func(c *broker.Conn) archive { return objects{c, o.Connect} }
 	}
 	return o
 }
@@ -74,6 +80,8 @@ type Worker struct {
 	met   *metrics
 	sets  sets
 	live  atomic.Pointer[string] // hash of the live set
+
+	snapshotting atomic.Bool // a partition makes a snapshot
 
 	mu         sync.Mutex
 	partitions []*partition // by number; nil: never run
