@@ -32,6 +32,9 @@ func fill(b *testing.B, users, size int) *Store {
 			batch.Reset()
 		}
 	}
+	if err := s.db.Flatten(1); err != nil { // so that Badger rests
+		b.Fatal(err)
+	}
 	return s
 }
 
@@ -89,60 +92,67 @@ func BenchmarkSnapshot(b *testing.B) {
 	b.SetBytes(info.Bytes)
 }
 
-// BenchmarkCommitBeside says how long commits of 100 users take, one after
-// the other, alone and beside snapshots without end.
-func BenchmarkCommitBeside(b *testing.B) {
-	for _, name := range []string{"alone", "snapshots"} {
-		b.Run(name, func(b *testing.B) {
-			s := fill(b, *snapshotUsers, 2400)
-			for range 2 { // until Badger rests
-				if err := s.db.Flatten(1); err != nil {
-					b.Fatal(err)
-				}
-			}
-			var stop atomic.Bool
-			var taken atomic.Int64
-			done := make(chan error)
-			go func() {
-				for name == "snapshots" && !stop.Load() {
-					if _, err := s.Snapshot(io.Discard); err != nil {
-						done <- err
-						return
-					}
-					taken.Add(1)
-				}
-				done <- nil
-			}()
-			r, batch, value := rand.New(rand.NewPCG(1, 1)), s.NewBatch(), make([]byte, 2400)
-			var buf []byte
-			var took []time.Duration
-			for b.Loop() {
-				b.StopTimer()
-				batch.Reset()
-				for range 100 {
-					key := fmt.Sprintf("u:%d", r.IntN(*snapshotUsers))
-					buf, _, _ = s.Entity(key, buf)
-					batch.Put(key, value)
-				}
-				b.StartTimer()
-				from := time.Now()
-				if err := s.Commit(batch, []byte("{}")); err != nil {
-					b.Fatal(err)
-				}
-				took = append(took, time.Since(from))
-			}
-			stop.Store(true)
-			if err := <-done; err != nil {
-				b.Fatal(err)
-			}
-			slices.Sort(took)
-			ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-			b.ReportMetric(ms(took[len(took)/2]), "p50-ms")
-			b.ReportMetric(ms(took[len(took)*99/100]), "p99-ms")
-			b.ReportMetric(ms(took[len(took)-1]), "max-ms")
-			b.ReportMetric(float64(taken.Load()), "snapshots")
-		})
+// BenchmarkBeside says how long reading 100 users takes, and committing them,
+// one after the other, alone and beside snapshots without end.
+func BenchmarkBeside(b *testing.B) {
+	for _, commits := range []bool{false, true} {
+		for _, snapshots := range []bool{false, true} {
+			b.Run(fmt.Sprintf("commits=%v/snapshots=%v", commits, snapshots), func(b *testing.B) {
+				beside(b, fill(b, *snapshotUsers, 2400), commits, snapshots)
+			})
+		}
 	}
+}
+
+func beside(b *testing.B, s *Store, commits, snapshots bool) {
+	var stop atomic.Bool
+	var taken float64
+	done := make(chan error)
+	go func() {
+		var err error
+		for snapshots && err == nil && !stop.Load() {
+			_, err = s.Snapshot(io.Discard)
+			taken++
+		}
+		done <- err
+	}()
+	r, batch, value := rand.New(rand.NewPCG(1, 1)), s.NewBatch(), make([]byte, 2400)
+	var buf []byte
+	var read, committed []float64 // ms
+	since := func(t time.Time) float64 { return float64(time.Since(t).Microseconds()) / 1000 }
+	for b.Loop() {
+		batch.Reset()
+		from := time.Now()
+		for range 100 {
+			key := fmt.Sprintf("u:%d", r.IntN(*snapshotUsers))
+			buf, _, _ = s.Entity(key, buf)
+			batch.Put(key, value)
+		}
+		read = append(read, since(from))
+		if !commits {
+			continue
+		}
+		from = time.Now()
+		if err := s.Commit(batch, []byte("{}")); err != nil {
+			b.Fatal(err)
+		}
+		committed = append(committed, since(from))
+	}
+	stop.Store(true)
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	report := func(name string, ms []float64) {
+		slices.Sort(ms)
+		b.ReportMetric(ms[len(ms)/2], name+"-p50-ms")
+		b.ReportMetric(ms[len(ms)*99/100], name+"-p99-ms")
+		b.ReportMetric(ms[len(ms)-1], name+"-max-ms")
+	}
+	report("read", read)
+	if commits {
+		report("commit", committed)
+	}
+	b.ReportMetric(taken, "snapshots")
 }
 
 func BenchmarkRestore(b *testing.B) {

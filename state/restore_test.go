@@ -186,12 +186,27 @@ func TestRestoreOver(t *testing.T) {
 	s := open(t, dir)
 	commit(t, s, "other", func(b *Batch) { b.Put("u:9", []byte("zoe")) })
 	s.Close()
-	if _, err := Restore(dir, testOptions, bytes.NewReader(b)); err == nil || errors.Is(err, ErrDamaged) {
+	if _, err := Restore(dir, testOptions, bytes.NewReader(b)); err == nil || !strings.Contains(err.Error(), "discard it first") {
 		t.Fatalf("restored over another: %v", err)
 	}
 	s = open(t, dir)
 	defer s.Close()
 	if entity(t, s, "u:9") != "zoe" || entity(t, s, "u:1") != "none" {
 		t.Error("what was there has changed")
+	}
+}
+
+// A length takes no memory before its bytes come.
+func TestRestoreMemory(t *testing.T) {
+	b := small(t)
+	b = append(b[:len(b)-25], 1, 0xff, 0xff, 0xff, 0x1f) // 64 MB
+	b = append(b, make([]byte, snapshotPiece*3/2)...)
+	in := newSnapshotReader(bytes.NewReader(b))
+	_, err := in.header(testIdentity)
+	for err == nil {
+		_, _, err = in.record()
+	}
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "ends early") || cap(in.buf) > 4*snapshotPiece {
+		t.Errorf("%d bytes are held, %v", cap(in.buf), err)
 	}
 }
