@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ type watched struct {
 	mu     sync.Mutex
 	leases map[string][]byte // nil before the first time
 	times  int
+	left   []string // ids
 }
 
 func watchLeases(t *testing.T, c *Conn) *watched {
@@ -31,6 +33,11 @@ func watchLeases(t *testing.T, c *Conn) *watched {
 		ended <- c.WatchLeases(ctx, func(leases map[string][]byte) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
+			for id := range w.leases {
+				if _, ok := leases[id]; !ok {
+					w.left = append(w.left, id)
+				}
+			}
 			w.leases = leases
 			w.times++
 		})
@@ -48,6 +55,12 @@ func (w *watched) is(want map[string]string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.leases != nil && maps.EqualFunc(w.leases, want, func(a []byte, b string) bool { return string(a) == b })
+}
+
+func (w *watched) gone() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.left)
 }
 
 func (w *watched) await(t *testing.T, what string, want map[string]string) {
@@ -227,8 +240,15 @@ func TestLeasesBucketDeleted(t *testing.T) {
 		w.await(t, "a lease", map[string]string{"a": "1"})
 	}
 	putLease(t, c, "b", "1", 2*time.Second, 0)
+	over := time.Now().Add(2 * time.Second) // on a slow machine nobody sees it
+	for _, w := range []*watched{w, far} {
+		await(t, "a short one", func() bool { return w.is(map[string]string{"a": "1", "b": "1"}) || time.Now().After(over) })
+	}
 	if err := c.JS.DeleteKeyValue(limited(t), "GROUP"); err != nil {
 		t.Fatal(err)
+	}
+	for _, w := range []*watched{w, far} {
+		w.await(t, "the lease whose time is not over", map[string]string{"a": "1"})
 	}
 	if _, err := tool.PutLease(limited(t), "c", nil, time.Minute, 0); !errors.Is(err, jetstream.ErrNoStreamResponse) {
 		t.Errorf("a tool has made the bucket: %v", err)
@@ -240,6 +260,9 @@ func TestLeasesBucketDeleted(t *testing.T) {
 	putLease(t, c, "a", "2", time.Minute, 0)
 	for _, w := range []*watched{w, far} {
 		w.await(t, "the lease that is back, and no more", map[string]string{"a": "2"})
+		if slices.Contains(w.gone(), "a") {
+			t.Error("it had left meanwhile")
+		}
 	}
 	if _, err := c.group(limited(t)); err != nil {
 		t.Errorf("what was made anew: %v", err)
