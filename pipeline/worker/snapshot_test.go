@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+// snapshotted awaits snapshots of both partitions that are not older than the
+// logs' ends.
+func snapshotted(t *testing.T, c *broker.Conn) {
+	t.Helper()
+	await(t, "snapshots", func() bool {
+		for p := range c.Partitions {
+			metas, err := c.Snapshots(within(t), p)
+			_, last, errLog := c.Extent(within(t), p)
+			if err != nil || errLog != nil || len(metas) == 0 || metas[0].Seq < last {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// TestRestore loses a worker's disk after the log's beginning has expired: what
+// a snapshot has is enough to go on. Without one it stops loudly.
+func TestRestore(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 2)
+	s := write(t, 7, 2)
+	hash := apply(t, c, s.def)
+	often := func(o *Options) { o.Snapshot = 50 * time.Millisecond }
+	dir := t.TempDir()
+	w := start(t, ns.ClientURL(), dir, often)
+	w.inForce(t, hash)
+	half := len(s.packs) / 2
+	publish(t, c, s.packs[:half])
+	w.applied(t, c)
+	snapshotted(t, c)
+	w.stop(t)
+	for p := range 2 {
+		st, err := c.JS.Stream(within(t), c.Names.EventsStream(p))
+		if err == nil {
+			err = st.Purge(within(t), jetstream.WithPurgeSequence(st.CachedInfo().State.LastSeq+1)) // all but what comes
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	w = start(t, ns.ClientURL(), dir, often)
+	publish(t, c, s.packs[half:])
+	w.applied(t, c)
+	same(t, stored(t, c), s.want)
+	w.stop(t)
+
+	// The bucket is gone as well: loud.
+	if err := c.JS.DeleteObjectStore(within(t), c.Names.SnapshotsBucket()); err != nil {
+		t.Fatal(err)
+	}
+	start(t, ns.ClientURL(), t.TempDir(), nil).stopsLoudly(t, "expired")
+}
+
+// TestRestorePassesOver: a snapshot of a newer version and one that is damaged
+// are left alone, and nothing is lost.
+func TestRestorePassesOver(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	hash := apply(t, c, views(t, 1))
+	dir := t.TempDir()
+	w := start(t, ns.ClientURL(), dir, nil)
+	w.inForce(t, hash)
+	for i := range 5 {
+		publish(t, c, []scripted{{0, view(i, "ada")}})
+	}
+	w.applied(t, c)
+	w.stop(t)
+	put := func(seq uint64, engine int, data []byte) {
+		t.Helper()
+		if err := c.PutSnapshot(within(t), 0, seq, map[string]string{engineKey: strconv.Itoa(engine)}, bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(4, pipeline.Engine+1, []byte("what only a newer version reads"))
+	put(3, pipeline.Engine, []byte("garbage"))
+	w = start(t, ns.ClientURL(), t.TempDir(), nil)
+	publish(t, c, []scripted{{0, view(5, "ada")}})
+	w.applied(t, c)
+	if n := len(stored(t, c)); n != 6 {
+		t.Errorf("%d offers, want 6", n)
+	}
+	verified(t, c)
+}
+
+// TestSnapshotOnRelease: what is given up to another member is in the archive.
+func TestSnapshotOnRelease(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 8)
+	hash := apply(t, c, views(t, 1))
+	a := start(t, ns.ClientURL(), t.TempDir(), nil)
+	a.inForce(t, hash)
+	b := start(t, ns.ClientURL(), t.TempDir(), nil)
+	own := owned(t, []*running{a, b}, 8, 0)
+	await(t, "snapshots of what has moved", func() bool {
+		for p, w := range own {
+			if metas, err := c.Snapshots(within(t), p); w == b && (err != nil || len(metas) == 0) {
+				return false
+			}
+		}
+		return true
+	})
+}
