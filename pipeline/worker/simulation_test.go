@@ -225,7 +225,7 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 	for i := range 1 + g.rng.IntN(3) {
 		m := &simWorker{name: fmt.Sprint("worker", i), cache: 256 << 20, disk: &simDisk{state.Limit{Entries: 2000, Bytes: 1 << 20, Large: 1 << 19}, map[string]*state.Memory{}}}
 		if g.chance(500) { // checkpoints within messages, and users that leave the cache
-			m.disk.limit.Entries, m.cache = 20+g.rng.IntN(100), int64(1+g.rng.IntN(20_000))
+			m.disk.limit.Entries, m.cache = 30+g.rng.IntN(100), int64(1+g.rng.IntN(20_000))
 		}
 		g.workers = append(g.workers, m)
 	}
@@ -258,7 +258,7 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 			g.rest(context.Background(), nil, g.upTo(3*time.Second))
 			g.fault()
 		}
-		if g.chance(100) {
+		if g.chance(250) {
 			g.cutBack()
 		}
 		g.rest(context.Background(), nil, g.upTo(5*time.Second))
@@ -310,15 +310,26 @@ func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, boo
 			other.Features = append(other.Features, pipeline.Feature{Name: "more", On: []string{"Product Viewed"}, Agg: "count"})
 			g.goLive(t, other)
 		}
-		user := fmt.Sprint("user-", g.rng.IntN(10))
+		p := g.rng.IntN(g.partitions)
 		var data []byte
-		for i := range 1 + g.rng.IntN(3) {
-			name := []string{"Product Viewed", "Product Viewed", "Order Completed"}[g.rng.IntN(3)]
-			data = fmt.Appendf(data, `{"type":"track","event":%q,"userId":%q,"messageId":"m%d-%d","receivedAt":%q}`+"\n",
-				name, user, left, i, pipeline.FormatTime(g.now().Add(ahead).UnixNano()))
+		for i := range 1 + g.rng.IntN([]int{3, 3, 30}[g.rng.IntN(3)]) { // many: so that checkpoints fall within
+			data = append(data, g.visit(p, fmt.Sprint("m", left, "-", i), ahead)...)
 		}
-		return scripted{pipeline.Partition("u:"+user, g.partitions), data}, left > 0
+		return scripted{p, data}, left > 0
 	}
+}
+
+// visit is an event of somebody in a partition.
+func (g *simGroup) visit(p int, id string, ahead time.Duration) []byte {
+	user := "user-0"
+	for i := range 200 { // somebody is in it
+		user = fmt.Sprint("user-", g.rng.IntN(20)+i/20)
+		if pipeline.Partition("u:"+user, g.partitions) == p {
+			break
+		}
+	}
+	name := []string{"Product Viewed", "Product Viewed", "Order Completed"}[g.rng.IntN(3)]
+	return fmt.Appendf(nil, `{"type":"track","event":%q,"userId":%q,"messageId":%q,"receivedAt":%q}`+"\n", name, user, id, pipeline.FormatTime(g.now().Add(ahead).UnixNano()))
 }
 
 // cutBack lets the broker come back with less than it had acknowledged.
@@ -329,7 +340,13 @@ func (g *simGroup) cutBack() {
 		return
 	}
 	g.broker.restart(g.upTo(time.Second))
-	g.broker.cutBack(name, 1+g.rng.IntN(5))
+	n := 1 + g.rng.IntN(5)
+	g.broker.cutBack(name, n)
+	if name != "OFFERS" && g.chance(500) { // others come in place of those that are lost
+		for i := range n + g.rng.IntN(3) {
+			g.broker.store("events.0.in", nil, g.visit(0, fmt.Sprint("instead-", i), 0), nil)
+		}
+	}
 	g.counts.cuts++
 }
 
@@ -469,6 +486,9 @@ func (g *simGroup) heal() {
 // everything, as many that follow it as there should be, and every offer is
 // stored.
 func (g *simGroup) settled() bool {
+	if g.stopped() != nil {
+		return true // exact or not, it stays so
+	}
 	owners, follow := make([]int, g.partitions), make([]int, g.partitions)
 	for _, m := range g.workers {
 		if m.ended != nil {
@@ -477,8 +497,6 @@ func (g *simGroup) settled() bool {
 		}
 		for p, s := range m.w.Status() {
 			switch {
-			case s.Stopped != "":
-				return true // exact says so
 			case !s.Owned && !s.Follows:
 			case s.Seq < uint64(len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages)) || s.Waiting > 0:
 				return false
@@ -518,6 +536,11 @@ func (g *simGroup) exact() error {
 		}
 	}
 	for p := range g.partitions {
+		for _, m := range g.workers {
+			if s, end := m.w.Status()[p], len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages); s.Owned && s.Seq > uint64(end) {
+				return fmt.Errorf("%s: partition %d: message %d is applied, and the log ends at %d", m.name, p, s.Seq, end)
+			}
+		}
 		fold, err := pipeline.NewFold(pipeline.Cursor{}, func(hash string) (*pipeline.Set, error) { return g.sets[hash], nil }, pipeline.Memory{})
 		if err != nil {
 			return err

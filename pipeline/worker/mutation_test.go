@@ -1,0 +1,104 @@
+package worker
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+var mutate = flag.Bool("mutations", false, "let TestMutations run, which takes some minutes")
+
+// A mutation leaves one rule out of the code.
+type mutation struct {
+	rule, file, from, to string
+}
+
+// mutations are the rules of the protocol (DESIGN.md) and of what stands
+// around it, each with the line that holds it. What costs nothing but work when
+// it is missing is not among them: that a control message is appended once, or
+// that leases keep two from owning the same. Nor is that a cursor says how much
+// of a message is applied: users tell their duplicates (TestKillWithinMessage
+// looks at it).
+var mutations = []mutation{
+	{"P1: what is not acknowledged is not known stored", "broker/publish.go",
+		"		err := ch.publish(ctx, e)\n", "		err := ch.publish(ctx, e)\n		if err != nil && ctx.Err() == nil {\n			ch.saw(tail{e.Pos, ch.tail.seq + 1})\n			return nil\n		}\n"},
+	{"P1: after a failure the tail is read", "broker/publish.go",
+		"		if err := ch.again(ctx, attempt, err); err != nil {\n			return err\n		}\n		attempt++", "		attempt++"},
+	{"P2: a publish expects the last message on its subject", "worker/simulation_broker_test.go",
+		"seq, err = p.w.b.store(p.subject, own, data, &expect)", "seq, err = p.w.b.store(p.subject, own, data, nil)"},
+	{"P4: a checkpoint waits for its offers", "worker/checkpoint.go",
+		"if err := c.chains.Await(ctx, at.cursor); err != nil {", "if err := ctx.Err(); err != nil {"},
+	{"P5: a tail is not before what is known stored", "broker/tail.go", "if t.N < known {", "if false && t.N < known {"},
+	{"P5: a tail is what the state has seen", "broker/chain.go", "case t.N < have.N:", "case false:"},
+	{"P5: the log does not end before what was applied", "worker/reading.go", "case end < seen:", "case false:"},
+	{"P5: the message at the cursor is the one that was applied", "worker/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {"},
+	{"P5: a fold that passes a tail has come to it", "broker/tail.go", "if t.N > n && t.S <= seq {", "if false {"},
+	{"P6: a follower publishes nothing and waits for the owner", "broker/publish.go", "if ch.all.muted.Load() {\n", "if ch.all.muted.Load() {\n			ch.saw(tail{e.Pos, ch.tail.seq})\n			return nil\n"},
+	{"P8: a gap is no next message", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {"},
+	{"D4: the cursor and what has changed are of one moment", "worker/checkpoint.go", "j, err := json.Marshal(at.cursor)", "if at.cursor.Seq > 1 {\n		at.cursor.Seq--\n	}\n	j, err := json.Marshal(at.cursor)"},
+	{"a user whose change is not stored stays in the cache", "worker/cache.go", "if e.gen <= c.committed {", "if true {"},
+	{"a checkpoint has all that has changed", "worker/cache.go", "for i, e := range c.dirty {\n", "for i, e := range c.dirty {\n		if i == 3 {\n			continue\n		}\n"},
+	{"timers are read from the store", "worker/session.go", "s.fold.Schedule(due, key); return nil", "return nil"},
+	{"a silent reader is opened again", "worker/session.go", "if s.reader.Silent() {", "if false {"},
+	{"an owner lets go where another should own", "worker/assignment.go", "if owns && at(id) < mine && (own || at(id) == 0 && isReady) {", "if false {"},
+	{"a follower takes over where nobody owns", "worker/assignment.go", "case ready && !before, rank == 0 && !anyReady:", "case false:"},
+	{"a lease is renewed", "worker/group.go", "!c.equal(g.said) || now.Sub(g.renewed) >= renewEvery", "!c.equal(g.said)"},
+	{"a snapshot is of what is committed", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:"},
+	{"a log that expires meanwhile is no reason to stop", "worker/reading.go", "if end >= seen && (s.reader != nil || !s.hopeless) {", "if false {"},
+}
+
+// TestMutations builds the simulation once for each mutation and lets it find
+// that a rule is missing, within 1,000 seeds.
+func TestMutations(t *testing.T) {
+	if !*mutate {
+		t.Skip("takes some minutes: go test ./pipeline/worker -run TestMutations -v -timeout 30m -args -mutations")
+	}
+	_, here, _, ok := runtime.Caller(0)
+	if !ok {
+		t.Fatal("no source")
+	}
+	pipeline := filepath.Dir(filepath.Dir(here))
+	for i, m := range mutations {
+		t.Run(m.rule, func(t *testing.T) {
+			file := filepath.Join(pipeline, m.file)
+			src, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := bytes.Count(src, []byte(m.from)); n != 1 {
+				t.Fatalf("%s has the line %d times", m.file, n)
+			}
+			dir := t.TempDir()
+			patched := filepath.Join(dir, filepath.Base(m.file))
+			if err := os.WriteFile(patched, bytes.Replace(src, []byte(m.from), []byte(m.to), 1), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{file: patched}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := filepath.Join(dir, "overlay.json")
+			if err := os.WriteFile(list, overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("go", "test", "-overlay", list, "-run", "^TestSimulation$", "-count=1", "-timeout", "5m", ".", "-args", "-seeds=1000")
+			cmd.Dir = filepath.Dir(here)
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				t.Fatalf("mutation %d is not noticed within 1,000 seeds", i)
+			}
+			found := regexp.MustCompile(`-seed=(\d+)\n\s*(.*)`).FindSubmatch(out)
+			if found == nil {
+				t.Fatalf("it ended otherwise:\n%s", out)
+			}
+			t.Logf("noticed by seed %s: %s", found[1], strings.TrimSpace(string(found[2])))
+		})
+	}
+}
