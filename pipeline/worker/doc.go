@@ -19,7 +19,7 @@
 //	stored, not acknowledged              the chain's tail has it: skipped
 //	stored, checkpoint not committed      the same
 //	checkpoint committed                  goes on behind it
-//	disk lost, or damaged                 nothing: the log is replayed from its beginning
+//	disk lost, or damaged                 the newest snapshot, else nothing: the log from there on
 //
 // A step that panics ends the session as well; the next rolls it back alone
 // and makes it a dead letter (poison.go).
@@ -28,6 +28,26 @@
 // is known of tails dies with it; the next begins at the checkpoint. What
 // cannot be right (a log or chain that is not the one that was seen before)
 // stops that partition loudly, and no other.
+//
+// Workers form a group (group.go). Each keeps a lease with what it owns and
+// follows; each sees all leases, and does its duty (assignment.go) about each
+// partition: own it, follow it, leave it alone. A partition is handed over so:
+//
+//	member that comes       opens (a snapshot, what is missing of the log), and
+//	                        folds along, muted: it follows
+//	                        it has caught up: its lease says ready
+//	member that owns        sees that, is muted, its lease says so
+//	member that comes       sees that, publishes what waits, and owns
+//
+// Two that own it at once, or one that was frozen and comes back, can only
+// publish the right next record or nothing: no correctness rests on leases.
+// Snapshots (snapshot.go) go to the object store at an interval and on
+// release.
+//
+// All of this runs as tasks over a wire and a disk (package task,
+// broker.Wire, disk.go), so that TestSimulation can run groups of workers in
+// one goroutine schedule that a seed decides, and TestMutations can see that
+// each rule is needed.
 //
 // The owner also moves its log on (clock.go): a tick when a timer is due and
 // nothing else comes, a control message when another campaign set is live.
