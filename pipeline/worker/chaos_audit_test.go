@@ -1,0 +1,277 @@
+package worker
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+// The logs' truth about a user.
+type logged struct {
+	events uint64 // once each
+	views  uint64
+}
+
+// audit compares what was acknowledged, what the logs hold, what was applied,
+// and which offers there are. It counts by itself, and then lets Verify and
+// offerctl do so.
+func (ch *chaos) audit(l *load) {
+	t := ch.t
+	t.Helper()
+	for _, r := range l.refused {
+		t.Errorf("an event was refused: %s", r)
+	}
+	begin := time.Now()
+	users, copies := ch.logs(l)
+	lost, acked, lines := 0, l.acknowledged(), 0
+	for id, ok := range l.made {
+		if lines += copies[id]; ok && copies[id] == 0 {
+			if lost++; lost <= 10 {
+				t.Errorf("event %s was acknowledged and is in no log", id)
+			}
+		}
+	}
+	if acked < len(l.made) {
+		t.Errorf("%d of %d events were never acknowledged", len(l.made)-acked, len(l.made))
+	}
+	doubled := ch.applied(users)
+	v, err := Verify(within(t), ch.conn, &VerifyOptions{Settle: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v.OK() {
+		t.Errorf("Verify: %+v", v)
+	}
+	if v.Offers == 0 || v.Trimmed > 0 {
+		t.Errorf("%d offers, of which %d were trimmed: the test shows nothing", v.Offers, v.Trimmed)
+	}
+	if c := ch.offerctlVerify(); !c.OK() || c.Applied != v.Applied || c.Offers < v.Offers || c.Stored < v.Stored {
+		t.Errorf("offerctl verify says %+v, Verify %+v", c.Sums, v.Sums)
+	}
+	pause := ch.offers(users)
+	if d, err := ch.conn.JS.Stream(within(t), ch.conn.Names.DeadStream()); err != nil || d.CachedInfo().State.Msgs > 0 {
+		t.Errorf("dead letters: %+v, %v", d.CachedInfo().State, err)
+	}
+	t.Logf("events: %d made, %d acknowledged in %d requests of which %d failed, %d stand in the logs, %d once more than once", len(l.made), acked, l.attempts, l.failed, len(copies), lines-len(copies))
+	t.Logf("offers: %d stored; missing %d, double %d, different %d, extra %d; events lost %d, applied twice %d", v.Stored, v.Missing, v.Duplicate, v.Different, v.Extra, lost, doubled)
+	t.Logf("longest pause of a partition: %v; audited in %v", pause.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
+}
+
+// logs reads all logs: what each user did, and how often each event is there.
+func (ch *chaos) logs(l *load) (users map[string]*logged, copies map[string]int) {
+	t := ch.t
+	users, copies = map[string]*logged{}, map[string]int{}
+	for p := range chaosPartitions {
+		err := ch.conn.ScanLog(within(t), p, func(m pipeline.Message) error {
+			if m.Kind != pipeline.In {
+				return nil
+			}
+			for line := range bytes.Lines(m.Data) {
+				var e chaosEvent
+				if err := json.Unmarshal(line, &e); err != nil {
+					return err
+				}
+				if _, ok := l.made[e.MessageID]; !ok {
+					return fmt.Errorf("nobody made event %s", e.MessageID)
+				}
+				key := "u:" + e.UserID
+				if e.UserID == "" {
+					key = "a:" + e.AnonymousID
+				}
+				if pipeline.Partition(key, chaosPartitions) != p {
+					return fmt.Errorf("event %s of %s is in partition %d", e.MessageID, key, p)
+				}
+				if copies[e.MessageID]++; copies[e.MessageID] > 1 {
+					continue
+				}
+				if users[key] == nil {
+					users[key] = &logged{}
+				}
+				users[key].events++
+				if e.Event == "Product Viewed" {
+					users[key].views++
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return users, copies
+}
+
+// applied asks the workers about each user: awaits that all events are
+// applied, and returns how many were once too often.
+func (ch *chaos) applied(users map[string]*logged) (doubled uint64) {
+	t := ch.t
+	var last string
+	until := time.Now().Add(time.Minute)
+	for _, key := range slices.Sorted(maps.Keys(users)) {
+		want := users[key]
+		for {
+			view, err := ch.ask(key)
+			if err == nil && view.Events == want.events && string(view.Features["seen"]) == fmt.Sprint(want.views) {
+				break
+			}
+			last = fmt.Sprintf("%s: %d events and %s views are applied, in the log are %d and %d; %v", key, view.Events, view.Features["seen"], want.events, want.views, err)
+			if err == nil && view.Events > want.events {
+				doubled += view.Events - want.events
+				t.Error(last)
+				break
+			}
+			if time.Now().After(until) {
+				t.Error("in vain awaited: ", last)
+				break // and ask once about each of the others
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+	return doubled
+}
+
+// ask asks the owner of a user's partition.
+func (ch *chaos) ask(key string) (view pipeline.UserView, err error) {
+	q, err := json.Marshal(Query{Key: key})
+	if err != nil {
+		return view, err
+	}
+	m, err := ch.conn.NC.Request(ch.conn.Names.QuerySubject(pipeline.Partition(key, chaosPartitions)), q, time.Second)
+	if err != nil {
+		return view, err
+	}
+	var a Answer
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		return view, err
+	}
+	if a.Error != "" {
+		return view, fmt.Errorf("%s", a.Error)
+	}
+	return view, json.Unmarshal(a.User, &view)
+}
+
+// A sentOffer is an offer as it was stored.
+type sentOffer struct {
+	caused, stored time.Time
+}
+
+// offers reads the offers: each once, numbered without gaps, one for each
+// third view that is in the log. It returns how long a partition's offers
+// stood still at most, from when the cause of the next was in the log.
+func (ch *chaos) offers(users map[string]*logged) (pause time.Duration) {
+	t := ch.t
+	ids, numbers, thirds := map[string]bool{}, map[string]uint64{}, map[string][]string{}
+	byPartition := make([][]sentOffer, chaosPartitions)
+	for p := range chaosPartitions {
+		ch.eachOffer(p, func(m jetstream.Msg) error {
+			pos, err := broker.ParsePosition(m.Headers())
+			if err != nil {
+				return err
+			}
+			meta, err := m.Metadata()
+			if err != nil {
+				return err
+			}
+			var o pipeline.Offer
+			if err := json.Unmarshal(m.Data(), &o); err != nil {
+				return err
+			}
+			if ids[o.ID] {
+				t.Errorf("%s %d: offer %s is there twice", m.Subject(), pos.N, o.ID)
+			}
+			ids[o.ID] = true
+			if numbers[m.Subject()]++; numbers[m.Subject()] != pos.N {
+				t.Fatalf("%s: %d follows %d", m.Subject(), pos.N, numbers[m.Subject()]-1)
+			}
+			if o.Campaign == "third" {
+				key := "u:" + o.User
+				if o.Anon {
+					key = "a:" + o.User
+				}
+				var d struct{ N json.Number }
+				if err := json.Unmarshal(o.Data, &d); err != nil {
+					return err
+				}
+				thirds[key] = append(thirds[key], d.N.String())
+			}
+			byPartition[p] = append(byPartition[p], sentOffer{time.Unix(0, pos.T), meta.Timestamp})
+			return nil
+		})
+	}
+	for key, u := range users {
+		var want []string
+		for n := uint64(3); n <= u.views; n += 3 {
+			want = append(want, fmt.Sprint(n))
+		}
+		if !slices.Equal(thirds[key], want) {
+			t.Errorf("%s has %d views in the log, and got the offers of %s", key, u.views, strings.Join(thirds[key], ", "))
+		}
+	}
+	for _, all := range byPartition {
+		for i := 1; i < len(all); i++ {
+			from := all[i-1].stored
+			if all[i].caused.After(from) {
+				from = all[i].caused
+			}
+			pause = max(pause, all[i].stored.Sub(from))
+		}
+	}
+	ch.restarts(byPartition)
+	return pause
+}
+
+// restarts says how long after its start a worker that was killed had its
+// first offer out, where it is known what it owned.
+func (ch *chaos) restarts(byPartition [][]sentOffer) {
+	var took []time.Duration
+	for _, d := range ch.deaths {
+		first := time.Duration(-1)
+		for _, p := range d.own {
+			i := slices.IndexFunc(byPartition[p], func(o sentOffer) bool { return o.stored.After(d.again) })
+			if i >= 0 && (first < 0 || byPartition[p][i].stored.Sub(d.again) < first) {
+				first = byPartition[p][i].stored.Sub(d.again)
+			}
+		}
+		if first >= 0 {
+			took = append(took, first.Round(time.Millisecond))
+		}
+	}
+	ch.t.Logf("from the start after kill -9 to the first offer of what the worker had owned: %v, with whatever other faults there were", took)
+}
+
+// eachOffer calls fn with each offer of a partition, as they were stored.
+func (ch *chaos) eachOffer(p int, fn func(jetstream.Msg) error) {
+	t := ch.t
+	c := ch.conn
+	con, err := c.JS.CreateConsumer(within(t), c.Names.OffersStream(), jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, FilterSubject: c.Names.OffersOf(p), MemoryStorage: true, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for left := con.CachedInfo().NumPending; left > 0; {
+		batch, err := con.Fetch(int(min(left, 500)), jetstream.FetchMaxWait(10*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := uint64(0)
+		for m := range batch.Messages() {
+			n++
+			if err := fn(m); err != nil {
+				t.Fatalf("%s: %v", m.Subject(), err)
+			}
+		}
+		if left -= min(n, left); n == 0 {
+			t.Fatalf("the offers of partition %d end %d too early: %v", p, left, batch.Error())
+		}
+	}
+}

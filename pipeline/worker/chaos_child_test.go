@@ -1,0 +1,254 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"offerstream/pipeline/broker/embedded"
+)
+
+// TestChaosServer is the NATS of TestChaos, on a port and a directory that
+// outlive it.
+func TestChaosServer(t *testing.T) {
+	dir := os.Getenv("OFFERSTREAM_TEST_CHAOS_NATS")
+	if dir == "" {
+		t.Skip("not to be run by itself")
+	}
+	port, err := strconv.Atoi(os.Getenv("OFFERSTREAM_TEST_CHAOS_PORT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := embedded.Start(embedded.Options{Dir: dir, Port: port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, os.Stdin) // until whoever started it has ended
+	ns.Shutdown()
+}
+
+// build builds the commands and returns the directory that they are in.
+func build(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"build", "-ldflags=-s -w", "-o", dir}
+	for _, n := range names {
+		args = append(args, "offerstream/cmd/"+n)
+	}
+	if out, err := exec.CommandContext(within(t), "go", args...).CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// freeAddr is an address that nothing listens on. Its port is below those that
+// connections take, so that it is still free when its process was killed and
+// starts again, and that whoever dials it meanwhile does not meet itself.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		nextPort++
+		addr := fmt.Sprint("127.0.0.1:", 20000+(os.Getpid()*16+nextPort)%12000)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+var nextPort int
+
+// A child is a process that is killed, stopped, and started again.
+type child struct {
+	name string
+	args []string
+	env  []string
+	log  string // file of what it says
+
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	stdin io.Closer
+	ended chan struct{} // closed when cmd has ended
+	asked bool          // to end
+	again int           // how often it had to be started again
+	wrong []string      // that it did
+}
+
+// newChild makes a process that is to be started, and ends it after the test.
+// When the test has failed, the end of its log is shown.
+func newChild(t *testing.T, name string, env []string, args ...string) *child {
+	p := &child{name: name, args: args, env: append(os.Environ(), env...), log: filepath.Join(t.ArtifactDir(), strings.ReplaceAll(name, " ", "-")+".log")}
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("%s said at last:\n%s", name, tail(p.log))
+		}
+	})
+	return p
+}
+
+// tail is the end of a file.
+func tail(path string) []byte {
+	const most = 6000
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return b[max(0, len(b)-most):]
+}
+
+func (p *child) start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.begin()
+}
+
+func (p *child) begin() error {
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	fmt.Fprintf(log, "--- %s starts at %s\n", p.name, time.Now().UTC().Format(time.RFC3339Nano))
+	cmd := exec.Command(p.args[0], p.args[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, log, log
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	ended := make(chan struct{})
+	p.cmd, p.ended, p.asked = cmd, ended, false
+	go func() {
+		err := cmd.Wait()
+		close(ended)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.asked {
+			return
+		}
+		p.wrong = append(p.wrong, fmt.Sprintf("%s ended by itself at %s: %v", p.name, time.Now().UTC().Format(time.RFC3339Nano), err))
+		if p.again++; p.again <= 5 { // as whatever supervises it would
+			if err := p.begin(); err != nil {
+				p.wrong = append(p.wrong, err.Error())
+			}
+		}
+	}()
+	return nil
+}
+
+// signal sends a signal; last says that the process is to end of it.
+func (p *child) signal(s syscall.Signal, last bool) (ended chan struct{}, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return nil, fmt.Errorf("%s does not run", p.name)
+	}
+	p.asked = p.asked || last
+	if err = p.cmd.Process.Signal(s); errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	return p.ended, err
+}
+
+// kill is kill -9.
+func (p *child) kill() error {
+	ended, err := p.signal(syscall.SIGKILL, true)
+	if err == nil {
+		<-ended
+	}
+	return err
+}
+
+// leave tells it to end in good order, which it should do soon.
+func (p *child) leave() error {
+	ended, err := p.signal(syscall.SIGTERM, true)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		p.signal(syscall.SIGQUIT, true) // where it hangs is in its log
+		<-ended
+		return fmt.Errorf("%s does not end within half a minute of SIGTERM", p.name)
+	}
+	if p.cmd.ProcessState.ExitCode() != 0 {
+		return fmt.Errorf("%s ended with %v after SIGTERM", p.name, p.cmd.ProcessState)
+	}
+	return nil
+}
+
+// faults are what it did that it should not have.
+func (p *child) faults() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wrong
+}
+
+// A link is the way from one process to NATS.
+type link struct {
+	*toxiproxy.Proxy
+	addr string
+}
+
+func newLink(t *testing.T, server *toxiproxy.ApiServer, to string) *link {
+	t.Helper()
+	l := &link{addr: freeAddr(t)}
+	l.Proxy = toxiproxy.NewProxy(server, l.addr, l.addr, to)
+	if err := l.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Stop)
+	return l
+}
+
+func newProxies() *toxiproxy.ApiServer {
+	return toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+}
+
+// cut ends all connections and takes no new ones.
+func (l *link) cut() error {
+	l.Stop()
+	return nil
+}
+
+// poison puts a toxic into one direction of the link.
+func (l *link) poison(toxic, stream, attributes string) error {
+	_, err := l.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"name":%q,"type":%q,"stream":%q,"attributes":{%s}}`, stream, toxic, stream, attributes)))
+	return err
+}
+
+// heal makes it a good link again. What was on its way is lost.
+func (l *link) heal() error {
+	l.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, stream := range []string{"upstream", "downstream"} {
+		if l.Toxics.GetToxic(stream) == nil {
+			continue
+		}
+		if err := l.Toxics.RemoveToxic(ctx, stream); err != nil {
+			return err
+		}
+	}
+	return l.Start()
+}

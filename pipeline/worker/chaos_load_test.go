@@ -1,0 +1,187 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"offerstream/pipeline"
+)
+
+const (
+	chaosRate    = 500  // events a second
+	chaosUsers   = 2000 // so many that none has more events than messageIds are remembered
+	chaosClients = 64
+)
+
+// A load is what shops' servers and browsers send: each event until it is
+// acknowledged, under the same messageId.
+type load struct {
+	url    string
+	client http.Client
+	run    string
+
+	mu       sync.Mutex
+	made     map[string]bool // events by messageId; true: acknowledged
+	attempts int
+	failed   int      // attempts
+	refused  []string // answers that say that an event is wrong
+}
+
+func newLoad(addr string, seed uint64) *load {
+	return &load{url: "http://" + addr, run: fmt.Sprint("chaos-", seed, "-"), made: map[string]bool{},
+		client: http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: chaosClients}}}
+}
+
+// A parcel is one request and the events in it.
+type parcel struct {
+	path string
+	body []byte
+	ids  []string
+}
+
+type chaosEvent struct {
+	Type        string         `json:"type"`
+	Event       string         `json:"event,omitempty"`
+	Name        string         `json:"name,omitempty"`
+	MessageID   string         `json:"messageId"`
+	UserID      string         `json:"userId,omitempty"`
+	AnonymousID string         `json:"anonymousId,omitempty"`
+	Timestamp   string         `json:"timestamp"`
+	Properties  map[string]any `json:"properties,omitempty"`
+}
+
+// event is what a shopper does.
+func (l *load) event(rng *rand.Rand, n int) chaosEvent {
+	e := chaosEvent{Type: "track", Event: "Product Viewed", MessageID: fmt.Sprint(l.run, n), Timestamp: pipeline.FormatTime(time.Now().UnixNano()),
+		Properties: map[string]any{"product_id": fmt.Sprint("p", rng.IntN(8)), "price": 1 + rng.IntN(300)}}
+	if u := rng.IntN(chaosUsers); u%4 == 0 {
+		e.AnonymousID = fmt.Sprint("visitor-", u)
+	} else {
+		e.UserID = fmt.Sprint("user-", u)
+	}
+	switch rng.IntN(10) {
+	case 0:
+		e.Event = "Product Added"
+	case 1:
+		e.Event = "Order Completed"
+	case 2:
+		e.Type, e.Event, e.Name, e.Properties = "page", "", "home", nil
+	}
+	return e
+}
+
+// parcel is the next request: an event by itself, as from a page, or a batch.
+func (l *load) parcel(rng *rand.Rand, n int) parcel {
+	var p parcel
+	events := make([]chaosEvent, 1+rng.IntN(6))
+	for i := range events {
+		events[i] = l.event(rng, n+i)
+		p.ids = append(p.ids, events[i].MessageID)
+	}
+	var body any = map[string]any{"batch": events}
+	p.path = "/v1/batch"
+	if len(events) == 1 {
+		p.path, body = "/v1/"+events[0].Type, events[0]
+	}
+	p.body, _ = json.Marshal(body) // plain values: cannot fail
+	return p
+}
+
+// send sends for so long, then goes on until all is acknowledged or ctx is
+// done.
+func (l *load) send(ctx context.Context, rng *rand.Rand, span time.Duration) {
+	parcels := make(chan parcel)
+	var clients sync.WaitGroup
+	for i := range chaosClients {
+		own := rand.New(rand.NewPCG(rng.Uint64(), uint64(i)))
+		clients.Go(func() {
+			for p := range parcels {
+				if l.deliver(ctx, own, p) && own.IntN(50) == 0 { // its answer was lost, it believes
+					l.deliver(ctx, own, p)
+				}
+			}
+		})
+	}
+	n := 0
+	beat := time.NewTicker(5 * time.Millisecond)
+	defer beat.Stop()
+	for start, due := time.Now(), 0.0; time.Since(start) < span; <-beat.C {
+		due = min(due+chaosRate*0.005, chaosRate/2) // what could not be sent in time, its shoppers have not done
+		for due > 0 && time.Since(start) < span {
+			p := l.parcel(rng, n)
+			n += len(p.ids)
+			due -= float64(len(p.ids))
+			l.mu.Lock()
+			for _, id := range p.ids {
+				l.made[id] = false
+			}
+			l.mu.Unlock()
+			parcels <- p
+		}
+	}
+	close(parcels)
+	clients.Wait()
+}
+
+// deliver sends a parcel until it is acknowledged, as SDKs do.
+func (l *load) deliver(ctx context.Context, rng *rand.Rand, p parcel) bool {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		status, answer, err := l.post(ctx, p)
+		l.mu.Lock()
+		l.attempts++
+		switch {
+		case err == nil && status == http.StatusOK:
+			for _, id := range p.ids {
+				l.made[id] = true
+			}
+			l.mu.Unlock()
+			return true
+		case err == nil && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout && status < 500:
+			if len(l.refused) < 10 {
+				l.refused = append(l.refused, fmt.Sprintf("%s: %d %s", p.path, status, answer))
+			}
+			l.mu.Unlock()
+			return false
+		}
+		l.failed++
+		l.mu.Unlock()
+		select {
+		case <-time.After(wait/2 + time.Duration(rng.Int64N(int64(wait)))):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (l *load) post(ctx context.Context, p parcel) (status int, answer []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url+p.path, bytes.NewReader(p.body))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.SetBasicAuth("KEY", "")
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := l.client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, 4096))
+	return resp.StatusCode, answer, err
+}
+
+// acknowledged are the events that were, by messageId.
+func (l *load) acknowledged() (n int) {
+	for _, acked := range l.made {
+		if acked {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,364 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+var chaosFor = flag.Duration("for", 10*time.Second, "how long TestChaos has faults")
+
+const chaosPartitions = 6
+
+// A chaos is a deployment of real processes, and what is done to it.
+type chaos struct {
+	t       *testing.T
+	bin     string
+	conn    *broker.Conn // straight to NATS
+	url     string       // of NATS
+	nats    *child
+	gateway *child
+	addr    string // of the gateway
+	workers []*child
+	dirs    []string // the workers'
+	ready   []string // the workers' addresses for metrics
+	links   []*link  // the workers', the gateway's
+
+	mu     sync.Mutex
+	counts map[string]int // faults by kind
+	wrong  []string       // that could not be done, or should not have come of it
+	deaths []*death
+}
+
+// A death is a worker that was killed, and what it owned.
+type death struct {
+	own   []int
+	again time.Time // started
+}
+
+// TestChaos does to a deployment of real processes, while events come, what
+// its seed says: then all that was acknowledged has counted once, and the
+// offers are those of the log.
+func TestChaos(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 25 s")
+	}
+	seed := *fromSeed
+	t.Logf("go test ./pipeline/worker -run '^TestChaos$' -count=1 -args -for=%v -seed=%d", *chaosFor, seed)
+	ch := newChaos(t)
+	hash := apply(t, ch.conn, chaosSet(t))
+	ch.inForce(hash)
+
+	l := newLoad(ch.addr, seed)
+	ctx, cancel := context.WithTimeout(t.Context(), *chaosFor+2*time.Minute)
+	defer cancel()
+	begin := time.Now()
+	var all sync.WaitGroup
+	all.Go(func() { l.send(ctx, rand.New(rand.NewPCG(seed, 1)), *chaosFor) })
+	for _, faults := range ch.plan(seed, *chaosFor) {
+		all.Go(func() {
+			for _, f := range faults {
+				<-time.After(time.Until(begin.Add(f.from)))
+				ch.inject(f)
+				<-time.After(time.Until(begin.Add(f.to)))
+				ch.note(f.end())
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("faults: %v", ch.counts)
+	ch.recovered()
+	ch.audit(l)
+}
+
+// newChaos starts everything.
+func newChaos(t *testing.T) *chaos {
+	t.Helper()
+	ch := &chaos{t: t, counts: map[string]int{}, bin: build(t, "gateway", "worker", "offerctl")}
+	natsAddr := freeAddr(t)
+	_, port, _ := strings.Cut(natsAddr, ":")
+	ch.url = "nats://" + natsAddr
+	ch.nats = newChild(t, "nats-server", []string{"OFFERSTREAM_TEST_CHAOS_NATS=" + t.TempDir(), "OFFERSTREAM_TEST_CHAOS_PORT=" + port},
+		os.Args[0], "-test.run=^TestChaosServer$", "-test.timeout=1h")
+	ch.begin(ch.nats)
+	conn, err := broker.Connect(within(t), broker.Options{URL: ch.url, Client: "test", Partitions: chaosPartitions, Reconnect: true, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	ch.conn = conn
+	proxies := newProxies()
+	for i := range 3 {
+		l := newLink(t, proxies, natsAddr)
+		dir, ready := t.TempDir(), freeAddr(t)
+		w := newChild(t, fmt.Sprint("worker ", i), nil, filepath.Join(ch.bin, "worker"),
+			"--nats", "nats://"+l.addr, "--dir", dir, "--cache", "32MB", "--metrics-addr", ready)
+		ch.workers, ch.dirs, ch.ready, ch.links = append(ch.workers, w), append(ch.dirs, dir), append(ch.ready, ready), append(ch.links, l)
+		ch.begin(w)
+	}
+	l := newLink(t, proxies, natsAddr)
+	ch.links = append(ch.links, l)
+	ch.addr = freeAddr(t)
+	ch.gateway = newChild(t, "gateway", []string{"OFFERSTREAM_WRITE_KEY=KEY"}, filepath.Join(ch.bin, "gateway"), "--nats", "nats://"+l.addr, "--addr", ch.addr)
+	ch.begin(ch.gateway)
+	return ch
+}
+
+func (ch *chaos) begin(p *child) {
+	ch.t.Helper()
+	if err := p.start(); err != nil {
+		ch.t.Fatal(err)
+	}
+}
+
+// chaosSet fires at each third view of a user without any limit, so that the
+// number of offers says how many views were applied; it also waits for what
+// is left in carts, and limits.
+func chaosSet(t *testing.T) *pipeline.Definition {
+	def := views(t, 1)
+	def.Campaigns = []pipeline.Campaign{
+		{ID: "third", On: []string{"Product Viewed"}, If: []string{"seen % 3 == 0"},
+			Offer: pipeline.OfferSpec{Channel: "web", Kind: pipeline.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}},
+		{ID: "cart-left", On: []string{"Product Added"}, Unless: &pipeline.Unless{On: []string{"Order Completed"}, Match: "product_id", Within: 2 * time.Second},
+			Offer: pipeline.OfferSpec{Channel: "push", Kind: pipeline.Advertising, Data: []byte(`{"product":"{{ event.properties.product_id }}"}`)}, Limits: []pipeline.Limit{{Max: 2, Within: time.Hour}}},
+		{ID: "thanks", On: []string{"Order Completed"},
+			Offer: pipeline.OfferSpec{Channel: "email", Kind: pipeline.Service, Data: []byte(`{"seen":"{{ seen }}"}`)}, Limits: []pipeline.Limit{{Max: 1, Within: 5 * time.Second}}},
+	}
+	return def
+}
+
+// inForce awaits that the set is, in all logs.
+func (ch *chaos) inForce(hash string) {
+	ch.t.Helper()
+	await(ch.t, "the set in all logs", func() bool {
+		for p := range chaosPartitions {
+			m, err := ch.conn.Wire.Last(ch.t.Context(), ch.conn.Names.EventsStream(p), ch.conn.Names.EventsSubject(p, "control"))
+			if err != nil || !strings.Contains(string(m.Data), hash) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// A fault of the plan.
+type chaosFault struct {
+	kind       string
+	from, to   time.Duration
+	begin, end func() error
+}
+
+// A faultKind lasts some time.
+type faultKind struct {
+	name        string
+	least, most time.Duration
+	begin, end  func() error
+}
+
+// plan is what comes when, as the seed says: of each thing that faults come
+// to, one after the other.
+func (ch *chaos) plan(seed uint64, span time.Duration) (all [][]chaosFault) {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	add := func(gap time.Duration, order []int, kinds []faultKind) {
+		var faults []chaosFault
+		at := between(rng, gap/4, gap)
+		for i := 0; ; i++ {
+			k := kinds[order[i%len(order)]]
+			to := at + between(rng, k.least, k.most)
+			if to > span {
+				break
+			}
+			faults = append(faults, chaosFault{k.name, at, to, k.begin, k.end})
+			at = to + between(rng, gap/4, gap)
+		}
+		all = append(all, faults)
+	}
+	order := rng.Perm(4)
+	for i, w := range ch.workers {
+		kinds := ch.ofWorker(i, w)
+		add(2*time.Second, append(order[i:len(order):len(order)], order[:i]...), kinds) // each worker begins with another
+	}
+	for i, l := range ch.links {
+		who := "worker"
+		if i == len(ch.workers) {
+			who = "gateway"
+		}
+		add(5*time.Second, rng.Perm(4), ofLink(l, who))
+	}
+	const ms = time.Millisecond
+	add(4*time.Second, []int{0}, []faultKind{{"kill -9 gateway", 0, 800 * ms, ch.gateway.kill, ch.gateway.start}})
+	add(4*time.Second, rng.Perm(2), []faultKind{
+		{"kill -9 nats-server", 0, 800 * ms, ch.nats.kill, ch.nats.start},
+		{"freeze nats-server", 200 * ms, 1500 * ms, stop(ch.nats), goOn(ch.nats)},
+	})
+	return all
+}
+
+func between(rng *rand.Rand, least, most time.Duration) time.Duration {
+	return least + time.Duration(rng.Int64N(int64(most-least)))
+}
+
+func stop(p *child) func() error {
+	return func() error { _, err := p.signal(syscall.SIGSTOP, false); return err }
+}
+
+func goOn(p *child) func() error {
+	return func() error { _, err := p.signal(syscall.SIGCONT, false); return err }
+}
+
+func (ch *chaos) ofWorker(i int, w *child) []faultKind {
+	const ms = time.Millisecond
+	var d *death
+	return []faultKind{
+		{"kill -9 worker", 0, 1500 * ms, func() error {
+			d = &death{own: ch.owned(ch.dirs[i])}
+			return w.kill()
+		}, func() error {
+			d.again = time.Now()
+			ch.mu.Lock()
+			ch.deaths = append(ch.deaths, d)
+			ch.mu.Unlock()
+			return w.start()
+		}},
+		{"freeze worker past its lease", leaseFor + 200*ms, leaseFor + 1500*ms, stop(w), goOn(w)},
+		{"lose a worker's disk", 0, 1500 * ms, func() error {
+			if err := w.kill(); err != nil {
+				return err
+			}
+			return os.RemoveAll(ch.dirs[i])
+		}, w.start},
+		{"leave and join", 100 * ms, 1500 * ms, w.leave, w.start},
+	}
+}
+
+func ofLink(l *link, who string) []faultKind {
+	const ms = time.Millisecond
+	return []faultKind{
+		{"cut off " + who, 0, 1000 * ms, l.cut, l.heal},
+		{"slow link of " + who, 1000 * ms, 3000 * ms, func() error {
+			if err := l.poison("latency", "upstream", `"latency":40,"jitter":30`); err != nil {
+				return err
+			}
+			return l.poison("latency", "downstream", `"latency":40,"jitter":30`)
+		}, l.heal},
+		{"lost answers to " + who, 50 * ms, 500 * ms, func() error { return l.poison("timeout", "downstream", `"timeout":0`) }, l.heal},
+		{"silent link of " + who, 500 * ms, 3000 * ms, func() error {
+			if err := l.poison("timeout", "upstream", `"timeout":0`); err != nil {
+				return err
+			}
+			return l.poison("timeout", "downstream", `"timeout":0`)
+		}, l.heal},
+	}
+}
+
+func (ch *chaos) inject(f chaosFault) {
+	ch.mu.Lock()
+	ch.counts[f.kind]++
+	ch.mu.Unlock()
+	ch.note(f.begin())
+}
+
+func (ch *chaos) note(err error) {
+	if err == nil {
+		return
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.wrong = append(ch.wrong, err.Error())
+}
+
+// owned are the partitions that the worker of that directory says it owns;
+// none where it cannot be learned soon.
+func (ch *chaos) owned(dir string) []int {
+	id, err := os.ReadFile(filepath.Join(dir, "member"))
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	kv, err := ch.conn.JS.KeyValue(ctx, ch.conn.Names.GroupBucket())
+	if err != nil {
+		return nil
+	}
+	e, err := kv.Get(ctx, "member."+string(id))
+	if err != nil {
+		return nil
+	}
+	var c claim
+	if json.Unmarshal(e.Value(), &c) != nil {
+		return nil
+	}
+	return c.Own
+}
+
+// recovered awaits that all workers work. Who never does has stopped, and says
+// why.
+func (ch *chaos) recovered() {
+	begin := time.Now()
+	client := http.Client{Timeout: time.Second}
+	why := map[string]string{}
+	for time.Since(begin) < time.Minute {
+		clear(why)
+		for i, addr := range ch.ready {
+			resp, err := client.Get("http://" + addr + "/readyz")
+			if err != nil {
+				why[ch.workers[i].name] = err.Error()
+				continue
+			}
+			b := make([]byte, 300)
+			n, _ := resp.Body.Read(b)
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				why[ch.workers[i].name] = string(b[:n])
+			}
+		}
+		if len(why) == 0 {
+			ch.t.Logf("all workers work again after %v", time.Since(begin).Round(time.Millisecond))
+			break
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	for _, name := range slices.Sorted(maps.Keys(why)) {
+		ch.t.Errorf("%s does not work a minute after the last fault: %s", name, why[name])
+	}
+	for _, p := range append([]*child{ch.nats, ch.gateway}, ch.workers...) {
+		for _, w := range p.faults() {
+			ch.t.Error(w)
+		}
+	}
+	for _, w := range ch.wrong {
+		ch.t.Error(w)
+	}
+}
+
+// offerctlVerify is `offerctl verify`, as it is typed.
+func (ch *chaos) offerctlVerify() (v Verdict) {
+	cmd := exec.CommandContext(within(ch.t), filepath.Join(ch.bin, "offerctl"), "verify", "--nats", ch.url, "--json")
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		ch.t.Errorf("offerctl verify: %v\n%s%s", err, out, said.String())
+		return v
+	}
+	if err := json.Unmarshal(out, &v); err != nil {
+		ch.t.Errorf("offerctl verify: %v: %s", err, out)
+	}
+	return v
+}
