@@ -57,13 +57,13 @@ func (ch *chaos) audit(l *load) {
 	if c := ch.offerctlVerify(); !c.OK() || c.Applied != v.Applied || c.Offers < v.Offers || c.Stored < v.Stored {
 		t.Errorf("offerctl verify says %+v, Verify %+v", c.Sums, v.Sums)
 	}
-	pause := ch.offers(users)
+	pause, where := ch.offers(users)
 	if d, err := ch.conn.JS.Stream(within(t), ch.conn.Names.DeadStream()); err != nil || d.CachedInfo().State.Msgs > 0 {
 		t.Errorf("dead letters: %+v, %v", d.CachedInfo().State, err)
 	}
 	t.Logf("events: %d made, %d acknowledged in %d requests of which %d failed, %d stand in the logs, %d once more than once", len(l.made), acked, l.attempts, l.failed, len(copies), lines-len(copies))
 	t.Logf("offers: %d stored; missing %d, double %d, different %d, extra %d; events lost %d, applied twice %d", v.Stored, v.Missing, v.Duplicate, v.Different, v.Extra, lost, doubled)
-	t.Logf("longest pause of a partition: %v; audited in %v", pause.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
+	t.Logf("longest pause: %v of %s; audited in %v", pause.Round(time.Millisecond), where, time.Since(begin).Round(time.Millisecond))
 }
 
 // logs reads all logs: what each user did, and how often each event is there.
@@ -167,7 +167,7 @@ type sentOffer struct {
 // offers reads the offers: each once, numbered without gaps, one for each
 // third view that is in the log. It returns how long a partition's offers
 // stood still at most, from when the cause of the next was in the log.
-func (ch *chaos) offers(users map[string]*logged) (pause time.Duration) {
+func (ch *chaos) offers(users map[string]*logged) (pause time.Duration, where string) {
 	t := ch.t
 	ids, numbers, thirds := map[string]bool{}, map[string]uint64{}, map[string][]string{}
 	byPartition := make([][]sentOffer, chaosPartitions)
@@ -216,17 +216,19 @@ func (ch *chaos) offers(users map[string]*logged) (pause time.Duration) {
 			t.Errorf("%s has %d views in the log, and got the offers of %s", key, u.views, strings.Join(thirds[key], ", "))
 		}
 	}
-	for _, all := range byPartition {
+	for p, all := range byPartition {
 		for i := 1; i < len(all); i++ {
 			from := all[i-1].stored
 			if all[i].caused.After(from) {
 				from = all[i].caused
 			}
-			pause = max(pause, all[i].stored.Sub(from))
+			if d := all[i].stored.Sub(from); d > pause {
+				pause, where = d, fmt.Sprintf("partition %d, until %s", p, pipeline.FormatTime(all[i].stored.UnixNano()))
+			}
 		}
 	}
 	ch.restarts(byPartition)
-	return pause
+	return pause, where
 }
 
 // restarts says how long after its start a worker that was killed had its

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -206,18 +205,18 @@ func (p *child) faults() []string {
 
 // A link is the way from one process to NATS.
 type link struct {
-	*toxiproxy.Proxy
-	addr string
+	server   *toxiproxy.ApiServer
+	addr, to string
+	proxy    *toxiproxy.Proxy
 }
 
 func newLink(t *testing.T, server *toxiproxy.ApiServer, to string) *link {
 	t.Helper()
-	l := &link{addr: freeAddr(t)}
-	l.Proxy = toxiproxy.NewProxy(server, l.addr, l.addr, to)
-	if err := l.Start(); err != nil {
+	l := &link{server: server, addr: freeAddr(t), to: to}
+	if err := l.open(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.Stop)
+	t.Cleanup(func() { l.cut() })
 	return l
 }
 
@@ -225,30 +224,30 @@ func newProxies() *toxiproxy.ApiServer {
 	return toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 }
 
+// open makes a good link.
+func (l *link) open() error {
+	l.proxy = toxiproxy.NewProxy(l.server, l.addr, l.addr, l.to)
+	if err := l.proxy.Start(); err != nil {
+		return fmt.Errorf("open the link at %s: %w", l.addr, err)
+	}
+	return nil
+}
+
 // cut ends all connections and takes no new ones.
 func (l *link) cut() error {
-	l.Stop()
+	l.proxy.Stop()
 	return nil
 }
 
 // poison puts a toxic into one direction of the link.
 func (l *link) poison(toxic, stream, attributes string) error {
-	_, err := l.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"name":%q,"type":%q,"stream":%q,"attributes":{%s}}`, stream, toxic, stream, attributes)))
+	_, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"name":%q,"type":%q,"stream":%q,"attributes":{%s}}`, stream, toxic, stream, attributes)))
 	return err
 }
 
-// heal makes it a good link again. What was on its way is lost.
+// heal makes it a good link again; what was on its way is lost. It makes a new
+// proxy, for one whose connections are stuck may not let go of a toxic.
 func (l *link) heal() error {
-	l.Stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	for _, stream := range []string{"upstream", "downstream"} {
-		if l.Toxics.GetToxic(stream) == nil {
-			continue
-		}
-		if err := l.Toxics.RemoveToxic(ctx, stream); err != nil {
-			return err
-		}
-	}
-	return l.Start()
+	l.proxy.Stop()
+	return l.open()
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -202,8 +203,8 @@ func (ch *chaos) plan(seed uint64, span time.Duration) (all [][]chaosFault) {
 		add(5*time.Second, rng.Perm(4), ofLink(l, who))
 	}
 	const ms = time.Millisecond
-	add(4*time.Second, []int{0}, []faultKind{{"kill -9 gateway", 0, 800 * ms, ch.gateway.kill, ch.gateway.start}})
-	add(4*time.Second, rng.Perm(2), []faultKind{
+	add(8*time.Second, []int{0}, []faultKind{{"kill -9 gateway", 0, 800 * ms, ch.gateway.kill, ch.gateway.start}})
+	add(6*time.Second, rng.Perm(2), []faultKind{
 		{"kill -9 nats-server", 0, 800 * ms, ch.nats.kill, ch.nats.start},
 		{"freeze nats-server", 200 * ms, 1500 * ms, stop(ch.nats), goOn(ch.nats)},
 	})
@@ -301,8 +302,9 @@ func (ch *chaos) owned(dir string) []int {
 		return nil
 	}
 	var c claim
-	if json.Unmarshal(e.Value(), &c) != nil {
-		return nil
+	_, value, _ := bytes.Cut(e.Value(), []byte("\n")) // behind how long it lasts
+	if err := json.Unmarshal(value, &c); err != nil {
+		ch.note(fmt.Errorf("the lease of member %s is %q: %w", id, e.Value(), err))
 	}
 	return c.Own
 }
