@@ -79,7 +79,7 @@ func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint boo
 			return o, err
 		}
 	} else {
-		showOverview(&b, o, time.Now())
+		showOverview(&b, o)
 		fmt.Fprintln(&b)
 	}
 	text := b.String()
@@ -91,13 +91,13 @@ func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint boo
 }
 
 // showOverview prints both tables, and what is wrong.
-func showOverview(out io.Writer, o worker.Overview, now time.Time) {
+func showOverview(out io.Writer, o worker.Overview) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "member\theard\towns\tfollows\tcatches up\t")
 	for _, m := range o.Members {
 		heard := "no lease"
 		if !m.Heard.IsZero() {
-			heard = age(now, m.Heard)
+			heard = age(o.Time, m.Heard)
 		}
 		note := m.Error
 		switch {
@@ -120,7 +120,7 @@ func showOverview(out io.Writer, o worker.Overview, now time.Time) {
 	for _, p := range o.Partitions {
 		snapshot := "-"
 		if p.Snapshot != nil {
-			snapshot = age(now, p.Snapshot.Time)
+			snapshot = age(o.Time, p.Snapshot.Time)
 		}
 		owner, figures := strings.Join(p.Owners, ", "), "-\t-\t-\t-\t-"
 		if p.Answers || len(p.Stops) > 0 {
@@ -172,7 +172,7 @@ func ranges(ns []int) string {
 	return strings.Join(all, " ")
 }
 
-// age is how long ago that was, by this machine's clock.
+// age is how long ago that was.
 func age(now, then time.Time) string {
 	d := max(now.Sub(then), 0)
 	switch {

@@ -17,6 +17,7 @@ import (
 // An Overview is how a deployment is: what the workers say in their leases,
 // and when they are asked.
 type Overview struct {
+	Time       time.Time           `json:"time"`       // when the leases were looked at, by this machine's clock
 	Members    []Member            `json:"members"`    // by id
 	Partitions []PartitionOverview `json:"partitions"` // by number
 }
@@ -69,6 +70,7 @@ func (o Overview) OK() bool {
 
 // Look asks everybody, and waits at most so long for answers. It makes nothing.
 func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview, error) {
+	now := time.Now()
 	leases, err := conn.Leases(ctx)
 	if err != nil {
 		return Overview{}, err
@@ -82,6 +84,7 @@ func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview,
 		return Overview{}, err
 	}
 	o := overview(conn.Partitions, leases, reports, snapshots)
+	o.Time = now
 	for i := range o.Partitions {
 		p := &o.Partitions[i]
 		if len(p.Stops) == 0 || p.Answers {

@@ -199,6 +199,22 @@ func (w *Worker) all() []*partition {
 	return slices.Clone(w.partitions)
 }
 
+// members are how many are alive, this one included; 0: not known.
+func (w *Worker) members() int {
+	w.mu.Lock()
+	g := w.group
+	w.mu.Unlock()
+	if g == nil {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.others == nil {
+		return 0
+	}
+	return 1 + len(g.others)
+}
+
 func (w *Worker) liveSet() string {
 	if h := w.live.Load(); h != nil {
 		return *h
