@@ -26,8 +26,9 @@ type Settings struct {
 	Addr      string   // gateway
 	WriteKeys []string // gateway
 
-	Dir   string // worker
-	Cache int64  // worker; bytes of decoded entities
+	Dir      string // worker
+	Cache    int64  // worker; bytes of decoded entities
+	Standbys int    // worker
 
 	program *program
 }
@@ -82,6 +83,9 @@ var workerOnly = []setting{
 	{name: "cache", arg: "BYTES", def: "256MB", about: "memory for users' state: a number with B, KB, MB, GB (1000) or KiB, MiB, GiB (1024), at least 1MB",
 		read: func(s *Settings, t string) (err error) { s.Cache, err = readBytes(t, 1e6); return },
 		show: func(s *Settings) string { return printBytes(s.Cache) }},
+	{name: "standbys", arg: "N", def: "0", about: "members that keep each partition's state warm beside its owner, 0 to 3, so that a crash costs the lease's 3 seconds and no more; the same for all members",
+		read: func(s *Settings, t string) (err error) { s.Standbys, err = readInt(t, 0, 3); return },
+		show: func(s *Settings) string { return strconv.Itoa(s.Standbys) }},
 }
 
 var bothAfter = []setting{

@@ -87,6 +87,7 @@ func TestSettingsErrors(t *testing.T) {
 			`worker has no setting OFFERSTREAM_CACHES: did you mean "OFFERSTREAM_CACHE"?`}},
 		{"--dir d --replicas 6", "OFFERSTREAM_REPLICAS=x", []string{
 			`OFFERSTREAM_REPLICAS: "x" is not a whole number from 1 to 5`, `--replicas: "6" is not a whole number from 1 to 5`}},
+		{"--dir d --standbys 4", "", []string{`--standbys: "4" is not a whole number from 0 to 3`}},
 		{"--dir d --cache 256", "", []string{`--cache: "256" is not a number of bytes such as 256MB or 1GiB`}},
 		{"--dir d --cache 1KB", "", []string{"--cache: 1KB is too little, at least 1MB is wanted"}},
 		{"--dir d --retention 1m", "", []string{"--retention: 1m is too short, at least 1h is wanted"}},
@@ -112,6 +113,10 @@ func TestSettingsErrors(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "s3") {
 		t.Errorf("a malformed write key: %v", err)
 	}
+	_, err = Gateway([]string{"--write-key", "k", "--standbys", "1"}, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "it belongs to the worker") {
+		t.Errorf("a worker's setting for the gateway: %v", err)
+	}
 }
 
 func TestSettingsEffective(t *testing.T) {
@@ -123,6 +128,13 @@ func TestSettingsEffective(t *testing.T) {
 	want := "[nats=nats://me:***@a:4222,nats://***@b creds= prefix= partitions=0 replicas=1 retention=7d addr=127.0.0.1:8080 write_key=***,*** metrics_addr= log_level=info]"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	s, err = Worker([]string{"--dir", "d", "--standbys", "2"}, []string{"OFFERSTREAM_STANDBYS=1"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(s.Effective()); s.Standbys != 2 || !strings.Contains(got, " standbys=2 ") {
+		t.Errorf("standbys %d: %s", s.Standbys, got)
 	}
 }
 

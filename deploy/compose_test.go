@@ -2,8 +2,10 @@ package deploy_test
 
 import (
 	"io"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +24,8 @@ func TestComposeSettings(t *testing.T) {
 		Services map[string]struct {
 			Image       string
 			Environment map[string]string
+			Volumes     []string
+			Ports       []string
 		}
 	}
 	if err := yaml.Unmarshal(b, &file); err != nil {
@@ -48,12 +52,18 @@ func TestComposeSettings(t *testing.T) {
 	if g.NATS != "nats://gateway:gateway@nats:4222" || g.Addr != "0.0.0.0:8080" || len(g.WriteKeys) != 1 || g.MetricsAddr == "" {
 		t.Errorf("the gateway's settings: %+v", g)
 	}
-	w, err := config.Worker(nil, environ("worker"), io.Discard)
-	if err != nil {
-		t.Fatal(err)
+	one, two := file.Services["worker"], file.Services["worker-2"]
+	for _, name := range []string{"worker", "worker-2"} {
+		w, err := config.Worker(nil, environ(name), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.NATS != "nats://worker:worker@nats:4222" || w.Dir != "/data" || w.MetricsAddr == "" {
+			t.Errorf("the settings of %s: %+v", name, w)
+		}
 	}
-	if w.NATS != "nats://worker:worker@nats:4222" || w.Dir != "/data" || w.MetricsAddr == "" {
-		t.Errorf("the worker's settings: %+v", w)
+	if !maps.Equal(one.Environment, two.Environment) || len(one.Volumes) != 1 || len(two.Volumes) != 1 || one.Volumes[0] == two.Volumes[0] || slices.Equal(one.Ports, two.Ports) {
+		t.Errorf("the workers are to have the same settings, and each a directory: %+v, %+v", one, two)
 	}
 	for name, s := range file.Services {
 		if host, _, ok := strings.Cut(s.Image, "/"); ok {

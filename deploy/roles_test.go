@@ -109,8 +109,9 @@ func await(t *testing.T, ctx context.Context, what string, ok func() bool) {
 }
 
 // TestRoles runs the whole flow, each part as its own user of nats.conf: an
-// event over HTTP becomes an offer that the subscriber reads. Nobody meets a
-// refusal on the way, but a gateway that is there first, which waits.
+// event over HTTP becomes an offer that the subscriber reads, and the operator
+// asks the two workers. Nobody meets a refusal on the way, but a gateway that
+// is there first, which waits.
 func TestRoles(t *testing.T) {
 	ns := startNATS(t)
 	ctx, cancel := context.WithTimeout(t.Context(), within)
@@ -128,15 +129,18 @@ func TestRoles(t *testing.T) {
 	}()
 	await(t, ctx, "the gateway waits for somebody to make the streams", func() bool { return strings.Contains(early.String(), "waiting for a worker or operator") })
 
-	w, err := worker.New(worker.Options{Dir: t.TempDir(), Log: logger, Connect: func(ctx context.Context) (*broker.Conn, error) {
-		return broker.Connect(ctx, broker.Options{URL: as(ns, "worker"), Client: "offerstream-worker", Partitions: 2, Log: logger})
-	}})
-	if err != nil {
-		t.Fatal(err)
+	workCtx, stopWorkers := context.WithCancel(ctx)
+	const workers = 2
+	worked := make(chan error, workers)
+	for range workers {
+		w, err := worker.New(worker.Options{Dir: t.TempDir(), Standbys: 1, Log: logger, Connect: func(ctx context.Context) (*broker.Conn, error) {
+			return broker.Connect(ctx, broker.Options{URL: as(ns, "worker"), Client: "offerstream-worker", Partitions: 2, Log: logger})
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { worked <- w.Run(workCtx) }()
 	}
-	workCtx, stopWorker := context.WithCancel(ctx)
-	worked := make(chan error, 1)
-	go func() { worked <- w.Run(workCtx) }()
 
 	c := <-gatewayConn
 	if c == nil {
@@ -208,6 +212,21 @@ func TestRoles(t *testing.T) {
 		case <-time.After(20 * time.Millisecond): // the set may not be in force yet: send more
 		}
 	}
+	await(t, ctx, "each partition with its owner and its standby", func() bool {
+		o, err := worker.Look(ctx, operator, within)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ready := 0
+		for _, m := range o.Members {
+			if !m.Answers {
+				t.Fatalf("member %s does not answer\n%s", m.ID, log.String())
+			}
+			ready += len(m.Ready)
+		}
+		return o.OK() && len(o.Members) == workers && ready == 2
+	})
+
 	answer, err := operator.NC.RequestWithContext(ctx, operator.Names.QuerySubject(pipeline.Partition("u:u", 2)), []byte(`{"key":"u:u"}`))
 	if err != nil || !bytes.Contains(answer.Data, []byte("hello")) {
 		t.Errorf("the worker's word on the user: %s, %v", answer.Data, err)
@@ -216,9 +235,11 @@ func TestRoles(t *testing.T) {
 	if err := g.Drain(ctx); err != nil {
 		t.Error(err)
 	}
-	stopWorker()
-	if err := <-worked; err != nil {
-		t.Error(err)
+	stopWorkers()
+	for range workers {
+		if err := <-worked; err != nil {
+			t.Error(err)
+		}
 	}
 	if strings.Contains(strings.ToLower(log.String()), "permission") {
 		t.Errorf("somebody met a refusal:\n%s", log.String())
@@ -326,7 +347,7 @@ func refusals(t *testing.T, ns *server.Server) {
 		"gateway": {
 			"events.0.in": true, "dead.gateway": true,
 			"events.0.tick": false, "events.0.control": false, "events.0.from.1": false, "offers.web.0": false, "withheld.0": false, "dead.0": false,
-			"query.0": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.CREATE.X": false, "$JS.API.STREAM.UPDATE.EVENTS-0": false,
+			"query.0": false, "query.status": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.CREATE.X": false, "$JS.API.STREAM.UPDATE.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false, "$JS.API.STREAM.MSG.GET.OFFERS": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false,
 			"$KV.GROUP.member.a": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.DIRECT.GET.KV_GROUP.$KV.GROUP.member.a": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
 			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
@@ -340,14 +361,14 @@ func refusals(t *testing.T, ns *server.Server) {
 		},
 		"subscriber": {
 			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.INFO.OFFERS.sender": true,
-			"events.0.in": false, "offers.web.0": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false,
+			"events.0.in": false, "offers.web.0": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false,
 			"$JS.API.STREAM.INFO.EVENTS-0": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.OFFERS": false, "$JS.API.STREAM.PURGE.OFFERS": false, "$JS.API.STREAM.MSG.DELETE.OFFERS": false,
 			"$KV.GROUP.member.a": false, "$JS.API.STREAM.INFO.KV_GROUP": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
 			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
 		},
 		"operator": {
-			"$JS.API.STREAM.DELETE.X": true, "$JS.API.STREAM.PURGE.X": true, "$KV.CAMPAIGNS.x": true, "query.0": true,
+			"$JS.API.STREAM.DELETE.X": true, "$JS.API.STREAM.PURGE.X": true, "$KV.CAMPAIGNS.x": true, "query.0": true, "query.status": true,
 		},
 	} {
 		for subject, may := range subjects {
@@ -356,7 +377,7 @@ func refusals(t *testing.T, ns *server.Server) {
 	}
 	for role, subjects := range map[string]map[string]bool{
 		"gateway":    {"_INBOX_offerstream-gateway.x": true, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
-		"worker":     {"query.0": true, "_INBOX_offerstream-worker.x": true, ">": false},
+		"worker":     {"query.0": true, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
 		"subscriber": {"offers.>": true, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
 		"operator":   {">": true},
 	} {

@@ -192,6 +192,40 @@ func TestInUse(t *testing.T) {
 	}
 }
 
+// TestBytes: what is on disk, and not how long the files are made.
+func TestBytes(t *testing.T) {
+	if _, err := Bytes(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of no directory: %v", err)
+	}
+	dir := t.TempDir()
+	s := open(t, dir)
+	size := func() int64 {
+		t.Helper()
+		n, err := Bytes(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := size()
+	for i := range 40 {
+		commit(t, s, "c", func(b *Batch) {
+			for j := range 10 {
+				b.Put(fmt.Sprint("u:", i, "/", j), make([]byte, 5_000))
+			}
+		})
+	}
+	if after := size(); after < before+1_000_000 || after > 20_000_000 {
+		t.Errorf("%d bytes, and %d with 2 MB in it", before, after)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if closed := size(); closed < 1_000_000 {
+		t.Errorf("%d bytes when it is closed", closed)
+	}
+}
+
 func TestDiscard(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)

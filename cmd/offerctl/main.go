@@ -35,6 +35,7 @@ var commands = []command{
 	{"import", "turn a shop's own export into events", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
 	{"user", "what is stored about a user now", user},
+	{"status", "who works, on what, and how far behind?", status},
 	{"verify", "are the offers that are stored those of the log?", verify},
 	{"deadletters", "show what could not be applied, and send it again", deadletters},
 	{"bench", "how fast this machine is", bench},

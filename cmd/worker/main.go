@@ -48,7 +48,7 @@ func run(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	w, err := worker.New(worker.Options{
-		Dir: set.Dir, CacheBytes: set.Cache, Metrics: reg, Log: log,
+		Dir: set.Dir, CacheBytes: set.Cache, Standbys: set.Standbys, Metrics: reg, Log: log,
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			return broker.Connect(ctx, broker.Options{
 				URL: set.NATS, Creds: set.Creds, Client: "offerstream-worker", Prefix: set.Prefix,

@@ -164,6 +164,50 @@ func (c *Conn) WatchLeases(ctx context.Context, fn func(leases map[string][]byte
 	}
 }
 
+// splitLease reads what lies under a member's key: a lease, or the mark of its
+// end.
+func splitLease(data []byte) (ttl time.Duration, value []byte, lives bool) {
+	line, value, _ := bytes.Cut(data, []byte("\n"))
+	ttl, err := time.ParseDuration(string(line))
+	return ttl, value, err == nil
+}
+
+// A Lease is one that lives.
+type Lease struct {
+	Value []byte
+	Time  time.Time // when it was put, by the server's clock
+}
+
+// Leases are those that live now, by id: for tools, which look once. Where
+// the bucket is not there, there are none.
+func (c *Conn) Leases(ctx context.Context) (map[string]Lease, error) {
+	all := map[string]Lease{}
+	subjects, err := c.Wire.Subjects(ctx, c.Names.groupStream(), c.Names.leaseSubject("*"))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return all, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the group's leases: %w", err)
+	}
+	for _, subject := range subjects {
+		id := strings.TrimPrefix(subject, c.Names.leaseSubject(""))
+		if !memberID.MatchString(id) || len(all) >= maxMembers {
+			continue
+		}
+		m, err := c.Wire.Last(ctx, c.Names.groupStream(), subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue // it ended meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("lease %s: %w", id, err)
+		}
+		if _, value, lives := splitLease(m.Data); lives {
+			all[id] = Lease{value, time.Unix(0, m.Time)}
+		}
+	}
+	return all, nil
+}
+
 type lease struct {
 	value []byte
 	until time.Time // it must have ended, by this process' clock
@@ -225,9 +269,8 @@ func (w *leaseWatch) take(m Stored) {
 	if !ok || !memberID.MatchString(id) {
 		return
 	}
-	line, value, _ := bytes.Cut(m.Data, []byte("\n"))
-	ttl, err := time.ParseDuration(string(line))
-	if err != nil { // the mark of its end
+	ttl, value, lives := splitLease(m.Data)
+	if !lives {
 		delete(w.known, id)
 		return
 	}

@@ -108,6 +108,9 @@ func TestLeases(t *testing.T) {
 	w.mu.Unlock()
 	renewed = putLease(t, b, "two", "p=2", time.Minute, renewed)
 
+	if all, err := a.Leases(limited(t)); err != nil || len(all) != 2 || string(all["two"].Value) != "p=2" || time.Since(all["one"].Time).Abs() > time.Hour {
+		t.Errorf("looked at once: %s, %v", all, err)
+	}
 	if err := b.DropLease(limited(t), "two", two); !errors.Is(err, ErrLeaseLost) {
 		t.Errorf("dropped by one who does not hold it: %v", err)
 	}
@@ -117,6 +120,9 @@ func TestLeases(t *testing.T) {
 		}
 	}
 	w.await(t, "one has left", map[string]string{"one": ""})
+	if all, err := a.Leases(limited(t)); err != nil || len(all) != 1 {
+		t.Errorf("looked at once after that: %s, %v", all, err)
+	}
 	w.mu.Lock()
 	if w.times != times+1 {
 		t.Errorf("told %d times, of a drop and of a renewal that changed nothing", w.times-times)

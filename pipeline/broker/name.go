@@ -123,3 +123,6 @@ func (n Names) pieceSubject(id string) string { return "$O." + n.SnapshotsBucket
 
 // QuerySubject is where partition p's owner answers requests.
 func (n Names) QuerySubject(p int) string { return n.subject("query." + strconv.Itoa(p)) }
+
+// StatusSubject is where each worker says how far it is.
+func (n Names) StatusSubject() string { return n.subject("query.status") }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -170,50 +169,6 @@ func (c *Conn) putMeta(ctx context.Context, object jetstream.ObjectInfo) error {
 	defer cancel()
 	_, err = c.JS.PublishMsg(ctx, m)
 	return err
-}
-
-// Snapshots are the partition's, the newest first. Where there is no bucket
-// there are none.
-func (c *Conn) Snapshots(ctx context.Context, partition int) ([]SnapshotMeta, error) {
-	all, err := c.listSnapshots(ctx, partition)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the snapshots of partition %d: %w", partition, err)
-	}
-	return all, nil
-}
-
-func (c *Conn) listSnapshots(ctx context.Context, partition int) (all []SnapshotMeta, err error) {
-	stream, prefix := c.Names.snapshotsStream(), c.Names.snapshotSubject("")
-	subjects, err := c.Wire.Subjects(ctx, stream, c.Names.snapshotSubject("*"))
-	if err != nil {
-		return nil, err
-	}
-	for _, subject := range subjects {
-		name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, prefix))
-		digits, ok := strings.CutPrefix(string(name), strconv.Itoa(partition)+"/")
-		seq, errSeq := strconv.ParseUint(digits, 10, 64)
-		if err != nil || !ok || errSeq != nil {
-			continue // another partition's, or put by hand
-		}
-		m, err := c.Wire.Last(ctx, stream, subject)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue // removed meanwhile
-		}
-		if err != nil {
-			return nil, err
-		}
-		meta := SnapshotMeta{Partition: partition, Seq: seq, Time: time.Unix(0, m.Time), subject: subject}
-		if err := json.Unmarshal(m.Data, &meta.object); err != nil || meta.object.Deleted {
-			continue
-		}
-		meta.Bytes, meta.Metadata = int64(meta.object.Size), meta.object.Metadata
-		all = append(all, meta)
-	}
-	slices.SortFunc(all, func(a, b SnapshotMeta) int { return cmp.Compare(b.Seq, a.Seq) })
-	return all, nil
 }
 
 // trimSnapshots removes all but the partition's last snapshots, and older

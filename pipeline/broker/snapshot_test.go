@@ -102,6 +102,10 @@ func TestSnapshots(t *testing.T) {
 	if got := seqs(snapshots(t, c, 1)); got != "12 11" {
 		t.Errorf("kept are %s", got)
 	}
+	newest, err := c.NewestSnapshots(limited(t))
+	if err != nil || len(newest) != 2 || newest[1].Seq != 12 || newest[11].Seq != 12 || newest[11].Bytes != 10 || newest[11].Time.IsZero() {
+		t.Errorf("the newest of each: %+v, %v", newest, err)
+	}
 	st, err := c.JS.Stream(limited(t), "OBJ_X-SNAPSHOTS")
 	if err != nil {
 		t.Fatal(err)

@@ -95,10 +95,12 @@ func (s *session) count(last bool) {
 	s.countedFeatures = features
 }
 
-// partitionsCollector shows every partition's status.
+// partitionsCollector shows the group, and every partition's status.
 type partitionsCollector struct{ w *Worker }
 
 var (
+	descMembers = prometheus.NewDesc("offerstream_worker_members", "Members of the group that are alive, as this one sees it; 0 while it does not know.", nil, nil)
+	descRoles   = prometheus.NewDesc("offerstream_worker_partitions", "Partitions that this worker owns, or follows without publishing.", []string{"role"}, nil)
 	descApplied = prometheus.NewDesc("offerstream_worker_events_applied_total", "Events applied to the partition's state, over its life.", []string{"partition"}, nil)
 	descLag     = prometheus.NewDesc("offerstream_worker_lag_messages", "Messages in the partition's log that are not applied yet.", []string{"partition"}, nil)
 	descWaiting = prometheus.NewDesc("offerstream_worker_offers_waiting", "Offers that are not known stored yet.", []string{"partition"}, nil)
@@ -106,6 +108,8 @@ var (
 )
 
 func (c *partitionsCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descMembers
+	ch <- descRoles
 	ch <- descApplied
 	ch <- descLag
 	ch <- descWaiting
@@ -113,14 +117,23 @@ func (c *partitionsCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
+	own, follow := 0, 0
 	for _, p := range c.w.all() {
-		if p == nil || !p.running.Load() || p.muted.Load() {
+		if p == nil || !p.running.Load() {
 			continue
 		}
+		if p.muted.Load() {
+			follow++
+			continue
+		}
+		own++
 		n := strconv.Itoa(p.p)
 		ch <- prometheus.MustNewConstMetric(descApplied, prometheus.CounterValue, float64(p.status.applied.Load()), n)
 		ch <- prometheus.MustNewConstMetric(descLag, prometheus.GaugeValue, float64(p.status.pending.Load()), n)
 		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(p.status.waiting()), n)
 		ch <- prometheus.MustNewConstMetric(descLogTime, prometheus.GaugeValue, float64(p.status.logTime.Load())/1e9, n)
 	}
+	ch <- prometheus.MustNewConstMetric(descMembers, prometheus.GaugeValue, float64(c.w.members()))
+	ch <- prometheus.MustNewConstMetric(descRoles, prometheus.GaugeValue, float64(own), "own")
+	ch <- prometheus.MustNewConstMetric(descRoles, prometheus.GaugeValue, float64(follow), "follow")
 }

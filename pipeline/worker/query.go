@@ -3,10 +3,12 @@ package worker
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
 	"offerstream/pipeline/broker"
+	"offerstream/state"
 )
 
 // A Query asks a partition's owner about a user: its entity key. It goes to
@@ -62,4 +64,61 @@ func (s *session) answer(m *nats.Msg) {
 	if err := m.Respond(b); err != nil {
 		s.log.Debug("cannot answer a query", "error", err)
 	}
+}
+
+// A Report is what a worker answers on broker's StatusSubject.
+type Report struct {
+	Member     string
+	Partitions []PartitionReport // that it owns or follows, or that have stopped
+}
+
+// A PartitionReport is one partition's status with a worker.
+type PartitionReport struct {
+	Partition int
+	Status
+	Bytes int64 // of its state on disk; 0: not known
+}
+
+// longestWhy bounds a stop's reason: the answer for all partitions is one message.
+const longestWhy = 500
+
+// report tells whoever asks how far the partitions are. No session is asked:
+// one that hangs or has stopped is what the asker wants to know of.
+func (w *Worker) report(conn *broker.Conn) (deaf func(), err error) {
+	if conn.NC == nil {
+		return func() {}, nil
+	}
+	subject := conn.Names.StatusSubject()
+	sub, err := conn.NC.Subscribe(subject, func(m *nats.Msg) {
+		b, err := json.Marshal(w.reports())
+		if err == nil {
+			err = m.Respond(b)
+		}
+		if err != nil {
+			w.opt.Log.Debug("cannot tell the status", "error", err)
+		}
+	})
+	if err != nil {
+		return func() {}, fmt.Errorf("listen on %s: %w", subject, err)
+	}
+	return func() { sub.Unsubscribe() }, nil
+}
+
+func (w *Worker) reports() Report {
+	r := Report{Member: w.id}
+	ps := w.all()
+	for n, s := range w.Status() {
+		if !s.Owned && !s.Follows && s.Stopped == "" {
+			continue
+		}
+		if len(s.Stopped) > longestWhy {
+			s.Stopped = strings.ToValidUTF8(s.Stopped[:longestWhy], "") + "..."
+		}
+		bytes, err := state.Bytes(ps[n].dir)
+		if err != nil {
+			bytes = 0 // it is being made, or restored
+		}
+		r.Partitions = append(r.Partitions, PartitionReport{n, s, bytes})
+	}
+	return r
 }

@@ -143,6 +143,11 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 		return err
 	}
 	defer w.join(nil)
+	deaf, err := w.report(conn)
+	if err != nil {
+		w.opt.Log.Warn("nobody is told the status", "error", err)
+	}
+	defer deaf()
 	within, cancel := context.WithCancel(context.Background())
 	watch := task.Group{World: w.world}
 	defer watch.Wait()
@@ -151,7 +156,7 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 	watch.Go(func() { conn.WatchLive(within, func(hash string) { w.live.Store(&hash) }) })
 	watch.Go(func() { g.watch(within) })
 	defer conn.Wire.OnClose(g.wake)()
-	err := g.run(ctx)
+	err = g.run(ctx)
 	if err != nil || ctx.Err() != nil {
 		g.endAll()
 	}
@@ -202,6 +207,22 @@ func (w *Worker) all() []*partition {
 	return slices.Clone(w.partitions)
 }
 
+// members are how many are alive, this one included; 0: not known.
+func (w *Worker) members() int {
+	w.mu.Lock()
+	g := w.group
+	w.mu.Unlock()
+	if g == nil {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.others == nil {
+		return 0
+	}
+	return 1 + len(g.others)
+}
+
 func (w *Worker) liveSet() string {
 	if h := w.live.Load(); h != nil {
 		return *h
@@ -240,6 +261,7 @@ type Status struct {
 	Owned   bool   // by this worker
 	Follows bool   // it is folded here, and nothing published
 	Seq     uint64 // the last message applied
+	Lag     uint64 // messages behind it, when last looked at
 	Applied uint64 // events applied, over its life
 	Waiting int    // offers not known stored
 	LogTime int64
@@ -256,7 +278,7 @@ func (w *Worker) Status() []Status {
 		if p != nil {
 			runs, muted := p.running.Load(), p.muted.Load()
 			s = Status{Owned: runs && !muted, Follows: runs && muted,
-				Seq: p.status.seq.Load(), Applied: p.status.applied.Load(), Waiting: p.status.waiting(), LogTime: p.status.logTime.Load()}
+				Seq: p.status.seq.Load(), Lag: p.status.pending.Load(), Applied: p.status.applied.Load(), Waiting: p.status.waiting(), LogTime: p.status.logTime.Load()}
 			if set := p.status.set.Load(); set != nil {
 				s.Set = *set
 			}

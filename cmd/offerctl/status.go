@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/worker"
+)
+
+// status is `offerctl status`.
+func status(ctx context.Context, args []string, std stdio) error {
+	fs := newFlags(std, "status [--json] [--watch] [--nats URL]", `
+Shows the workers of a deployment and its partitions: who owns and who follows
+what, and for each partition how many messages its owner is behind, the last
+one that it has applied, how many offers wait to be stored, the log's time, the
+size of the state and the age of the newest snapshot. Owners are asked; one
+that does not answer within 2 seconds is shown as such. It changes nothing.
+
+Exit status: 0 if each partition has an owner and none has stopped, else 1;
+with --watch 0.`,
+		"offerctl status --nats nats://127.0.0.1:4222\nofferctl status --watch")
+	n := fs.nats()
+	asJSON := fs.Bool("json", false, "one JSON object a look, on a line, and nothing else")
+	watch := fs.Bool("watch", false, "look again every second, until Ctrl-C")
+	if err := fs.none(args); err != nil {
+		return err
+	}
+	conn, err := n.connect(ctx, std)
+	if err != nil {
+		return err
+	}
+	defer func() { conn.Close() }()
+	if !*watch {
+		o, err := look(ctx, conn, std, *asJSON, false)
+		if err == nil && !o.OK() {
+			err = errSilent
+		}
+		return err
+	}
+	for ctx.Err() == nil {
+		if conn.NC.IsClosed() {
+			again, err := n.connect(ctx, std)
+			if err != nil {
+				return err
+			}
+			conn = again
+		}
+		if _, err := look(ctx, conn, std, *asJSON, terminal(std.out)); err != nil && ctx.Err() == nil {
+			fmt.Fprintf(std.err, "offerctl status: %v\n", err)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// look looks once and prints it, at once so that a terminal does not flicker.
+func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint bool) (worker.Overview, error) {
+	o, err := worker.Look(ctx, conn, 2*time.Second)
+	if err != nil {
+		return o, err
+	}
+	var b bytes.Buffer
+	if asJSON {
+		err = json.NewEncoder(&b).Encode(struct {
+			OK bool `json:"ok"`
+			worker.Overview
+		}{o.OK(), o})
+		if err != nil {
+			return o, err
+		}
+	} else {
+		showOverview(&b, o)
+		fmt.Fprintln(&b)
+	}
+	text := b.String()
+	if repaint && !asJSON {
+		text = "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
+	}
+	_, err = io.WriteString(std.out, text)
+	return o, err
+}
+
+// showOverview prints both tables, and what is wrong.
+func showOverview(out io.Writer, o worker.Overview) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "member\theard\towns\tfollows\tcatches up\t")
+	for _, m := range o.Members {
+		heard := "no lease"
+		if !m.Heard.IsZero() {
+			heard = age(o.Time, m.Heard)
+		}
+		note := m.Error
+		switch {
+		case note != "":
+		case !m.Answers:
+			note = "does not answer"
+		case m.Leaving:
+			note = "leaves"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, heard, ranges(m.Owns), ranges(m.Ready), ranges(m.Follows), note)
+	}
+	w.Flush()
+	if len(o.Members) == 0 {
+		fmt.Fprintln(out, "(none: no worker runs)")
+	}
+
+	fmt.Fprintln(out)
+	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "partition\towner\tlag\tcursor\twaiting\tlog time\tstate\tsnapshot\t")
+	for _, p := range o.Partitions {
+		snapshot := "-"
+		if p.Snapshot != nil {
+			snapshot = age(o.Time, p.Snapshot.Time)
+		}
+		owner, figures := strings.Join(p.Owners, ", "), "-\t-\t-\t-\t-"
+		if p.Answers || len(p.Stops) > 0 {
+			logTime := "-"
+			if !p.LogTime.IsZero() {
+				logTime = p.LogTime.Format("2006-01-02 15:04:05")
+			}
+			figures = fmt.Sprintf("%d\t%d\t%d\t%s\t%s", p.Lag, p.Seq, p.Waiting, logTime, size(p.Bytes))
+		}
+		note := ""
+		switch {
+		case len(p.Stops) > 0:
+			note = "STOPPED"
+		case len(p.Owners) > 0 && !p.Answers:
+			note = "its owner does not answer"
+		}
+		if owner == "" {
+			owner = "nobody"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", p.Partition, owner, figures, snapshot, note)
+	}
+	w.Flush()
+
+	for _, p := range o.Partitions {
+		for _, s := range p.Stops {
+			fmt.Fprintf(out, "\npartition %d has stopped with %s: %s\n", p.Partition, s.Member, s.Why)
+		}
+	}
+}
+
+// ranges prints sorted numbers, such as 0-2 5.
+func ranges(ns []int) string {
+	if len(ns) == 0 {
+		return "-"
+	}
+	var all []string
+	for i := 0; i < len(ns); {
+		j := i
+		for j+1 < len(ns) && ns[j+1] == ns[j]+1 {
+			j++
+		}
+		if j == i {
+			all = append(all, fmt.Sprint(ns[i]))
+		} else {
+			all = append(all, fmt.Sprintf("%d-%d", ns[i], ns[j]))
+		}
+		i = j + 1
+	}
+	return strings.Join(all, " ")
+}
+
+// age is how long ago that was.
+func age(now, then time.Time) string {
+	d := max(now.Sub(then), 0)
+	switch {
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s ago", d.Seconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f s ago", d.Seconds())
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f min ago", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f h ago", d.Hours())
+	}
+	return fmt.Sprintf("%.0f d ago", d.Hours()/24)
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	switch {
+	case n == 0:
+		return "-"
+	case n < 1e6:
+		return fmt.Sprintf("%.0f KB", float64(n)/1e3)
+	case n < 1e9:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+}

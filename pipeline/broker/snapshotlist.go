@@ -1,0 +1,112 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Snapshots are the partition's, the newest first. Where there is no bucket
+// there are none.
+func (c *Conn) Snapshots(ctx context.Context, partition int) ([]SnapshotMeta, error) {
+	all, err := c.listSnapshots(ctx, partition)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the snapshots of partition %d: %w", partition, err)
+	}
+	return all, nil
+}
+
+// NewestSnapshots are the last one of each partition that has any, by
+// partition. Where there is no bucket there are none.
+func (c *Conn) NewestSnapshots(ctx context.Context) (map[int]SnapshotMeta, error) {
+	newest := map[int]SnapshotMeta{}
+	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), c.Names.snapshotSubject("*"))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return newest, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the snapshots: %w", err)
+	}
+	var all []SnapshotMeta
+	for _, subject := range subjects {
+		if m, ok := c.Names.snapshotOf(subject); ok {
+			all = append(all, m)
+		}
+	}
+	slices.SortFunc(all, func(a, b SnapshotMeta) int { return cmp.Compare(b.Seq, a.Seq) })
+	for _, m := range all {
+		if _, known := newest[m.Partition]; known {
+			continue
+		}
+		m, there, err := c.snapshotMeta(ctx, m)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot of partition %d at message %d: %w", m.Partition, m.Seq, err)
+		}
+		if there {
+			newest[m.Partition] = m
+		}
+	}
+	return newest, nil
+}
+
+// snapshotOf is what a snapshot's subject says of it; not ok: it was put by
+// hand.
+func (n Names) snapshotOf(subject string) (m SnapshotMeta, ok bool) {
+	name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, n.snapshotSubject("")))
+	p, seq, _ := strings.Cut(string(name), "/")
+	m.subject = subject
+	var errP, errSeq error
+	m.Partition, errP = strconv.Atoi(p)
+	m.Seq, errSeq = strconv.ParseUint(seq, 10, 64)
+	return m, err == nil && errP == nil && errSeq == nil
+}
+
+// snapshotMeta is the rest of it, where it is still there.
+func (c *Conn) snapshotMeta(ctx context.Context, meta SnapshotMeta) (_ SnapshotMeta, there bool, err error) {
+	m, err := c.Wire.Last(ctx, c.Names.snapshotsStream(), meta.subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return meta, false, nil
+	}
+	if err != nil {
+		return meta, false, err
+	}
+	if err := json.Unmarshal(m.Data, &meta.object); err != nil || meta.object.Deleted {
+		return meta, false, nil
+	}
+	meta.Time, meta.Bytes, meta.Metadata = time.Unix(0, m.Time), int64(meta.object.Size), meta.object.Metadata
+	return meta, true, nil
+}
+
+func (c *Conn) listSnapshots(ctx context.Context, partition int) (all []SnapshotMeta, err error) {
+	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), c.Names.snapshotSubject("*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, subject := range subjects {
+		m, ok := c.Names.snapshotOf(subject)
+		if !ok || m.Partition != partition {
+			continue
+		}
+		m, there, err := c.snapshotMeta(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			all = append(all, m)
+		}
+	}
+	slices.SortFunc(all, func(a, b SnapshotMeta) int { return cmp.Compare(b.Seq, a.Seq) })
+	return all, nil
+}

@@ -1,0 +1,194 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"offerstream/pipeline/broker"
+)
+
+// An Overview is how a deployment is: what the workers say in their leases,
+// and when they are asked.
+type Overview struct {
+	Time       time.Time           `json:"time"`       // when the leases were looked at, by this machine's clock
+	Members    []Member            `json:"members"`    // by id
+	Partitions []PartitionOverview `json:"partitions"` // by number
+}
+
+// A Member is a worker that has a lease, or answered without one.
+type Member struct {
+	ID      string    `json:"id"`
+	Heard   time.Time `json:"heard,omitzero"` // when it renewed its lease, by the server's clock; zero: it has none
+	Answers bool      `json:"answers"`        // within the time given
+	Leaving bool      `json:"leaving,omitempty"`
+	Owns    []int     `json:"owns,omitempty"`    // by its lease, or its answer
+	Ready   []int     `json:"ready,omitempty"`   // it follows, and has caught up
+	Follows []int     `json:"follows,omitempty"` // it follows, and has not
+	Error   string    `json:"error,omitempty"`   // what is wrong with its lease
+}
+
+// A PartitionOverview is a partition, as its owner knows it.
+type PartitionOverview struct {
+	Partition int               `json:"partition"`
+	Owners    []string          `json:"owners"`  // two for a moment are no error
+	Answers   bool              `json:"answers"` // one of them; what follows is 0 or empty otherwise
+	Seq       uint64            `json:"seq"`     // the last message applied
+	Lag       uint64            `json:"lag"`     // messages behind it
+	Events    uint64            `json:"events"`  // applied, over its life
+	Waiting   int               `json:"waiting"` // offers not known stored
+	LogTime   time.Time         `json:"log_time,omitzero"`
+	Set       string            `json:"set"`      // hash of the campaign set in force
+	Bytes     int64             `json:"bytes"`    // of the owner's state on disk
+	Snapshot  *SnapshotOverview `json:"snapshot"` // the newest; null: none
+	Stops     []Stop            `json:"stops"`
+}
+
+// A SnapshotOverview is a snapshot.
+type SnapshotOverview struct {
+	Seq   uint64    `json:"seq"` // the last message in it
+	Time  time.Time `json:"time"`
+	Bytes int64     `json:"bytes"`
+}
+
+// A Stop is a partition that has stopped loudly with a member.
+type Stop struct {
+	Member string `json:"member"`
+	Why    string `json:"why"`
+}
+
+// OK says that each partition has an owner, and that none has stopped.
+func (o Overview) OK() bool {
+	return !slices.ContainsFunc(o.Partitions, func(p PartitionOverview) bool { return len(p.Owners) == 0 || len(p.Stops) > 0 })
+}
+
+// Look asks everybody, and waits at most so long for answers. It makes nothing.
+func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview, error) {
+	now := time.Now()
+	leases, err := conn.Leases(ctx)
+	if err != nil {
+		return Overview{}, err
+	}
+	reports, err := ask(ctx, conn, leases, wait)
+	if err != nil {
+		return Overview{}, err
+	}
+	snapshots, err := conn.NewestSnapshots(ctx)
+	if err != nil {
+		return Overview{}, err
+	}
+	o := overview(conn.Partitions, leases, reports, snapshots)
+	o.Time = now
+	for i := range o.Partitions {
+		p := &o.Partitions[i]
+		if len(p.Stops) == 0 || p.Answers {
+			continue
+		}
+		_, end, err := conn.Extent(ctx, p.Partition) // who has stopped does not know what came after
+		if err != nil {
+			return Overview{}, err
+		}
+		p.Lag = end - min(p.Seq, end)
+	}
+	return o, nil
+}
+
+// ask gathers the answers of those that have leases, and of who else answers
+// before them.
+func ask(ctx context.Context, conn *broker.Conn, leases map[string]broker.Lease, wait time.Duration) (map[string]Report, error) {
+	inbox := conn.NC.NewInbox()
+	answers, err := conn.NC.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("ask the workers: %w", err)
+	}
+	defer answers.Unsubscribe()
+	if err := conn.NC.PublishRequest(conn.Names.StatusSubject(), inbox, nil); err != nil {
+		return nil, fmt.Errorf("ask the workers: %w", err)
+	}
+	within, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	reports := map[string]Report{}
+	missing := maps.Clone(leases)
+	for len(missing) > 0 || len(reports) == 0 {
+		m, err := answers.NextMsgWithContext(within)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrNoResponders):
+			return reports, nil
+		case err != nil:
+			return nil, fmt.Errorf("ask the workers: %w", err)
+		}
+		var r Report
+		if json.Unmarshal(m.Data, &r) == nil && r.Member != "" {
+			reports[r.Member] = r
+			delete(missing, r.Member)
+		}
+	}
+	return reports, nil
+}
+
+func overview(partitions int, leases map[string]broker.Lease, reports map[string]Report, snapshots map[int]broker.SnapshotMeta) Overview {
+	o := Overview{Members: []Member{}, Partitions: make([]PartitionOverview, partitions)}
+	for p := range o.Partitions {
+		o.Partitions[p] = PartitionOverview{Partition: p, Owners: []string{}, Stops: []Stop{}}
+		if s, ok := snapshots[p]; ok {
+			o.Partitions[p].Snapshot = &SnapshotOverview{s.Seq, s.Time, s.Bytes}
+		}
+	}
+	ids := slices.Concat(slices.Collect(maps.Keys(leases)), slices.Collect(maps.Keys(reports)))
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		m := Member{ID: id, Heard: leases[id].Time}
+		var c claim
+		if lease, has := leases[id]; has {
+			if err := json.Unmarshal(lease.Value, &c); err != nil {
+				m.Error = "its lease is not understood: " + err.Error()
+			}
+		}
+		var report Report
+		report, m.Answers = reports[id]
+		owns := slices.Clone(c.Own)
+		for _, r := range report.Partitions {
+			if r.Partition < 0 || r.Partition >= partitions {
+				continue
+			}
+			if r.Owned {
+				owns = append(owns, r.Partition)
+			}
+			o.Partitions[r.Partition].take(id, r)
+		}
+		slices.Sort(owns)
+		for _, p := range slices.Compact(owns) {
+			if p >= 0 && p < partitions {
+				m.Owns = append(m.Owns, p)
+				o.Partitions[p].Owners = append(o.Partitions[p].Owners, id)
+			}
+		}
+		m.Leaving, m.Ready, m.Follows = c.Leaving, c.Ready, c.Follow
+		o.Members = append(o.Members, m)
+	}
+	return o
+}
+
+// take takes what a member says of the partition: an owner's word counts, and
+// where it has stopped that of the member with which it has.
+func (p *PartitionOverview) take(id string, r PartitionReport) {
+	if r.Stopped != "" {
+		p.Stops = append(p.Stops, Stop{id, r.Stopped})
+	}
+	if p.Answers || !r.Owned && r.Stopped == "" {
+		return
+	}
+	p.Answers = r.Owned
+	p.Seq, p.Lag, p.Events, p.Waiting, p.Set, p.Bytes = r.Seq, r.Lag, r.Applied, r.Waiting, r.Set, r.Bytes
+	if r.LogTime != 0 {
+		p.LogTime = time.Unix(0, r.LogTime).UTC()
+	}
+}
