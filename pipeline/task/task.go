@@ -44,45 +44,50 @@ func Sleep(ctx context.Context, w World, d time.Duration) error {
 	return ctx.Err()
 }
 
-// A Group is tasks whose end can be awaited, by one other.
+// A Group is tasks whose end can be awaited, by any number of others.
 type Group struct {
 	World World
 
-	mu   sync.Mutex
-	n    int
-	last Event
+	mu      sync.Mutex
+	n       int
+	waiters []Event // each of its own, as an event is one task's
 }
 
 // Go runs fn as a task of the group.
 func (g *Group) Go(fn func()) {
 	g.mu.Lock()
-	if g.last == nil {
-		g.last = g.World.NewEvent()
-	}
 	g.n++
 	g.mu.Unlock()
 	g.World.Go(func() {
-		defer func() {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			if g.n--; g.n == 0 {
-				g.last.Set()
-			}
-		}()
+		defer g.ended()
 		fn()
 	})
+}
+
+func (g *Group) ended() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.n--; g.n > 0 {
+		return
+	}
+	for _, e := range g.waiters {
+		e.Set()
+	}
+	g.waiters = nil
 }
 
 // Wait returns when all have ended.
 func (g *Group) Wait() {
 	for {
 		g.mu.Lock()
-		n, last := g.n, g.last
-		g.mu.Unlock()
-		if n == 0 {
+		if g.n == 0 {
+			g.mu.Unlock()
 			return
 		}
-		last.Wait(context.Background(), Forever)
+		e := g.World.NewEvent()
+		g.waiters = append(g.waiters, e)
+		g.mu.Unlock()
+		e.Wait(context.Background(), Forever)
 	}
 }
 
