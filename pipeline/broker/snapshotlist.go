@@ -32,20 +32,13 @@ func (c *Conn) Snapshots(ctx context.Context, partition int) ([]SnapshotMeta, er
 // partition. Where there is no bucket there are none.
 func (c *Conn) NewestSnapshots(ctx context.Context) (map[int]SnapshotMeta, error) {
 	newest := map[int]SnapshotMeta{}
-	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), c.Names.snapshotSubject("*"))
+	all, err := c.namedSnapshots(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return newest, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the snapshots: %w", err)
 	}
-	var all []SnapshotMeta
-	for _, subject := range subjects {
-		if m, ok := c.Names.snapshotOf(subject); ok {
-			all = append(all, m)
-		}
-	}
-	slices.SortFunc(all, func(a, b SnapshotMeta) int { return cmp.Compare(b.Seq, a.Seq) })
 	for _, m := range all {
 		if _, known := newest[m.Partition]; known {
 			continue
@@ -59,6 +52,22 @@ func (c *Conn) NewestSnapshots(ctx context.Context) (map[int]SnapshotMeta, error
 		}
 	}
 	return newest, nil
+}
+
+// namedSnapshots are all partitions', the newest first, as far as their
+// subjects say.
+func (c *Conn) namedSnapshots(ctx context.Context) (all []SnapshotMeta, err error) {
+	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), c.Names.snapshotSubject("*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, subject := range subjects {
+		if m, ok := c.Names.snapshotOf(subject); ok {
+			all = append(all, m)
+		}
+	}
+	slices.SortFunc(all, func(a, b SnapshotMeta) int { return cmp.Compare(b.Seq, a.Seq) })
+	return all, nil
 }
 
 // snapshotOf is what a snapshot's subject says of it; not ok: it was put by
@@ -90,13 +99,12 @@ func (c *Conn) snapshotMeta(ctx context.Context, meta SnapshotMeta) (_ SnapshotM
 }
 
 func (c *Conn) listSnapshots(ctx context.Context, partition int) (all []SnapshotMeta, err error) {
-	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), c.Names.snapshotSubject("*"))
+	named, err := c.namedSnapshots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, subject := range subjects {
-		m, ok := c.Names.snapshotOf(subject)
-		if !ok || m.Partition != partition {
+	for _, m := range named {
+		if m.Partition != partition {
 			continue
 		}
 		m, there, err := c.snapshotMeta(ctx, m)
@@ -107,6 +115,5 @@ func (c *Conn) listSnapshots(ctx context.Context, partition int) (all []Snapshot
 			all = append(all, m)
 		}
 	}
-	slices.SortFunc(all, func(a, b SnapshotMeta) int { return cmp.Compare(b.Seq, a.Seq) })
 	return all, nil
 }

@@ -60,8 +60,9 @@ type committer struct {
 	at     checkpoint // the one under way
 	stored uint64     // the last message of the last one that is stored
 
-	mu      sync.Mutex
-	outcome []error // of the one under way, once it has ended
+	mu    sync.Mutex
+	ended bool  // the one under way,
+	err   error // with this
 }
 
 func newCommitter(s *session) *committer {
@@ -89,7 +90,7 @@ func (c *committer) begin(ctx context.Context, cache *cache, cursor pipeline.Cur
 	c.world.Go(func() {
 		err := c.commit(ctx, c.at)
 		c.mu.Lock()
-		c.outcome = []error{err}
+		c.ended, c.err = true, err
 		c.mu.Unlock()
 		c.wake.Set()
 	})
@@ -120,11 +121,11 @@ func (c *committer) commit(ctx context.Context, at checkpoint) error {
 func (c *committer) poll(cache *cache) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.busy || c.outcome == nil {
+	if !c.ended {
 		return nil
 	}
-	err := c.outcome[0]
-	c.busy, c.outcome = false, nil
+	err := c.err
+	c.busy, c.ended, c.err = false, false, nil
 	if err == nil {
 		cache.committed, c.stored = c.at.gen, c.at.cursor.Seq
 	}

@@ -50,7 +50,7 @@ var mutations = []mutation{
 	{"an owner lets go where another should own", "worker/assignment.go", "if owns && at(id) < mine && (own || at(id) == 0 && isReady) {", "if false {"},
 	{"a follower takes over where nobody owns", "worker/assignment.go", "case ready && !before, rank == 0 && !anyReady:", "case false:"},
 	{"a lease is renewed", "worker/group.go", "!c.equal(g.said) || now.Sub(g.renewed) >= renewEvery", "!c.equal(g.said)"},
-	{"a snapshot is of what is committed", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:"},
+	{"where the log has expired a snapshot is restored", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:"},
 	{"a log that expires meanwhile is no reason to stop", "worker/reading.go", "if end >= seen && (s.reader != nil || !s.hopeless) {", "if false {"},
 }
 

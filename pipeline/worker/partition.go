@@ -93,20 +93,24 @@ func (p *partition) setMuted(muted bool) {
 	p.wake.Set()
 }
 
-// open opens the partition's store, a new one where it is damaged: the log
-// has all that was in it.
+// open opens the partition's store, a new one where it is damaged.
 func (p *partition) open() (err error) {
-	opt := p.options()
-	p.store, err = p.w.disk.open(p.dir, opt)
-	if !damaged(err) {
-		return err
+	p.store, err = p.w.disk.open(p.dir, p.options())
+	if damaged(err) {
+		return p.rebuild(err)
 	}
-	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", err)
+	return err
+}
+
+// rebuild makes the store anew, empty: the log has all that was in it.
+func (p *partition) rebuild(why error) (err error) {
+	p.close()
+	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", why)
 	p.w.met.damaged.Inc()
 	if err := p.w.disk.discard(p.dir); err != nil {
 		return err
 	}
-	p.store, err = p.w.disk.open(p.dir, opt)
+	p.store, err = p.w.disk.open(p.dir, p.options())
 	return err
 }
 
@@ -228,20 +232,6 @@ func (p *partition) stop(err error) {
 	p.status.stopped.Store(&why)
 	p.w.met.stopped.WithLabelValues(fmt.Sprint(p.p)).Set(1)
 	p.log.Error("PARTITION STOPPED: no offer goes out of it until an operator has seen to it; the others go on", "error", err)
-}
-
-// rebuild makes the store anew, empty: the log has all that was in it.
-func (p *partition) rebuild(why error) error {
-	if err := p.store.Close(); err != nil {
-		p.log.Warn("closing damaged state", "error", err)
-	}
-	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", why)
-	p.w.met.damaged.Inc()
-	p.store = nil
-	if err := p.w.disk.discard(p.dir); err != nil {
-		return err
-	}
-	return p.open()
 }
 
 // forget makes the status that of a partition that does not run.

@@ -77,7 +77,6 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 func (s *session) bound(ctx, within context.Context, cancel func()) (ended func()) {
 	e := s.w.world.NewEvent()
 	s.w.world.Go(func() {
-		e.Wait(ctx, task.Forever)
 		for ctx.Err() == nil && within.Err() == nil {
 			e.Wait(ctx, task.Forever)
 		}

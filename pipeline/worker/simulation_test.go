@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -587,7 +588,7 @@ func (g *simGroup) exact() error {
 
 func simKind(subject string) pipeline.Kind {
 	for kind, end := range map[pipeline.Kind]string{pipeline.In: ".in", pipeline.Tick: ".tick", pipeline.Control: ".control"} {
-		if len(subject) > len(end) && subject[len(subject)-len(end):] == end {
+		if strings.HasSuffix(subject, end) {
 			return kind
 		}
 	}
