@@ -156,11 +156,15 @@ func sampled(bytes, objects int64) int64 {
 // i%users's at second(i). It returns when they are in the logs.
 func backlog(t *testing.T, c *broker.Conn, n, users int, from string, second func(i int) float64) {
 	t.Helper()
+	js, err := jetstream.New(c.NC, jetstream.WithPublishAsyncMaxPending(64)) // what is not acknowledged yet is in this process too
+	if err != nil {
+		t.Fatal(err)
+	}
 	packs := make([][]byte, c.Partitions)
 	events := make([]int, c.Partitions)
 	put := func(p int) {
 		if len(packs[p]) > 0 {
-			if _, err := c.JS.PublishAsync(c.Names.EventsSubject(p, "in"), packs[p], jetstream.WithStallWait(time.Minute)); err != nil {
+			if _, err := js.PublishAsync(c.Names.EventsSubject(p, "in"), packs[p], jetstream.WithStallWait(time.Minute)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -178,7 +182,7 @@ func backlog(t *testing.T, c *broker.Conn, n, users int, from string, second fun
 		put(p)
 	}
 	select {
-	case <-c.JS.PublishAsyncComplete():
+	case <-js.PublishAsyncComplete():
 	case <-within(t).Done():
 		t.Fatal("the backlog cannot be published")
 	}
