@@ -29,9 +29,10 @@ type group struct {
 	wake task.Event // something has changed
 	all  task.Group // the partitions that run
 
-	mu     sync.Mutex
-	others members // nil: not known yet
-	fatal  error
+	mu       sync.Mutex
+	others   members // nil: not known yet
+	assigned bool    // once what all do was known
+	fatal    error
 
 	rev     uint64 // of the lease
 	said    claim
@@ -107,6 +108,13 @@ func (g *group) known() bool {
 	return g.others != nil
 }
 
+// joined says that it runs what it should of what was known once.
+func (g *group) joined() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.assigned
+}
+
 // renew says in the lease what this member does, and that it lives.
 func (g *group) renew(c claim) {
 	g.renewed = g.w.world.Now() // also where it fails: another attempt is soon enough
@@ -150,6 +158,11 @@ func (g *group) assign(leaving bool) {
 	if others == nil {
 		return
 	}
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.assigned = true
+	}()
 	all := members{g.w.id: claim{Leaving: leaving}}
 	for id, c := range others {
 		all[id] = c

@@ -203,8 +203,26 @@ func TestMemberDies(t *testing.T) {
 	hash := apply(t, c, views(t, 1))
 	w := start(t, ns.ClientURL(), t.TempDir(), nil)
 	w.inForce(t, hash)
+	dir := t.TempDir()
+	takes := func(id string) bool { // it should own some of the partitions
+		both := members{w.id: {}, id: {}}
+		for p := range 4 {
+			if both.ranked(p)[0] == id {
+				return true
+			}
+		}
+		return false
+	}
+	for n := 0; ; n++ {
+		if id := fmt.Sprintf("%016x", n); takes(id) {
+			if err := os.WriteFile(filepath.Join(dir, "member"), []byte(id), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "OFFERSTREAM_TEST_URL="+ns.ClientURL(), "OFFERSTREAM_TEST_DIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), "OFFERSTREAM_TEST_URL="+ns.ClientURL(), "OFFERSTREAM_TEST_DIR="+dir)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -239,7 +239,7 @@ func (w *Worker) Ready() error {
 	if g == nil {
 		return errors.New("not connected to NATS")
 	}
-	if !g.known() {
+	if !g.joined() {
 		return errors.New("the group's other members are not known yet")
 	}
 	for _, p := range ps {

@@ -121,7 +121,8 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// inForce awaits that the set is in force in every partition.
+// inForce awaits that the set is in force in every partition, and all that is
+// to run here does.
 func (r *running) inForce(t *testing.T, hash string) {
 	t.Helper()
 	await(t, "set in force", func() bool {
@@ -131,7 +132,7 @@ func (r *running) inForce(t *testing.T, hash string) {
 				return false
 			}
 		}
-		return len(st) > 0
+		return len(st) > 0 && r.Ready() == nil
 	})
 }
 
