@@ -12,6 +12,8 @@ type Cursor struct {
 	Since   map[string]uint32 `json:"since,omitempty"`   // feature or campaign, by its definition -> epoch in which it began
 	Chains  map[string]Chain  `json:"chains,omitempty"`  // by subject without partition: "offers.web", "dead"
 	Applied uint64            `json:"applied,omitempty"` // events applied, duplicates included
+
+	Accepted int64 `json:"accepted,omitempty"` // stored time of the last Accept message applied; 0: none
 }
 
 func (c Cursor) clone() Cursor {

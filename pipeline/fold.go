@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"container/heap"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -15,7 +17,11 @@ type Effect struct {
 	Pos   Position
 	Offer *Offer // set on offers.*
 	Dead  *Dead  // set on dead
+	Mark  *Mark  // set where an Acceptance begins the chain anew
 }
+
+// A Mark stands on a chain where an operator has accepted what was lost before.
+type Mark struct{ Why string }
 
 // A Dead letter is what could not be applied.
 type Dead struct {
@@ -52,6 +58,7 @@ type Fold struct {
 	lines   []byte // what is left of msg.Data
 	one     *Event // BeginEvent's
 	control *control
+	accept  *Acceptance
 	target  int64 // log time that the message brings, under clock: broker
 	busy    bool
 	err     error // of the entities; the fold is of no use afterwards
@@ -143,7 +150,7 @@ func (f *Fold) Begin(m Message) error {
 	if m.Seq != f.cur.Seq+1 {
 		return fmt.Errorf("message %d does not follow %d", m.Seq, f.cur.Seq)
 	}
-	f.msg, f.lines, f.one, f.control = m, nil, nil, nil
+	f.msg, f.lines, f.one, f.control, f.accept = m, nil, nil, nil, nil
 	stamp, stamped := int64(0), false
 	switch m.Kind {
 	case In:
@@ -162,6 +169,14 @@ func (f *Fold) Begin(m Message) error {
 			return fmt.Errorf("control message %d: %w", m.Seq, err)
 		}
 		f.control, stamp, stamped = c, c.at, c.at != 0
+	case Accept:
+		a, err := readAcceptance(m.Data)
+		if err != nil {
+			return fmt.Errorf("accept message %d: %w", m.Seq, err)
+		}
+		f.accept, f.busy = a, true
+		f.target = f.cur.LogTime // it moves no time: no timer fires of it, and nothing stands before the marks
+		return nil
 	default:
 		return fmt.Errorf("message %d is of no known kind", m.Seq)
 	}
@@ -192,6 +207,9 @@ func (f *Fold) Next() (bool, error) {
 	f.effects = f.effects[:0]
 	if !f.busy {
 		return false, nil
+	}
+	if f.accept != nil {
+		return f.mark(), nil
 	}
 	if f.Clock() == ClockEvent && f.msg.Kind == In {
 		return f.nextTimed()
@@ -351,6 +369,33 @@ func (f *Fold) reject(raw []byte, err error) {
 	}
 	f.emit(Effect{Chain: "dead", Dead: d})
 }
+
+// mark makes one step of an Acceptance, of which all chains go on.
+func (f *Fold) mark() bool {
+	if f.cur.Within > 0 {
+		f.cur.Accepted = f.msg.Stored
+		f.finish()
+		return false
+	}
+	names := slices.Collect(maps.Keys(f.accept.Chains))
+	names = slices.AppendSeq(names, maps.Keys(f.cur.Chains))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		ch := f.cur.Chains[name]
+		ch.Last.N = max(ch.Last.N, f.accept.Chains[name])
+		if f.cur.Chains == nil {
+			f.cur.Chains = map[string]Chain{}
+		}
+		f.cur.Chains[name] = ch
+		f.emit(Effect{Chain: name, Mark: &Mark{f.accept.Why}})
+	}
+	f.cur.Within++
+	return true
+}
+
+// Skip goes on behind message seq: what lies between is lost, and an operator
+// has accepted that.
+func (f *Fold) Skip(seq uint64) { f.cur.Seq, f.cur.Within = max(f.cur.Seq, seq), 0 }
 
 // emit numbers a record on its chain.
 func (f *Fold) emit(e Effect) {

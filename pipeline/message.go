@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/valyala/fastjson"
 )
@@ -22,6 +24,7 @@ const (
 	In      Kind = iota + 1 // events, newline-delimited JSON
 	Tick                    // {"at": time}: moves log time
 	Control                 // {"set": hash, "engine": n, "at": time}: the campaign set from here on
+	Accept                  // {"chains": {chain: n}, "why": text}: what was lost before is accepted
 )
 
 type control struct {
@@ -42,6 +45,28 @@ func (f *Fold) readControl(data []byte) (*control, error) {
 	c.at, _ = readAt(data)
 	c.set, err = f.sets(text(v.Get("set")))
 	return c, err
+}
+
+// An Acceptance is what an operator has put into the log after a loud stop: it
+// gives the chains' last numbers as they were stored then. From here on each
+// chain goes on behind both that and what the log before has given, with a
+// Mark; records before it that are missing, or of another log, are accepted.
+type Acceptance struct {
+	Chains map[string]uint64 `json:"chains"`
+	Why    string            `json:"why"`
+}
+
+func readAcceptance(data []byte) (*Acceptance, error) {
+	var a Acceptance
+	if err := json.Unmarshal(data, &a); err != nil {
+		return nil, err
+	}
+	for name := range a.Chains {
+		if name != "dead" && !strings.HasPrefix(name, "offers.") {
+			return nil, fmt.Errorf("chain %q is none", name)
+		}
+	}
+	return &a, nil
 }
 
 // ControlSet is the hash of the set that a Control message names.

@@ -37,6 +37,7 @@ var commands = []command{
 	{"user", "what is stored about a user now", user},
 	{"status", "who works, on what, and how far behind?", status},
 	{"verify", "are the offers that are stored those of the log?", verify},
+	{"accept", "go on after a partition has stopped and what was lost cannot be had back", accept},
 	{"deadletters", "show what could not be applied, and send it again", deadletters},
 	{"bench", "how fast this machine is", bench},
 }

@@ -62,6 +62,9 @@ func (c *Conn) ScanDeadLetters(ctx context.Context, source string, since time.Ti
 			skip--
 			continue
 		}
+		if len(m.header[headerAccepted]) > 0 {
+			continue
+		}
 		if err := fn(w.letter(m)); err != nil {
 			return err
 		}

@@ -4,7 +4,7 @@
 // prefix x, x. stands before subjects and X- before the names of streams and
 // buckets):
 //
-//	EVENTS-<p>    events.<p>.in, .tick, .control, .from.<q>: partition p's log
+//	EVENTS-<p>    events.<p>.in, .tick, .control, .accept, .from.<q>: partition p's log
 //	OFFERS        offers.<channel>.<p>, withheld.<p>: its chains
 //	DEADLETTERS   dead.<p>, a chain too, and dead.gateway
 //	CAMPAIGNS     a KV bucket:

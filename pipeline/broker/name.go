@@ -54,7 +54,7 @@ func (n Names) EventsSubject(p int, kind string) string {
 
 // EventsSubjects are all subjects of partition p's log.
 func (n Names) EventsSubjects(p int) []string {
-	return []string{n.EventsSubject(p, "in"), n.EventsSubject(p, "tick"), n.EventsSubject(p, "control"), n.EventsSubject(p, "from.*")}
+	return []string{n.EventsSubject(p, "in"), n.EventsSubject(p, "tick"), n.EventsSubject(p, "control"), n.EventsSubject(p, "accept"), n.EventsSubject(p, "from.*")}
 }
 
 // OffersStream holds the offers and the withheld records of all partitions.

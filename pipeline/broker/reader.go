@@ -30,6 +30,7 @@ type Reader struct {
 	partition int
 	source    Source
 	next      uint64 // sequence that comes next
+	lossy     bool   // gaps are passed
 }
 
 // Extent says where a partition's log begins and ends now: first and last
@@ -58,12 +59,18 @@ func (r *Reader) Take() (msg pipeline.Message, ok bool, err error) {
 	if !ok {
 		return msg, false, nil
 	}
+	if r.lossy {
+		r.next = max(r.next, m.Seq)
+	}
 	if m.Seq != r.next {
 		return msg, false, fmt.Errorf("read partition %d: %w: message %d came where %d was to come", r.partition, ErrGap, m.Seq, r.next)
 	}
 	r.next++
 	return pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: kindOf(m.Subject), Data: m.Data}, true, nil
 }
+
+// PassGaps makes Take go on behind a gap, as an operator has accepted it.
+func (r *Reader) PassGaps() { r.lossy = true }
 
 // Wait returns when the event is set, something has come, d has passed or ctx
 // is done.
@@ -77,6 +84,8 @@ func kindOf(subject string) pipeline.Kind {
 		return pipeline.Tick
 	case "control":
 		return pipeline.Control
+	case "accept":
+		return pipeline.Accept
 	}
 	return 0
 }

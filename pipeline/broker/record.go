@@ -25,6 +25,10 @@ const (
 	headerDetail = "Offerstream-Detail" // percent-encoded text
 )
 
+// headerAccepted is on a Mark, which is no offer and no dead letter: why an
+// operator accepted that what should stand before it may be missing.
+const headerAccepted = "Offerstream-Accepted"
+
 // maxLetter bounds the raw bytes in a dead letter, so that it fits into a
 // message of 1 MB with its headers; what is longer is cut.
 const maxLetter = 900 << 10
@@ -39,8 +43,18 @@ func message(subject string, e pipeline.Effect) (*nats.Msg, error) {
 // compose makes m the message of an effect, whatever effect of its chain it was
 // before.
 func compose(m *nats.Msg, e pipeline.Effect) error {
+	if e.Mark != nil || len(m.Header[headerAccepted]) > 0 { // the only ones that share few headers with others
+		clear(m.Header)
+	}
 	putPosition(m.Header, e.Pos)
 	switch {
+	case e.Mark != nil:
+		m.Data = m.Data[:0]
+		setHeader(m.Header, headerAccepted, percent(e.Mark.Why))
+		setHeader(m.Header, "ce-specversion", "1.0")
+		setHeader(m.Header, "ce-id", MarkID(e))
+		setHeader(m.Header, "ce-source", "offerstream")
+		setHeader(m.Header, "ce-type", "offerstream.accepted")
 	case e.Offer != nil:
 		data, err := e.Offer.AppendJSON(m.Data[:0])
 		if err != nil {
@@ -70,6 +84,9 @@ func compose(m *nats.Msg, e pipeline.Effect) error {
 	}
 	return nil
 }
+
+// MarkID is the ce-id of a Mark.
+func MarkID(e pipeline.Effect) string { return fmt.Sprintf("accepted-%d-%d", e.Pos.S, e.Pos.T) }
 
 // setHeader sets a header in the memory that it has.
 func setHeader(h nats.Header, name, value string) {

@@ -88,7 +88,7 @@ func (ch *chain) look(ctx context.Context, right func(tail) error) (tail, error)
 				ch.log.Warn("the chain's tail is not what it must be: reading it again", "error", wrong)
 			}
 			if ch.all.conn.World.Now().Sub(first) >= ch.all.confirm {
-				return t, Loud(fmt.Errorf("chain %s: %w: the broker came back with less than it had acknowledged, or with another log: %s", ch.subject, wrong, WayOut))
+				return t, Loud(fmt.Errorf("chain %s: %w: the broker came back with less than it had acknowledged, or with another log: %s", ch.subject, wrong, ch.all.conn.WayOut(ch.all.partition)))
 			}
 		}
 		if err := task.Sleep(ctx, ch.all.conn.World, wait); err != nil {
@@ -125,8 +125,8 @@ func (ch *chain) read(ctx context.Context) (tail, error) {
 	}
 	pos, err := ParsePosition(m.Header)
 	if err != nil {
-		return tail{}, Loud(fmt.Errorf("chain %s, message %d: %w: delete it from stream %s if it was published by hand, and start the worker again",
-			ch.subject, m.Seq, err, ch.all.conn.Names.ChainStream(ch.name)))
+		return tail{}, Loud(fmt.Errorf("chain %s, message %d: %w: delete it from stream %s if it was published by hand, and start the worker again; then, or if it was not: %s",
+			ch.subject, m.Seq, err, ch.all.conn.Names.ChainStream(ch.name), ch.all.conn.WayOut(ch.all.partition)))
 	}
 	if pos.S > ch.all.end.Load() {
 		_, end, err := ch.all.conn.Extent(ctx, ch.all.partition)

@@ -29,6 +29,7 @@ type comparison struct {
 	*audit
 	name string
 	walk *broker.ChainWalk
+	from uint64 // number of the first record that is looked at
 
 	window []record
 	here   map[string]int // ids in the window, and how often
@@ -135,6 +136,9 @@ func (c *comparison) read(ctx context.Context) (some bool, err error) {
 			return some, err
 		}
 		some, c.seen, c.left = true, seq, c.opt.Settle
+		if stored.Pos.N < c.from {
+			continue
+		}
 		later, err := c.isLater(ctx, stored.Pos)
 		if err != nil {
 			return some, err

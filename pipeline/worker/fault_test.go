@@ -324,8 +324,47 @@ func TestLoud(t *testing.T) {
 			}
 			w.stop(t)
 			tc.change(t, c, events)
-			start(t, ns.ClientURL(), dir, nil).stopsLoudly(t, tc.words)
+			w = start(t, ns.ClientURL(), dir, nil)
+			w.stopsLoudly(t, tc.words)
+			if why := w.Status()[0].Stopped; !strings.Contains(why, "offerctl accept --partition 0") {
+				t.Errorf("it stopped with %q, which does not say how to go on", why)
+			}
+			w.stop(t)
+			goesOn(t, c, ns.ClientURL(), dir, hash)
 		})
+	}
+}
+
+// goesOn accepts what was lost of partition 0, and sees that a worker goes on
+// behind it, the one that had stopped and one without state.
+func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
+	t.Helper()
+	done, err := Accept(within(t), c, AcceptOptions{Partition: 0, Why: "a test", Dir: t.TempDir(), Log: quiet(), Lost: func(Example) {},
+		Connect: func(ctx context.Context) (*broker.Conn, error) {
+			return broker.Connect(ctx, broker.Options{URL: url, Client: "test", Partitions: c.Partitions, Log: quiet()})
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, dir := range []string{dir, t.TempDir(), dir} {
+		w := start(t, url, dir, nil)
+		w.inForce(t, hash)
+		before := len(stored(t, c))
+		for n := range 105 {
+			publish(t, c, []scripted{{0, view(1000*(i+1)+n, "bea")}})
+		}
+		w.applied(t, c)
+		w.stop(t)
+		if now := len(stored(t, c)); now <= before {
+			t.Errorf("no offer after the acceptance %+v", done)
+		}
+	}
+	v, err := Verify(within(t), c, nil)
+	if err == nil && (!v.OK() || v.Offers == 0) {
+		err = fmt.Errorf("%+v", v)
+	}
+	if first, _, e := c.Extent(within(t), 0); e == nil && first == 1 && len(done.Skipped) == 0 && err != nil {
+		t.Error(err)
 	}
 }
 

@@ -28,11 +28,11 @@ func (s *session) sameLog(ctx context.Context) (end, from uint64, err error) {
 		}
 		switch {
 		case end < seen:
-			err = fmt.Errorf("the log ends at message %d, message %d was applied: the broker came back with less than it had acknowledged: %s", end, seen, broker.WayOut)
+			err = fmt.Errorf("the log ends at message %d, message %d was applied: the broker came back with less than it had acknowledged: %s", end, seen, s.conn.WayOut(s.p))
 		case s.at.seq == 0 && begin > 1:
-			err = fmt.Errorf("there is no state, and the log begins at message %d: what came before has expired, so the state cannot be computed: "+noState, begin)
+			err = fmt.Errorf("there is no state, and the log begins at message %d: what came before has expired, so the state cannot be computed: %s", begin, "put back the worker's directory as it was when the log reached so far; where it is lost, "+s.conn.Accept(s.p))
 		case s.at.seq+1 < begin:
-			err = fmt.Errorf("the state ends at message %d, the log begins at message %d: what lies between has expired: "+noState, s.at.seq, begin)
+			err = fmt.Errorf("the state ends at message %d, the log begins at message %d: what lies between has expired: %s", s.at.seq, begin, "put back the worker's directory as it was when the log reached so far; where it is lost, "+s.conn.Accept(s.p))
 		default:
 			return end, max(s.at.seq, begin), nil
 		}
@@ -50,9 +50,6 @@ func (s *session) sameLog(ctx context.Context) (end, from uint64, err error) {
 		}
 	}
 }
-
-// noState is what an operator can do where state and log do not meet.
-const noState = "put back the worker's directory as it was when the log reached so far; where it is lost, begin anew under another --prefix"
 
 // takeMany takes what is there, up to some, without looking at anything else:
 // nothing else is in a hurry. It says whether there may be more.
@@ -108,9 +105,9 @@ func (s *session) reopen(ctx context.Context, why error) error {
 	switch {
 	case now.Sub(s.doubt.since) < s.w.opt.Confirm:
 	case errors.Is(why, broker.ErrGap):
-		return broker.Loud(fmt.Errorf("%w: a message has expired before it was applied, or was deleted: %s", why, broker.WayOut))
+		return broker.Loud(fmt.Errorf("%w: a message has expired before it was applied, or was deleted: %s", why, s.conn.WayOut(s.p)))
 	case errors.Is(why, errOtherLog):
-		return broker.Loud(fmt.Errorf("%w: %s", why, broker.WayOut))
+		return broker.Loud(fmt.Errorf("%w: %s", why, s.conn.WayOut(s.p)))
 	default:
 		return why
 	}

@@ -164,7 +164,7 @@ type simSnapshot struct {
 	damaged bool
 }
 
-func (a simArchive) put(ctx context.Context, partition int, seq uint64, write func(io.Writer) error) error {
+func (a simArchive) put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error {
 	var b bytes.Buffer
 	if err := write(&b); err != nil {
 		return err
@@ -175,7 +175,7 @@ func (a simArchive) put(ctx context.Context, partition int, seq uint64, write fu
 		if a.chance(100) && len(others) > 0 && !others[0].damaged {
 			whole = whole[:len(whole)/2]
 		}
-		all := append(others, simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq}, whole, len(whole) < b.Len()})
+		all := append(others, simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq, Metadata: metadata}, whole, len(whole) < b.Len()})
 		slices.SortStableFunc(all, func(x, y simSnapshot) int { return cmp.Compare(y.meta.Seq, x.meta.Seq) })
 		a.snapshots[partition] = all[:min(len(all), 2)]
 		a.counts.snapshots++

@@ -14,9 +14,16 @@ import (
 
 // An archive keeps snapshots: the object store of NATS, or the simulation's.
 type archive interface {
-	put(ctx context.Context, partition int, seq uint64, write func(io.Writer) error) error
+	put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error
 	list(ctx context.Context, partition int) ([]broker.SnapshotMeta, error) // the newest first
 	open(ctx context.Context, m broker.SnapshotMeta) (io.ReadCloser, error)
+}
+
+// acceptedKey is where it says which acceptance the state has folded.
+const acceptedKey = "accepted"
+
+func snapshotMetadata(c pipeline.Cursor) map[string]string {
+	return map[string]string{engineKey: strconv.Itoa(pipeline.Engine), acceptedKey: strconv.FormatInt(c.Accepted, 10)}
 }
 
 // engineKey is where a snapshot's metadata says which engine made it.
@@ -29,7 +36,7 @@ type objects struct {
 	connect func(context.Context) (*broker.Conn, error)
 }
 
-func (o objects) put(ctx context.Context, partition int, seq uint64, write func(io.Writer) error) error {
+func (o objects) put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error {
 	own, err := o.connect(ctx)
 	if err != nil {
 		return err
@@ -41,7 +48,7 @@ func (o objects) put(ctx context.Context, partition int, seq uint64, write func(
 		defer close(written)
 		w.CloseWithError(write(w))
 	}()
-	err = own.PutSnapshot(ctx, partition, seq, map[string]string{engineKey: strconv.Itoa(pipeline.Engine)}, r)
+	err = own.PutSnapshot(ctx, partition, seq, metadata, r)
 	r.CloseWithError(errors.New("the snapshot is not wanted any more"))
 	<-written // nothing reads the store after this
 	return err
@@ -74,8 +81,12 @@ func (s *session) snapshot(within context.Context) {
 // archive puts the store's state, as of message seq or later.
 func (p *partition) archive(ctx context.Context, conn *broker.Conn, seq uint64) error {
 	start := p.w.world.Now()
+	cursor, err := loadCursor(p.store)
+	if err != nil {
+		return err
+	}
 	var info state.SnapshotInfo
-	err := p.w.opt.archive(conn).put(ctx, p.p, seq, func(w io.Writer) (err error) {
+	err = p.w.opt.archive(conn).put(ctx, p.p, seq, snapshotMetadata(cursor), func(w io.Writer) (err error) {
 		info, err = p.store.Snapshot(w)
 		return err
 	})
@@ -100,6 +111,21 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	if err != nil {
 		return err
 	}
+	_, accepted, err := conn.LastAccept(ctx, p.p)
+	if err != nil {
+		return err
+	}
+	if accepted == 0 { // or it has expired: then all that is there has folded it
+		accepted = cursor.Accepted
+	}
+	if cursor.Accepted != accepted && cursor.Seq > 0 {
+		p.log.Warn("an operator has accepted what was lost of the log or the offers: the state from before is discarded, and made anew", "state_at", cursor.Seq)
+		p.close()
+		if err := errors.Join(p.w.disk.discard(p.dir), p.open()); err != nil {
+			return err
+		}
+		cursor = pipeline.Cursor{}
+	}
 	if cursor.Seq > 0 && cursor.Seq+1 >= first {
 		return nil
 	}
@@ -111,6 +137,8 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	for _, m := range metas {
 		engine, _ := strconv.Atoi(m.Metadata[engineKey])
 		switch {
+		case accepted != 0 && m.Metadata[acceptedKey] != strconv.FormatInt(accepted, 10):
+			continue // of before that
 		case m.Seq+1 < first:
 			p.log.Warn("a snapshot is older than the log's beginning: it is of no use", "seq", m.Seq, "log_begins", first)
 			continue

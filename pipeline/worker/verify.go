@@ -18,7 +18,7 @@ type Sums struct {
 	Applied   uint64 `json:"events"`    // events in the log
 	Offers    int    `json:"offers"`    // that the log gives
 	Stored    int    `json:"stored"`    // that are stored
-	Trimmed   int    `json:"trimmed"`   // given by the log, before the first that its chain still has: not looked at
+	Trimmed   int    `json:"trimmed"`   // given by the log, before the first that its chain still has, or before an acceptance: not looked at
 	Missing   int    `json:"missing"`   // given by the log and not stored
 	Duplicate int    `json:"double"`    // stored once more
 	Different int    `json:"different"` // stored otherwise than the log gives them
@@ -140,6 +140,7 @@ type audit struct {
 	next    func(*pipeline.Fold) (more bool, err error)
 	guarded []pipeline.Step // that panic
 
+	accepted uint64        // the last Accept message of the log: what is before it is not looked at; 0: none
 	end      uint64        // the log's, when it began
 	newest   uint64        // the log's, when it was last looked up
 	left     time.Duration // for which may be waited
@@ -158,6 +159,9 @@ func (a *audit) run(ctx context.Context, from origin) error {
 	if first > from.cursor.Seq+1 {
 		return fmt.Errorf("the log begins at message %d, what came before has expired: its offers could only be computed from a snapshot of before message %d, and there is none", first, first)
 	}
+	if a.accepted, _, err = a.conn.LastAccept(ctx, a.p); err != nil {
+		return err
+	}
 	fold, err := pipeline.NewFold(from.cursor, a.sets, from.entities)
 	if err != nil {
 		return err
@@ -170,7 +174,10 @@ func (a *audit) run(ctx context.Context, from origin) error {
 		return err
 	}
 	for _, name := range names {
-		if _, err := a.chain(ctx, name); err != nil {
+		if a.accepted > 0 {
+			break // each is looked at from its mark on
+		}
+		if _, err := a.chain(ctx, name, 0); err != nil {
 			return err
 		}
 	}
@@ -210,13 +217,27 @@ func (a *audit) apply(ctx context.Context, fold *pipeline.Fold, m pipeline.Messa
 			return err
 		}
 		for _, e := range fold.Effects() {
-			if e.Offer == nil {
+			switch {
+			case e.Mark != nil && m.Seq == a.accepted && e.Chain != "dead":
+				c, err := a.chain(ctx, e.Chain, e.Pos.N)
+				if err == nil {
+					err = c.given(ctx, record{pos: e.Pos, id: broker.MarkID(e), hash: xxhash.Sum64(nil)})
+				}
+				if err != nil {
+					return err
+				}
+				continue
+			case e.Offer == nil:
+				continue
+			case m.Seq < a.accepted:
+				a.sums.Offers++
+				a.sums.Trimmed++
 				continue
 			}
 			if data, err = e.Offer.AppendJSON(data[:0]); err != nil {
 				return err
 			}
-			c, err := a.chain(ctx, e.Chain)
+			c, err := a.chain(ctx, e.Chain, 0)
 			if err == nil {
 				err = c.given(ctx, record{pos: e.Pos, id: e.Offer.ID, hash: xxhash.Sum64(data)})
 			}
@@ -230,8 +251,9 @@ func (a *audit) apply(ctx context.Context, fold *pipeline.Fold, m pipeline.Messa
 	}
 }
 
-// chain is the comparison of a chain, begun where there is none.
-func (a *audit) chain(ctx context.Context, name string) (*comparison, error) {
+// chain is the comparison of a chain, begun where there is none: at record
+// number from, or the oldest.
+func (a *audit) chain(ctx context.Context, name string, from uint64) (*comparison, error) {
 	if c := a.chains[name]; c != nil {
 		return c, nil
 	}
@@ -239,11 +261,12 @@ func (a *audit) chain(ctx context.Context, name string) (*comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{audit: a, name: name, walk: walk, here: map[string]int{}, ids: map[uint64]bool{}}
+	c := &comparison{audit: a, name: name, from: from, walk: walk, here: map[string]int{}, ids: map[uint64]bool{}}
 	a.chains[name] = c
 	if c.oldest, c.at, err = walk.Oldest(ctx); err != nil {
 		return nil, err
 	}
+	c.oldest = max(c.oldest, from)
 	if _, err = c.read(ctx); err != nil {
 		return nil, err
 	}

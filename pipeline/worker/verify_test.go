@@ -336,7 +336,7 @@ func TestVerifyTrimmedMeanwhile(t *testing.T) {
 	}
 	a := &audit{conn: c, opt: &VerifyOptions{}, end: 3, newest: 3, chains: map[string]*comparison{}}
 	defer a.close()
-	ch, err := a.chain(within(t), "offers.web")
+	ch, err := a.chain(within(t), "offers.web", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
