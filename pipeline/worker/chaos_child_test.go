@@ -141,7 +141,7 @@ func (p *child) begin() error {
 		close(ended)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if p.asked {
+		if p.asked || p.cmd != cmd { // or was, and has been started again since
 			return
 		}
 		p.wrong = append(p.wrong, fmt.Sprintf("%s ended by itself at %s: %v", p.name, time.Now().UTC().Format(time.RFC3339Nano), err))
