@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/state"
 )
 
 var faultSeed = flag.Uint64("fault-seed", 0, "of the moments at which faults come; 0: a new one")
@@ -339,6 +342,21 @@ func TestLoud(t *testing.T) {
 // behind it, the one that had stopped and one without state.
 func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
 	t.Helper()
+	st, err := state.Open(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before bytes.Buffer
+	if _, err := st.Snapshot(&before); err != nil {
+		t.Fatal(err)
+	}
+	st.Close()
+	late := func() { // a snapshot of the state from before
+		if err := c.PutSnapshot(within(t), 0, 1e6, map[string]string{engineKey: strconv.Itoa(pipeline.Engine), acceptedKey: "0"}, bytes.NewReader(before.Bytes())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late()
 	done, err := Accept(within(t), c, AcceptOptions{Partition: 0, Why: "a test", Dir: t.TempDir(), Log: quiet(), Lost: func(Example) {},
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			return broker.Connect(ctx, broker.Options{URL: url, Client: "test", Partitions: c.Partitions, Log: quiet()})
@@ -346,6 +364,10 @@ func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if all, err := c.Snapshots(within(t), 0); err != nil || len(all) != 1 || all[0].Seq != done.Seq {
+		t.Errorf("the snapshots are %+v, %v", all, err)
+	}
+	late()
 	for i, dir := range []string{dir, t.TempDir(), dir} {
 		w := start(t, url, dir, nil)
 		w.inForce(t, hash)
