@@ -6,6 +6,7 @@ type Cursor struct {
 	Seq     uint64            `json:"seq"`               // the last message applied whole; 0: none
 	Stored  int64             `json:"stored"`            // its stored time (P5)
 	Within  int               `json:"within,omitempty"`  // events of message Seq+1 applied already
+	Partly  int64             `json:"partly,omitempty"`  // stored time of message Seq+1 where steps of it are made already, timers too (P5)
 	LogTime int64             `json:"log_time"`          // nanoseconds since 1970; 0: no message yet
 	Set     string            `json:"set,omitempty"`     // hash of the campaign set in force
 	Epoch   uint32            `json:"epoch,omitempty"`   // how many sets have been in force

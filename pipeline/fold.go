@@ -208,6 +208,7 @@ func (f *Fold) Next() (bool, error) {
 	if !f.busy {
 		return false, nil
 	}
+	f.cur.Partly = f.msg.Stored
 	if f.accept != nil {
 		return f.mark(), nil
 	}
@@ -395,7 +396,7 @@ func (f *Fold) mark() bool {
 
 // Skip goes on behind message seq: what lies between is lost, and an operator
 // has accepted that.
-func (f *Fold) Skip(seq uint64) { f.cur.Seq, f.cur.Within = max(f.cur.Seq, seq), 0 }
+func (f *Fold) Skip(seq uint64) { f.cur.Seq, f.cur.Within, f.cur.Partly = max(f.cur.Seq, seq), 0, 0 }
 
 // emit numbers a record on its chain.
 func (f *Fold) emit(e Effect) {
@@ -420,7 +421,7 @@ func (f *Fold) finish() {
 		f.cur.Epoch++
 		f.enforce(c.set)
 	}
-	f.cur.Seq, f.cur.Stored, f.cur.Within = f.msg.Seq, f.msg.Stored, 0
+	f.cur.Seq, f.cur.Stored, f.cur.Within, f.cur.Partly = f.msg.Seq, f.msg.Stored, 0, 0
 	for name, ch := range f.cur.Chains {
 		if ch.K != 0 {
 			ch.K = 0

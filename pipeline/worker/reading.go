@@ -19,7 +19,7 @@ type doubt struct{ since, last time.Time }
 // ends and from where to read: at the last message applied, so that it can be
 // looked at, or behind it where it has expired.
 func (s *session) sameLog(ctx context.Context) (end, from uint64, err error) {
-	seen := max(s.at.seq, s.seen.seq)
+	seen := max(s.at.seq, s.seen.seq, s.partly.seq)
 	for start, first := s.now(), true; ; first = false {
 		var begin uint64
 		begin, end, err = s.conn.Extent(ctx, s.p)
@@ -71,7 +71,7 @@ func (s *session) takeMany(ctx context.Context) (more bool, err error) {
 
 // take applies a message of the log.
 func (s *session) take(ctx context.Context, m pipeline.Message) error {
-	for _, before := range [...]mark{s.at, s.seen} {
+	for _, before := range [...]mark{s.at, s.seen, s.partly} {
 		if m.Seq == before.seq && m.Stored != before.stored {
 			return s.reopen(ctx, fmt.Errorf("%w: message %d was stored at %s, it was applied as stored at %s",
 				errOtherLog, m.Seq, pipeline.FormatTime(m.Stored), pipeline.FormatTime(before.stored)))

@@ -28,6 +28,7 @@ type session struct {
 	last    time.Time       // of the last checkpoint's beginning
 	moved   bool            // since then
 	at      mark            // the last message applied whole: the reader begins there
+	partly  mark            // the one that the state had applied in part; zero: none
 	doubt   doubt
 	tickAt  time.Time
 	control controller
@@ -97,6 +98,9 @@ func (s *session) open(ctx, within context.Context) error {
 		return err
 	}
 	s.at = mark{s.from.Seq, s.from.Stored}
+	if s.from.Partly != 0 {
+		s.partly = mark{s.from.Seq + 1, s.from.Partly}
+	}
 	end, from, err := s.sameLog(ctx)
 	if err != nil {
 		return err
