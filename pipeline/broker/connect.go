@@ -52,6 +52,7 @@ const (
 	firstWait = 100 * time.Millisecond
 	lastWait  = 5 * time.Second
 	sayEvery  = 10 * time.Second
+	tryFor    = 10 * time.Second // an attempt; a cluster without a leader answers nothing, and what was made stays made
 )
 
 // A Conn is a connection to a deployment that has been provisioned or checked.
@@ -88,7 +89,9 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	}
 	var said time.Time
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
-		c, err := connect(ctx, o)
+		within, cancel := context.WithTimeout(ctx, tryFor)
+		c, err := connect(within, o)
+		cancel()
 		var no *Refusal
 		if err == nil || errors.As(err, &no) {
 			return c, err

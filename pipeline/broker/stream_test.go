@@ -90,7 +90,9 @@ func TestStreamThatDiffers(t *testing.T) {
 		{"OFFERS", func(c *jetstream.StreamConfig) { c.MaxBytes = -1 }, "stream OFFERS: max_bytes is -1"},
 		{"DEADLETTERS", func(c *jetstream.StreamConfig) { c.MaxMsgs = 7 }, "stream DEADLETTERS: max_msgs is 7"},
 		{"EVENTS-1", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, "stream EVENTS-1: max_age is 1h0m0s, this deployment needs 168h0m0s: start with --retention 1h0m0s"},
-		{"EVENTS-1", func(c *jetstream.StreamConfig) { c.Subjects = slices.DeleteFunc(c.Subjects, func(s string) bool { return s == "events.1.accept" }) }, "stream EVENTS-1: subjects is events.1.control events.1.from.* events.1.in events.1.tick, this deployment needs events.1.accept"},
+		{"EVENTS-1", func(c *jetstream.StreamConfig) {
+			c.Subjects = slices.DeleteFunc(c.Subjects, func(s string) bool { return s == "events.1.accept" })
+		}, "stream EVENTS-1: subjects is events.1.control events.1.from.* events.1.in events.1.tick, this deployment needs events.1.accept"},
 		{"EVENTS-1", func(c *jetstream.StreamConfig) { c.Duplicates = time.Second }, "stream EVENTS-1: duplicate_window is 1s"},
 	} {
 		st, err := c.JS.Stream(ctx, bad.stream)
