@@ -104,6 +104,8 @@ func showOverview(out io.Writer, o worker.Overview) {
 		case note != "":
 		case !m.Answers:
 			note = "does not answer"
+		case m.Short:
+			note = "no room on its disk"
 		case m.Leaving:
 			note = "leaves"
 		}

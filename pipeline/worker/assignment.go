@@ -15,11 +15,12 @@ type claim struct {
 	Own     []int `json:"own,omitempty"`
 	Ready   []int `json:"ready,omitempty"`
 	Follow  []int `json:"follow,omitempty"`
-	Leaving bool  `json:"leaving,omitempty"` // it takes nothing more
+	Leaving bool  `json:"leaving,omitempty"` // it takes nothing more,
+	Short   bool  `json:"short,omitempty"`   // until there is room on its disk
 }
 
 func (c claim) equal(o claim) bool {
-	return slices.Equal(c.Own, o.Own) && slices.Equal(c.Ready, o.Ready) && slices.Equal(c.Follow, o.Follow) && c.Leaving == o.Leaving
+	return slices.Equal(c.Own, o.Own) && slices.Equal(c.Ready, o.Ready) && slices.Equal(c.Follow, o.Follow) && c.Leaving == o.Leaving && c.Short == o.Short
 }
 
 func (c claim) bytes() []byte {

@@ -31,6 +31,7 @@ type disk interface {
 	open(dir string, o state.Options) (store, error)
 	discard(dir string) error
 	restore(dir string, o state.Options, r io.Reader) error // where nothing is
+	free(dir string) (bytes int64, err error)               // of the disk that dir is on, for this process
 	// member is whose directory this is, as a member of a group; nobody else
 	// may use it until leave is called.
 	member(dir string) (id string, leave func(), err error)
@@ -52,6 +53,14 @@ func (badgers) discard(dir string) error { return state.Discard(dir) }
 func (badgers) restore(dir string, o state.Options, r io.Reader) error {
 	_, err := state.Restore(dir, o, r)
 	return err
+}
+
+func (badgers) free(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
 // member keeps the id in a file, so that a worker that is started again is the

@@ -42,7 +42,8 @@
 // Two that own it at once, or one that was frozen and comes back, can only
 // publish the right next record or nothing: no correctness rests on leases.
 // Snapshots (snapshot.go) go to the object store at an interval and on
-// release.
+// release. A worker whose disk gets full is a member that takes nothing, until
+// there is room (room.go).
 //
 // All of this runs as tasks over a wire and a disk (package task,
 // broker.Wire, disk.go), so that TestSimulation can run groups of workers in

@@ -69,13 +69,22 @@ func (g *group) watch(ctx context.Context) {
 func (g *group) run(ctx context.Context) error {
 	var until time.Time // leaving
 	for {
-		leaving := ctx.Err() != nil
-		if leaving && until.IsZero() {
-			until = g.w.world.Now().Add(handFor)
-		}
-		g.assign(leaving)
 		now := g.w.world.Now()
-		if c := g.claims(leaving); g.known() && (!c.equal(g.said) || now.Sub(g.renewed) >= renewEvery) {
+		leaving, short := ctx.Err() != nil, g.w.short.Load() != nil
+		switch {
+		case (leaving || short) && until.IsZero():
+			until = now.Add(handFor)
+		case !leaving && !short:
+			until = time.Time{}
+		}
+		if short {
+			if !now.Before(until) {
+				g.endAll()
+			}
+			g.closeIdle()
+		}
+		g.assign(leaving || short)
+		if c := g.claims(leaving || short); g.known() && (!c.equal(g.said) || now.Sub(g.renewed) >= renewEvery) {
 			g.renew(c)
 		}
 		g.mu.Lock()
@@ -135,7 +144,7 @@ func (g *group) renew(c claim) {
 
 // claims are what this member does now.
 func (g *group) claims(leaving bool) claim {
-	c := claim{Leaving: leaving}
+	c := claim{Leaving: leaving, Short: g.w.short.Load() != nil}
 	for _, p := range g.w.all() {
 		switch {
 		case p == nil || !p.running.Load() || p.status.stopped.Load() != nil:

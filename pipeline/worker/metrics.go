@@ -24,6 +24,7 @@ type metrics struct {
 	outcomes        *prometheus.CounterVec
 	features        *prometheus.CounterVec
 	stopped         *prometheus.GaugeVec
+	free, short     prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
@@ -42,6 +43,11 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		r.MustRegister(c)
 		return c
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "offerstream_worker_" + name, Help: help})
+		r.MustRegister(g)
+		return g
+	}
 	fine := prometheus.ExponentialBuckets(100e-9, 2, 20)
 	m := &metrics{
 		step:            histogram("step_seconds", "Mean time of a step (an event or a due timer), by message.", fine),
@@ -56,6 +62,8 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		letters:         counter("dead_letters_total", "Messages of the log that could not be applied, replayed ones included."),
 		outcomes:        vector("evaluations_total", "Evaluations since the process began, replayed ones included, by campaign and outcome; fired is an offer.", "campaign", "outcome"),
 		features:        vector("features_total", "What features met: missing fields, errors, bounds reached.", "what"),
+		free:            gauge("disk_free_bytes", "Free on the disk of the state, when last looked at."),
+		short:           gauge("disk_short", "1 where there is so little room on the disk that the worker has given up its partitions."),
 		stopped:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "offerstream_worker_partition_stopped", Help: "1 where a partition has stopped for an operator to look at."}, []string{"partition"}),
 	}
 	r.MustRegister(m.stopped, &partitionsCollector{w})

@@ -39,6 +39,7 @@ var mutations = []mutation{
 	{"P5: a tail is what the state has seen", "broker/chain.go", "case t.N < have.N:", "case false:"},
 	{"P5: the log does not end before what was applied", "worker/reading.go", "case end < seen:", "case false:"},
 	{"P5: the message at the cursor is the one that was applied", "worker/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {"},
+	{"P5: the message that was applied in part is the same", "worker/session.go", "if s.from.Partly != 0 {", "if false {"},
 	{"P5: a fold that passes a tail has come to it", "broker/tail.go", "if t.N > n && t.S <= seq {", "if false {"},
 	{"P6: a follower publishes nothing and waits for the owner", "broker/publish.go", "if ch.all.muted.Load() {\n", "if ch.all.muted.Load() {\n			ch.saw(tail{e.Pos, ch.tail.seq})\n			return nil\n"},
 	{"P8: a gap is no next message", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {"},
@@ -51,11 +52,14 @@ var mutations = []mutation{
 	{"a follower takes over where nobody owns", "worker/assignment.go", "case ready && !before, rank == 0 && !anyReady:", "case false:"},
 	{"a lease is renewed", "worker/group.go", "!c.equal(g.said) || now.Sub(g.renewed) >= renewEvery", "!c.equal(g.said)"},
 	{"where the log has expired a snapshot is restored", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:"},
+	{"a worker gives up before its disk is full", "worker/room.go", "case free < need:", "case false:"},
+	{"a snapshot is restored where there is room", "worker/room.go", "err == nil && free < need {", "false {"},
+	{"a snapshot that was replaced meanwhile is no reason to stop", "worker/snapshot.go", "	return gone // there is a newer one", "	p.hopeless = true\n	return nil"},
 	{"a log that expires meanwhile is no reason to stop", "worker/reading.go", "if end >= seen && (s.reader != nil || !s.hopeless) {", "if false {"},
 }
 
 // TestMutations builds the simulation once for each mutation and lets it find
-// that a rule is missing, within 1,000 seeds.
+// that a rule is missing, within 3,000 seeds.
 func TestMutations(t *testing.T) {
 	if !*mutate {
 		t.Skip("takes some minutes: go test ./pipeline/worker -run TestMutations -v -timeout 30m -args -mutations")
@@ -88,11 +92,11 @@ func TestMutations(t *testing.T) {
 			if err := os.WriteFile(list, overlay, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.Command("go", "test", "-overlay", list, "-run", "^TestSimulation$", "-count=1", "-timeout", "5m", ".", "-args", "-seeds=1000")
+			cmd := exec.Command("go", "test", "-overlay", list, "-run", "^TestSimulation$", "-count=1", "-timeout", "5m", ".", "-args", "-seeds=3000")
 			cmd.Dir = filepath.Dir(here)
 			out, err := cmd.CombinedOutput()
 			if err == nil {
-				t.Fatalf("mutation %d is not noticed within 1,000 seeds", i)
+				t.Fatalf("mutation %d is not noticed within 3,000 seeds", i)
 			}
 			found := regexp.MustCompile(`-seed=(\d+)\n\s*(.*)`).FindSubmatch(out)
 			if found == nil {

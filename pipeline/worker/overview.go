@@ -28,6 +28,7 @@ type Member struct {
 	Heard   time.Time `json:"heard,omitzero"` // when it renewed its lease, by the server's clock; zero: it has none
 	Answers bool      `json:"answers"`        // within the time given
 	Leaving bool      `json:"leaving,omitempty"`
+	Short   bool      `json:"short,omitempty"`   // it has given up its partitions: no room on its disk
 	Owns    []int     `json:"owns,omitempty"`    // by its lease, or its answer
 	Ready   []int     `json:"ready,omitempty"`   // it follows, and has caught up
 	Follows []int     `json:"follows,omitempty"` // it follows, and has not
@@ -171,7 +172,7 @@ func overview(partitions int, leases map[string]broker.Lease, reports map[string
 				o.Partitions[p].Owners = append(o.Partitions[p].Owners, id)
 			}
 		}
-		m.Leaving, m.Ready, m.Follows = c.Leaving, c.Ready, c.Follow
+		m.Leaving, m.Short, m.Ready, m.Follows = c.Leaving, c.Short, c.Ready, c.Follow
 		o.Members = append(o.Members, m)
 	}
 	return o

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +32,9 @@ type partition struct {
 	muted    atomic.Bool // it follows: it publishes nothing
 	ended    atomic.Bool // it is to end,
 	discards atomic.Bool // for good: its state is somewhere else now
-	cancel   func()
+
+	mu     sync.Mutex
+	cancel func()
 
 	known    broker.Known    // tails that were seen, also by sessions before
 	seen     mark            // the newest message that was seen
@@ -68,7 +71,9 @@ func newPartition(w *Worker, p int, id state.Identity) *partition {
 
 // begin prepares a run.
 func (p *partition) begin(cancel func(), muted bool) {
+	p.mu.Lock()
 	p.cancel = cancel
+	p.mu.Unlock()
 	p.muted.Store(muted)
 	p.ended.Store(false)
 	p.discards.Store(false)
@@ -79,6 +84,8 @@ func (p *partition) begin(cancel func(), muted bool) {
 func (p *partition) end(discard bool) {
 	p.discards.Store(discard)
 	p.ended.Store(true)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.cancel()
 }
 

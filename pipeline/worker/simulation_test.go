@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -75,9 +76,9 @@ func TestSimulationRepeats(t *testing.T) {
 
 // simCounts say what a simulation went through.
 type simCounts struct {
-	events, offers, steps                                                                   int
-	crashes, freezes, restarts, lostDisks, leaves, cuts, loud, snapshots, restored, expired int
-	trace                                                                                   uint64
+	events, offers, steps                                                                         int
+	crashes, freezes, restarts, lostDisks, full, leaves, cuts, loud, snapshots, restored, expired int
+	trace                                                                                         uint64
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -88,6 +89,7 @@ func (c *simCounts) add(o simCounts) {
 	c.freezes += o.freezes
 	c.restarts += o.restarts
 	c.lostDisks += o.lostDisks
+	c.full += o.full
 	c.leaves += o.leaves
 	c.cuts += o.cuts
 	c.loud += o.loud
@@ -97,8 +99,8 @@ func (c *simCounts) add(o simCounts) {
 }
 
 func (c simCounts) String() string {
-	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d freezes, %d broker restarts, %d leaves, %d streams cut back, %d loud stops of these, %d snapshots made, %d restored, %d times the log's beginning expired",
-		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.freezes, c.restarts, c.leaves, c.cuts, c.loud, c.snapshots, c.restored, c.expired)
+	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back, %d loud stops of these, %d snapshots made, %d restored, %d times the log's beginning expired",
+		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.loud, c.snapshots, c.restored, c.expired)
 }
 
 // A simGroup is a deployment in a simulation.
@@ -128,20 +130,64 @@ type simWorker struct {
 
 // A simDisk survives its worker.
 type simDisk struct {
+	*simulation
 	limit  state.Limit // of a commit
 	stores map[string]*state.Memory
+
+	since, until time.Duration // it gets full, and there is room again
+	from, to     int64         // what is free: falls so far
+	died         error         // it was written to where nothing was free
+}
+
+// fillsWithin is how long a disk takes to get full.
+const fillsWithin = 20 * time.Second
+
+func (d *simDisk) free(string) (int64, error) {
+	if d.until <= d.time {
+		return 1 << 50, nil
+	}
+	return max(d.to, d.from-int64(float64(d.from)*(d.time-d.since).Seconds()/fillsWithin.Seconds())), nil
+}
+
+// write needs so much room; a machine's disk would kill the process without.
+func (d *simDisk) write(bytes int64) {
+	if free, _ := d.free(""); free < bytes && d.died == nil {
+		d.died = fmt.Errorf("SIGBUS after %v: %d bytes are free on a disk and %d are written", d.time, free, bytes)
+	}
+}
+
+// A simStore is a store on a disk that may be full.
+type simStore struct {
+	*state.Memory
+	disk *simDisk
+}
+
+func (s simStore) Commit(b *state.Batch, cursor []byte) error {
+	s.disk.write(1)
+	return s.Memory.Commit(b, cursor)
+}
+
+func (s simStore) Close() error {
+	s.disk.write(1)
+	return s.Memory.Close()
 }
 
 func (d *simDisk) open(dir string, _ state.Options) (store, error) {
 	if d.stores[dir] == nil {
 		d.stores[dir] = state.NewMemory(d.limit)
 	}
-	return d.stores[dir], nil
+	d.write(1)
+	return simStore{d.stores[dir], d}, nil
 }
 
 func (d *simDisk) restore(dir string, _ state.Options, r io.Reader) error {
+	whole, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	d.write(int64(len(whole)) * snapshotByte)
 	m := state.NewMemory(d.limit)
-	if err := m.Restore(r); err != nil {
+	if err := m.Restore(bytes.NewReader(whole)); err != nil {
 		return err
 	}
 	d.stores[dir] = m
@@ -151,6 +197,9 @@ func (d *simDisk) restore(dir string, _ state.Options, r io.Reader) error {
 func (d *simDisk) member(dir string) (string, func(), error) { return dir, func() {}, nil }
 
 func (d *simDisk) discard(dir string) error { delete(d.stores, dir); return nil }
+
+// snapshotByte is how many bytes of a snapshot one in the simulation stands for.
+const snapshotByte = 1 << 18
 
 // A simArchive is the object store, as one connection sees it.
 type simArchive struct {
@@ -175,7 +224,7 @@ func (a simArchive) put(ctx context.Context, partition int, seq uint64, metadata
 		if a.chance(100) && len(others) > 0 && !others[0].damaged {
 			whole = whole[:len(whole)/2]
 		}
-		all := append(others, simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq, Metadata: metadata}, whole, len(whole) < b.Len()})
+		all := append(others, simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq, Bytes: int64(b.Len()) * snapshotByte, Metadata: metadata}, whole, len(whole) < b.Len()})
 		slices.SortStableFunc(all, func(x, y simSnapshot) int { return cmp.Compare(y.meta.Seq, x.meta.Seq) })
 		a.snapshots[partition] = all[:min(len(all), 2)]
 		a.counts.snapshots++
@@ -224,7 +273,7 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 	next := g.script(t, seed)
 	g.standbys = g.rng.IntN(2)
 	for i := range 1 + g.rng.IntN(3) {
-		m := &simWorker{name: fmt.Sprint("worker", i), cache: 256 << 20, disk: &simDisk{state.Limit{Entries: 2000, Bytes: 1 << 20, Large: 1 << 19}, map[string]*state.Memory{}}}
+		m := &simWorker{name: fmt.Sprint("worker", i), cache: 256 << 20, disk: &simDisk{simulation: g.simulation, limit: state.Limit{Entries: 2000, Bytes: 1 << 20, Large: 1 << 19}, stores: map[string]*state.Memory{}}}
 		if g.chance(500) { // checkpoints within messages, and users that leave the cache
 			m.disk.limit.Entries, m.cache = 30+g.rng.IntN(100), int64(1+g.rng.IntN(20_000))
 		}
@@ -259,7 +308,7 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 			g.rest(context.Background(), nil, g.upTo(3*time.Second))
 			g.fault()
 		}
-		if g.chance(250) {
+		if g.chance(400) {
 			g.cutBack()
 		}
 		g.rest(context.Background(), nil, g.upTo(5*time.Second))
@@ -268,7 +317,9 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 		over = true
 	})
 	err := g.simulation.run(func() bool { return over && g.settled() }, time.Hour)
-	switch stopped := g.stopped(); {
+	switch stopped, died := g.stopped(), g.died(); {
+	case died != nil:
+		err = died
 	case err == nil && stopped != nil && g.counts.cuts > 0:
 		g.counts.loud++
 	case err == nil && stopped != nil:
@@ -342,6 +393,19 @@ func (g *simGroup) cutBack() {
 	}
 	g.broker.restart(g.upTo(time.Second))
 	n := 1 + g.rng.IntN(5)
+	if name != "OFFERS" && g.chance(500) { // a power loss: nobody remembers more than is on its disk
+		for _, m := range g.workers {
+			g.crash(m)
+		}
+		for _, m := range g.workers { // and the log loses what is in part there
+			if st := m.disk.stores[filepath.Join(m.name, "partition-0")]; st != nil {
+				c, err := loadCursor(simStore{st, m.disk})
+				if lost := len(g.broker.stream(name).messages) - int(c.Seq); err == nil && c.Partly != 0 && 0 < lost && lost < 10 {
+					n = lost
+				}
+			}
+		}
+	}
 	g.broker.cutBack(name, n)
 	if name != "OFFERS" && g.chance(500) { // others come in place of those that are lost
 		for i := range n + g.rng.IntN(3) {
@@ -406,11 +470,11 @@ func (g *simGroup) run1(m *simWorker) {
 // fault lets something go wrong.
 func (g *simGroup) fault() {
 	m := g.workers[g.rng.IntN(len(g.workers))]
-	switch g.rng.IntN(13) {
+	switch g.rng.IntN(14) {
 	case 0, 1, 2:
 		g.crash(m)
 	case 3:
-		if m.of != nil {
+		if m.of != nil && m.disk.until <= g.time { // who is frozen sees no disk get full
 			m.of.frozen = g.time + g.upTo(40*time.Second)
 			g.counts.freezes++
 		}
@@ -431,6 +495,11 @@ func (g *simGroup) fault() {
 		}
 	case 8:
 		g.broker.faults = g.someFaults()
+	case 13:
+		if m.of == nil || m.of.frozen <= g.time {
+			m.disk.fill(int64(4+g.partitions) * 64 << 20)
+			g.counts.full++
+		}
 	case 9: // the log's beginning expires, up to a snapshot
 		p := g.rng.IntN(g.partitions)
 		if all := g.snapshots[p]; len(all) > 0 {
@@ -442,6 +511,16 @@ func (g *simGroup) fault() {
 		if m.of == nil || m.ended != nil {
 			g.run1(m)
 		}
+	}
+}
+
+// fill lets a disk have less and less room for a while, down to none at all,
+// or to what is enough for stores and not for a snapshot.
+func (d *simDisk) fill(need int64) {
+	d.since, d.until = d.time, d.time+d.upTo(90*time.Second)
+	d.from, d.to = need*5/4, 0
+	if d.chance(300) {
+		d.to = need
 	}
 }
 
@@ -474,6 +553,7 @@ func (g *simGroup) crash(m *simWorker) {
 func (g *simGroup) heal() {
 	g.broker.faults, g.broker.frozen, g.broker.down = simFaults{}, 0, 0
 	for _, m := range g.workers {
+		m.disk.until = 0
 		if m.of != nil {
 			m.of.frozen = 0
 		}
@@ -528,6 +608,16 @@ func (g *simGroup) stopped() error {
 	return nil
 }
 
+// died says which disk was written to when it was full.
+func (g *simGroup) died() error {
+	for _, m := range g.workers {
+		if m.disk.died != nil {
+			return fmt.Errorf("%s: %w", m.name, m.disk.died)
+		}
+	}
+	return nil
+}
+
 // exact holds what is stored against a pure fold of the log.
 func (g *simGroup) exact() error {
 	stored := map[string][]broker.Stored{}
@@ -538,7 +628,11 @@ func (g *simGroup) exact() error {
 	}
 	for p := range g.partitions {
 		for _, m := range g.workers {
-			if s, end := m.w.Status()[p], len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages); s.Owned && s.Seq > uint64(end) {
+			all, end := m.w.Status(), len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages) // nil: just started again
+			if all == nil {
+				continue
+			}
+			if s := all[p]; s.Owned && s.Seq > uint64(end) {
 				return fmt.Errorf("%s: partition %d: message %d is applied, and the log ends at %d", m.name, p, s.Seq, end)
 			}
 		}

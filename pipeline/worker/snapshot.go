@@ -134,6 +134,7 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	if err != nil {
 		return err
 	}
+	var gone error // one of these was replaced meanwhile
 	for _, m := range metas {
 		engine, _ := strconv.Atoi(m.Metadata[engineKey])
 		switch {
@@ -160,15 +161,26 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 		if !damaged(err) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, broker.ErrSnapshotGone) && !errors.Is(err, state.ErrForeign) {
 			return err // it may be had the next time
 		}
+		if errors.Is(err, broker.ErrSnapshotGone) {
+			gone = err
+		}
 		p.log.Error("a snapshot cannot be restored: trying the one before, or the log", "seq", m.Seq, "error", err)
 	}
-	p.hopeless = cursor.Seq+1 < first
-	return nil
+	if cursor.Seq+1 >= first {
+		return nil
+	}
+	p.hopeless = gone == nil
+	return gone // there is a newer one
 }
 
 // restoreFrom leaves the store empty where the snapshot cannot be used, and nil
 // where it cannot be opened.
 func (p *partition) restoreFrom(ctx context.Context, arch archive, m broker.SnapshotMeta) error {
+	done, err := p.w.restoring.take(p.w, m.Bytes, p.id.Partitions)
+	if err != nil {
+		return err
+	}
+	defer done()
 	r, err := arch.open(ctx, m)
 	if err != nil {
 		return err

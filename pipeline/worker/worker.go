@@ -83,6 +83,9 @@ type Worker struct {
 
 	snapshotting atomic.Bool // a partition makes a snapshot
 
+	short     atomic.Pointer[string] // why it takes nothing: no room on the disk
+	restoring restoring
+
 	mu         sync.Mutex
 	partitions []*partition // by number; nil: never run
 	group      *group       // of the present connection
@@ -154,6 +157,8 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 	defer cancel()
 	w.live.Store(nil) // what was live may not be any more
 	watch.Go(func() { conn.WatchLive(within, func(hash string) { w.live.Store(&hash) }) })
+	g.look() // before anything is opened
+	watch.Go(func() { g.guard(within) })
 	watch.Go(func() { g.watch(within) })
 	defer conn.Wire.OnClose(g.wake)()
 	err = g.run(ctx)
@@ -238,6 +243,9 @@ func (w *Worker) Ready() error {
 	w.mu.Unlock()
 	if g == nil {
 		return errors.New("not connected to NATS")
+	}
+	if why := w.short.Load(); why != nil {
+		return errors.New(*why)
 	}
 	if !g.joined() {
 		return errors.New("the group's other members are not known yet")
