@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 )
 
@@ -266,5 +267,74 @@ func TestSameDirectory(t *testing.T) {
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, "member")); err != nil || len(b) != 16 {
 		t.Errorf("member %q, %v", b, err)
+	}
+}
+
+// TestLeasesDeleted has somebody delete the leases' bucket under two workers
+// at work: they find each other again, and the offers are exact.
+func TestLeasesDeleted(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 4)
+	hash := apply(t, c, views(t, 1))
+	var workers []*running
+	for range 2 {
+		workers = append(workers, start(t, ns.ClientURL(), t.TempDir(), nil))
+	}
+	shared := func() bool { // each partition has one owner, who has published all that is there
+		for p := range 4 {
+			_, last, err := c.Extent(within(t), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			owners := 0
+			for _, w := range workers {
+				if st := w.Status(); len(st) > p && st[p].Owned {
+					owners++
+					if st[p].Seq < last || st[p].Waiting > 0 || st[p].Set != hash {
+						return false
+					}
+				}
+			}
+			if owners != 1 {
+				return false
+			}
+		}
+		return workers[0].members() == 2 && workers[1].members() == 2
+	}
+	await(t, "a group of two", shared)
+	n := 0
+	load := func() {
+		for range 40 {
+			user := fmt.Sprint("user", n)
+			publish(t, c, []scripted{{pipeline.Partition("u:"+user, 4), view(0, user)}})
+			n++
+		}
+	}
+	load()
+	if err := c.JS.DeleteKeyValue(within(t), c.Names.GroupBucket()); err != nil {
+		t.Fatal(err)
+	}
+	load()
+	leases := func() bool {
+		st, err := c.JS.KeyValue(within(t), c.Names.GroupBucket())
+		if err != nil {
+			return false
+		}
+		keys, err := st.ListKeys(within(t))
+		if err != nil {
+			return false
+		}
+		found := 0
+		for range keys.Keys() {
+			found++
+		}
+		return found == 2
+	}
+	await(t, "both leases again", leases)
+	load()
+	await(t, "a group of two again", shared)
+	verified(t, c)
+	if got := len(stored(t, c)); got != n {
+		t.Errorf("%d offers of %d events", got, n)
 	}
 }
