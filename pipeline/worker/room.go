@@ -2,9 +2,7 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"offerstream/pipeline/task"
 )
@@ -22,22 +20,16 @@ const lookEvery = renewEvery
 // its store is closed; between the look that finds too little and that, all of
 // them together may write some more tables, and compactions hold some twice.
 func (w *Worker) room(partitions int) int64 {
-	return int64(4+partitions)*w.opt.memTable + w.restoring.bytes.Load()
+	return int64(4+partitions)*w.opt.memTable + w.restoring.Load()
 }
 
-// restoring counts the bytes of the snapshots that are being restored.
-type restoring struct{ bytes atomic.Int64 }
-
-// errNoRoom is of a snapshot that does not fit on the disk.
-var errNoRoom = errors.New("there is no room on the disk")
-
 // take sees to it that a snapshot may be written; done is to be called after.
-func (r *restoring) take(w *Worker, bytes int64, partitions int) (done func(), err error) {
-	r.bytes.Add(bytes)
-	done = func() { r.bytes.Add(-bytes) }
+func (w *Worker) take(bytes int64, partitions int) (done func(), err error) {
+	w.restoring.Add(bytes)
+	done = func() { w.restoring.Add(-bytes) }
 	free, err := w.disk.free(w.opt.Dir)
 	if need := w.room(partitions); err == nil && free < need {
-		err = fmt.Errorf("%w for a snapshot of %s: %s free on that of %s, %s are needed: free some", errNoRoom, size(bytes), size(free), w.opt.Dir, size(need))
+		err = fmt.Errorf("there is no room on the disk for a snapshot of %s: %s free on that of %s, %s are needed: free some", size(bytes), size(free), w.opt.Dir, size(need))
 	}
 	if err != nil {
 		done()

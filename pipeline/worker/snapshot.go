@@ -176,7 +176,7 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 // restoreFrom leaves the store empty where the snapshot cannot be used, and nil
 // where it cannot be opened.
 func (p *partition) restoreFrom(ctx context.Context, arch archive, m broker.SnapshotMeta) error {
-	done, err := p.w.restoring.take(p.w, m.Bytes, p.id.Partitions)
+	done, err := p.w.take(m.Bytes, p.id.Partitions)
 	if err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ type Worker struct {
 	snapshotting atomic.Bool // a partition makes a snapshot
 
 	short     atomic.Pointer[string] // why it takes nothing: no room on the disk
-	restoring restoring
+	restoring atomic.Int64           // bytes of the snapshots that are being restored
 
 	mu         sync.Mutex
 	partitions []*partition // by number; nil: never run
