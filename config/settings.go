@@ -20,6 +20,7 @@ type Settings struct {
 	Partitions  int           // 0: as the deployment has it, 8 when it is created
 	Replicas    int           // of streams and buckets that are created
 	Retention   time.Duration // of events
+	Durability  string        // warn or strict
 	MetricsAddr string        // "": no metrics
 	LogLevel    slog.Level
 
@@ -65,6 +66,9 @@ var bothBefore = []setting{
 	{name: "retention", arg: "TIME", def: "7d", about: "how long events are kept, such as 36h or 7d, at least 1h",
 		read: func(s *Settings, t string) (err error) { s.Retention, err = readSpan(t, time.Hour); return },
 		show: func(s *Settings) string { return printDuration(s.Retention) }},
+	{name: "durability", arg: "HOW", def: "warn", about: "warn or strict: where a NATS server may lose what it acknowledged (no sync_interval: always, fewer replicas, a version before 2.15.2, or it cannot be seen), say so in the log, or do not start",
+		read: func(s *Settings, t string) (err error) { s.Durability, err = readDurability(t); return },
+		show: func(s *Settings) string { return s.Durability }},
 }
 
 var gatewayOnly = []setting{

@@ -35,7 +35,7 @@ func TestSettingsDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Settings{NATS: "nats://127.0.0.1:4222", Replicas: 1, Retention: 7 * 24 * time.Hour, Dir: "d", Cache: 256e6}
+	want := Settings{NATS: "nats://127.0.0.1:4222", Replicas: 1, Retention: 7 * 24 * time.Hour, Durability: "warn", Dir: "d", Cache: 256e6}
 	if got := plainly(s); !reflect.DeepEqual(got, want) {
 		t.Errorf("worker: %+v, want %+v", got, want)
 	}
@@ -43,7 +43,7 @@ func TestSettingsDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = Settings{NATS: "nats://127.0.0.1:4222", Replicas: 1, Retention: 7 * 24 * time.Hour, Addr: "127.0.0.1:8080", WriteKeys: []string{"a", "b"}}
+	want = Settings{NATS: "nats://127.0.0.1:4222", Replicas: 1, Retention: 7 * 24 * time.Hour, Durability: "warn", Addr: "127.0.0.1:8080", WriteKeys: []string{"a", "b"}}
 	if got := plainly(s); !reflect.DeepEqual(got, want) {
 		t.Errorf("gateway: %+v, want %+v", got, want)
 	}
@@ -56,6 +56,7 @@ prefix: file
 partitions: 16
 replicas: 3
 write_key: [one, two]
+durability: strict
 log_level: debug
 `)
 	env := []string{"OFFERSTREAM_CONFIG=" + file, "OFFERSTREAM_PREFIX=env", "OFFERSTREAM_REPLICAS=5"}
@@ -63,7 +64,7 @@ log_level: debug
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Settings{NATS: "tls://file:4222", Prefix: "env", Partitions: 16, Replicas: 2, Retention: 36 * time.Hour, MetricsAddr: ":0", LogLevel: slog.LevelDebug,
+	want := Settings{NATS: "tls://file:4222", Prefix: "env", Partitions: 16, Replicas: 2, Retention: 36 * time.Hour, Durability: "strict", MetricsAddr: ":0", LogLevel: slog.LevelDebug,
 		Addr: "127.0.0.1:8080", WriteKeys: []string{"x", "y"}}
 	if got := plainly(s); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -91,6 +92,7 @@ func TestSettingsErrors(t *testing.T) {
 		{"--dir d --cache 256", "", []string{`--cache: "256" is not a number of bytes such as 256MB or 1GiB`}},
 		{"--dir d --cache 1KB", "", []string{"--cache: 1KB is too little, at least 1MB is wanted"}},
 		{"--dir d --retention 1m", "", []string{"--retention: 1m is too short, at least 1h is wanted"}},
+		{"--dir d --durability never", "", []string{`--durability: "never" is not warn or strict`}},
 		{"--dir d --prefix Shop", "", []string{`--prefix: "Shop" is not a prefix: at most 32 of a-z, 0-9 and -`}},
 		{"--dir d --metrics-addr 9090", "", []string{`--metrics-addr: "9090" is not an address such as 127.0.0.1:8080 or :8080`}},
 		{"--dir d --log-level loud", "", []string{`--log-level: "loud" is not debug, info, warn or error`}},
@@ -125,7 +127,7 @@ func TestSettingsEffective(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(s.Effective())
-	want := "[nats=nats://me:***@a:4222,nats://***@b creds= prefix= partitions=0 replicas=1 retention=7d addr=127.0.0.1:8080 write_key=***,*** metrics_addr= log_level=info]"
+	want := "[nats=nats://me:***@a:4222,nats://***@b creds= prefix= partitions=0 replicas=1 retention=7d durability=warn addr=127.0.0.1:8080 write_key=***,*** metrics_addr= log_level=info]"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

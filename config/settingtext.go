@@ -162,6 +162,14 @@ func printBytes(n int64) string {
 	return strconv.FormatInt(n/best.size, 10) + best.name
 }
 
+func readDurability(t string) (string, error) {
+	switch t {
+	case "warn", "strict":
+		return t, nil
+	}
+	return "", fmt.Errorf("%q is not warn or strict", t)
+}
+
 func readLevel(t string) (l slog.Level, err error) {
 	switch strings.ToLower(t) {
 	case "debug", "info", "warn", "error":

@@ -31,8 +31,9 @@ import (
 const within = 2 * time.Minute
 
 // startNATS runs nats-server with the shipped configuration, on a free port
-// and a directory of the test's.
-func startNATS(t *testing.T) *server.Server {
+// and a directory of the test's, with each odd one of patches everywhere
+// replaced by the next.
+func startNATS(t *testing.T, patches ...string) *server.Server {
 	t.Helper()
 	conf, err := os.ReadFile("nats.conf")
 	if err != nil {
@@ -48,6 +49,7 @@ func startNATS(t *testing.T) *server.Server {
 		}
 		conf = bytes.Replace(conf, []byte(patch[0]), []byte(patch[1]), 1)
 	}
+	conf = []byte(strings.NewReplacer(patches...).Replace(string(conf)))
 	t.Setenv("SERVER_NAME", "nats-0")
 	for _, role := range []string{"GATEWAY", "WORKER", "SUBSCRIBER", "OPERATOR", "SYS"} {
 		t.Setenv(role+"_PASSWORD", strings.ToLower(role))

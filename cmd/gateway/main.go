@@ -76,7 +76,7 @@ func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 	}
 	conn, err := broker.Connect(ctx, broker.Options{
 		URL: set.NATS, Creds: set.Creds, Client: "offerstream-gateway", Prefix: set.Prefix,
-		Partitions: set.Partitions, Replicas: set.Replicas, Retention: set.Retention, Reconnect: true, Log: log,
+		Partitions: set.Partitions, Replicas: set.Replicas, Retention: set.Retention, Durability: set.Durability, Reconnect: true, Log: log,
 	})
 	if err != nil {
 		return unlessDone(ctx, err)

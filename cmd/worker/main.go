@@ -52,7 +52,7 @@ func run(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			return broker.Connect(ctx, broker.Options{
 				URL: set.NATS, Creds: set.Creds, Client: "offerstream-worker", Prefix: set.Prefix,
-				Partitions: set.Partitions, Replicas: set.Replicas, Retention: set.Retention, Log: log,
+				Partitions: set.Partitions, Replicas: set.Replicas, Retention: set.Retention, Durability: set.Durability, Log: log,
 			})
 		},
 	})

@@ -28,6 +28,10 @@ type Options struct {
 	Replicas   int           // of each stream (1)
 	Retention  time.Duration // of events (7 days)
 
+	// Durability is what is done where NATS may lose what it acknowledged:
+	// DurabilityWarn or DurabilityStrict ("": it is not looked at).
+	Durability string
+
 	// Join takes the deployment as it is, once it is there: for tools, which
 	// make nothing and are told nothing of what it should be.
 	Join bool
@@ -137,6 +141,9 @@ func connect(ctx context.Context, o Options) (c *Conn, err error) {
 	if c.JS, err = jetstream.New(c.NC); err == nil {
 		c.Wire = &natsWire{nc: c.NC, js: c.JS, closed: c.closed}
 		err = c.provision(ctx)
+	}
+	if err == nil && o.Durability != "" {
+		err = c.durability(ctx)
 	}
 	if err != nil {
 		c.Close()

@@ -281,6 +281,7 @@ func differs(have, want jetstream.StreamConfig) error {
 		{"duplicate_window", have.Duplicates, want.Duplicates, ""},
 		{"allow_direct", have.AllowDirect, false, ""},
 		{"no_ack", have.NoAck, false, ""},
+		{"persist_mode", have.PersistMode, jetstream.DefaultPersistMode, ""}, // the other one acknowledges before it has written
 		{"sealed", have.Sealed, false, ""},
 	} {
 		if f.have == f.want {
