@@ -16,7 +16,7 @@ import (
 
 // bench is `offerctl bench`.
 func bench(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K] [--gateway] [--backtest] [--rounds N] [--json]", `
+	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K] [--gateway] [--backtest] [--group] [--rounds N] [--json]", `
 Measures this machine in one run, with NATS as a process of its own: how fast a
 worker catches up, as a ratio to reading the same events from JetStream one a
 message with nothing else done, also with state far beyond its cache; how long
@@ -24,7 +24,7 @@ an offer takes from HTTP in to a subscriber, at half of what is sustained; what
 finding a user's state costs. Rounds alternate; the medians count. Absolute
 figures mean little from one machine to another, ratios more.`,
 		"offerctl bench --events 200000 --json")
-	b := benchRun{std: std, search: defaultSearch, turns: defaultTurns}
+	b := benchRun{std: std, search: defaultSearch, turns: defaultTurns, groupTurn: defaultGroupTurn}
 	fs.IntVar(&b.events, "events", 0, "`N` events (default 1000000; with --backtest 10000000)")
 	fs.IntVar(&b.users, "users", 100_000, "of `U` users")
 	fs.IntVar(&b.lookupUsers, "lookup-users", 1_000_000, "look up state among `L` users")
@@ -32,6 +32,7 @@ figures mean little from one machine to another, ratios more.`,
 	fs.IntVar(&b.rounds, "rounds", 3, "`N` rounds")
 	fs.BoolVar(&b.gatewayOnly, "gateway", false, "the gateway instead, against a bare HTTP handler; neither --events nor --campaigns means anything to it")
 	fs.BoolVar(&b.backtestOnly, "backtest", false, "a backtest instead, and its memory")
+	fs.BoolVar(&b.groupOnly, "group", false, "a group of workers instead: hand-overs, kills, restores; --lookup-users are then the users of the rebuild")
 	asJSON := fs.Bool("json", false, "the last line of standard output is one JSON object")
 	if err := fs.none(args); err != nil {
 		return err
@@ -43,8 +44,8 @@ figures mean little from one machine to another, ratios more.`,
 	default:
 		b.events = benchDefault
 	}
-	if b.gatewayOnly && b.backtestOnly {
-		return usagef("--gateway and --backtest are two runs")
+	if b.gatewayOnly && b.backtestOnly || b.gatewayOnly && b.groupOnly || b.backtestOnly && b.groupOnly {
+		return usagef("--gateway, --backtest and --group are runs of their own")
 	}
 	if b.events < 1000 || b.users < 1 || b.rounds < 1 || b.campaigns < 0 || b.lookupUsers < 100 {
 		return usagef("--events takes at least 1000, --lookup-users 100, --users and --rounds 1")
@@ -68,8 +69,10 @@ type benchRun struct {
 	events, users, campaigns, rounds int
 	lookupUsers                      int
 	gatewayOnly, backtestOnly        bool
+	groupOnly                        bool
 	search                           liveSearch
 	turns                            gatewayTurns
+	groupTurn                        time.Duration // with snapshots, and without
 
 	dir      string
 	url      string
@@ -100,6 +103,9 @@ func (b *benchRun) measure(ctx context.Context) (found benchFinding, err error) 
 	defer stop()
 	if b.gatewayOnly {
 		return b.gateway(ctx)
+	}
+	if b.groupOnly {
+		return b.group(ctx)
 	}
 	return b.all(ctx)
 }

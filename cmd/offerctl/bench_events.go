@@ -20,6 +20,8 @@ type benchEvents struct {
 	run   uint64
 	id    []byte
 	even  bool // all users alike, instead of Zipf's
+	each  int  // not 0: the users in turn, so many events each
+	turn  int
 }
 
 type benchSession struct {
@@ -60,6 +62,9 @@ func (b *benchEvents) next(dst []byte) []byte {
 			user = b.users.draw(b.rng)
 		}
 		*s = benchSession{user: user, left: 5 + b.rng.IntN(26), category: b.rng.IntN(len(benchCategories))}
+		if b.each > 0 {
+			s.user, s.left, b.turn = b.turn, b.each, (b.turn+1)%int(b.users.n)
+		}
 	}
 	s.left--
 	b.made++

@@ -31,10 +31,12 @@ type benchPart struct {
 	Prefix string
 	Cache  int64
 
-	Keep              bool     // work leaves its state to be used again
-	Partitions, Users int      // of lookup
-	Campaigns         int      // of backtest; 0: the shipped ones
-	input             *os.File // benchInput in its process; closed here when that runs
+	Keep              bool          // work leaves its state to be used again
+	Partitions, Users int           // of lookup
+	Standbys          int           // of worker
+	Snapshot          time.Duration // of worker, between two; 0: its default
+	Campaigns         int           // of backtest; 0: the shipped ones
+	input             *os.File      // benchInput in its process; closed here when that runs
 }
 
 // benchInput is where a part finds its input.
@@ -96,30 +98,8 @@ func runPart(std stdio) (bool, error) {
 
 // start runs a part in a process of its own, and returns its first line.
 func (p benchPart) start(ctx context.Context) (line string, stop func(), err error) {
-	self, err := os.Executable()
+	cmd, in, out, err := p.launch(ctx)
 	if err != nil {
-		return "", nil, err
-	}
-	text, err := json.Marshal(p)
-	if err != nil {
-		return "", nil, err
-	}
-	cmd := exec.CommandContext(ctx, self)
-	cmd.Env = append(os.Environ(), benchEnv+"="+string(text))
-	cmd.Stderr = os.Stderr
-	if p.input != nil {
-		defer p.input.Close()
-		cmd.ExtraFiles = []*os.File{p.input}
-	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	if err := cmd.Start(); err != nil {
 		return "", nil, err
 	}
 	stop = func() {
@@ -133,6 +113,32 @@ func (p benchPart) start(ctx context.Context) (line string, stop func(), err err
 		return "", nil, fmt.Errorf("bench part %s: %w", p.Role, err)
 	}
 	return line, stop, nil
+}
+
+// launch runs a part in a process of its own, which ends when in is closed.
+func (p benchPart) launch(ctx context.Context) (cmd *exec.Cmd, in io.Closer, out io.Reader, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	cmd = exec.CommandContext(ctx, self)
+	cmd.Env = append(os.Environ(), benchEnv+"="+string(text))
+	cmd.Stderr = os.Stderr
+	if p.input != nil {
+		defer p.input.Close()
+		cmd.ExtraFiles = []*os.File{p.input}
+	}
+	if in, err = cmd.StdinPipe(); err != nil {
+		return nil, nil, nil, err
+	}
+	if out, err = cmd.StdoutPipe(); err != nil {
+		return nil, nil, nil, err
+	}
+	return cmd, in, out, cmd.Start()
 }
 
 func firstLine(r io.Reader) (string, error) {
@@ -170,7 +176,7 @@ func (p benchPart) into(ctx context.Context, r any) error {
 }
 
 func (p benchPart) connect(ctx context.Context) (*broker.Conn, error) {
-	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Client: "offerctl-bench", Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Partitions: p.Partitions, Client: "offerctl-bench", Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 }
 
 // read reads the logs of all partitions at once, with nothing else done.

@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -137,15 +139,17 @@ func (h *bareHandler) publish(ctx context.Context, events ...[]byte) error {
 	return nil
 }
 
-// worker works as cmd/worker does.
+// worker works as cmd/worker does, until a signal tells it to end.
 func (p benchPart) worker(out io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
 	worker.LimitHeap(p.Cache)
-	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
+	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Standbys: p.Standbys, Snapshot: p.Snapshot, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
 	if err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- w.Run(context.Background()) }()
+	go func() { ended <- w.Run(ctx) }()
 	for w.Ready() != nil {
 		select {
 		case <-time.After(10 * time.Millisecond):

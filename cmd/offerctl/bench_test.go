@@ -25,12 +25,14 @@ func TestBench(t *testing.T) {
 			bytes_per_user cache_p50_us memory_p50_us disk_p50_us`},
 		{"campaigns", func(b *benchRun) { b.campaigns = 10 }, "worker_per_s raw_per_s campaigns cpu_us_per_event allocs_per_event peak_mb"},
 		{"gateway", func(b *benchRun) { b.gatewayOnly = true }, "ratio_batch p50_ms p99_ms p999_ms gateway_per_s bare_per_s gateway_cpu_us_per_event"},
+		{"group", func(b *benchRun) { b.groupOnly = true }, `hand_overs hand_over_p50 hand_over_p99 restart_ms take_over_ms standby_ms p99_ms snapshot_p99 snapshots
+			rebuild_s restore_s snapshot_mb restore_mb_per_s read_mb_per_s`},
 		{"backtest", func(b *benchRun) { b.backtestOnly = true }, "events_per_s seconds peak_mb decode_per_s offers users"},
 	} {
 		t.Run(one.name, func(t *testing.T) {
 			b := benchRun{std: stdio{strings.NewReader(""), io.Discard, io.Discard}, events: 2000, users: 200, rounds: 1, lookupUsers: 2000,
 				search: liveSearch{from: 400, tries: 2, hold: 200 * time.Millisecond, windows: 3, window: 300 * time.Millisecond},
-				turns:  gatewayTurns{round: 1, turn: 100 * time.Millisecond, open: 300 * time.Millisecond}}
+				turns:  gatewayTurns{round: 1, turn: 100 * time.Millisecond, open: 300 * time.Millisecond}, groupTurn: 2500 * time.Millisecond}
 			one.set(&b)
 			found, err := b.measure(t.Context())
 			if err != nil {

@@ -1,0 +1,367 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/worker"
+)
+
+// A groupReport is what a group of two workers does when one of them goes,
+// comes or is killed. Times are in milliseconds, by the broker's clock.
+type groupReport struct {
+	Users        int     `json:"users"`            // of the partition
+	Rate         float64 `json:"offers_per_s"`     // that were asked for
+	Calm         float64 `json:"calm_ms"`          // the longest time between two offers while nothing happened
+	HandOvers    int     `json:"hand_overs"`       // planned
+	HandOverP50  float64 `json:"hand_over_p50"`    // the longest time between two offers around one
+	HandOverP99  float64 `json:"hand_over_p99"`    //
+	HandOverMax  float64 `json:"hand_over_max"`    //
+	Restart      float64 `json:"restart_ms"`       // from the start after a kill -9 to the first offer; the median
+	RestartMax   float64 `json:"restart_max"`      //
+	TakeOver     float64 `json:"take_over_ms"`     // between two offers where the owner is killed and stays away; the median
+	TakeOverMax  float64 `json:"take_over_max"`    //
+	Standby      float64 `json:"standby_ms"`       // the same with a standby
+	StandbyMax   float64 `json:"standby_max"`      //
+	P99          float64 `json:"p99_ms"`           // from the moment an event is due to its offer's storing, without snapshots
+	SnapshotP99  float64 `json:"snapshot_p99"`     // while snapshots are made one after the other
+	Longest      float64 `json:"longest_ms"`       // the longest, without
+	SnapshotLong float64 `json:"snapshot_longest"` // with
+	Snapshots    int     `json:"snapshots"`        // that were made meanwhile
+
+	rebuildReport
+}
+
+// group does one thing after the other to a group, under load.
+func (b *benchRun) group(ctx context.Context) (*groupReport, error) {
+	r := &groupReport{Users: b.users, Rate: float64(time.Second / groupEvery)}
+	if err := b.rebuild(ctx, &r.rebuildReport); err != nil {
+		return nil, err
+	}
+	const prefix = "group"
+	conn, err := benchPart{URL: b.url, Prefix: prefix, Partitions: 1}.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	def, err := loadOrShipped("", "")
+	if err != nil {
+		return nil, err
+	}
+	if err := b.prepare(ctx, prefix, def); err != nil {
+		return nil, err
+	}
+	b.say("group: %d users", b.users)
+	gen := newBenchEvents(1, b.users)
+	gen.each = 2
+	if _, err := b.send(ctx, prefix, gen, 2*b.users); err != nil {
+		return nil, err
+	}
+	g := &benchGroup{run: b, conn: conn, prefix: prefix}
+	defer g.end()
+	for i := range g.workers {
+		if err := g.start(ctx, i, benchPart{}); err != nil {
+			return nil, err
+		}
+	}
+	if g.load, err = startGroupLoad(ctx, conn, b.users); err != nil {
+		return nil, err
+	}
+	defer g.load.stop()
+	for _, step := range []func(context.Context, *groupReport) error{g.handOvers, g.restarts, g.takeOvers, g.snapshots} {
+		if err := step(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return r, g.load.failed()
+}
+
+// A benchGroup is two workers that share one partition.
+type benchGroup struct {
+	run     *benchRun
+	conn    *broker.Conn
+	prefix  string
+	load    *groupLoad
+	workers [2]groupWorker
+}
+
+type groupWorker struct {
+	cmd *exec.Cmd // nil: it does not run
+	in  io.Closer
+	id  string // as a member
+}
+
+// groupWithin bounds what is waited for: longer than that, and something is
+// wrong.
+const groupWithin = time.Minute
+
+// start starts a worker and returns when it is ready: it has caught up with
+// whatever it has to do.
+func (g *benchGroup) start(ctx context.Context, i int, p benchPart) error {
+	out, err := g.launch(ctx, i, p)
+	if err != nil {
+		return err
+	}
+	if line, err := firstLine(out); err != nil {
+		return fmt.Errorf("bench: a worker said %q: %w", line, err)
+	}
+	id, err := os.ReadFile(filepath.Join(g.dir(i), "member"))
+	g.workers[i].id = strings.TrimSpace(string(id))
+	return err
+}
+
+func (g *benchGroup) launch(ctx context.Context, i int, p benchPart) (io.Reader, error) {
+	p.Role, p.URL, p.Prefix, p.Dir = "worker", g.run.url, g.prefix, g.dir(i)
+	cmd, in, out, err := p.launch(ctx)
+	g.workers[i].cmd, g.workers[i].in = cmd, in
+	return out, err
+}
+
+func (g *benchGroup) dir(i int) string { return filepath.Join(g.run.dir, fmt.Sprint("group-", i)) }
+
+// signal ends a worker, and returns when it has ended.
+func (g *benchGroup) signal(i int, how os.Signal) error {
+	w := &g.workers[i]
+	if w.cmd == nil {
+		return nil
+	}
+	defer w.in.Close()
+	if err := w.cmd.Process.Signal(how); err != nil {
+		return err
+	}
+	err := w.cmd.Wait()
+	w.cmd = nil
+	if how == os.Kill {
+		return nil
+	}
+	return err
+}
+
+func (g *benchGroup) end() {
+	for i := range g.workers {
+		g.signal(i, os.Kill)
+	}
+}
+
+// owner awaits that the partition has one owner who answers, and that the
+// other one, if any, is told apart: its index.
+func (g *benchGroup) owner(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, groupWithin)
+	defer cancel()
+	for {
+		o, err := worker.Look(ctx, g.conn, time.Second)
+		if err != nil {
+			return 0, err
+		}
+		if owners := o.Partitions[0].Owners; len(owners) == 1 && o.Partitions[0].Answers {
+			if i := slices.IndexFunc(g.workers[:], func(w groupWorker) bool { return w.cmd != nil && w.id == owners[0] }); i >= 0 {
+				return i, nil
+			}
+		}
+		if err := pauseFor(ctx, 20*time.Millisecond); err != nil {
+			return 0, fmt.Errorf("bench: nobody owns the partition for %s: %w", groupWithin, err)
+		}
+	}
+}
+
+// settled waits until what was just done has passed.
+func (g *benchGroup) settled(ctx context.Context) error {
+	if _, err := g.load.after(ctx, time.Now()); err != nil {
+		return err
+	}
+	return pauseFor(ctx, 300*time.Millisecond)
+}
+
+// handOvers stops the owner and starts it again, which takes the partition
+// back: it is the one whose it is by rank.
+func (g *benchGroup) handOvers(ctx context.Context, r *groupReport) error {
+	if err := g.settled(ctx); err != nil {
+		return err
+	}
+	from := time.Now()
+	if err := pauseFor(ctx, g.run.groupTurn/2); err != nil {
+		return err
+	}
+	r.Calm = millis(g.load.gap(from, time.Now()))
+	var gaps []time.Duration
+	for n := range groupHandOvers * g.run.rounds {
+		g.run.say("group: hand-overs %d and %d", 2*n+1, 2*n+2)
+		i, err := g.owner(ctx)
+		if err != nil {
+			return err
+		}
+		for _, move := range []func() error{
+			func() error { return g.signal(i, syscall.SIGTERM) },
+			func() error {
+				if err := g.start(ctx, i, benchPart{}); err != nil {
+					return err
+				}
+				for {
+					if now, err := g.owner(ctx); err != nil || now == i {
+						return err
+					}
+				}
+			},
+		} {
+			from := time.Now()
+			if err := move(); err != nil {
+				return err
+			}
+			if err := g.settled(ctx); err != nil {
+				return err
+			}
+			gaps = append(gaps, g.load.gap(from, time.Now()))
+		}
+	}
+	r.HandOvers, r.HandOverMax = len(gaps), millis(slices.Max(gaps))
+	r.HandOverP50, r.HandOverP99 = millis(quantile(gaps, .5)), millis(quantile(gaps, .99))
+	return nil
+}
+
+// groupHandOvers are how often a worker goes and comes in a round.
+const groupHandOvers = 7
+
+// restarts kills the owner and starts it again at once.
+func (g *benchGroup) restarts(ctx context.Context, r *groupReport) error {
+	var took []time.Duration
+	for n := range 2 * g.run.rounds {
+		g.run.say("group: kill -9 and start again, %d", n+1)
+		i, err := g.owner(ctx)
+		if err != nil {
+			return err
+		}
+		if err := g.signal(i, os.Kill); err != nil {
+			return err
+		}
+		start := time.Now()
+		if err := g.start(ctx, i, benchPart{}); err != nil {
+			return err
+		}
+		first, err := g.load.after(ctx, start)
+		if err != nil {
+			return err
+		}
+		took = append(took, first.Sub(start))
+		if err := g.settled(ctx); err != nil {
+			return err
+		}
+	}
+	r.Restart, r.RestartMax = millis(quantile(took, .5)), millis(slices.Max(took))
+	return nil
+}
+
+// takeOvers kills the owner, without a standby and with one.
+func (g *benchGroup) takeOvers(ctx context.Context, r *groupReport) error {
+	for standbys := range 2 {
+		var took []time.Duration
+		part := benchPart{Standbys: standbys}
+		for i := range g.workers { // all with the same setting
+			if err := errors.Join(g.signal(i, syscall.SIGTERM), g.start(ctx, i, part)); err != nil {
+				return err
+			}
+		}
+		for n := range g.run.rounds {
+			g.run.say("group: kill -9 with %d standbys, %d", standbys, n+1)
+			i, err := g.owner(ctx)
+			if err != nil {
+				return err
+			}
+			if err := g.settled(ctx); err != nil {
+				return err
+			}
+			from := time.Now()
+			if err := g.signal(i, os.Kill); err != nil {
+				return err
+			}
+			if _, err := g.owner(ctx); err != nil {
+				return err
+			}
+			if err := g.settled(ctx); err != nil {
+				return err
+			}
+			took = append(took, g.load.gap(from, time.Now()))
+			if err := g.start(ctx, i, part); err != nil {
+				return err
+			}
+		}
+		if standbys == 0 {
+			r.TakeOver, r.TakeOverMax = millis(quantile(took, .5)), millis(slices.Max(took))
+		} else {
+			r.Standby, r.StandbyMax = millis(quantile(took, .5)), millis(slices.Max(took))
+		}
+	}
+	return nil
+}
+
+// snapshots lets one worker work without snapshots and with one after the
+// other, in turn.
+func (g *benchGroup) snapshots(ctx context.Context, r *groupReport) error {
+	var without, with []time.Duration
+	if err := g.signal(1, syscall.SIGTERM); err != nil {
+		return err
+	}
+	for n := range 2 * g.run.rounds {
+		part := benchPart{Snapshot: time.Hour}
+		if n%2 == 1 {
+			part.Snapshot = time.Second
+		}
+		g.run.say("group: a snapshot every %s", part.Snapshot)
+		if err := errors.Join(g.signal(0, syscall.SIGTERM), g.start(ctx, 0, part)); err != nil {
+			return err
+		}
+		if err := g.settled(ctx); err != nil {
+			return err
+		}
+		from := time.Now()
+		newest := from
+		for time.Since(from) < g.run.groupTurn {
+			all, err := g.conn.Snapshots(ctx, 0)
+			if err != nil {
+				return err
+			}
+			if len(all) > 0 && all[0].Time.After(newest) {
+				newest = all[0].Time
+				r.Snapshots++
+			}
+			if err := pauseFor(ctx, 100*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		lat := g.load.latencies(from, time.Now())
+		if n%2 == 1 {
+			with = append(with, lat...)
+		} else {
+			without = append(without, lat...)
+		}
+	}
+	r.P99, r.SnapshotP99 = millis(quantile(without, .99)), millis(quantile(with, .99))
+	r.Longest, r.SnapshotLong = millis(quantile(without, 1)), millis(quantile(with, 1))
+	return nil
+}
+
+const defaultGroupTurn = 6 * time.Second
+
+func (r *groupReport) print(w io.Writer) {
+	fmt.Fprintf(w, "two workers, a partition of %d users, %.0f offers a second asked for\n\n", r.Users, r.Rate)
+	fmt.Fprintf(w, "between two offers, nothing happens           %8.1f ms at most\n", r.Calm)
+	fmt.Fprintf(w, "planned hand-over, %3d                        %8.1f ms p50, %.1f p99, %.1f at most\n", r.HandOvers, r.HandOverP50, r.HandOverP99, r.HandOverMax)
+	fmt.Fprintf(w, "kill -9, started again, to its first offer    %8.0f ms, %.0f at most\n", r.Restart, r.RestartMax)
+	fmt.Fprintf(w, "kill -9, the other takes over                 %8.0f ms, %.0f at most\n", r.TakeOver, r.TakeOverMax)
+	fmt.Fprintf(w, "the same with a standby                       %8.0f ms, %.0f at most\n", r.Standby, r.StandbyMax)
+	fmt.Fprintf(w, "event due to offer stored, no snapshots       %8.1f ms p99, %.1f at most\n", r.P99, r.Longest)
+	fmt.Fprintf(w, "the same, %3d snapshots, one after another    %8.1f ms p99, %.1f at most\n\n", r.Snapshots, r.SnapshotP99, r.SnapshotLong)
+	r.rebuildReport.print(w)
+}
+
+func quietLog() *slog.Logger { return nodeLog(io.Discard, slog.LevelError) }
