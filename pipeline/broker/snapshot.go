@@ -17,6 +17,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline/task"
 )
 
 // Snapshots are objects of the object store, as `nats object` sees them too,
@@ -26,7 +28,8 @@ import (
 
 const (
 	pieceSize     = 1 << 20 // bytes in a message, where the server takes so large ones
-	piecesAtOnce  = 4       // sent and not acknowledged, or asked for and not read yet
+	piecesAtOnce  = 4       // asked for and not read yet
+	rests         = 3       // times as long as a piece took to be put, before the next: offers share the server's disk
 	snapshotsKept = 2       // of a partition
 
 	pieceWithin = 20 * time.Second // the next comes, when reading
@@ -54,10 +57,12 @@ var (
 // PutSnapshot stores what r has as the partition's snapshot at sequence seq.
 // When it returns without an error the snapshot is whole, and all but the last
 // two of the partition are removed. What fails, or is cut by ctx, is not
-// listed. At most 4 MB are in memory.
+// listed. At most 1 MB is in memory.
 //
-// Over a connection of its own it lets the offers of others pass: on two cores
-// their publishes took 5 ms at p99 while one was put, over the same one 12 ms.
+// It takes a quarter of the time that the server could give it, so that the
+// offers of others pass (`offerctl bench --group`: the longest time from an
+// event to its offer is some 2 ms longer while one is put; without the rests
+// 6 to 100 ms). A connection of its own helps, too.
 func (c *Conn) PutSnapshot(ctx context.Context, partition int, seq uint64, metadata map[string]string, r io.Reader) error {
 	st, err := c.snapshotsAnew(ctx)
 	if err == nil {
@@ -114,9 +119,9 @@ func (c *Conn) putPieces(ctx context.Context, subject string, object *jetstream.
 	}
 	defer js.CleanupPublisher()
 	sum, piece := sha256.New(), make([]byte, object.Opts.ChunkSize)
-	var sent []jetstream.PubAckFuture
+	var ack jetstream.PubAckFuture
 	defer func() { // what is on its way would come after its removal
-		for _, ack := range sent {
+		if ack != nil {
 			select {
 			case <-ack.Ok():
 			case <-ack.Err():
@@ -124,33 +129,34 @@ func (c *Conn) putPieces(ctx context.Context, subject string, object *jetstream.
 			}
 		}
 	}()
-	for more := true; more || len(sent) > 0; {
-		if more {
-			n, err := io.ReadFull(r, piece)
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				return err
-			}
-			more = err == nil
-			if n > 0 {
-				ack, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: piece[:n]}, jetstream.WithRetryAttempts(0)) // the piece's memory is used again
-				if err != nil {
-					return err
-				}
-				sent = append(sent, ack)
-				sum.Write(piece[:n])
-				object.Size += uint64(n)
-				object.Chunks++
-			}
+	for more := true; more; {
+		n, err := io.ReadFull(r, piece)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return err
 		}
-		if len(sent) == piecesAtOnce || !more && len(sent) > 0 {
-			select {
-			case <-sent[0].Ok():
-			case err := <-sent[0].Err():
+		if more = err == nil; n == 0 {
+			break
+		}
+		put := c.World.Now()
+		if ack, err = js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: piece[:n]}, jetstream.WithRetryAttempts(0)); err != nil { // the piece's memory is used again
+			return err
+		}
+		sum.Write(piece[:n])
+		object.Size += uint64(n)
+		object.Chunks++
+		select {
+		case <-ack.Ok():
+			ack = nil
+		case err := <-ack.Err():
+			ack = nil
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if more {
+			if err := task.Sleep(ctx, c.World, rests*c.World.Now().Sub(put)); err != nil {
 				return err
-			case <-ctx.Done():
-				return ctx.Err()
 			}
-			sent = sent[1:]
 		}
 	}
 	object.Digest = jetstream.GetObjectDigestValue(sum)
