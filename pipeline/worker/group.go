@@ -150,6 +150,7 @@ func (g *group) claims(leaving bool) claim {
 		case p == nil || !p.running.Load() || p.status.stopped.Load() != nil:
 		case !p.muted.Load():
 			c.Own = append(c.Own, p.p)
+		case p.ending(): // it takes over nothing any more
 		case p.status.caughtUp.Load():
 			c.Ready = append(c.Ready, p.p)
 		default:

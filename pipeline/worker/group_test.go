@@ -74,6 +74,24 @@ func TestDuty(t *testing.T) {
 	}
 }
 
+// A follower that is ending says no more that it is ready: an owner that
+// leaves would hand over to one who does not take, and nobody would have it
+// while that one ends.
+func TestEndingIsNotReady(t *testing.T) {
+	p := &partition{p: 1, cancel: func() {}}
+	p.running.Store(true)
+	p.muted.Store(true)
+	p.status.caughtUp.Store(true)
+	g := &group{w: &Worker{partitions: []*partition{nil, p}}}
+	if c := g.claims(false); !slices.Equal(c.Ready, []int{1}) {
+		t.Errorf("a follower that has caught up claims %+v", c)
+	}
+	p.end(true)
+	if c := g.claims(false); len(c.Ready)+len(c.Follow)+len(c.Own) > 0 {
+		t.Errorf("one that is ending claims %+v", c)
+	}
+}
+
 // TestRankedMovesLittle: a member that comes takes its share from the others,
 // and nothing else moves; one that goes leaves its own.
 func TestRankedMovesLittle(t *testing.T) {
