@@ -307,7 +307,7 @@ func (g *benchGroup) takeOvers(ctx context.Context, r *groupReport) error {
 // snapshots lets one worker work without snapshots and with one after the
 // other, in turn.
 func (g *benchGroup) snapshots(ctx context.Context, r *groupReport) error {
-	var without, with []time.Duration
+	var p99s, longests [2][]float64 // without, with
 	if err := g.signal(1, syscall.SIGTERM); err != nil {
 		return err
 	}
@@ -339,14 +339,11 @@ func (g *benchGroup) snapshots(ctx context.Context, r *groupReport) error {
 			}
 		}
 		lat := g.load.latencies(from, time.Now())
-		if n%2 == 1 {
-			with = append(with, lat...)
-		} else {
-			without = append(without, lat...)
-		}
+		p99s[n%2] = append(p99s[n%2], millis(quantile(lat, .99)))
+		longests[n%2] = append(longests[n%2], millis(quantile(lat, 1)))
 	}
-	r.P99, r.SnapshotP99 = millis(quantile(without, .99)), millis(quantile(with, .99))
-	r.Longest, r.SnapshotLong = millis(quantile(without, 1)), millis(quantile(with, 1))
+	r.P99, r.SnapshotP99 = median(p99s[0]), median(p99s[1])
+	r.Longest, r.SnapshotLong = median(longests[0]), median(longests[1])
 	return nil
 }
 
