@@ -41,11 +41,14 @@ type cached struct {
 }
 
 // What an entity takes in memory, as a multiple of its bytes, and beside
-// them; and by how much a touch may make its bytes grow. All are guesses.
+// them; and by how much a touch may make its bytes grow, and more the first
+// one. All are guesses; too low a one costs a checkpoint that is too big for a
+// transaction and is made anew.
 const (
 	decodedFactor = 2
 	decodedExtra  = 768
 	growth        = 128
+	firstGrowth   = 512
 )
 
 func newCache(store store, max int64, met *metrics) *cache {
@@ -74,6 +77,9 @@ func (c *cache) Entity(key string) (*pipeline.Entity, error) {
 		e.gen = c.gen
 		c.dirty = append(c.dirty, e)
 		c.changed += e.size + len(key)
+		if !e.stored {
+			c.changed += firstGrowth
+		}
 	}
 	c.changed += growth
 	return e.entity, nil
