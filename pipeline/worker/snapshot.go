@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
 	"offerstream/state"
 )
 
@@ -190,9 +192,38 @@ func (p *partition) restoreFrom(ctx context.Context, arch archive, m broker.Snap
 	if err := p.w.disk.discard(p.dir); err != nil {
 		return err
 	}
-	err = p.w.disk.restore(p.dir, p.options(), r)
+	err = p.w.disk.restore(p.dir, p.options(), &resting{ctx: ctx, r: r, p: p, since: p.w.world.Now()})
 	if damaged(err) {
 		err = fmt.Errorf("snapshot at message %d: %w", m.Seq, err)
 	}
 	return errors.Join(err, p.open())
+}
+
+// A resting reader lets others work half of the time, the broker and the
+// owner among them, while its partition only follows: then nobody waits.
+// `offerctl bench --group` shows in its hand-overs what that is for.
+type resting struct {
+	ctx   context.Context
+	r     io.Reader
+	p     *partition
+	since time.Time // the last rest
+}
+
+// Bounds of how long it works between two rests, and of a rest.
+const (
+	restAfter = 5 * time.Millisecond
+	restMost  = 50 * time.Millisecond
+)
+
+func (r *resting) Read(b []byte) (int, error) {
+	w := r.p.w.world
+	if worked := w.Now().Sub(r.since); worked >= restAfter {
+		if r.p.muted.Load() {
+			if err := task.Sleep(r.ctx, w, min(worked, restMost)); err != nil {
+				return 0, err
+			}
+		}
+		r.since = w.Now()
+	}
+	return r.r.Read(b)
 }
