@@ -14,14 +14,18 @@ import (
 	"offerstream/pipeline/worker"
 )
 
+// maxWhy bounds what an operator says, which is a header on each chain.
+const maxWhy = 1000
+
 // accept is `offerctl accept`.
 func accept(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "accept --partition P [--why TEXT] [--dir DIR] [--json] [--nats URL]", `
+	fs := newFlags(std, "accept --partition P [--why TEXT] [--dir DIR] [--yes] [--json] [--nats URL]", `
 The way on after a partition has stopped because NATS came back with less than
 it had acknowledged, or because what its state was made of is nowhere any more.
 Putting back what was lost is better: this accepts that it is lost.
 
-All workers must be stopped. It computes the partition's state from the log as
+All workers must be stopped. It asks, as nothing takes it back: of a partition
+that has not stopped, it keeps offers from being sent. Then it computes the partition's state from the log as
 it is now (from its beginning, else from the newest snapshot that fits it, else
 from what the log still has), records that in the log, puts a mark onto each
 chain of offers (ce-type offerstream.accepted, no offer: senders skip it), and
@@ -33,12 +37,16 @@ log has lost are lost. Run it again if it was cut short.`,
 	p := fs.Int("partition", -1, "the partition, `P`")
 	why := fs.String("why", "accepted by an operator", "`TEXT` for the log and the marks")
 	dir := fs.String("dir", os.TempDir(), "`DIR` for the state while it is computed; about as large as a worker's")
+	yes := fs.Bool("yes", false, "do not ask")
 	asJSON := fs.Bool("json", false, "the last line of standard output is one JSON object, and there is no other")
 	if err := fs.none(args); err != nil {
 		return err
 	}
 	if *p < 0 {
 		return usagef("--partition is needed: which one has stopped?")
+	}
+	if *why == "" || len(*why) > maxWhy {
+		return usagef("--why takes 1 to %d bytes: it goes into the log and onto each chain", maxWhy)
 	}
 	conn, err := n.connect(ctx, std)
 	if err != nil {
@@ -47,6 +55,16 @@ log has lost are lost. Run it again if it was cut short.`,
 	defer conn.Close()
 	if *p >= conn.Partitions {
 		return usagef("--partition %d: there are partitions 0 to %d", *p, conn.Partitions-1)
+	}
+	if err := worker.NoneLives(ctx, conn); err != nil {
+		return err
+	}
+	if !*yes {
+		fmt.Fprintf(std.err, "Accept what partition %d has lost, because: %s? [y/N] ", *p, *why)
+		if !yesFrom(std.in) {
+			fmt.Fprintln(std.err, "nothing changed")
+			return errSilent
+		}
 	}
 	own, err := os.MkdirTemp(*dir, "offerstream-accept-")
 	if err != nil {

@@ -92,7 +92,7 @@ cancelled.`,
 	}
 	if !*yes {
 		fmt.Fprintf(std.out, "Make this live? [y/N] ")
-		if answer, _ := bufio.NewReader(std.in).ReadString('\n'); !strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y") {
+		if !yesFrom(std.in) {
 			fmt.Fprintln(std.out, "nothing changed")
 			return errSilent
 		}
@@ -105,6 +105,12 @@ cancelled.`,
 	}
 	fmt.Fprintf(std.out, "set %s is live\n", hash)
 	return awaitSet(ctx, std.out, conn, hash, *wait)
+}
+
+// yesFrom says whether a person says yes.
+func yesFrom(in io.Reader) bool {
+	answer, _ := bufio.NewReader(in).ReadString('\n')
+	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y")
 }
 
 // loadSet reads a campaign set and overrides its clock.

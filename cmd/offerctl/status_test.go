@@ -23,7 +23,7 @@ import (
 func startMember(t *testing.T, url, dir string) (stop func()) {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
-	w, err := worker.New(worker.Options{Dir: dir, Standbys: 1, Log: quiet, Connect: func(ctx context.Context) (*broker.Conn, error) {
+	w, err := worker.New(worker.Options{Dir: dir, Standbys: 1, Confirm: 2 * time.Second, Log: quiet, Connect: func(ctx context.Context) (*broker.Conn, error) {
 		return broker.Connect(ctx, broker.Options{URL: url, Client: "worker", Log: quiet})
 	}})
 	if err != nil {

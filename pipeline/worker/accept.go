@@ -53,14 +53,19 @@ type Accepted struct {
 // No worker may live meanwhile. One that was cut is begun again.
 func Accept(ctx context.Context, conn *broker.Conn, opt AcceptOptions) (Accepted, error) {
 	a := &acceptance{conn: conn, opt: opt, arch: objects{conn, opt.Connect}, disk: badgers{}, met: newMetrics(prometheus.NewRegistry(), &Worker{})}
-	leases, err := conn.Leases(ctx)
-	if err != nil {
+	if err := NoneLives(ctx, conn); err != nil {
 		return a.done, err
 	}
-	if len(leases) > 0 {
-		return a.done, fmt.Errorf("these workers live: %s: stop all of them, wait %s and begin again", strings.Join(slices.Sorted(maps.Keys(leases)), ", "), leaseFor)
-	}
 	return a.done, errors.Join(a.run(ctx), a.disk.discard(opt.Dir))
+}
+
+// NoneLives fails where a worker of the deployment lives.
+func NoneLives(ctx context.Context, conn *broker.Conn) error {
+	leases, err := conn.Leases(ctx)
+	if err == nil && len(leases) > 0 {
+		err = fmt.Errorf("these workers live: %s: stop all of them, wait %s and begin again", strings.Join(slices.Sorted(maps.Keys(leases)), ", "), leaseFor)
+	}
+	return err
 }
 
 type acceptance struct {

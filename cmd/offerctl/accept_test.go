@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/worker"
+)
+
+// shopIn posts what gives so many users of a partition an offer each, and
+// returns when they are stored.
+func shopIn(t *testing.T, n *node, p, users int, name string) {
+	t.Helper()
+	for u := 0; users > 0; u++ {
+		user := fmt.Sprint(name, u)
+		if pipeline.Partition("u:"+user, n.conn.Partitions) != p {
+			continue
+		}
+		users--
+		for i := range 4 { // four bags
+			postEvent(t, "http://"+n.addr+"/v1/track", fmt.Sprintf(`{"userId":%q,"event":"Product Viewed","properties":{"product_id":"b%d","category":"bag","brand":"acme","price":120}}`, user, i))
+		}
+	}
+}
+
+// TestAcceptCommand lets a partition stop as it has lost an offer, runs what
+// the stop says, and goes on.
+func TestAcceptCommand(t *testing.T) {
+	const p, chain = 3, "offers.web.3"
+	n := startShop(t)
+	url := n.natsURL()
+	shopIn(t, n, p, 3, "ada")
+	if err := n.caughtUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{"": "--partition is needed", "--why x": "--partition is needed", "--partition -1": "--partition is needed", "--partition 99": "partitions 0 to 7", "--partition three": "three",
+		"--partition 3 --why=": "--why takes", "--partition 3 --why " + strings.Repeat("x", maxWhy+1): "--why takes", "--partition 3 4": "one argument too many", "3": "one argument too many"} {
+		if out, errs := fails(t, 2, append([]string{"accept", "--nats", url}, strings.Fields(args)...)...); !strings.Contains(errs, want) || strings.Contains(out, "accepted, as") {
+			t.Errorf("%s: %s", args, errs)
+		}
+	}
+	end := func() uint64 {
+		t.Helper()
+		_, end, err := n.conn.Extent(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return end
+	}
+	before := end()
+	if _, errs := fails(t, 1, "accept", "--partition", "3", "--yes", "--nats", url); !strings.Contains(errs, "these workers live: ") || !strings.Contains(errs, "stop all of them") {
+		t.Errorf("beside a worker: %s", errs)
+	}
+	if err := n.rest(); err != nil {
+		t.Fatal(err)
+	}
+
+	offers, err := n.conn.JS.Stream(t.Context(), n.conn.Names.OffersStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := offers.GetLastMsgForSubject(t.Context(), chain)
+	if err == nil {
+		err = offers.DeleteMsg(t.Context(), gone.Sequence)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(n.opt.dir, "worker")
+	stop := startMember(t, url, dir)
+	s := statusOf(t, url, "a partition that has stopped", func(s statusJSON) bool { return len(s.Partitions[p].Stops) == 1 })
+	wayOut := regexp.MustCompile("run `offerctl (accept [^`]*)`").FindStringSubmatch(s.Partitions[p].Stops[0].Why)
+	if wayOut == nil {
+		t.Fatalf("it does not say how to go on: %+v", s.Partitions[p].Stops)
+	}
+	said := strings.Fields(wayOut[1])
+	if _, errs := fails(t, 1, append(said, "--yes")...); !strings.Contains(errs, "these workers live: ") {
+		t.Errorf("beside the one that has stopped: %s", errs)
+	}
+	stop()
+
+	if out, errs := fails(t, 1, said...); !strings.Contains(errs, "Accept what partition 3 has lost, because: accepted by an operator? [y/N] nothing changed") || out != "" {
+		t.Errorf("nobody says yes: %s%s", out, errs)
+	}
+	if _, errs := fails(t, 1, append(said, "--yes", "--dir", filepath.Join(dir, "none"))...); !strings.Contains(errs, "--dir: ") {
+		t.Errorf("%s", errs)
+	}
+	if now := end(); now != before {
+		t.Errorf("what was refused is in the log: it ends at message %d, not %d", now, before)
+	}
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), said, stdio{strings.NewReader("yes\n"), &out, &errs}); code != 0 {
+		t.Fatalf("exit %d: %s%s", code, out.String(), errs.String())
+	}
+	for _, want := range []string{
+		fmt.Sprintf("lost: offer %s, record 3 of %s, from message %s: ", gone.Header.Get("ce-id"), chain, gone.Header.Get("Offerstream-S")),
+		fmt.Sprintf("partition 3: accepted, as message %d of its log. The state is that of 12 events, from the log's beginning on.\n", before+1),
+		"  1 offers are lost\n", "  " + chain + " goes on behind record 4\n", "Start the workers again.\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+	mark, err := offers.GetLastMsgForSubject(t.Context(), chain)
+	if err != nil || mark.Header.Get("ce-type") != "offerstream.accepted" || mark.Header.Get("Offerstream-N") != "4" || len(mark.Data) > 0 {
+		t.Errorf("the mark is %+v, %v", mark, err)
+	}
+
+	goOn := func(name string) {
+		t.Helper()
+		stop := startMember(t, url, dir)
+		shopIn(t, n, p, 2, name)
+		last := end()
+		statusOf(t, url, "all applied", func(s statusJSON) bool { return s.OK && s.Partitions[p].Seq >= last })
+		stop()
+	}
+	goOn("bea")
+	var v worker.Verdict // of the mark and what is behind it
+	if err := json.Unmarshal([]byte(offerctl(t, "verify", "--json", "--nats", url)), &v); err != nil || v.Wrong() != 0 || v.Trimmed != 3 || v.Stored != 3 {
+		t.Errorf("%+v, %v", v, err)
+	}
+
+	// The log's beginning, and a message behind the snapshot, are lost too.
+	log, err := n.conn.JS.Stream(t.Context(), n.conn.Names.EventsStream(p))
+	if err == nil {
+		err = log.Purge(t.Context(), jetstream.WithPurgeSequence(before))
+	}
+	if err == nil {
+		err = log.DeleteMsg(t.Context(), before+3)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := end()
+	why := "Platte & Netz, ein Verlust: 50%"
+	answer := offerctl(t, "accept", "--partition", "3", "--why", why, "--yes", "--json", "--nats", url)
+	var done worker.Accepted
+	if err := json.Unmarshal([]byte(answer), &done); err != nil || strings.Count(answer, "\n") != 1 {
+		t.Fatalf("%v: %s", err, answer)
+	}
+	lost := fmt.Sprintf("%d-%d", before+3, before+3)
+	if done.Partition != p || done.Seq != last+1 || done.From != before+1 || done.Events != 12+7 || len(done.Skipped) != 1 || done.Skipped[0] != lost || done.Chains["offers.web"] != 7 {
+		t.Errorf("%+v, the log ends at %d", done, last)
+	}
+	text := offerctl(t, "accept", "--partition", "3", "--why", why, "--yes", "--nats", url)
+	if !strings.Contains(text, fmt.Sprintf("from a snapshot at message %d on.\n", last+1)) || !strings.Contains(text, fmt.Sprintf("accepted, as message %d of its log", last+2)) {
+		t.Errorf("%s", text)
+	}
+	goOn("eve")
+}
