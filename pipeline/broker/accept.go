@@ -86,8 +86,9 @@ func (c *Conn) PublishMark(ctx context.Context, partition int, e pipeline.Effect
 	return nil
 }
 
-// DropSnapshots removes all snapshots of a partition.
-func (c *Conn) DropSnapshots(ctx context.Context, partition int) error {
+// DropSnapshots removes the snapshots of a partition of whose sequence drop says
+// so, and what was put of others that were cut.
+func (c *Conn) DropSnapshots(ctx context.Context, partition int, drop func(seq uint64) bool) error {
 	st, err := c.snapshotsAnew(ctx)
 	if err != nil {
 		return err
@@ -96,10 +97,25 @@ func (c *Conn) DropSnapshots(ctx context.Context, partition int) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range all {
+	for _, m := range all { // first they are no longer listed
+		if !drop(m.Seq) {
+			continue
+		}
 		if err := st.Purge(ctx, jetstream.WithPurgeSubject(m.subject)); err != nil {
 			return err
 		}
 	}
-	return st.Purge(ctx, jetstream.WithPurgeSubject(c.Names.pieceSubject(fmt.Sprintf("%d.>", partition))))
+	pieces, err := c.snapshotPieces(ctx, partition)
+	if err != nil {
+		return err
+	}
+	for subject, seq := range pieces {
+		if !drop(seq) {
+			continue
+		}
+		if err := st.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -190,16 +190,13 @@ func (c *Conn) trimSnapshots(ctx context.Context, st jetstream.Stream, partition
 		}
 	}
 	all = all[:snapshotsKept]
-	prefix := c.Names.pieceSubject(strconv.Itoa(partition) + ".")
-	pieces, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), prefix+">")
+	pieces, err := c.snapshotPieces(ctx, partition)
 	if err != nil {
 		return err
 	}
-	for _, subject := range pieces {
-		digits, _, _ := strings.Cut(strings.TrimPrefix(subject, prefix), ".")
-		seq, err := strconv.ParseUint(digits, 10, 64)
+	for subject, seq := range pieces {
 		kept := slices.ContainsFunc(all, func(m SnapshotMeta) bool { return c.Names.pieceSubject(m.object.NUID) == subject })
-		if err != nil || kept || seq >= all[len(all)-1].Seq { // it may be on its way
+		if kept || seq >= all[len(all)-1].Seq { // it may be on its way
 			continue
 		}
 		if err := st.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
@@ -207,6 +204,24 @@ func (c *Conn) trimSnapshots(ctx context.Context, st jetstream.Stream, partition
 		}
 	}
 	return nil
+}
+
+// snapshotPieces are the subjects of the pieces of a partition's snapshots, with
+// the snapshot's sequence.
+func (c *Conn) snapshotPieces(ctx context.Context, partition int) (map[string]uint64, error) {
+	prefix := c.Names.pieceSubject(strconv.Itoa(partition) + ".")
+	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), prefix+">")
+	if err != nil {
+		return nil, err
+	}
+	pieces := map[string]uint64{}
+	for _, subject := range subjects {
+		digits, _, _ := strings.Cut(strings.TrimPrefix(subject, prefix), ".")
+		if seq, err := strconv.ParseUint(digits, 10, 64); err == nil {
+			pieces[subject] = seq
+		}
+	}
+	return pieces, nil
 }
 
 // OpenSnapshot reads a snapshot. At its end, instead of io.EOF, comes

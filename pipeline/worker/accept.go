@@ -2,23 +2,20 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/task"
-	"offerstream/state"
 )
 
 // AcceptOptions say what Accept does.
@@ -30,6 +27,11 @@ type AcceptOptions struct {
 	Lost      func(Example)                        // what the log gives and no chain has, one by one
 	Progress  func(partition int, seq, end uint64) // of the log, for each message; may be nil
 	Log       *slog.Logger
+
+	disk    disk // (of this machine)
+	archive archive
+	sets    *sets
+	records func(ctx context.Context, chain string, fn func(n uint64, id string)) error // that a chain has
 }
 
 // An Accepted says what an acceptance has done.
@@ -52,11 +54,16 @@ type Accepted struct {
 //
 // No worker may live meanwhile. One that was cut is begun again.
 func Accept(ctx context.Context, conn *broker.Conn, opt AcceptOptions) (Accepted, error) {
-	a := &acceptance{conn: conn, opt: opt, arch: objects{conn, opt.Connect}, disk: badgers{}, met: newMetrics(prometheus.NewRegistry(), &Worker{})}
+	a := &acceptance{opt: opt, replay: replay{conn: conn, p: opt.Partition, dir: opt.Dir, log: opt.Log,
+		disk: opt.disk, archive: opt.archive, sets: opt.sets, met: newMetrics(prometheus.NewRegistry(), &Worker{}), shrink: 2}}
+	if opt.disk == nil {
+		a.disk, a.archive, a.sets, a.opt.records = badgers{}, objects{conn, opt.Connect}, &sets{}, a.walk
+	}
 	if err := NoneLives(ctx, conn); err != nil {
 		return a.done, err
 	}
-	return a.done, errors.Join(a.run(ctx), a.disk.discard(opt.Dir))
+	err := a.run(ctx)
+	return a.done, errors.Join(err, a.remove())
 }
 
 // NoneLives fails where a worker of the deployment lives.
@@ -69,21 +76,12 @@ func NoneLives(ctx context.Context, conn *broker.Conn) error {
 }
 
 type acceptance struct {
-	conn    *broker.Conn
-	opt     AcceptOptions
-	arch    archive
-	disk    disk
-	met     *metrics
-	guarded []pipeline.Step
-	tails   map[string]broker.ChainTail
-	there   map[string]*onChain // of offers
-	done    Accepted
-
-	store store
-	cache *cache
-	fold  *pipeline.Fold
-	batch *state.Batch
-	epoch uint32
+	replay
+	opt    AcceptOptions
+	before int64 // stored time of the acceptance before; 0: none
+	tails  map[string]broker.ChainTail
+	there  map[string]*onChain // of offers
+	done   Accepted
 }
 
 // onChain is which offers a chain has.
@@ -93,21 +91,27 @@ type onChain struct {
 }
 
 func (a *acceptance) read(ctx context.Context, name string) (*onChain, error) {
-	walk, err := a.conn.WalkChain(ctx, name, a.opt.Partition)
+	c := &onChain{ids: map[uint64]bool{}}
+	return c, a.opt.records(ctx, name, func(n uint64, id string) {
+		if c.oldest == 0 {
+			c.oldest = n
+		}
+		c.ids[xxhash.Sum64String(id)] = true
+	})
+}
+
+func (a *acceptance) walk(ctx context.Context, name string, fn func(n uint64, id string)) error {
+	walk, err := a.conn.WalkChain(ctx, name, a.p)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer walk.Close()
-	c := &onChain{ids: map[uint64]bool{}}
 	for {
 		r, seq, err := walk.Next(ctx)
 		if err != nil || seq == 0 {
-			return c, err
+			return err
 		}
-		if c.oldest == 0 {
-			c.oldest = r.Pos.N
-		}
-		c.ids[xxhash.Sum64String(r.ID)] = true
+		fn(r.Pos.N, r.ID)
 	}
 }
 
@@ -118,12 +122,13 @@ func (a *acceptance) lost(e pipeline.Effect) bool {
 }
 
 func (a *acceptance) run(ctx context.Context) error {
-	p := a.opt.Partition
+	p := a.p
 	var err error
 	if a.tails, err = a.conn.ChainTails(ctx, p); err != nil {
 		return err
 	}
-	after, _, err := a.conn.LastAccept(ctx, p)
+	after, before, err := a.conn.LastAccept(ctx, p)
+	a.before = before
 	if err != nil {
 		return err
 	}
@@ -145,8 +150,7 @@ func (a *acceptance) run(ctx context.Context) error {
 	for {
 		a.done = Accepted{Partition: p, Seq: end, Chains: map[string]uint64{}, Skipped: []string{}}
 		err := a.compute(ctx, end)
-		if bad, ok := newPoison(err, a.guarded); ok {
-			a.guarded = append(a.guarded, bad.step)
+		if a.again(err) {
 			continue
 		}
 		if err != nil {
@@ -157,159 +161,62 @@ func (a *acceptance) run(ctx context.Context) error {
 }
 
 // compute folds the log up to message end, and publishes the marks.
-func (a *acceptance) compute(ctx context.Context, end uint64) (err error) {
-	if err := a.begin(ctx, end); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			a.store.Close()
-		}
-	}()
-	seq, _, _, _ := a.fold.At()
-	r, err := a.conn.OpenReader(ctx, a.opt.Partition, seq+1)
+func (a *acceptance) compute(ctx context.Context, end uint64) error {
+	first, _, err := a.conn.Extent(ctx, a.p)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	r.PassGaps()
-	wake := task.Real{}.NewEvent()
-	for seq < end {
-		m, ok, err := r.Take()
-		switch {
-		case err != nil:
+	var metas []broker.SnapshotMeta
+	if first > 1 {
+		if metas, err = a.snapshots(ctx); err != nil {
 			return err
-		case !ok && a.conn.Wire.IsClosed():
-			return broker.ErrClosed
-		case !ok && r.Silent():
-			return errors.New("the server has not been heard while the log was read: begin again")
-		case !ok:
-			r.Wait(ctx, wake, time.Second)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			continue
 		}
+	}
+	if err := a.begin(ctx, metas, first, end); err != nil {
+		return err
+	}
+	seq, _, _, _ := a.fold.At()
+	a.done.From = seq
+	err = a.scan(ctx, seq+1, func(m pipeline.Message) (enough bool, err error) {
 		if m.Seq > seq+1 {
 			a.done.Skipped = append(a.done.Skipped, fmt.Sprintf("%d-%d", seq+1, m.Seq-1))
 			a.fold.Skip(m.Seq - 1)
 		}
+		if m.Seq == end {
+			if err := a.commit(); err != nil { // before the marks, which are there once
+				return false, err
+			}
+		}
 		if err := a.apply(ctx, m, m.Seq == end); err != nil {
-			return err
+			return false, err
 		}
 		seq = m.Seq
 		if a.opt.Progress != nil {
-			a.opt.Progress(a.opt.Partition, seq, end)
+			a.opt.Progress(a.p, seq, end)
 		}
+		return seq == end, nil
+	})
+	if err != nil {
+		return err
 	}
 	_, a.done.Events, _, _ = a.fold.At()
 	return a.commit()
 }
 
-// begin makes the state that is before the log.
-func (a *acceptance) begin(ctx context.Context, end uint64) (err error) {
-	p := a.opt.Partition
-	id := state.Identity{Prefix: a.conn.Names.Prefix, Partitions: a.conn.Partitions, Partition: p}
-	opt := state.Options{Identity: id, Log: a.opt.Log}
-	if err := a.disk.discard(a.opt.Dir); err != nil {
-		return err
-	}
-	first, _, err := a.conn.Extent(ctx, p)
-	if err != nil {
-		return err
-	}
-	var cursor pipeline.Cursor
-	if first > 1 {
-		if cursor, err = a.restore(ctx, opt, first, end); err != nil {
-			return err
+// snapshots are the partition's, the newest first; before all others those of
+// the state that went on behind the acceptance before.
+func (a *acceptance) snapshots(ctx context.Context) ([]broker.SnapshotMeta, error) {
+	all, err := a.archive.list(ctx, a.p)
+	before := strconv.FormatInt(a.before, 10)
+	var first, others []broker.SnapshotMeta
+	for _, m := range all {
+		if m.Metadata[acceptedKey] == before {
+			first = append(first, m)
+		} else {
+			others = append(others, m)
 		}
 	}
-	if a.store == nil {
-		if a.store, err = a.disk.open(a.opt.Dir, opt); err != nil {
-			return err
-		}
-	}
-	a.done.From = cursor.Seq
-	var compiled sets
-	a.cache, a.batch, a.epoch = newCache(a.store, 256<<20, a.met), a.store.NewBatch(), cursor.Epoch
-	if a.fold, err = pipeline.NewFold(cursor, compiled.get(ctx, a.conn), a.cache); err != nil {
-		return err
-	}
-	for _, s := range a.guarded {
-		a.fold.Guard(s)
-	}
-	return a.store.Timers(func(due int64, key string) error { a.fold.Schedule(due, key); return nil })
-}
-
-// restore takes the newest snapshot that is of this log.
-func (a *acceptance) restore(ctx context.Context, opt state.Options, first, end uint64) (none pipeline.Cursor, err error) {
-	metas, err := a.arch.list(ctx, a.opt.Partition)
-	if err != nil {
-		return none, err
-	}
-	for _, m := range metas {
-		if m.Seq+1 < first || m.Seq > end {
-			continue
-		}
-		cursor, err := a.restoreFrom(ctx, opt, m)
-		if err == nil {
-			err = a.sameLog(ctx, cursor, first, end)
-		}
-		if err == nil {
-			return cursor, nil
-		}
-		a.opt.Log.Warn("a snapshot is not of this log, or is damaged", "seq", m.Seq, "error", err)
-		if a.store != nil {
-			a.store.Close()
-			a.store = nil
-		}
-		if err := a.disk.discard(a.opt.Dir); err != nil {
-			return none, err
-		}
-	}
-	return none, nil
-}
-
-func (a *acceptance) restoreFrom(ctx context.Context, opt state.Options, m broker.SnapshotMeta) (none pipeline.Cursor, err error) {
-	r, err := a.arch.open(ctx, m)
-	if err != nil {
-		return none, err
-	}
-	defer r.Close()
-	if err := a.disk.restore(a.opt.Dir, opt, r); err != nil {
-		return none, err
-	}
-	if a.store, err = a.disk.open(a.opt.Dir, opt); err != nil {
-		return none, err
-	}
-	return loadCursor(a.store)
-}
-
-// sameLog says whether the log is the one of which the cursor is.
-func (a *acceptance) sameLog(ctx context.Context, c pipeline.Cursor, first, end uint64) error {
-	if c.Seq+1 < first || c.Seq > end {
-		return fmt.Errorf("it ends at message %d, the log has %d to %d", c.Seq, first, end)
-	}
-	if c.Seq < first {
-		return nil
-	}
-	src, err := a.conn.Wire.Read(ctx, a.conn.Names.EventsStream(a.opt.Partition), c.Seq)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	for wake := (task.Real{}).NewEvent(); ctx.Err() == nil && !a.conn.Wire.IsClosed(); src.Wait(ctx, wake, time.Second) {
-		m, ok, err := src.Next()
-		switch {
-		case err != nil:
-			return err
-		case ok && (m.Seq != c.Seq || m.Time != c.Stored):
-			return errOtherLog
-		case ok:
-			return nil
-		}
-	}
-	return errors.Join(ctx.Err(), broker.ErrClosed)
+	return append(first, others...), err
 }
 
 // apply folds a message; of the last one it publishes the marks.
@@ -325,19 +232,17 @@ func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) e
 		for _, e := range a.fold.Effects() {
 			switch {
 			case e.Mark != nil && last:
-				if err := a.conn.PublishMark(ctx, a.opt.Partition, e, a.tails[e.Chain].Seq); err != nil {
+				if err := a.conn.PublishMark(ctx, a.p, e, a.tails[e.Chain].Seq); err != nil {
 					return err
 				}
 				a.done.Chains[e.Chain] = e.Pos.N
 			case e.Offer != nil && a.lost(e):
 				a.done.Lost++
-				a.opt.Lost(Example{"lost", e.Offer.ID, a.opt.Partition, e.Chain, e.Pos.N, e.Pos.S, "the log gives it, its chain has it not"})
+				a.opt.Lost(Example{"lost", e.Offer.ID, a.p, e.Chain, e.Pos.N, e.Pos.S, "the log gives it, its chain has it not"})
 			}
 		}
-		if full(a.cache, a.store.Limit(), 2) {
-			if err := a.commit(); err != nil {
-				return err
-			}
+		if err := a.commitSome(); err != nil {
+			return err
 		}
 		if !more {
 			return nil
@@ -345,43 +250,24 @@ func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) e
 	}
 }
 
-// commit stores what has changed.
-func (a *acceptance) commit() error {
-	cursor := a.fold.Cursor()
-	a.batch.Reset()
-	gen := a.cache.encode(a.batch)
-	if cursor.Epoch != a.epoch {
-		j, err := json.Marshal(cursor.Since)
-		if err != nil {
-			return err
-		}
-		a.batch.Note(noteSince, j)
-		a.epoch = cursor.Epoch
-	}
-	cursor.Since = nil
-	j, err := json.Marshal(cursor)
-	if err != nil {
-		return err
-	}
-	if err := a.store.Commit(a.batch, j); err != nil {
-		return err
-	}
-	a.cache.committed = gen
-	return nil
-}
-
-// leave makes the state the partition's only snapshot.
+// leave makes the state the partition's only snapshot. Until it is there one
+// from before stays, for an acceptance that is begun again.
 func (a *acceptance) leave(ctx context.Context, end uint64) error {
-	defer a.store.Close()
-	if err := a.conn.DropSnapshots(ctx, a.opt.Partition); err != nil {
-		return fmt.Errorf("remove the snapshots from before: %w", err)
+	drop := func(which func(seq uint64) bool) error {
+		if err := a.archive.drop(ctx, a.p, which); err != nil {
+			return fmt.Errorf("remove the snapshots from before: %w: begin again", err)
+		}
+		return nil
 	}
-	err := a.arch.put(ctx, a.opt.Partition, end, snapshotMetadata(a.fold.Cursor()), func(w io.Writer) error {
+	if err := drop(func(seq uint64) bool { return seq > end }); err != nil { // of another log
+		return err
+	}
+	err := a.archive.put(ctx, a.p, end, snapshotMetadata(a.fold.Cursor()), func(w io.Writer) error {
 		_, err := a.store.Snapshot(w)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("the acceptance is recorded, and the state could not be left for the workers: begin again: %w", err)
 	}
-	return nil
+	return drop(func(seq uint64) bool { return seq != end })
 }

@@ -145,6 +145,7 @@ func (b *simBroker) cutBack(name string, n int) {
 	for _, m := range st.messages {
 		st.last[m.Subject] = m.Seq
 	}
+	st.first = min(st.first, uint64(len(st.messages)+1))
 }
 
 // restart ends all connections. It is back after a while.
@@ -270,13 +271,14 @@ func (b *simBroker) known(stream string) []broker.Stored {
 
 func (w *simWire) Subjects(ctx context.Context, stream, filter string) (subjects []string, err error) {
 	_, p, _ := strings.Cut(filter[strings.Index(filter, "."):], "*")
-	if p == "" {
-		p = filter
+	matches := func(s string) bool { return strings.HasSuffix(s, p) }
+	if before, ok := strings.CutSuffix(filter, "*"); ok {
+		matches = func(s string) bool { return strings.HasPrefix(s, before) }
 	}
 	err = w.call(ctx, func() error {
 		subjects = nil
 		for s := range maps.Keys(w.b.stream(stream).last) {
-			if strings.HasSuffix(s, p) {
+			if matches(s) {
 				subjects = append(subjects, s)
 			}
 		}

@@ -59,7 +59,7 @@ func TestSimulation(t *testing.T) {
 
 // TestSimulationRepeats: a seed is one history.
 func TestSimulationRepeats(t *testing.T) {
-	for seed := uint64(1); seed <= 5; seed++ {
+	for seed := uint64(1); seed <= 20; seed++ {
 		a, err := simulate(t, seed)
 		if err != nil {
 			t.Fatal(err)
@@ -76,9 +76,9 @@ func TestSimulationRepeats(t *testing.T) {
 
 // simCounts say what a simulation went through.
 type simCounts struct {
-	events, offers, steps                                                                         int
-	crashes, freezes, restarts, lostDisks, full, leaves, cuts, loud, snapshots, restored, expired int
-	trace                                                                                         uint64
+	events, offers, steps                                                                                   int
+	crashes, freezes, restarts, lostDisks, full, leaves, cuts, loud, accepted, snapshots, restored, expired int
+	trace                                                                                                   uint64
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -93,14 +93,15 @@ func (c *simCounts) add(o simCounts) {
 	c.leaves += o.leaves
 	c.cuts += o.cuts
 	c.loud += o.loud
+	c.accepted += o.accepted
 	c.snapshots += o.snapshots
 	c.restored += o.restored
 	c.expired += o.expired
 }
 
 func (c simCounts) String() string {
-	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back, %d loud stops of these, %d snapshots made, %d restored, %d times the log's beginning expired",
-		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.loud, c.snapshots, c.restored, c.expired)
+	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back, %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired",
+		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.loud, c.accepted, c.snapshots, c.restored, c.expired)
 }
 
 // A simGroup is a deployment in a simulation.
@@ -111,6 +112,8 @@ type simGroup struct {
 	standbys   int
 	sets       map[string]*pipeline.Set
 	snapshots  map[int][]simSnapshot
+	accepted   map[int][]simAccepted
+	sound      map[int]bool // partitions of which nothing was lost since
 	workers    []*simWorker
 	world      *process // what is no worker
 	log        *slog.Logger
@@ -204,7 +207,8 @@ const snapshotByte = 1 << 18
 // A simArchive is the object store, as one connection sees it.
 type simArchive struct {
 	*simGroup
-	wire broker.Wire
+	wire  broker.Wire
+	whole bool // nothing of it is damaged later: there is no other
 }
 
 type simSnapshot struct {
@@ -221,13 +225,20 @@ func (a simArchive) put(ctx context.Context, partition int, seq uint64, metadata
 	return a.wire.(*simWire).call(ctx, func() error {
 		others := slices.DeleteFunc(a.snapshots[partition], func(s simSnapshot) bool { return s.meta.Seq == seq })
 		whole := b.Bytes()
-		if a.chance(100) && len(others) > 0 && !others[0].damaged {
+		if !a.whole && a.chance(100) && len(others) > 0 && !others[0].damaged {
 			whole = whole[:len(whole)/2]
 		}
 		all := append(others, simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq, Bytes: int64(b.Len()) * snapshotByte, Metadata: metadata}, whole, len(whole) < b.Len()})
 		slices.SortStableFunc(all, func(x, y simSnapshot) int { return cmp.Compare(y.meta.Seq, x.meta.Seq) })
 		a.snapshots[partition] = all[:min(len(all), 2)]
 		a.counts.snapshots++
+		return nil
+	})
+}
+
+func (a simArchive) drop(ctx context.Context, partition int, which func(seq uint64) bool) error {
+	return a.wire.(*simWire).call(ctx, func() error {
+		a.snapshots[partition] = slices.DeleteFunc(slices.Clone(a.snapshots[partition]), func(s simSnapshot) bool { return which(s.meta.Seq) })
 		return nil
 	})
 }
@@ -259,7 +270,7 @@ func (a simArchive) open(ctx context.Context, m broker.SnapshotMeta) (r io.ReadC
 
 // simulate runs one history.
 func simulate(t *testing.T, seed uint64) (simCounts, error) {
-	g := &simGroup{simulation: newSimulation(seed), partitions: 1 + int(seed%3), sets: map[string]*pipeline.Set{}, snapshots: map[int][]simSnapshot{}, world: &process{name: "world"}, log: quiet()}
+	g := &simGroup{simulation: newSimulation(seed), partitions: 1 + int(seed%3), sets: map[string]*pipeline.Set{}, snapshots: map[int][]simSnapshot{}, accepted: map[int][]simAccepted{}, sound: map[int]bool{}, world: &process{name: "world"}, log: quiet()}
 	defer g.end()
 	if os.Getenv("LOG") != "" {
 		g.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -282,15 +293,64 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 	for _, w := range g.workers {
 		g.run1(w)
 	}
+	err := g.history(next)
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, g.state())
+	}
+	g.counts.steps, g.counts.trace = g.steps, g.trace
+	return g.counts, err
+}
+
+// history lets events come and things go wrong. Where a stream is cut back and
+// partitions stop, an operator may accept that, and more comes.
+func (g *simGroup) history(next func() (scripted, bool)) error {
+	for {
+		cut := g.chance(400)
+		limit := 1 << 30
+		if cut && g.chance(500) {
+			limit = g.rng.IntN(60) // and the rest behind it
+		}
+		if err := g.phase(next, limit, cut); err != nil {
+			return err
+		}
+		stopped := g.stopped()
+		switch {
+		case g.died() != nil:
+			return g.died()
+		case len(stopped) == 0:
+			return g.exact()
+		}
+		for _, p := range slices.Sorted(maps.Keys(stopped)) {
+			if g.counts.cuts == 0 || g.sound[p] {
+				return stopped[p]
+			}
+		}
+		g.counts.loud++
+		if g.counts.loud == 3 || g.chance(300) {
+			return nil
+		}
+		if err := g.accept(); err != nil {
+			return err
+		}
+		for _, m := range g.workers {
+			g.run1(m)
+		}
+	}
+}
+
+// phase lets at most so many packs come, and faults meanwhile, in the end a
+// stream that is cut back; and returns once all is done or partitions have
+// stopped.
+func (g *simGroup) phase(next func() (scripted, bool), limit int, cut bool) error {
 	g.broker.faults = g.someFaults()
 	loaded, over := false, false
 	g.start(g.world, func() {
 		for p := range g.partitions {
-			for g.broker.stream(fmt.Sprint("EVENTS-", p)).last[fmt.Sprintf("events.%d.control", p)] == 0 {
+			for g.broker.stream(fmt.Sprint("EVENTS-", p)).last[fmt.Sprintf("events.%d.control", p)] == 0 && len(g.stopped()) == 0 {
 				g.rest(context.Background(), nil, 100*time.Millisecond)
 			}
 		}
-		for {
+		for ; limit > 0; limit-- {
 			g.rest(context.Background(), nil, g.upTo(300*time.Millisecond))
 			pk, ok := next()
 			if !ok {
@@ -308,7 +368,7 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 			g.rest(context.Background(), nil, g.upTo(3*time.Second))
 			g.fault()
 		}
-		if g.chance(400) {
+		if cut {
 			g.cutBack()
 		}
 		g.rest(context.Background(), nil, g.upTo(5*time.Second))
@@ -316,22 +376,7 @@ func simulate(t *testing.T, seed uint64) (simCounts, error) {
 		g.rest(context.Background(), nil, time.Minute) // until all have heard of the last faults, and what is confirmed for long
 		over = true
 	})
-	err := g.simulation.run(func() bool { return over && g.settled() }, time.Hour)
-	switch stopped, died := g.stopped(), g.died(); {
-	case died != nil:
-		err = died
-	case err == nil && stopped != nil && g.counts.cuts > 0:
-		g.counts.loud++
-	case err == nil && stopped != nil:
-		err = stopped
-	case err == nil:
-		err = g.exact()
-	}
-	if err != nil {
-		err = fmt.Errorf("%w\n%s", err, g.state())
-	}
-	g.counts.steps, g.counts.trace = g.steps, g.trace
-	return g.counts, err
+	return g.simulation.run(func() bool { return over && g.settled() }, g.time+time.Hour)
 }
 
 // script makes a set live, and returns what gives one pack after the other: of
@@ -407,6 +452,7 @@ func (g *simGroup) cutBack() {
 		}
 	}
 	g.broker.cutBack(name, n)
+	clear(g.sound)
 	if name != "OFFERS" && g.chance(500) { // others come in place of those that are lost
 		for i := range n + g.rng.IntN(3) {
 			g.broker.store("events.0.in", nil, g.visit(0, fmt.Sprint("instead-", i), 0), nil)
@@ -445,7 +491,7 @@ func (g *simGroup) run1(m *simWorker) {
 		skew += time.Duration(g.rng.IntN(3)-1) * 24 * time.Hour
 	}
 	w, err := New(Options{Dir: m.name, Log: g.log.With("worker", m.name), Checkpoint: 200*time.Millisecond + g.upTo(time.Second), Confirm: 20 * time.Second,
-		CacheBytes: m.cache, Standbys: g.standbys, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk, archive: func(c *broker.Conn) archive { return simArchive{g, c.Wire} }, Snapshot: 2*time.Second + g.upTo(20*time.Second),
+		CacheBytes: m.cache, Standbys: g.standbys, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk, archive: func(c *broker.Conn) archive { return simArchive{g, c.Wire, false} }, Snapshot: 2*time.Second + g.upTo(20*time.Second),
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			for g.broker.down > g.time && ctx.Err() == nil {
 				g.rest(ctx, nil, 50*time.Millisecond)
@@ -502,7 +548,8 @@ func (g *simGroup) fault() {
 		}
 	case 9: // the log's beginning expires, up to a snapshot
 		p := g.rng.IntN(g.partitions)
-		if all := g.snapshots[p]; len(all) > 0 {
+		all := slices.DeleteFunc(slices.Clone(g.snapshots[p]), func(s simSnapshot) bool { return !g.isBehind(p, s.meta) })
+		if len(all) > 0 {
 			st := g.broker.stream(fmt.Sprint("EVENTS-", p))
 			st.first = max(st.first, all[len(all)-1].meta.Seq+uint64(g.rng.IntN(2)))
 			g.counts.expired++
@@ -567,7 +614,7 @@ func (g *simGroup) heal() {
 // everything, as many that follow it as there should be, and every offer is
 // stored.
 func (g *simGroup) settled() bool {
-	if g.stopped() != nil {
+	if len(g.stopped()) > 0 {
 		return true // exact or not, it stays so
 	}
 	owners, follow := make([]int, g.partitions), make([]int, g.partitions)
@@ -596,16 +643,20 @@ func (g *simGroup) settled() bool {
 	return true
 }
 
-// stopped says which partition stopped loudly, if one did.
-func (g *simGroup) stopped() error {
+// stopped says which partitions stopped loudly, and why.
+func (g *simGroup) stopped() map[int]error {
+	var stopped map[int]error
 	for _, m := range g.workers {
 		for p, s := range m.w.Status() {
 			if s.Stopped != "" {
-				return fmt.Errorf("%s: partition %d stopped: %s", m.name, p, s.Stopped)
+				if stopped == nil {
+					stopped = map[int]error{}
+				}
+				stopped[p] = fmt.Errorf("%s: partition %d stopped: %s", m.name, p, s.Stopped)
 			}
 		}
 	}
-	return nil
+	return stopped
 }
 
 // died says which disk was written to when it was full.
@@ -627,6 +678,13 @@ func (g *simGroup) exact() error {
 		}
 	}
 	for p := range g.partitions {
+		mark, markStored := g.mark(p)
+		skipped := g.skipped(p)
+		for subject := range stored {
+			if mark > 0 && strings.HasSuffix(subject, fmt.Sprint(".", p)) {
+				stored[subject] = behind(stored[subject], mark, markStored)
+			}
+		}
 		for _, m := range g.workers {
 			all, end := m.w.Status(), len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages) // nil: just started again
 			if all == nil {
@@ -641,6 +699,10 @@ func (g *simGroup) exact() error {
 			return err
 		}
 		for _, m := range g.broker.stream(fmt.Sprint("EVENTS-", p)).messages {
+			if skipped[m.Seq] {
+				fold.Skip(m.Seq)
+				continue
+			}
 			if err := fold.Begin(pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: simKind(m.Subject), Data: m.Data}); err != nil {
 				return err
 			}
@@ -649,6 +711,9 @@ func (g *simGroup) exact() error {
 					return err
 				}
 				for _, e := range fold.Effects() {
+					if m.Seq < mark {
+						continue // an operator has accepted how that is stored
+					}
 					subject := broker.Names{}.ChainSubject(e.Chain, p)
 					if len(stored[subject]) == 0 {
 						return fmt.Errorf("%s: record %d is missing: %+v", subject, e.Pos.N, e.Pos)
@@ -681,7 +746,7 @@ func (g *simGroup) exact() error {
 }
 
 func simKind(subject string) pipeline.Kind {
-	for kind, end := range map[pipeline.Kind]string{pipeline.In: ".in", pipeline.Tick: ".tick", pipeline.Control: ".control"} {
+	for kind, end := range map[pipeline.Kind]string{pipeline.In: ".in", pipeline.Tick: ".tick", pipeline.Control: ".control", pipeline.Accept: ".accept"} {
 		if strings.HasSuffix(subject, end) {
 			return kind
 		}

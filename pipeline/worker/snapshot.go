@@ -19,6 +19,7 @@ type archive interface {
 	put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error
 	list(ctx context.Context, partition int) ([]broker.SnapshotMeta, error) // the newest first
 	open(ctx context.Context, m broker.SnapshotMeta) (io.ReadCloser, error)
+	drop(ctx context.Context, partition int, which func(seq uint64) bool) error
 }
 
 // acceptedKey is where it says which acceptance the state has folded.
@@ -62,6 +63,10 @@ func (o objects) list(ctx context.Context, partition int) ([]broker.SnapshotMeta
 
 func (o objects) open(ctx context.Context, m broker.SnapshotMeta) (io.ReadCloser, error) {
 	return o.conn.OpenSnapshot(ctx, m)
+}
+
+func (o objects) drop(ctx context.Context, partition int, which func(seq uint64) bool) error {
+	return o.conn.DropSnapshots(ctx, partition, which)
 }
 
 // snapshot puts the state of the last checkpoint into the archive, beside the

@@ -1,0 +1,240 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
+	"offerstream/state"
+)
+
+// A replay computes a partition's state once more, in a directory of its own,
+// beside whatever works on the partition.
+type replay struct {
+	conn    *broker.Conn
+	p       int
+	dir     string // where state may be made, which is removed in the end
+	log     *slog.Logger
+	disk    disk
+	archive archive
+	sets    *sets
+	met     *metrics
+	guarded []pipeline.Step
+	shrink  int // of commits
+
+	store store // nil: not open
+	cache *cache
+	fold  *pipeline.Fold
+	batch *state.Batch
+	epoch uint32
+}
+
+// begin makes the fold of the first of these snapshots that is of the log, from
+// message first to message end, or else an empty one.
+func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, end uint64) (err error) {
+	if err := r.remove(); err != nil {
+		return err
+	}
+	opt := state.Options{Identity: state.Identity{Prefix: r.conn.Names.Prefix, Partitions: r.conn.Partitions, Partition: r.p}, Log: r.log}
+	var cursor pipeline.Cursor
+	if cursor, err = r.restore(ctx, opt, metas, first, end); err != nil {
+		return err
+	}
+	if r.store == nil {
+		if r.store, err = r.disk.open(r.dir, opt); err != nil {
+			return err
+		}
+	}
+	r.cache, r.batch, r.epoch = newCache(r.store, 256<<20, r.met), r.store.NewBatch(), cursor.Epoch
+	if r.fold, err = pipeline.NewFold(cursor, r.sets.get(ctx, r.conn), r.cache); err != nil {
+		return err
+	}
+	for _, s := range r.guarded {
+		r.fold.Guard(s)
+	}
+	return r.store.Timers(func(due int64, key string) error { r.fold.Schedule(due, key); return nil })
+}
+
+// again says whether an error is one behind which a replay that is begun again
+// comes further.
+func (r *replay) again(err error) bool {
+	if bad, ok := newPoison(err, r.guarded); ok {
+		r.guarded = append(r.guarded, bad.step)
+		return true
+	}
+	if tooBig(err) && r.shrink < leastShare {
+		r.shrink *= 2
+		return true
+	}
+	return false
+}
+
+// remove closes the state and removes it.
+func (r *replay) remove() error {
+	if r.store != nil {
+		r.store.Close()
+		r.store = nil
+	}
+	return r.disk.discard(r.dir)
+}
+
+func (r *replay) restore(ctx context.Context, opt state.Options, metas []broker.SnapshotMeta, first, end uint64) (none pipeline.Cursor, err error) {
+	for _, m := range metas {
+		engine, _ := strconv.Atoi(m.Metadata[engineKey])
+		if m.Seq+1 < first || m.Seq > end || engine > pipeline.Engine {
+			continue
+		}
+		cursor, err := r.restoreFrom(ctx, opt, m)
+		if err == nil {
+			err = r.sameLog(ctx, cursor, first, end)
+		}
+		if err == nil {
+			return cursor, nil
+		}
+		if !damaged(err) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, errOtherLog) {
+			return none, fmt.Errorf("snapshot at message %d: %w: begin again", m.Seq, err) // it may be had the next time
+		}
+		r.log.Warn("a snapshot is not of this log, or is damaged", "seq", m.Seq, "error", err)
+		if err := r.remove(); err != nil {
+			return none, err
+		}
+	}
+	return none, nil
+}
+
+func (r *replay) restoreFrom(ctx context.Context, opt state.Options, m broker.SnapshotMeta) (none pipeline.Cursor, err error) {
+	from, err := r.archive.open(ctx, m)
+	if err != nil {
+		return none, err
+	}
+	defer from.Close()
+	if err := r.disk.restore(r.dir, opt, from); err != nil {
+		return none, err
+	}
+	if r.store, err = r.disk.open(r.dir, opt); err != nil {
+		return none, err
+	}
+	return loadCursor(r.store)
+}
+
+// sameLog says whether the log is the one of which the cursor is (P5).
+func (r *replay) sameLog(ctx context.Context, c pipeline.Cursor, first, end uint64) error {
+	if c.Seq+1 < first || c.Seq > end {
+		return fmt.Errorf("%w: it ends at message %d, the log has %d to %d", errOtherLog, c.Seq, first, end)
+	}
+	for _, known := range [...]mark{{c.Seq, c.Stored}, {c.Seq + 1, c.Partly}} {
+		if known.stored == 0 || known.seq < first {
+			continue // nothing of it was applied, or it has expired
+		}
+		if known.seq > end {
+			return fmt.Errorf("%w: message %d was applied in part, the log ends at %d", errOtherLog, known.seq, end)
+		}
+		err := r.scan(ctx, known.seq, func(m pipeline.Message) (bool, error) {
+			if m.Seq != known.seq || m.Stored != known.stored {
+				return false, fmt.Errorf("%w: message %d", errOtherLog, known.seq)
+			}
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gapLooks is how often a message of the log must not come until it counts as
+// one that is not there: a server may leave out what it has (P8).
+const gapLooks = 5
+
+// scan calls fn with each message of the log from a sequence on that is there,
+// until that is enough.
+func (r *replay) scan(ctx context.Context, from uint64, fn func(pipeline.Message) (enough bool, err error)) error {
+	wake := r.conn.World.NewEvent()
+	defer r.conn.Wire.OnClose(wake)()
+	for gap, looks := uint64(0), 0; ; { // what came in place of the next, and how often
+		reader, err := r.conn.OpenReader(ctx, r.p, from)
+		if err != nil {
+			return err
+		}
+		reader.PassGaps()
+		err = r.scanWith(ctx, reader, wake, func(m pipeline.Message) (bool, error) {
+			if m.Seq > from && (m.Seq != gap || looks < gapLooks) {
+				if m.Seq != gap {
+					gap, looks = m.Seq, 0
+				}
+				looks++
+				return false, errLookAgain
+			}
+			from = m.Seq + 1
+			return fn(m)
+		})
+		reader.Close()
+		if !errors.Is(err, errLookAgain) {
+			return err
+		}
+	}
+}
+
+var errLookAgain = errors.New("a gap in the log")
+
+func (r *replay) scanWith(ctx context.Context, reader *broker.Reader, wake task.Event, fn func(pipeline.Message) (bool, error)) error {
+	for {
+		m, ok, err := reader.Take()
+		switch {
+		case err != nil:
+			return err
+		case ok:
+			if enough, err := fn(m); enough || err != nil {
+				return err
+			}
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case r.conn.Wire.IsClosed():
+			return broker.ErrClosed
+		case reader.Silent():
+			return errors.New("the server has not been heard while the log was read: begin again")
+		default:
+			reader.Wait(ctx, wake, time.Second)
+		}
+	}
+}
+
+// commitSome stores what has changed, if it is much.
+func (r *replay) commitSome() error {
+	if !full(r.cache, r.store.Limit(), r.shrink) {
+		return nil
+	}
+	return r.commit()
+}
+
+// commit stores what has changed.
+func (r *replay) commit() error {
+	cursor := r.fold.Cursor()
+	r.batch.Reset()
+	gen := r.cache.encode(r.batch)
+	if cursor.Epoch != r.epoch {
+		j, err := json.Marshal(cursor.Since)
+		if err != nil {
+			return err
+		}
+		r.batch.Note(noteSince, j)
+		r.epoch = cursor.Epoch
+	}
+	cursor.Since = nil
+	j, err := json.Marshal(cursor)
+	if err != nil {
+		return err
+	}
+	if err := r.store.Commit(r.batch, j); err != nil {
+		return err
+	}
+	r.cache.committed = gen
+	return nil
+}

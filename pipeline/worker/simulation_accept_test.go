@@ -1,0 +1,192 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"offerstream/pipeline/broker"
+	"offerstream/state"
+)
+
+// accept is what an operator does after a loud stop: all workers are stopped,
+// what the partitions that have stopped have lost is accepted, again and again
+// until nothing is in the way, and the workers are started again.
+func (g *simGroup) accept() error {
+	stopped := slices.Sorted(maps.Keys(g.stopped()))
+	for _, m := range g.workers {
+		if g.chance(500) {
+			m.cancel()
+		} else {
+			g.crash(m)
+		}
+	}
+	from := g.time
+	ended := func() bool {
+		for _, m := range g.workers {
+			if m.of != nil && m.ended == nil {
+				return false
+			}
+		}
+		return true
+	}
+	if err := g.simulation.run(func() bool { return ended() || g.time > from+time.Minute }, from+2*time.Minute); err != nil {
+		return err
+	}
+	for _, m := range g.workers {
+		g.crash(m)
+		m.of = nil
+	}
+	if g.chance(700) {
+		g.broker.faults = g.someFaults()
+	}
+	var err error
+	over := false
+	g.start(&process{name: "operator"}, func() {
+		for _, p := range stopped {
+			if err = g.acceptOne(p); err != nil {
+				break
+			}
+		}
+		over = true
+	})
+	if err := g.simulation.run(func() bool { return over }, g.time+time.Hour); err != nil {
+		return fmt.Errorf("an acceptance: %w", err)
+	}
+	return err
+}
+
+// acceptOne begins until it comes through.
+func (g *simGroup) acceptOne(p int) error {
+	fits := g.fits(p)
+	for attempt := 0; ; attempt++ {
+		for g.broker.down > g.time {
+			g.rest(context.Background(), nil, 50*time.Millisecond)
+		}
+		if attempt == 30 {
+			g.broker.faults = simFaults{}
+		}
+		world := simWorld{g.simulation, g.runs.of}
+		wire := g.broker.connect(world.of)
+		conn := broker.Simulated(wire, world, broker.Names{}, g.partitions, g.log)
+		limit := state.Limit{Entries: 30 + g.rng.IntN(2000), Bytes: 1 << 20, Large: 1 << 19}
+		done, err := Accept(context.Background(), conn, AcceptOptions{Partition: p, Why: "a simulation", Dir: "operator", Log: g.log, Lost: func(Example) {},
+			disk: &simDisk{simulation: g.simulation, limit: limit, stores: map[string]*state.Memory{}}, archive: simArchive{g, wire, true}, sets: &sets{sets: g.sets},
+			records: func(ctx context.Context, chain string, fn func(n uint64, id string)) error {
+				return wire.call(ctx, func() error {
+					for _, r := range g.broker.stream("OFFERS").messages {
+						if pos, err := broker.ParsePosition(r.Header); err == nil && r.Subject == (broker.Names{}).ChainSubject(chain, p) {
+							fn(pos.N, r.Header.Get("ce-id"))
+						}
+					}
+					return nil
+				})
+			}})
+		wire.end()
+		if done.Seq > 0 { // it may have left a snapshot
+			g.accepted[p] = append(g.accepted[p], simAccepted{done, g.broker.stream(fmt.Sprint("EVENTS-", p)).messages[done.Seq-1].Time})
+		}
+		switch {
+		case err == nil && fits && done.From == 0 && len(done.Skipped) > 0:
+			return fmt.Errorf("partition %d: it was accepted without the snapshot that fits the log: %+v", p, done)
+		case err == nil:
+			g.counts.accepted++
+			g.sound[p] = true
+			return nil
+		case attempt > 60:
+			return fmt.Errorf("partition %d: no acceptance comes through: %w", p, err)
+		}
+		g.log.Info("accept again", "partition", p, "error", err)
+		g.rest(context.Background(), nil, time.Second)
+	}
+}
+
+// fits says whether a snapshot is of the log as it is now.
+func (g *simGroup) fits(p int) bool {
+	st := g.broker.stream(fmt.Sprint("EVENTS-", p))
+	for _, s := range g.snapshots[p] {
+		m := state.NewMemory(state.Limit{})
+		if s.damaged || m.Restore(bytes.NewReader(s.bytes)) != nil {
+			continue
+		}
+		c, err := loadCursor(simStore{m, &simDisk{simulation: g.simulation}})
+		same := func(seq uint64, stored int64) bool {
+			return stored == 0 || seq < st.first || seq <= uint64(len(st.messages)) && st.messages[seq-1].Time == stored
+		}
+		if err == nil && c.Seq+1 >= st.first && c.Seq <= uint64(len(st.messages)) && same(c.Seq, c.Stored) && same(c.Seq+1, c.Partly) {
+			return true
+		}
+	}
+	return false
+}
+
+// A simAccepted is an acceptance that was begun.
+type simAccepted struct {
+	Accepted
+	stored int64
+}
+
+// acceptances are a partition's that are in its log.
+func (g *simGroup) acceptances(p int) (all []simAccepted) {
+	log := g.broker.stream(fmt.Sprint("EVENTS-", p)).messages
+	for _, a := range g.accepted[p] {
+		if a.Seq <= uint64(len(log)) && log[a.Seq-1].Time == a.stored {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// mark is the message of the log from which on a partition's offers are exact,
+// and its stored time; 0: from the beginning.
+func (g *simGroup) mark(p int) (seq uint64, stored int64) {
+	if all := g.acceptances(p); len(all) > 0 {
+		last := all[len(all)-1]
+		return last.Seq, last.stored
+	}
+	return 0, 0
+}
+
+// isBehind says whether a snapshot is of the state that went on behind the last
+// acceptance.
+func (g *simGroup) isBehind(p int, m broker.SnapshotMeta) bool {
+	_, stored := g.mark(p)
+	return m.Metadata[acceptedKey] == strconv.FormatInt(stored, 10)
+}
+
+// skipped says of which messages the acceptances had nothing.
+func (g *simGroup) skipped(p int) map[uint64]bool {
+	none := map[uint64]bool{}
+	all := g.acceptances(p)
+	for of := len(all) - 1; of >= 0; { // what it began with is of the acceptance before that
+		a := all[of]
+		for _, gap := range a.Skipped {
+			var from, to uint64
+			fmt.Sscanf(gap, "%d-%d", &from, &to)
+			for seq := from; seq <= to; seq++ {
+				none[seq] = true
+			}
+		}
+		if a.From == 0 {
+			break
+		}
+		for of--; of >= 0 && all[of].Seq > a.From; of-- {
+		}
+	}
+	return none
+}
+
+// behind leaves of what a chain has what stands behind an acceptance, from its
+// mark on.
+func behind(stored []broker.Stored, seq uint64, at int64) []broker.Stored {
+	for i, r := range stored {
+		if pos, err := broker.ParsePosition(r.Header); err == nil && pos.S == seq && pos.T == at && r.Header.Get("ce-type") == "offerstream.accepted" {
+			return stored[i:]
+		}
+	}
+	return stored
+}
