@@ -56,6 +56,14 @@ var mutations = []mutation{
 	{"a snapshot is restored where there is room", "worker/room.go", "err == nil && free < need {", "false {"},
 	{"a snapshot that was replaced meanwhile is no reason to stop", "worker/snapshot.go", "	return gone // there is a newer one", "	p.hopeless = true\n	return nil"},
 	{"a log that expires meanwhile is no reason to stop", "worker/reading.go", "if end >= seen && (s.reader != nil || !s.hopeless) {", "if false {"},
+	{"P9: snapshots from before an acceptance count no more", "worker/snapshot.go", "case accepted != 0 && m.Metadata[acceptedKey] != strconv.FormatInt(accepted, 10):", "case false:"},
+	{"P9: the state from before an acceptance is discarded", "worker/snapshot.go", "if cursor.Accepted != accepted && cursor.Seq > 0 {", "if false {"},
+	{"P9: the numbers go on behind what was stored", "fold.go", "ch.Last.N = max(ch.Last.N, f.accept.Chains[name])", "ch.Last.N = max(ch.Last.N, 0)"},
+	{"P9: a gap is looked at again before it counts as a loss", "worker/replay.go", "if m.Seq > from && (m.Seq != gap || looks < gapLooks) {", "if false {"},
+	{"P9: a snapshot that cannot be had now is no misfit", "worker/replay.go", "if !damaged(err) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, errOtherLog) {", "if false {"},
+	{"P9: a snapshot of another log is not accepted", "worker/replay.go", "if m.Seq != known.seq || m.Stored != known.stored {", "if false {"},
+	{"P9: snapshots stay until the acceptance has left its own", "worker/accept.go", "return seq > end }); err != nil { // of another log", "return true }); err != nil { // of another log"},
+	{"P9: an acceptance leaves a snapshot", "worker/accept.go", "return a.leave(ctx, end)", "return nil"},
 }
 
 // TestMutations builds the simulation once for each mutation and lets it find

@@ -223,17 +223,25 @@ func (a simArchive) put(ctx context.Context, partition int, seq uint64, metadata
 		return err
 	}
 	return a.wire.(*simWire).call(ctx, func() error {
-		others := slices.DeleteFunc(a.snapshots[partition], func(s simSnapshot) bool { return s.meta.Seq == seq })
-		whole := b.Bytes()
-		if !a.whole && a.chance(100) && len(others) > 0 && !others[0].damaged {
-			whole = whole[:len(whole)/2]
+		put := simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq, Bytes: int64(b.Len()) * snapshotByte, Metadata: metadata}, b.Bytes(), false}
+		a.keep(partition, put)
+		for i, s := range a.snapshots[partition] { // where another is of use
+			if s.meta.Seq == seq && !a.whole && a.chance(100) && slices.ContainsFunc(a.snapshots[partition], func(o simSnapshot) bool {
+				return o.meta.Seq != seq && !o.damaged && o.meta.Metadata[acceptedKey] == metadata[acceptedKey]
+			}) {
+				a.snapshots[partition][i].bytes, a.snapshots[partition][i].damaged = b.Bytes()[:b.Len()/2], true
+			}
 		}
-		all := append(others, simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq, Bytes: int64(b.Len()) * snapshotByte, Metadata: metadata}, whole, len(whole) < b.Len()})
-		slices.SortStableFunc(all, func(x, y simSnapshot) int { return cmp.Compare(y.meta.Seq, x.meta.Seq) })
-		a.snapshots[partition] = all[:min(len(all), 2)]
 		a.counts.snapshots++
 		return nil
 	})
+}
+
+// keep adds a snapshot, of which there are two.
+func (g *simGroup) keep(p int, s simSnapshot) {
+	all := append(slices.DeleteFunc(slices.Clone(g.snapshots[p]), func(o simSnapshot) bool { return o.meta.Seq == s.meta.Seq }), s)
+	slices.SortStableFunc(all, func(x, y simSnapshot) int { return cmp.Compare(y.meta.Seq, x.meta.Seq) })
+	g.snapshots[p] = all[:min(len(all), 2)]
 }
 
 func (a simArchive) drop(ctx context.Context, partition int, which func(seq uint64) bool) error {
@@ -547,17 +555,23 @@ func (g *simGroup) fault() {
 			g.counts.full++
 		}
 	case 9: // the log's beginning expires, up to a snapshot
-		p := g.rng.IntN(g.partitions)
-		all := slices.DeleteFunc(slices.Clone(g.snapshots[p]), func(s simSnapshot) bool { return !g.isBehind(p, s.meta) })
-		if len(all) > 0 {
-			st := g.broker.stream(fmt.Sprint("EVENTS-", p))
-			st.first = max(st.first, all[len(all)-1].meta.Seq+uint64(g.rng.IntN(2)))
-			g.counts.expired++
-		}
+		g.expire(g.rng.IntN(g.partitions))
 	default:
 		if m.of == nil || m.ended != nil {
 			g.run1(m)
 		}
+	}
+}
+
+// expire lets the log's beginning expire, up to a snapshot.
+func (g *simGroup) expire(p int) {
+	st := g.broker.stream(fmt.Sprint("EVENTS-", p))
+	all := slices.DeleteFunc(slices.Clone(g.snapshots[p]), func(s simSnapshot) bool {
+		return !g.isBehind(p, s.meta) || !s.damaged && !g.fits(p, s)
+	})
+	if len(all) > 0 {
+		st.first = max(st.first, all[len(all)-1].meta.Seq+uint64(g.rng.IntN(2)))
+		g.counts.expired++
 	}
 }
 
@@ -675,6 +689,16 @@ func (g *simGroup) exact() error {
 	for _, stream := range []string{"OFFERS", "DEADLETTERS"} {
 		for _, r := range g.broker.stream(stream).messages {
 			stored[r.Subject] = append(stored[r.Subject], r)
+		}
+	}
+	for _, subject := range slices.Sorted(maps.Keys(stored)) { // whoever receives them counts
+		n := uint64(0)
+		for _, r := range stored[subject] {
+			pos, err := broker.ParsePosition(r.Header)
+			if err != nil || pos.N <= n {
+				return fmt.Errorf("%s: record %d follows %d (%v)", subject, pos.N, n, err)
+			}
+			n = pos.N
 		}
 	}
 	for p := range g.partitions {
