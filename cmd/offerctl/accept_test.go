@@ -154,4 +154,16 @@ func TestAcceptCommand(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 	goOn("eve")
+	var again worker.Verdict // of what is behind the snapshot that it left
+	if err := json.Unmarshal([]byte(offerctl(t, "verify", "--json", "--partition", "3", "--nats", url)), &again); err != nil || again.Wrong() != 0 || again.Applied != 8 || again.Partitions[0].From != last+2 {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if out := offerctl(t, "verify", "--partition", "3", "--nats", url); !strings.Contains(out, fmt.Sprintf("partition 3: from the snapshot at message %d on\n", last+2)) {
+		t.Errorf("%s", out)
+	}
+	for _, args := range [][]string{{"--partition", "2", "--from-snapshot"}, {"--dir", filepath.Join(dir, "none")}} {
+		if _, errs := fails(t, 1, append([]string{"verify", "--nats", url}, args...)...); !strings.Contains(errs, "there is no snapshot that fits the log") && !strings.Contains(errs, "a directory for a snapshot's state") {
+			t.Errorf("%v: %s", args, errs)
+		}
+	}
 }

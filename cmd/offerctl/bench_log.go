@@ -224,7 +224,7 @@ func (b *benchRun) repack(ctx context.Context, from, to string, n, most int) (ev
 			pack = pack[:0]
 			return err
 		}
-		err := src.ScanLog(ctx, p, func(m pipeline.Message) error {
+		err := src.ScanLog(ctx, p, 0, func(m pipeline.Message) error {
 			if m.Kind != pipeline.In {
 				return nil
 			}

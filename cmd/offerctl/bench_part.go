@@ -192,7 +192,7 @@ func (p benchPart) read(out io.Writer) error {
 	counts, errs := make([]uint64, c.Partitions), make([]error, c.Partitions)
 	for i := range c.Partitions {
 		all.Go(func() {
-			errs[i] = c.ScanLog(ctx, i, func(pipeline.Message) error { counts[i]++; return nil })
+			errs[i] = c.ScanLog(ctx, i, 0, func(pipeline.Message) error { counts[i]++; return nil })
 		})
 	}
 	all.Wait()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"os"
 	"slices"
 	"strconv"
 	"text/tabwriter"
@@ -14,13 +16,16 @@ import (
 
 // verify is `offerctl verify`.
 func verify(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "verify [--partition N]... [--settle 10s] [--json] [--nats URL]", `
+	fs := newFlags(std, "verify [--partition N]... [--from-snapshot] [--settle 10s] [--dir DIR] [--json] [--nats URL]", `
 Computes every offer anew from the log and compares with what OFFERS holds:
 from the first record that each chain still has, is each offer there, once, in
 its place, as the log gives it? It only reads, one partition after the other,
 and may run beside workers: what comes meanwhile is left out, and what a worker
-has yet to publish is waited for. The log must be there from its beginning.
-In memory it has the users of one partition.
+has yet to publish is waited for. In memory it has the users of one partition.
+
+Where a log's beginning has expired, it begins with the oldest snapshot that the
+log reaches back to, says so, and looks at the offers behind that: the state in
+the snapshot is believed. Its users are on disk then, under --dir.
 
 Exit status: 0 if nothing is wrong; 1 if something is, or it cannot be told.`,
 		"offerctl verify --nats nats://127.0.0.1:4222\nofferctl verify --partition 3 --json")
@@ -32,6 +37,8 @@ Exit status: 0 if nothing is wrong; 1 if something is, or it cannot be told.`,
 		return err
 	})
 	fs.DurationVar(&opt.Settle, "settle", 10*time.Second, "how long to wait for an offer that is not stored yet, from when the last one came")
+	fs.BoolVar(&opt.FromSnapshot, "from-snapshot", false, "begin with a snapshot though the log may have all: sooner done")
+	fs.StringVar(&opt.Dir, "dir", os.TempDir(), "`DIR` for a snapshot's state while it is needed; about as large as a worker's")
 	asJSON := fs.Bool("json", false, "the last line of standard output is one JSON object, and there is no other")
 	if err := fs.none(args); err != nil {
 		return err
@@ -50,6 +57,7 @@ Exit status: 0 if nothing is wrong; 1 if something is, or it cannot be told.`,
 	opt.Partitions = slices.Compact(opt.Partitions)
 	live := newProgress(std.err)
 	opt.Progress = func(p int, seq, end uint64) { live.show("partition %d: message %d of %d", p, seq, end) }
+	opt.Log = slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	v, err := worker.Verify(ctx, conn, &opt)
 	live.done()
 	if err != nil {
@@ -82,6 +90,11 @@ func showVerdict(std stdio, v worker.Verdict) {
 	}
 	row("all", v.Sums)
 	w.Flush()
+	for _, p := range v.Partitions {
+		if p.From > 0 {
+			fmt.Fprintf(std.out, "partition %d: from the snapshot at message %d on\n", p.Partition, p.From)
+		}
+	}
 	if v.OK() {
 		fmt.Fprintln(std.out, "\nNothing is wrong: the offers stored are those of the log.")
 		return

@@ -11,10 +11,11 @@ import (
 	"offerstream/pipeline"
 )
 
-// ScanLog calls fn with each message of a partition's log, from the first that
-// is there to the last that was there when it began.
-func (c *Conn) ScanLog(ctx context.Context, partition int, fn func(pipeline.Message) error) error {
+// ScanLog calls fn with each message of a partition's log, from sequence from,
+// or else the first that is there, to the last that was there when it began.
+func (c *Conn) ScanLog(ctx context.Context, partition int, from uint64, fn func(pipeline.Message) error) error {
 	first, last, err := c.Extent(ctx, partition)
+	first = max(first, from)
 	if err != nil || first > last {
 		return err
 	}

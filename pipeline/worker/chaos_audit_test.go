@@ -71,7 +71,7 @@ func (ch *chaos) logs(l *load) (users map[string]*logged, copies map[string]int)
 	t := ch.t
 	users, copies = map[string]*logged{}, map[string]int{}
 	for p := range chaosPartitions {
-		err := ch.conn.ScanLog(within(t), p, func(m pipeline.Message) error {
+		err := ch.conn.ScanLog(within(t), p, 0, func(m pipeline.Message) error {
 			if m.Kind != pipeline.In {
 				return nil
 			}

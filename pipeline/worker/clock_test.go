@@ -13,7 +13,7 @@ import (
 func kinds(t *testing.T, c *broker.Conn) map[pipeline.Kind]int {
 	t.Helper()
 	n := map[pipeline.Kind]int{}
-	if err := c.ScanLog(within(t), 0, func(m pipeline.Message) error { n[m.Kind]++; return nil }); err != nil {
+	if err := c.ScanLog(within(t), 0, 0, func(m pipeline.Message) error { n[m.Kind]++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return n

@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -256,7 +257,7 @@ func TestVerifyPanic(t *testing.T) {
 	c := shopped(t, 1)
 	var compiled sets
 	panics := 0
-	of := &audit{conn: c, opt: &VerifyOptions{}, sets: compiled.get(within(t), c), next: func(f *pipeline.Fold) (bool, error) {
+	of := &audit{replay: &replay{conn: c, disk: badgers{}, dir: filepath.Join(t.TempDir(), "state"), sets: &compiled}, opt: &VerifyOptions{}, next: func(f *pipeline.Fold) (bool, error) {
 		more, err := next(f)
 		if s := f.Step(); err == nil && s.Seq == 3 && s.Within == 1 && panics == 0 {
 			panics++
@@ -334,7 +335,7 @@ func TestVerifyTrimmedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &audit{conn: c, opt: &VerifyOptions{}, end: 3, newest: 3, chains: map[string]*comparison{}}
+	a := &audit{replay: &replay{conn: c}, opt: &VerifyOptions{}, end: 3, newest: 3, chains: map[string]*comparison{}}
 	defer a.close()
 	ch, err := a.chain(within(t), "offers.web", 0)
 	if err != nil {
