@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/state"
 )
@@ -119,5 +121,28 @@ func TestVerifyFromSnapshot(t *testing.T) {
 	expire(at[1] + 2)
 	if _, err := Verify(within(t), c, opt); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("the log begins at message %d", at[1]+2)) {
 		t.Errorf("past all of them: %v", err)
+	}
+}
+
+// TestVerifyFromSnapshotTimers: what waits in the snapshot fires behind it.
+func TestVerifyFromSnapshotTimers(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	hash := apply(t, c, waiting(t, pipeline.ClockEvent, time.Hour))
+	dir := t.TempDir()
+	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for i, user := range []string{"ada", "bea"} {
+		w := start(t, ns.ClientURL(), dir, nil)
+		w.inForce(t, hash)
+		publish(t, c, []scripted{{0, at(began.Add(time.Duration(i)*2*time.Hour).UnixNano(), fmt.Sprint("m", i), user, 10)}})
+		w.applied(t, c)
+		w.stop(t)
+		if i == 0 {
+			archived(t, c, dir)
+		}
+	}
+	v, err := Verify(within(t), c, &VerifyOptions{FromSnapshot: true})
+	if err != nil || v.Sums != (Sums{Applied: 1, Offers: 1, Stored: 1}) {
+		t.Errorf("%+v, %v", v, err)
 	}
 }
