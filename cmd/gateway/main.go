@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -82,6 +83,7 @@ func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 		return unlessDone(ctx, err)
 	}
 	defer conn.Close()
+	go conn.WatchClock(ctx, func() int64 { return time.Now().UnixNano() }, nil) // until the connection is closed
 	events, err := conn.OpenGatewayLog(ctx)
 	if err != nil {
 		return unlessDone(ctx, err)

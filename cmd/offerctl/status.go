@@ -106,6 +106,10 @@ func showOverview(out io.Writer, o worker.Overview) {
 			note = "does not answer"
 		case m.Short:
 			note = "no room on its disk"
+		case m.Ahead > 60:
+			note = "its clock is ahead of that of NATS by " + seconds(m.Ahead)
+		case m.Ahead < -60:
+			note = "its clock is behind that of NATS by " + seconds(-m.Ahead)
 		case m.Leaving:
 			note = "leaves"
 		}
@@ -173,6 +177,8 @@ func ranges(ns []int) string {
 	}
 	return strings.Join(all, " ")
 }
+
+func seconds(s float64) string { return time.Duration(s * 1e9).Round(time.Second).String() }
 
 // age is how long ago that was.
 func age(now, then time.Time) string {

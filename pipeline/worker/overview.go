@@ -32,6 +32,7 @@ type Member struct {
 	Owns    []int     `json:"owns,omitempty"`    // by its lease, or its answer
 	Ready   []int     `json:"ready,omitempty"`   // it follows, and has caught up
 	Follows []int     `json:"follows,omitempty"` // it follows, and has not
+	Ahead   float64   `json:"ahead,omitempty"`   // seconds that its clock is ahead of that of NATS; below 0: behind
 	Error   string    `json:"error,omitempty"`   // what is wrong with its lease
 }
 
@@ -155,6 +156,7 @@ func overview(partitions int, leases map[string]broker.Lease, reports map[string
 		}
 		var report Report
 		report, m.Answers = reports[id]
+		m.Ahead = report.Ahead.Seconds()
 		owns := slices.Clone(c.Own)
 		for _, r := range report.Partitions {
 			if r.Partition < 0 || r.Partition >= partitions {

@@ -21,23 +21,23 @@ func TestOverview(t *testing.T) {
 		"d": {Value: []byte(`{"own":[3]}`), Time: at},                // does not answer
 	}
 	reports := map[string]Report{
-		"a": {"a", []PartitionReport{{Partition: 0, Status: Status{Owned: true, Seq: 7, Lag: 3, Waiting: 2, LogTime: 5}, Bytes: 9}, {Partition: 1, Status: Status{Follows: true, Seq: 1}}, {Partition: 77}}},
-		"b": {"b", []PartitionReport{{Partition: 1, Status: Status{Owned: true, Seq: 2}}, {Partition: 4, Status: Status{Seq: 6, Stopped: "why"}}}},
-		"e": {"e", []PartitionReport{{Partition: 4, Status: Status{Owned: true, Seq: 8}}}}, // its lease has expired
+		"a": {"a", []PartitionReport{{Partition: 0, Status: Status{Owned: true, Seq: 7, Lag: 3, Waiting: 2, LogTime: 5}, Bytes: 9}, {Partition: 1, Status: Status{Follows: true, Seq: 1}}, {Partition: 77}}, 0},
+		"b": {"b", []PartitionReport{{Partition: 1, Status: Status{Owned: true, Seq: 2}}, {Partition: 4, Status: Status{Seq: 6, Stopped: "why"}}}, -90 * time.Second},
+		"e": {"e", []PartitionReport{{Partition: 4, Status: Status{Owned: true, Seq: 8}}}, 0}, // its lease has expired
 	}
 	o := overview(6, leases, reports, map[int]broker.SnapshotMeta{5: {Seq: 4, Time: at, Bytes: 3}})
 	var got strings.Builder
 	for _, m := range o.Members {
-		fmt.Fprintln(&got, m.ID, m.Owns, m.Ready, m.Follows, m.Answers, m.Leaving, m.Heard.Unix() == 100, m.Error != "")
+		fmt.Fprintln(&got, m.ID, m.Owns, m.Ready, m.Follows, m.Answers, m.Leaving, m.Heard.Unix() == 100, m.Error != "", m.Ahead)
 	}
 	for _, p := range o.Partitions {
 		fmt.Fprintln(&got, p.Partition, p.Owners, p.Answers, p.Seq, p.Lag, p.Waiting, p.Bytes, p.Stops, p.Snapshot != nil)
 	}
-	const want = `a [0 1] [2] [] true false true false
-b [1] [] [] true true true false
-c [] [] [] false false true true
-d [3] [] [] false false true false
-e [4] [] [] true false false false
+	const want = `a [0 1] [2] [] true false true false 0
+b [1] [] [] true true true false -90
+c [] [] [] false false true true 0
+d [3] [] [] false false true false 0
+e [4] [] [] true false false false 0
 0 [a] true 7 3 2 9 [] false
 1 [a b] true 2 0 0 0 [] false
 2 [] false 0 0 0 0 [] false

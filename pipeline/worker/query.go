@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -70,6 +71,7 @@ func (s *session) answer(m *nats.Msg) {
 type Report struct {
 	Member     string
 	Partitions []PartitionReport // that it owns or follows, or that have stopped
+	Ahead      time.Duration     // of NATS' clock is the member's; below 0: behind
 }
 
 // A PartitionReport is one partition's status with a worker.
@@ -105,7 +107,7 @@ func (w *Worker) report(conn *broker.Conn) (deaf func(), err error) {
 }
 
 func (w *Worker) reports() Report {
-	r := Report{Member: w.id}
+	r := Report{Member: w.id, Ahead: time.Duration(w.ahead.Load())}
 	ps := w.all()
 	for n, s := range w.Status() {
 		if !s.Owned && !s.Follows && s.Stopped == "" {

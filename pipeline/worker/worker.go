@@ -84,6 +84,7 @@ type Worker struct {
 	snapshotting atomic.Bool // a partition makes a snapshot
 
 	short     atomic.Pointer[string] // why it takes nothing: no room on the disk
+	ahead     atomic.Int64           // how far its clock is from that of NATS, in nanoseconds, when last looked at
 	restoring atomic.Int64           // bytes of the snapshots that are being restored
 
 	mu         sync.Mutex
@@ -160,6 +161,9 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 	g.look() // before anything is opened
 	watch.Go(func() { g.guard(within) })
 	watch.Go(func() { g.watch(within) })
+	if conn.NC != nil { // the simulation has no clock to ask for
+		watch.Go(func() { conn.WatchClock(within, w.opt.Now, func(ahead time.Duration) { w.ahead.Store(int64(ahead)) }) })
+	}
 	defer conn.Wire.OnClose(g.wake)()
 	err = g.run(ctx)
 	if err != nil || ctx.Err() != nil {
