@@ -140,7 +140,7 @@ func TestRestoreWrong(t *testing.T) {
 		"snapshot": forge(2, []int{2}, 0, 0),
 		"state":    forge(1, head("format", 2), 2, 0, concat(cursor, ada, bob, mark)...),
 	} {
-		if err := refused(t, what, b); err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "use the newer binary") {
+		if err := refused(t, what, b); !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
 			t.Errorf("newer %s: %v", what, err)
 		} else {
 			t.Log(err)

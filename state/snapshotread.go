@@ -58,13 +58,13 @@ func (r *snapshotReader) header(want Identity) (h header, err error) {
 	}
 	// What follows is what was written.
 	if version > snapshotFormat {
-		return h, fmt.Errorf("the snapshot's format is %d and this binary knows %d: use the newer binary", version, snapshotFormat)
+		return h, fmt.Errorf("the snapshot's format is %d and this binary knows %d: %w", version, snapshotFormat, ErrNewer)
 	}
 	if err := json.Unmarshal(b, &h); err != nil {
 		return h, damaged("header: %v", err)
 	}
 	if h.Format > format {
-		return h, fmt.Errorf("the snapshot's state has format %d and this binary knows %d: use the newer binary", h.Format, format)
+		return h, fmt.Errorf("the snapshot's state has format %d and this binary knows %d: %w", h.Format, format, ErrNewer)
 	}
 	if h.Identity != want {
 		return h, fmt.Errorf("%w: the snapshot holds %v, wanted is %v", ErrForeign, h.Identity, want)

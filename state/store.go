@@ -16,6 +16,10 @@ import (
 // partition. Nothing was changed.
 var ErrForeign = errors.New("state belongs to another deployment")
 
+// ErrNewer means that only a newer binary can read a directory or snapshot.
+// Nothing was changed.
+var ErrNewer = errors.New("use the newer binary")
+
 // A Store is one partition's state. Entity, Cursor and Timers are for one
 // goroutine; Commit may run beside them in another.
 type Store struct {
@@ -167,7 +171,7 @@ func (s *Store) recognise(want Identity) error {
 		return damaged("identity: %v", err)
 	}
 	if got.Format > format {
-		return fmt.Errorf("its format is %d and this binary knows %d: use the newer binary, or discard the directory", got.Format, format)
+		return fmt.Errorf("its format is %d and this binary knows %d: %w, or remove the directory", got.Format, format, ErrNewer)
 	}
 	if got.Identity != want {
 		return fmt.Errorf("%w: it holds %v, wanted is %v: point this worker elsewhere, or remove the directory", ErrForeign, got.Identity, want)

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 var testIdentity = Identity{Prefix: "x", Partitions: 8, Partition: 3}
@@ -177,6 +180,25 @@ func TestForeign(t *testing.T) {
 		}
 	}
 	open(t, dir).Close() // unharmed
+}
+
+// A directory of a newer version is neither damaged nor changed.
+func TestNewer(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	newer, err := json.Marshal(label{format + 1, testIdentity})
+	if err == nil {
+		err = s.db.Update(func(txn *badger.Txn) error { return txn.Set(identityKey, appendFrame(nil, identityKey, newer)) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	for range 2 {
+		if _, err := Open(dir, Options{Identity: testIdentity}); !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
+			t.Errorf("got %v", err)
+		}
+	}
 }
 
 // A directory in use, or one that may not be read, is not damaged: it must

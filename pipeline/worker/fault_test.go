@@ -509,24 +509,3 @@ func TestDamaged(t *testing.T) {
 	same(t, stored(t, c), s.want)
 	verified(t, c)
 }
-
-// TestForeign: a directory of another deployment is refused.
-func TestForeign(t *testing.T) {
-	ns := startNATS(t, t.TempDir(), -1)
-	connect(t, ns.ClientURL(), 1)
-	dir := t.TempDir()
-	w := start(t, ns.ClientURL(), dir, nil)
-	w.inForce(t, "")
-	w.stop(t)
-	other := startNATS(t, t.TempDir(), -1)
-	connect(t, other.ClientURL(), 2)
-	w2, err := New(Options{Dir: dir, Log: quiet(), Connect: func(ctx context.Context) (*broker.Conn, error) {
-		return broker.Connect(ctx, broker.Options{URL: other.ClientURL(), Client: "worker", Log: quiet()})
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w2.Run(within(t)); err == nil || !strings.Contains(err.Error(), "another deployment") {
-		t.Errorf("got %v", err)
-	}
-}

@@ -165,7 +165,7 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 			p.log.Info("state restored from a snapshot", "seq", m.Seq, "bytes", m.Bytes, "took", p.w.world.Now().Sub(start))
 			return nil
 		}
-		if !damaged(err) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, broker.ErrSnapshotGone) && !errors.Is(err, state.ErrForeign) {
+		if !damaged(err) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, broker.ErrSnapshotGone) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, state.ErrNewer) {
 			return err // it may be had the next time
 		}
 		if errors.Is(err, broker.ErrSnapshotGone) {

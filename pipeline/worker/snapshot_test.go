@@ -2,11 +2,14 @@ package worker
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
@@ -92,7 +95,22 @@ func TestRestorePassesOver(t *testing.T) {
 	}
 	put(4, pipeline.Engine+1, []byte("what only a newer version reads"))
 	put(3, pipeline.Engine, []byte("garbage"))
-	w = start(t, ns.ClientURL(), t.TempDir(), nil)
+	passesOver := func(words ...string) {
+		t.Helper()
+		log := &said{}
+		w = start(t, ns.ClientURL(), t.TempDir(), func(o *Options) { o.Log = log.logger() })
+		w.inForce(t, hash)
+		for _, what := range words {
+			if !strings.Contains(log.String(), what) {
+				t.Errorf("the log does not say %q:\n%s", what, log)
+			}
+		}
+	}
+	passesOver("a snapshot is of a newer version: it is left alone; run the newer binary to use it", "the snapshot ends early")
+	w.stop(t)
+	newer := append([]byte("OFFERSNP\x00\x00\x00\x02\x00\x00\x00\x01"), 'x') // of the same engine, in a newer format
+	put(5, pipeline.Engine, binary.BigEndian.AppendUint64(newer, xxhash.Sum64(newer)))
+	passesOver("the snapshot's format is 2 and this binary knows 1: use the newer binary")
 	publish(t, c, []scripted{{0, view(5, "ada")}})
 	w.applied(t, c)
 	if n := len(stored(t, c)); n != 6 {
