@@ -1,10 +1,17 @@
 package state
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -44,7 +51,7 @@ func largeRecord(o Options) int64 { return min(1<<20, o.MemTable/10) }
 
 // badgerOptions tunes for one writer whose state can be rebuilt: no fsync, no
 // conflicts, small memtables.
-func badgerOptions(dir string, o Options) badger.Options {
+func badgerOptions(dir string, o Options, f *failure) badger.Options {
 	b := badger.DefaultOptions(dir)
 	b.MemTableSize = o.MemTable
 	b.NumMemtables = 1                                     // that wait
@@ -67,16 +74,86 @@ func badgerOptions(dir string, o Options) badger.Options {
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	b.Logger = badgerLog{log}
+	b.Logger = badgerLog{log, f}
 	return b
 }
 
-// badgerLog passes Badger's own messages on, its news as debug.
-type badgerLog struct{ log *slog.Logger }
+// ErrFailed means that the disk did not take what it was given: what is in the
+// directory is not to be trusted. The next Open finds it damaged.
+var ErrFailed = errors.New("the disk failed")
 
-func (l badgerLog) Errorf(f string, a ...any)   { l.log.Error("badger: " + line(f, a)) }
-func (l badgerLog) Warningf(f string, a ...any) { l.log.Warn("badger: " + line(f, a)) }
-func (l badgerLog) Infof(f string, a ...any)    { l.log.Debug("badger: " + line(f, a)) }
+// A failure is the first time that the disk did not take what Badger wrote to
+// it beside the commits. Badger says so in its log alone and tries again for
+// ever, while commits wait.
+type failure struct {
+	dir  string
+	once sync.Once
+	come chan struct{} // closed when it has
+	why  string
+}
+
+func newFailure(dir string) *failure { return &failure{dir: dir, come: make(chan struct{})} }
+
+func (f *failure) err() error {
+	select {
+	case <-f.come:
+		return fmt.Errorf("%w: %s", ErrFailed, f.why)
+	default:
+		return nil
+	}
+}
+
+// failedFile marks a directory under which the disk failed: Badger opens it
+// without an error, and some of what was committed last may be gone.
+const failedFile = "failed"
+
+func markFailed(dir, why string) error {
+	return os.WriteFile(filepath.Join(dir, failedFile), []byte(why), 0o600)
+}
+
+// failedBefore is ErrDamaged where there is such a mark.
+func failedBefore(dir string) error {
+	why, err := os.ReadFile(filepath.Join(dir, failedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return damaged("the disk failed under it: %s", why)
+}
+
+// failures are how the formats begin with which Badger says so.
+var failures = []string{"error flushing memtable to disk", "While running doCompact"}
+
+// badgerLog passes Badger's own messages on, its news as debug.
+type badgerLog struct {
+	log *slog.Logger
+	*failure
+}
+
+func (l badgerLog) Errorf(f string, a ...any)   { l.say(slog.LevelError, f, a) }
+func (l badgerLog) Warningf(f string, a ...any) { l.say(slog.LevelWarn, f, a) }
+func (l badgerLog) Infof(f string, a ...any)    { l.say(slog.LevelDebug, f, a) }
 func (l badgerLog) Debugf(string, ...any)       {}
 
-func line(f string, a []any) string { return strings.TrimSpace(fmt.Sprintf(f, a...)) }
+func (l badgerLog) say(level slog.Level, f string, a []any) {
+	text := strings.TrimSpace(fmt.Sprintf(f, a...))
+	if slices.ContainsFunc(failures, func(begin string) bool { return strings.HasPrefix(f, begin) }) {
+		if len(text) > 500 { // a compaction's has all that it was about to do, and last what went wrong
+			text = strings.ToValidUTF8(text[:100]+" ... "+text[len(text)-400:], "")
+		}
+		first := false
+		l.once.Do(func() {
+			l.why, first = text, true
+			close(l.come)
+			if err := markFailed(l.dir, text); err != nil {
+				l.log.Error("cannot mark the state as one to be made anew: remove it", "dir", l.dir, "error", err)
+			}
+		})
+		if !first { // it tries again every second
+			level = slog.LevelDebug
+		}
+	}
+	l.log.Log(context.Background(), level, "badger: "+text)
+}

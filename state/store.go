@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -27,6 +28,8 @@ type Store struct {
 	limit  Limit
 	commit uint64 // number of the last
 
+	failing *failure
+
 	read  *badger.Txn // what Entity reads from, until the next commit
 	stale atomic.Bool // a commit has passed it
 	key   []byte
@@ -35,7 +38,7 @@ type Store struct {
 // Open opens the partition's directory and makes it when it is not there.
 // It reads every table once to verify it.
 //
-// Errors: ErrDamaged (discard it), ErrForeign (a directory given to the wrong
+// Errors: ErrDamaged (discard it; so is what a disk failed under), ErrForeign (a directory given to the wrong
 // worker), others from the disk or because another process has it open.
 func Open(dir string, o Options) (_ *Store, err error) {
 	if o.MemTable == 0 {
@@ -49,9 +52,15 @@ func Open(dir string, o Options) (_ *Store, err error) {
 			err = damaged("%v", p)
 		}
 		if err != nil {
+			if strings.Contains(err.Error(), syscall.EIO.Error()) {
+				err = errors.Join(err, markFailed(dir, err.Error()))
+			}
 			err = fmt.Errorf("open state %s: %w", dir, err)
 		}
 	}()
+	if err := failedBefore(dir); err != nil {
+		return nil, err
+	}
 	fresh, err := empty(dir)
 	if err != nil {
 		return nil, err
@@ -65,14 +74,15 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	if err := verifyLogs(dir); err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(badgerOptions(dir, o))
+	failing := newFailure(dir)
+	db, err := badger.Open(badgerOptions(dir, o, failing))
 	if err != nil {
 		if fresh || ours(err) {
 			return nil, err
 		}
 		return nil, damaged("%v", err)
 	}
-	s := &Store{db: db}
+	s := &Store{db: db, failing: failing}
 	// A tenth is kept for the cursor and the marks, which each commit adds.
 	s.limit = Limit{
 		Entries: int(db.MaxBatchCount())*9/10 - 4,
@@ -299,8 +309,18 @@ func (s *Store) Commit(b *Batch, cursor []byte) error {
 	if err := s.advance(t, s.commit+1, cursor); err != nil {
 		return fmt.Errorf("commit cursor: %w", err)
 	}
-	if err := t.Commit(); err != nil {
+	if err := s.failing.err(); err != nil {
 		return fmt.Errorf("commit: %w", err)
+	}
+	done := make(chan error, 1)
+	t.CommitWith(func(err error) { done <- err })
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+	case <-s.failing.come: // it may never end
+		return fmt.Errorf("commit: %w", s.failing.err())
 	}
 	s.commit++
 	s.stale.Store(true)
@@ -336,10 +356,17 @@ func (s *Store) Close() error {
 		s.read.Discard()
 		s.read = nil
 	}
-	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("close state: %w", err)
+	done := make(chan error, 1)
+	go func() { done <- s.db.Close() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("close state: %w", err)
+		}
+		return nil
+	case <-s.failing.come: // Badger waits for the disk, it may be for ever
+		return fmt.Errorf("close state: left to the end of the process: %w", s.failing.err())
 	}
-	return nil
 }
 
 // get returns a copy of the payload under a key.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -199,6 +200,28 @@ func TestNewer(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
+}
+
+// After the disk has failed no commit ends well or hangs, Close leaves what it
+// cannot do, and the directory is damaged from then on.
+func TestFailed(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	commit(t, s, "one", func(b *Batch) {})
+	log := s.db.Opts().Logger
+	for range 2 {
+		log.Errorf("error flushing memtable to disk: %v, retrying", syscall.EIO)
+	}
+	if err := s.Commit(s.NewBatch(), []byte("two")); !errors.Is(err, ErrFailed) {
+		t.Errorf("commit: %v", err)
+	}
+	if err := s.Close(); err != nil && !errors.Is(err, ErrFailed) {
+		t.Errorf("close: %v", err)
+	}
+	if _, err := Open(dir, Options{Identity: testIdentity}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "input/output error") {
+		t.Errorf("open: %v", err)
+	}
+	s.db.Close() // waits for the one that goes on: this disk works
 }
 
 // A directory in use, or one that may not be read, is not damaged: it must

@@ -35,7 +35,7 @@ func newTableWriter(dir string, o Options) *tableWriter {
 	if o.MemTable == 0 {
 		o.MemTable = DefaultMemTable
 	}
-	b := badgerOptions(dir, o)
+	b := badgerOptions(dir, o, newFailure(dir))
 	w := &tableWriter{dir: dir, level: b.MaxLevels - 1, table: table.Options{
 		TableSize:          uint64(b.BaseTableSize),
 		BlockSize:          b.BlockSize,

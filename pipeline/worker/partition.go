@@ -111,7 +111,9 @@ func (p *partition) open() (err error) {
 
 // rebuild makes the store anew, empty: the log has all that was in it.
 func (p *partition) rebuild(why error) (err error) {
-	p.close()
+	if p.close(); p.status.stopped.Load() != nil { // it is still open
+		return why
+	}
 	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", why)
 	p.w.met.damaged.Inc()
 	if err := p.w.disk.discard(p.dir); err != nil {
@@ -157,6 +159,9 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 	}
 	p.leaveSnapshot(conn)
 	p.close()
+	if p.status.stopped.Load() != nil { // it could not be closed
+		return nil
+	}
 	p.log.Info("partition given up: its state is somewhere else now")
 	return p.w.disk.discard(p.dir)
 }
@@ -182,7 +187,10 @@ func (p *partition) close() {
 	if p.store == nil {
 		return
 	}
-	if err := p.store.Close(); err != nil {
+	switch err := p.store.Close(); {
+	case errors.Is(err, state.ErrFailed) && p.status.stopped.Load() == nil: // it is still open: never again in this process
+		p.stop(fmt.Errorf("%w: %w", errStore, err))
+	case err != nil:
 		p.log.Warn("closing state", "error", err)
 	}
 	p.store = nil
