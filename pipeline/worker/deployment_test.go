@@ -123,7 +123,7 @@ func TestTwoGroups(t *testing.T) {
 	}
 	for p := range partitions {
 		controls := 0
-		if err := c.ScanLog(within(t), p, func(m pipeline.Message) error {
+		if err := c.ScanLog(within(t), p, 0, func(m pipeline.Message) error {
 			if m.Kind == pipeline.Control {
 				controls++
 			}
