@@ -1,0 +1,159 @@
+package worker
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"offerstream/pipeline/broker"
+	"offerstream/state"
+)
+
+// A simDisk survives its worker.
+type simDisk struct {
+	*simulation
+	limit  state.Limit // of a commit
+	stores map[string]*state.Memory
+
+	since, until time.Duration // it gets full, and there is room again
+	from, to     int64         // what is free: falls so far
+	died         error         // it was written to where nothing was free
+}
+
+// fillsWithin is how long a disk takes to get full.
+const fillsWithin = 20 * time.Second
+
+func (d *simDisk) free(string) (int64, error) {
+	if d.until <= d.time {
+		return 1 << 50, nil
+	}
+	return max(d.to, d.from-int64(float64(d.from)*(d.time-d.since).Seconds()/fillsWithin.Seconds())), nil
+}
+
+// write needs so much room; a machine's disk would kill the process without.
+func (d *simDisk) write(bytes int64) {
+	if free, _ := d.free(""); free < bytes && d.died == nil {
+		d.died = fmt.Errorf("SIGBUS after %v: %d bytes are free on a disk and %d are written", d.time, free, bytes)
+	}
+}
+
+// A simStore is a store on a disk that may be full.
+type simStore struct {
+	*state.Memory
+	disk *simDisk
+}
+
+func (s simStore) Commit(b *state.Batch, cursor []byte) error {
+	s.disk.write(1)
+	return s.Memory.Commit(b, cursor)
+}
+
+func (s simStore) Close() error {
+	s.disk.write(1)
+	return s.Memory.Close()
+}
+
+func (d *simDisk) open(dir string, _ state.Options) (store, error) {
+	if d.stores[dir] == nil {
+		d.stores[dir] = state.NewMemory(d.limit)
+	}
+	d.write(1)
+	return simStore{d.stores[dir], d}, nil
+}
+
+func (d *simDisk) restore(dir string, _ state.Options, r io.Reader) error {
+	whole, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	d.write(int64(len(whole)) * snapshotByte)
+	m := state.NewMemory(d.limit)
+	if err := m.Restore(bytes.NewReader(whole)); err != nil {
+		return err
+	}
+	d.stores[dir] = m
+	return nil
+}
+
+func (d *simDisk) member(dir string) (string, func(), error) { return dir, func() {}, nil }
+
+func (d *simDisk) discard(dir string) error { delete(d.stores, dir); return nil }
+
+// snapshotByte is how many bytes of a snapshot one in the simulation stands for.
+const snapshotByte = 1 << 18
+
+// A simArchive is the object store, as one connection sees it.
+type simArchive struct {
+	*simGroup
+	wire  broker.Wire
+	whole bool // nothing of it is damaged later: there is no other
+}
+
+type simSnapshot struct {
+	meta    broker.SnapshotMeta
+	bytes   []byte
+	damaged bool
+}
+
+func (a simArchive) put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	return a.wire.(*simWire).call(ctx, func() error {
+		put := simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq, Bytes: int64(b.Len()) * snapshotByte, Metadata: metadata}, b.Bytes(), false}
+		a.keep(partition, put)
+		for i, s := range a.snapshots[partition] { // where another is of use
+			if s.meta.Seq == seq && !a.whole && a.chance(100) && slices.ContainsFunc(a.snapshots[partition], func(o simSnapshot) bool {
+				return o.meta.Seq != seq && !o.damaged && o.meta.Metadata[acceptedKey] == metadata[acceptedKey]
+			}) {
+				a.snapshots[partition][i].bytes, a.snapshots[partition][i].damaged = b.Bytes()[:b.Len()/2], true
+			}
+		}
+		a.counts.snapshots++
+		return nil
+	})
+}
+
+// keep adds a snapshot, of which there are two.
+func (g *simGroup) keep(p int, s simSnapshot) {
+	all := append(slices.DeleteFunc(slices.Clone(g.snapshots[p]), func(o simSnapshot) bool { return o.meta.Seq == s.meta.Seq }), s)
+	slices.SortStableFunc(all, func(x, y simSnapshot) int { return cmp.Compare(y.meta.Seq, x.meta.Seq) })
+	g.snapshots[p] = all[:min(len(all), 2)]
+}
+
+func (a simArchive) drop(ctx context.Context, partition int, which func(seq uint64) bool) error {
+	return a.wire.(*simWire).call(ctx, func() error {
+		a.snapshots[partition] = slices.DeleteFunc(slices.Clone(a.snapshots[partition]), func(s simSnapshot) bool { return which(s.meta.Seq) })
+		return nil
+	})
+}
+
+func (a simArchive) list(ctx context.Context, partition int) (metas []broker.SnapshotMeta, err error) {
+	err = a.wire.(*simWire).call(ctx, func() error {
+		metas = nil
+		for _, s := range a.snapshots[partition] {
+			metas = append(metas, s.meta)
+		}
+		return nil
+	})
+	return metas, err
+}
+
+func (a simArchive) open(ctx context.Context, m broker.SnapshotMeta) (r io.ReadCloser, err error) {
+	err = a.wire.(*simWire).call(ctx, func() error {
+		for _, s := range a.snapshots[m.Partition] {
+			if s.meta.Seq == m.Seq {
+				a.counts.restored++
+				r = io.NopCloser(bytes.NewReader(s.bytes))
+				return nil
+			}
+		}
+		return broker.ErrSnapshotGone
+	})
+	return r, err
+}

@@ -1,0 +1,97 @@
+package worker
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// fault lets something go wrong.
+func (g *simGroup) fault() {
+	m := g.workers[g.rng.IntN(len(g.workers))]
+	switch g.rng.IntN(14) {
+	case 0, 1, 2:
+		g.crash(m)
+	case 3:
+		if m.of != nil && m.disk.until <= g.time { // who is frozen sees no disk get full
+			m.of.frozen = g.time + g.upTo(40*time.Second)
+			g.counts.freezes++
+		}
+	case 4:
+		g.broker.restart(g.upTo(3 * time.Second))
+		g.counts.restarts++
+	case 5:
+		g.broker.frozen = g.time + g.upTo(200*time.Millisecond)
+	case 6:
+		g.broker.skew = g.upTo(4*time.Second) - 2*time.Second
+		if g.chance(100) {
+			g.broker.skew += 24 * time.Hour
+		}
+	case 7:
+		if m.of != nil && m.ended == nil {
+			m.cancel()
+			g.counts.leaves++
+		}
+	case 8:
+		g.broker.faults = g.someFaults()
+	case 13:
+		if m.of == nil || m.of.frozen <= g.time {
+			m.disk.fill(int64(4+g.partitions) * 64 << 20)
+			g.counts.full++
+		}
+	case 9: // the log's beginning expires, up to a snapshot
+		g.expire(g.rng.IntN(g.partitions))
+	default:
+		if m.of == nil || m.ended != nil {
+			g.run1(m)
+		}
+	}
+}
+
+// expire lets the log's beginning expire, up to a snapshot.
+func (g *simGroup) expire(p int) {
+	st := g.broker.stream(fmt.Sprint("EVENTS-", p))
+	all := slices.DeleteFunc(slices.Clone(g.snapshots[p]), func(s simSnapshot) bool {
+		return !g.isBehind(p, s.meta) || !s.damaged && !g.fits(p, s)
+	})
+	if len(all) > 0 {
+		st.first = max(st.first, all[len(all)-1].meta.Seq+uint64(g.rng.IntN(2)))
+		g.counts.expired++
+	}
+}
+
+// fill lets a disk have less and less room for a while, down to none at all,
+// or to what is enough for stores and not for a snapshot.
+func (d *simDisk) fill(need int64) {
+	d.since, d.until = d.time, d.time+d.upTo(90*time.Second)
+	d.from, d.to = need*5/4, 0
+	if d.chance(300) {
+		d.to = need
+	}
+}
+
+// crash kills a worker, and may do something to its disk.
+func (g *simGroup) crash(m *simWorker) {
+	if m.of == nil || m.ended != nil {
+		return
+	}
+	g.counts.crashes++
+	g.kill(m.of)
+	for _, w := range slices.Clone(g.broker.wires) {
+		if w.of == m.of {
+			w.end()
+		}
+	}
+	m.of = nil
+	switch g.rng.IntN(6) {
+	case 0:
+		clear(m.disk.stores)
+		g.counts.lostDisks++
+	case 1:
+		for _, dir := range slices.Sorted(maps.Keys(m.disk.stores)) {
+			m.disk.stores[dir].Forget(g.rng.IntN(4))
+		}
+		g.counts.lostDisks++
+	}
+}

@@ -1,0 +1,196 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+// heal ends all faults, and starts what does not run.
+func (g *simGroup) heal() {
+	g.broker.faults, g.broker.frozen, g.broker.down = simFaults{}, 0, 0
+	for _, m := range g.workers {
+		m.disk.until = 0
+		if m.of != nil {
+			m.of.frozen = 0
+		}
+		if m.of == nil || m.ended != nil {
+			g.run1(m)
+		}
+	}
+}
+
+// settled says whether every partition has one owner that has applied
+// everything, as many that follow it as there should be, and every offer is
+// stored.
+func (g *simGroup) settled() bool {
+	if len(g.stopped()) > 0 {
+		return true // exact or not, it stays so
+	}
+	owners, follow := make([]int, g.partitions), make([]int, g.partitions)
+	for _, m := range g.workers {
+		if m.ended != nil {
+			g.run1(m) // it was told to leave before it was to stay
+			return false
+		}
+		for p, s := range m.w.Status() {
+			switch {
+			case !s.Owned && !s.Follows:
+			case s.Seq < uint64(len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages)) || s.Waiting > 0:
+				return false
+			case s.Owned:
+				owners[p]++
+			default:
+				follow[p]++
+			}
+		}
+	}
+	for p := range owners {
+		if owners[p] != 1 || follow[p] != min(g.standbys, len(g.workers)-1) {
+			return false
+		}
+	}
+	return true
+}
+
+// stopped says which partitions stopped loudly, and why.
+func (g *simGroup) stopped() map[int]error {
+	var stopped map[int]error
+	for _, m := range g.workers {
+		for p, s := range m.w.Status() {
+			if s.Stopped != "" {
+				if stopped == nil {
+					stopped = map[int]error{}
+				}
+				stopped[p] = fmt.Errorf("%s: partition %d stopped: %s", m.name, p, s.Stopped)
+			}
+		}
+	}
+	return stopped
+}
+
+// died says which disk was written to when it was full.
+func (g *simGroup) died() error {
+	for _, m := range g.workers {
+		if m.disk.died != nil {
+			return fmt.Errorf("%s: %w", m.name, m.disk.died)
+		}
+	}
+	return nil
+}
+
+// exact holds what is stored against a pure fold of the log.
+func (g *simGroup) exact() error {
+	stored := map[string][]broker.Stored{}
+	for _, stream := range []string{"OFFERS", "DEADLETTERS"} {
+		for _, r := range g.broker.stream(stream).messages {
+			stored[r.Subject] = append(stored[r.Subject], r)
+		}
+	}
+	for _, subject := range slices.Sorted(maps.Keys(stored)) { // whoever receives them counts
+		n := uint64(0)
+		for _, r := range stored[subject] {
+			pos, err := broker.ParsePosition(r.Header)
+			if err != nil || pos.N <= n {
+				return fmt.Errorf("%s: record %d follows %d (%v)", subject, pos.N, n, err)
+			}
+			n = pos.N
+		}
+	}
+	for p := range g.partitions {
+		mark, markStored := g.mark(p)
+		skipped := g.skipped(p)
+		for subject := range stored {
+			if mark > 0 && strings.HasSuffix(subject, fmt.Sprint(".", p)) {
+				stored[subject] = behind(stored[subject], mark, markStored)
+			}
+		}
+		for _, m := range g.workers {
+			all, end := m.w.Status(), len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages) // nil: just started again
+			if all == nil {
+				continue
+			}
+			if s := all[p]; s.Owned && s.Seq > uint64(end) {
+				return fmt.Errorf("%s: partition %d: message %d is applied, and the log ends at %d", m.name, p, s.Seq, end)
+			}
+		}
+		fold, err := pipeline.NewFold(pipeline.Cursor{}, func(hash string) (*pipeline.Set, error) { return g.sets[hash], nil }, pipeline.Memory{})
+		if err != nil {
+			return err
+		}
+		for _, m := range g.broker.stream(fmt.Sprint("EVENTS-", p)).messages {
+			if skipped[m.Seq] {
+				fold.Skip(m.Seq)
+				continue
+			}
+			if err := fold.Begin(pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: simKind(m.Subject), Data: m.Data}); err != nil {
+				return err
+			}
+			for more := true; more; {
+				if more, err = fold.Next(); err != nil {
+					return err
+				}
+				for _, e := range fold.Effects() {
+					if m.Seq < mark {
+						continue // an operator has accepted how that is stored
+					}
+					subject := broker.Names{}.ChainSubject(e.Chain, p)
+					if len(stored[subject]) == 0 {
+						return fmt.Errorf("%s: record %d is missing: %+v", subject, e.Pos.N, e.Pos)
+					}
+					r := stored[subject][0]
+					stored[subject] = stored[subject][1:]
+					pos, err := broker.ParsePosition(r.Header)
+					if err != nil {
+						return err
+					}
+					if pos != e.Pos {
+						return fmt.Errorf("%s: stored is %+v, the log gives %+v", subject, pos, e.Pos)
+					}
+					if e.Offer != nil {
+						if want, err := e.Offer.AppendJSON(nil); err != nil || string(want) != string(r.Data) {
+							return fmt.Errorf("%s: record %d is %s, the log gives %s (%v)", subject, pos.N, r.Data, want, err)
+						}
+						g.counts.offers++
+					}
+				}
+			}
+		}
+	}
+	for _, subject := range slices.Sorted(maps.Keys(stored)) {
+		if n := len(stored[subject]); n > 0 {
+			return fmt.Errorf("%s: the last %d records are too many", subject, n)
+		}
+	}
+	return nil
+}
+
+func simKind(subject string) pipeline.Kind {
+	for kind, end := range map[pipeline.Kind]string{pipeline.In: ".in", pipeline.Tick: ".tick", pipeline.Control: ".control", pipeline.Accept: ".accept"} {
+		if strings.HasSuffix(subject, end) {
+			return kind
+		}
+	}
+	return 0
+}
+
+// state says where everything stands.
+func (g *simGroup) state() string {
+	s := fmt.Sprintf("after %v, %d steps:\n", g.time, g.steps)
+	for _, name := range slices.Sorted(maps.Keys(g.broker.streams)) {
+		s += fmt.Sprintf("%s: %d messages\n", name, len(g.broker.streams[name].messages))
+	}
+	for _, m := range g.workers {
+		s += fmt.Sprintf("%s: runs %v, %+v\n", m.name, m.of != nil && m.ended == nil, m.w.Status())
+		if m.ended != nil && !errors.Is(*m.ended, context.Canceled) {
+			s += fmt.Sprintf("  ended: %v\n", *m.ended)
+		}
+	}
+	return s
+}
