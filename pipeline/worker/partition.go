@@ -28,10 +28,11 @@ type partition struct {
 	dir   string
 	wake  task.Event // there is something to do
 
-	running  atomic.Bool
-	muted    atomic.Bool // it follows: it publishes nothing
-	ended    atomic.Bool // it is to end,
-	discards atomic.Bool // for good: its state is somewhere else now
+	running   atomic.Bool
+	restoring atomic.Bool // from a snapshot
+	muted     atomic.Bool // it follows: it publishes nothing
+	ended     atomic.Bool // it is to end,
+	discards  atomic.Bool // for good: its state is somewhere else now
 
 	mu     sync.Mutex
 	cancel func()

@@ -65,6 +65,7 @@ func (g *group) look() {
 			w.opt.Log.Error("NO ROOM ON THE DISK: the worker gives up its partitions before the disk is full, and goes on by itself when there is room", "dir", w.opt.Dir, "free", size(free), "needed", size(need), "goes_on_at", size(need+need/4))
 			g.wake.Set()
 		}
+		g.endRestores()
 		if free < need/2 { // no time to hand over
 			g.endAll()
 		}
@@ -73,6 +74,15 @@ func (g *group) look() {
 		w.met.short.Set(0)
 		w.opt.Log.Info("there is room on the disk again: the worker goes on", "free", size(free))
 		g.wake.Set()
+	}
+}
+
+// endRestores ends what takes the most room, and of which nothing is lost.
+func (g *group) endRestores() {
+	for _, p := range g.w.all() {
+		if p != nil && p.running.Load() && p.restoring.Load() {
+			p.end(false)
+		}
 	}
 }
 

@@ -127,8 +127,14 @@ func (g *simGroup) keep(p int, s simSnapshot) {
 }
 
 func (a simArchive) drop(ctx context.Context, partition int, which func(seq uint64) bool) error {
-	return a.wire.(*simWire).call(ctx, func() error {
-		a.snapshots[partition] = slices.DeleteFunc(slices.Clone(a.snapshots[partition]), func(s simSnapshot) bool { return which(s.meta.Seq) })
+	listed, err := a.list(ctx, partition)
+	if err != nil {
+		return err
+	}
+	return a.wire.(*simWire).call(ctx, func() error { // late, it removes none that has come since
+		a.snapshots[partition] = slices.DeleteFunc(slices.Clone(a.snapshots[partition]), func(s simSnapshot) bool {
+			return which(s.meta.Seq) && slices.ContainsFunc(listed, func(m broker.SnapshotMeta) bool { return m.Seq == s.meta.Seq })
+		})
 		return nil
 	})
 }
@@ -145,6 +151,11 @@ func (a simArchive) list(ctx context.Context, partition int) (metas []broker.Sna
 }
 
 func (a simArchive) open(ctx context.Context, m broker.SnapshotMeta) (r io.ReadCloser, err error) {
+	if a.chance(150) { // until then it may have been replaced
+		if a.rest(ctx, nil, a.upTo(20*time.Second)); ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
 	err = a.wire.(*simWire).call(ctx, func() error {
 		for _, s := range a.snapshots[m.Partition] {
 			if s.meta.Seq == m.Seq {

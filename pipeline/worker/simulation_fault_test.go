@@ -37,7 +37,11 @@ func (g *simGroup) fault() {
 		g.broker.faults = g.someFaults()
 	case 13:
 		if m.of == nil || m.of.frozen <= g.time {
-			m.disk.fill(int64(4+g.partitions) * 64 << 20)
+			need := int64(4+g.partitions) * 64 << 20
+			if m.of != nil {
+				need += m.w.restoring.Load()
+			}
+			m.disk.fill(need)
 			g.counts.full++
 		}
 	case 9: // the log's beginning expires, up to a snapshot
@@ -56,7 +60,7 @@ func (g *simGroup) expire(p int) {
 		return !g.isBehind(p, s.meta) || !s.damaged && !g.fits(p, s)
 	})
 	if len(all) > 0 {
-		st.first = max(st.first, all[len(all)-1].meta.Seq+uint64(g.rng.IntN(2)))
+		st.first = max(st.first, min(all[len(all)-1].meta.Seq+uint64(g.rng.IntN(2)), uint64(len(st.messages))+1))
 		g.counts.expired++
 	}
 }

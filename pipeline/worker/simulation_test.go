@@ -27,7 +27,8 @@ var (
 // TestSimulation runs a whole group, broker, disks and clocks included, as
 // seeds have it: crashes at any step, lost and late answers, frozen workers
 // and brokers, lost disks, joins and leaves. The offers must be those of a
-// pure fold of the log, each once and in order.
+// pure fold of the log, each once and in order. A seed is some groups, one
+// after the other.
 func TestSimulation(t *testing.T) {
 	var total simCounts
 	var mu sync.Mutex
@@ -49,7 +50,7 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	all.Wait()
-	t.Logf("%d seeds: %s", *seeds, total)
+	t.Logf("%d seeds, %d groups each: %s", *seeds, histories, total)
 }
 
 // TestSimulationRepeats: a seed is one history.
@@ -80,6 +81,7 @@ func (c *simCounts) add(o simCounts) {
 	c.events += o.events
 	c.offers += o.offers
 	c.steps += o.steps
+	c.trace = c.trace*31 + o.trace
 	c.crashes += o.crashes
 	c.freezes += o.freezes
 	c.restarts += o.restarts
@@ -126,8 +128,22 @@ type simWorker struct {
 	ended  *error // of Run, once it has returned
 }
 
-// simulate runs one history.
-func simulate(t *testing.T, seed uint64) (simCounts, error) {
+// histories is how many groups a seed runs, one after the other.
+const histories = 4
+
+// simulate runs a seed's histories.
+func simulate(t *testing.T, seed uint64) (all simCounts, err error) {
+	for i := range uint64(histories) {
+		n, err := simulateOne(t, seed*histories+i)
+		all.add(n)
+		if err != nil {
+			return all, fmt.Errorf("history %d: %w", i+1, err)
+		}
+	}
+	return all, nil
+}
+
+func simulateOne(t *testing.T, seed uint64) (simCounts, error) {
 	g := &simGroup{simulation: newSimulation(seed), partitions: 1 + int(seed%3), sets: map[string]*pipeline.Set{}, snapshots: map[int][]simSnapshot{}, accepted: map[int][]simAccepted{}, sound: map[int]bool{}, world: &process{name: "world"}, log: quiet()}
 	defer g.end()
 	if os.Getenv("LOG") != "" {

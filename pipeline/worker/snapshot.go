@@ -188,6 +188,8 @@ func (p *partition) restoreFrom(ctx context.Context, arch archive, m broker.Snap
 		return err
 	}
 	defer done()
+	p.restoring.Store(true)
+	defer p.restoring.Store(false)
 	r, err := arch.open(ctx, m)
 	if err != nil {
 		return err
@@ -222,6 +224,9 @@ const (
 
 func (r *resting) Read(b []byte) (int, error) {
 	w := r.p.w.world
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
 	if worked := w.Now().Sub(r.since); worked >= restAfter {
 		if r.p.muted.Load() {
 			if err := task.Sleep(r.ctx, w, min(worked, restMost)); err != nil {
