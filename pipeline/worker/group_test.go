@@ -14,8 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/task"
 )
 
 // TestDuty goes through who should do what about partition 0.
@@ -89,6 +92,38 @@ func TestEndingIsNotReady(t *testing.T) {
 	p.end(true)
 	if c := g.claims(false); len(c.Ready)+len(c.Follow)+len(c.Own) > 0 {
 		t.Errorf("one that is ending claims %+v", c)
+	}
+}
+
+// littleRoom is a disk on which so much is free.
+type littleRoom struct {
+	badgers
+	bytes int64
+}
+
+func (d littleRoom) free(string) (int64, error) { return d.bytes, nil }
+
+// A restore ends at once where the disk gets full: it would write what it has
+// yet to write before those that own have handed over.
+func TestRestoreEndsWithoutRoom(t *testing.T) {
+	of := func(n int, restoring bool) *partition {
+		p := &partition{p: n, cancel: func() {}}
+		p.running.Store(true)
+		p.restoring.Store(restoring)
+		return p
+	}
+	owned, restored := of(0, false), of(1, true)
+	w := &Worker{opt: Options{Log: quiet(), memTable: 1}, disk: littleRoom{bytes: 100}, partitions: []*partition{owned, restored}, world: task.Real{}}
+	w.met = newMetrics(prometheus.NewRegistry(), w)
+	g := &group{w: w, conn: &broker.Conn{Partitions: 2}, wake: task.Real{}.NewEvent()}
+	g.look()
+	if owned.ending() || restored.ending() {
+		t.Error("ended though there is room")
+	}
+	w.restoring.Store(100) // and then 106 are needed
+	g.look()
+	if owned.ending() || !restored.ending() {
+		t.Errorf("the one that owns ends: %v, the one that is restored: %v", owned.ending(), restored.ending())
 	}
 }
 

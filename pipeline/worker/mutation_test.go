@@ -54,7 +54,6 @@ var mutations = []mutation{
 	{"where the log has expired a snapshot is restored", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:"},
 	{"a worker gives up before its disk is full", "worker/room.go", "case free < need:", "case false:"},
 	{"a snapshot is restored where there is room", "worker/room.go", "err == nil && free < need {", "false {"},
-	{"a restore ends where there is no room", "worker/room.go", "		g.endRestores()", ""},
 	{"a snapshot that was replaced meanwhile is no reason to stop", "worker/snapshot.go", "	return gone // there is a newer one", "	p.hopeless = true\n	return nil"},
 	{"a log that expires meanwhile is no reason to stop", "worker/reading.go", "if end >= seen && (s.reader != nil || !s.hopeless) {", "if false {"},
 	{"P9: snapshots from before an acceptance count no more", "worker/snapshot.go", "case accepted != 0 && m.Metadata[acceptedKey] != strconv.FormatInt(accepted, 10):", "case false:"},
