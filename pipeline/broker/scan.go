@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/task"
 )
 
 // ScanLog calls fn with each message of a partition's log, from sequence from,
@@ -66,7 +68,8 @@ func (c *Conn) ScanOffers(ctx context.Context, partition int, fn func(Record) er
 		return fmt.Errorf("read the offers of partition %d: %w", partition, err)
 	}
 	defer c.JS.DeleteConsumer(ctx, c.Names.OffersStream(), con.CachedInfo().Name)
-	for left := con.CachedInfo().NumPending; left > 0; {
+	left := con.CachedInfo().NumPending
+	for silent := 0; left > 0; {
 		batch, err := con.Fetch(int(min(left, 500)), jetstream.FetchMaxWait(10*time.Second))
 		if err != nil {
 			return fmt.Errorf("read the offers of partition %d: %w", partition, err)
@@ -75,6 +78,7 @@ func (c *Conn) ScanOffers(ctx context.Context, partition int, fn func(Record) er
 		for m := range batch.Messages() {
 			n++
 			left--
+			silent = 0
 			pos, err := ParsePosition(m.Headers())
 			if err != nil {
 				return fmt.Errorf("%s: %w", m.Subject(), err)
@@ -83,7 +87,15 @@ func (c *Conn) ScanOffers(ctx context.Context, partition int, fn func(Record) er
 				return err
 			}
 		}
-		if err := batch.Error(); err != nil {
+		err = batch.Error()
+		if errors.Is(err, nats.ErrNoResponders) && silent < 100 { // the servers of a cluster do not know of the consumer yet, or it moves
+			silent++
+			if err := task.Sleep(ctx, c.World, 100*time.Millisecond); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("read the offers of partition %d: %w", partition, err)
 		}
 		if n == 0 {
