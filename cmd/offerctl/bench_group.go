@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -360,5 +359,3 @@ func (r *groupReport) print(w io.Writer) {
 	fmt.Fprintf(w, "the same, %3d snapshots, one after another    %8.1f ms p99, %.1f at most\n\n", r.Snapshots, r.SnapshotP99, r.SnapshotLong)
 	r.rebuildReport.print(w)
 }
-
-func quietLog() *slog.Logger { return nodeLog(io.Discard, slog.LevelError) }

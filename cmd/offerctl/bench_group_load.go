@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -38,7 +40,7 @@ func startGroupLoad(ctx context.Context, conn *broker.Conn, users int) (*groupLo
 	if err != nil {
 		return nil, err
 	}
-	g, err := ingest.New(ingest.Options{Log: log, WriteKeys: []string{demoKey}, Logger: quietLog()})
+	g, err := ingest.New(ingest.Options{Log: log, WriteKeys: []string{demoKey}, Logger: nodeLog(io.Discard, slog.LevelError)})
 	if err != nil {
 		return nil, err
 	}

@@ -72,18 +72,9 @@ func newCommitter(s *session) *committer {
 // begin encodes what the cache has changed and stores it beside the fold.
 func (c *committer) begin(ctx context.Context, cache *cache, cursor pipeline.Cursor) error {
 	start := c.world.Now()
-	b := c.batch
-	b.Reset()
-	gen := cache.encode(b)
-	since := cursor.Since
-	cursor.Since = nil
-	if cursor.Epoch != c.epoch {
-		j, err := json.Marshal(since)
-		if err != nil {
-			return err
-		}
-		b.Note(noteSince, j)
-		c.epoch = cursor.Epoch
+	gen, cursor, err := encode(c.batch, cache, cursor, &c.epoch)
+	if err != nil {
+		return err
 	}
 	c.at = checkpoint{gen: gen, cursor: cursor, took: c.world.Now().Sub(start)}
 	c.busy = true
@@ -95,6 +86,25 @@ func (c *committer) begin(ctx context.Context, cache *cache, cursor pipeline.Cur
 		c.wake.Set()
 	})
 	return nil
+}
+
+// encode puts all that has changed into the batch, and returns the cursor that
+// is stored with it. What the cursor leaves to the note is put there too where
+// another set has come into force since the epoch of the last one.
+func encode(b *state.Batch, cache *cache, cursor pipeline.Cursor, epoch *uint32) (gen uint64, _ pipeline.Cursor, err error) {
+	b.Reset()
+	gen = cache.encode(b)
+	since := cursor.Since
+	cursor.Since = nil
+	if cursor.Epoch != *epoch {
+		j, err := json.Marshal(since)
+		if err != nil {
+			return gen, cursor, err
+		}
+		b.Note(noteSince, j)
+		*epoch = cursor.Epoch
+	}
+	return gen, cursor, nil
 }
 
 func (c *committer) commit(ctx context.Context, at checkpoint) error {

@@ -216,18 +216,10 @@ func (r *replay) commitSome() error {
 
 // commit stores what has changed.
 func (r *replay) commit() error {
-	cursor := r.fold.Cursor()
-	r.batch.Reset()
-	gen := r.cache.encode(r.batch)
-	if cursor.Epoch != r.epoch {
-		j, err := json.Marshal(cursor.Since)
-		if err != nil {
-			return err
-		}
-		r.batch.Note(noteSince, j)
-		r.epoch = cursor.Epoch
+	gen, cursor, err := encode(r.batch, r.cache, r.fold.Cursor(), &r.epoch)
+	if err != nil {
+		return err
 	}
-	cursor.Since = nil
 	j, err := json.Marshal(cursor)
 	if err != nil {
 		return err
