@@ -110,6 +110,12 @@ func (p *progress) show(format string, args ...any) {
 	fmt.Fprintf(p.w, "\r\x1b[K"+format, args...)
 }
 
+// say writes the line, however short ago the one before was.
+func (p *progress) say(format string, args ...any) {
+	p.last = time.Time{}
+	p.show(format, args...)
+}
+
 // done clears the line.
 func (p *progress) done() {
 	if p.shown {

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"offerstream/cmd/offerctl/bench"
 )
 
 // stdio is what a command reads and writes.
@@ -39,11 +41,11 @@ var commands = []command{
 	{"verify", "are the offers that are stored those of the log?", verify},
 	{"accept", "go on after a partition has stopped and what was lost cannot be had back", accept},
 	{"deadletters", "show what could not be applied, and send it again", deadletters},
-	{"bench", "how fast this machine is", bench},
+	{"bench", "how fast this machine is", benchmark},
 }
 
 func main() {
-	if is, err := runPart(stdio{os.Stdin, os.Stdout, os.Stderr}); is {
+	if is, err := bench.RunPart(benchBacktest); is {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

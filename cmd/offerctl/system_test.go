@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"offerstream/cmd/offerctl/bench"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/worker"
@@ -27,7 +28,7 @@ var systemSeed = flag.Uint64("system-seed", 0, "of TestSystem's moments; 0: a ne
 
 // TestMain is also the nats-server that TestSystem kills, and bench's parts.
 func TestMain(m *testing.M) {
-	if is, err := runPart(stdio{os.Stdin, os.Stdout, os.Stderr}); is {
+	if is, err := bench.RunPart(benchBacktest); is {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

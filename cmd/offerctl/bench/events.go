@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"fmt"
@@ -7,15 +7,15 @@ import (
 	"strconv"
 )
 
-// benchEvents is a seeded stream of events as an SDK sends them: sessions of 5
+// generator is a seeded stream of events as an SDK sends them: sessions of 5
 // to 30 events of Zipf-distributed users, many of them at once. Half of the
 // events match some campaign's trigger (views, adds, orders); the others
 // (pages, searches, removals) move state that conditions read: the session,
 // the cart. About 490 bytes an event in the log.
-type benchEvents struct {
+type generator struct {
 	rng   *rand.Rand
 	users zipf
-	open  []benchSession
+	open  []session
 	made  int
 	run   uint64
 	id    []byte
@@ -24,20 +24,20 @@ type benchEvents struct {
 	turn  int
 }
 
-type benchSession struct {
+type session struct {
 	user, left int
 	category   int
 }
 
-const benchOpen = 2000 // sessions at once
+const openSessions = 2000 // sessions at once
 
-func newBenchEvents(seed uint64, users int) *benchEvents {
-	b := &benchEvents{rng: rand.New(rand.NewPCG(seed, 4)), run: seed}
+func newGenerator(seed uint64, users int) *generator {
+	b := &generator{rng: rand.New(rand.NewPCG(seed, 4)), run: seed}
 	b.users = newZipf(users)
 	return b
 }
 
-var benchCategories = func() []string {
+var categories = func() []string {
 	var c []string
 	for i := range 40 {
 		c = append(c, fmt.Sprintf("electronics.category-%02d", i))
@@ -46,10 +46,10 @@ var benchCategories = func() []string {
 }()
 
 // next appends the next event to dst.
-func (b *benchEvents) next(dst []byte) []byte {
+func (b *generator) next(dst []byte) []byte {
 	i := len(b.open)
-	if i < benchOpen {
-		b.open = append(b.open, benchSession{})
+	if i < openSessions {
+		b.open = append(b.open, session{})
 	} else {
 		i = b.rng.IntN(i)
 	}
@@ -61,7 +61,7 @@ func (b *benchEvents) next(dst []byte) []byte {
 		} else {
 			user = b.users.draw(b.rng)
 		}
-		*s = benchSession{user: user, left: 5 + b.rng.IntN(26), category: b.rng.IntN(len(benchCategories))}
+		*s = session{user: user, left: 5 + b.rng.IntN(26), category: b.rng.IntN(len(categories))}
 		if b.each > 0 {
 			s.user, s.left, b.turn = b.turn, b.each, (b.turn+1)%int(b.users.n)
 		}
@@ -92,7 +92,7 @@ func (b *benchEvents) next(dst []byte) []byte {
 const orderCompleted = "Order Completed" // an offer answers each, with the shipped campaigns
 
 // order appends an order of some user who is there.
-func (b *benchEvents) order(dst []byte, id string) []byte {
+func (b *generator) order(dst []byte, id string) []byte {
 	if len(b.open) == 0 {
 		b.next(nil)
 	}
@@ -100,19 +100,19 @@ func (b *benchEvents) order(dst []byte, id string) []byte {
 	return b.event(dst, "track", orderCompleted, b.id, &b.open[b.rng.IntN(len(b.open))])
 }
 
-func (b *benchEvents) event(dst []byte, kind, name string, id []byte, s *benchSession) []byte {
+func (b *generator) event(dst []byte, kind, name string, id []byte, s *session) []byte {
 	dst = append(append(append(dst, `{"type":"`...), kind...), `","messageId":"`...)
 	dst = append(append(dst, id...), `","userId":"user-`...)
 	dst = strconv.AppendInt(dst, int64(s.user), 10)
 	dst = append(dst, '"')
 	if kind == "page" {
 		dst = append(dst, `,"name":"listing","properties":{"path":"/c/`...)
-		dst = append(append(dst, benchCategories[s.category]...), `","title":"Everything for you, and more of it"}`...)
+		dst = append(append(dst, categories[s.category]...), `","title":"Everything for you, and more of it"}`...)
 	} else {
 		dst = append(append(append(dst, `,"event":"`...), name...), `","properties":{"product_id":"p`...)
 		product := b.rng.IntN(200)
 		dst = strconv.AppendInt(dst, int64(s.category*1000+product), 10)
-		dst = append(append(dst, `","category":"`...), benchCategories[s.category]...)
+		dst = append(append(dst, `","category":"`...), categories[s.category]...)
 		dst = append(dst, `","brand":"brand-`...)
 		dst = strconv.AppendInt(dst, int64(product%7), 10)
 		dst = append(dst, `","name":"A product with a name","price":`...)

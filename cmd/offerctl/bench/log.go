@@ -1,14 +1,14 @@
-package main
+package bench
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +22,7 @@ import (
 	"offerstream/pipeline/worker"
 )
 
-func (b *benchRun) forgetOffers(ctx context.Context, prefix string) error {
+func (b *Run) forgetOffers(ctx context.Context, prefix string) error {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
 		return err
@@ -35,7 +35,7 @@ func (b *benchRun) forgetOffers(ctx context.Context, prefix string) error {
 	return st.Purge(ctx)
 }
 
-func (b *benchRun) offers(ctx context.Context, prefix string) (uint64, error) {
+func (b *Run) offers(ctx context.Context, prefix string) (uint64, error) {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
 		return 0, err
@@ -50,7 +50,7 @@ func (b *benchRun) offers(ctx context.Context, prefix string) (uint64, error) {
 
 // drop removes the streams of deployments that are done with: their bytes, and
 // what the server reserves for them.
-func (b *benchRun) drop(ctx context.Context, prefixes ...string) error {
+func (b *Run) drop(ctx context.Context, prefixes ...string) error {
 	for _, prefix := range prefixes {
 		c, err := b.connect(ctx, prefix)
 		if err != nil {
@@ -71,16 +71,20 @@ func (b *benchRun) drop(ctx context.Context, prefixes ...string) error {
 }
 
 // prepare makes a deployment with the set in force in each of its logs.
-func (b *benchRun) prepare(ctx context.Context, prefix string, def *pipeline.Definition) error {
+func (b *Run) prepare(ctx context.Context, prefix string, def *pipeline.Definition) error {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := makeLive(ctx, c, def); err != nil {
+	hash, err := c.PutSet(ctx, def)
+	if err == nil {
+		err = c.MakeLive(ctx, hash, 0) // there was none
+	}
+	if err != nil {
 		return err
 	}
-	w, err := worker.New(worker.Options{Dir: b.preparedBy(prefix), Log: nodeLog(io.Discard, slog.LevelError),
+	w, err := worker.New(worker.Options{Dir: b.preparedBy(prefix), Log: slog.New(slog.DiscardHandler),
 		Connect: func(ctx context.Context) (*broker.Conn, error) { return b.connect(ctx, prefix) }})
 	if err != nil {
 		return err
@@ -88,27 +92,38 @@ func (b *benchRun) prepare(ctx context.Context, prefix string, def *pipeline.Def
 	within, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- w.Run(within) }()
-	err = awaitSet(ctx, io.Discard, c, def.Hash(), time.Minute)
+	err = inForce(ctx, w, c.Partitions, hash)
 	cancel()
 	return errors.Join(err, <-done)
 }
 
+// inForce waits until a worker runs the set in each partition.
+func inForce(ctx context.Context, w *worker.Worker, partitions int, hash string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		other := func(s worker.Status) bool { return s.Set != hash }
+		if st := w.Status(); len(st) == partitions && !slices.ContainsFunc(st, other) {
+			return nil
+		}
+		if err := pauseFor(ctx, 20*time.Millisecond); err != nil {
+			return fmt.Errorf("bench: the campaigns are not in force in all %d partitions: %w", partitions, err)
+		}
+	}
+}
+
 // preparedBy is the directory of the worker that did.
-func (b *benchRun) preparedBy(prefix string) string { return filepath.Join(b.dir, "prepare-"+prefix) }
+func (b *Run) preparedBy(prefix string) string { return filepath.Join(b.dir, "prepare-"+prefix) }
 
 // send makes events and sends them through a gateway under load: many clients
 // at once, batches of 15. It returns events a second.
-func (b *benchRun) send(ctx context.Context, prefix string, gen *benchEvents, events int) (float64, error) {
+func (b *Run) send(ctx context.Context, prefix string, gen *generator, events int) (float64, error) {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close()
-	log, err := c.OpenGatewayLog(ctx)
-	if err != nil {
-		return 0, err
-	}
-	g, err := ingest.New(ingest.Options{Log: log, WriteKeys: []string{demoKey}, Logger: nodeLog(io.Discard, slog.LevelError)})
+	g, err := openGateway(ctx, c)
 	if err != nil {
 		return 0, err
 	}
@@ -153,6 +168,17 @@ func (b *benchRun) send(ctx context.Context, prefix string, gen *benchEvents, ev
 	return float64(events) / took, nil
 }
 
+// openGateway is a gateway of this process.
+func openGateway(ctx context.Context, c *broker.Conn) (*ingest.Gateway, error) {
+	log, err := c.OpenGatewayLog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ingest.New(ingest.Options{Log: log, WriteKeys: []string{writeKey}, Logger: slog.New(slog.DiscardHandler)})
+}
+
+const writeKey = "bench"
+
 // post gives a batch to the gateway's handler, again while it says later, and
 // returns what it says if that is no.
 func post(ctx context.Context, g http.Handler, body []byte) string {
@@ -161,8 +187,8 @@ func post(ctx context.Context, g http.Handler, body []byte) string {
 		if err != nil {
 			return err.Error()
 		}
-		req.SetBasicAuth(demoKey, "")
-		w := &benchAnswer{header: http.Header{}, code: http.StatusOK}
+		req.SetBasicAuth(writeKey, "")
+		w := &answer{header: http.Header{}, code: http.StatusOK}
 		g.ServeHTTP(w, req)
 		switch w.code {
 		case http.StatusOK:
@@ -185,19 +211,19 @@ func pauseFor(ctx context.Context, d time.Duration) error {
 	}
 }
 
-type benchAnswer struct {
+type answer struct {
 	header http.Header
 	code   int
 	body   bytes.Buffer
 }
 
-func (a *benchAnswer) Header() http.Header         { return a.header }
-func (a *benchAnswer) WriteHeader(code int)        { a.code = code }
-func (a *benchAnswer) Write(b []byte) (int, error) { return a.body.Write(b) }
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(code int)        { a.code = code }
+func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
 // repack writes events of one deployment into another, n a message: the first
 // ones of each partition. It returns how many.
-func (b *benchRun) repack(ctx context.Context, from, to string, n, most int) (events int, err error) {
+func (b *Run) repack(ctx context.Context, from, to string, n, most int) (events int, err error) {
 	src, err := b.connect(ctx, from)
 	if err != nil {
 		return 0, err

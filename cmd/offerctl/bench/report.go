@@ -1,12 +1,12 @@
-package main
+package bench
 
 import (
 	"fmt"
 	"io"
 )
 
-// A benchReport is what a run found.
-type benchReport struct {
+// A workerReport is what a run found.
+type workerReport struct {
 	Events      int                `json:"events"`
 	Users       int                `json:"users"`
 	Campaigns   int                `json:"campaigns"`
@@ -28,7 +28,7 @@ type benchReport struct {
 	ColdPeakMB  float64            `json:"cold_peak_mb,omitempty"` // with what is mapped of the tables
 }
 
-func (r *benchReport) print(w io.Writer) {
+func (r *workerReport) Print(w io.Writer) {
 	fmt.Fprintf(w, "%d events of %d users, %d campaigns, %d offers\n\n", r.Events, r.Users, r.Campaigns, r.Offers)
 	fmt.Fprintf(w, "raw, one event a message   %9.0f events/s\n", r.Raw)
 	fmt.Fprintf(w, "worker, packs of %-8.1f  %9.0f events/s   %.2f of raw   %.2f us of CPU, %.1f allocations an event, %.0f MB\n", r.PackMean, r.Worker, r.Ratio, r.MicrosEvent, r.AllocsEvent, r.PeakMB)
@@ -42,10 +42,10 @@ func (r *benchReport) print(w io.Writer) {
 		fmt.Fprintf(w, "worker, %d users     %9.0f events/s   %.2f of raw   its cache holds a hundredth of them; %.0f MB with the tables that are mapped\n", r.Lookups.Users, r.Cold, r.RatioCold, r.ColdPeakMB)
 	}
 	if r.Live != nil {
-		r.Live.print(w)
+		r.Live.Print(w)
 	}
 	if r.Lookups != nil {
-		r.Lookups.print(w)
+		r.Lookups.Print(w)
 	}
 	fmt.Fprintf(w, "\nraw is what reading costs before anything is done; a ratio above 1 is faster than that, since a pack is read at the price of one message.\n")
 	if r.Live != nil {

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -46,7 +46,7 @@ const coldPrefix = "cold"
 
 // lookups makes the state of many users and measures how they are found; then
 // lets a worker work on it whose cache holds a hundredth of them.
-func (b *benchRun) lookups(ctx context.Context, def *pipeline.Definition, r *benchReport) error {
+func (b *Run) lookups(ctx context.Context, def *pipeline.Definition, r *workerReport) error {
 	b.say("state: preparing")
 	if err := b.prepare(ctx, coldPrefix, def); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (b *benchRun) lookups(ctx context.Context, def *pipeline.Definition, r *ben
 	}
 	partitions := conn.Partitions
 	conn.Close()
-	s := benchStores{dir: b.preparedBy(coldPrefix), prefix: coldPrefix, partitions: partitions, users: b.lookupUsers}
+	s := userStores{dir: b.preparedBy(coldPrefix), prefix: coldPrefix, partitions: partitions, users: b.LookupUsers}
 	b.say("state: writing %d users", s.users)
 	encoded, err := s.fill(def)
 	if err != nil {
@@ -65,23 +65,23 @@ func (b *benchRun) lookups(ctx context.Context, def *pipeline.Definition, r *ben
 	}
 	b.say("state: looking users up")
 	r.Lookups = &lookupReport{}
-	part := benchPart{Role: "lookup", URL: b.url, Prefix: coldPrefix, Dir: s.dir, Partitions: partitions, Users: s.users}
-	if err := part.into(ctx, r.Lookups); err != nil {
+	p := part{Role: "lookup", URL: b.url, Prefix: coldPrefix, Dir: s.dir, Partitions: partitions, Users: s.users}
+	if err := p.into(ctx, r.Lookups); err != nil {
 		return err
 	}
 	r.Lookups.Encoded = encoded
 
-	decoded := float64(b.lookupUsers) * (4*encoded + 512) // as the worker's cache counts
-	part = benchPart{Role: "work", URL: b.url, Prefix: coldPrefix, Dir: s.dir, Cache: int64(decoded / 100), Keep: true}
+	decoded := float64(b.LookupUsers) * (4*encoded + 512) // as the worker's cache counts
+	p = part{Role: "work", URL: b.url, Prefix: coldPrefix, Dir: s.dir, Cache: int64(decoded / 100), Keep: true}
 	var rates, ratios []float64
-	for i := range b.rounds {
-		b.say("state: round %d of %d with %d users", i+1, b.rounds, s.users)
-		gen := newBenchEvents(uint64(100+i), b.lookupUsers)
+	for i := range b.Rounds {
+		b.say("state: round %d of %d with %d users", i+1, b.Rounds, s.users)
+		gen := newGenerator(uint64(100+i), b.LookupUsers)
 		gen.even = true
 		if _, err := b.send(ctx, coldPrefix, gen, b.coldEvents()); err != nil {
 			return err
 		}
-		work, err := part.result(ctx)
+		work, err := p.result(ctx)
 		if err != nil {
 			return err
 		}
@@ -101,11 +101,11 @@ func (b *benchRun) lookups(ctx context.Context, def *pipeline.Definition, r *ben
 }
 
 // coldEvents is how many events a round has with many users.
-func (b *benchRun) coldEvents() int { return min(b.events, 200_000) }
+func (b *Run) coldEvents() int { return min(b.Events, 200_000) }
 
 // lookup measures lookups in stores that are open in no other process.
-func (p benchPart) lookup(out io.Writer) error {
-	s := benchStores{dir: p.Dir, prefix: p.Prefix, partitions: p.Partitions, users: p.Users}
+func (p part) lookup(out io.Writer) error {
+	s := userStores{dir: p.Dir, prefix: p.Prefix, partitions: p.Partitions, users: p.Users}
 	r := lookupReport{Users: p.Users}
 	bytes, err := tables(p.Dir, func(*os.File) error { return nil })
 	if err != nil {
@@ -167,7 +167,7 @@ func (l *lookups) key() string {
 	if l.just != nil {
 		return l.just[l.rng.IntN(len(l.just))]
 	}
-	return benchKey(l.rng.IntN(l.users))
+	return userKey(l.rng.IntN(l.users))
 }
 
 // get reads and decodes a user as the worker's cache does.
@@ -274,7 +274,7 @@ func micros(lat []time.Duration) (p50, p99, p999 float64) {
 	return us(.5), us(.99), us(.999)
 }
 
-func (r *lookupReport) print(w io.Writer) {
+func (r *lookupReport) Print(w io.Writer) {
 	fmt.Fprintf(w, "\nlookups of %d users, %.0f bytes each on disk, %.0f encoded; in us:     p50      p99    p99.9\n", r.Users, r.PerUser, r.Encoded)
 	row := func(what string, a, b, c float64) { fmt.Fprintf(w, "%-60s %8.1f %8.1f %8.1f\n", what, a, b, c) }
 	row("decoded, in a map as large as the cache", r.CacheP50, r.CacheP99, r.CacheP999)

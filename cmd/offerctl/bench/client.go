@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bufio"
@@ -18,50 +18,50 @@ import (
 	"time"
 )
 
-// A benchClient sends HTTP requests that were made beforehand over connections
+// A client sends HTTP requests that were made beforehand over connections
 // that stay open. It is no more of a client than the bench's own servers need:
 // net/http's would cost as much as what is measured.
-type benchClient struct {
+type client struct {
 	requests [][]byte
-	conns    []*benchConn
+	conns    []*clientConn
 	next     atomic.Uint64
 }
 
-type benchConn struct {
+type clientConn struct {
 	net.Conn
 	in *bufio.Reader
 }
 
-// benchRequest is a POST as an SDK sends it.
-func benchRequest(path string, body []byte) []byte {
+// request is a POST as an SDK sends it.
+func request(path string, body []byte) []byte {
 	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: bench\r\nAuthorization: Basic %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-		path, base64.StdEncoding.EncodeToString([]byte(demoKey+":")), len(body))
+		path, base64.StdEncoding.EncodeToString([]byte(writeKey+":")), len(body))
 	return append([]byte(head), body...)
 }
 
-func dialBench(addr string, conns int, requests [][]byte) (*benchClient, error) {
-	c := &benchClient{requests: requests}
+func dial(addr string, conns int, requests [][]byte) (*client, error) {
+	c := &client{requests: requests}
 	for range conns {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			c.close()
 			return nil, err
 		}
-		c.conns = append(c.conns, &benchConn{conn, bufio.NewReader(conn)})
+		c.conns = append(c.conns, &clientConn{conn, bufio.NewReader(conn)})
 	}
 	return c, nil
 }
 
-func (c *benchClient) close() {
+func (c *client) close() {
 	for _, conn := range c.conns {
 		conn.Close()
 	}
 }
 
-func (c *benchClient) request() []byte { return c.requests[c.next.Add(1)%uint64(len(c.requests))] }
+func (c *client) request() []byte { return c.requests[c.next.Add(1)%uint64(len(c.requests))] }
 
 // answer reads a response; any but 200 is an error.
-func (c *benchConn) answer() error {
+func (c *clientConn) answer() error {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (c *benchConn) answer() error {
 
 // closed sends for a time, on each connection the next request when the one
 // before is answered, and returns how many requests a second were.
-func (c *benchClient) closed(ctx context.Context, most time.Duration) (float64, error) {
+func (c *client) closed(ctx context.Context, most time.Duration) (float64, error) {
 	var all sync.WaitGroup
 	counts, errs := make([]int, len(c.conns)), make([]error, len(c.conns))
 	start := time.Now()
@@ -121,19 +121,19 @@ func (c *benchClient) closed(ctx context.Context, most time.Duration) (float64, 
 // open sends so many requests a second for a time, whatever the answers do,
 // and returns how long each took, sorted: from the moment at which it should
 // have left, so that one which waited for a connection counts with its wait.
-func (c *benchClient) open(ctx context.Context, rate float64, most time.Duration) ([]time.Duration, error) {
+func (c *client) open(ctx context.Context, rate float64, most time.Duration) ([]time.Duration, error) {
 	type due struct {
 		at time.Time
-		on *benchConn
+		on *clientConn
 	}
-	idle := make(chan *benchConn, len(c.conns))
+	idle := make(chan *clientConn, len(c.conns))
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var took []time.Duration
 	errs := make([]error, len(c.conns))
 	start := time.Now()
 	n := int(rate * most.Seconds())
-	sent := make(map[*benchConn]chan due, len(c.conns))
+	sent := make(map[*clientConn]chan due, len(c.conns))
 	for i, conn := range c.conns {
 		idle <- conn
 		answers := make(chan due, 1)
@@ -160,7 +160,7 @@ func (c *benchClient) open(ctx context.Context, rate float64, most time.Duration
 			ts := syscall.NsecToTimespec(wait.Nanoseconds())
 			syscall.Nanosleep(&ts, nil)
 		}
-		var conn *benchConn
+		var conn *clientConn
 		select {
 		case conn = <-idle:
 		case <-ctx.Done():

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"fmt"
@@ -18,16 +18,16 @@ const (
 	campaignsOfCategory = 40  // one category
 	campaignsOfBrand    = 140 // one brand in a category
 
-	benchAssortment = 1000 // products that a category has; events are about the first 200
+	assortment = 1000 // products that a category has; events are about the first 200
 )
 
-// benchCampaigns is a set of k generated campaigns such as a shop might have:
+// generatedCampaigns is a set of k generated campaigns such as a shop might have:
 // of mixed events, categories, brands, products and thresholds. A few are as
 // wide as the shipped ones, so that each view, addition and order meets one;
 // the more there are, the narrower is another one. So an event meets a few
 // campaigns, of ten as of 25,000, and each set holds the smaller ones: runs
 // differ by how many there are to find these few among.
-func benchCampaigns(k int) *pipeline.Definition {
+func generatedCampaigns(k int) *pipeline.Definition {
 	rng := rand.New(rand.NewPCG(4, 5))
 	def := &pipeline.Definition{
 		Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness, Bounds: pipeline.DefaultBounds,
@@ -43,16 +43,16 @@ func benchCampaigns(k int) *pipeline.Definition {
 		Pause: &pipeline.Pause{Channels: []string{"email", "push"}, AfterAny: 30 * time.Minute},
 	}
 	for i := range k {
-		def.Campaigns = append(def.Campaigns, benchCampaign(rng, i))
+		def.Campaigns = append(def.Campaigns, generatedCampaign(rng, i))
 	}
 	return def
 }
 
-func benchCampaign(rng *rand.Rand, i int) pipeline.Campaign {
+func generatedCampaign(rng *rand.Rand, i int) pipeline.Campaign {
 	c := pipeline.Campaign{ID: fmt.Sprintf("c%05d", i), Fresh: 10 * time.Minute, Priority: float64(rng.IntN(100)),
 		Limits: []pipeline.Limit{{Max: 1, Within: 7 * 24 * time.Hour}},
 		Offer:  pipeline.OfferSpec{Channel: []string{"web", "push", "email"}[rng.IntN(3)], Kind: pipeline.Advertising, Expires: time.Hour, Data: []byte(`{"title":"For you: {{ event.properties.category }}"}`)}}
-	where := benchScope(rng, i)
+	where := scope(rng, i)
 	kind := rng.IntN(100)
 	if i < campaignsOfShop {
 		kind = []int{0, 99, 80}[i]
@@ -80,24 +80,24 @@ func benchCampaign(rng *rand.Rand, i int) pipeline.Campaign {
 	return c
 }
 
-// benchScope is what campaign i is about.
-func benchScope(rng *rand.Rand, i int) []string {
-	category := rng.IntN(len(benchCategories))
+// scope is what campaign i is about.
+func scope(rng *rand.Rand, i int) []string {
+	category := rng.IntN(len(categories))
 	switch i -= campaignsOfShop; {
 	case i < 0:
 		return nil
 	case i < campaignsOfMany:
-		some := slices.Clone(benchCategories)
+		some := slices.Clone(categories)
 		rng.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 		return []string{oneOf("category", some[:len(some)/2]), fmt.Sprintf("event.properties.price > %d", 20+rng.IntN(200))}
 	case i < campaignsOfMany+campaignsOfCategory:
-		return []string{oneOf("category", benchCategories[category:category+1])}
+		return []string{oneOf("category", categories[category:category+1])}
 	case i < campaignsOfMany+campaignsOfCategory+campaignsOfBrand:
-		return []string{oneOf("category", benchCategories[category:category+1]), fmt.Sprintf("event.properties.brand == \"brand-%d\"", rng.IntN(7))}
+		return []string{oneOf("category", categories[category:category+1]), fmt.Sprintf("event.properties.brand == \"brand-%d\"", rng.IntN(7))}
 	}
 	var products []string
 	for range 1 + 2*(rng.IntN(4)/3) { // one, or three
-		products = append(products, fmt.Sprintf("p%d", category*1000+rng.IntN(benchAssortment)))
+		products = append(products, fmt.Sprintf("p%d", category*1000+rng.IntN(assortment)))
 	}
 	return []string{oneOf("product_id", products)}
 }

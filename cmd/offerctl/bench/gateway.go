@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -53,17 +53,17 @@ type loadReport struct {
 // gateway is `bench --gateway`: the gateway against a bare handler that
 // publishes each event by itself. Both get the same requests from the same
 // clients and have streams of the same kind on the same NATS.
-func (b *benchRun) gateway(ctx context.Context) (*gatewayReport, error) {
-	var servers [2]benchServer
+func (b *Run) gateway(ctx context.Context) (*gatewayReport, error) {
+	var servers [2]server
 	for i, role := range []string{"gateway", "bare"} {
 		addr, meter, stop, err := b.startTaker(ctx, role, role)
 		if err != nil {
 			return nil, err
 		}
 		defer stop()
-		servers[i] = benchServer{role, addr, meter}
+		servers[i] = server{role, addr, meter}
 	}
-	singles, batches := gatewayRequests(b.users)
+	singles, batches := gatewayRequests(b.Users)
 	r := &gatewayReport{}
 	var err error
 	if r.Ratio, r.Single, err = b.compare(ctx, servers, singles, 1); err != nil {
@@ -90,7 +90,7 @@ func (b *benchRun) gateway(ctx context.Context) (*gatewayReport, error) {
 
 // gatewayRequests are the same events as requests of one and as batches.
 func gatewayRequests(users int) (singles, batches [][]byte) {
-	gen := newBenchEvents(1, users)
+	gen := newGenerator(1, users)
 	for range gatewayEvents / gatewayBatch {
 		batch := []byte(`{"batch":[`)
 		for i := range gatewayBatch {
@@ -99,25 +99,25 @@ func gatewayRequests(users int) (singles, batches [][]byte) {
 			}
 			from := len(batch)
 			batch = gen.next(batch)
-			singles = append(singles, benchRequest("/v1/track", batch[from:]))
+			singles = append(singles, request("/v1/track", batch[from:]))
 		}
-		batches = append(batches, benchRequest("/v1/batch", append(batch, ']', '}')))
+		batches = append(batches, request("/v1/batch", append(batch, ']', '}')))
 	}
 	return singles, batches
 }
 
-// A benchServer is a process that takes events.
-type benchServer struct {
+// A server is a process that takes events.
+type server struct {
 	prefix string // of its streams
 	addr   string
 	meter  string // the address that says what it has used
 }
 
 // compare has both serve the same requests, closed loop, in turns.
-func (b *benchRun) compare(ctx context.Context, servers [2]benchServer, requests [][]byte, events float64) (ratio float64, r loadReport, err error) {
+func (b *Run) compare(ctx context.Context, servers [2]server, requests [][]byte, events float64) (ratio float64, r loadReport, err error) {
 	var ratios []float64
 	var rates, micros, packs [2][]float64
-	turns := b.rounds * b.turns.round
+	turns := b.Rounds * b.turns.round
 	for turn := range turns + 1 {
 		b.say("requests of %.0f events: turn %d of %d", events, turn, turns)
 		for i := range servers {
@@ -137,15 +137,15 @@ func (b *benchRun) compare(ctx context.Context, servers [2]benchServer, requests
 	return median(ratios), loadReport{median(rates[0]), median(rates[1]), median(micros[0]), median(micros[1]), median(packs[0])}, nil
 }
 
-// A benchLoad is what one turn of one server came to.
-type benchLoad struct {
+// A turnLoad is what one turn of one server came to.
+type turnLoad struct {
 	rate   float64 // events a second
 	micros float64 // of CPU an event
 	pack   float64 // events a message
 }
 
-func (b *benchRun) load(ctx context.Context, s benchServer, requests [][]byte, events float64) (l benchLoad, err error) {
-	c, err := dialBench(s.addr, gatewayConns, requests)
+func (b *Run) load(ctx context.Context, s server, requests [][]byte, events float64) (l turnLoad, err error) {
+	c, err := dial(s.addr, gatewayConns, requests)
 	if err != nil {
 		return l, err
 	}
@@ -164,12 +164,12 @@ func (b *benchRun) load(ctx context.Context, s benchServer, requests [][]byte, e
 	}
 	messages, err := b.forgetEvents(ctx, s.prefix)
 	sent := float64(c.next.Load()) * events
-	return benchLoad{rate * events, (after.CPU - before.CPU) * 1e6 / sent, sent / float64(messages)}, err
+	return turnLoad{rate * events, (after.CPU - before.CPU) * 1e6 / sent, sent / float64(messages)}, err
 }
 
 // pace is the open loop. It returns sorted times.
-func (b *benchRun) pace(ctx context.Context, s benchServer, requests [][]byte) ([]time.Duration, error) {
-	c, err := dialBench(s.addr, gatewayConns, requests)
+func (b *Run) pace(ctx context.Context, s server, requests [][]byte) ([]time.Duration, error) {
+	c, err := dial(s.addr, gatewayConns, requests)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (b *benchRun) pace(ctx context.Context, s benchServer, requests [][]byte) (
 }
 
 // used is what the server's process has used so far.
-func (s benchServer) used(ctx context.Context) (r benchResult, err error) {
+func (s server) used(ctx context.Context) (r result, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.meter, nil)
 	if err != nil {
 		return r, err
@@ -201,7 +201,7 @@ func (s benchServer) used(ctx context.Context) (r benchResult, err error) {
 
 // forgetEvents empties the logs, so that the disk has no part in the rounds,
 // and returns how many messages were in them.
-func (b *benchRun) forgetEvents(ctx context.Context, prefix string) (messages uint64, err error) {
+func (b *Run) forgetEvents(ctx context.Context, prefix string) (messages uint64, err error) {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
 		return 0, err
@@ -220,7 +220,7 @@ func (b *benchRun) forgetEvents(ctx context.Context, prefix string) (messages ui
 	return messages, nil
 }
 
-func (r *gatewayReport) print(w io.Writer) {
+func (r *gatewayReport) Print(w io.Writer) {
 	fmt.Fprintf(w, "%-24s  %12s  %12s  %8s  %s\n", "events/s", "gateway", "bare handler", "gateway/", "us of CPU an event")
 	fmt.Fprintf(w, "%-24s  %12s  %12s  %8s  %s\n", "", "", "", "bare", "gateway    bare")
 	for _, l := range []struct {

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -21,10 +21,10 @@ import (
 	"offerstream/pipeline/worker"
 )
 
-// A benchPart is one measured process of a bench: the program runs itself, so
+// A part is one measured process of a bench: the program runs itself, so
 // that NATS, what is measured and what makes the load are processes of their
 // own.
-type benchPart struct {
+type part struct {
 	Role   string // nats, read, work, worker, gateway, bare, lookup, backtest or decode
 	Dir    string
 	URL    string
@@ -36,14 +36,14 @@ type benchPart struct {
 	Standbys          int           // of worker
 	Snapshot          time.Duration // of worker, between two; 0: its default
 	Campaigns         int           // of backtest; 0: the shipped ones
-	input             *os.File      // benchInput in its process; closed here when that runs
+	input             *os.File      // partInput in its process; closed here when that runs
 }
 
-// benchInput is where a part finds its input.
-const benchInput = "/dev/fd/3"
+// partInput is where a part finds its input.
+const partInput = "/dev/fd/3"
 
-// A benchResult is what a part says in the end, as its last line.
-type benchResult struct {
+// A result is what a part says in the end, as its last line.
+type result struct {
 	Seconds  float64 `json:"seconds"`
 	Messages uint64  `json:"messages"`
 	Events   uint64  `json:"events"`
@@ -54,50 +54,63 @@ type benchResult struct {
 	Offers   uint64  `json:"offers"`
 }
 
-const benchEnv = "OFFERSTREAM_BENCH_PART"
+const partEnv = "OFFERSTREAM_BENCH_PART"
 
-// runPart is the process of a part; false where this is none.
-func runPart(std stdio) (bool, error) {
-	text := os.Getenv(benchEnv)
+// A Backtest runs a set over a file of events and writes the offers to
+// another, as `offerctl backtest` does.
+type Backtest func(ctx context.Context, def *pipeline.Definition, events, offers string) (*pipeline.Backtest, error)
+
+// RunPart is the process of a part; false where this is none. Every program
+// that measures calls it before all else, as it starts itself again for each
+// part.
+func RunPart(backtest Backtest) (bool, error) {
+	text := os.Getenv(partEnv)
 	if text == "" {
 		return false, nil
 	}
-	var p benchPart
+	var p part
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return true, err
 	}
 	go func() { // the part ends with the bench, whatever ends that
-		io.Copy(io.Discard, std.in)
+		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
+	return true, p.run(os.Stdout, backtest)
+}
+
+// warnings go to standard error, which is the bench's.
+var warnings = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+
+func (p part) run(out io.Writer, backtest Backtest) error {
 	switch p.Role {
 	case "nats":
-		ns, err := embedded.Start(embedded.Options{Dir: p.Dir, Port: -1, Log: nodeLog(std.err, slog.LevelWarn)})
+		ns, err := embedded.Start(embedded.Options{Dir: p.Dir, Port: -1, Log: warnings})
 		if err != nil {
-			return true, err
+			return err
 		}
-		fmt.Fprintln(std.out, ns.ClientURL())
+		fmt.Fprintln(out, ns.ClientURL())
 		select {}
 	case "read":
-		return true, p.read(std.out)
+		return p.read(out)
 	case "work":
-		return true, p.work(std.out)
+		return p.work(out)
 	case "worker":
-		return true, p.worker(std.out)
+		return p.worker(out)
 	case "gateway", "bare":
-		return true, p.takeEvents(std.out)
+		return p.takeEvents(out)
 	case "lookup":
-		return true, p.lookup(std.out)
+		return p.lookup(out)
 	case "backtest":
-		return true, p.backtest(std.out)
+		return p.backtest(out, backtest)
 	case "decode":
-		return true, p.decode(std.out)
+		return p.decode(out)
 	}
-	return true, fmt.Errorf("no such part: %s", p.Role)
+	return fmt.Errorf("no such part: %s", p.Role)
 }
 
 // start runs a part in a process of its own, and returns its first line.
-func (p benchPart) start(ctx context.Context) (line string, stop func(), err error) {
+func (p part) start(ctx context.Context) (line string, stop func(), err error) {
 	cmd, in, out, err := p.launch(ctx)
 	if err != nil {
 		return "", nil, err
@@ -116,7 +129,7 @@ func (p benchPart) start(ctx context.Context) (line string, stop func(), err err
 }
 
 // launch runs a part in a process of its own, which ends when in is closed.
-func (p benchPart) launch(ctx context.Context) (cmd *exec.Cmd, in io.Closer, out io.Reader, err error) {
+func (p part) launch(ctx context.Context) (cmd *exec.Cmd, in io.Closer, out io.Reader, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, nil, err
@@ -126,7 +139,7 @@ func (p benchPart) launch(ctx context.Context) (cmd *exec.Cmd, in io.Closer, out
 		return nil, nil, nil, err
 	}
 	cmd = exec.CommandContext(ctx, self)
-	cmd.Env = append(os.Environ(), benchEnv+"="+string(text))
+	cmd.Env = append(os.Environ(), partEnv+"="+string(text))
 	cmd.Stderr = os.Stderr
 	if p.input != nil {
 		defer p.input.Close()
@@ -157,13 +170,13 @@ func firstLine(r io.Reader) (string, error) {
 }
 
 // result runs a part to its end.
-func (p benchPart) result(ctx context.Context) (r benchResult, err error) {
+func (p part) result(ctx context.Context) (r result, err error) {
 	err = p.into(ctx, &r)
 	return r, err
 }
 
 // into runs a part to its end and reads what it says.
-func (p benchPart) into(ctx context.Context, r any) error {
+func (p part) into(ctx context.Context, r any) error {
 	line, stop, err := p.start(ctx)
 	if err != nil {
 		return err
@@ -175,12 +188,12 @@ func (p benchPart) into(ctx context.Context, r any) error {
 	return nil
 }
 
-func (p benchPart) connect(ctx context.Context) (*broker.Conn, error) {
-	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Partitions: p.Partitions, Client: "offerctl-bench", Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+func (p part) connect(ctx context.Context) (*broker.Conn, error) {
+	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Partitions: p.Partitions, Client: "offerctl-bench", Log: warnings})
 }
 
 // read reads the logs of all partitions at once, with nothing else done.
-func (p benchPart) read(out io.Writer) error {
+func (p part) read(out io.Writer) error {
 	ctx := context.Background()
 	c, err := p.connect(ctx)
 	if err != nil {
@@ -208,7 +221,7 @@ func (p benchPart) read(out io.Writer) error {
 
 // work lets a new worker catch up with the logs until everything is applied
 // and every offer stored.
-func (p benchPart) work(out io.Writer) error {
+func (p part) work(out io.Writer) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	c, err := p.connect(ctx)
@@ -222,7 +235,7 @@ func (p benchPart) work(out io.Writer) error {
 		}
 	}
 	worker.LimitHeap(p.Cache)
-	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
+	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: warnings})
 	if err != nil {
 		return err
 	}
@@ -278,8 +291,8 @@ func measure() *meter {
 	return &meter{start: time.Now(), cpu: cpuSeconds(), allocs: ms.Mallocs}
 }
 
-func (m *meter) done() benchResult {
-	r := benchResult{Seconds: time.Since(m.start).Seconds(), CPU: cpuSeconds() - m.cpu}
+func (m *meter) done() result {
+	r := result{Seconds: time.Since(m.start).Seconds(), CPU: cpuSeconds() - m.cpu}
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
 	r.Allocs = ms.Mallocs - m.allocs

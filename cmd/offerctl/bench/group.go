@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -43,38 +43,38 @@ type groupReport struct {
 }
 
 // group does one thing after the other to a group, under load.
-func (b *benchRun) group(ctx context.Context) (*groupReport, error) {
-	r := &groupReport{Users: b.users, Rate: float64(time.Second / groupEvery)}
+func (b *Run) group(ctx context.Context) (*groupReport, error) {
+	r := &groupReport{Users: b.Users, Rate: float64(time.Second / groupEvery)}
 	if err := b.rebuild(ctx, &r.rebuildReport); err != nil {
 		return nil, err
 	}
 	const prefix = "group"
-	conn, err := benchPart{URL: b.url, Prefix: prefix, Partitions: 1}.connect(ctx)
+	conn, err := part{URL: b.url, Prefix: prefix, Partitions: 1}.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	def, err := loadOrShipped("", "")
+	def, err := shipped()
 	if err != nil {
 		return nil, err
 	}
 	if err := b.prepare(ctx, prefix, def); err != nil {
 		return nil, err
 	}
-	b.say("group: %d users", b.users)
-	gen := newBenchEvents(1, b.users)
+	b.say("group: %d users", b.Users)
+	gen := newGenerator(1, b.Users)
 	gen.each = 2
-	if _, err := b.send(ctx, prefix, gen, 2*b.users); err != nil {
+	if _, err := b.send(ctx, prefix, gen, 2*b.Users); err != nil {
 		return nil, err
 	}
-	g := &benchGroup{run: b, conn: conn, prefix: prefix}
+	g := &group{run: b, conn: conn, prefix: prefix}
 	defer g.end()
 	for i := range g.workers {
-		if err := g.start(ctx, i, benchPart{}); err != nil {
+		if err := g.start(ctx, i, part{}); err != nil {
 			return nil, err
 		}
 	}
-	if g.load, err = startGroupLoad(ctx, conn, b.users); err != nil {
+	if g.load, err = startGroupLoad(ctx, conn, b.Users); err != nil {
 		return nil, err
 	}
 	defer g.load.stop()
@@ -86,9 +86,9 @@ func (b *benchRun) group(ctx context.Context) (*groupReport, error) {
 	return r, g.load.failed()
 }
 
-// A benchGroup is two workers that share one partition.
-type benchGroup struct {
-	run     *benchRun
+// A group is two workers that share one partition.
+type group struct {
+	run     *Run
 	conn    *broker.Conn
 	prefix  string
 	load    *groupLoad
@@ -107,7 +107,7 @@ const groupWithin = time.Minute
 
 // start starts a worker and returns when it is ready: it has caught up with
 // whatever it has to do.
-func (g *benchGroup) start(ctx context.Context, i int, p benchPart) error {
+func (g *group) start(ctx context.Context, i int, p part) error {
 	out, err := g.launch(ctx, i, p)
 	if err != nil {
 		return err
@@ -120,17 +120,17 @@ func (g *benchGroup) start(ctx context.Context, i int, p benchPart) error {
 	return err
 }
 
-func (g *benchGroup) launch(ctx context.Context, i int, p benchPart) (io.Reader, error) {
+func (g *group) launch(ctx context.Context, i int, p part) (io.Reader, error) {
 	p.Role, p.URL, p.Prefix, p.Dir = "worker", g.run.url, g.prefix, g.dir(i)
 	cmd, in, out, err := p.launch(ctx)
 	g.workers[i].cmd, g.workers[i].in = cmd, in
 	return out, err
 }
 
-func (g *benchGroup) dir(i int) string { return filepath.Join(g.run.dir, fmt.Sprint("group-", i)) }
+func (g *group) dir(i int) string { return filepath.Join(g.run.dir, fmt.Sprint("group-", i)) }
 
 // signal ends a worker, and returns when it has ended.
-func (g *benchGroup) signal(i int, how os.Signal) error {
+func (g *group) signal(i int, how os.Signal) error {
 	w := &g.workers[i]
 	if w.cmd == nil {
 		return nil
@@ -147,7 +147,7 @@ func (g *benchGroup) signal(i int, how os.Signal) error {
 	return err
 }
 
-func (g *benchGroup) end() {
+func (g *group) end() {
 	for i := range g.workers {
 		g.signal(i, os.Kill)
 	}
@@ -155,7 +155,7 @@ func (g *benchGroup) end() {
 
 // owner awaits that the partition has one owner who answers, and that the
 // other one, if any, is told apart: its index.
-func (g *benchGroup) owner(ctx context.Context) (int, error) {
+func (g *group) owner(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
 	for {
@@ -175,7 +175,7 @@ func (g *benchGroup) owner(ctx context.Context) (int, error) {
 }
 
 // settled waits until what was just done has passed.
-func (g *benchGroup) settled(ctx context.Context) error {
+func (g *group) settled(ctx context.Context) error {
 	if _, err := g.load.after(ctx, time.Now()); err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (g *benchGroup) settled(ctx context.Context) error {
 
 // handOvers stops the owner and starts it again, which takes the partition
 // back: it is the one whose it is by rank.
-func (g *benchGroup) handOvers(ctx context.Context, r *groupReport) error {
+func (g *group) handOvers(ctx context.Context, r *groupReport) error {
 	if err := g.settled(ctx); err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (g *benchGroup) handOvers(ctx context.Context, r *groupReport) error {
 	}
 	r.Calm = millis(g.load.gap(from, time.Now()))
 	var gaps []time.Duration
-	for n := range groupHandOvers * g.run.rounds {
+	for n := range groupHandOvers * g.run.Rounds {
 		g.run.say("group: hand-overs %d and %d", 2*n+1, 2*n+2)
 		i, err := g.owner(ctx)
 		if err != nil {
@@ -203,7 +203,7 @@ func (g *benchGroup) handOvers(ctx context.Context, r *groupReport) error {
 		for _, move := range []func() error{
 			func() error { return g.signal(i, syscall.SIGTERM) },
 			func() error {
-				if err := g.start(ctx, i, benchPart{}); err != nil {
+				if err := g.start(ctx, i, part{}); err != nil {
 					return err
 				}
 				for {
@@ -232,9 +232,9 @@ func (g *benchGroup) handOvers(ctx context.Context, r *groupReport) error {
 const groupHandOvers = 7
 
 // restarts kills the owner and starts it again at once.
-func (g *benchGroup) restarts(ctx context.Context, r *groupReport) error {
+func (g *group) restarts(ctx context.Context, r *groupReport) error {
 	var took []time.Duration
-	for n := range 2 * g.run.rounds {
+	for n := range 2 * g.run.Rounds {
 		g.run.say("group: kill -9 and start again, %d", n+1)
 		i, err := g.owner(ctx)
 		if err != nil {
@@ -244,7 +244,7 @@ func (g *benchGroup) restarts(ctx context.Context, r *groupReport) error {
 			return err
 		}
 		start := time.Now()
-		if err := g.start(ctx, i, benchPart{}); err != nil {
+		if err := g.start(ctx, i, part{}); err != nil {
 			return err
 		}
 		first, err := g.load.after(ctx, start)
@@ -261,16 +261,16 @@ func (g *benchGroup) restarts(ctx context.Context, r *groupReport) error {
 }
 
 // takeOvers kills the owner, without a standby and with one.
-func (g *benchGroup) takeOvers(ctx context.Context, r *groupReport) error {
+func (g *group) takeOvers(ctx context.Context, r *groupReport) error {
 	for standbys := range 2 {
 		var took []time.Duration
-		part := benchPart{Standbys: standbys}
+		p := part{Standbys: standbys}
 		for i := range g.workers { // all with the same setting
-			if err := errors.Join(g.signal(i, syscall.SIGTERM), g.start(ctx, i, part)); err != nil {
+			if err := errors.Join(g.signal(i, syscall.SIGTERM), g.start(ctx, i, p)); err != nil {
 				return err
 			}
 		}
-		for n := range g.run.rounds {
+		for n := range g.run.Rounds {
 			g.run.say("group: kill -9 with %d standbys, %d", standbys, n+1)
 			i, err := g.owner(ctx)
 			if err != nil {
@@ -290,7 +290,7 @@ func (g *benchGroup) takeOvers(ctx context.Context, r *groupReport) error {
 				return err
 			}
 			took = append(took, g.load.gap(from, time.Now()))
-			if err := g.start(ctx, i, part); err != nil {
+			if err := g.start(ctx, i, p); err != nil {
 				return err
 			}
 		}
@@ -305,18 +305,18 @@ func (g *benchGroup) takeOvers(ctx context.Context, r *groupReport) error {
 
 // snapshots lets one worker work without snapshots and with one after the
 // other, in turn.
-func (g *benchGroup) snapshots(ctx context.Context, r *groupReport) error {
+func (g *group) snapshots(ctx context.Context, r *groupReport) error {
 	var p99s, longests [2][]float64 // without, with
 	if err := g.signal(1, syscall.SIGTERM); err != nil {
 		return err
 	}
-	for n := range 2 * g.run.rounds {
-		part := benchPart{Snapshot: time.Hour}
+	for n := range 2 * g.run.Rounds {
+		p := part{Snapshot: time.Hour}
 		if n%2 == 1 {
-			part.Snapshot = time.Second
+			p.Snapshot = time.Second
 		}
-		g.run.say("group: a snapshot every %s", part.Snapshot)
-		if err := errors.Join(g.signal(0, syscall.SIGTERM), g.start(ctx, 0, part)); err != nil {
+		g.run.say("group: a snapshot every %s", p.Snapshot)
+		if err := errors.Join(g.signal(0, syscall.SIGTERM), g.start(ctx, 0, p)); err != nil {
 			return err
 		}
 		if err := g.settled(ctx); err != nil {
@@ -348,7 +348,7 @@ func (g *benchGroup) snapshots(ctx context.Context, r *groupReport) error {
 
 const defaultGroupTurn = 6 * time.Second
 
-func (r *groupReport) print(w io.Writer) {
+func (r *groupReport) Print(w io.Writer) {
 	fmt.Fprintf(w, "two workers, a partition of %d users, %.0f offers a second asked for\n\n", r.Users, r.Rate)
 	fmt.Fprintf(w, "between two offers, nothing happens           %8.1f ms at most\n", r.Calm)
 	fmt.Fprintf(w, "planned hand-over, %3d                        %8.1f ms p50, %.1f p99, %.1f at most\n", r.HandOvers, r.HandOverP50, r.HandOverP99, r.HandOverMax)
@@ -357,5 +357,5 @@ func (r *groupReport) print(w io.Writer) {
 	fmt.Fprintf(w, "the same with a standby                       %8.0f ms, %.0f at most\n", r.Standby, r.StandbyMax)
 	fmt.Fprintf(w, "event due to offer stored, no snapshots       %8.1f ms p99, %.1f at most\n", r.P99, r.Longest)
 	fmt.Fprintf(w, "the same, %3d snapshots, one after another    %8.1f ms p99, %.1f at most\n\n", r.Snapshots, r.SnapshotP99, r.SnapshotLong)
-	r.rebuildReport.print(w)
+	r.rebuildReport.Print(w)
 }

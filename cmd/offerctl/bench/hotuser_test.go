@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"flag"
@@ -21,7 +21,7 @@ func TestHotUser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a measurement, of one goroutine")
 	}
-	shipped, err := loadOrShipped("", "")
+	shipped, err := shipped()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestHotUser(t *testing.T) {
 	for _, set := range []struct {
 		name string
 		def  *pipeline.Definition
-	}{{"the shipped campaigns", shipped}, {"1,000 campaigns", benchCampaigns(1000)}} {
+	}{{"the shipped campaigns", shipped}, {"1,000 campaigns", generatedCampaigns(1000)}} {
 		for _, kinds := range [][]string{nil, {"Product Viewed", "Product Added", "Product Removed"}, {"Product Viewed"}, {"Product Added"}} {
 			t.Run(fmt.Sprintf("%s %v", set.name, kinds), func(t *testing.T) {
 				packs := [][][]byte{hotPacks(*hotEvents, 100_000, 0, kinds...), hotPacks(*hotEvents, 1, 0, kinds...), hotPacks(*hotEvents, 1, few, kinds...)}
@@ -52,7 +52,7 @@ func TestHotUser(t *testing.T) {
 // hotPacks are n events of so many users in packs of 15: of the named kinds
 // alone, where some are named, and of so many products, where that is not 0.
 func hotPacks(n, users, products int, kinds ...string) (packs [][]byte) {
-	gen := newBenchEvents(1, users)
+	gen := newGenerator(1, users)
 	var lines []string
 	for id := 0; id < n; {
 		line := string(gen.next(nil))

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"log/slog"
@@ -14,17 +14,17 @@ import (
 
 // The bench's client sends what net/http understands, counts what is answered,
 // and takes no refusal for an answer.
-func TestBenchClient(t *testing.T) {
+func TestClient(t *testing.T) {
 	refuse := false
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if key, _, ok := r.BasicAuth(); !ok || key != demoKey || refuse {
+		if key, _, ok := r.BasicAuth(); !ok || key != writeKey || refuse {
 			http.Error(w, "no such key", http.StatusUnauthorized)
 			return
 		}
 		w.Write([]byte("ok"))
 	}))
 	defer srv.Close()
-	c, err := dialBench(strings.TrimPrefix(srv.URL, "http://"), 4, [][]byte{benchRequest("/v1/track", []byte("{}"))})
+	c, err := dial(strings.TrimPrefix(srv.URL, "http://"), 4, [][]byte{request("/v1/track", []byte("{}"))})
 	if err != nil {
 		t.Fatal(err)
 	}

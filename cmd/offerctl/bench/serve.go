@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"os/signal"
 	"sync/atomic"
 	"syscall"
@@ -26,8 +24,8 @@ import (
 )
 
 // startTaker starts a part that takes events; it returns its addresses.
-func (b *benchRun) startTaker(ctx context.Context, role, prefix string) (addr, meter string, stop func(), err error) {
-	line, stop, err := benchPart{Role: role, URL: b.url, Prefix: prefix}.start(ctx)
+func (b *Run) startTaker(ctx context.Context, role, prefix string) (addr, meter string, stop func(), err error) {
+	line, stop, err := part{Role: role, URL: b.url, Prefix: prefix}.start(ctx)
 	if err != nil {
 		return "", "", nil, err
 	}
@@ -40,10 +38,9 @@ func (b *benchRun) startTaker(ctx context.Context, role, prefix string) (addr, m
 
 // takeEvents is a part that takes events over HTTP. Its first line has two
 // addresses: where it does, and where it says what it has used.
-func (p benchPart) takeEvents(out io.Writer) error {
+func (p part) takeEvents(out io.Writer) error {
 	ctx := context.Background()
-	log := nodeLog(os.Stderr, slog.LevelWarn)
-	c, err := broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Client: "offerctl-bench-" + p.Role, Reconnect: true, Log: log})
+	c, err := broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Client: "offerctl-bench-" + p.Role, Reconnect: true, Log: warnings})
 	if err != nil {
 		return err
 	}
@@ -64,7 +61,7 @@ func (p benchPart) takeEvents(out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		g, err := ingest.New(ingest.Options{Log: l, WriteKeys: []string{demoKey}, Metrics: prometheus.NewRegistry(), Logger: log})
+		g, err := ingest.New(ingest.Options{Log: l, WriteKeys: []string{writeKey}, Metrics: prometheus.NewRegistry(), Logger: warnings})
 		if err != nil {
 			return err
 		}
@@ -140,11 +137,11 @@ func (h *bareHandler) publish(ctx context.Context, events ...[]byte) error {
 }
 
 // worker works as cmd/worker does, until a signal tells it to end.
-func (p benchPart) worker(out io.Writer) error {
+func (p part) worker(out io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	worker.LimitHeap(p.Cache)
-	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Standbys: p.Standbys, Snapshot: p.Snapshot, Connect: p.connect, Log: nodeLog(os.Stderr, slog.LevelWarn)})
+	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Standbys: p.Standbys, Snapshot: p.Snapshot, Connect: p.connect, Log: warnings})
 	if err != nil {
 		return err
 	}

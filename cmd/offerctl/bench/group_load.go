@@ -1,12 +1,10 @@
-package main
+package bench
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -14,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/ingest"
 )
 
 // groupEvery is when the next event is due that asks for an offer.
@@ -36,11 +33,7 @@ type groupOffer struct {
 }
 
 func startGroupLoad(ctx context.Context, conn *broker.Conn, users int) (*groupLoad, error) {
-	log, err := conn.OpenGatewayLog(ctx)
-	if err != nil {
-		return nil, err
-	}
-	g, err := ingest.New(ingest.Options{Log: log, WriteKeys: []string{demoKey}, Logger: nodeLog(io.Discard, slog.LevelError)})
+	g, err := openGateway(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +76,7 @@ func startGroupLoad(ctx context.Context, conn *broker.Conn, users int) (*groupLo
 	}
 	all.Go(func() {
 		defer close(bodies)
-		gen := newBenchEvents(5, users)
+		gen := newGenerator(5, users)
 		for due := time.Now(); pauseFor(ctx, time.Until(due)) == nil; due = due.Add(groupEvery) {
 			l.mu.Lock()
 			n := len(l.due)

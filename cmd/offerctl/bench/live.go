@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bytes"
@@ -55,13 +55,13 @@ type liveReport struct {
 // live finds by bisection the highest rate of requests at which the offers'
 // p99 holds, and measures at half of it. Gateway, worker and NATS are
 // processes of their own; load and subscriber are this one.
-func (b *benchRun) live(ctx context.Context, def *pipeline.Definition) (*liveReport, error) {
+func (b *Run) live(ctx context.Context, def *pipeline.Definition) (*liveReport, error) {
 	const prefix = "http"
 	if err := b.prepare(ctx, prefix, def); err != nil {
 		return nil, err
 	}
-	part := benchPart{Role: "worker", URL: b.url, Prefix: prefix, Dir: filepath.Join(b.dir, "live-worker")}
-	_, stop, err := part.start(ctx)
+	p := part{Role: "worker", URL: b.url, Prefix: prefix, Dir: filepath.Join(b.dir, "live-worker")}
+	_, stop, err := p.start(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (b *benchRun) live(ctx context.Context, def *pipeline.Definition) (*liveRep
 		return nil, err
 	}
 	defer conn.Close()
-	l := &liveLoad{addr: addr, idle: make(chan net.Conn, liveConns), gen: newBenchEvents(3, b.users), rng: rand.New(rand.NewPCG(3, 6))}
+	l := &liveLoad{addr: addr, idle: make(chan net.Conn, liveConns), gen: newGenerator(3, b.Users), rng: rand.New(rand.NewPCG(3, 6))}
 	defer l.close()
 	unsubscribe, err := l.subscribe(ctx, conn)
 	if err != nil {
@@ -169,7 +169,7 @@ type liveLoad struct {
 	addr string
 	idle chan net.Conn
 	all  []net.Conn
-	gen  *benchEvents
+	gen  *generator
 	rng  *rand.Rand
 	buf  []byte
 	body []byte
@@ -322,7 +322,7 @@ func (l *liveLoad) send(due time.Time) error {
 }
 
 var liveHead = "POST /v1/track HTTP/1.1\r\nHost: bench\r\nAuthorization: Basic " +
-	base64.StdEncoding.EncodeToString([]byte(demoKey+":")) + "\r\nContent-Length: "
+	base64.StdEncoding.EncodeToString([]byte(writeKey+":")) + "\r\nContent-Length: "
 
 func (l *liveLoad) connection() (net.Conn, error) {
 	select {
@@ -369,7 +369,7 @@ func (l *liveLoad) read(c net.Conn) {
 	}
 }
 
-func (r *liveReport) print(w io.Writer) {
+func (r *liveReport) Print(w io.Writer) {
 	fmt.Fprintf(w, "\nHTTP in, offer out         %9.0f requests/s at most with a p99 under %s\n", r.Rate, liveLimit)
 	fmt.Fprintf(w, "at half of it, %-10.0f  p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms: medians of %d windows of %g s; %d offers\n", r.Half, r.P50, r.P99, r.P999, r.Windows, r.Window, r.N)
 }

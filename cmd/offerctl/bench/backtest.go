@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bufio"
@@ -16,9 +16,8 @@ import (
 
 // Sizes of `bench --backtest`.
 const (
-	backtestEvents = 10_000_000
-	backtestPace   = 10 * time.Millisecond // of the events' own time: a day and four hours in all
-	decodedPart    = 20                    // one event in so many is merely decoded, for comparison
+	backtestPace = 10 * time.Millisecond // of the events' own time: a day and four hours in all
+	decodedPart  = 20                    // one event in so many is merely decoded, for comparison
 )
 
 // A backtestReport is what `bench --backtest` found.
@@ -40,59 +39,59 @@ type backtestReport struct {
 // reads the events from a pipe, as they would be gigabytes in a file; this
 // process makes them meanwhile, on another core. Reading and decoding alone is
 // measured on a file, so that nothing but the decoding bounds it.
-func (b *benchRun) backtest(ctx context.Context) (*backtestReport, error) {
+func (b *Run) backtest(ctx context.Context) (*backtestReport, error) {
 	path := filepath.Join(b.dir, "events.jsonl")
-	some := b.events / decodedPart
+	some := b.Events / decodedPart
 	f, err := os.Create(path)
 	if err != nil {
 		return nil, err
 	}
 	b.say("writing %d events to decode", some)
-	if err := errors.Join(writeBacktest(f, b.users, some), f.Close()); err != nil {
+	if err := errors.Join(writeBacktest(f, b.Users, some), f.Close()); err != nil {
 		return nil, err
 	}
 	decoded := 0.0
 	decode := func() error {
 		b.say("decoding %d events", some)
-		d, err := benchPart{Role: "decode", Dir: path}.result(ctx)
+		d, err := part{Role: "decode", Dir: path}.result(ctx)
 		decoded += d.Seconds
 		return err
 	}
 	if err := decode(); err != nil { // before and after, as the machine may differ
 		return nil, err
 	}
-	b.say("backtest of %d events", b.events)
-	part, err := b.piped(ctx)
+	b.say("backtest of %d events", b.Events)
+	run, err := b.piped(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if err := decode(); err != nil {
 		return nil, err
 	}
-	if part.Events != uint64(b.events) {
-		return nil, fmt.Errorf("bench: %d events applied of %d", part.Events, b.events)
+	if run.Events != uint64(b.Events) {
+		return nil, fmt.Errorf("bench: %d events applied of %d", run.Events, b.Events)
 	}
 	def, err := b.definition()
 	if err != nil {
 		return nil, err
 	}
-	n := float64(b.events)
-	r := &backtestReport{Events: b.events, Users: part.Users, Campaigns: len(def.Campaigns), Offers: part.Offers,
-		Rate: n / part.Seconds, Seconds: part.Seconds, PeakMB: float64(part.Peak) / 1e6,
-		MicrosEvent: part.CPU * 1e6 / n, AllocsEvent: float64(part.Allocs) / n, Decode: 2 * float64(some) / decoded}
+	n := float64(b.Events)
+	r := &backtestReport{Events: b.Events, Users: run.Users, Campaigns: len(def.Campaigns), Offers: run.Offers,
+		Rate: n / run.Seconds, Seconds: run.Seconds, PeakMB: float64(run.Peak) / 1e6,
+		MicrosEvent: run.CPU * 1e6 / n, AllocsEvent: float64(run.Allocs) / n, Decode: 2 * float64(some) / decoded}
 	r.Ratio = r.Rate / r.Decode
 	return r, nil
 }
 
 // piped is the part that backtests, fed through a pipe.
-func (b *benchRun) piped(ctx context.Context) (r benchResult, err error) {
+func (b *Run) piped(ctx context.Context) (r result, err error) {
 	from, to, err := os.Pipe()
 	if err != nil {
 		return r, err
 	}
 	made := make(chan error, 1)
-	go func() { made <- errors.Join(writeBacktest(to, b.users, b.events), to.Close()) }()
-	r, err = benchPart{Role: "backtest", Campaigns: b.campaigns, Dir: b.dir, input: from}.result(ctx)
+	go func() { made <- errors.Join(writeBacktest(to, b.Users, b.Events), to.Close()) }()
+	r, err = part{Role: "backtest", Campaigns: b.Campaigns, Dir: b.dir, input: from}.result(ctx)
 	return r, errors.Join(err, <-made)
 }
 
@@ -100,7 +99,7 @@ func (b *benchRun) piped(ctx context.Context) (r benchResult, err error) {
 // backtest goes by.
 func writeBacktest(to io.Writer, users, events int) error {
 	w := bufio.NewWriterSize(to, 1<<18)
-	gen := newBenchEvents(1, users)
+	gen := newGenerator(1, users)
 	at := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 	var line []byte
 	for range events {
@@ -118,13 +117,13 @@ func writeBacktest(to io.Writer, users, events int) error {
 }
 
 // backtest is what `offerctl backtest --events - --out FILE` does.
-func (p benchPart) backtest(out io.Writer) error {
-	def, err := (&benchRun{campaigns: p.Campaigns}).definition()
+func (p part) backtest(out io.Writer, run Backtest) error {
+	def, err := (&Run{Campaigns: p.Campaigns}).definition()
 	if err != nil {
 		return err
 	}
 	m := measure()
-	b, err := backtestFile(context.Background(), def, benchInput, filepath.Join(p.Dir, "offers.jsonl"), stdio{out: io.Discard, err: io.Discard})
+	b, err := run(context.Background(), def, partInput, filepath.Join(p.Dir, "offers.jsonl"))
 	if err != nil {
 		return err
 	}
@@ -138,16 +137,17 @@ func (p benchPart) backtest(out io.Writer) error {
 }
 
 // decode reads and decodes the lines of a file, with nothing else done.
-func (p benchPart) decode(out io.Writer) error {
+func (p part) decode(out io.Writer) error {
 	m := measure()
-	in, err := openInput(p.Dir, stdio{err: io.Discard})
+	f, err := os.Open(p.Dir)
 	if err != nil {
 		return err
 	}
-	defer in.close()
+	defer f.Close()
+	lines := bufio.NewReaderSize(f, 1<<20)
 	var parser fastjson.Parser
 	for {
-		line, err := in.next()
+		line, err := lines.ReadSlice('\n')
 		if errors.Is(err, io.EOF) {
 			return json.NewEncoder(out).Encode(m.done())
 		}
@@ -160,7 +160,7 @@ func (p benchPart) decode(out io.Writer) error {
 	}
 }
 
-func (r *backtestReport) print(w io.Writer) {
+func (r *backtestReport) Print(w io.Writer) {
 	fmt.Fprintf(w, "%d events of %d users, %d campaigns, %d offers\n\n", r.Events, r.Users, r.Campaigns, r.Offers)
 	fmt.Fprintf(w, "backtest        %9.0f events/s   %6.1f s   %.2f us of CPU, %.1f allocations an event, %.0f MB at most\n", r.Rate, r.Seconds, r.MicrosEvent, r.AllocsEvent, r.PeakMB)
 	fmt.Fprintf(w, "decoding alone  %9.0f events/s   the backtest has %.2f of that\n", r.Decode, r.Ratio)

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"fmt"
@@ -13,28 +13,28 @@ import (
 	"offerstream/state"
 )
 
-// benchStores are a worker's stores, with the state of many users.
-type benchStores struct {
+// userStores are a worker's stores, with the state of many users.
+type userStores struct {
 	dir, prefix       string
 	partitions, users int
 }
 
-func benchKey(user int) string { return "u:user-" + strconv.Itoa(user) }
+func userKey(user int) string { return "u:user-" + strconv.Itoa(user) }
 
-func (s benchStores) open(p int) (*state.Store, error) {
+func (s userStores) open(p int) (*state.Store, error) {
 	return state.Open(filepath.Join(s.dir, fmt.Sprintf("partition-%d", p)), state.Options{MemTable: 64 << 20,
 		Identity: state.Identity{Prefix: s.prefix, Partitions: s.partitions, Partition: p}})
 }
 
 // fill writes all users into the stores, in no order, and leaves the cursor
 // that the worker left. It returns the mean of the bytes of a user.
-func (s benchStores) fill(def *pipeline.Definition) (encoded float64, err error) {
+func (s userStores) fill(def *pipeline.Definition) (encoded float64, err error) {
 	of := make([][]int, s.partitions)
 	for u := range s.users {
-		p := pipeline.Partition(benchKey(u), s.partitions)
+		p := pipeline.Partition(userKey(u), s.partitions)
 		of[p] = append(of[p], u)
 	}
-	states, err := benchStates(def, min(s.users, 8000))
+	states, err := userStates(def, min(s.users, 8000))
 	if err != nil {
 		return 0, err
 	}
@@ -60,7 +60,7 @@ func (s benchStores) fill(def *pipeline.Definition) (encoded float64, err error)
 	return encoded, nil
 }
 
-func (s benchStores) write(p int, users []int, states []benchState) (err error) {
+func (s userStores) write(p int, users []int, states []userState) (err error) {
 	st, err := s.open(p)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (s benchStores) write(p int, users []int, states []benchState) (err error) 
 	}
 	b := st.NewBatch()
 	for _, u := range users {
-		key, one := benchKey(u), states[u%len(states)]
+		key, one := userKey(u), states[u%len(states)]
 		b.Put(key, one.bytes)
 		if one.due != 0 {
 			b.Schedule(one.due, key)
@@ -91,14 +91,14 @@ func (s benchStores) write(p int, users []int, states []benchState) (err error) 
 	return st.Commit(b, cursor)
 }
 
-// A benchState is a user's state, whoever the user is.
-type benchState struct {
+// A userState is a user's state, whoever the user is.
+type userState struct {
 	bytes []byte
 	due   int64
 }
 
-// benchStates folds ten events a user, as old as half an hour to ten minutes.
-func benchStates(def *pipeline.Definition, users int) ([]benchState, error) {
+// userStates folds ten events a user, as old as half an hour to ten minutes.
+func userStates(def *pipeline.Definition, users int) ([]userState, error) {
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {
 		return nil, problems[0]
@@ -123,7 +123,7 @@ func benchStates(def *pipeline.Definition, users int) ([]benchState, error) {
 		}
 		return nil
 	}
-	gen, n, now := newBenchEvents(2, users), 10*users, time.Now()
+	gen, n, now := newGenerator(2, users), 10*users, time.Now()
 	gen.even = true
 	for i := range n {
 		at := now.Add(-30*time.Minute + 20*time.Minute*time.Duration(i)/time.Duration(n))
@@ -134,10 +134,10 @@ func benchStates(def *pipeline.Definition, users int) ([]benchState, error) {
 	if err := take(pipeline.Message{Stored: now.UnixNano(), Kind: pipeline.Tick}); err != nil {
 		return nil, err
 	}
-	var states []benchState
+	var states []userState
 	for u := range users {
-		if e := all[benchKey(u)]; e != nil {
-			states = append(states, benchState{e.AppendBinary(nil), e.Due()})
+		if e := all[userKey(u)]; e != nil {
+			states = append(states, userState{e.AppendBinary(nil), e.Due()})
 		}
 	}
 	return states, nil

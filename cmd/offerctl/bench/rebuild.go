@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -27,18 +27,18 @@ type rebuildReport struct {
 
 // rebuild lets a worker with nothing come twice: first from the log, and then
 // from the snapshots that it left when it was told to stop.
-func (b *benchRun) rebuild(ctx context.Context, r *rebuildReport) error {
+func (b *Run) rebuild(ctx context.Context, r *rebuildReport) error {
 	const prefix = "rebuild"
-	def, err := loadOrShipped("", "")
+	def, err := shipped()
 	if err != nil {
 		return err
 	}
 	if err := b.prepare(ctx, prefix, def); err != nil {
 		return err
 	}
-	r.RebuildUsers, r.RebuildEvents = b.lookupUsers, 2*b.lookupUsers
+	r.RebuildUsers, r.RebuildEvents = b.LookupUsers, 2*b.LookupUsers
 	b.say("rebuild: sending %d events of %d users", r.RebuildEvents, r.RebuildUsers)
-	gen := newBenchEvents(1, b.lookupUsers)
+	gen := newGenerator(1, b.LookupUsers)
 	gen.each = 2
 	if _, err := b.send(ctx, prefix, gen, r.RebuildEvents); err != nil {
 		return err
@@ -48,14 +48,14 @@ func (b *benchRun) rebuild(ctx context.Context, r *rebuildReport) error {
 		return err
 	}
 	defer conn.Close()
-	g := &benchGroup{run: b, conn: conn, prefix: prefix}
+	g := &group{run: b, conn: conn, prefix: prefix}
 	defer g.end()
 	b.say("rebuild: from the log")
 	if r.Rebuild, err = g.comes(ctx, 0); err != nil {
 		return err
 	}
 	b.say("rebuild: making snapshots")
-	if err := errors.Join(g.signal(0, syscall.SIGTERM), g.start(ctx, 0, benchPart{Snapshot: time.Second})); err != nil {
+	if err := errors.Join(g.signal(0, syscall.SIGTERM), g.start(ctx, 0, part{Snapshot: time.Second})); err != nil {
 		return err
 	}
 	if _, err := b.send(ctx, prefix, gen, rebuildMore); err != nil {
@@ -90,9 +90,9 @@ const rebuildMore = 1000
 
 // comes starts a worker, and returns the seconds until it has
 // caught up.
-func (g *benchGroup) comes(ctx context.Context, i int) (float64, error) {
+func (g *group) comes(ctx context.Context, i int) (float64, error) {
 	start := time.Now()
-	err := g.start(ctx, i, benchPart{})
+	err := g.start(ctx, i, part{})
 	return time.Since(start).Seconds(), err
 }
 
@@ -135,7 +135,7 @@ func readSnapshots(ctx context.Context, conn *broker.Conn, r *rebuildReport) err
 	return nil
 }
 
-func (r *rebuildReport) print(w io.Writer) {
+func (r *rebuildReport) Print(w io.Writer) {
 	fmt.Fprintf(w, "a worker comes, %d users: %.1f s from the log of %d events, %.1f s from snapshots of %.0f MB, %.1f s with its state there\n", r.RebuildUsers, r.Rebuild, r.RebuildEvents, r.Restore, r.SnapshotMB, r.Warm)
 	fmt.Fprintf(w, "restored                   %9.0f MB/s   %.2f of the object store's own %.0f MB/s\n", r.RestoreRate, r.Ratio, r.ReadRate)
 }

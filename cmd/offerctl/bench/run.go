@@ -1,0 +1,113 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"offerstream/config"
+	"offerstream/deploy"
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+// A Run is one run: what the flags of the command ask for.
+type Run struct {
+	Events, Users, Campaigns, Rounds int
+	LookupUsers                      int
+	WorkerOnly, GatewayOnly          bool // at most one of these four
+	BacktestOnly, GroupOnly          bool
+	Say                              func(format string, args ...any) // told what is done now; may be nil
+
+	search    liveSearch
+	turns     gatewayTurns
+	groupTurn time.Duration // with snapshots, and without
+
+	dir  string
+	url  string
+	some int // events in packs of one
+}
+
+// New is a run of the usual length. Its sizes are the caller's to set.
+func New() *Run {
+	return &Run{search: defaultSearch, turns: defaultTurns, groupTurn: defaultGroupTurn}
+}
+
+// A Finding is what a run found: an object whose `ratio` says the most, or a
+// table.
+type Finding interface{ Print(io.Writer) }
+
+// Measure runs all that is asked for.
+func (b *Run) Measure(ctx context.Context) (found Finding, err error) {
+	if b.dir, err = os.MkdirTemp("", "offerstream-bench-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(b.dir)
+	if b.BacktestOnly {
+		return b.backtest(ctx)
+	}
+	var stop func()
+	b.url, stop, err = part{Role: "nats", Dir: filepath.Join(b.dir, "nats")}.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	if b.GatewayOnly {
+		return b.gateway(ctx)
+	}
+	if b.GroupOnly {
+		return b.group(ctx)
+	}
+	return b.all(ctx)
+}
+
+// definition is the set that the events meet.
+func (b *Run) definition() (*pipeline.Definition, error) {
+	if b.Campaigns > 0 {
+		return generatedCampaigns(b.Campaigns), nil
+	}
+	return shipped()
+}
+
+func shipped() (*pipeline.Definition, error) { return config.LoadCampaignsFS(deploy.Campaigns()) }
+
+func (b *Run) say(format string, args ...any) {
+	if b.Say != nil {
+		b.Say(format, args...)
+	}
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
+
+// part runs a part on one deployment. A worker begins with what preparing
+// left, the set in force and nothing else: no users, no offers.
+func (b *Run) part(ctx context.Context, role, prefix string, round, events int) (r result, err error) {
+	p := part{Role: role, URL: b.url, Prefix: prefix, Dir: filepath.Join(b.dir, fmt.Sprintf("state-%s-%d", prefix, round))}
+	if role == "work" {
+		if err := b.forgetOffers(ctx, prefix); err != nil {
+			return r, err
+		}
+		defer os.RemoveAll(p.Dir)
+		if err := os.CopyFS(p.Dir, os.DirFS(b.preparedBy(prefix))); err != nil {
+			return r, err
+		}
+	}
+	if r, err = p.result(ctx); err != nil {
+		return r, err
+	}
+	if role == "work" && r.Events != uint64(events) {
+		return r, fmt.Errorf("bench: %d events applied of %d", r.Events, events)
+	}
+	return r, nil
+}
+
+func (b *Run) connect(ctx context.Context, prefix string) (*broker.Conn, error) {
+	return part{URL: b.url, Prefix: prefix}.connect(ctx)
+}

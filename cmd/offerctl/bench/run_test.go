@@ -1,0 +1,98 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain is also the bench's parts.
+func TestMain(m *testing.M) {
+	if is, err := RunPart(plainBacktest); is {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestBench runs each kind of bench at a tiny size: what it finds means
+// nothing, that it ends and what it says do.
+func TestBench(t *testing.T) {
+	for _, one := range []struct {
+		name string
+		set  func(*Run)
+		has  string // keys, above 0
+	}{
+		{"all", func(*Run) {}, `worker_per_s ratio_cold cpu_us_per_event allocs_per_event peak_mb half_per_s p50_ms offers
+			bytes_per_user cache_p50_us memory_p50_us disk_p50_us`},
+		{"campaigns", func(b *Run) { b.Campaigns = 10 }, "worker_per_s raw_per_s campaigns cpu_us_per_event allocs_per_event peak_mb"},
+		{"gateway", func(b *Run) { b.GatewayOnly = true }, "ratio_batch p50_ms p99_ms p999_ms gateway_per_s bare_per_s gateway_cpu_us_per_event"},
+		{"group", func(b *Run) { b.GroupOnly = true }, `hand_overs hand_over_p50 hand_over_p99 restart_ms take_over_ms standby_ms p99_ms snapshot_p99 snapshots
+			rebuild_s restore_s snapshot_mb restore_mb_per_s read_mb_per_s`},
+		{"backtest", func(b *Run) { b.BacktestOnly = true }, "events_per_s seconds peak_mb decode_per_s offers users"},
+	} {
+		t.Run(one.name, func(t *testing.T) {
+			b := Run{Events: 2000, Users: 200, Rounds: 1, LookupUsers: 2000,
+				search: liveSearch{from: 400, tries: 2, hold: 200 * time.Millisecond, windows: 3, window: 300 * time.Millisecond},
+				turns:  gatewayTurns{round: 1, turn: 100 * time.Millisecond, open: 300 * time.Millisecond}, groupTurn: 2500 * time.Millisecond}
+			one.set(&b)
+			found, err := b.Measure(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := json.Marshal(found)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var object map[string]any
+			if err := json.Unmarshal(text, &object); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(keys(object, "ratio")); n != 1 || object["ratio"] == nil {
+				t.Errorf("%d keys are called ratio, one at the top is to be", n)
+			}
+			for _, name := range append(strings.Fields(one.has), "ratio") {
+				values := keys(object, name)
+				for _, v := range values {
+					if v, ok := v.(float64); !ok || v <= 0 {
+						t.Errorf("%s is %v", name, v)
+					}
+				}
+				if len(values) == 0 {
+					t.Errorf("%s is not in %s", name, text)
+				}
+			}
+			if r, ok := found.(*workerReport); ok && b.Campaigns == 0 && (r.Lookups.Users != 2000 || len(r.Packs) != len(packSizes)) {
+				t.Errorf("%+v", r)
+			}
+			var out bytes.Buffer
+			found.Print(&out)
+			t.Log(out.String())
+		})
+	}
+}
+
+// keys are the values under the keys of that name, at any depth.
+func keys(v any, name string) (found []any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, x := range v {
+			found = append(found, keys(x, name)...)
+			if k == name {
+				found = append(found, x)
+			}
+		}
+	case []any:
+		for _, x := range v {
+			found = append(found, keys(x, name)...)
+		}
+	}
+	return found
+}

@@ -1,0 +1,134 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+
+	"offerstream/pipeline"
+)
+
+// packSizes are measured beside what the gateway makes, with fewer events.
+var packSizes = []int{1, 4, 15, 60}
+
+const packEvents = 25_000 // of a partition
+
+// all measures the worker, and without --campaigns what is around it.
+func (b *Run) all(ctx context.Context) (*workerReport, error) {
+	def, err := b.definition()
+	if err != nil {
+		return nil, err
+	}
+	r := &workerReport{Events: b.Events, Users: b.Users, Campaigns: len(def.Campaigns), Packs: map[string]float64{}}
+	b.say("sending the events through the gateway")
+	if err := b.prepare(ctx, "live", def); err != nil {
+		return nil, err
+	}
+	if r.GatewayRate, err = b.send(ctx, "live", newGenerator(1, b.Users), b.Events); err != nil {
+		return nil, err
+	}
+	b.say("packing them one a message")
+	if _, err := b.repack(ctx, "live", "raw", 1, b.Events); err != nil {
+		return nil, err
+	}
+	if err := b.catchUp(ctx, r); err != nil {
+		return nil, err
+	}
+	if b.Campaigns > 0 {
+		return r, nil
+	}
+	for _, n := range packSizes {
+		b.say("packs of %d", n)
+		if err := b.packs(ctx, def, n, r); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.drop(ctx, "live", "raw"); err != nil {
+		return nil, err
+	}
+	if r.Live, err = b.live(ctx, def); err != nil {
+		return nil, err
+	}
+	return r, b.lookups(ctx, def, r)
+}
+
+// catchUp reads raw, lets a worker work and reads the packs, round by round.
+func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
+	var raws, works, bares rounds
+	for i := range b.Rounds {
+		b.say("round %d of %d", i+1, b.Rounds)
+		raw, err := b.part(ctx, "read", "raw", i, 0)
+		if err != nil {
+			return err
+		}
+		work, err := b.part(ctx, "work", "live", i, b.Events)
+		if err != nil {
+			return err
+		}
+		bare, err := b.part(ctx, "read", "live", i, 0)
+		if err != nil {
+			return err
+		}
+		raws, works, bares = append(raws, raw), append(works, work), append(bares, bare)
+	}
+	n := float64(b.Events)
+	rate := func(v result) float64 { return n / v.Seconds }
+	r.Raw, r.Worker, r.Bare = raws.median(rate), works.median(rate), bares.median(rate)
+	r.MicrosEvent = works.median(func(v result) float64 { return v.CPU * 1e6 / n })
+	r.AllocsEvent = works.median(func(v result) float64 { return float64(v.Allocs) / n })
+	r.PeakMB = works.median(func(v result) float64 { return float64(v.Peak) / 1e6 })
+	r.PackMean = n / float64(works[0].Messages)
+	var ratios []float64
+	for i := range raws {
+		ratios = append(ratios, raws[i].Seconds/works[i].Seconds)
+	}
+	r.Ratio = median(ratios)
+	var err error
+	r.Offers, err = b.offers(ctx, "live")
+	return err
+}
+
+// rounds are the results of one part, round by round.
+type rounds []result
+
+func (rs rounds) median(of func(result) float64) float64 {
+	var v []float64
+	for _, r := range rs {
+		v = append(v, of(r))
+	}
+	return median(v)
+}
+
+// packs lets a worker work on a part of the events, n a message.
+func (b *Run) packs(ctx context.Context, def *pipeline.Definition, n int, r *workerReport) error {
+	prefix := fmt.Sprintf("pack%d", n)
+	if err := b.prepare(ctx, prefix, def); err != nil {
+		return err
+	}
+	events, err := b.repack(ctx, "live", prefix, n, packEvents)
+	if err != nil {
+		return err
+	}
+	work, err := b.part(ctx, "work", prefix, 0, events)
+	if err != nil {
+		return err
+	}
+	if n == 1 {
+		b.some = events // rawOfSome reads them
+	}
+	raw, err := b.rawOfSome(ctx)
+	if err != nil {
+		return err
+	}
+	r.Packs[fmt.Sprint(n)] = float64(events) / work.Seconds / raw
+	if n == 1 {
+		return nil
+	}
+	return b.drop(ctx, prefix)
+}
+
+// rawOfSome reads the packs of one: raw as it is at this moment, in events a
+// second.
+func (b *Run) rawOfSome(ctx context.Context) (float64, error) {
+	raw, err := b.part(ctx, "read", "pack1", 0, 0)
+	return float64(b.some) / raw.Seconds, err
+}
