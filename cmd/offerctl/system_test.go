@@ -26,7 +26,8 @@ import (
 
 var systemSeed = flag.Uint64("system-seed", 0, "of TestSystem's moments; 0: a new one")
 
-// TestMain is also the nats-server that TestSystem kills, and bench's parts.
+// TestMain is also the nats-server that TestSystem kills, bench's parts, and
+// the program that bench --against starts.
 func TestMain(m *testing.M) {
 	if is, err := bench.RunPart(benchBacktest); is {
 		if err != nil {
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "bench" {
+		main()
 	}
 	if dir := os.Getenv("OFFERSTREAM_TEST_NATS_DIR"); dir != "" {
 		var port int

@@ -20,6 +20,11 @@
 // Events (events.go) and campaigns (campaigns.go) are generated from seeds.
 // log.go brings events into a deployment's logs, repacks them and removes them.
 //
+// An Against (against.go) compares two programs instead: it runs both as
+// `bench --json`, in pairs, and makes a Comparison (comparison.go) of what they
+// found: by key, the median of the pairs' ratios and its interval from their
+// order, such as the 2nd to the 9th of ten. No distribution is assumed.
+//
 // What `bench --backtest` measures is the command's own, which this package
 // cannot import: main gives it to RunPart as a Backtest.
 package bench

@@ -12,7 +12,8 @@ var packSizes = []int{1, 4, 15, 60}
 
 const packEvents = 25_000 // of a partition
 
-// all measures the worker, and without --campaigns what is around it.
+// all measures the worker and, unless it is to be that alone, what is around
+// it.
 func (b *Run) all(ctx context.Context) (*workerReport, error) {
 	def, err := b.definition()
 	if err != nil {
@@ -33,7 +34,7 @@ func (b *Run) all(ctx context.Context) (*workerReport, error) {
 	if err := b.catchUp(ctx, r); err != nil {
 		return nil, err
 	}
-	if b.Campaigns > 0 {
+	if b.WorkerOnly || b.Campaigns > 0 {
 		return r, nil
 	}
 	for _, n := range packSizes {
