@@ -1,7 +1,7 @@
 package pipeline
 
 // Counts are the outcomes of one campaign's evaluations. Every evaluation has
-// one, or is pending (CAMPAIGNS.md, rule 13). Missing, Errors and Bounds are
+// one, or is pending (LANGUAGE.md, rule 13). Missing, Errors and Bounds are
 // no outcomes: they say what was met on the way.
 type Counts struct {
 	Evaluated  uint64 `json:"evaluated"`

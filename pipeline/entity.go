@@ -122,7 +122,7 @@ func (e *Entity) forget() {
 }
 
 // duplicate says whether the event was applied before, and remembers it if
-// not. See CAMPAIGNS.md, rule 15.
+// not. See LANGUAGE.md, rule 15.
 func (e *Entity) duplicate(id string, now int64) bool {
 	h, young := xxhash.Sum64String(id), now-int64(ringYoung)
 	n := len(e.marks)

@@ -57,7 +57,7 @@ type Event struct {
 	HasReceived  bool
 	HasLogTime   bool
 
-	Time int64 // the event time (CAMPAIGNS.md, rule 1); set when it is applied
+	Time int64 // the event time (LANGUAGE.md, rule 1); set when it is applied
 
 	Root *fastjson.Value    // the whole object; nil where it was scanned (scan.go)
 	dec  *Decoder           // then it has the sections

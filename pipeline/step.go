@@ -32,7 +32,7 @@ type stepper struct {
 }
 
 // step applies one event at log time now; ev.Time is set. The order is
-// CAMPAIGNS.md's, rule 3: duplicates, cancellations, features, triggers.
+// LANGUAGE.md's, rule 3: duplicates, cancellations, features, triggers.
 func (s *stepper) step(e *Entity, ev *Event, now int64) {
 	e.bind(s.live)
 	if e.forgotten(now) {

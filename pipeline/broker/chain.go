@@ -24,7 +24,7 @@ const (
 )
 
 // Chains are the chains of one partition, over one connection: what is known
-// of their tails dies with it (DESIGN.md, P5). Append and Err are for the
+// of their tails dies with it (PROTOCOL.md, P5). Append and Err are for the
 // partition's task, Await for one other.
 //
 // Muted, they publish nothing: a follower keeps what waits until it sees that

@@ -38,7 +38,7 @@ type Options struct {
 
 	// Reconnect makes the connection come back by itself, for ever; nothing is
 	// buffered meanwhile. Without it a connection that is lost is closed, and
-	// what was known over it is known no more (DESIGN.md, P5).
+	// what was known over it is known no more (PROTOCOL.md, P5).
 	Reconnect bool
 
 	Log *slog.Logger // (slog.Default)

@@ -21,7 +21,7 @@ import (
 // lease lasts, such as 3s, and what its holder says. A key without a value is
 // a mark that the lease has ended.
 //
-// No correctness rests on leases (DESIGN.md, P2).
+// No correctness rests on leases (PROTOCOL.md, P2).
 
 const (
 	maxLease   = 64 << 10    // bytes of what a holder says

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Settings of the streams, as DESIGN.md's table and P3 want them.
+// Settings of the streams, as PROTOCOL.md's table and P3 want them.
 const (
 	dedupe         = 2 * time.Minute // for which a pack's id is known
 	keepPerSubject = 100_000         // records that a chain keeps

@@ -46,7 +46,7 @@ type Accepted struct {
 }
 
 // Accept is the way out of a partition's loud stop where what was lost cannot
-// be had back (DESIGN.md, P9). It makes the state of the log as it is, from
+// be had back (PROTOCOL.md, P9). It makes the state of the log as it is, from
 // its beginning, the newest snapshot that fits it, or, where neither is there,
 // of what the log still has; records that in the log; puts a mark onto each
 // chain, behind which the workers go on; and leaves a snapshot for them, the

@@ -10,7 +10,7 @@ import (
 
 // A claim is what a member says of itself in its lease: which partitions it
 // owns, which it follows and has caught up with, and which it only follows so
-// far. No correctness rests on it (DESIGN.md, P2).
+// far. No correctness rests on it (PROTOCOL.md, P2).
 type claim struct {
 	Own     []int `json:"own,omitempty"`
 	Ready   []int `json:"ready,omitempty"`

@@ -12,7 +12,7 @@
 //	   await:      until every record up to the cursor is stored on its chain
 //	   commit:     entities, timers, cursor in one transaction
 //
-// so that a crash replays and never forgets (DESIGN.md, P4):
+// so that a crash replays and never forgets (PROTOCOL.md, P4):
 //
 //	dies                                  finds when it comes back
 //	before a record is stored             the checkpoint before it: replayed, published

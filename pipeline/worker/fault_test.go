@@ -253,7 +253,7 @@ func (r *running) stopsLoudly(t *testing.T, words string) {
 }
 
 // TestLoud changes log and chains behind the worker's back: whatever could
-// lose or double an offer stops the partition (DESIGN.md, P5 and P8).
+// lose or double an offer stops the partition (PROTOCOL.md, P5 and P8).
 func TestLoud(t *testing.T) {
 	for _, tc := range []struct {
 		name, words string

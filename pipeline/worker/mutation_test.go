@@ -20,7 +20,7 @@ type mutation struct {
 	rule, file, from, to string
 }
 
-// mutations are the rules of the protocol (DESIGN.md) and of what stands
+// mutations are the rules of the protocol (PROTOCOL.md) and of what stands
 // around it, each with the line that holds it. What costs nothing but work when
 // it is missing is not among them: that a control message is appended once, or
 // that leases keep two from owning the same. Nor is that a cursor says how much
