@@ -1,0 +1,348 @@
+package config
+
+import (
+	"fmt"
+	"go/scanner"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"offerstream/pipeline"
+)
+
+// The two references that code, tests and comments cite by number.
+const (
+	language = "config/LANGUAGE.md"   // ### Rule N: ...
+	protocol = "pipeline/PROTOCOL.md" // ### D1: ..., ### P1: ...
+	module   = ".."                   // its root, from here
+	rules    = `[0-9]+(?:(?:, | and | to |, and )[0-9]+)*`
+	letters  = `[DP][0-9]+(?:(?:, | and | to |, and )[DP][0-9]+)*`
+	fold     = `[\s/#]+` // a citation may go on in the next line of a comment
+)
+
+var (
+	ruleHeading   = regexp.MustCompile(`(?m)^### (Rule \d+): \S`)
+	letterHeading = regexp.MustCompile(`(?m)^### ([DP]\d+): \S`)
+
+	ruleCited     = regexp.MustCompile(`LANGUAGE\.md(?:\)|'s)?,` + fold + `rules?` + fold + `(` + rules + `)`)
+	letterCited   = regexp.MustCompile(`PROTOCOL\.md(?:\)|'s)?,` + fold + `(` + letters + `)`)
+	bareRule      = regexp.MustCompile(`(?i)\brules? (` + rules + `)`)
+	bareLetter    = regexp.MustCompile(`\b([DP][1-9])\b`)
+	mutation      = regexp.MustCompile(`^"([DP][1-9]): `)
+	number        = regexp.MustCompile(`[DP]?\d+`)
+	documentNamed = regexp.MustCompile(`\b[A-Z]{4,}\.md\b`)
+)
+
+// A text is a part of a file that may cite: all of it, or a comment.
+type text struct {
+	file string
+	line int // its first
+	text string
+}
+
+// at is where byte i of the text stands.
+func (c text) at(i int) string {
+	return fmt.Sprintf("%s:%d", c.file, c.line+strings.Count(c.text[:i], "\n"))
+}
+
+// repository calls fn with each file of the module that people write.
+func repository(t *testing.T, fn func(name string, content string)) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS(module), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			if name != "." && strings.HasPrefix(d.Name(), ".") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !slices.Contains([]string{".go", ".md", ".yaml"}, path.Ext(name)) {
+			return nil
+		}
+		b, err := os.ReadFile(filepath.Join(module, name))
+		if err == nil {
+			fn(name, string(b))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// comments calls fn with the comments of a Go file, those that follow one
+// another as one, and with its strings.
+func comments(name, src string, fn func(c text, isComment bool)) {
+	var s scanner.Scanner
+	file := token.NewFileSet().AddFile(name, -1, len(src))
+	s.Init(file, []byte(src), nil, scanner.ScanComments)
+	var block text
+	for {
+		pos, tok, lit := s.Scan()
+		line := 0
+		if pos.IsValid() {
+			line = file.Line(pos)
+		}
+		if tok == token.COMMENT && block.text != "" && line == block.line+strings.Count(block.text, "\n")+1 {
+			block.text += "\n" + lit
+			continue
+		}
+		if block.text != "" && !(tok == token.SEMICOLON && lit == "\n") {
+			fn(block, true)
+			block = text{}
+		}
+		switch tok {
+		case token.COMMENT:
+			block = text{name, line, lit}
+		case token.STRING:
+			fn(text{name, line, lit}, false)
+		case token.EOF:
+			return
+		}
+	}
+}
+
+// A citation names one heading of a reference.
+type citation struct{ at, heading string }
+
+// citations of a file, and the documents that it names.
+func citations(name, content string) (cited, documents []citation) {
+	take := func(c text, re *regexp.Regexp, prefix string) {
+		for _, m := range re.FindAllStringSubmatchIndex(c.text, -1) {
+			for _, n := range expand(c.text[m[2]:m[3]]) {
+				cited = append(cited, citation{c.at(m[0]), prefix + n})
+			}
+		}
+	}
+	both := func(c text) {
+		take(c, ruleCited, "Rule ")
+		take(c, letterCited, "")
+		for _, m := range documentNamed.FindAllStringIndex(c.text, -1) {
+			documents = append(documents, citation{c.at(m[0]), c.text[m[0]:m[1]]})
+		}
+	}
+	switch whole := (text{name, 1, content}); path.Ext(name) {
+	case ".go":
+		comments(name, content, func(c text, isComment bool) {
+			if !isComment {
+				take(c, mutation, "")
+				return
+			}
+			both(c)
+			take(c, bareLetter, "")
+		})
+	case ".md":
+		both(whole)
+		take(whole, bareLetter, "")
+		if name == language {
+			take(whole, bareRule, "Rule ")
+		}
+	default:
+		both(whole)
+		if strings.HasSuffix(name, ".test.yaml") {
+			for i, line := range strings.Split(content, "\n") {
+				if _, comment, ok := strings.Cut(line, "#"); ok {
+					take(text{name, i + 1, comment}, bareRule, "Rule ")
+				}
+			}
+		}
+	}
+	return cited, documents
+}
+
+// expand is what a list of numbers names: "3", "5 and 8", "1 to 4", "P1, P4".
+func expand(list string) (all []string) {
+	places := number.FindAllStringIndex(list, -1)
+	for i, at := range places {
+		n := list[at[0]:at[1]]
+		if i > 0 && list[places[i-1][1]:at[0]] == " to " {
+			letter := strings.TrimRight(n, "0123456789")
+			from, _ := strconv.Atoi(strings.TrimPrefix(all[len(all)-1], letter))
+			to, _ := strconv.Atoi(strings.TrimPrefix(n, letter))
+			for k := from + 1; k < to && k < from+100; k++ {
+				all = append(all, letter+strconv.Itoa(k))
+			}
+		}
+		all = append(all, n)
+	}
+	return all
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(module, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// headings are those of the references, each of which must be there once.
+func headings(t *testing.T) map[string]bool {
+	t.Helper()
+	have := map[string]bool{}
+	for _, of := range []struct {
+		file string
+		re   *regexp.Regexp
+		want map[string]int // by prefix, the last number
+	}{
+		{language, ruleHeading, map[string]int{"Rule ": 19}},
+		{protocol, letterHeading, map[string]int{"D": 5, "P": 9}},
+	} {
+		n := 0
+		for _, m := range of.re.FindAllStringSubmatch(read(t, of.file), -1) {
+			if n++; have[m[1]] {
+				t.Errorf("%s: %s has two headings", of.file, m[1])
+			}
+			have[m[1]] = true
+		}
+		for prefix, last := range of.want {
+			n -= last
+			for i := range last {
+				if h := prefix + strconv.Itoa(i+1); !have[h] {
+					t.Errorf("%s: there is no heading ### %s: ...", of.file, h)
+				}
+			}
+		}
+		if n > 0 {
+			t.Errorf("%s: %d numbered headings too many", of.file, n)
+		}
+	}
+	return have
+}
+
+// TestCitations finds each rule and each point of the protocol that is cited
+// anywhere in the repository, and each document that is named.
+func TestCitations(t *testing.T) {
+	have := headings(t)
+	files := map[string]bool{}
+	repository(t, func(name, _ string) { files[path.Base(name)] = true })
+	seen := 0
+	repository(t, func(name, content string) {
+		cited, documents := citations(name, content)
+		seen += len(cited)
+		for _, c := range cited {
+			if !have[c.heading] {
+				t.Errorf("%s cites %s: %s and %s have no such heading", c.at, c.heading, language, protocol)
+			}
+		}
+		for _, c := range documents {
+			if !files[c.heading] {
+				t.Errorf("%s names %s: there is no such file in the repository", c.at, c.heading)
+			}
+		}
+	})
+	if seen < 100 {
+		t.Errorf("found only %d citations: does this test still read them?", seen)
+	}
+}
+
+// TestCitationsAreFound: each form, where it stands, and what is none.
+func TestCitationsAreFound(t *testing.T) {
+	for _, c := range []struct{ name, content, want string }{
+		{"a.go", "package a\n\n// x (LANGUAGE.md, rule 3).\n", "a.go:3 Rule 3"},
+		{"a.go", "package a\n\n// x: LANGUAGE.md's, rules 3, 4 and 99.\n", "a.go:3 Rule 3; a.go:3 Rule 4; a.go:3 Rule 99"},
+		{"a.go", "package a\n\nfunc f() {\n\tx() // y, see LANGUAGE.md,\n\t// rules 2 to 4\n}\n", "a.go:4 Rule 2; a.go:4 Rule 3; a.go:4 Rule 4"},
+		{"a.go", "package a\n\n/* y\nsee PROTOCOL.md, D9 */\n", "a.go:4 D9; a.go:4 D9"},
+		{"a.go", "package a\n\nvar x = 1 // z (P5, P8)\n", "a.go:3 P5; a.go:3 P8"},
+		{"a.go", "package a\n\nvar x = []string{\n\"P1: what\", \"in P2\"}\n", "a.go:4 P1"},
+		{"a.go", "package a\n\nvar P1 = \"LANGUAGE.md, rule 77\" // P99, MP3, p5\n", ""},
+		{"a.md", "# A\n\nMutations P1, D4.\nSee [LANGUAGE.md](x), rule 5.\n", "a.md:3 P1; a.md:3 D4"},
+		{"a.md", "See LANGUAGE.md, rule 5. A rule 6.\n", "a.md:1 Rule 5"},
+		{"a.test.yaml", "# rule 20\nx: rule 21 # as rules 1 and 22\n", "a.test.yaml:1 Rule 20; a.test.yaml:2 Rule 1; a.test.yaml:2 Rule 22"},
+		{"a.yaml", "# rule 20\nx: 1 # LANGUAGE.md, rule 4\n", "a.yaml:2 Rule 4"},
+	} {
+		var got []string
+		cited, _ := citations(c.name, c.content)
+		for _, x := range cited {
+			got = append(got, x.at+" "+x.heading)
+		}
+		if s := strings.Join(got, "; "); s != c.want {
+			t.Errorf("%q: cites %q, want %q", c.content, s, c.want)
+		}
+	}
+	if _, documents := citations("a.go", "package a\n\n// see GONE.md\n"); len(documents) != 1 || documents[0] != (citation{"a.go:3", "GONE.md"}) {
+		t.Errorf("%v", documents)
+	}
+}
+
+// TestLanguageExamples checks the campaign sets that LANGUAGE.md shows whole:
+// its blocks of YAML that begin with the version.
+func TestLanguageExamples(t *testing.T) {
+	n := 0
+	for _, block := range strings.Split(read(t, language), "```yaml\n")[1:] {
+		set, _, ok := strings.Cut(block, "\n```\n")
+		if !ok || !strings.HasPrefix(set, "version:") {
+			continue
+		}
+		n++
+		file := filepath.Join(t.TempDir(), "example.yaml")
+		if err := os.WriteFile(file, []byte(set), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		def, err := LoadCampaigns(file)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if b, problems := pipeline.NewBacktest(def); b == nil {
+			t.Error(problems)
+		}
+	}
+	if n == 0 {
+		t.Errorf("%s shows no campaign set", language)
+	}
+}
+
+// TestLanguageNames: what the language has, LANGUAGE.md names, and its
+// defaults are those of the engine.
+func TestLanguageNames(t *testing.T) {
+	text := read(t, language)
+	names := slices.Concat(aggregates, laterAggregates, []string{pipeline.ClockBroker, pipeline.ClockEvent, pipeline.Advertising, pipeline.Service})
+	for name := range later {
+		names = append(names, name)
+	}
+	for _, name := range names {
+		if !regexp.MustCompile("`[^`\n]*\\b" + name + "\\b[^`\n]*`").MatchString(text) {
+			t.Errorf("%s does not name %q", language, name)
+		}
+	}
+	for key, n := range map[string]int{
+		"entries": pipeline.DefaultBounds.Entries, "keys": pipeline.DefaultBounds.Keys, "user_entries": pipeline.DefaultBounds.UserEntries,
+		"absences": pipeline.DefaultBounds.Absences, "traits": pipeline.DefaultBounds.Traits,
+	} {
+		if row := fmt.Sprintf("| `bounds.%s` | number | %s |", key, thousands(n)); !strings.Contains(text, row) {
+			t.Errorf("%s has no row that begins %s", language, row)
+		}
+	}
+	for _, row := range []string{
+		"| `lateness` | duration | `" + hours(printDuration(pipeline.DefaultLateness)) + "` |",
+		"| `forget.anonymous` | duration | `" + printDuration(pipeline.DefaultForgetAnonymous) + "` |",
+		"| `forget.known` | duration | `" + printDuration(pipeline.DefaultForgetKnown) + "` |",
+		fmt.Sprintf("| `keep` | number | %d | 1 to %s;", pipeline.DefaultKeep, thousands(mostEntries)),
+		"| `max` | number | required | 1 to " + thousands(mostOffers) + " |",
+	} {
+		if !strings.Contains(text, row) {
+			t.Errorf("%s has no row that begins %s", language, row)
+		}
+	}
+}
+
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func hours(s string) string { return strings.TrimSuffix(s, "0m") }
