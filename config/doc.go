@@ -2,6 +2,9 @@
 // the programs. Both are strict: whatever is not understood is an error that
 // says where it stands, what is wrong and what to do.
 //
+// LANGUAGE.md is the reference of the campaign language, for those who write
+// it.
+//
 // A campaign file on its way to a pipeline.Definition:
 //
 //	load      files -> one set (load.go)
