@@ -16,8 +16,9 @@ import (
 )
 
 // LoadCampaigns reads, merges and checks campaign files. A path is a file or
-// a directory, of which every *.yaml and *.yml is read. What is wrong with
-// the campaigns is returned as Errors, all of it at once.
+// a directory, of which every *.yaml and *.yml is read that is no file of
+// scenarios (*.test.yaml). What is wrong with the campaigns is returned as
+// Errors, all of it at once.
 func LoadCampaigns(paths ...string) (*pipeline.Definition, error) {
 	files, err := CampaignFiles(paths...)
 	if err != nil {
@@ -63,6 +64,9 @@ func CampaignFiles(paths ...string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading campaigns: %w: name a campaign file or a directory of them", err)
 		}
+		if !info.IsDir() && isScenarioFile(p) {
+			return nil, fmt.Errorf("reading campaigns: %s holds scenarios, no campaigns: leave it out, or run offerctl test %s", p, p)
+		}
 		if !info.IsDir() {
 			files = append(files, filepath.Clean(p))
 			continue
@@ -87,7 +91,7 @@ func campaignsIn(fsys fs.FS) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		ext := path.Ext(e.Name())
-		if ext != ".yaml" && ext != ".yml" || strings.HasPrefix(e.Name(), ".") {
+		if ext != ".yaml" && ext != ".yml" || strings.HasPrefix(e.Name(), ".") || isScenarioFile(e.Name()) {
 			continue
 		}
 		info, err := fs.Stat(fsys, e.Name()) // what a link leads to
@@ -114,6 +118,8 @@ type load struct {
 	silent   map[string]bool     // paths about which all has been said
 	set      map[string]settled  // the set's own keys
 	consent  map[string]bool     // channels of which the set says something
+
+	compile func(*pipeline.Definition) (*pipeline.Set, []pipeline.Problem)
 }
 
 // A settled is a key that a set has once, whatever the number of its files.
@@ -130,7 +136,7 @@ func newLoad() *load {
 			Bounds: pipeline.DefaultBounds,
 		},
 		bad: map[*yaml.Node]bool{}, places: map[string]value{}, silent: map[string]bool{},
-		set: map[string]settled{}, consent: map[string]bool{},
+		set: map[string]settled{}, consent: map[string]bool{}, compile: pipeline.Compile,
 	}
 }
 
@@ -182,13 +188,21 @@ func (l *load) isSilent(path []string) bool {
 
 // finish checks the set as a whole, if it is whole.
 func (l *load) finish() (*pipeline.Definition, error) {
+	if _, err := l.compiled(); err != nil {
+		return nil, err
+	}
+	return l.def, nil
+}
+
+// compiled is finish for whoever runs the set.
+func (l *load) compiled() (*pipeline.Set, error) {
 	d := l.def
 	if l.partial {
 		return nil, l.problems.sorted()
 	}
 	slices.SortFunc(d.Features, func(a, b pipeline.Feature) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(d.Campaigns, func(a, b pipeline.Campaign) int { return strings.Compare(a.ID, b.ID) })
-	_, problems := pipeline.Compile(d)
+	set, problems := l.compile(d)
 	for _, p := range problems {
 		if !l.isSilent(p.Path) {
 			l.problems = append(l.problems, l.translate(p))
@@ -198,7 +212,7 @@ func (l *load) finish() (*pipeline.Definition, error) {
 	if len(l.problems) > 0 {
 		return nil, l.problems.sorted()
 	}
-	return d, nil
+	return set, nil
 }
 
 // translate says where in a file a problem of the compiler stands.

@@ -10,12 +10,17 @@ import (
 
 // campaignSet reads one file of a set.
 func (v value) campaignSet() {
-	d := v.l.def
 	if v.null() {
 		v.problem("the file is empty", "version: 1")
 		return
 	}
-	v.fields(aSet, fields{
+	v.fields(aSet, v.setKeys())
+}
+
+// setKeys are the keys of a set.
+func (v value) setKeys() fields {
+	d := v.l.def
+	return fields{
 		"version": func(v value) { v.version() },
 		"zone":    func(v value) { z := v.zone(); v.l.once("zone", v, z, func() { d.Zone = z }) },
 		"clock":   func(v value) { v.clock() },
@@ -28,7 +33,7 @@ func (v value) campaignSet() {
 		"features":  func(v value) { v.named("features", func(name string, c value) { c.feature(name) }) },
 		"policies":  func(v value) { v.policies() },
 		"campaigns": func(v value) { v.named("campaigns", func(name string, c value) { c.campaign(name) }) },
-	})
+	}
 }
 
 func (v value) version() {

@@ -32,6 +32,7 @@ var commands = []command{
 	{"demo", "start everything in one process with simulated shoppers", demo},
 	{"serve", "run everything in one process: what a small shop runs", serve},
 	{"check", "validate campaign files", check},
+	{"test", "do these campaigns send what their scenarios say?", test},
 	{"apply", "make a campaign set live", apply},
 	{"backtest", "what would these campaigns have done with these events?", backtest},
 	{"import", "turn a shop's own export into events", importEvents},

@@ -1,0 +1,274 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	"offerstream/pipeline"
+	"offerstream/pipeline/scenario"
+)
+
+// What a file of scenarios may ask for.
+const (
+	mostCount  = 1 << 40
+	mostRepeat = 100_000
+)
+
+const (
+	eventLineHint = "10:00:00 ada Product Viewed product_id=b1, or +1m"
+	aRepetition   = "a repetition"
+)
+
+// line reads a text that is a line of a scenario's own language.
+func (v value) line(hint string) (string, bool) {
+	if v.bad() {
+		return "", false
+	}
+	if v.n.Kind != yaml.ScalarNode || v.null() {
+		v.wrong("a line of text", hint)
+		return "", false
+	}
+	if at, ok := v.cutOff(); ok && at.col+1 < len(v.file.lines[at.line]) && v.file.lines[at.line][at.col+1] != ' ' {
+		v.problemAt(at, "the line ends here, before what reads as a comment", quoteIt+"; a comment has a space behind its #")
+		return "", false
+	}
+	return v.n.Value, true
+}
+
+// cutOff is where a comment behind a plain scalar begins, if there is one.
+func (v value) cutOff() (spot, bool) {
+	if !plain(v.n) {
+		return spot{}, false
+	}
+	return v.comment()
+}
+
+// mistake reports what is wrong with a line, where it stands. YAML may have
+// cut the line off.
+func (v value) mistake(m *scenario.Mistake) {
+	if at, ok := v.cutOff(); ok && strings.Count(v.n.Value, `"`)%2 == 1 {
+		v.problemAt(at, "the line ends here, before what reads as a comment", "put '...' around all of it")
+		return
+	}
+	if v.flow && plain(v.n) && !balanced(v.n.Value) {
+		v.problem("the line is cut: "+strconv.Quote(v.n.Value), "inside [ ] and { } put it in '...', or give it its own line")
+		return
+	}
+	line, col := m.Place(v.n.Value)
+	v.problemAt(v.file.locate(v.n, line, col), m.What, m.Hint)
+}
+
+// events reads a scenario's input: a list, or the name of a file of JSON.
+func (r *scenarioReader) events(v value, day scenario.Day) []scenario.Event {
+	if !v.bad() && v.n.Kind == yaml.ScalarNode && !v.null() {
+		return r.eventFile(v)
+	}
+	var events []scenario.Event
+	clock := &scenario.Clock{Day: day}
+	v.elements("- 10:00:00 ada Product Viewed product_id=b1", func(v value) {
+		var lines [][]byte
+		switch {
+		case v.n.Kind == yaml.MappingNode && v.has("repeat"):
+			lines = v.repetition(clock)
+		case v.n.Kind == yaml.MappingNode:
+			lines = [][]byte{v.wholeEvent(clock)}
+		default:
+			lines = [][]byte{v.event(clock)}
+		}
+		for _, json := range lines {
+			events = append(events, scenario.Event{JSON: json, Line: v.n.Line})
+		}
+	})
+	return events
+}
+
+func (v value) has(name string) bool {
+	for k := range v.pairs {
+		if k == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *scenarioReader) eventFile(v value) []scenario.Event {
+	const hint = "events: visit.jsonl, a file of JSON lines beside this one; or a list"
+	name := v.text(hint)
+	if name == "" {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(r.file.Name), filepath.FromSlash(name)))
+	if err != nil {
+		v.problem(err.Error(), hint)
+		return nil
+	}
+	var events []scenario.Event
+	for i, line := range bytes.Split(b, []byte("\n")) {
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			events = append(events, scenario.Event{JSON: line, Line: i + 1})
+		}
+	}
+	return events
+}
+
+// event reads an event in its short form.
+func (v value) event(clock *scenario.Clock) []byte {
+	text, ok := v.line(eventLineHint)
+	if !ok {
+		return nil
+	}
+	json, wrong := scenario.ReadEvent(text, clock)
+	if wrong != nil {
+		v.mistake(wrong)
+	}
+	return json
+}
+
+// wholeEvent reads an event that is written with all its keys, as it is sent
+// to the gateway. Beside them may stand at: its time.
+func (v value) wholeEvent(clock *scenario.Clock) []byte {
+	before := len(v.l.problems)
+	whole, _ := v.tree(0).(map[string]any)
+	if len(v.l.problems) > before || whole == nil {
+		return nil
+	}
+	for k, c := range v.pairs {
+		if k != "at" && k != "timestamp" {
+			continue
+		}
+		text, ok := c.line("at: +10s")
+		if !ok {
+			return nil
+		}
+		ns, wrong := clock.Moment(text)
+		switch {
+		case wrong != nil && k == "at":
+			c.mistake(wrong)
+		case wrong != nil: // it is the gateway that judges a timestamp
+		default:
+			clock.Set(ns)
+			if k == "at" {
+				delete(whole, "at")
+				whole["timestamp"] = pipeline.FormatTime(ns)
+			}
+		}
+	}
+	return jsonLine(whole)
+}
+
+func jsonLine(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil { // tree has made it of what JSON has
+		panic("config: " + err.Error())
+	}
+	return bytes.TrimSpace(b.Bytes())
+}
+
+// repetition reads {repeat: 257, every: 1s, event: ...}: the same event again
+// and again, in which {i} is 1, 2, 3.
+func (v value) repetition(clock *scenario.Clock) (lines [][]byte) {
+	n, every, text, at := 0, time.Duration(0), "", value{}
+	has := v.fields(aRepetition, fields{
+		"repeat": func(v value) { n = v.integer(1, mostRepeat) },
+		"every":  func(v value) { every = v.duration(0, "every: 1s") },
+		"event":  func(v value) { at = v; text, _ = v.line(eventLineHint) },
+	})
+	v.needs(has, aRepetition, "event", `event: "10:00:00 ada View i={i}"`)
+	if text == "" {
+		return nil
+	}
+	moment := *clock
+	for i := range n {
+		moment = *clock
+		moment.Later = time.Duration(i) * every
+		json, wrong := scenario.ReadEvent(strings.ReplaceAll(text, "{i}", fmt.Sprint(i+1)), &moment)
+		if wrong != nil {
+			at.mistake(wrong)
+			return nil
+		}
+		lines = append(lines, json)
+	}
+	clock.Set(moment.Last())
+	return lines
+}
+
+// expect reads the offers that must come out, in order.
+func (r *scenarioReader) expect(v value, s *scenario.Scenario, wrote *expectation) {
+	const hint = "write the offers as a list, or none"
+	s.Compares, wrote.offers = true, &v
+	switch {
+	case v.bad():
+	case v.null() && r.all.Fill:
+	case v.null():
+		v.problem("nothing stands here", hint+"; offerctl test --update fills in what comes out")
+	case v.n.Kind == yaml.ScalarNode && v.n.Value == "none":
+	case v.n.Kind != yaml.SequenceNode:
+		v.wrong("a list, or none,", hint)
+	case len(v.n.Content) > 0:
+		v.elements(hint, func(v value) {
+			text, ok := v.line("10:01:30 ada bag-fan views=4")
+			if !ok {
+				return
+			}
+			o, wrong := scenario.ReadOffer(text, s.Day)
+			if wrong != nil {
+				v.mistake(wrong)
+				return
+			}
+			v.knownCampaign(start(v.n), o.Campaign, s.Set)
+			s.Offers = append(s.Offers, o)
+		})
+	}
+}
+
+// knownCampaign refuses the name of a campaign that the set has not.
+func (v value) knownCampaign(at spot, name string, set *pipeline.Set) {
+	if set == nil {
+		return
+	}
+	var names []string
+	for _, c := range set.Definition().Campaigns {
+		if c.ID == name {
+			return
+		}
+		names = append(names, c.ID)
+	}
+	v.problemAt(at, fmt.Sprintf("there is no campaign %q", name), didYouMean(name, names))
+}
+
+// outcomes reads the counts that must be equal, by campaign.
+func (r *scenarioReader) outcomes(v value, s *scenario.Scenario, wrote *expectation) {
+	s.Outcomes = map[string]map[string]uint64{}
+	v.named("outcomes", func(name string, c value) {
+		c.knownCampaign(start(c.key), name, s.Set)
+		known := fields{}
+		for _, of := range scenario.OutcomeNames() {
+			known[of] = func(v value) {
+				if s.Outcomes[name] == nil {
+					s.Outcomes[name] = map[string]uint64{}
+				}
+				s.Outcomes[name][of] = uint64(v.integer(0, mostCount))
+				wrote.outcomes = append(wrote.outcomes, outcomeAt{name, of, v})
+			}
+		}
+		if has := c.fields("outcomes", known); len(has) == 0 && c.is() == "a map" {
+			c.problem("no outcome is named here", name+": {evaluated: 4, fired: 1}")
+		}
+	})
+}
+
+// numbers reads a map of names to numbers.
+func (r *scenarioReader) numbers(v value, name, number string) map[string]uint64 {
+	m := map[string]uint64{}
+	v.named("{"+name+": "+number+"}", func(name string, c value) { m[name] = uint64(c.integer(0, mostCount)) })
+	return m
+}

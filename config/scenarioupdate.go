@@ -1,0 +1,251 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"offerstream/pipeline/scenario"
+)
+
+// An expectation is where in a file stands what is expected of a scenario.
+type expectation struct {
+	offers   *value // nil where offers are not compared
+	outcomes []outcomeAt
+}
+
+// An outcomeAt is a number in outcomes.
+type outcomeAt struct {
+	campaign, name string
+	at             value
+}
+
+// An edit replaces a piece of a file's text.
+type edit struct {
+	from, to int
+	text     string
+}
+
+// Update is the file's text with what came out in the place of what was
+// expected: results are those of Scenarios, in order; where one is nil, its
+// scenario stays as it is. All else of the file stays byte for byte.
+func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
+	u := &update{src: f.src, starts: f.src.lineStarts()}
+	for i, r := range results {
+		if r == nil {
+			continue
+		}
+		s, wrote := f.Scenarios[i], f.wrote[i]
+		for _, o := range wrote.outcomes {
+			if got := r.Outcomes[o.campaign][o.name]; got != s.Outcomes[o.campaign][o.name] {
+				u.replace(o.at.n, fmt.Sprint(got))
+			}
+		}
+		if wrote.offers != nil && (wrote.offers.null() || !slices.Equal(s.Offers, r.Offers)) {
+			u.offers(*wrote.offers, s, r)
+		}
+	}
+	if u.err != nil {
+		return nil, u.err
+	}
+	b := u.apply()
+	if f.bom {
+		b = append([]byte("\ufeff"), b...)
+	}
+	return b, nil
+}
+
+// Again reads a text that Update has made, in the place of the file's.
+func (f *ScenarioFile) Again(text []byte) (*ScenarioFile, error) {
+	again, err := new(Scenarios).read(f.Name, text)
+	if err != nil {
+		return nil, fmt.Errorf("%s stays as it is, for what would be written cannot be read: %w", f.Name, err)
+	}
+	return again, nil
+}
+
+// An update collects edits of one file.
+type update struct {
+	src    *source
+	starts []int // of the lines, in bytes
+	edits  []edit
+	err    error
+}
+
+// lineStarts is where each line begins in the text, in bytes.
+func (s *source) lineStarts() []int {
+	starts, line := []int{0}, 0
+	for i, r := range s.text {
+		switch {
+		case r == '\r' && i+1 < len(s.text) && s.text[i+1] == '\n':
+		case r == '\n', r == '\r', r == '\u0085', r == '\u2028', r == '\u2029':
+			line++
+			starts = append(starts, i+len(string(r)))
+		}
+	}
+	return starts
+}
+
+// offset is where a spot is in the text, in bytes.
+func (u *update) offset(p spot) int {
+	return u.starts[p.line] + len(string(u.src.lines[p.line][:min(p.col, len(u.src.lines[p.line]))]))
+}
+
+// end is where a scalar ends in the text.
+func (u *update) end(n *yaml.Node) int {
+	spots := u.src.walk(n)
+	if spots == nil {
+		u.err = fmt.Errorf("%s:%d:%d: the end of this cannot be found: write it on one line", u.src.name, n.Line, n.Column)
+		return u.offset(start(n))
+	}
+	last := u.offset(spots[len(spots)-1])
+	if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
+		last++
+	}
+	return last
+}
+
+func (u *update) replace(n *yaml.Node, text string) {
+	u.edits = append(u.edits, edit{u.offset(start(n)), u.end(n), text})
+}
+
+// lineEnd is where the line ends in which an offset is, its break included.
+func (u *update) lineEnd(at int) int {
+	for _, s := range u.starts {
+		if s > at {
+			return s
+		}
+	}
+	return len(u.src.text)
+}
+
+// offers edits a list of offers.
+func (u *update) offers(v value, s *scenario.Scenario, r *scenario.Result) {
+	if v.n.Kind != yaml.SequenceNode || v.n.Style&yaml.FlowStyle != 0 || len(r.Offers) == 0 {
+		u.wholeList(v, s, r)
+		return
+	}
+	column := v.n.Column - 1
+	insert := func(at int, o scenario.Offer) {
+		u.edits = append(u.edits, edit{at, at, u.line(column, o.Show(s.Day))})
+	}
+	items := v.n.Content
+	at := u.starts[v.n.Line-1] // behind the last line that stays or goes
+	aligned := scenario.Align(s.Offers, r.Offers)
+	for i := 0; i < len(aligned); {
+		var old, new []int
+		for ; i < len(aligned) && aligned[i].Sign() != ' '; i++ {
+			if a := aligned[i]; a.First >= 0 {
+				old = append(old, a.First)
+			} else {
+				new = append(new, a.Second)
+			}
+		}
+		for j, k := range old {
+			if j < len(new) { // one for another: a comment behind it stays
+				u.replace(items[k], yamlText(r.Offers[new[j]].Show(s.Day)))
+			} else {
+				u.edits = append(u.edits, edit{u.starts[items[k].Line-1], u.lineEnd(u.end(items[k])), ""})
+			}
+			at = u.lineEnd(u.end(items[k]))
+		}
+		for _, k := range new[min(len(old), len(new)):] {
+			insert(at, r.Offers[k])
+		}
+		if i < len(aligned) {
+			at = u.lineEnd(u.end(items[aligned[i].First]))
+			i++
+		}
+	}
+}
+
+// line is an element of a list on a line of its own.
+func (u *update) line(column int, text string) string {
+	return strings.Repeat(" ", column) + "- " + yamlText(text) + u.lineBreak()
+}
+
+// lineBreak is that of the file.
+func (u *update) lineBreak() string {
+	if strings.Contains(u.src.text, "\r\n") {
+		return "\r\n"
+	}
+	return "\n"
+}
+
+// wholeList writes a list anew: none becomes a list, a list becomes none, and
+// one in [ ] gets lines.
+func (u *update) wholeList(v value, s *scenario.Scenario, r *scenario.Result) {
+	text := " none"
+	if len(r.Offers) > 0 {
+		var b strings.Builder
+		for _, o := range r.Offers {
+			b.WriteString(u.line(start(v.key).col+2, o.Show(s.Day)))
+		}
+		text = u.lineBreak() + strings.TrimSuffix(b.String(), u.lineBreak())
+	}
+	colon := u.end(v.key)
+	for u.src.text[colon] != ':' {
+		colon++
+	}
+	switch {
+	case v.flow:
+		u.err = fmt.Errorf("%s: this is inside { }, where a list of offers has no place: give expect its own line", v.place())
+	case v.n.Kind == yaml.ScalarNode && v.null():
+		u.keepComment(colon+1, colon+1, text)
+	case v.n.Kind == yaml.ScalarNode:
+		u.keepComment(colon+1, u.end(v.n), text)
+	case v.n.Style&yaml.FlowStyle != 0:
+		at := u.offset(start(v.n))
+		n := bracketEnd(u.src.text[at:])
+		if n < 0 {
+			u.err = fmt.Errorf("%s: the end of this list cannot be found: write it as lines", v.place())
+			return
+		}
+		u.keepComment(colon+1, at+n, text)
+	default:
+		for _, n := range v.n.Content {
+			u.edits = append(u.edits, edit{u.starts[n.Line-1], u.lineEnd(u.end(n)), ""})
+		}
+		u.edits = append(u.edits, edit{colon + 1, colon + 1, text})
+	}
+}
+
+// keepComment replaces text up to which a line may go on with a comment, and
+// puts what takes lines of its own behind the comment.
+func (u *update) keepComment(from, to int, text string) {
+	if !strings.HasPrefix(text, u.lineBreak()) {
+		u.edits = append(u.edits, edit{from, to, text})
+		return
+	}
+	end := u.lineEnd(to)
+	rest := strings.TrimRight(u.src.text[to:end], "\r\n")
+	behind := to + len(rest)
+	u.edits = append(u.edits, edit{from, to, ""}, edit{behind, behind, text})
+}
+
+func (u *update) apply() []byte {
+	slices.SortStableFunc(u.edits, func(a, b edit) int { return a.from - b.from })
+	var b bytes.Buffer
+	at := 0
+	for _, e := range u.edits {
+		b.WriteString(u.src.text[at:max(at, e.from)])
+		if e.text != "" && e.from == len(u.src.text) && e.from > 0 && u.src.text[e.from-1] != '\n' && strings.HasSuffix(e.text, "\n") {
+			b.WriteString(u.lineBreak()) // the last line had no end
+		}
+		b.WriteString(e.text)
+		at = max(at, e.to)
+	}
+	b.WriteString(u.src.text[at:])
+	return b.Bytes()
+}
+
+// yamlText is a line as an element of a YAML list: in quotes where it would
+// be read otherwise.
+func yamlText(s string) string {
+	if strings.Contains(s, ": ") || strings.HasSuffix(s, ":") || strings.Contains(s, " #") || strings.TrimSpace(s) != s {
+		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	}
+	return s
+}

@@ -1,0 +1,111 @@
+package scenario
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Compare says what of a result is not as the scenario expects, for people:
+// lines, indented by two; "" where all is.
+func (s *Scenario) Compare(r *Result) string {
+	var b strings.Builder
+	for _, reason := range slices.Sorted(maps.Keys(s.reasons(r))) {
+		if got, want := r.Rejected[reason], s.Rejected[reason]; got != want {
+			fmt.Fprintf(&b, "  rejected: %s is %d, expected %d\n", reason, got, want)
+		}
+	}
+	if sum(r.Rejected) > sum(s.Rejected) {
+		for _, what := range r.refused {
+			fmt.Fprintf(&b, "    %s\n", what)
+		}
+	}
+	if s.Duplicates != nil && *s.Duplicates != r.Duplicates {
+		fmt.Fprintf(&b, "  duplicates are %d, expected %d\n", r.Duplicates, *s.Duplicates)
+	}
+	if s.Compares && !slices.Equal(s.Offers, r.Offers) {
+		b.WriteString("  offers (- expected, + came out):\n")
+		s.showOffers(&b, r)
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Outcomes)) {
+		showOutcomes(&b, id, s.Outcomes[id], r.Outcomes[id])
+	}
+	return b.String()
+}
+
+// reasons are the reasons for which events were or must be rejected.
+func (s *Scenario) reasons(r *Result) map[string]bool {
+	all := map[string]bool{}
+	for reason := range r.Rejected {
+		all[reason] = true
+	}
+	for reason := range s.Rejected {
+		all[reason] = true
+	}
+	return all
+}
+
+// around is how many offers that are as expected are shown beside one that is
+// not.
+const around = 3
+
+// showOffers shows the expected offers and those that came out as one list,
+// in columns.
+func (s *Scenario) showOffers(b *strings.Builder, r *Result) {
+	lines := Align(s.Offers, r.Offers)
+	var widths [3]int
+	rows := make([][]string, len(lines))
+	for i, l := range lines {
+		rows[i] = l.of(s.Offers, r.Offers).columns(s.Day)
+		for c := range widths {
+			widths[c] = max(widths[c], utf8.RuneCountInString(rows[i][c]))
+		}
+	}
+	same := 0
+	for i, l := range lines {
+		if l.Sign() == ' ' && !slices.ContainsFunc(lines[max(0, i-around):min(len(lines), i+around+1)], func(l Aligned) bool { return l.Sign() != ' ' }) {
+			same++
+			continue
+		}
+		tellSame(b, same)
+		same = 0
+		row := ""
+		for c, text := range rows[i] {
+			if c < len(widths) {
+				text += strings.Repeat(" ", widths[c]-utf8.RuneCountInString(text))
+			}
+			row += " " + text
+		}
+		fmt.Fprintf(b, "    %c%s\n", l.Sign(), strings.TrimRight(row, " "))
+	}
+	tellSame(b, same)
+}
+
+func tellSame(b *strings.Builder, n int) {
+	if n > 0 {
+		fmt.Fprintf(b, "      ... %d as expected\n", n)
+	}
+}
+
+// showOutcomes tells which of a campaign's outcomes are not as expected, and
+// then all of them.
+func showOutcomes(b *strings.Builder, id string, want, got map[string]uint64) {
+	var wrong, all []string
+	for _, name := range OutcomeNames() {
+		if n, listed := want[name]; listed && n != got[name] {
+			wrong = append(wrong, fmt.Sprintf("%s is %d, expected %d", name, got[name], n))
+		}
+		if got[name] > 0 {
+			all = append(all, fmt.Sprintf("%s %d", name, got[name]))
+		}
+	}
+	if len(wrong) == 0 {
+		return
+	}
+	if len(all) == 0 {
+		all = []string{"it was never evaluated"}
+	}
+	fmt.Fprintf(b, "  outcomes of %s: %s\n    all of them: %s\n", id, strings.Join(wrong, ", "), strings.Join(all, ", "))
+}

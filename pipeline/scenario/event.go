@@ -1,0 +1,231 @@
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"offerstream/pipeline"
+)
+
+const eventHint = "write such as: 10:00:00 ada Product Viewed product_id=b1 price=12.5"
+
+// ReadEvent reads an event of a scenario's list: its time, the user, what it
+// is, and pairs name=value. A time alone lets time pass. What begins with {
+// is an event's JSON as it stands.
+func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
+	text, wrong := Expand(text)
+	if wrong != nil {
+		return nil, wrong
+	}
+	if strings.HasPrefix(strings.TrimSpace(text), "{") {
+		return rawEvent(text, clock), nil
+	}
+	w := &words{text: text}
+	ns, wrong := clock.read(w)
+	if wrong != nil {
+		return nil, wrong
+	}
+	if w.done() {
+		return fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, pipeline.FormatTime(ns)), nil
+	}
+	e := event{time: ns}
+	if e.user, e.anonymous, wrong = user(w); wrong != nil {
+		return nil, wrong
+	}
+	if wrong = e.what(w); wrong != nil {
+		return nil, wrong
+	}
+	return e.json(), nil
+}
+
+// rawEvent is JSON as it stands. Where it has a time, the next line may be
+// relative to it.
+func rawEvent(text string, clock *Clock) []byte {
+	var has struct{ Timestamp string }
+	if json.Unmarshal([]byte(text), &has) == nil {
+		if ns, err := pipeline.ParseTime(has.Timestamp); err == nil {
+			clock.Set(ns)
+		}
+	}
+	return []byte(text)
+}
+
+var longText = regexp.MustCompile(`\{(.)\*(\d+)\}`)
+
+// Expand replaces {x*3000} by a text of as many x.
+func Expand(text string) (string, *Mistake) {
+	if !strings.Contains(text, "*") {
+		return text, nil
+	}
+	var wrong *Mistake
+	out := longText.ReplaceAllStringFunc(text, func(s string) string {
+		m := longText.FindStringSubmatch(s)
+		n, err := strconv.Atoi(m[2])
+		if err != nil || n > pipeline.MaxEventBytes {
+			wrong = &Mistake{strings.Index(text, s), fmt.Sprintf("%s is too long", s), fmt.Sprintf("an event has at most %d bytes", pipeline.MaxEventBytes)}
+			return ""
+		}
+		return strings.Repeat(m[1], n)
+	})
+	return out, wrong
+}
+
+// user reads a user: a userId, or behind ~ an anonymousId.
+func user(w *words) (name string, anonymous bool, wrong *Mistake) {
+	if w.done() {
+		return "", false, &Mistake{w.at, "the user is missing", "a userId such as ada, or ~a-1 for an anonymousId"}
+	}
+	from := w.at
+	if w.text[w.at] == '~' {
+		anonymous = true
+		w.at++
+	}
+	if w.done() {
+		return "", false, &Mistake{from, "nothing stands behind ~", "~a-1 is the anonymousId a-1"}
+	}
+	t, wrong := w.next()
+	if wrong == nil && t.pair {
+		wrong = &Mistake{from, fmt.Sprintf("a user is wanted here, %s= begins a value", t.text), "put the user behind the time; a name with = in it stands in quotes"}
+	}
+	return t.text, anonymous, wrong
+}
+
+// An event is one in the making.
+type event struct {
+	time      int64
+	user      string
+	anonymous bool
+	kind      string // track, page, ...
+	name      string
+	id        string
+	names     []string // of properties or traits, in order
+	values    []json.RawMessage
+	context   map[string]any
+}
+
+// what reads the rest of the line: which event it is, and its pairs.
+func (e *event) what(w *words) *Mistake {
+	var name []string
+	pair := ""
+	from := w.at
+	for !w.done() {
+		t, wrong := w.next()
+		switch {
+		case wrong != nil:
+			return wrong
+		case t.pair:
+			pair = t.text
+			wrong = e.pair(t)
+		case pair != "":
+			wrong = &Mistake{t.at, fmt.Sprintf("%q stands behind %s=...", t.text, pair), fmt.Sprintf(`put a text of several words in quotes: %s="..."`, pair)}
+		case e.kind == "" && !t.quoted && kinds[t.text]:
+			e.kind = t.text
+		default:
+			if e.kind == "" {
+				e.kind = "track"
+			}
+			name = append(name, t.text)
+		}
+		if wrong != nil {
+			return wrong
+		}
+	}
+	if e.kind == "" {
+		return &Mistake{from, "it is not said which event this is", eventHint}
+	}
+	e.name = strings.Join(name, " ")
+	if e.name != "" && e.kind != "track" && e.kind != "page" && e.kind != "screen" {
+		return &Mistake{from, fmt.Sprintf("%s has no name", e.kind), fmt.Sprintf("write its traits as name=value; a track event called so stands in quotes: %q", e.kind+" "+e.name)}
+	}
+	return nil
+}
+
+var kinds = map[string]bool{"page": true, "screen": true, "identify": true, "group": true, "alias": true}
+
+// pair takes a value: messageId=, what begins with context., and else a
+// property, of identify a trait.
+func (e *event) pair(t word) *Mistake {
+	path, within := strings.CutPrefix(t.text, "context.")
+	switch {
+	case !t.quoted && t.text == "messageId":
+		if json.Unmarshal(t.value, &e.id) != nil {
+			e.id = string(t.value)
+		}
+	case !t.quoted && within:
+		if e.context == nil {
+			e.context = map[string]any{}
+		}
+		if !put(e.context, strings.Split(path, "."), t.value) {
+			return &Mistake{t.at, fmt.Sprintf("%s stands here twice, or is more than one thing", t.text), "keep one"}
+		}
+	default:
+		for _, name := range e.names {
+			if name == t.text {
+				return &Mistake{t.at, fmt.Sprintf("%s stands here twice", t.text), "keep one"}
+			}
+		}
+		e.names, e.values = append(e.names, t.text), append(e.values, t.value)
+	}
+	return nil
+}
+
+// put puts a value into maps within maps.
+func put(m map[string]any, path []string, v json.RawMessage) bool {
+	for _, name := range path[:len(path)-1] {
+		if m[name] == nil {
+			m[name] = map[string]any{}
+		}
+		below, ok := m[name].(map[string]any)
+		if !ok {
+			return false
+		}
+		m = below
+	}
+	last := path[len(path)-1]
+	if m[last] != nil {
+		return false
+	}
+	m[last] = v
+	return true
+}
+
+func (e *event) json() []byte {
+	b := fmt.Appendf(nil, `{"type":%q`, e.kind)
+	add := func(name, value string) { b = fmt.Appendf(b, `,%q:%s`, name, quote(value)) }
+	if e.anonymous {
+		add("anonymousId", e.user)
+	} else {
+		add("userId", e.user)
+	}
+	switch {
+	case e.kind == "track":
+		add("event", e.name)
+	case e.name != "":
+		add("name", e.name)
+	}
+	if e.id != "" {
+		add("messageId", e.id)
+	}
+	add("timestamp", pipeline.FormatTime(e.time))
+	if len(e.names) > 0 {
+		section := "properties"
+		if e.kind == "identify" || e.kind == "group" {
+			section = "traits"
+		}
+		b = fmt.Appendf(b, `,%q:{`, section)
+		for i, name := range e.names {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = fmt.Appendf(b, `%s:%s`, quote(name), e.values[i])
+		}
+		b = append(b, '}')
+	}
+	if e.context != nil {
+		b = fmt.Appendf(b, `,"context":%s`, compact(e.context))
+	}
+	return append(b, '}')
+}

@@ -1,0 +1,196 @@
+package scenario
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"offerstream/pipeline"
+)
+
+// An Offer is what a line of expect says of one. Data is JSON in one form, so
+// that equal data are equal texts: without white space, maps by their keys,
+// numbers in their shortest form. It is empty where there is none.
+type Offer struct {
+	Time      int64
+	User      string
+	Anonymous bool
+	Campaign  string
+	Key       string
+	Data      string
+}
+
+const offerHint = `write such as: 10:01:30 ada bag-fan title="Bags, 10% off"`
+
+// ReadOffer reads a line of expect: time, user, campaign, and the data as
+// pairs name=value or as JSON. Behind the campaign may stand /key.
+func ReadOffer(text string, day Day) (o Offer, wrong *Mistake) {
+	w := &words{text: text}
+	if o.Time, wrong = day.read(w, momentHint); wrong != nil {
+		return o, wrong
+	}
+	if o.User, o.Anonymous, wrong = user(w); wrong != nil {
+		return o, wrong
+	}
+	if o.Campaign, o.Key, wrong = campaign(w); wrong != nil {
+		return o, wrong
+	}
+	o.Data, wrong = data(w)
+	return o, wrong
+}
+
+// campaign reads a campaign's name, and behind / a key, which is quoted where
+// it is not a word.
+func campaign(w *words) (name, key string, wrong *Mistake) {
+	if w.done() {
+		return "", "", &Mistake{w.at, "the campaign is missing", offerHint}
+	}
+	from := w.at
+	w.at += until(w.text[from:], space+"/")
+	name = w.text[from:w.at]
+	if strings.ContainsAny(name, `="`) {
+		return "", "", &Mistake{from, fmt.Sprintf("%s is not a campaign's name", name), offerHint}
+	}
+	if w.at == len(w.text) || w.text[w.at] != '/' {
+		return name, "", nil
+	}
+	w.at++
+	if w.at < len(w.text) && w.text[w.at] == '"' {
+		raw, wrong := w.json()
+		if wrong != nil {
+			return "", "", wrong
+		}
+		json.Unmarshal(raw, &key) // it is a string, as json has found
+		return name, key, nil
+	}
+	return name, w.plain().text, nil
+}
+
+// data reads the rest of the line.
+func data(w *words) (string, *Mistake) {
+	rest := w.rest()
+	if rest == "" {
+		return "", nil
+	}
+	if json.Valid([]byte(rest)) {
+		return canonical([]byte(rest)), nil
+	}
+	if strings.IndexByte("{[", rest[0]) >= 0 {
+		_, wrong := w.json()
+		if wrong == nil {
+			wrong = &Mistake{w.at, "something stands behind the data", offerHint}
+		}
+		return "", wrong
+	}
+	pairs := map[string]any{}
+	before := ""
+	for !w.done() {
+		t, wrong := w.next()
+		switch {
+		case wrong != nil:
+			return "", wrong
+		case !t.pair && before != "":
+			return "", &Mistake{t.at, fmt.Sprintf("%q stands behind %s=...", t.text, before), fmt.Sprintf(`put a text of several words in quotes: %s="..."`, before)}
+		case !t.pair:
+			return "", &Mistake{t.at, fmt.Sprintf("the offer's data cannot begin with %s", show(t.text, "")), "write name=value, or JSON"}
+		case pairs[t.text] != nil:
+			return "", &Mistake{t.at, fmt.Sprintf("%s stands here twice", t.text), "keep one"}
+		}
+		pairs[t.text], before = t.value, t.text
+	}
+	return canonical(compact(pairs)), nil
+}
+
+// canonical is JSON in one form. It is the JSON itself where that is none.
+func canonical(b []byte) string {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return string(b)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return string(b)
+	}
+	return string(compact(shortest(v)))
+}
+
+// shortest writes the numbers in v as templates do: integers as they are,
+// others in the shortest form that reads back.
+func shortest(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, x := range v {
+			v[k] = shortest(x)
+		}
+	case []any:
+		for i, x := range v {
+			v[i] = shortest(x)
+		}
+	case json.Number:
+		if f, err := v.Float64(); err == nil && strings.ContainsAny(string(v), ".eE") {
+			return json.RawMessage(pipeline.FormatDouble(f))
+		}
+	}
+	return v
+}
+
+// offerOf is an offer as a line of expect says it.
+func offerOf(o *pipeline.Offer) (Offer, error) {
+	ns, err := pipeline.ParseTime(o.Time)
+	if err != nil {
+		return Offer{}, fmt.Errorf("an offer's time: %w", err)
+	}
+	e := Offer{Time: ns, User: o.User, Anonymous: o.Anon, Campaign: o.Campaign, Key: o.Key}
+	if len(o.Data) > 0 {
+		e.Data = canonical(o.Data)
+	}
+	return e, nil
+}
+
+// Show writes the offer as a line of expect.
+func (o Offer) Show(day Day) string { return strings.Join(o.columns(day), " ") }
+
+// columns are the parts of an offer's line; the last, its data, only where
+// there is any.
+func (o Offer) columns(day Day) []string {
+	user := show(o.User, "~")
+	if o.Anonymous {
+		user = "~" + show(o.User, "")
+	}
+	campaign := o.Campaign
+	if o.Key != "" {
+		campaign += "/" + show(o.Key, "")
+	}
+	cols := []string{day.show(o.Time), user, campaign}
+	if o.Data != "" {
+		cols = append(cols, showData(o.Data))
+	}
+	return cols
+}
+
+// showData writes data as pairs where it is a map, else as JSON.
+func showData(data string) string {
+	var m map[string]json.RawMessage
+	if json.Unmarshal([]byte(data), &m) != nil || len(m) == 0 {
+		return data
+	}
+	var names []string
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	pairs := make([]string, len(names))
+	for i, name := range names {
+		value := string(m[name])
+		var text string
+		if json.Unmarshal(m[name], &text) == nil && string(plainValue(text)) == value && show(text, "[{") == text {
+			value = text
+		}
+		pairs[i] = show(name, "{[") + "=" + value
+	}
+	return strings.Join(pairs, " ")
+}

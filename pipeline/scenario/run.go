@@ -1,0 +1,81 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+
+	"offerstream/pipeline"
+)
+
+// A Result is what came of a scenario's events.
+type Result struct {
+	Offers     []Offer
+	Whole      []*pipeline.Offer            // the same with all that they have
+	Outcomes   map[string]map[string]uint64 // by campaign: all of them
+	Rejected   map[string]uint64
+	Duplicates uint64
+
+	refused []string // what was rejected, with its place
+}
+
+// Run runs the scenario's events through its set, as a backtest does.
+func (s *Scenario) Run() (*Result, error) {
+	b, err := s.Set.Backtest()
+	if err != nil {
+		return nil, err
+	}
+	r := &Result{Outcomes: map[string]map[string]uint64{}}
+	var dec pipeline.Decoder
+	var failed error
+	out := func(o *pipeline.Offer) {
+		e, err := offerOf(o)
+		failed = errors.Join(failed, err)
+		r.Offers, r.Whole = append(r.Offers, e), append(r.Whole, o)
+	}
+	for _, e := range s.Events {
+		ev, wrong := dec.AdmitLine(e.JSON)
+		before := sum(b.Rejected)
+		if err := b.Admitted(ev, wrong, out); err != nil {
+			return nil, fmt.Errorf("line %d: %w", e.Line, err)
+		}
+		if sum(b.Rejected) > before {
+			if wrong == nil {
+				wrong = errors.New("timestamp: neither the event nor one before it has a time")
+			}
+			r.refused = append(r.refused, fmt.Sprintf("the event of line %d: %v", e.Line, wrong))
+		}
+	}
+	counts, _ := b.Counts()
+	for id, c := range counts {
+		r.Outcomes[id] = Outcomes(c)
+	}
+	r.Rejected, r.Duplicates = b.Rejected, b.Duplicates()
+	return r, failed
+}
+
+func sum(m map[string]uint64) (n uint64) {
+	for _, of := range m {
+		n += of
+	}
+	return n
+}
+
+// Outcomes are a campaign's counts by name: how its evaluations ended, how
+// many there were, and what was met on the way.
+func Outcomes(c pipeline.Counts) map[string]uint64 {
+	m := map[string]uint64{"evaluated": c.Evaluated, "pending": c.Pending(), "missing": c.Missing, "errors": c.Errors, "bounds": c.Bounds}
+	for _, o := range c.Outcomes() {
+		m[o.Name] = o.N
+	}
+	return m
+}
+
+// OutcomeNames are the names of Outcomes in the order in which they are shown.
+func OutcomeNames() []string {
+	names := []string{"evaluated"}
+	var none pipeline.Counts
+	for _, o := range none.Outcomes() {
+		names = append(names, o.Name)
+	}
+	return append(names, "pending", "missing", "errors", "bounds")
+}

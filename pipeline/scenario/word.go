@@ -1,0 +1,146 @@
+package scenario
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// words is a line that is read word by word. A word ends at white space, or
+// is a JSON string; a pair is name=value.
+type words struct {
+	text string
+	at   int
+}
+
+// A word is a piece of a line.
+type word struct {
+	at     int
+	text   string
+	quoted bool
+	pair   bool
+	value  json.RawMessage // of a pair
+	valueA int             // where it begins
+}
+
+const space = " \t\r\n"
+
+// done skips white space and says whether the line ends there.
+func (w *words) done() bool {
+	for w.at < len(w.text) && strings.IndexByte(space, w.text[w.at]) >= 0 {
+		w.at++
+	}
+	return w.at == len(w.text)
+}
+
+// rest is what has not been read.
+func (w *words) rest() string {
+	w.done()
+	return strings.TrimRight(w.text[w.at:], space)
+}
+
+// plain is the next word up to white space, whatever it has in it.
+func (w *words) plain() word {
+	w.done()
+	from := w.at
+	w.at += until(w.text[from:], space)
+	return word{at: from, text: w.text[from:w.at]}
+}
+
+func until(s, stops string) int {
+	if n := strings.IndexAny(s, stops); n >= 0 {
+		return n
+	}
+	return len(s)
+}
+
+// next is the next word or pair. The line must not be done.
+func (w *words) next() (word, *Mistake) {
+	w.done()
+	t := word{at: w.at}
+	if w.text[w.at] == '"' {
+		raw, wrong := w.json()
+		if wrong != nil {
+			return t, wrong
+		}
+		t.quoted = true
+		json.Unmarshal(raw, &t.text) // it is a string, as json has found
+	} else {
+		w.at += until(w.text[w.at:], space+"=")
+		t.text = w.text[t.at:w.at]
+	}
+	if w.at == len(w.text) || w.text[w.at] != '=' {
+		return t, nil
+	}
+	if t.text == "" {
+		return t, &Mistake{t.at, "nothing stands before the =", "write name=value"}
+	}
+	w.at++
+	t.pair, t.valueA = true, w.at
+	var wrong *Mistake
+	t.value, wrong = w.value(t.text)
+	return t, wrong
+}
+
+// value reads what stands behind name=: JSON, or a word that is text.
+func (w *words) value(name string) (json.RawMessage, *Mistake) {
+	from := w.at
+	n := until(w.text[from:], space)
+	if n == 0 {
+		return nil, &Mistake{from, fmt.Sprintf("nothing stands behind %s=", name), fmt.Sprintf(`write %s="" if that is meant`, name)}
+	}
+	if strings.IndexByte(`"{[`, w.text[from]) >= 0 {
+		return w.json()
+	}
+	w.at += n
+	return plainValue(w.text[from:w.at]), nil
+}
+
+// plainValue is what a word means: a number, true, false, null, or text.
+func plainValue(text string) json.RawMessage {
+	if json.Valid([]byte(text)) {
+		return json.RawMessage(text)
+	}
+	return quote(text)
+}
+
+// json reads a JSON string, list or map.
+func (w *words) json() (json.RawMessage, *Mistake) {
+	from := w.at
+	dec := json.NewDecoder(strings.NewReader(w.text[from:]))
+	var raw json.RawMessage
+	if err := dec.Decode(&raw); err != nil {
+		if w.text[from] == '"' {
+			return nil, &Mistake{from, "the quote is not closed, or what is in it is no JSON text", `end it with ", and write \" for a quote within`}
+		}
+		return nil, &Mistake{from, "this is not JSON: " + err.Error(), `texts and names in it stand in quotes: {"id":"b1"}`}
+	}
+	w.at = from + int(dec.InputOffset())
+	if w.at < len(w.text) && strings.IndexByte(space+"=", w.text[w.at]) < 0 {
+		return nil, &Mistake{w.at, "a space is missing here", ""}
+	}
+	return raw, nil
+}
+
+// quote is a text as JSON, readable: < and & stay.
+func quote(s string) json.RawMessage { return compact(s) }
+
+// compact is a value as JSON without white space, maps by their keys.
+func compact(v any) json.RawMessage {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil { // what is here came from JSON
+		panic("scenario: " + err.Error())
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// show writes a text as one word: in quotes where it would not read as one.
+func show(text string, unless string) string {
+	if text == "" || strings.ContainsAny(text, unless+space+`="`) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' }) {
+		return string(quote(text))
+	}
+	return text
+}
