@@ -109,9 +109,9 @@ func (t *testRun) file(f *config.ScenarioFile) error {
 			return fmt.Errorf("%s:%d: %w", s.File, s.Line, err)
 		}
 		ran++
+		results[i] = r
 		differences := s.Compare(r)
 		if differences != "" {
-			results[i] = r
 			failed++
 		}
 		if t.asJSON {
@@ -132,7 +132,7 @@ func (t *testRun) file(f *config.ScenarioFile) error {
 		}
 		fmt.Fprintf(t.std.out, "%s  %s: %s\n%s", verdict, f.Name, count(ran, "scenario"), text.String())
 	}
-	if t.update && failed > 0 {
+	if t.update {
 		return t.write(f, results)
 	}
 	return nil
@@ -181,7 +181,7 @@ func (t *testRun) write(f *config.ScenarioFile, results []*scenario.Result) erro
 		return err
 	}
 	for i, r := range results {
-		if r != nil && again.Scenarios[i].Compare(r) == "" {
+		if r != nil && f.Scenarios[i].Compare(r) != "" && again.Scenarios[i].Compare(r) == "" {
 			t.failed--
 		}
 	}
