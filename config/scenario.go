@@ -147,10 +147,12 @@ func (r *scenarioReader) scenario(name string, v value) {
 	s := &scenario.Scenario{Name: name, File: r.file.Name, Line: v.key.Line, Day: r.day}
 	own := setParts{at: v}
 	var later []func() // what needs to know the day and the set
+	var about *value
 	wrote := expectation{}
 	known := fields{
 		"times":      func(v value) { s.Day = v.times(r.day) },
 		"events":     func(v value) { later = append(later, func() { s.Events = r.events(v, s.Day) }) },
+		"about":      func(v value) { about = &v },
 		"expect":     func(v value) { later = append(later, func() { r.expect(v, s, &wrote) }) },
 		"outcomes":   func(v value) { later = append(later, func() { r.outcomes(v, s, &wrote) }) },
 		"rejected":   func(v value) { s.Rejected = r.numbers(v, "identity", "1") },
@@ -163,6 +165,9 @@ func (r *scenarioReader) scenario(name string, v value) {
 		v.problemAt(start(v.key), "nothing is expected here", "write expect: with the offers, or expect: none; or outcomes: of a campaign")
 	}
 	s.Set = r.set(own)
+	if about != nil {
+		r.about(*about, s)
+	}
 	for _, read := range later {
 		read()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -224,25 +225,36 @@ func (r *scenarioReader) expect(v value, s *scenario.Scenario, wrote *expectatio
 				v.mistake(wrong)
 				return
 			}
-			v.knownCampaign(start(v.n), o.Campaign, s.Set)
+			if v.knownCampaign(start(v.n), o.Campaign, s.Set) && len(s.About) > 0 && !slices.Contains(s.About, o.Campaign) {
+				v.problem(fmt.Sprintf("the scenario is about %s, this is an offer of %s", strings.Join(s.About, " and "), o.Campaign), "remove it, or name the campaign in about")
+			}
 			s.Offers = append(s.Offers, o)
 		})
 	}
 }
 
+// about reads the campaigns whose offers expect lists.
+func (r *scenarioReader) about(v value, s *scenario.Scenario) {
+	s.About = v.texts("about: cart-left, a campaign or a list of them")
+	for _, name := range s.About {
+		v.knownCampaign(v.spot(), name, s.Set)
+	}
+}
+
 // knownCampaign refuses the name of a campaign that the set has not.
-func (v value) knownCampaign(at spot, name string, set *pipeline.Set) {
-	if set == nil {
-		return
+func (v value) knownCampaign(at spot, name string, set *pipeline.Set) bool {
+	if set == nil || name == "" {
+		return false
 	}
 	var names []string
 	for _, c := range set.Definition().Campaigns {
 		if c.ID == name {
-			return
+			return true
 		}
 		names = append(names, c.ID)
 	}
 	v.problemAt(at, fmt.Sprintf("there is no campaign %q", name), didYouMean(name, names))
+	return false
 }
 
 // outcomes reads the counts that must be equal, by campaign.

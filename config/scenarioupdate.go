@@ -43,8 +43,8 @@ func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
 				u.replace(o.at.n, fmt.Sprint(got))
 			}
 		}
-		if wrote.offers != nil && (wrote.offers.null() || !slices.Equal(s.Offers, r.Offers)) {
-			u.offers(*wrote.offers, s, r)
+		if got := s.Compared(r); wrote.offers != nil && (wrote.offers.null() || !slices.Equal(s.Offers, got)) {
+			u.offers(*wrote.offers, s, got)
 		}
 	}
 	if u.err != nil {
@@ -122,9 +122,9 @@ func (u *update) lineEnd(at int) int {
 }
 
 // offers edits a list of offers.
-func (u *update) offers(v value, s *scenario.Scenario, r *scenario.Result) {
-	if v.n.Kind != yaml.SequenceNode || v.n.Style&yaml.FlowStyle != 0 || len(r.Offers) == 0 {
-		u.wholeList(v, s, r)
+func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
+	if v.n.Kind != yaml.SequenceNode || v.n.Style&yaml.FlowStyle != 0 || len(got) == 0 {
+		u.wholeList(v, s, got)
 		return
 	}
 	column := v.n.Column - 1
@@ -133,7 +133,7 @@ func (u *update) offers(v value, s *scenario.Scenario, r *scenario.Result) {
 	}
 	items := v.n.Content
 	at := u.starts[v.n.Line-1] // behind the last line that stays or goes
-	aligned := scenario.Align(s.Offers, r.Offers)
+	aligned := scenario.Align(s.Offers, got)
 	for i := 0; i < len(aligned); {
 		var old, new []int
 		for ; i < len(aligned) && aligned[i].Sign() != ' '; i++ {
@@ -145,14 +145,14 @@ func (u *update) offers(v value, s *scenario.Scenario, r *scenario.Result) {
 		}
 		for j, k := range old {
 			if j < len(new) { // one for another: a comment behind it stays
-				u.replace(items[k], yamlText(r.Offers[new[j]].Show(s.Day)))
+				u.replace(items[k], yamlText(got[new[j]].Show(s.Day)))
 			} else {
 				u.edits = append(u.edits, edit{u.starts[items[k].Line-1], u.lineEnd(u.end(items[k])), ""})
 			}
 			at = u.lineEnd(u.end(items[k]))
 		}
 		for _, k := range new[min(len(old), len(new)):] {
-			insert(at, r.Offers[k])
+			insert(at, got[k])
 		}
 		if i < len(aligned) {
 			at = u.lineEnd(u.end(items[aligned[i].First]))
@@ -176,11 +176,11 @@ func (u *update) lineBreak() string {
 
 // wholeList writes a list anew: none becomes a list, a list becomes none, and
 // one in [ ] gets lines.
-func (u *update) wholeList(v value, s *scenario.Scenario, r *scenario.Result) {
+func (u *update) wholeList(v value, s *scenario.Scenario, got []scenario.Offer) {
 	text := " none"
-	if len(r.Offers) > 0 {
+	if len(got) > 0 {
 		var b strings.Builder
-		for _, o := range r.Offers {
+		for _, o := range got {
 			b.WriteString(u.line(start(v.key).col+2, o.Show(s.Day)))
 		}
 		text = u.lineBreak() + strings.TrimSuffix(b.String(), u.lineBreak())

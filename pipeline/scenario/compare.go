@@ -25,14 +25,28 @@ func (s *Scenario) Compare(r *Result) string {
 	if s.Duplicates != nil && *s.Duplicates != r.Duplicates {
 		fmt.Fprintf(&b, "  duplicates are %d, expected %d\n", r.Duplicates, *s.Duplicates)
 	}
-	if s.Compares && !slices.Equal(s.Offers, r.Offers) {
+	if got := s.Compared(r); s.Compares && !slices.Equal(s.Offers, got) {
 		b.WriteString("  offers (- expected, + came out):\n")
-		s.showOffers(&b, r)
+		s.showOffers(&b, got)
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Outcomes)) {
 		showOutcomes(&b, id, s.Outcomes[id], r.Outcomes[id])
 	}
 	return b.String()
+}
+
+// Compared are the offers of a result that are compared.
+func (s *Scenario) Compared(r *Result) []Offer {
+	if len(s.About) == 0 {
+		return r.Offers
+	}
+	var offers []Offer
+	for _, o := range r.Offers {
+		if slices.Contains(s.About, o.Campaign) {
+			offers = append(offers, o)
+		}
+	}
+	return offers
 }
 
 // reasons are the reasons for which events were or must be rejected.
@@ -53,12 +67,12 @@ const around = 3
 
 // showOffers shows the expected offers and those that came out as one list,
 // in columns.
-func (s *Scenario) showOffers(b *strings.Builder, r *Result) {
-	lines := Align(s.Offers, r.Offers)
+func (s *Scenario) showOffers(b *strings.Builder, got []Offer) {
+	lines := Align(s.Offers, got)
 	var widths [3]int
 	rows := make([][]string, len(lines))
 	for i, l := range lines {
-		rows[i] = l.of(s.Offers, r.Offers).columns(s.Day)
+		rows[i] = l.of(s.Offers, got).columns(s.Day)
 		for c := range widths {
 			widths[c] = max(widths[c], utf8.RuneCountInString(rows[i][c]))
 		}

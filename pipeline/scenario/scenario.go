@@ -25,8 +25,10 @@ type Scenario struct {
 	Day    Day
 	Events []Event
 
-	// What must come out. Offers are compared in order where Compares is set.
+	// What must come out. Offers are compared in order where Compares is set;
+	// those of other campaigns than About, where that names any, are not.
 	Offers     []Offer
+	About      []string
 	Compares   bool
 	Outcomes   map[string]map[string]uint64 // by campaign and Outcome's name: those listed must be equal
 	Rejected   map[string]uint64            // events that the gateway would refuse, by reason: nil means none
