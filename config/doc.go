@@ -17,6 +17,10 @@
 //	problem   what is wrong (problem.go)
 //	describe  what changes from one set to another (describe.go)
 //
+// A file of scenarios (*.test.yaml) on its way to pipeline/scenario: what its
+// maps mean (scenario.go), its lines (scenarioline.go), and how a file is
+// written anew with what came out (scenarioupdate.go).
+//
 // What the language has and this engine has not is refused (later.go), never
 // ignored: an offer without the consent that its author asked for is worse
 // than none.

@@ -63,9 +63,6 @@ type Scenarios struct {
 	sets map[string]*pipeline.Set // by hash
 }
 
-// Sets is how many different campaign sets have been read.
-func (s *Scenarios) Sets() int { return len(s.sets) }
-
 // A ScenarioFile is a file that was read.
 type ScenarioFile struct {
 	Name      string

@@ -12,8 +12,8 @@ import (
 // error.
 func check(_ context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "check PATH...", `
-Validates a campaign set: the files and the directories of files (*.yaml, *.yml)
-that are named make up one set. Each mistake is a line file:line:col: what:
+Validates a campaign set: the files and the directories of files (*.yaml, *.yml,
+but for the scenarios of *.test.yaml) that are named make up one set. Each mistake is a line file:line:col: what:
 hint on standard error, and the exit status is 1.`,
 		"offerctl check deploy/campaigns")
 	paths, err := fs.parse(args)

@@ -23,7 +23,7 @@ Runs scenarios: examples of events, and the offers that must come of them. They
 stand in files *.test.yaml, which a PATH names or has below it. Where something
 else comes out, it shows what, and the exit status is 1.`,
 		"offerctl test deploy/campaigns\nofferctl test --run 'bag' --update campaigns/bags.test.yaml")
-	t := &testRun{ctx: ctx, std: std, began: time.Now()}
+	t := &testRun{ctx: ctx, std: std, began: time.Now(), sets: map[*pipeline.Set]bool{}}
 	pattern := fs.String("run", "", "only scenarios whose name has a match of this `REGEXP`")
 	fs.BoolVar(&t.verbose, "verbose", false, "list the scenarios")
 	fs.BoolVar(&t.verbose, "v", false, "the same as --verbose")
@@ -64,6 +64,7 @@ type testRun struct {
 	began           time.Time
 	all             config.Scenarios
 	files           []*config.ScenarioFile
+	sets            map[*pipeline.Set]bool // of the scenarios that ran
 	ran, failed     int
 	filesRan, wrote int
 }
@@ -109,6 +110,7 @@ func (t *testRun) file(f *config.ScenarioFile) error {
 			return fmt.Errorf("%s:%d: %w", s.File, s.Line, err)
 		}
 		ran++
+		t.sets[s.Set] = true
 		results[i] = r
 		differences := s.Compare(r)
 		if differences != "" {
@@ -203,7 +205,7 @@ func (t *testRun) summary() error {
 		if t.failed > 0 {
 			verdict = fmt.Sprintf("%d failed", t.failed)
 		}
-		fmt.Fprintf(t.std.out, "%s of %s in %s: %s, in %.2f s (%.0f a second)\n", count(t.ran, "scenario"), count(t.all.Sets(), "campaign set"),
+		fmt.Fprintf(t.std.out, "%s of %s in %s: %s, in %.2f s (%.0f a second)\n", count(t.ran, "scenario"), count(len(t.sets), "campaign set"),
 			count(t.filesRan, "file"), verdict, took.Seconds(), float64(t.ran)/took.Seconds())
 	}
 	if t.wrote > 0 && !t.asJSON {

@@ -82,9 +82,9 @@ func user(w *words) (name string, anonymous bool, wrong *Mistake) {
 	if w.text[w.at] == '~' {
 		anonymous = true
 		w.at++
-	}
-	if w.done() {
-		return "", false, &Mistake{from, "nothing stands behind ~", "~a-1 is the anonymousId a-1"}
+		if w.at == len(w.text) || strings.IndexByte(space, w.text[w.at]) >= 0 {
+			return "", false, &Mistake{from, "nothing stands behind ~", "~a-1 is the anonymousId a-1"}
+		}
 	}
 	t, wrong := w.next()
 	if wrong == nil && t.pair {

@@ -51,8 +51,8 @@ func campaign(w *words) (name, key string, wrong *Mistake) {
 	from := w.at
 	w.at += until(w.text[from:], space+"/")
 	name = w.text[from:w.at]
-	if strings.ContainsAny(name, `="`) {
-		return "", "", &Mistake{from, fmt.Sprintf("%s is not a campaign's name", name), offerHint}
+	if name == "" || strings.ContainsAny(name, `="`) {
+		return "", "", &Mistake{from, fmt.Sprintf("%q is not a campaign's name", name), offerHint}
 	}
 	if w.at == len(w.text) || w.text[w.at] != '/' {
 		return name, "", nil
