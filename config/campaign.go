@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 var campaignID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -17,7 +17,7 @@ const mostOffers = 1000
 
 // rescoping are keys that bring names of their own into a campaign's
 // expressions, or take some away.
-var rescoping = []string{"for_each", "any", "sequence", "let", "each", "choose", ofEntity}
+var rescoping = []string{"for_each", "any", "sequence", "let", "choose", "to"}
 
 // campaign reads one campaign and adds it to the set.
 func (v value) campaign(id string) {
@@ -29,7 +29,7 @@ func (v value) campaign(id string) {
 		v.problemAt(start(v.key), fmt.Sprintf("campaign %q stands at %s already", id, first.keyPlace()), "rename one")
 		return
 	}
-	c := pipeline.Campaign{ID: id}
+	c := campaign.Campaign{ID: id}
 	has := v.fields(aCampaign, fields{
 		"period":   func(v value) { c.From, c.To = v.period() },
 		"on":       func(v value) { c.On = v.events() },
@@ -44,11 +44,9 @@ func (v value) campaign(id string) {
 	if !has["any"] && !has["sequence"] {
 		v.needs(has, aCampaign, "on", "on: Product Viewed")
 	}
-	if !has["emit"] {
-		v.needs(has, aCampaign, "offer", "offer: {channel: web}")
-	}
+	v.needs(has, aCampaign, "offer", "offer: {channel: web}")
 	if !has["offer"] {
-		c.Offer = pipeline.OfferSpec{Kind: pipeline.Service, Channel: "web"} // for the rest to be checked
+		c.Offer = campaign.OfferSpec{Kind: campaign.Service, Channel: "web"} // for the rest to be checked
 	}
 	for _, k := range rescoping {
 		if has[k] {
@@ -83,8 +81,8 @@ func (v value) conditions() []string {
 	return conds
 }
 
-func (v value) unless() *pipeline.Unless {
-	u := pipeline.Unless{}
+func (v value) unless() *campaign.Unless {
+	u := campaign.Unless{}
 	restart := true
 	has := v.fields(anUnless, fields{
 		"on":      func(v value) { u.On = v.events() },
@@ -101,8 +99,8 @@ func (v value) unless() *pipeline.Unless {
 	return &u
 }
 
-func (v value) offer() pipeline.OfferSpec {
-	o := pipeline.OfferSpec{Kind: pipeline.Advertising}
+func (v value) offer() campaign.OfferSpec {
+	o := campaign.OfferSpec{Kind: campaign.Advertising}
 	has := v.fields(anOffer, fields{
 		"channel": func(v value) { o.Channel = v.text("channel: web; " + channelHint) },
 		"kind":    func(v value) { o.Kind = v.text("advertising or service") },
@@ -116,10 +114,10 @@ func (v value) offer() pipeline.OfferSpec {
 	return o
 }
 
-func (v value) limits() []pipeline.Limit {
-	var limits []pipeline.Limit
+func (v value) limits() []campaign.Limit {
+	var limits []campaign.Limit
 	v.elements("limits: [{max: 1, within: 24h}]", func(v value) {
-		var l pipeline.Limit
+		var l campaign.Limit
 		has := v.fields(aLimit, fields{
 			"max":    func(v value) { l.Max = v.integer(1, mostOffers) },
 			"within": func(v value) { l.Within = v.duration(time.Second, "within: 24h; without it, ever") },

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"offerstream/deploy"
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 var wanted = regexp.MustCompile(`(?m)^# want: (.*)$`)
@@ -100,7 +100,7 @@ func TestShipped(t *testing.T) {
 	if embedded.Hash() != onDisk.Hash() {
 		t.Errorf("embedded %s, on disk %s", embedded.Hash(), onDisk.Hash())
 	}
-	again, err := pipeline.ParseDefinition(onDisk.JSON())
+	again, err := campaign.ParseDefinition(onDisk.JSON())
 	if err != nil || !reflect.DeepEqual(again, onDisk) {
 		t.Errorf("not what it was after writing and reading: %v\n%+v\n%+v", err, again, onDisk)
 	}
@@ -180,7 +180,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-func load1(t *testing.T, text string) *pipeline.Definition {
+func load1(t *testing.T, text string) *campaign.Definition {
 	t.Helper()
 	d, err := LoadCampaigns(write(t, "set.yaml", text))
 	if err != nil {

@@ -9,25 +9,25 @@ import (
 	"strings"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // Describe says what changes from one set to another, a line each: + for what
 // is new, - for what is gone, ~ for what changes, with the keys that do. Where
 // there is no old set, everything is new.
-func Describe(old, new *pipeline.Definition) []string {
+func Describe(old, new *campaign.Definition) []string {
 	if old == nil {
 		old = newLoad().def
 	}
 	var lines []string
 	lines = append(lines, describeSet(old, new)...)
-	lines = append(lines, describeNamed("feature", old.Features, new.Features, func(f pipeline.Feature) string { return f.Name })...)
-	lines = append(lines, describeNamed("campaign", old.Campaigns, new.Campaigns, func(c pipeline.Campaign) string { return c.ID })...)
+	lines = append(lines, describeNamed("feature", old.Features, new.Features, func(f campaign.Feature) string { return f.Name })...)
+	lines = append(lines, describeNamed("campaign", old.Campaigns, new.Campaigns, func(c campaign.Campaign) string { return c.ID })...)
 	return lines
 }
 
 // describeSet compares the set's own keys.
-func describeSet(old, new *pipeline.Definition) []string {
+func describeSet(old, new *campaign.Definition) []string {
 	a, b := keysOf(old), keysOf(new)
 	var lines []string
 	for _, k := range changed(a, b) {

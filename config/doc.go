@@ -5,7 +5,7 @@
 // LANGUAGE.md is the reference of the campaign language, for those who write
 // it.
 //
-// A campaign file on its way to a pipeline.Definition:
+// A campaign file on its way to a campaign.Definition:
 //
 //	load      files -> one set (load.go)
 //	source    a file's lines, and where in them a rune of a value stands (source.go)

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/window"
 )
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
@@ -19,13 +21,22 @@ var taken = strings.Fields(`
 	int uint double string bytes bool list map type dyn null_type duration timestamp google
 	math sets lists strings optional optional_type cel base64 has all exists exists_one filter transformList transformMap`)
 
-var aggregates = []string{"count", "sum", "min", "max", "avg", "distinct", "first", "last", "list", "dwell"}
+// aggregates are the names of those that there are.
+var aggregates = window.Names()
 
-var laterAggregates = []string{"top", "histogram", "quantiles"}
+var laterAggregates = []string{"top", "histogram", "quantiles", "users", "together"}
 
-const (
-	eventHint = "an event's name, *, page, screen or identify"
-)
+// eventHint says what may stand in `on`.
+var eventHint = func() string {
+	words := []string{"an event's name", "*"}
+	for _, t := range event.Types {
+		if t.Selector != "" {
+			words = append(words, t.Selector)
+		}
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}()
 
 // feature reads one feature and adds it to the set.
 func (v value) feature(name string) {
@@ -44,7 +55,7 @@ func (v value) feature(name string) {
 		v.problemAt(start(v.key), fmt.Sprintf("feature %q stands at %s already", name, first.keyPlace()), "rename one")
 		return
 	}
-	f := pipeline.Feature{Name: name}
+	f := campaign.Feature{Name: name}
 	list := map[string]value{} // keys that only a list has
 	has := v.fields(aFeature, fields{
 		"on":        func(v value) { f.On = v.events() },
@@ -59,22 +70,23 @@ func (v value) feature(name string) {
 		"remove_on": func(v value) { list["remove_on"] = v; f.RemoveOn = v.texts("an event's name") },
 	})
 	v.needs(has, aFeature, "on", "on: Product Viewed", "agg", "agg: count")
-	if f.Agg != "" && f.Agg != "list" {
+	agg := window.Named(f.Agg)
+	if agg != nil && !agg.Rows {
 		for _, name := range []string{"key", "fields", "keep", "remove_on"} {
 			if c, ok := list[name]; ok {
 				c.problemAt(start(c.key), fmt.Sprintf("%s takes no `%s`", f.Agg, name), "only agg: list does")
 			}
 		}
 	}
-	if f.Agg == "list" && f.Keep == 0 {
-		f.Keep = pipeline.DefaultKeep
+	if agg != nil && agg.Rows && f.Keep == 0 {
+		f.Keep = campaign.DefaultKeep
 	}
 	if has["fields"] && len(f.Fields) == 0 {
 		f.Fields = []string{"wrong"} // for the rest to be checked
 	}
-	if f.Agg == "" || has[ofEntity] {
+	if f.Agg == "" || has["per"] {
 		// Its type is unknown: whatever an expression does with it may be right.
-		f = pipeline.Feature{Name: name, On: f.On, Agg: "last"}
+		f = campaign.Feature{Name: name, On: f.On, Agg: "last"}
 		v.l.silence(v.path)
 	}
 	v.l.def.Features = append(v.l.def.Features, f)

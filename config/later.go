@@ -6,10 +6,11 @@ import "fmt"
 // go wrong if it were ignored.
 var later = map[string]string{
 	// a set
-	"facts":    "would know none of them",
-	"entities": "keeps state of users alone",
+	"facts":   "would know none of them",
+	"items":   "keeps state of users alone",
+	"coupons": "would send offers without their coupons",
 	// a feature
-	ofEntity:    "keeps state of users alone",
+	"per":       "keeps state of users alone",
 	"half_life": "has no aggregate that decays",
 	// policies and campaigns
 	"holdout": "would send to the control group as well",
@@ -18,16 +19,15 @@ var later = map[string]string{
 	"any":         "has one trigger a campaign: write a campaign of each",
 	"sequence":    "cannot tell in which order events came",
 	"let":         "cannot name expressions: write them out where they are used",
-	"each":        "evaluates an event once",
 	"at":          "would send at once",
 	"when_due":    "would send without asking again",
 	"choose":      "would not choose anything",
 	"score":       "would rank by priority alone",
-	"emit":        "would emit nothing",
+	"to":          "would send to the user of the event",
+	"budget":      "would send without asking the budget",
 	"session_end": "would never fire at the end of a session",
 	// an offer
 	"coupon": "would send it without the coupon",
-	"to":     "would send to the user of the event",
 	// unless
 	"at_most": "would wait for the whole of within",
 	// policies
@@ -38,10 +38,10 @@ var later = map[string]string{
 
 // laterIn says of which map a key in later is one.
 var laterIn = map[string][]string{
-	aSet:      {"facts", "entities"},
-	aFeature:  {ofEntity, "half_life"},
-	aCampaign: {ofEntity, "for_each", "any", "sequence", "let", "each", "at", "when_due", "choose", "score", "emit", "holdout"},
-	anOffer:   {"coupon", "to"},
+	aSet:      {"facts", "items", "coupons"},
+	aFeature:  {"per", "half_life"},
+	aCampaign: {"for_each", "any", "sequence", "let", "at", "when_due", "choose", "score", "to", "budget", "holdout"},
+	anOffer:   {"coupon"},
 	anUnless:  {"at_most"},
 	policies:  {"holdout"},
 }
@@ -61,9 +61,6 @@ const (
 	bounds    = "bounds"
 	forget    = "forget"
 )
-
-// ofEntity says of which kind of entity something is; without it, of users.
-const ofEntity = "of_entity"
 
 // unsupported refuses a key.
 func (v value) unsupported(name string) {

@@ -13,13 +13,14 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // LoadCampaigns reads, merges and checks campaign files. A path is a file or
 // a directory, of which every *.yaml and *.yml is read that is no file of
 // scenarios (*.test.yaml). What is wrong with the campaigns is returned as
 // Errors, all of it at once.
-func LoadCampaigns(paths ...string) (*pipeline.Definition, error) {
+func LoadCampaigns(paths ...string) (*campaign.Definition, error) {
 	files, err := CampaignFiles(paths...)
 	if err != nil {
 		return nil, err
@@ -37,7 +38,7 @@ func LoadCampaigns(paths ...string) (*pipeline.Definition, error) {
 
 // LoadCampaignsFS is LoadCampaigns for a file system whose root holds the
 // campaign files.
-func LoadCampaignsFS(fsys fs.FS) (*pipeline.Definition, error) {
+func LoadCampaignsFS(fsys fs.FS) (*campaign.Definition, error) {
 	names, err := campaignsIn(fsys)
 	if err != nil {
 		return nil, fmt.Errorf("reading campaigns: %w", err)
@@ -110,7 +111,7 @@ func campaignsIn(fsys fs.FS) ([]string, error) {
 
 // A load is a campaign set that is being put together.
 type load struct {
-	def      *pipeline.Definition
+	def      *campaign.Definition
 	problems Errors
 	partial  bool                // a file of it cannot be read
 	bad      map[*yaml.Node]bool // complained about already
@@ -119,7 +120,7 @@ type load struct {
 	set      map[string]settled  // the set's own keys
 	consent  map[string]bool     // channels of which the set says something
 
-	compile func(*pipeline.Definition) (*pipeline.Set, []pipeline.Problem)
+	compile func(*campaign.Definition) (*pipeline.Set, []campaign.Problem)
 }
 
 // A settled is a key that a set has once, whatever the number of its files.
@@ -130,10 +131,10 @@ type settled struct {
 
 func newLoad() *load {
 	return &load{
-		def: &pipeline.Definition{
-			Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness,
-			Forget: pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
-			Bounds: pipeline.DefaultBounds,
+		def: &campaign.Definition{
+			Engine: pipeline.Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness,
+			Forget: campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown},
+			Bounds: campaign.DefaultBounds,
 		},
 		bad: map[*yaml.Node]bool{}, places: map[string]value{}, silent: map[string]bool{},
 		set: map[string]settled{}, consent: map[string]bool{}, compile: pipeline.Compile,
@@ -187,7 +188,7 @@ func (l *load) isSilent(path []string) bool {
 }
 
 // finish checks the set as a whole, if it is whole.
-func (l *load) finish() (*pipeline.Definition, error) {
+func (l *load) finish() (*campaign.Definition, error) {
 	if _, err := l.compiled(); err != nil {
 		return nil, err
 	}
@@ -200,8 +201,8 @@ func (l *load) compiled() (*pipeline.Set, error) {
 	if l.partial {
 		return nil, l.problems.sorted()
 	}
-	slices.SortFunc(d.Features, func(a, b pipeline.Feature) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(d.Campaigns, func(a, b pipeline.Campaign) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(d.Features, func(a, b campaign.Feature) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(d.Campaigns, func(a, b campaign.Campaign) int { return strings.Compare(a.ID, b.ID) })
 	set, problems := l.compile(d)
 	for _, p := range problems {
 		if !l.isSilent(p.Path) {
@@ -216,7 +217,7 @@ func (l *load) compiled() (*pipeline.Set, error) {
 }
 
 // translate says where in a file a problem of the compiler stands.
-func (l *load) translate(p pipeline.Problem) Problem {
+func (l *load) translate(p campaign.Problem) Problem {
 	t := Problem{What: oneLine(p.What), Hint: oneLine(p.Hint), File: "campaigns", Line: 1, Col: 1}
 	for n := len(p.Path); n > 0; n-- {
 		v, ok := l.places[key(p.Path[:n])]

@@ -21,7 +21,6 @@ func (v value) fields(what string, known fields) map[string]bool {
 		v.wrong("a map", "write the keys of "+what)
 		return has
 	}
-	foreign := v.foreign(what)
 	last := v
 	for k, c := range v.pairs {
 		has[k] = true
@@ -29,7 +28,6 @@ func (v value) fields(what string, known fields) map[string]bool {
 		switch {
 		case slices.Contains(laterIn[what], k):
 			c.unsupported(k)
-		case foreign: // its other keys mean something else
 		case ok:
 			read(c)
 		case c.null() && v.n.Style&yaml.FlowStyle != 0:
@@ -45,16 +43,6 @@ func (v value) fields(what string, known fields) map[string]bool {
 		last = c
 	}
 	return has
-}
-
-// foreign says whether v is about another entity than a user.
-func (v value) foreign(what string) bool {
-	for k := range v.pairs {
-		if k == ofEntity && slices.Contains(laterIn[what], k) {
-			return true
-		}
-	}
-	return false
 }
 
 // pairs iterates over a map's keys, but for the bad ones.
@@ -102,7 +90,7 @@ func (v value) elements(hint string, read func(value)) {
 
 // needs reports keys that are missing: pairs of a key and an example.
 func (v value) needs(has map[string]bool, what string, keysAndHints ...string) {
-	if v.bad() || v.is() != "a map" || v.foreign(what) {
+	if v.bad() || v.is() != "a map" {
 		return
 	}
 	for i := 0; i < len(keysAndHints); i += 2 {

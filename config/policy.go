@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 const channelHint = "1 to 32 of a-z, 0-9, _ and -"
@@ -28,7 +28,7 @@ func (v value) channels() []string {
 		return nil
 	}
 	v.elements("channels: [push, email]", func(c value) {
-		if t := c.text(channelHint); t != "" && !pipeline.Channel(t) {
+		if t := c.text(channelHint); t != "" && !campaign.Channel(t) {
 			c.problem(fmt.Sprintf("%q is not a channel's name", t), channelHint)
 		}
 	})
@@ -39,9 +39,9 @@ func (v value) channels() []string {
 }
 
 func (v value) caps() {
-	var caps []pipeline.Cap
+	var caps []campaign.Cap
 	v.elements("caps: [{channels: [push], max: 1, within: 24h}]", func(v value) {
-		var c pipeline.Cap
+		var c campaign.Cap
 		has := v.fields(aCap, fields{
 			"channels": func(v value) { c.Channels = v.channels() },
 			"max":      func(v value) { c.Max = v.integer(1, mostOffers) },
@@ -50,13 +50,13 @@ func (v value) caps() {
 		v.needs(has, aCap, "channels", "channels: [push]", "max", "max: 1", "within", "within: 24h")
 		caps = append(caps, c)
 	})
-	slices.SortFunc(caps, func(a, b pipeline.Cap) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
-	caps = slices.CompactFunc(caps, func(a, b pipeline.Cap) bool { return reflect.DeepEqual(a, b) })
+	slices.SortFunc(caps, func(a, b campaign.Cap) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	caps = slices.CompactFunc(caps, func(a, b campaign.Cap) bool { return reflect.DeepEqual(a, b) })
 	v.l.once("caps", v, caps, func() { v.l.def.Caps = caps })
 }
 
 func (v value) pause() {
-	var p pipeline.Pause
+	var p campaign.Pause
 	has := v.fields(aPause, fields{
 		"channels":  func(v value) { p.Channels = v.channels() },
 		"after_any": func(v value) { p.AfterAny = v.duration(time.Second, "after_any: 2h") },
@@ -76,7 +76,7 @@ func (v value) consent() {
 			switch {
 			case name == "valid_for":
 				c.unsupported(name)
-			case !pipeline.Channel(name):
+			case !campaign.Channel(name):
 				c.problem(fmt.Sprintf("%q is not a channel's name", name), channelHint)
 			default:
 				c.none("consent")
@@ -110,7 +110,7 @@ func (l *load) refuseSilence() {
 	_, quiet := l.set["quiet_hours"]
 	for _, c := range l.def.Campaigns {
 		ch := c.Offer.Channel
-		if c.Offer.Kind != pipeline.Advertising || ch != "sms" && ch != "push" && ch != "email" {
+		if c.Offer.Kind != campaign.Advertising || ch != "sms" && ch != "push" && ch != "email" {
 			continue
 		}
 		var missing, write []string

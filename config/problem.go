@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"offerstream/pipeline/campaign"
 )
 
 // A Problem is a mistake in a file: where, what, and what to do.
@@ -51,42 +53,9 @@ func (e Errors) sorted() Errors {
 
 // didYouMean is a hint for a name that is not among the known ones.
 func didYouMean(name string, known []string) string {
-	known = slices.Sorted(slices.Values(known))
-	best, most := "", 3
-	for _, k := range known {
-		d := distance(strings.ToLower(name), strings.ToLower(k))
-		if d < most && d < len(k) {
-			best, most = k, d
-		}
-	}
-	if best != "" {
+	if best := campaign.Nearest(name, known); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
+	known = slices.Sorted(slices.Values(known))
 	return "known are " + strings.Join(known, ", ")
-}
-
-// distance is the Levenshtein distance of two short names, where a swap of
-// neighbours counts one.
-func distance(a, b string) int {
-	before, row := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		next := make([]int, len(b)+1)
-		next[0] = i + 1
-		for j := range len(b) {
-			next[j+1] = min(row[j+1], next[j]) + 1
-			if a[i] == b[j] {
-				next[j+1] = min(next[j+1], row[j])
-			} else {
-				next[j+1] = min(next[j+1], row[j]+1)
-			}
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				next[j+1] = min(next[j+1], before[j-1]+1)
-			}
-		}
-		before, row = row, next
-	}
-	return row[len(b)]
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // The two references that code, tests and comments cite by number.
@@ -307,7 +308,7 @@ func TestLanguageExamples(t *testing.T) {
 // defaults are those of the engine.
 func TestLanguageNames(t *testing.T) {
 	text := read(t, language)
-	names := slices.Concat(aggregates, laterAggregates, []string{pipeline.ClockBroker, pipeline.ClockEvent, pipeline.Advertising, pipeline.Service})
+	names := slices.Concat(aggregates, laterAggregates, []string{campaign.ClockBroker, campaign.ClockEvent, campaign.Advertising, campaign.Service})
 	for name := range later {
 		names = append(names, name)
 	}
@@ -317,18 +318,18 @@ func TestLanguageNames(t *testing.T) {
 		}
 	}
 	for key, n := range map[string]int{
-		"entries": pipeline.DefaultBounds.Entries, "keys": pipeline.DefaultBounds.Keys, "user_entries": pipeline.DefaultBounds.UserEntries,
-		"absences": pipeline.DefaultBounds.Absences, "traits": pipeline.DefaultBounds.Traits,
+		"entries": campaign.DefaultBounds.Entries, "keys": campaign.DefaultBounds.Keys, "user_entries": campaign.DefaultBounds.UserEntries,
+		"absences": campaign.DefaultBounds.Absences, "traits": campaign.DefaultBounds.Traits,
 	} {
 		if row := fmt.Sprintf("| `bounds.%s` | number | %s |", key, thousands(n)); !strings.Contains(text, row) {
 			t.Errorf("%s has no row that begins %s", language, row)
 		}
 	}
 	for _, row := range []string{
-		"| `lateness` | duration | `" + hours(printDuration(pipeline.DefaultLateness)) + "` |",
-		"| `forget.anonymous` | duration | `" + printDuration(pipeline.DefaultForgetAnonymous) + "` |",
-		"| `forget.known` | duration | `" + printDuration(pipeline.DefaultForgetKnown) + "` |",
-		fmt.Sprintf("| `keep` | number | %d | 1 to %s;", pipeline.DefaultKeep, thousands(mostEntries)),
+		"| `lateness` | duration | `" + hours(printDuration(campaign.DefaultLateness)) + "` |",
+		"| `forget.anonymous` | duration | `" + printDuration(campaign.DefaultForgetAnonymous) + "` |",
+		"| `forget.known` | duration | `" + printDuration(campaign.DefaultForgetKnown) + "` |",
+		fmt.Sprintf("| `keep` | number | %d | 1 to %s;", campaign.DefaultKeep, thousands(mostEntries)),
 		"| `max` | number | required | 1 to " + thousands(mostOffers) + " |",
 	} {
 		if !strings.Contains(text, row) {

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/scenario"
 )
 
@@ -308,8 +309,8 @@ func (r *scenarioReader) campaignFiles(l *load, v value) {
 }
 
 // once compiles a set, or finds it among those that are compiled.
-func (s *Scenarios) once(d *pipeline.Definition) (*pipeline.Set, []pipeline.Problem) {
-	d.Clock = pipeline.ClockEvent
+func (s *Scenarios) once(d *campaign.Definition) (*pipeline.Set, []campaign.Problem) {
+	d.Clock = campaign.ClockEvent
 	hash := d.Hash()
 	if set := s.sets[hash]; set != nil {
 		return set, nil

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"offerstream/pipeline"
 	"offerstream/pipeline/scenario"
+	core "offerstream/pipeline/value"
 )
 
 // What a file of scenarios may ask for.
@@ -157,7 +158,7 @@ func (v value) wholeEvent(clock *scenario.Clock) []byte {
 			clock.Set(ns)
 			if k == "at" {
 				delete(whole, "at")
-				whole["timestamp"] = pipeline.FormatTime(ns)
+				whole["timestamp"] = core.FormatTime(ns)
 			}
 		}
 	}

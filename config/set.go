@@ -5,7 +5,7 @@ import (
 	"time"
 	_ "time/tzdata" // a zone's name must not depend on the host
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // campaignSet reads one file of a set.
@@ -56,13 +56,13 @@ func (v value) zone() string {
 }
 
 func (v value) clock() {
-	if c := v.word(pipeline.ClockBroker, pipeline.ClockEvent); c != "" {
+	if c := v.word(campaign.ClockBroker, campaign.ClockEvent); c != "" {
 		v.l.once("clock", v, c, func() { v.l.def.Clock = c })
 	}
 }
 
 func (v value) forget() {
-	f := pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown}
+	f := campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown}
 	v.fields(forget, fields{
 		"anonymous": func(v value) { f.Anonymous = v.duration(time.Hour, "anonymous: 90d") },
 		"known":     func(v value) { f.Known = v.duration(time.Hour, "known: 1095d") },
@@ -80,7 +80,7 @@ const (
 )
 
 func (v value) bounds() {
-	b := pipeline.DefaultBounds
+	b := campaign.DefaultBounds
 	v.fields(bounds, fields{
 		"entries":      func(v value) { b.Entries = v.integer(1, mostEntries) },
 		"keys":         func(v value) { b.Keys = v.integer(1, mostKeys) },

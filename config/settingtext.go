@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // readServers reads NATS URLs. No error repeats one unmasked: a password may
@@ -93,7 +93,7 @@ func readInt(t string, least, most int) (int, error) {
 }
 
 func readSpan(t string, least time.Duration) (time.Duration, error) {
-	d, err := pipeline.ParseDuration(t)
+	d, err := campaign.ParseDuration(t)
 	if err == nil && d < least {
 		err = fmt.Errorf("%s is too short, at least %s is wanted", t, printDuration(least))
 	}

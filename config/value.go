@@ -3,12 +3,14 @@ package config
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+	times "offerstream/pipeline/value"
 )
 
 // A value is a node of a campaign file on its way to a Go value. What is wrong
@@ -18,7 +20,7 @@ type value struct {
 	file *source
 	key  *yaml.Node // what names it; nil for an element of a list
 	n    *yaml.Node
-	path []string // as in a pipeline.Problem
+	path []string // as in a campaign.Problem
 	flow bool     // it stands inside [ ] or { }
 }
 
@@ -152,9 +154,9 @@ func (v value) duration(least time.Duration, hint string) time.Duration {
 		v.wrong("a duration", hint)
 		return 0
 	}
-	d, err := pipeline.ParseDuration(v.n.Value)
+	d, err := campaign.ParseDuration(v.n.Value)
 	switch {
-	case err != nil && strings.Contains(v.n.Value, "("):
+	case err != nil && computed.MatchString(v.n.Value):
 		v.problem("a duration that is computed is not supported yet", "write one such as 90s, 30m, 1h30m or 7d")
 	case err != nil:
 		v.problem(err.Error(), hint)
@@ -168,6 +170,9 @@ func (v value) duration(least time.Duration, hint string) time.Duration {
 	return 0
 }
 
+// computed is what reads as an expression where a duration is wanted.
+var computed = regexp.MustCompile(`[A-Za-z_]\w*[.(\[]`)
+
 // moment reads a time, in nanoseconds since 1970.
 func (v value) moment() int64 {
 	const hint = "such as 2026-04-01T00:00:00+09:00"
@@ -175,7 +180,7 @@ func (v value) moment() int64 {
 	if t == "" {
 		return 0
 	}
-	ns, err := pipeline.ParseTime(t)
+	ns, err := times.ParseTime(t)
 	if err == nil && ns <= 0 {
 		err = fmt.Errorf("%q lies before 1970", t)
 	}

@@ -22,6 +22,8 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/ingest"
 	"offerstream/pipeline/worker"
 )
@@ -158,9 +160,9 @@ func TestRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer operator.Close()
-	hash, err := operator.PutSet(ctx, &pipeline.Definition{Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness,
-		Bounds: pipeline.DefaultBounds, Forget: pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
-		Campaigns: []pipeline.Campaign{{ID: "hello", On: []string{"page"}, Offer: pipeline.OfferSpec{Channel: "web", Kind: pipeline.Service}}}})
+	hash, err := operator.PutSet(ctx, &campaign.Definition{Engine: pipeline.Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness,
+		Bounds: campaign.DefaultBounds, Forget: campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown},
+		Campaigns: []campaign.Campaign{{ID: "hello", On: []string{"page"}, Offer: campaign.OfferSpec{Channel: "web", Kind: campaign.Service}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +231,7 @@ func TestRoles(t *testing.T) {
 		return o.OK() && len(o.Members) == workers && ready == 2
 	})
 
-	answer, err := operator.NC.RequestWithContext(ctx, operator.Names.QuerySubject(pipeline.Partition("u:u", 2)), []byte(`{"key":"u:u"}`))
+	answer, err := operator.NC.RequestWithContext(ctx, operator.Names.QuerySubject(event.Partition("u:u", 2)), []byte(`{"key":"u:u"}`))
 	if err != nil || !bytes.Contains(answer.Data, []byte("hello")) {
 		t.Errorf("the worker's word on the user: %s, %v", answer.Data, err)
 	}

@@ -2,13 +2,18 @@ package pipeline
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"time"
+
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 )
 
 // Memory holds all entities in a map: what a backtest folds on.
 type Memory map[string]*Entity
 
+// Entity is Entities'.
 func (m Memory) Entity(key string) (*Entity, error) {
 	e := m[key]
 	if e == nil {
@@ -16,6 +21,14 @@ func (m Memory) Entity(key string) (*Entity, error) {
 		m[e.Key] = e
 	}
 	return e, nil
+}
+
+// Look is Entities'.
+func (m Memory) Look(key string) (*Entity, error) {
+	if e := m[key]; e != nil {
+		return e, nil
+	}
+	return NewEntity(strings.Clone(key)), nil
 }
 
 // longJump is how far log time may move at once before a backtest warns: a
@@ -26,7 +39,7 @@ const longJump = 7 * 24 * time.Hour
 // with the same core as the live path.
 type Backtest struct {
 	fold *Fold
-	dec  Decoder
+	dec  event.Decoder
 	seq  uint64
 
 	Lines    uint64            // lines that were not empty
@@ -43,16 +56,31 @@ type Jump struct {
 }
 
 // NewBacktest makes a backtest of the definition.
-func NewBacktest(def *Definition) (*Backtest, []Problem) {
+func NewBacktest(def *campaign.Definition) (*Backtest, []campaign.Problem) {
 	timed := *def
-	timed.Clock = ClockEvent
+	timed.Clock = campaign.ClockEvent
 	set, problems := Compile(&timed)
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	b := &Backtest{Rejected: map[string]uint64{}, Users: Memory{}}
-	b.fold, _ = NewFold(Cursor{Set: set.Hash()}, func(string) (*Set, error) { return set, nil }, b.Users) // the set is there
+	b, err := set.Backtest()
+	if err != nil {
+		return nil, []campaign.Problem{{What: err.Error()}}
+	}
 	return b, nil
+}
+
+// Backtest makes a backtest of a set that is compiled already, which many of
+// them may share: where an input has a few events, compiling takes most of
+// the time. The set must have been compiled under clock: event.
+func (s *Set) Backtest() (*Backtest, error) {
+	if s.def.Clock != campaign.ClockEvent {
+		return nil, fmt.Errorf("a backtest runs under clock: %s, the set is compiled for clock: %s", campaign.ClockEvent, s.def.Clock)
+	}
+	b := &Backtest{Rejected: map[string]uint64{}, Users: Memory{}}
+	var err error
+	b.fold, err = NewFold(Cursor{Set: s.hash}, func(string) (*Set, error) { return s, nil }, b.Users)
+	return b, err
 }
 
 // Line takes the next line of the file and calls out with every offer that
@@ -67,12 +95,12 @@ func (b *Backtest) Line(raw []byte, out func(*Offer)) error {
 }
 
 // Admitted is Line for an event that is admitted already, or refused.
-func (b *Backtest) Admitted(ev *Event, err error, out func(*Offer)) error {
+func (b *Backtest) Admitted(ev *event.Event, err error, out func(*Offer)) error {
 	b.Lines++
 	if err != nil {
 		return b.reject(err)
 	}
-	if ev.Type != Clock {
+	if ev.Type != event.Clock {
 		ev.HasLogTime = false // log time is this file's, not that of the log it came from
 	}
 	before := b.fold.cur.LogTime
@@ -103,7 +131,7 @@ func (b *Backtest) Admitted(ev *Event, err error, out func(*Offer)) error {
 }
 
 func (b *Backtest) reject(err error) error {
-	r, ok := err.(*Reject)
+	r, ok := err.(*event.Reject)
 	if !ok {
 		return err
 	}

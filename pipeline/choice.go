@@ -1,81 +1,76 @@
 package pipeline
 
 import (
+	"cmp"
 	"slices"
 	"strings"
+
+	"offerstream/pipeline/value"
 )
 
-// A candidate is an offer that would go out.
-type candidate struct {
-	c     *campaign
-	key   string
-	event *Event
-	timer bool
-	due   int64
-}
-
-// choose lets the best candidates out, one a channel. Who is stopped
-// outranks nobody.
-func (s *stepper) choose(e *Entity, now int64) {
-	slices.SortFunc(s.candidates, func(a, b candidate) int {
-		switch {
-		case a.c.def.Priority > b.c.def.Priority:
-			return -1
-		case a.c.def.Priority < b.c.def.Priority:
-			return 1
-		case a.c != b.c:
-			return strings.Compare(a.c.def.ID, b.c.def.ID)
-		}
-		return strings.Compare(a.key, b.key)
+// choose lets the best candidates out, one a channel (LANGUAGE.md, rule 10).
+// One that is stopped outranks nobody.
+func (s *step) choose() {
+	slices.SortFunc(s.candidates, func(a, b evaluation) int {
+		return cmp.Or(cmp.Compare(b.c.def.Priority, a.c.def.Priority), strings.Compare(a.campaign, b.campaign), strings.Compare(a.key, b.key))
 	})
-	var taken []string
-	for _, cd := range s.candidates {
-		ch := cd.c.def.Offer.Channel
-		outcome, o := s.judge(cd, e, now, slices.Contains(taken, ch))
-		*outcome++
-		if o != nil {
-			taken = append(taken, ch)
-			e.wentOut(cd.c, o.ID, now)
-			s.out(cd.c, cd.event, o)
+	var taken []string // channels
+	for i := range s.candidates {
+		e := &s.candidates[i]
+		o, how := s.pass(e, taken)
+		if how == Fired {
+			taken = append(taken, o.Channel)
+			s.entity.wentOut(e.c.compiled, o.ID, s.now)
+		}
+		s.end(e, how)
+		if how == Fired {
+			s.out(o)
 		}
 	}
 }
 
-// judge takes one candidate through the gates; the offer is nil where one
-// stops it.
-func (s *stepper) judge(cd candidate, e *Entity, now int64, taken bool) (outcome *uint64, o *Offer) {
-	c, n := cd.c, s.live.counts[cd.c.index]
-	spec := &c.def.Offer
-	id := OfferID(c.def.ID, e.Key, cd.key, cd.event.ID, cd.timer, cd.due)
-	switch {
-	case slices.Contains(e.offers, id):
-		return &n.Duplicate, nil
-	case !c.inPeriod(now):
-		return &n.Period, nil
-	case c.limited(e, now):
-		return &n.Limit, nil
-	case spec.Kind == Advertising && s.live.capped(e, spec.Channel, now):
-		return &n.Cap, nil
-	case spec.Kind == Advertising && s.live.paused(e, spec.Channel, now):
-		return &n.Pause, nil
+// pass takes a candidate through the stages that are left. The offer is nil
+// where one of them stops it.
+func (s *step) pass(e *evaluation, taken []string) (*Offer, Outcome) {
+	id := OfferID(e.campaign, s.entity.Key, e.key, e.event.ID, e.firstDue)
+	for _, g := range e.c.gates {
+		stopped := g.stops(s, e, id)
+		e.trace.gate(g.outcome, stopped)
+		if stopped {
+			return nil, g.outcome
+		}
 	}
-	o = &Offer{
-		ID: id, Campaign: c.def.ID, Channel: spec.Channel, Kind: spec.Kind,
-		User: e.Key[2:], Anon: e.Key[0] == 'a', Event: strings.Clone(cd.event.ID), Key: cd.key, Time: FormatTime(now),
+	e.stage = stageChoice
+	o, err := s.offer(e, id)
+	e.trace.choice(err)
+	if err != nil {
+		e.c.counts.failed(err)
+		return nil, Failed
+	}
+	e.stage = stageChannel
+	free := !slices.Contains(taken, o.Channel)
+	e.trace.channel(o.Channel, free)
+	if !free {
+		return nil, Outranked
+	}
+	e.stage = stageOut
+	return o, Fired
+}
+
+// offer makes what would go out.
+func (s *step) offer(e *evaluation, id string) (*Offer, error) {
+	spec := &e.c.def.Offer
+	o := &Offer{
+		ID: id, Campaign: e.campaign, Channel: spec.Channel, Kind: spec.Kind, User: s.entity.Key[2:], Anon: s.entity.Key[0] == 'a',
+		Event: strings.Clone(e.event.ID), Key: e.key, Time: value.FormatTime(s.now),
 	}
 	if spec.Expires > 0 {
-		o.Expires = FormatTime(now + int64(spec.Expires))
+		o.Expires = value.FormatTime(s.now + int64(spec.Expires))
 	}
-	if c.data != nil {
-		data, err := c.data.offerData(&scope{set: s.live.Set, now: now, event: cd.event, ent: e})
-		if err != nil {
-			n.failed(err)
-			return &n.Error, nil
-		}
-		o.Data = data
+	if e.c.data == nil {
+		return o, nil
 	}
-	if taken {
-		return &n.Outranked, nil
-	}
-	return &n.Fired, o
+	var err error
+	o.Data, err = e.c.data.Render(s.scopeOf(e.event))
+	return o, err
 }

@@ -1,68 +1,55 @@
 package pipeline
 
 import (
-	"fmt"
-	"math"
-	"time"
-
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types/ref"
 	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/expr"
+	"offerstream/pipeline/value"
+	"offerstream/pipeline/window"
 )
 
-type aggregate uint8
-
-const (
-	aggCount aggregate = iota + 1
-	aggSum
-	aggMin
-	aggMax
-	aggAvg
-	aggDistinct
-	aggFirst
-	aggLast
-	aggList
-	aggDwell
-)
-
-var aggregates = map[string]aggregate{
-	"count": aggCount, "sum": aggSum, "min": aggMin, "max": aggMax, "avg": aggAvg,
-	"distinct": aggDistinct, "first": aggFirst, "last": aggLast, "list": aggList, "dwell": aggDwell,
-}
-
-// A feature is a compiled Feature.
+// A feature is a compiled campaign.Feature.
 type feature struct {
-	def    *Feature
-	id     uint64 // of the whole definition: what is changed is another feature
-	agg    aggregate
-	width  int // of an entry, where the aggregate has a series
-	where  []*expr
+	def    *campaign.Feature
+	id     uint64
+	shape  window.Shape
+	where  []*expr.Expr
 	by     keyer
-	of     *expr
-	typ    *cel.Type
-	remove map[string]bool // remove_on
+	of     *expr.Expr // nil: the aggregate takes none
+	typ    *cel.Type  // that expressions see
+	remove bool       // it has remove_on
 }
 
-// update takes the event into the feature's state.
-func (f *feature) update(st *featureState, sc *scope, e *Entity, c *Counts) {
-	out := cut(sc.now, f.def.Within)
+// read is the feature in an expression; st may be nil.
+func (f *feature) read(st *window.State, now int64) ref.Val {
+	if f.by.none() {
+		return f.shape.Read(st, "", now)
+	}
+	return f.shape.By(st, now)
+}
+
+// update takes the event into the feature's state. What it meets is counted in
+// c; scratch is memory to use.
+func (f *feature) update(st *window.State, sc *scope, c *Counts, scratch *[]byte) {
 	err := f.by.each(sc, func(key string, item int, it *fastjson.Value) {
-		if sc.event.Time <= out {
-			return // it has left the window before it came
-		}
-		if len(key) > maxKey {
+		switch {
+		case f.shape.Left(sc.event.Time, sc.now): // before it came
+		case len(key) > window.MaxKey:
 			c.Bounds++
-			return
+		case f.shape.Rows:
+			f.addRows(st, key, item, it, sc, c, scratch)
+		default:
+			v, err := f.value(sc, it)
+			if err != nil {
+				c.failed(err)
+				return
+			}
+			c.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Value: v}, sc.now, scratch)
 		}
-		if f.agg == aggList {
-			f.addRows(st, key, item, it, sc, e, c)
-			return
-		}
-		v, err := f.value(sc, it)
-		if err != nil {
-			c.failed(err)
-			return
-		}
-		f.add(st, key, entry{t: sc.event.Time, v: v}, sc.now, e, c)
 	})
 	if err != nil {
 		c.failed(err)
@@ -70,176 +57,53 @@ func (f *feature) update(st *featureState, sc *scope, e *Entity, c *Counts) {
 }
 
 // value is what the event brings to the aggregate.
-func (f *feature) value(sc *scope, item *fastjson.Value) (Value, error) {
-	switch f.agg {
-	case aggCount:
-		return Value{}, nil
-	case aggDwell:
-		if v := sc.event.get("properties", "dwell_ms"); v != nil && v.Type() == fastjson.TypeNumber {
-			ms := min(max(number(v), 0), float64(maxDwell/time.Millisecond))
-			return Value{kind: kindDuration, bits: uint64(math.RoundToEven(float64(ms * 1e6)))}, nil
+func (f *feature) value(sc *scope, item *fastjson.Value) (v value.Value, err error) {
+	switch {
+	case f.shape.Stays:
+		if ms := sc.event.Get("properties", "dwell_ms"); ms != nil && ms.Type() == fastjson.TypeNumber {
+			v = value.OfDouble(value.Number(ms))
 		}
-		return openValue, nil
+	case f.of != nil:
+		sc.item = item
+		v, err = f.of.Value(sc)
+		sc.item = nil
 	}
-	sc.item = item
-	val, err := f.of.value(sc)
-	sc.item = nil
-	if err != nil {
-		return Value{}, err
+	if err != nil || f.shape.Take == nil {
+		return v, err
 	}
-	switch f.agg {
-	case aggSum, aggAvg, aggMin, aggMax:
-		x, ok := val.number()
-		if !ok {
-			return Value{}, fmt.Errorf("%s takes numbers, this is %v", f.def.Agg, val.cel())
-		}
-		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return Value{}, fmt.Errorf("%s takes numbers, this is %v", f.def.Agg, x)
-		}
-		if f.agg == aggMin || f.agg == aggMax {
-			return Value{kind: kindDouble, bits: math.Float64bits(x)}, nil
-		}
-		if math.Abs(x) >= maxSum {
-			return Value{}, fmt.Errorf("%s takes numbers below %g, this is %g", f.def.Agg, maxSum, x)
-		}
-		return Value{kind: kindInt, bits: uint64(int64(math.RoundToEven(float64(x * 1e6))))}, nil
-	}
-	return val, nil
+	return f.shape.Take(v)
 }
-
-// openValue is a stay that goes on.
-var openValue = func() Value { v := int64(openStay); return Value{kind: kindDuration, bits: uint64(v)} }()
-
-// maxSum bounds one summand: sums are integers of millionths.
-const maxSum = 9.2e12
 
 // addRows adds the event's items to a list. Under a bare `by` it is called
 // once for each item, else once for all.
-func (f *feature) addRows(st *featureState, key string, item int, it *fastjson.Value, sc *scope, e *Entity, c *Counts) {
-	items := sc.event.items()
+func (f *feature) addRows(st *window.State, key string, item int, it *fastjson.Value, sc *scope, c *Counts, scratch *[]byte) {
+	items := sc.event.Items()
 	if it != nil {
 		items = items[item : item+1]
 	}
 	for _, it := range items {
-		r := &row{fields: make([]Value, len(f.def.Fields)), has: make([]bool, len(f.def.Fields))}
+		r := &window.Row{Fields: make([]value.Value, len(f.def.Fields)), Has: make([]bool, len(f.def.Fields))}
 		if f.def.Key != "" {
-			k, ok := jsonKey(it.Get(f.def.Key))
+			k, ok := value.JSONKey(it.Get(f.def.Key))
 			if !ok {
 				continue
 			}
-			r.key = k
+			r.Key = k
 		}
 		for j, name := range f.def.Fields {
 			if v := it.Get(name); v != nil {
-				r.fields[j], r.has[j] = jsonValue(v), true
+				r.Fields[j], r.Has[j] = value.OfJSON(v), true
 			}
 		}
-		f.add(st, key, entry{t: sc.event.Time, row: r}, sc.now, e, c)
-	}
-}
-
-// add puts an entry under a key, which becomes the most recently touched.
-func (f *feature) add(st *featureState, key string, en entry, now int64, e *Entity, c *Counts) {
-	bounds := &e.live.def.Bounds
-	out := cut(now, f.def.Within)
-	held := st.held
-	i := f.touch(st, key, out, bounds, c)
-	full := false
-	if f.width > 0 {
-		f.dropSeries(st, i, out)
-		if f.agg == aggDwell && en.v == openValue {
-			st.open++
-		}
-		full = f.addSeries(st, i, en.t, int64(en.v.bits), bounds.Entries)
-	} else {
-		full = f.addWindow(st, i, out, en, bounds, &e.live.scratch)
-	}
-	if full {
-		c.Bounds++
-	}
-	e.entries += int(st.held) - int(held)
-}
-
-// touch finds or makes the key's record and moves it to the end of the keys.
-func (f *feature) touch(st *featureState, key string, out int64, bounds *Bounds, c *Counts) int {
-	if i := st.index(key); i >= 0 {
-		st.latest(i)
-		return int(st.keys) - 1
-	}
-	if int(st.keys) >= bounds.Keys {
-		for i := int(st.keys) - 1; i >= 0; i-- {
-			if f.newest(st.record(i)) <= out {
-				f.forget(st, i)
-			}
-		}
-		if int(st.keys) >= bounds.Keys {
-			f.forget(st, 0)
-			c.Bounds++
-		}
-	}
-	st.append(key)
-	return int(st.keys) - 1
-}
-
-// forget takes key i and what it holds away.
-func (f *feature) forget(st *featureState, i int) {
-	st.held -= uint32(f.holds(st.record(i)))
-	st.remove(i)
-}
-
-// newest is the time of a record's newest bucket or entry.
-func (f *feature) newest(rec []byte) int64 {
-	newest := int64(math.MinInt64)
-	if f.width == 0 {
-		if b := body(rec); len(b) > 0 {
-			newest = word(b, 0)
-		}
-		return newest
-	}
-	buckets, entries := f.series(rec)
-	if n := len(buckets); n > 0 {
-		newest = word(buckets[n-bucketBytes:], 0)
-	}
-	if n := len(entries); n > 0 {
-		newest = max(newest, word(entries[n-f.width:], 0))
-	}
-	return newest
-}
-
-// holds is how many buckets and entries a record has.
-func (f *feature) holds(rec []byte) int {
-	if f.width > 0 {
-		buckets, entries := f.series(rec)
-		return len(buckets)/bucketBytes + len(entries)/f.width
-	}
-	if b := body(rec); len(b) > 0 {
-		return counted(b, windowEntries) + counted(b, windowBuckets)
-	}
-	return 0
-}
-
-// drop drops what lies at or before c, under every key.
-func (f *feature) drop(st *featureState, c int64) {
-	for i := range int(st.keys) {
-		if f.width > 0 {
-			f.dropSeries(st, i, c)
-		} else {
-			f.dropWindow(st, i, c)
-		}
+		c.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Row: r}, sc.now, scratch)
 	}
 }
 
 // removeRows takes the event's items out of a list (remove_on).
-func (f *feature) removeRows(st *featureState, ev *Event, e *Entity) {
-	for _, it := range ev.items() {
-		key, ok := jsonKey(it.Get(f.def.Key))
-		if !ok {
-			continue
+func (f *feature) removeRows(st *window.State, ev *event.Event) {
+	for _, it := range ev.Items() {
+		if key, ok := value.JSONKey(it.Get(f.def.Key)); ok {
+			f.shape.RemoveRow(st, key)
 		}
-		held := st.held
-		for i := range int(st.keys) {
-			f.removeRow(st, i, key)
-		}
-		e.entries += int(st.held) - int(held)
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
+
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 )
 
 // An Effect is a record that a step appends to one of its partition's chains.
@@ -31,12 +33,16 @@ type Dead struct {
 }
 
 // Entities holds the entities of one partition for a fold: a map for
-// backtests, a cache over Badger for workers.
+// backtests, a cache over Badger for workers. A key is valid until a method
+// returns.
 type Entities interface {
-	// Entity returns the entity under key, a new one where there is none.
-	// The key is valid until Entity returns. The fold may change it until its next call to any method here; the
-	// holder takes it as changed.
+	// Entity returns the entity under key, a new one where there is none. The
+	// fold may change it until its next call to any method here; the holder
+	// takes it as changed.
 	Entity(key string) (*Entity, error)
+	// Look returns the entity under key for reading alone, a new one that is
+	// kept nowhere where there is none.
+	Look(key string) (*Entity, error)
 }
 
 // maxAhead is how far a stored time may lie before the writer's own stamp:
@@ -50,21 +56,22 @@ type Fold struct {
 	cur    Cursor
 	sets   func(hash string) (*Set, error)
 	ents   Entities
-	s      stepper
+	step   step
 	timers timers
-	dec    Decoder
+	dec    event.Decoder
 
 	msg     Message
-	lines   []byte // what is left of msg.Data
-	one     *Event // BeginEvent's
+	lines   []byte       // what is left of msg.Data
+	one     *event.Event // BeginEvent's
 	control *control
 	accept  *Acceptance
+	newest  int   // engine; it runs the one before as well
 	target  int64 // log time that the message brings, under clock: broker
 	busy    bool
 	err     error // of the entities; the fold is of no use afterwards
 	effects []Effect
-	step    Step
-	guarded map[Step]bool
+	id      StepID // of the step that is made, or was made last
+	guarded map[StepID]bool
 }
 
 // NewFold makes a fold that goes on at the cursor (the zero Cursor: at the
@@ -72,8 +79,8 @@ type Fold struct {
 // Control message's at Begin. What is pending in the entities must be told by
 // Schedule.
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
-	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents}
-	f.s.out = f.offer
+	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine}
+	f.step.out = f.offer
 	set, err := f.set(cursor.Set)
 	if err != nil {
 		return nil, err
@@ -83,8 +90,8 @@ func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities)
 }
 
 var emptySet = sync.OnceValue(func() *Set {
-	set, _ := Compile(&Definition{Engine: Engine, Clock: ClockBroker, Lateness: DefaultLateness, Bounds: DefaultBounds,
-		Forget: Forget{DefaultForgetAnonymous, DefaultForgetKnown}})
+	set, _ := Compile(&campaign.Definition{Engine: Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds,
+		Forget: campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown}})
 	return set
 })
 
@@ -110,27 +117,27 @@ func (f *Fold) NextDue() (int64, bool) {
 }
 
 // Clock is that of the set in force.
-func (f *Fold) Clock() string { return f.s.live.def.Clock }
+func (f *Fold) Clock() string { return f.step.live.def.Clock }
 
 // Counts are the outcomes since the fold was made, by campaign, and what
 // features met. They only grow: a change of sets resets none, and a campaign
 // that is gone keeps its own.
 func (f *Fold) Counts() (campaigns map[string]Counts, features Counts) {
-	campaigns = make(map[string]Counts, len(f.s.live.outcomes))
+	campaigns = make(map[string]Counts, len(f.step.live.tally.campaigns))
 	features = f.EachCount(func(id string, n Counts) { campaigns[id] = n })
 	return campaigns, features
 }
 
 // EachCount is Counts without a map: fn has each campaign, in no order.
 func (f *Fold) EachCount(fn func(campaign string, n Counts)) (features Counts) {
-	for id, n := range f.s.live.outcomes {
+	for id, n := range f.step.live.tally.campaigns {
 		fn(id, *n)
 	}
-	return *f.s.live.state
+	return *f.step.live.tally.features
 }
 
 // Duplicates is how many events changed nothing because they had come before.
-func (f *Fold) Duplicates() uint64 { return f.s.duplicates }
+func (f *Fold) Duplicates() uint64 { return f.step.duplicates }
 
 // Cursor is where the fold stands; it may be taken between any two steps.
 func (f *Fold) Cursor() Cursor { return f.cur.clone() }
@@ -185,7 +192,7 @@ func (f *Fold) Begin(m Message) error {
 		f.target = min(f.target, stamp+maxAhead)
 	}
 	f.target = max(f.target, f.cur.LogTime)
-	if f.Clock() == ClockEvent || (f.control != nil && f.control.set.def.Clock == ClockEvent) {
+	if f.Clock() == campaign.ClockEvent || (f.control != nil && f.control.set.def.Clock == campaign.ClockEvent) {
 		f.target = f.cur.LogTime // time stands in the events
 	}
 	f.busy = true
@@ -193,7 +200,7 @@ func (f *Fold) Begin(m Message) error {
 }
 
 // BeginEvent takes one event as a message of its own: a line of a file.
-func (f *Fold) BeginEvent(seq uint64, ev *Event) error {
+func (f *Fold) BeginEvent(seq uint64, ev *event.Event) error {
 	if err := f.Begin(Message{Seq: seq, Stored: f.cur.LogTime, Kind: In}); err != nil {
 		return err
 	}
@@ -212,7 +219,7 @@ func (f *Fold) Next() (bool, error) {
 	if f.accept != nil {
 		return f.mark(), nil
 	}
-	if f.Clock() == ClockEvent && f.msg.Kind == In {
+	if f.Clock() == campaign.ClockEvent && f.msg.Kind == In {
 		return f.nextTimed()
 	}
 	if f.fire(f.target) {
@@ -226,7 +233,7 @@ func (f *Fold) Next() (bool, error) {
 		return false, nil
 	case err != nil:
 		f.reject(raw, err)
-	case ev.Type != Clock: // under clock: broker it means nothing
+	case ev.Type != event.Clock: // under clock: broker it means nothing
 		f.apply(ev, f.target, f.ownTime(ev))
 	}
 	f.cur.Within++
@@ -259,7 +266,7 @@ func (f *Fold) nextTimed() (bool, error) {
 		return true, f.err
 	}
 	f.cur.LogTime = now
-	if ev.Type != Clock {
+	if ev.Type != event.Clock {
 		own := now
 		if ev.HasTimestamp {
 			own = ev.Timestamp
@@ -271,7 +278,7 @@ func (f *Fold) nextTimed() (bool, error) {
 }
 
 // logTimeOf is the log time that an event brings under clock: event.
-func (f *Fold) logTimeOf(ev *Event) (int64, error) {
+func (f *Fold) logTimeOf(ev *event.Event) (int64, error) {
 	switch {
 	case ev.HasLogTime:
 		return max(f.cur.LogTime, ev.LogTime), nil
@@ -280,12 +287,12 @@ func (f *Fold) logTimeOf(ev *Event) (int64, error) {
 	case f.cur.LogTime != 0:
 		return f.cur.LogTime, nil
 	}
-	return 0, reject("timestamp", "the event has no timestamp, and none came before it")
+	return 0, event.Rejectf("timestamp", "the event has no timestamp, and none came before it")
 }
 
 // ownTime is an event's own time under clock: broker, corrected by how far
 // the client's clock was off when it sent.
-func (f *Fold) ownTime(ev *Event) int64 {
+func (f *Fold) ownTime(ev *event.Event) int64 {
 	switch {
 	case ev.HasTimestamp && ev.HasSentAt && ev.HasReceived:
 		return ev.ReceivedAt - (ev.SentAt - ev.Timestamp)
@@ -298,7 +305,7 @@ func (f *Fold) ownTime(ev *Event) int64 {
 }
 
 // take decodes the message's next event. raw is nil when there is none.
-func (f *Fold) take() (ev *Event, raw []byte, err error) {
+func (f *Fold) take() (ev *event.Event, raw []byte, err error) {
 	if f.one != nil {
 		ev, f.one = f.one, nil
 		return ev, ev.Raw, nil
@@ -311,16 +318,16 @@ func (f *Fold) take() (ev *Event, raw []byte, err error) {
 }
 
 // apply steps the event's entity at log time now.
-func (f *Fold) apply(ev *Event, now, own int64) {
-	ev.Time = max(min(own, now), now-int64(f.s.live.def.Lateness))
+func (f *Fold) apply(ev *event.Event, now, own int64) {
+	ev.Time = max(min(own, now), now-int64(f.step.live.def.Lateness))
 	f.cur.Applied++
 	e, err := f.ents.Entity(ev.Key)
 	if err != nil {
 		f.err = err
 		return
 	}
-	s := Step{Seq: f.msg.Seq, Within: f.cur.Within}
-	f.run(s, e, func() []byte { return bytes.Clone(ev.Raw) }, func() { f.s.step(e, ev, now) })
+	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within}
+	f.run(s, e, func() []byte { return bytes.Clone(ev.Raw) }, func() { f.step.onEvent(e, ev, now) })
 	f.reschedule(e)
 }
 
@@ -339,8 +346,8 @@ func (f *Fold) fire(now int64) bool {
 		f.err = err
 		return true
 	}
-	s := Step{Seq: f.msg.Seq, Within: f.cur.Within, Due: t.due, Key: t.key}
-	f.run(s, e, func() []byte { return e.dueEvent(t.due) }, func() { f.s.due(e, t.due) })
+	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within, Due: t.due, Key: t.key}
+	f.run(s, e, func() []byte { return e.dueEvent(t.due) }, func() { f.step.onDue(e, t.due) })
 	if d := e.Due(); d != 0 && (e.loaded || e.scheduled <= t.due || d < e.scheduled) {
 		f.Schedule(d, e.Key)
 		e.scheduled, e.loaded = d, false
@@ -359,13 +366,13 @@ func (f *Fold) reschedule(e *Entity) {
 	}
 }
 
-func (f *Fold) offer(c *campaign, ev *Event, o *Offer) {
+func (f *Fold) offer(o *Offer) {
 	f.emit(Effect{Chain: "offers." + o.Channel, Offer: o})
 }
 
 func (f *Fold) reject(raw []byte, err error) {
 	d := &Dead{Reason: "error", Detail: err.Error(), Raw: bytes.Clone(raw)}
-	if r, ok := err.(*Reject); ok {
+	if r, ok := err.(*event.Reject); ok {
 		d.Reason, d.Detail = r.Reason, r.Detail
 	}
 	f.emit(Effect{Chain: "dead", Dead: d})
@@ -414,7 +421,7 @@ func (f *Fold) emit(e Effect) {
 // finish ends a message: what it controls is in force from here on.
 func (f *Fold) finish() {
 	if c := f.control; c != nil && c.set.hash != f.cur.Set {
-		if f.cur.Set == "" && c.set.def.Clock == ClockEvent {
+		if f.cur.Set == "" && c.set.def.Clock == campaign.ClockEvent {
 			f.cur.LogTime = 0 // nothing was timed yet that could count
 		}
 		f.cur.Set = c.set.hash
@@ -429,32 +436,4 @@ func (f *Fold) finish() {
 		}
 	}
 	f.busy = false
-}
-
-// enforce puts a set in force: what it shares with the one before it goes
-// on, what is new or changed begins in this epoch.
-func (f *Fold) enforce(set *Set) {
-	l := &liveSet{Set: set, tally: newTally()}
-	if f.s.live != nil {
-		l.tally = f.s.live.tally
-	}
-	kept := map[string]uint32{}
-	began := func(prefix string, id uint64) uint32 {
-		k := prefix + strconv.FormatUint(id, 36)
-		at, ok := f.cur.Since[k]
-		if !ok {
-			at = f.cur.Epoch
-		}
-		kept[k] = at
-		return at
-	}
-	for _, ft := range set.features {
-		l.featureSince = append(l.featureSince, began("f", ft.id))
-	}
-	for _, c := range set.campaigns {
-		l.campaignSince = append(l.campaignSince, began("c", c.trigger))
-		l.counts = append(l.counts, l.of(c.def.ID))
-	}
-	f.cur.Since = kept
-	f.s.live = l
 }

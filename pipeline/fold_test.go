@@ -1,18 +1,20 @@
 package pipeline
 
 import (
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 	"strings"
 	"testing"
 )
 
-func mustCompile(t testing.TB, def *Definition) *Set {
+func mustCompile(t testing.TB, def *campaign.Definition) *Set {
 	t.Helper()
-	if def.Bounds == (Bounds{}) {
-		def.Bounds = DefaultBounds
+	if def.Bounds == (campaign.Bounds{}) {
+		def.Bounds = campaign.DefaultBounds
 	}
 	def.Engine = Engine
 	if def.Lateness == 0 {
-		def.Lateness = DefaultLateness
+		def.Lateness = campaign.DefaultLateness
 	}
 	set, problems := Compile(def)
 	for _, p := range problems {
@@ -32,7 +34,7 @@ func run(t testing.TB, set *Set, lines ...string) []*Offer {
 		t.Fatal(err)
 	}
 	var offers []*Offer
-	var dec Decoder
+	var dec event.Decoder
 	for i, l := range lines {
 		ev, err := dec.Admit([]byte(l), 0)
 		if err != nil {
@@ -58,14 +60,14 @@ func run(t testing.TB, set *Set, lines ...string) []*Offer {
 }
 
 func TestBagScenario(t *testing.T) {
-	set := mustCompile(t, &Definition{Clock: ClockEvent,
-		Features: []Feature{
+	set := mustCompile(t, &campaign.Definition{Clock: campaign.ClockEvent,
+		Features: []campaign.Feature{
 			{Name: "bag_dwell", On: []string{"Product Viewed"}, Where: `event.properties.category == "bag"`, Agg: "dwell", Within: 30 * 60e9},
 			{Name: "bag_views", On: []string{"Product Viewed"}, Where: `event.properties.category == "bag"`, Agg: "count", Within: 30 * 60e9},
 		},
-		Campaigns: []Campaign{{ID: "bag", On: []string{"Product Viewed"}, Where: `event.properties.category == "bag"`,
+		Campaigns: []campaign.Campaign{{ID: "bag", On: []string{"Product Viewed"}, Where: `event.properties.category == "bag"`,
 			If: []string{"bag_views >= 4", `bag_dwell >= duration("60s")`}, Fresh: 120e9,
-			Offer: OfferSpec{Channel: "web", Kind: Advertising, Expires: 900e9, Data: []byte(`{"n":"{{ bag_views }}","t":"at {{ event.properties.price }} {{ bag_dwell }}"}`)}}},
+			Offer: campaign.OfferSpec{Channel: "web", Kind: campaign.Advertising, Expires: 900e9, Data: []byte(`{"n":"{{ bag_views }}","t":"at {{ event.properties.price }} {{ bag_dwell }}"}`)}}},
 	})
 	view := func(at string) string {
 		return `{"type":"track","event":"Product Viewed","userId":"u1","timestamp":"2026-01-01T00:` + at + `Z","properties":{"category":"bag","price":12.50}}`

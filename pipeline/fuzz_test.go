@@ -1,57 +1,22 @@
 package pipeline
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/oracle"
 )
-
-// FuzzAdmit holds, on any bytes, that a refusal is a Reject, and that what
-// Admit takes from outside Decode reads from the log alike.
-func FuzzAdmit(f *testing.F) {
-	for s := range uint64(3) {
-		_, events := oracle.Generate(s)
-		for _, e := range events[:40] {
-			f.Add(e)
-		}
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		compareScan(t, raw)
-		var strict, lenient Decoder
-		ev, err := strict.Admit(raw, 0)
-		if err != nil {
-			var r *Reject
-			if !errors.As(err, &r) || r.Reason == "" || r.Detail == "" {
-				t.Fatalf("refused by %T: %v", err, err)
-			}
-			return
-		}
-		again, err := lenient.Decode(raw)
-		if err != nil {
-			t.Fatalf("admitted, but Decode says: %v", err)
-		}
-		a, b := *ev, *again
-		a.Root, b.Root, a.Raw, b.Raw, a.dec, b.dec = nil, nil, nil, nil, nil, nil
-		if asJSON(a) != asJSON(b) {
-			t.Fatalf("Admit reads %+v\nDecode reads %+v", a, b)
-		}
-		if a.Type != Clock && (len(a.Key) < 3 || CheckUser(a.User()) != nil || a.ID == "") {
-			t.Fatalf("admitted with key %q, id %q", a.Key, a.ID)
-		}
-	})
-}
 
 // FuzzFold holds that no message stops a fold: what cannot be applied becomes
 // a dead letter. A user's bytes read back whatever they went through.
 func FuzzFold(f *testing.F) {
 	setJSON, events := oracle.Generate(7)
-	def, err := ParseDefinition(setJSON)
+	def, err := campaign.ParseDefinition(setJSON)
 	if err != nil {
 		f.Fatal(err)
 	}
-	def.Clock = ClockBroker
+	def.Clock = campaign.ClockBroker
 	set, problems := Compile(def)
 	if len(problems) > 0 {
 		f.Fatal(problems)

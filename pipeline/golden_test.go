@@ -6,6 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
+	"offerstream/pipeline/window"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -37,7 +40,7 @@ func TestGolden(t *testing.T) {
 		updateGolden(t)
 	}
 	g := readGolden(t, Engine)
-	if def, err := ParseDefinition(g.set); err != nil {
+	if def, err := campaign.ParseDefinition(g.set); err != nil {
 		t.Fatal(err)
 	} else if def.Engine != Engine {
 		t.Fatalf("%s/set.json is of engine %d", goldenDir(Engine), def.Engine)
@@ -48,12 +51,12 @@ func TestGolden(t *testing.T) {
 	met := map[string]int{}
 	b.tell(met)
 	want := []string{"outcome pending", "duplicates", "bounds", "traits", "errors", "missing fields"}
-	for _, o := range (&Counts{}).Outcomes() {
-		want = append(want, "outcome "+o.Name)
+	for _, o := range Outcomes() {
+		want = append(want, "outcome "+o.String())
 	}
-	for agg := range aggregates {
-		if met[agg] == 0 && met[agg+" by"] == 0 {
-			want = append(want, agg)
+	for _, agg := range window.Aggregates {
+		if met[agg.Name] == 0 && met[agg.Name+" by"] == 0 {
+			want = append(want, agg.Name)
 		}
 	}
 	for _, what := range want {
@@ -82,7 +85,7 @@ func (g *golden) compare(t *testing.T, file string, want, got []byte) {
   want %s
    got %s
 The semantics changed: the same log gives other offers. If that is meant, give
-the engine a new number (Engine in definition.go) and make testdata/golden/<N>
+the engine a new number (Engine in compile.go) and make testdata/golden/<N>
 anew with: go test ./pipeline -run TestGolden -update`, goldenDir(Engine), file, i+1, bytes.TrimSpace(a), bytes.TrimSpace(b))
 		return
 	}
@@ -91,7 +94,7 @@ anew with: go test ./pipeline -run TestGolden -update`, goldenDir(Engine), file,
 // run computes both outputs.
 func (g *golden) run(t *testing.T) (b *Backtest, offers, effects []byte) {
 	t.Helper()
-	def, err := ParseDefinition(g.set)
+	def, err := campaign.ParseDefinition(g.set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +109,7 @@ func (g *golden) run(t *testing.T) (b *Backtest, offers, effects []byte) {
 			t.Fatal(err)
 		}
 	}
-	def.Clock = ClockBroker
+	def.Clock = campaign.ClockBroker
 	return b, offers, foldGolden(t, mustCompile(t, def), lines)
 }
 
@@ -119,15 +122,15 @@ func goldenLog(set *Set, lines [][]byte) []Message {
 	add := func(kind Kind, stored int64, data []byte) {
 		log = append(log, Message{Seq: uint64(len(log) + 1), Stored: stored, Kind: kind, Data: data})
 	}
-	add(Control, at, fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, set.Hash(), Engine, FormatTime(at)))
+	add(Control, at, fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, set.Hash(), Engine, value.FormatTime(at)))
 	for i := 0; i < len(lines); i += 3 {
 		var pack []byte
 		for _, line := range lines[i:min(i+3, len(lines))] {
-			if own, err := ParseTime(fastjson.GetString(line, "timestamp")); err == nil && own > at {
+			if own, err := value.ParseTime(fastjson.GetString(line, "timestamp")); err == nil && own > at {
 				at = own
 			}
 			if bytes.HasPrefix(line, []byte(`{"`)) {
-				pack = fmt.Appendf(pack, `{"receivedAt":%q,"sentAt":%q,`, FormatTime(at+2e9), FormatTime(at+1e9))
+				pack = fmt.Appendf(pack, `{"receivedAt":%q,"sentAt":%q,`, value.FormatTime(at+2e9), value.FormatTime(at+1e9))
 				line = line[1:]
 			}
 			pack = append(append(pack, line...), '\n')
@@ -142,7 +145,7 @@ func goldenLog(set *Set, lines [][]byte) []Message {
 		add(In, stored, pack)
 		if i/3%5 == 0 {
 			at += int64(10 * time.Minute)
-			add(Tick, at, fmt.Appendf(nil, `{"at":%q}`, FormatTime(at)))
+			add(Tick, at, fmt.Appendf(nil, `{"at":%q}`, value.FormatTime(at)))
 		}
 	}
 	return log
@@ -203,7 +206,7 @@ func updateGolden(t *testing.T) {
 	t.Helper()
 	dir := goldenDir(Engine)
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Fatalf("%s exists: give the engine a new number first (Engine in definition.go)", dir)
+		t.Fatalf("%s exists: give the engine a new number first (Engine in compile.go)", dir)
 	}
 	g := readGolden(t, Engine-1)
 	old := fmt.Appendf(nil, `"engine": %d,`, Engine-1)

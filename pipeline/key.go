@@ -1,12 +1,17 @@
 package pipeline
 
-import "github.com/valyala/fastjson"
+import (
+	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/expr"
+	"offerstream/pipeline/value"
+)
 
 // A keyer is a compiled `by` or `match`: none, a property of each item, or an
 // expression about the event.
 type keyer struct {
 	name string
-	expr *expr
+	expr *expr.Expr
 }
 
 func (k keyer) none() bool { return k.name == "" && k.expr == nil }
@@ -17,14 +22,14 @@ func (k keyer) none() bool { return k.name == "" && k.expr == nil }
 func (k keyer) each(sc *scope, fn func(key string, item int, v *fastjson.Value)) error {
 	switch {
 	case k.expr != nil:
-		key, err := k.expr.key(sc)
+		key, err := k.expr.Key(sc)
 		if err != nil {
 			return err
 		}
 		fn(key, 0, nil)
 	case k.name != "":
-		for i, it := range sc.event.items() {
-			if key, ok := jsonKey(it.Get(k.name)); ok {
+		for i, it := range sc.event.Items() {
+			if key, ok := value.JSONKey(it.Get(k.name)); ok {
 				fn(key, i, it)
 			}
 		}

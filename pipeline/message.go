@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/value"
 )
 
 // A Message is one message of a partition's log.
@@ -39,11 +41,13 @@ func (f *Fold) readControl(data []byte) (*control, error) {
 		return nil, err
 	}
 	c := &control{engine: v.GetInt("engine")}
-	if c.engine != Engine {
-		return nil, fmt.Errorf("it asks for engine %d, this is engine %d: run a binary that has it", c.engine, Engine)
+	if !runs(c.engine, f.newest) {
+		return nil, fmt.Errorf("it asks for engine %d, this binary runs engine %d and the one before: run a binary that has it", c.engine, f.newest)
 	}
 	c.at, _ = readAt(data)
-	c.set, err = f.sets(text(v.Get("set")))
+	if c.set, err = f.sets(value.CloneText(v.Get("set"))); err == nil && c.set.def.Engine != c.engine {
+		err = fmt.Errorf("it asks for engine %d, and for a set of engine %d: apply the campaigns again", c.engine, c.set.def.Engine)
+	}
 	return c, err
 }
 
@@ -74,7 +78,7 @@ func ControlSet(data []byte) string { return fastjson.GetString(data, "set") }
 
 // readAt is the writer's stamp of a tick or control message.
 func readAt(data []byte) (int64, bool) {
-	ns, err := ParseTime(fastjson.GetString(data, "at"))
+	ns, err := value.ParseTime(fastjson.GetString(data, "at"))
 	return ns, err == nil
 }
 
@@ -82,7 +86,7 @@ func readAt(data []byte) (int64, bool) {
 func lastReceived(pack []byte) (int64, bool) {
 	pack = bytes.TrimRight(pack, " \r\n\t")
 	last := pack[bytes.LastIndexByte(pack, '\n')+1:]
-	ns, err := ParseTime(fastjson.GetString(last, "receivedAt"))
+	ns, err := value.ParseTime(fastjson.GetString(last, "receivedAt"))
 	return ns, err == nil
 }
 

@@ -65,16 +65,16 @@ func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
 
 // OfferID is an offer's identity: the first 16 bytes, in hex, of the SHA-256
 // of campaign, entity key, match key and trigger messageId, each after its
-// length (4 bytes, big-endian), and for a timer its first due time (8 bytes,
-// big-endian, nanoseconds since 1970).
-func OfferID(campaign, entity, matchKey, trigger string, timer bool, due int64) string {
+// length (4 bytes, big-endian), and of one that has waited its first due time
+// (8 bytes, big-endian, nanoseconds since 1970; firstDue 0: it has not).
+func OfferID(campaign, entity, matchKey, trigger string, firstDue int64) string {
 	b := make([]byte, 0, 160)
 	for _, s := range [...]string{campaign, entity, matchKey, trigger} {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
 		b = append(b, s...)
 	}
-	if timer {
-		b = binary.BigEndian.AppendUint64(b, uint64(due))
+	if firstDue != 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(firstDue))
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:16])

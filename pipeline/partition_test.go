@@ -8,7 +8,10 @@ import (
 	"slices"
 	"testing"
 
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/oracle"
+	"offerstream/pipeline/value"
 )
 
 // TestPartitions holds that nothing depends on how many partitions there are,
@@ -17,11 +20,11 @@ import (
 func TestPartitions(t *testing.T) {
 	for s := *seed; s < *seed+uint64(*seeds)/2; s++ {
 		setJSON, events := oracle.Generate(s)
-		def, err := ParseDefinition(setJSON)
+		def, err := campaign.ParseDefinition(setJSON)
 		if err != nil {
 			t.Fatal(err)
 		}
-		def.Clock = ClockEvent
+		def.Clock = campaign.ClockEvent
 		set, problems := Compile(def)
 		if len(problems) > 0 {
 			t.Fatal(problems)
@@ -73,7 +76,7 @@ func packed(t *testing.T, events [][]byte, p int, rng *rand.Rand) [][]Message {
 			packs[i] = nil
 		}
 	}
-	var dec Decoder
+	var dec event.Decoder
 	var now int64
 	for _, raw := range events {
 		ev, err := dec.Admit(raw, 0)
@@ -83,11 +86,11 @@ func packed(t *testing.T, events [][]byte, p int, rng *rand.Rand) [][]Message {
 		if ev.HasTimestamp {
 			now = max(now, ev.Timestamp)
 		}
-		if ev.Type == Clock {
+		if ev.Type == event.Clock {
 			continue
 		}
-		i := Partition(ev.Key, p)
-		head := fmt.Sprintf(`{"logTime":%q,"messageId":%s,`, FormatTime(now), appendJSONString(nil, ev.ID))
+		i := event.Partition(ev.Key, p)
+		head := fmt.Sprintf(`{"logTime":%q,"messageId":%s,`, value.FormatTime(now), value.AppendJSONString(nil, ev.ID))
 		packs[i] = append(append(append(packs[i], head...), bytes.ReplaceAll(bytes.TrimSpace(raw)[1:], []byte("\n"), []byte(" "))...), '\n')
 		if rng.IntN(4) == 0 {
 			flush(i)
@@ -96,7 +99,7 @@ func packed(t *testing.T, events [][]byte, p int, rng *rand.Rand) [][]Message {
 	for i := range logs {
 		flush(i)
 		if now != 0 {
-			packs[i] = fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, FormatTime(now))
+			packs[i] = fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, value.FormatTime(now))
 			flush(i)
 		}
 	}

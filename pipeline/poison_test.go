@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"offerstream/pipeline/campaign"
 	"slices"
 	"strings"
 	"testing"
@@ -13,14 +14,14 @@ import (
 // minute after each.
 func poisonSet(t *testing.T) *Set {
 	t.Helper()
-	offer := func(channel string) OfferSpec {
-		return OfferSpec{Channel: channel, Kind: Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}
+	offer := func(channel string) campaign.OfferSpec {
+		return campaign.OfferSpec{Channel: channel, Kind: campaign.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}
 	}
-	set, problems := Compile(&Definition{
-		Engine: Engine, Clock: ClockEvent, Lateness: DefaultLateness, Bounds: DefaultBounds,
-		Features: []Feature{{Name: "seen", On: []string{"View"}, Agg: "count"}},
-		Campaigns: []Campaign{
-			{ID: "later", On: []string{"View"}, Unless: &Unless{On: []string{"Stop"}, Match: "p", Within: time.Minute}, Offer: offer("push")},
+	set, problems := Compile(&campaign.Definition{
+		Engine: Engine, Clock: campaign.ClockEvent, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds,
+		Features: []campaign.Feature{{Name: "seen", On: []string{"View"}, Agg: "count"}},
+		Campaigns: []campaign.Campaign{
+			{ID: "later", On: []string{"View"}, Unless: &campaign.Unless{On: []string{"Stop"}, Match: "p", Within: time.Minute}, Offer: offer("push")},
 			{ID: "now", On: []string{"View"}, Offer: offer("web")},
 		},
 	})
@@ -34,7 +35,7 @@ func poisonSet(t *testing.T) *Set {
 // panics: those that send an offer of channel because of the event boom.
 func poisoned(t *testing.T, set *Set, lines []string, channel string) (offers, dead []string) {
 	t.Helper()
-	var guarded []Step
+	var guarded []StepID
 	for {
 		f, err := NewFold(Cursor{Set: set.Hash()}, func(string) (*Set, error) { return set, nil }, Memory{})
 		if err != nil {
@@ -43,9 +44,9 @@ func poisoned(t *testing.T, set *Set, lines []string, channel string) (offers, d
 		for _, s := range guarded {
 			f.Guard(s)
 		}
-		f.s.out = func(c *campaign, ev *Event, o *Offer) {
-			f.offer(c, ev, o)
-			if ev.ID == "boom" && o.Channel == channel {
+		f.step.out = func(o *Offer) {
+			f.offer(o)
+			if o.Event == "boom" && o.Channel == channel {
 				panic("bang")
 			}
 		}
@@ -53,10 +54,10 @@ func poisoned(t *testing.T, set *Set, lines []string, channel string) (offers, d
 		if err == nil {
 			return offers, dead
 		}
-		if !errors.Is(err, errBang) || slices.Contains(guarded, f.Step()) {
+		if !errors.Is(err, errBang) || slices.Contains(guarded, f.StepID()) {
 			t.Fatal(err)
 		}
-		guarded = append(guarded, f.Step())
+		guarded = append(guarded, f.StepID())
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/oracle"
+	"offerstream/pipeline/window"
 )
 
 var (
@@ -49,16 +51,17 @@ func TestProperty(t *testing.T) {
 // wantMet is what the seeds of a normal run must meet.
 func wantMet() []string {
 	want := []string{"duplicates", "bounds", "missing fields", "errors", "traits", "sessions with a referrer", "users by number", "anonymous users", "sent by service"}
-	for _, o := range (&Counts{}).Outcomes() {
-		want = append(want, "outcome "+o.Name)
+	for _, o := range Outcomes() {
+		want = append(want, "outcome "+o.String())
 	}
 	want = append(want, "outcome pending")
 	for _, reason := range []string{"json", "size", "type", "name", "identity", "user", "timestamp", "fields"} {
 		want = append(want, "rejected: "+reason)
 	}
-	for name, agg := range aggregates {
+	for _, agg := range window.Aggregates {
+		name := agg.Name
 		want = append(want, name, name+" by")
-		if agg != aggList && agg != aggDistinct {
+		if agg.Folds() {
 			want = append(want, name+" folded")
 		}
 	}
@@ -69,8 +72,8 @@ func wantMet() []string {
 func (b *Backtest) tell(met map[string]int) {
 	counts, features := b.Counts()
 	for _, c := range counts {
-		for _, o := range c.Outcomes() {
-			met["outcome "+o.Name] += int(o.N)
+		for o, n := range c.Ended {
+			met["outcome "+Outcome(o).String()] += int(n)
 		}
 		met["outcome pending"] += int(c.Pending())
 	}
@@ -82,7 +85,7 @@ func (b *Backtest) tell(met map[string]int) {
 	met["missing fields"] += int(features.Missing)
 	met["errors"] += int(features.Errors)
 	for key, e := range b.Users {
-		e.bind(b.fold.s.live)
+		e.bind(b.fold.step.live)
 		met["traits"] += len(e.traits)
 		for what, is := range map[string]bool{
 			"users by number": key == "u:42", "anonymous users": key[0] == 'a', "sessions with a referrer": e.session.referrerHost != "",
@@ -100,25 +103,14 @@ func (b *Backtest) tell(met map[string]int) {
 	}
 }
 
-func (f *feature) tell(st *featureState, met map[string]int) {
+func (f *feature) tell(st *window.State, met map[string]int) {
 	what := f.def.Agg
 	if !f.by.none() {
 		what += " by"
 	}
-	for i := range int(st.keys) {
-		rec, folded := st.record(i), 0
-		if f.width > 0 {
-			_, folded = head(rec)
-		} else {
-			folded = len(bucketsOf(rec))
-		}
-		if f.holds(rec) > 0 {
-			met[what]++
-		}
-		if folded > 0 {
-			met[f.def.Agg+" folded"]++
-		}
-	}
+	held, folded := f.shape.Told(st)
+	met[what] += held
+	met[f.def.Agg+" folded"] += folded
 }
 
 // compareWithOracle runs both over the lines; nil where the set does not
@@ -129,7 +121,7 @@ func compareWithOracle(t *testing.T, set []byte, events [][]byte) (*Backtest, []
 	if err != nil {
 		t.Fatalf("oracle: %v", err)
 	}
-	def, err := ParseDefinition(set)
+	def, err := campaign.ParseDefinition(set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,14 +177,14 @@ func (b *Backtest) compareCounts(t *testing.T, want oracle.Result) {
 	counts, _ := b.Counts()
 	waiting := map[string]int{}
 	for _, e := range b.Users {
-		for _, p := range e.pending {
+		for _, p := range e.waiting {
 			waiting[p.campaign]++
 		}
 	}
 	for name, c := range counts {
 		g := map[string]int{}
-		for _, o := range c.Outcomes() {
-			g[o.Name] = int(o.N)
+		for o, n := range c.Ended {
+			g[Outcome(o).String()] = int(n)
 		}
 		g["pending"] = int(c.Pending())
 		if g["pending"] != waiting[name] {

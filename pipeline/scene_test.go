@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"offerstream/pipeline/campaign"
 	"strings"
 )
 
@@ -36,13 +37,13 @@ func identify(clock, traits string) string {
 
 func (s *scene) set() []byte {
 	return fmt.Appendf(nil, `{"engine":%d,"clock":"event","lateness":%d,"forget":{"anonymous":%d,"known":%d},"bounds":%s,"features":[%s],"campaigns":[%s]}`,
-		Engine, DefaultLateness, DefaultForgetAnonymous, DefaultForgetKnown, asJSON(DefaultBounds), strings.Join(s.features, ","), strings.Join(s.campaigns, ","))
+		Engine, campaign.DefaultLateness, campaign.DefaultForgetAnonymous, campaign.DefaultForgetKnown, asJSON(campaign.DefaultBounds), strings.Join(s.features, ","), strings.Join(s.campaigns, ","))
 }
 
-func outcomes(c Counts) map[string]uint64 {
+func outcomesOf(c Counts) map[string]uint64 {
 	m := map[string]uint64{"evaluated": c.Evaluated, "pending": c.Pending(), "missing": c.Missing, "errors": c.Errors, "bounds": c.Bounds}
-	for _, o := range c.Outcomes() {
-		m[o.Name] = o.N
+	for o, n := range c.Ended {
+		m[Outcome(o).String()] = n
 	}
 	return m
 }

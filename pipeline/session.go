@@ -2,10 +2,18 @@ package pipeline
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // sessionGap ends a session: so long without a track, page or screen event.
@@ -27,6 +35,29 @@ type session struct {
 }
 
 var noSession session
+
+// sessionType is the type of `session` in expressions.
+var sessionType = value.NewStruct("Session", map[string]value.Field{
+	"started": {Type: cel.DynType, Get: ofSession(func(s *session) ref.Val {
+		if s.count == 0 {
+			return types.NullValue
+		}
+		return value.CELTime(s.started)
+	})},
+	"count":         {Type: cel.IntType, Get: ofSession(func(s *session) ref.Val { return types.Int(s.count) })},
+	"events":        {Type: cel.ListType(cel.StringType), Get: ofSession(func(s *session) ref.Val { return types.NewStringList(types.DefaultTypeAdapter, s.names()) })},
+	"referrer_host": {Type: cel.StringType, Get: ofSession(func(s *session) ref.Val { return types.String(s.referrerHost) })},
+	"source":        {Type: cel.StringType, Get: ofSession(func(s *session) ref.Val { return types.String(s.source) })},
+	"keyword":       {Type: cel.StringType, Get: ofSession(func(s *session) ref.Val { return types.String(s.keyword()) })},
+})
+
+// ofSession reads the session that is on at the moment of a scope.
+func ofSession(get func(s *session) ref.Val) func(any) ref.Val {
+	return func(of any) ref.Val {
+		sc := of.(*scope)
+		return get(sc.entity.sessionAt(sc.now))
+	}
+}
 
 // names are the events' names, oldest first.
 func (s *session) names() []string {
@@ -57,15 +88,44 @@ func (e *Entity) sessionAt(now int64) *session {
 	return &e.session
 }
 
+// append writes the session.
+func (s *session) append(w *value.Writer) {
+	if s.count == 0 {
+		return
+	}
+	w.Int(s.count)
+	w.Int(s.started)
+	w.Int(s.last - s.started)
+	w.Len(s.named)
+	w.Bytes(s.events)
+	for _, t := range [...]string{s.referrerHost, s.query, s.source, s.term} {
+		w.Text(t)
+	}
+}
+
+// read reads what append wrote.
+func (s *session) read(r *value.Reader) {
+	s.count = r.Int()
+	s.started = r.Int()
+	s.last = s.started + r.Int()
+	if s.named = r.Len(1); s.named > sessionEvents {
+		r.Fail(errors.New("a session has too many events"))
+	}
+	s.events = r.Bytes()
+	for _, t := range [...]*string{&s.referrerHost, &s.query, &s.source, &s.term} {
+		*t = r.Text()
+	}
+}
+
 // extend takes an event into the session, or begins another.
-func (s *session) extend(ev *Event, now int64) {
+func (s *session) extend(ev *event.Event, now int64) {
 	if s.over(now) {
 		*s = session{started: now}
 	}
 	s.last = now
 	s.count++
 	name := ev.Name
-	if ev.Type != Track {
+	if ev.Type != event.Track {
 		name = ev.Type.String()
 	}
 	if s.named == sessionEvents {
@@ -76,10 +136,10 @@ func (s *session) extend(ev *Event, now int64) {
 	s.events = append(binary.AppendUvarint(s.events, uint64(len(name))), name...)
 	s.named++
 	if s.source == "" {
-		s.source = strings.Clone(ev.text(inCampaign, "source"))
+		s.source = strings.Clone(ev.Text(event.InCampaign, "source"))
 	}
 	if s.term == "" {
-		s.term = strings.Clone(ev.text(inCampaign, "term"))
+		s.term = strings.Clone(ev.Text(event.InCampaign, "term"))
 	}
 	if s.referrerHost == "" {
 		s.refer(ev)
@@ -113,11 +173,11 @@ func plainSite(u string) string {
 	return u[:end]
 }
 
-func (s *session) refer(ev *Event) {
+func (s *session) refer(ev *event.Event) {
 	find := func(name string) string {
-		t := ev.text(inPage, name)
+		t := ev.Text(event.InPage, name)
 		if t == "" {
-			t = ev.text(inProperties, name)
+			t = ev.Text(event.InProperties, name)
 		}
 		return t
 	}

@@ -2,39 +2,57 @@ package pipeline
 
 import (
 	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/window"
 )
 
-// A liveSet is the set in force on one partition, with the epoch in which
-// each feature and trigger began there.
-type liveSet struct {
-	*Set
-	featureSince  []uint32
-	campaignSince []uint32
-	counts        []*Counts // by campaign
-	scratch       []byte    // memory to use within a call
-	*tally
-}
-
-// A stepper runs steps on entities. It is the scratch of one fold.
-type stepper struct {
+// A step is one event or one due time on one entity, at one log time. One of
+// them serves a fold: what it is made of is used again.
+type step struct {
 	live       *liveSet
-	candidates []candidate
-	out        func(c *campaign, ev *Event, o *Offer)
+	out        func(o *Offer)
+	tracing    func(*Trace) // nil: nobody asks
 	duplicates uint64
 
-	scope  scope // of the event's step
-	totals totals
-	stored *storedEvent   // of the event's step, once something is pending
-	unused []*storedEvent // that nothing waits on since this step
-	spare  []*storedEvent
-	stays  []stay // of dwellDue, as is points
-	points []int64
+	// Of the step that is being made:
+	entity     *Entity
+	now        int64
+	scope      scope
+	candidates []evaluation // that have come to the gates
+	due        []evaluation // that went on
+	stored     *storedEvent // the event, once something waits with it
+
+	// Memory:
+	totals  totals
+	unused  []*storedEvent // that nothing waits with since this step
+	spare   []*storedEvent
+	stays   []window.Stay // of onlyDwell, as is points
+	points  []int64
+	scratch []byte // of a feature's update
 }
 
-// step applies one event at log time now; ev.Time is set. The order is
-// LANGUAGE.md's, rule 3: duplicates, cancellations, features, triggers.
-func (s *stepper) step(e *Entity, ev *Event, now int64) {
+// start makes it a step of an entity.
+func (s *step) start(e *Entity, now int64) {
 	e.bind(s.live)
+	s.recycle() // the step before may have panicked
+	s.entity, s.now, s.candidates = e, now, s.candidates[:0]
+	s.scope = scope{set: s.live.Set, now: now, entity: e}
+}
+
+// scopeOf is what expressions about an event see.
+func (s *step) scopeOf(ev *event.Event) *scope {
+	s.scope.event = ev
+	return &s.scope
+}
+
+// settled says that the entity's features change no more in this step.
+func (s *step) settled() { s.scope.totals = s.totals.next(len(s.live.features)) }
+
+// onEvent applies one event at log time now; ev.Time is set. The order is that
+// of LANGUAGE.md, rule 3: duplicates, cancellations, features, triggers.
+func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
+	s.start(e, now)
 	if e.forgotten(now) {
 		e.forget()
 	}
@@ -44,129 +62,107 @@ func (s *stepper) step(e *Entity, ev *Event, now int64) {
 	}
 	e.seq++
 	e.last = now
-	s.scope = scope{set: s.live.Set, now: now, event: ev, ent: e}
-	s.endStep() // of the step before, which may have panicked
-	sc := &s.scope
-	s.cancel(e, sc)
-	s.learn(e, sc)
-	sc.totals = s.totals.next(len(s.live.features))
-	s.candidates = s.candidates[:0]
-	s.live.match.campaigns.each(ev, func(i int) { s.trigger(s.live.campaigns[i], e, sc) })
-	s.choose(e, now)
+	sc := s.scopeOf(ev)
+	s.cancel(sc)
+	s.learn(sc)
+	s.settled()
+	s.live.match.campaigns.each(ev, func(i int) {
+		if c := &s.live.campaigns[i]; all(c.where, sc, nil) {
+			s.advance(s.begin(c, ev))
+		}
+	})
+	s.choose()
 }
 
-// views says whether the event is one that a visitor makes by moving on.
-func (ev *Event) views() bool { return ev.Type == Track || ev.Type == Page || ev.Type == Screen }
+// onDue lets go on what waited until now, all of it in one step.
+func (s *step) onDue(e *Entity, now int64) {
+	s.start(e, now)
+	s.settled()
+	s.due = s.due[:0]
+	e.keep(func(w *evaluation) bool {
+		if w.due == now {
+			s.due = append(s.due, *w)
+		}
+		return w.due != now
+	})
+	for _, w := range s.due {
+		var dec event.Decoder // an event each, since candidates outlive the loop
+		ev, err := dec.Decode(w.stored.raw)
+		s.trace(&w)
+		if err != nil { // it was decoded before, so another engine wrote it
+			s.end(&w, Failed)
+			continue
+		}
+		ev.Time = w.stored.time
+		w.event = ev
+		s.advance(w)
+	}
+	s.choose()
+	for _, w := range s.due {
+		s.release(w.stored)
+	}
+}
 
-// cancel removes what the event ends: waiting for a dwell, and absences that
-// it is the other half of.
-func (s *stepper) cancel(e *Entity, sc *scope) {
-	if len(e.pending) == 0 {
+// cancel ends what the event ends: waiting for dwell, and absences that it is
+// the other half of.
+func (s *step) cancel(sc *scope) {
+	if len(s.entity.waiting) == 0 {
 		return
 	}
-	if sc.event.views() {
-		s.drop(e, func(p *pending) bool { return p.kind == timerDwell }, (*Counts).cancelled)
+	if sc.event.Type.View() {
+		s.drop(func(e *evaluation) bool { return stages[e.stage].viewed }, Cancelled)
 	}
 	s.live.match.cancels.each(sc.event, func(i int) {
-		c := s.live.campaigns[i]
-		waits := func(p *pending) bool { return p.c == c && p.kind == timerAbsence }
-		if !e.waits(waits) || !all(c.unless, sc, nil) {
+		c := &s.live.campaigns[i]
+		waits := func(e *evaluation) bool { return e.c == c && stages[e.stage].unless }
+		if !s.entity.waits(waits) || !all(c.unless, sc, nil) {
 			return
 		}
 		if c.match.none() {
-			s.drop(e, waits, (*Counts).cancelled)
+			s.drop(waits, Cancelled)
 			return
 		}
 		_ = c.match.each(sc, func(key string, _ int, _ *fastjson.Value) { // an error: it has no key and cancels nothing
-			s.drop(e, func(p *pending) bool { return waits(p) && p.key == key }, (*Counts).cancelled)
+			s.drop(func(e *evaluation) bool { return waits(e) && e.key == key }, Cancelled)
 		})
 	})
 }
 
 // learn takes the event into profile, session and features.
-func (s *stepper) learn(e *Entity, sc *scope) {
-	ev := sc.event
-	if ev.Type == Identify {
-		if t := ev.get("traits"); t != nil && t.Type() == fastjson.TypeObject {
-			e.learn(t, s.live.state)
+func (s *step) learn(sc *scope) {
+	e, ev, features := s.entity, sc.event, s.live.tally.features
+	if ev.Type == event.Identify {
+		if t := ev.Get("traits"); t != nil && t.Type() == fastjson.TypeObject {
+			e.learn(t, features)
 		}
 	}
-	if ev.views() {
+	if ev.Type.View() {
 		e.session.extend(ev, sc.now)
 		for _, i := range s.live.dwells {
-			if st := e.feature(i); st != nil && st.open > 0 {
-				s.live.features[i].close(st, ev.Time, e)
+			if st := e.feature(i); st != nil && st.Open() {
+				held := st.Held()
+				s.live.features[i].shape.Close(st, ev.Time)
+				e.entries += st.Held() - held
 			}
 		}
 	}
 	s.live.match.removes.each(ev, func(i int) {
 		if st := e.feature(i); st != nil {
-			s.live.features[i].removeRows(st, ev, e)
+			held := st.Held()
+			s.live.features[i].removeRows(st, ev)
+			e.entries += st.Held() - held
 		}
 	})
 	full := e.full(sc.now)
 	if full {
-		s.live.state.Bounds++
+		features.Bounds++
 	}
 	s.live.match.features.each(ev, func(i int) {
-		f := s.live.features[i]
-		if !full && all(f.where, sc, nil) {
-			f.update(e.ensure(i), sc, e, s.live.state)
+		if f := s.live.features[i]; !full && all(f.where, sc, nil) {
+			st := e.ensure(i)
+			held := st.Held()
+			f.update(st, sc, features, &s.scratch)
+			e.entries += st.Held() - held
 		}
 	})
-}
-
-// all says whether every condition holds. A condition that fails with an
-// error is false and counted (in a where, silently: c is nil), unless another
-// is simply false.
-func all(conds []*expr, sc *scope, c *Counts) bool {
-	var failed error
-	for _, x := range conds {
-		ok, err := x.holds(sc)
-		if err != nil {
-			failed = err
-		} else if !ok {
-			return false
-		}
-	}
-	if failed != nil && c != nil {
-		c.failed(failed)
-	}
-	return failed == nil
-}
-
-// trigger judges one campaign on the event that may trigger it.
-func (s *stepper) trigger(c *campaign, e *Entity, sc *scope) {
-	n := s.live.counts[c.index]
-	if !all(c.where, sc, nil) {
-		return
-	}
-	old := c.tooOld(sc.event, sc.now)
-	if !all(c.cond, sc, n) {
-		due, ok := s.onlyDwell(c, sc)
-		switch {
-		case !ok:
-			n.Condition++
-		case old:
-			n.Age++
-		default:
-			s.drop(e, func(p *pending) bool { return p.c == c && p.kind == timerDwell }, (*Counts).superseded)
-			s.pend(e, pending{kind: timerDwell, due: due, c: c, event: s.store(sc)})
-		}
-		n.Evaluated++
-		return
-	}
-	switch {
-	case old && c.def.Unless == nil && !c.inPeriod(sc.now): // the gate before age
-		n.Period++
-		n.Evaluated++
-	case old:
-		n.Age++
-		n.Evaluated++
-	case c.def.Unless == nil:
-		n.Evaluated++
-		s.candidates = append(s.candidates, candidate{c: c, event: sc.event})
-	default:
-		n.Evaluated += s.absence(c, e, sc, n, nil)
-	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/worker"
 )
 
@@ -21,7 +21,7 @@ func shopIn(t *testing.T, n *node, p, users int, name string) {
 	t.Helper()
 	for u := 0; users > 0; u++ {
 		user := fmt.Sprint(name, u)
-		if pipeline.Partition("u:"+user, n.conn.Partitions) != p {
+		if event.Partition("u:"+user, n.conn.Partitions) != p {
 			continue
 		}
 		users--

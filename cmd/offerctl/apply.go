@@ -16,6 +16,7 @@ import (
 	"offerstream/config"
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 )
 
 // natsFlags are how a command reaches a deployment.
@@ -81,7 +82,7 @@ cancelled.`,
 		fmt.Fprintf(std.out, "set %s is live already\n", hash)
 		return awaitSet(ctx, std.out, conn, hash, *wait)
 	}
-	var old *pipeline.Definition
+	var old *campaign.Definition
 	if hash != "" {
 		if old, err = conn.Set(ctx, hash); err != nil && !errors.Is(err, broker.ErrNoSet) {
 			return err
@@ -114,17 +115,17 @@ func yesFrom(in io.Reader) bool {
 }
 
 // loadSet reads a campaign set and overrides its clock.
-func loadSet(clock string, paths ...string) (*pipeline.Definition, error) {
+func loadSet(clock string, paths ...string) (*campaign.Definition, error) {
 	def, err := loadCampaigns(paths...)
 	if err != nil {
 		return nil, err
 	}
 	switch clock {
 	case "":
-	case pipeline.ClockBroker, pipeline.ClockEvent:
+	case campaign.ClockBroker, campaign.ClockEvent:
 		def.Clock = clock
 	default:
-		return nil, usagef("--clock %q is neither %s nor %s", clock, pipeline.ClockBroker, pipeline.ClockEvent)
+		return nil, usagef("--clock %q is neither %s nor %s", clock, campaign.ClockBroker, campaign.ClockEvent)
 	}
 	return def, nil
 }

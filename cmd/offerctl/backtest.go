@@ -16,6 +16,9 @@ import (
 
 	"offerstream/config"
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // backtest is `offerctl backtest`.
@@ -44,7 +47,7 @@ their subjects.`,
 }
 
 // backtestFile runs the set over a file of events.
-func backtestFile(ctx context.Context, def *pipeline.Definition, events, outPath string, std stdio) (*pipeline.Backtest, error) {
+func backtestFile(ctx context.Context, def *campaign.Definition, events, outPath string, std stdio) (*pipeline.Backtest, error) {
 	b, problems := pipeline.NewBacktest(def)
 	if len(problems) > 0 {
 		return nil, problems[0] // whoever loads a set checks it, so this is ours
@@ -144,8 +147,8 @@ func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.
 type lines struct {
 	n        int
 	text     []byte
-	decoders [256]pipeline.Decoder
-	events   [256]*pipeline.Event
+	decoders [256]event.Decoder
+	events   [256]*event.Event
 	errs     [256]error
 	end      error // what came instead of the next line
 }
@@ -202,7 +205,7 @@ func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]
 	}
 	fmt.Fprintln(w)
 	for _, j := range b.Jumps {
-		fmt.Fprintf(w, "warning: line %d moves log time from %s to %s\n", j.Line, pipeline.FormatTime(j.From), pipeline.FormatTime(j.To))
+		fmt.Fprintf(w, "warning: line %d moves log time from %s to %s\n", j.Line, value.FormatTime(j.From), value.FormatTime(j.To))
 	}
 	counts, features := b.Counts()
 	var names []string
@@ -215,15 +218,15 @@ func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]
 	for _, name := range names {
 		c := counts[name]
 		var why []string
-		for _, o := range c.Outcomes() {
-			if o.N > 0 && o.Name != "fired" {
-				why = append(why, fmt.Sprintf("%s %d", o.Name, o.N))
+		for o, n := range c.Ended {
+			if what := pipeline.Outcome(o); n > 0 && what != pipeline.Fired {
+				why = append(why, fmt.Sprintf("%s %d", what, n))
 			}
 		}
 		if c.Missing+c.Errors > 0 {
 			why = append(why, fmt.Sprintf("(expressions: %d missing a field, %d errors)", c.Missing, c.Errors))
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%s\n", name, c.Evaluated, c.Fired, len(reached[name]), c.Pending(), strings.Join(why, ", "))
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%s\n", name, c.Evaluated, c.Ended[pipeline.Fired], len(reached[name]), c.Pending(), strings.Join(why, ", "))
 	}
 	t.Flush()
 	if features.Missing+features.Errors+features.Bounds > 0 {
@@ -232,6 +235,6 @@ func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]
 }
 
 // loadCampaigns reads and checks campaign files.
-func loadCampaigns(paths ...string) (*pipeline.Definition, error) {
+func loadCampaigns(paths ...string) (*campaign.Definition, error) {
 	return config.LoadCampaigns(paths...)
 }

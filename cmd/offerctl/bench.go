@@ -10,6 +10,7 @@ import (
 
 	"offerstream/cmd/offerctl/bench"
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // benchmark is `offerctl bench`.
@@ -119,6 +120,6 @@ func checkBench(b *bench.Run) error {
 
 // benchBacktest is what `bench --backtest` measures, in a process of its own:
 // what `offerctl backtest --events FILE --out FILE` does.
-func benchBacktest(ctx context.Context, def *pipeline.Definition, events, offers string) (*pipeline.Backtest, error) {
+func benchBacktest(ctx context.Context, def *campaign.Definition, events, offers string) (*pipeline.Backtest, error) {
 	return backtestFile(ctx, def, events, offers, stdio{out: io.Discard, err: io.Discard})
 }

@@ -15,8 +15,9 @@ import (
 	"time"
 	"unicode"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // deadletters is `offerctl deadletters`.
@@ -99,7 +100,7 @@ func sinceWhen(v string, now time.Time) (time.Time, error) {
 	if ago, err := time.ParseDuration(v); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
 	}
-	ns, err := pipeline.ParseTime(v)
+	ns, err := value.ParseTime(v)
 	if err != nil {
 		return time.Time{}, errors.New("it is neither a time in RFC 3339, as 2026-03-01T12:00:00Z, nor how long ago, as 24h")
 	}
@@ -119,7 +120,7 @@ type letters struct {
 	ids    map[string]bool // wanted and not found yet; empty: all
 	dry    bool
 	sender *sender
-	dec    pipeline.Decoder
+	dec    event.Decoder
 	sent   int
 	unsent int
 }
@@ -158,9 +159,9 @@ func (d *letters) list(ctx context.Context, conn *broker.Conn) error {
 	n := 0
 	err := conn.ScanDeadLetters(ctx, d.source, d.since, d.limit, func(l *broker.DeadLetter) error {
 		n++
-		s := shownLetter{ID: l.ID(), Stored: pipeline.FormatTime(l.Stored.UnixNano()), Message: l.Pos.S, Reason: l.Reason, Detail: l.Detail, Bytes: len(l.Raw)}
+		s := shownLetter{ID: l.ID(), Stored: value.FormatTime(l.Stored.UnixNano()), Message: l.Pos.S, Reason: l.Reason, Detail: l.Detail, Bytes: len(l.Raw)}
 		if l.Pos.T != 0 {
-			s.Logged = pipeline.FormatTime(l.Pos.T)
+			s.Logged = value.FormatTime(l.Pos.T)
 		}
 		s.MessageID, s.User, s.Anonymous = whose(l.Raw)
 		if d.asJSON {
@@ -296,7 +297,7 @@ var errFound = errors.New("all that were wanted are found")
 // send sends a letter's event, if it is one.
 func (d *letters) send(ctx context.Context, l *broker.DeadLetter) error {
 	ev, err := d.dec.Admit(l.Raw, 0)
-	if err == nil && ev.Type == pipeline.Clock {
+	if err == nil && ev.Type == event.Clock {
 		err = errors.New("it is a clock event: offerctl replay sends one at its end")
 	}
 	if err == nil && !d.dry {

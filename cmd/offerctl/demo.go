@@ -17,6 +17,7 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/worker"
 )
 
@@ -48,7 +49,7 @@ itself: its offers are those of offerctl backtest.`,
 	}
 	clock := ""
 	if d.events != "" {
-		clock = pipeline.ClockEvent
+		clock = campaign.ClockEvent
 		in, err := openInput(d.events, std)
 		if err != nil {
 			return err

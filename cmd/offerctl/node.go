@@ -13,9 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/ingest"
 	"offerstream/pipeline/worker"
 )
@@ -45,7 +45,7 @@ type nodeOptions struct {
 	addr        string
 	metricsAddr string
 	writeKey    string
-	set         *pipeline.Definition // made live at the start
+	set         *campaign.Definition // made live at the start
 	log         *slog.Logger
 }
 
@@ -128,7 +128,7 @@ func startNATS(o nodeOptions) (*embedded.Server, error) {
 }
 
 // makeLive makes the set the live one, if it is not.
-func makeLive(ctx context.Context, conn *broker.Conn, def *pipeline.Definition) error {
+func makeLive(ctx context.Context, conn *broker.Conn, def *campaign.Definition) error {
 	if def == nil {
 		return nil
 	}

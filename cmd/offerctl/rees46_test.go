@@ -56,12 +56,12 @@ func TestRees46(t *testing.T) {
 			for _, c := range def.Campaigns {
 				got := counts[c.ID]
 				t.Logf("%s: %+v", c.ID, got)
-				for _, o := range got.Outcomes() {
-					if int(o.N) != want.Counts[c.ID][o.Name] {
-						t.Errorf("%s: %s %d, oracle: %d", c.ID, o.Name, o.N, want.Counts[c.ID][o.Name])
+				for o, n := range got.Ended {
+					if what := pipeline.Outcome(o).String(); int(n) != want.Counts[c.ID][what] {
+						t.Errorf("%s: %s %d, oracle: %d", c.ID, what, n, want.Counts[c.ID][what])
 					}
 				}
-				if got.Fired == 0 {
+				if got.Ended[pipeline.Fired] == 0 {
 					t.Errorf("%s never fires on the real events", c.ID)
 				}
 			}

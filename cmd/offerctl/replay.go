@@ -9,7 +9,8 @@ import (
 	"strconv"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // replay is `offerctl replay`.
@@ -67,7 +68,7 @@ type replayer struct {
 	rate float64 // events a second, 0: as fast as can be
 
 	logTime   int64
-	dec       pipeline.Decoder
+	dec       event.Decoder
 	batch     [][]byte
 	bytes     int
 	sent      uint64
@@ -109,7 +110,7 @@ func (r *replayer) run(ctx context.Context, in *input) error {
 	if err := r.flush(ctx); err != nil || r.logTime == 0 {
 		return err
 	}
-	end := fmt.Sprintf(`{"type":"clock","timestamp":%q}`, pipeline.FormatTime(r.logTime))
+	end := fmt.Sprintf(`{"type":"clock","timestamp":%q}`, value.FormatTime(r.logTime))
 	return r.sender.batch(ctx, [][]byte{[]byte(end)})
 }
 
@@ -135,7 +136,7 @@ func (r *replayer) stamp(line []byte) ([]byte, error) {
 	if r.logTime == 0 {
 		return nil, errors.New("the event has no timestamp, and none came before it")
 	}
-	head := fmt.Sprintf(`{"logTime":%q,"messageId":`, pipeline.FormatTime(r.logTime))
+	head := fmt.Sprintf(`{"logTime":%q,"messageId":`, value.FormatTime(r.logTime))
 	out := append([]byte(head), quoteJSON(ev.ID)...)
 	rest := bytes.TrimSpace(line[1:])
 	if rest[0] != '}' {

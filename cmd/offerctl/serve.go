@@ -9,8 +9,8 @@ import (
 
 	"offerstream/config"
 	"offerstream/deploy"
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 )
 
 // serve is `offerctl serve`.
@@ -81,7 +81,7 @@ stop, and then leaves nothing accepted behind.`,
 }
 
 // loadOrShipped loads a campaign set; the shipped one for an empty path.
-func loadOrShipped(clock, path string) (*pipeline.Definition, error) {
+func loadOrShipped(clock, path string) (*campaign.Definition, error) {
 	if path != "" {
 		return loadSet(clock, path)
 	}

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/value"
 )
 
 // A shop is a seeded simulation: shoppers come, browse, fill carts, order or
@@ -120,7 +120,7 @@ func (s *shop) product(category string) product {
 func (s *shop) event(p *shopper, now time.Time, e shopEvent) []byte {
 	s.sent++
 	e.MessageID = fmt.Sprintf("%s-%d", s.run, s.sent)
-	e.Timestamp = pipeline.FormatTime(now.UnixNano())
+	e.Timestamp = value.FormatTime(now.UnixNano())
 	if p.anon {
 		e.AnonymousID = p.id
 	} else {

@@ -13,9 +13,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/worker"
 )
 
@@ -112,7 +112,7 @@ func TestStatusCommand(t *testing.T) {
 	stop := []func(){startMember(t, url, dirs[0]), startMember(t, url, dirs[1])}
 	for i := range 100 {
 		user := fmt.Sprint("u", i)
-		m := &nats.Msg{Subject: conn.Names.EventsSubject(pipeline.Partition("u:"+user, partitions), "in"), Data: fmt.Appendf(nil, `{"type":"page","userId":%q,"messageId":"%d"}`, user, i)}
+		m := &nats.Msg{Subject: conn.Names.EventsSubject(event.Partition("u:"+user, partitions), "in"), Data: fmt.Appendf(nil, `{"type":"page","userId":%q,"messageId":"%d"}`, user, i)}
 		if _, err := conn.JS.PublishMsg(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}

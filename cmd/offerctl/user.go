@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/worker"
 )
 
@@ -29,7 +29,7 @@ partition is asked.`,
 	if len(rest) != 1 {
 		return usagef("one user is needed, %d are given", len(rest))
 	}
-	if err := pipeline.CheckUser(rest[0]); err != nil {
+	if err := event.CheckUser(rest[0]); err != nil {
 		return err
 	}
 	key := "u:" + rest[0]
@@ -45,7 +45,7 @@ partition is asked.`,
 	if err != nil {
 		return err
 	}
-	p := pipeline.Partition(key, conn.Partitions)
+	p := event.Partition(key, conn.Partitions)
 	m, err := conn.NC.Request(conn.Names.QuerySubject(p), q, 5*time.Second)
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) {
 		return fmt.Errorf("nobody answers for partition %d, which has this user: is a worker running?", p)

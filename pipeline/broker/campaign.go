@@ -13,7 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/task"
 )
 
@@ -39,7 +39,7 @@ var ErrNoSet = errors.New("there is no such campaign set")
 var ErrLiveChanged = errors.New("another campaign set has become live meanwhile: look at what is live now and apply again")
 
 // PutSet stores the set under its hash. Putting it again changes nothing.
-func (c *Conn) PutSet(ctx context.Context, def *pipeline.Definition) (hash string, err error) {
+func (c *Conn) PutSet(ctx context.Context, def *campaign.Definition) (hash string, err error) {
 	hash = def.Hash()
 	if _, err := c.Set(ctx, hash); err == nil {
 		return hash, nil
@@ -72,12 +72,12 @@ func (c *Conn) PutSet(ctx context.Context, def *pipeline.Definition) (hash strin
 
 // Set reads a set and checks that its content has the hash. ErrNoSet: the
 // bucket has none.
-func (c *Conn) Set(ctx context.Context, hash string) (*pipeline.Definition, error) {
+func (c *Conn) Set(ctx context.Context, hash string) (*campaign.Definition, error) {
 	text, err := c.setText(ctx, hash)
 	if err != nil {
 		return nil, fmt.Errorf("read campaign set %s: %w", hash, err)
 	}
-	def, err := pipeline.ParseDefinition(text)
+	def, err := campaign.ParseDefinition(text)
 	if err != nil {
 		return nil, fmt.Errorf("read campaign set %s: %w", hash, err)
 	}

@@ -11,18 +11,19 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/campaign"
 )
 
-func define(clock string, campaigns int) *pipeline.Definition {
-	d := &pipeline.Definition{Engine: pipeline.Engine, Clock: clock, Lateness: pipeline.DefaultLateness, Bounds: pipeline.DefaultBounds}
+func define(clock string, campaigns int) *campaign.Definition {
+	d := &campaign.Definition{Engine: pipeline.Engine, Clock: clock, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds}
 	noise := rand.New(rand.NewPCG(1, 2)) // so that it does not compress
 	for i := range campaigns {
 		text := make([]byte, 60)
 		for j := range text {
 			text[j] = byte('a' + noise.IntN(26))
 		}
-		d.Campaigns = append(d.Campaigns, pipeline.Campaign{ID: fmt.Sprint("c", i), On: []string{string(text)},
-			Offer: pipeline.OfferSpec{Channel: "web", Kind: pipeline.Service, Data: json.RawMessage(`{"a":"<b>"}`)}})
+		d.Campaigns = append(d.Campaigns, campaign.Campaign{ID: fmt.Sprint("c", i), On: []string{string(text)},
+			Offer: campaign.OfferSpec{Channel: "web", Kind: campaign.Service, Data: json.RawMessage(`{"a":"<b>"}`)}})
 	}
 	return d
 }
@@ -30,7 +31,7 @@ func define(clock string, campaigns int) *pipeline.Definition {
 func TestSets(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	ctx := limited(t)
-	for _, def := range []*pipeline.Definition{define(pipeline.ClockBroker, 0), define(pipeline.ClockBroker, 25_000)} {
+	for _, def := range []*campaign.Definition{define(campaign.ClockBroker, 0), define(campaign.ClockBroker, 25_000)} {
 		for range 2 { // a second time changes nothing
 			hash, err := c.PutSet(ctx, def)
 			if err != nil || hash != def.Hash() {
@@ -45,7 +46,7 @@ func TestSets(t *testing.T) {
 			t.Errorf("a set of %d campaigns came back changed", len(def.Campaigns))
 		}
 	}
-	if _, err := c.kv.Get(ctx, chunkKey(define(pipeline.ClockBroker, 25_000).Hash(), 1)); err != nil {
+	if _, err := c.kv.Get(ctx, chunkKey(define(campaign.ClockBroker, 25_000).Hash(), 1)); err != nil {
 		t.Errorf("the large set is not in several chunks: %v", err)
 	}
 	for _, hash := range []string{"0123", "", "a b", "x.y", "*"} {
@@ -60,8 +61,8 @@ func TestSets(t *testing.T) {
 func TestDamagedSet(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	ctx := limited(t)
-	def, other := define(pipeline.ClockBroker, 1), define(pipeline.ClockBroker, 2)
-	for _, d := range []*pipeline.Definition{def, other} {
+	def, other := define(campaign.ClockBroker, 1), define(campaign.ClockBroker, 2)
+	for _, d := range []*campaign.Definition{def, other} {
 		if _, err := c.PutSet(ctx, d); err != nil {
 			t.Fatal(err)
 		}
@@ -97,11 +98,11 @@ func TestLive(t *testing.T) {
 	if err := c.MakeLive(ctx, "0123", rev); !errors.Is(err, ErrNoSet) {
 		t.Errorf("a set that is not there: %v", err)
 	}
-	one, err := c.PutSet(ctx, define(pipeline.ClockBroker, 1))
+	one, err := c.PutSet(ctx, define(campaign.ClockBroker, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := c.PutSet(ctx, define(pipeline.ClockEvent, 2))
+	two, err := c.PutSet(ctx, define(campaign.ClockEvent, 2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,7 @@ func TestLive(t *testing.T) {
 }
 
 // live makes a set of so many campaigns the live one.
-func live(t *testing.T, c *Conn, def *pipeline.Definition) string {
+func live(t *testing.T, c *Conn, def *campaign.Definition) string {
 	t.Helper()
 	ctx := limited(t)
 	hash, err := c.PutSet(ctx, def)
@@ -158,12 +159,12 @@ func TestWatchLive(t *testing.T) {
 		}
 	}
 	next("")
-	next(live(t, c, define(pipeline.ClockBroker, 1)))
-	next(live(t, c, define(pipeline.ClockBroker, 2)))
+	next(live(t, c, define(campaign.ClockBroker, 1)))
+	next(live(t, c, define(campaign.ClockBroker, 2)))
 	s.Shutdown()
 	serve(t, embedded.Options{Dir: dir, Port: port})
 	other := dial(t, Options{URL: url})
-	next(live(t, other, define(pipeline.ClockBroker, 3)))
+	next(live(t, other, define(campaign.ClockBroker, 3)))
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the watch ended with %v", err)

@@ -11,7 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/task"
+	"offerstream/pipeline/value"
 )
 
 // headerTime is when the gateway refused what is in a dead letter.
@@ -74,7 +76,7 @@ func (g *GatewayLog) follow(ctx context.Context, hash string) bool {
 
 func (c *Conn) clock(ctx context.Context, hash string) (string, error) {
 	if hash == "" {
-		return pipeline.ClockBroker, nil
+		return campaign.ClockBroker, nil
 	}
 	def, err := c.Set(ctx, hash)
 	if err != nil {
@@ -109,7 +111,7 @@ func (g *GatewayLog) Publish(ctx context.Context, partition int, id string, pack
 func (g *GatewayLog) DeadLetter(ctx context.Context, id string, letter pipeline.Dead) error {
 	m := &nats.Msg{Subject: g.conn.Names.DeadGateway(), Header: nats.Header{}}
 	putDead(m, letter)
-	m.Header[headerTime] = []string{pipeline.FormatTime(time.Now().UnixNano())}
+	m.Header[headerTime] = []string{value.FormatTime(time.Now().UnixNano())}
 	return g.publish(ctx, &g.seqs[g.conn.Partitions], m, id)
 }
 

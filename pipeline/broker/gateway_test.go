@@ -9,6 +9,8 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
 )
 
 func openLog(t *testing.T, c *Conn) *GatewayLog {
@@ -24,7 +26,7 @@ func TestGatewayLog(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2, Prefix: "x"})
 	g := openLog(t, c)
 	ctx := limited(t)
-	if g.Partitions() != 2 || g.Clock() != pipeline.ClockBroker || g.Ready() != nil {
+	if g.Partitions() != 2 || g.Clock() != campaign.ClockBroker || g.Ready() != nil {
 		t.Errorf("%d partitions, clock %s, ready: %v", g.Partitions(), g.Clock(), g.Ready())
 	}
 	for _, id := range []string{"a", "b", "a"} { // the same pack again: once
@@ -60,7 +62,7 @@ func TestGatewayLog(t *testing.T) {
 	if m.Sequence != 1 || string(m.Data) != `{"a` || m.Header.Get(headerReason) != "json" || m.Header.Get(headerDetail) != "line%0Aone" {
 		t.Errorf("dead letter %d: %q, %v", m.Sequence, m.Data, m.Header)
 	}
-	if _, err := pipeline.ParseTime(m.Header.Get(headerTime)); err != nil {
+	if _, err := value.ParseTime(m.Header.Get(headerTime)); err != nil {
 		t.Error(err)
 	}
 }
@@ -97,13 +99,13 @@ func TestGatewayLogThatWasCutBack(t *testing.T) {
 func TestGatewayLogFollowsTheClock(t *testing.T) {
 	s := serve(t, embedded.Options{})
 	c := dial(t, Options{InProcess: s, Partitions: 1})
-	live(t, c, define(pipeline.ClockEvent, 1))
+	live(t, c, define(campaign.ClockEvent, 1))
 	g := openLog(t, c)
-	if g.Clock() != pipeline.ClockEvent {
+	if g.Clock() != campaign.ClockEvent {
 		t.Errorf("it opened with clock %s", g.Clock())
 	}
-	live(t, c, define(pipeline.ClockBroker, 1))
-	await(t, "clock: broker", func() bool { return g.Clock() == pipeline.ClockBroker })
+	live(t, c, define(campaign.ClockBroker, 1))
+	await(t, "clock: broker", func() bool { return g.Clock() == campaign.ClockBroker })
 
 	// A live set that cannot be read is tried until another one is live.
 	if _, err := c.kv.Put(limited(t), liveKey, []byte("0123")); err != nil {
@@ -115,8 +117,8 @@ func TestGatewayLogFollowsTheClock(t *testing.T) {
 		_, err := dial(t, Options{InProcess: s}).OpenGatewayLog(ctx)
 		opened <- err
 	}()
-	live(t, c, define(pipeline.ClockEvent, 2))
-	await(t, "clock: event", func() bool { return g.Clock() == pipeline.ClockEvent })
+	live(t, c, define(campaign.ClockEvent, 2))
+	await(t, "clock: event", func() bool { return g.Clock() == campaign.ClockEvent })
 	if err := <-opened; err != nil {
 		t.Error(err)
 	}

@@ -9,12 +9,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/value"
 )
 
 // Tick moves a partition's log time on to at, nanoseconds since 1970. It may
 // be lost.
 func (c *Conn) Tick(partition int, at int64) error {
-	return c.Wire.Send(c.Names.EventsSubject(partition, "tick"), fmt.Appendf(nil, `{"at":%q}`, pipeline.FormatTime(at)))
+	return c.Wire.Send(c.Names.EventsSubject(partition, "tick"), fmt.Appendf(nil, `{"at":%q}`, value.FormatTime(at)))
 }
 
 // LastControl is the sequence of the last control message in a partition's
@@ -35,6 +36,6 @@ func (c *Conn) Control(ctx context.Context, partition int, after uint64, set str
 		return err
 	}
 	defer pub.Close()
-	_, err = pub.Publish(ctx, nats.Header{}, fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, set, pipeline.Engine, pipeline.FormatTime(at)), after)
+	_, err = pub.Publish(ctx, nats.Header{}, fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, set, pipeline.Engine, value.FormatTime(at)), after)
 	return err
 }

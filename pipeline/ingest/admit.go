@@ -4,12 +4,13 @@ import (
 	"net/http"
 	"sync"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // An admission is what all events of one request are admitted under.
 type admission struct {
-	decoder    *pipeline.Decoder
+	decoder    *event.Decoder
 	times      *logTimes // set under clock: event
 	receivedAt string    // the gateway's clock, RFC 3339
 	sentAt     string    // the batch's, RFC 3339; "" where it has none
@@ -22,30 +23,30 @@ type admission struct {
 var errContext = &problem{http.StatusRequestEntityTooLarge, "size", "the batch's context is too large to be copied into each of its events; put it into the events that need it"}
 
 // admit reads one event strictly and appends what the log gets of it to dst.
-// It refuses with a *pipeline.Reject; errContext refuses the whole batch.
-func (a *admission) admit(dst, body []byte, v value, def pipeline.Type) ([]byte, *pipeline.Event, error) {
+// It refuses with a *event.Reject; errContext refuses the whole batch.
+func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte, *event.Event, error) {
 	raw := v.of(body)
 	switch {
-	case len(raw) > pipeline.MaxEventBytes: // before anything reads it
+	case len(raw) > event.MaxEventBytes: // before anything reads it
 	case v.deep:
-		return dst, nil, &pipeline.Reject{Reason: "json", Detail: "nested too deeply"}
+		return dst, nil, &event.Reject{Reason: "json", Detail: "nested too deeply"}
 	case v.control:
-		return dst, nil, &pipeline.Reject{Reason: "json", Detail: "a string holds a raw control character"}
+		return dst, nil, &event.Reject{Reason: "json", Detail: "a string holds a raw control character"}
 	}
 	ev, err := a.decoder.Admit(raw, def)
 	if err != nil {
 		return dst, nil, err
 	}
-	if ev.Type == pipeline.Clock && a.times == nil {
-		return dst, nil, &pipeline.Reject{Reason: "type", Detail: "clock events are taken only under clock: event"}
+	if ev.Type == event.Clock && a.times == nil {
+		return dst, nil, &event.Reject{Reason: "type", Detail: "clock events are taken only under clock: event"}
 	}
 	s := splice{ev: ev, receivedAt: a.receivedAt, dropLogTime: a.times == nil}
 	if !ev.HasSentAt {
 		s.sentAt = a.sentAt
 	}
-	if a.context != nil && ev.Type != pipeline.Clock && isAbsent(ev, "context") {
-		if len(raw)+len(a.context) > pipeline.MaxEventBytes {
-			return dst, nil, &pipeline.Reject{Reason: "size", Detail: "with the batch's context the event is too large"}
+	if a.context != nil && ev.Type != event.Clock && isAbsent(ev, "context") {
+		if len(raw)+len(a.context) > event.MaxEventBytes {
+			return dst, nil, &event.Reject{Reason: "size", Detail: "with the batch's context the event is too large"}
 		}
 		if a.copied += len(a.context); a.copied > MaxBatchBytes {
 			return dst, nil, errContext
@@ -58,7 +59,7 @@ func (a *admission) admit(dst, body []byte, v value, def pipeline.Type) ([]byte,
 			return dst, nil, err
 		}
 		if !ev.HasLogTime {
-			s.logTime = pipeline.FormatTime(at)
+			s.logTime = value.FormatTime(at)
 		}
 	}
 	return s.append(dst, raw, v.newlines), ev, nil
@@ -75,7 +76,7 @@ type logTimes struct {
 
 // pass moves log time on by an admitted event and returns it. Resent after a
 // 503, an event passes again, which changes nothing: a maximum.
-func (l *logTimes) pass(ev *pipeline.Event) (int64, error) {
+func (l *logTimes) pass(ev *event.Event) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	own, has := ev.Timestamp, ev.HasTimestamp
@@ -86,7 +87,7 @@ func (l *logTimes) pass(ev *pipeline.Event) (int64, error) {
 		l.at, l.some = own, true
 	}
 	if !l.some {
-		return 0, &pipeline.Reject{Reason: "timestamp", Detail: "under clock: event the first event needs a timestamp"}
+		return 0, &event.Reject{Reason: "timestamp", Detail: "under clock: event the first event needs a timestamp"}
 	}
 	return l.at, nil
 }

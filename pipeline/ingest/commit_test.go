@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
 )
 
 // What the group commit promises about time, to the nanosecond: in a bubble
@@ -43,7 +43,7 @@ func slowLog(partitions int, takes func(partition int) time.Duration) *fakeLog {
 // userOf is a user of a partition.
 func userOf(partition, of int) string {
 	for n := 0; ; n++ {
-		if u := fmt.Sprint("v", n); pipeline.Partition("u:"+u, of) == partition {
+		if u := fmt.Sprint("v", n); event.Partition("u:"+u, of) == partition {
 			return u
 		}
 	}
@@ -81,7 +81,7 @@ func TestIdleAddsNoWait(t *testing.T) {
 			if w, took := timed(g, "/v1/batch", all); w.Code != 200 || took != takes {
 				t.Errorf("a batch for every partition: %d after %s, the log takes %s", w.Code, took, takes)
 			}
-			for _, size := range packSizes(log, pipeline.Partition("u:u", 4)) {
+			for _, size := range packSizes(log, event.Partition("u:u", 4)) {
 				if size != 1 {
 					t.Errorf("a pack of %d events", size)
 				}

@@ -10,7 +10,7 @@
 // and /v1/alias, Segment-spec JSON, plain or gzip whatever the headers say,
 // with a write key as Basic user name or as writeKey in the body. A batch is
 // {"batch": [event, ...]} with at most MaxBatchBytes, as sent and inflated,
-// and MaxBatchEvents; an event has at most pipeline.MaxEventBytes as received.
+// and MaxBatchEvents; an event has at most event.MaxEventBytes as received.
 //
 // # What is answered
 //

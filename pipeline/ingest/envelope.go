@@ -13,7 +13,7 @@ import (
 //
 // Other members are let pass unread.
 type envelope struct {
-	events   []value
+	events   []jsonValue
 	sentAt   string // as text; "" where absent or no string
 	context  span   // an object, or not present
 	writeKey string
@@ -73,7 +73,7 @@ func (e *envelope) read(body []byte) error {
 	return nil
 }
 
-func (e *envelope) readEvents(body []byte, list value) error {
+func (e *envelope) readEvents(body []byte, list jsonValue) error {
 	if body[list.from] != '[' {
 		return fmt.Errorf("batch must be an array")
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // fakeLog is a Log in memory: like the broker's it stores a pack once per id.
@@ -31,7 +32,7 @@ var (
 )
 
 func newFakeLog(partitions int) *fakeLog {
-	return &fakeLog{packs: make([][]string, partitions), ids: map[string]bool{}, clock: pipeline.ClockBroker}
+	return &fakeLog{packs: make([][]string, partitions), ids: map[string]bool{}, clock: campaign.ClockBroker}
 }
 
 func (f *fakeLog) Partitions() int { return len(f.packs) }

@@ -7,7 +7,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 )
 
 // Whatever is sent, the answer is a clear one and never a server error, and
@@ -25,7 +26,7 @@ func FuzzBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, asBatch, eventClock bool) {
 		log := newFakeLog(3)
 		if eventClock {
-			log.clock = pipeline.ClockEvent
+			log.clock = campaign.ClockEvent
 		}
 		g := newGateway(t, log)
 		path := "/v1/track"
@@ -44,7 +45,7 @@ func FuzzBody(f *testing.F) {
 		if !asBatch && len(log.dead()) > 0 {
 			t.Error("a single event became a dead letter")
 		}
-		var d pipeline.Decoder
+		var d event.Decoder
 		for _, e := range log.all() {
 			if !json.Valid([]byte(e)) {
 				t.Errorf("stored %q", e)

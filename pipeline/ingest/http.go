@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // bodySlack is what white space may add around a single event.
@@ -15,18 +17,17 @@ const bodySlack = 1 << 10
 // A route is one path under /v1/.
 type route struct {
 	batch bool
-	def   pipeline.Type // where the event says no type
+	def   event.Type // where the event says no type
 }
 
-var routes = map[string]route{
-	"/v1/batch":    {batch: true},
-	"/v1/track":    {def: pipeline.Track},
-	"/v1/page":     {def: pipeline.Page},
-	"/v1/screen":   {def: pipeline.Screen},
-	"/v1/identify": {def: pipeline.Identify},
-	"/v1/group":    {def: pipeline.Group},
-	"/v1/alias":    {def: pipeline.Alias},
-}
+// routes are /v1/batch, and a path for each type of event.
+var routes = func() map[string]route {
+	all := map[string]route{"/v1/batch": {batch: true}}
+	for t := event.Track; t < event.Clock; t++ {
+		all["/v1/"+t.String()] = route{def: t}
+	}
+	return all
+}()
 
 // ServeHTTP takes events, and answers /healthz and /readyz.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -76,7 +77,7 @@ func (g *Gateway) problemOf(err error) *problem {
 	if errors.As(err, &p) {
 		return p
 	}
-	var rej *pipeline.Reject
+	var rej *event.Reject
 	if errors.As(err, &rej) {
 		status := http.StatusBadRequest
 		if rej.Reason == "size" {
@@ -129,7 +130,7 @@ func (g *Gateway) take(r *http.Request, rt route) error {
 // fill reads the request's body into req.
 func (g *Gateway) fill(req *request, r *http.Request, rt route, trusted bool) error {
 	now := g.opt.Now()
-	limit := pipeline.MaxEventBytes + bodySlack
+	limit := event.MaxEventBytes + bodySlack
 	if rt.batch {
 		limit = MaxBatchBytes
 	}
@@ -138,11 +139,11 @@ func (g *Gateway) fill(req *request, r *http.Request, rt route, trusted bool) er
 		return err
 	}
 	defer b.release()
-	a := admission{receivedAt: pipeline.FormatTime(now)}
-	if g.opt.Log.Clock() == pipeline.ClockEvent {
+	a := admission{receivedAt: value.FormatTime(now)}
+	if g.opt.Log.Clock() == campaign.ClockEvent {
 		a.times = &g.times
 	}
-	a.decoder = decoders.Get().(*pipeline.Decoder)
+	a.decoder = decoders.Get().(*event.Decoder)
 	defer decoders.Put(a.decoder)
 	if rt.batch {
 		return g.fillBatch(req, &a, text, trusted)
@@ -150,7 +151,7 @@ func (g *Gateway) fill(req *request, r *http.Request, rt route, trusted bool) er
 	return g.fillOne(req, &a, text, rt.def, trusted)
 }
 
-func (g *Gateway) fillOne(req *request, a *admission, text []byte, def pipeline.Type, trusted bool) error {
+func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Type, trusted bool) error {
 	if !trusted && !g.known(bodyKey(text)) {
 		return errKey
 	}
@@ -162,7 +163,7 @@ func (g *Gateway) fillOne(req *request, a *admission, text []byte, def pipeline.
 		return bad("json", errors.New("something follows the event"))
 	}
 	err = g.place(req, a, text, v, def)
-	var rej *pipeline.Reject
+	var rej *event.Reject
 	if errors.As(err, &rej) {
 		g.met.rejected.WithLabelValues(rej.Reason).Inc()
 	}
@@ -181,15 +182,15 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, trusted boo
 	case err != nil:
 		return bad("json", err)
 	}
-	if at, err := pipeline.ParseTime(env.sentAt); err == nil {
-		a.sentAt = pipeline.FormatTime(at)
+	if at, err := value.ParseTime(env.sentAt); err == nil {
+		a.sentAt = value.FormatTime(at)
 	}
 	if env.context.present() {
 		a.context = env.context.of(text)
 	}
 	for _, v := range env.events {
 		err := g.place(req, a, text, v, 0)
-		var rej *pipeline.Reject
+		var rej *event.Reject
 		switch {
 		case errors.As(err, &rej):
 			g.bury(req, rej, v.of(text))
@@ -220,14 +221,14 @@ func bad(reason string, err error) error {
 
 // place admits one event and threads it into its partition's parcel, a clock
 // event into all of them.
-func (g *Gateway) place(req *request, a *admission, text []byte, v value, def pipeline.Type) error {
+func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, def event.Type) error {
 	from := len(req.text)
 	out, ev, err := a.admit(req.text, text, v, def)
 	if err != nil {
 		return err
 	}
 	req.text = out
-	if ev.Type == pipeline.Clock {
+	if ev.Type == event.Clock {
 		req.clocks++
 		for _, l := range g.lanes {
 			req.add(l, from, nil)
@@ -235,12 +236,12 @@ func (g *Gateway) place(req *request, a *admission, text []byte, v value, def pi
 		return nil
 	}
 	req.events++
-	req.add(g.lanes[pipeline.Partition(ev.Key, len(g.lanes))], from, nil)
+	req.add(g.lanes[event.Partition(ev.Key, len(g.lanes))], from, nil)
 	return nil
 }
 
 // bury makes a dead letter of a refused event.
-func (g *Gateway) bury(req *request, why *pipeline.Reject, raw []byte) {
+func (g *Gateway) bury(req *request, why *event.Reject, raw []byte) {
 	why.Detail = clip(why.Detail)
 	from := len(req.text)
 	req.text = append(req.text, raw...)

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
 )
 
 const testKey = "key-1"
@@ -79,7 +79,7 @@ func TestOneEvent(t *testing.T) {
 		if w.Code != 200 || w.Body.String() != `{"success":true,"ok":true,"status":1}` {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
-		if got := log.events(pipeline.Partition("u:ann", 3)); !slices.Equal(got, []string{want}) {
+		if got := log.events(event.Partition("u:ann", 3)); !slices.Equal(got, []string{want}) {
 			t.Errorf("%s stored %q", path, got)
 		}
 	}
@@ -196,7 +196,7 @@ func TestUserIDs(t *testing.T) {
 		if w := post(newGateway(t, log), "/v1/page", `{"userId":`+string(text)+`}`); w.Code != 200 {
 			t.Errorf("user %q: %d %s", user, w.Code, w.Body)
 		}
-		if got := log.events(pipeline.Partition("u:"+user, 8)); len(got) != 1 {
+		if got := log.events(event.Partition("u:"+user, 8)); len(got) != 1 {
 			t.Errorf("user %q: stored elsewhere: %q", user, log.all())
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/event"
 )
 
 // A lane carries parcels into one partition's log, in order: group commit.
@@ -62,7 +62,7 @@ type pack struct {
 	events   int
 	parcels  []packed
 	deadline time.Time
-	why      *pipeline.Reject // of a dead letter, which travels alone
+	why      *event.Reject // of a dead letter, which travels alone
 }
 
 // packed says what of a parcel is in a pack.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/event"
 )
 
 func numbered(user string, n int) string {
@@ -164,10 +164,10 @@ func TestPackBytes(t *testing.T) {
 // not been sent by then never is; the queue's bound is 429; then all is well.
 func TestStandstill(t *testing.T) {
 	log := newFakeLog(2)
-	p := pipeline.Partition("u:u", 2)
+	p := event.Partition("u:u", 2)
 	other := ""
 	for n := 0; other == ""; n++ {
-		if u := fmt.Sprint("v", n); pipeline.Partition("u:"+u, 2) != p {
+		if u := fmt.Sprint("v", n); event.Partition("u:"+u, 2) != p {
 			other = u
 		}
 	}

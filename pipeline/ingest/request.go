@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
 )
 
 // A request is one HTTP request's events on their way into the log: their
@@ -23,7 +23,7 @@ type request struct {
 
 	events  int // events, clock events not counted
 	clocks  int
-	letters []*pipeline.Reject
+	letters []*event.Reject
 
 	open  atomic.Int32 // parcels that are not settled
 	state atomic.Int32 // live, then one of the others for ever
@@ -41,8 +41,8 @@ const (
 // An entry is one event's text and the place of the next one for its lane.
 type entry struct {
 	span
-	next int              // index into entries; -1: none
-	why  *pipeline.Reject // why it is a dead letter; nil: it is none
+	next int           // index into entries; -1: none
+	why  *event.Reject // why it is a dead letter; nil: it is none
 }
 
 // A parcel is what one request has for one lane, in its order.
@@ -57,7 +57,7 @@ type parcel struct {
 var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 
 // add threads the event text[from:len(text)] into the lane's parcel.
-func (r *request) add(l *lane, from int, why *pipeline.Reject) {
+func (r *request) add(l *lane, from int, why *event.Reject) {
 	at := len(r.entries)
 	r.entries = append(r.entries, entry{span{from, len(r.text)}, -1, why})
 	p := r.parcel(l)
@@ -145,6 +145,6 @@ func (r *request) release() {
 
 // What is needed for the reading only is pooled apart from requests.
 var (
-	decoders  = sync.Pool{New: func() any { return new(pipeline.Decoder) }}
+	decoders  = sync.Pool{New: func() any { return new(event.Decoder) }}
 	envelopes = sync.Pool{New: func() any { return new(envelope) }}
 )

@@ -17,8 +17,8 @@ type span struct{ from, to int }
 func (s span) of(b []byte) []byte { return b[s.from:s.to] }
 func (s span) present() bool      { return s.to > s.from }
 
-// A value is a JSON value's place, and what the scan saw on the way.
-type value struct {
+// A jsonValue is a JSON value's place, and what the scan saw on the way.
+type jsonValue struct {
 	span
 	deep     bool // nests beyond maxDepth
 	control  bool // a raw control character inside a string: not JSON
@@ -27,7 +27,7 @@ type value struct {
 
 // scanValue finds the end of the JSON value at b[i]. It looks at brackets and
 // strings only: what it accepts need not be JSON, what it refuses is not.
-func scanValue(b []byte, i int) (v value, err error) {
+func scanValue(b []byte, i int) (v jsonValue, err error) {
 	v.from = i
 	depth := 0
 	for i < len(b) {
@@ -121,8 +121,8 @@ type members struct {
 
 // next reads a member, or reports false at the closing brace (at stands after
 // it then) and on an error.
-func (m *members) next() (key span, val value, ok bool) {
-	fail := func(err error) (span, value, bool) { m.err = err; return span{}, value{}, false }
+func (m *members) next() (key span, val jsonValue, ok bool) {
+	fail := func(err error) (span, jsonValue, bool) { m.err = err; return span{}, jsonValue{}, false }
 	i := skipSpace(m.b, m.at)
 	switch {
 	case !m.opened:
@@ -133,11 +133,11 @@ func (m *members) next() (key span, val value, ok bool) {
 		i = skipSpace(m.b, i+1)
 		if i < len(m.b) && m.b[i] == '}' {
 			m.at = i + 1
-			return span{}, value{}, false
+			return span{}, jsonValue{}, false
 		}
 	case i < len(m.b) && m.b[i] == '}':
 		m.at = i + 1
-		return span{}, value{}, false
+		return span{}, jsonValue{}, false
 	case i < len(m.b) && m.b[i] == ',':
 		i = skipSpace(m.b, i+1)
 	default:

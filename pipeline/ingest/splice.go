@@ -3,7 +3,7 @@ package ingest
 import (
 	"github.com/valyala/fastjson"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
 )
 
 // A splice turns an event as received into what the log gets, without parsing
@@ -17,7 +17,7 @@ import (
 //	context     the batch's where the event has none
 //	logTime     taken out under clock: broker, put in under clock: event
 type splice struct {
-	ev          *pipeline.Event
+	ev          *event.Event
 	receivedAt  string
 	sentAt      string // "": leave as it is
 	logTime     string // "": leave as it is
@@ -117,10 +117,10 @@ func (s *splice) newType() bool { return isAbsent(s.ev, "type") }
 // newID: a messageId counts if it is a non-empty string. A clock event has
 // and needs none.
 func (s *splice) newID() bool {
-	return s.ev.Type != pipeline.Clock && len(s.ev.Root.GetStringBytes("messageId")) == 0
+	return s.ev.Type != event.Clock && len(s.ev.Root.GetStringBytes("messageId")) == 0
 }
 
-func isAbsent(ev *pipeline.Event, member string) bool {
+func isAbsent(ev *event.Event, member string) bool {
 	v := ev.Root.Get(member)
 	return v == nil || v.Type() == fastjson.TypeNull
 }

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 )
 
 // What the log gets of one event, under clock: broker.
 func TestSplice(t *testing.T) {
 	at := `"receivedAt":"2026-01-02T15:04:05Z"`
-	id := func(raw string) string { return `"messageId":"` + pipeline.ContentID([]byte(raw)) + `"` }
+	id := func(raw string) string { return `"messageId":"` + event.ContentID([]byte(raw)) + `"` }
 	bare := `{"type":"page","userId":"u"}`
 	tests := []struct{ name, envelope, event, want string }{
 		{"nothing missing", ``, `{"type":"page","userId":"u","messageId":"m"}`, `{"type":"page","userId":"u","messageId":"m",` + at + `}`},
@@ -51,7 +52,7 @@ func TestSplice(t *testing.T) {
 // Under clock: event log time stands in every stored event.
 func TestSpliceClockEvent(t *testing.T) {
 	log := newFakeLog(3)
-	log.clock = pipeline.ClockEvent
+	log.clock = campaign.ClockEvent
 	g := newGateway(t, log)
 	if w := post(g, "/v1/page", `{"userId":"u"}`); w.Code != 400 || !strings.Contains(w.Body.String(), "timestamp") {
 		t.Fatalf("an event before any time: %d %s", w.Code, w.Body)
@@ -70,7 +71,7 @@ func TestSpliceClockEvent(t *testing.T) {
 		t.Fatal(w.Code, w.Body)
 	}
 	var got []string
-	for _, e := range log.events(pipeline.Partition("u:u", 3)) {
+	for _, e := range log.events(event.Partition("u:u", 3)) {
 		var ev struct{ Type, LogTime, MessageID string }
 		if err := json.Unmarshal([]byte(e), &ev); err != nil {
 			t.Fatal(err)

@@ -20,7 +20,7 @@ const (
 var start = time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC).UnixNano()
 
 // Generate makes a random campaign set, in the canonical JSON of a
-// pipeline.Definition, and a random input for it. The same seed gives the
+// campaign.Definition, and a random input for it. The same seed gives the
 // same. Values come from few, so that conditions often hold, and bounds are
 // often small, so that windows fold and keys are evicted.
 func Generate(seed uint64) (setJSON []byte, events [][]byte) {

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	"offerstream/pipeline"
+	definitions "offerstream/pipeline/campaign"
 )
 
 // The generators are worth something only if what they make is valid, fires,
@@ -22,7 +22,7 @@ func TestGenerate(t *testing.T) {
 		}
 		dec := json.NewDecoder(bytes.NewReader(set))
 		dec.DisallowUnknownFields()
-		var def pipeline.Definition
+		var def definitions.Definition
 		if err := dec.Decode(&def); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}

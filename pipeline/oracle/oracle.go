@@ -66,7 +66,7 @@ func (o *outcome) count(c *campaign, what string) {
 	o.Counts[c.ID][what]++
 }
 
-// Run applies a campaign set, in the canonical JSON of a pipeline.Definition,
+// Run applies a campaign set, in the canonical JSON of a campaign.Definition,
 // to the lines of an input, as a backtest does.
 func Run(setJSON []byte, events [][]byte) (Result, error) {
 	set, l, err := load(setJSON)

@@ -7,7 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 const eventHint = "write such as: 10:00:00 ada Product Viewed product_id=b1 price=12.5"
@@ -29,9 +30,9 @@ func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
 		return nil, wrong
 	}
 	if w.done() {
-		return fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, pipeline.FormatTime(ns)), nil
+		return fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, value.FormatTime(ns)), nil
 	}
-	e := event{time: ns}
+	e := spoken{time: ns}
 	if e.user, e.anonymous, wrong = user(w); wrong != nil {
 		return nil, wrong
 	}
@@ -46,7 +47,7 @@ func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
 func rawEvent(text string, clock *Clock) []byte {
 	var has struct{ Timestamp string }
 	if json.Unmarshal([]byte(text), &has) == nil {
-		if ns, err := pipeline.ParseTime(has.Timestamp); err == nil {
+		if ns, err := value.ParseTime(has.Timestamp); err == nil {
 			clock.Set(ns)
 		}
 	}
@@ -64,8 +65,8 @@ func Expand(text string) (string, *Mistake) {
 	out := longText.ReplaceAllStringFunc(text, func(s string) string {
 		m := longText.FindStringSubmatch(s)
 		n, err := strconv.Atoi(m[2])
-		if err != nil || n > pipeline.MaxEventBytes {
-			wrong = &Mistake{strings.Index(text, s), fmt.Sprintf("%s is too long", s), fmt.Sprintf("an event has at most %d bytes", pipeline.MaxEventBytes)}
+		if err != nil || n > event.MaxEventBytes {
+			wrong = &Mistake{strings.Index(text, s), fmt.Sprintf("%s is too long", s), fmt.Sprintf("an event has at most %d bytes", event.MaxEventBytes)}
 			return ""
 		}
 		return strings.Repeat(m[1], n)
@@ -93,8 +94,8 @@ func user(w *words) (name string, anonymous bool, wrong *Mistake) {
 	return t.text, anonymous, wrong
 }
 
-// An event is one in the making.
-type event struct {
+// spoken is an event as its line has it.
+type spoken struct {
 	time      int64
 	user      string
 	anonymous bool
@@ -107,7 +108,7 @@ type event struct {
 }
 
 // what reads the rest of the line: which event it is, and its pairs.
-func (e *event) what(w *words) *Mistake {
+func (e *spoken) what(w *words) *Mistake {
 	var name []string
 	pair := ""
 	from := w.at
@@ -147,7 +148,7 @@ var kinds = map[string]bool{"page": true, "screen": true, "identify": true, "gro
 
 // pair takes a value: messageId=, what begins with context., and else a
 // property, of identify a trait.
-func (e *event) pair(t word) *Mistake {
+func (e *spoken) pair(t word) *Mistake {
 	path, within := strings.CutPrefix(t.text, "context.")
 	switch {
 	case !t.quoted && t.text == "messageId":
@@ -192,7 +193,7 @@ func put(m map[string]any, path []string, v json.RawMessage) bool {
 	return true
 }
 
-func (e *event) json() []byte {
+func (e *spoken) json() []byte {
 	b := fmt.Appendf(nil, `{"type":%q`, e.kind)
 	add := func(name, value string) { b = fmt.Appendf(b, `,%q:%s`, name, quote(value)) }
 	if e.anonymous {
@@ -209,7 +210,7 @@ func (e *event) json() []byte {
 	if e.id != "" {
 		add("messageId", e.id)
 	}
-	add("timestamp", pipeline.FormatTime(e.time))
+	add("timestamp", value.FormatTime(e.time))
 	if len(e.names) > 0 {
 		section := "properties"
 		if e.kind == "identify" || e.kind == "group" {

@@ -8,7 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // TestEvents: what lines mean, each after the one before.
@@ -36,7 +37,7 @@ func TestEvents(t *testing.T) {
 		if wrong != nil || string(got) != c[1] {
 			t.Errorf("%s\nreads %s (%v)\n want %s", c[0], got, wrong, c[1])
 		}
-		if _, err := new(pipeline.Decoder).Admit(got, 0); err != nil {
+		if _, err := new(event.Decoder).Admit(got, 0); err != nil {
 			t.Errorf("%s: %v", got, err)
 		}
 	}
@@ -99,15 +100,15 @@ func anyText(r *rand.Rand) string {
 }
 
 func anyData(r *rand.Rand) string {
-	var value func(depth int) any
-	value = func(depth int) any {
+	var node func(depth int) any
+	node = func(depth int) any {
 		switch n := r.IntN(8); {
 		case n == 0 && depth < 3:
-			return []any{value(depth + 1), value(depth + 1)}
+			return []any{node(depth + 1), node(depth + 1)}
 		case n <= 2 && depth < 3:
 			m := map[string]any{}
 			for range r.IntN(3) {
-				m[anyText(r)] = value(depth + 1)
+				m[anyText(r)] = node(depth + 1)
 			}
 			return m
 		case n == 3:
@@ -117,14 +118,14 @@ func anyData(r *rand.Rand) string {
 		case n == 5:
 			return json.RawMessage(fmt.Sprint(r.Int64()))
 		case n == 6:
-			return json.Number(pipeline.FormatDouble(r.NormFloat64()))
+			return json.Number(value.FormatDouble(r.NormFloat64()))
 		}
 		return anyText(r)
 	}
 	if r.IntN(5) == 0 {
 		return ""
 	}
-	return canonical(compact(value(0)))
+	return canonical(compact(node(0)))
 }
 
 // TestSameData: what is written otherwise is the same data.

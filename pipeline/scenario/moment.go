@@ -6,7 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
 )
 
 // A Day is what the times of a scenario are read on: 10:00:00 is on this date
@@ -67,7 +68,7 @@ func (d Day) read(w *words, hint string) (int64, *Mistake) {
 		}
 		ns, err = d.at(first.text, second.text)
 	case strings.ContainsAny(first.text, "Tt") && strings.Contains(first.text, ":"):
-		ns, err = pipeline.ParseTime(first.text)
+		ns, err = value.ParseTime(first.text)
 	default:
 		err = fmt.Errorf("%q is not a time", first.text)
 	}
@@ -82,7 +83,7 @@ func (d Day) show(ns int64) string {
 	text := time.Unix(0, ns).In(d.Zone).Format("2006-01-02 15:04:05.999999999")
 	date, clock, _ := strings.Cut(text, " ")
 	if again, err := d.at(date, clock); err != nil || again != ns {
-		return pipeline.FormatTime(ns) // the hour that comes twice when clocks go back
+		return value.FormatTime(ns) // the hour that comes twice when clocks go back
 	}
 	if date == d.Date {
 		return clock
@@ -125,7 +126,7 @@ func (c *Clock) read(w *words) (int64, *Mistake) {
 		return c.last, wrong
 	}
 	word := w.plain()
-	after, err := pipeline.ParseDuration(word.text[1:])
+	after, err := campaign.ParseDuration(word.text[1:])
 	switch {
 	case err != nil:
 		return 0, &Mistake{word.at, fmt.Sprintf("%q is not a time after the line before", word.text), "write such as +10s, +1m30s or +1d"}

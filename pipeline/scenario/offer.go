@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/value"
 )
 
 // An Offer is what a line of expect says of one. Data is JSON in one form, so
@@ -35,16 +36,16 @@ func ReadOffer(text string, day Day) (o Offer, wrong *Mistake) {
 	if o.User, o.Anonymous, wrong = user(w); wrong != nil {
 		return o, wrong
 	}
-	if o.Campaign, o.Key, wrong = campaign(w); wrong != nil {
+	if o.Campaign, o.Key, wrong = readCampaign(w); wrong != nil {
 		return o, wrong
 	}
 	o.Data, wrong = data(w)
 	return o, wrong
 }
 
-// campaign reads a campaign's name, and behind / a key, which is quoted where
+// readCampaign reads a campaign's name, and behind / a key, which is quoted where
 // it is not a word.
-func campaign(w *words) (name, key string, wrong *Mistake) {
+func readCampaign(w *words) (name, key string, wrong *Mistake) {
 	if w.done() {
 		return "", "", &Mistake{w.at, "the campaign is missing", offerHint}
 	}
@@ -132,7 +133,7 @@ func shortest(v any) any {
 		}
 	case json.Number:
 		if f, err := v.Float64(); err == nil && strings.ContainsAny(string(v), ".eE") {
-			return json.RawMessage(pipeline.FormatDouble(f))
+			return json.RawMessage(value.FormatDouble(f))
 		}
 	}
 	return v
@@ -140,7 +141,7 @@ func shortest(v any) any {
 
 // offerOf is an offer as a line of expect says it.
 func offerOf(o *pipeline.Offer) (Offer, error) {
-	ns, err := pipeline.ParseTime(o.Time)
+	ns, err := value.ParseTime(o.Time)
 	if err != nil {
 		return Offer{}, fmt.Errorf("an offer's time: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/event"
 )
 
 // A Result is what came of a scenario's events.
@@ -25,7 +26,7 @@ func (s *Scenario) Run() (*Result, error) {
 		return nil, err
 	}
 	r := &Result{Outcomes: map[string]map[string]uint64{}}
-	var dec pipeline.Decoder
+	var dec event.Decoder
 	var failed error
 	out := func(o *pipeline.Offer) {
 		e, err := offerOf(o)
@@ -64,8 +65,8 @@ func sum(m map[string]uint64) (n uint64) {
 // many there were, and what was met on the way.
 func Outcomes(c pipeline.Counts) map[string]uint64 {
 	m := map[string]uint64{"evaluated": c.Evaluated, "pending": c.Pending(), "missing": c.Missing, "errors": c.Errors, "bounds": c.Bounds}
-	for _, o := range c.Outcomes() {
-		m[o.Name] = o.N
+	for o, n := range c.Ended {
+		m[pipeline.Outcome(o).String()] = n
 	}
 	return m
 }
@@ -73,9 +74,8 @@ func Outcomes(c pipeline.Counts) map[string]uint64 {
 // OutcomeNames are the names of Outcomes in the order in which they are shown.
 func OutcomeNames() []string {
 	names := []string{"evaluated"}
-	var none pipeline.Counts
-	for _, o := range none.Outcomes() {
-		names = append(names, o.Name)
+	for _, o := range pipeline.Outcomes() {
+		names = append(names, o.String())
 	}
 	return append(names, "pending", "missing", "errors", "bounds")
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 	"offerstream/state"
 )
 
@@ -36,7 +37,7 @@ func cacheAgainstMemory(t *testing.T, max int64, cancels bool) {
 	defer store.Close()
 	c := newCache(store, max, newMetrics(prometheus.NewRegistry(), &Worker{}))
 	def := views(t, 3)
-	def.Campaigns[0].Unless = &pipeline.Unless{On: []string{"Order Completed"}, Within: 1e9}
+	def.Campaigns[0].Unless = &campaign.Unless{On: []string{"Order Completed"}, Within: 1e9}
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {
 		t.Fatal(problems)

@@ -13,6 +13,8 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // The logs' truth about a user.
@@ -87,7 +89,7 @@ func (ch *chaos) logs(l *load) (users map[string]*logged, copies map[string]int)
 				if e.UserID == "" {
 					key = "a:" + e.AnonymousID
 				}
-				if pipeline.Partition(key, chaosPartitions) != p {
+				if event.Partition(key, chaosPartitions) != p {
 					return fmt.Errorf("event %s of %s is in partition %d", e.MessageID, key, p)
 				}
 				if copies[e.MessageID]++; copies[e.MessageID] > 1 {
@@ -140,12 +142,12 @@ func (ch *chaos) applied(users map[string]*logged) (doubled uint64) {
 }
 
 // ask asks the owner of a user's partition.
-func (ch *chaos) ask(key string) (view pipeline.UserView, err error) {
+func (ch *chaos) ask(key string) (view pipeline.User, err error) {
 	q, err := json.Marshal(Query{Key: key})
 	if err != nil {
 		return view, err
 	}
-	m, err := ch.conn.NC.Request(ch.conn.Names.QuerySubject(pipeline.Partition(key, chaosPartitions)), q, time.Second)
+	m, err := ch.conn.NC.Request(ch.conn.Names.QuerySubject(event.Partition(key, chaosPartitions)), q, time.Second)
 	if err != nil {
 		return view, err
 	}
@@ -223,7 +225,7 @@ func (ch *chaos) offers(users map[string]*logged) (pause time.Duration, where st
 				from = all[i].caused
 			}
 			if d := all[i].stored.Sub(from); d > pause {
-				pause, where = d, fmt.Sprintf("partition %d, until %s", p, pipeline.FormatTime(all[i].stored.UnixNano()))
+				pause, where = d, fmt.Sprintf("partition %d, until %s", p, value.FormatTime(all[i].stored.UnixNano()))
 			}
 		}
 	}

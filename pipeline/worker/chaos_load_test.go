@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/value"
 )
 
 const (
@@ -59,7 +59,7 @@ type chaosEvent struct {
 
 // event is what a shopper does.
 func (l *load) event(rng *rand.Rand, n int) chaosEvent {
-	e := chaosEvent{Type: "track", Event: "Product Viewed", MessageID: fmt.Sprint(l.run, n), Timestamp: pipeline.FormatTime(time.Now().UnixNano()),
+	e := chaosEvent{Type: "track", Event: "Product Viewed", MessageID: fmt.Sprint(l.run, n), Timestamp: value.FormatTime(time.Now().UnixNano()),
 		Properties: map[string]any{"product_id": fmt.Sprint("p", rng.IntN(8)), "price": 1 + rng.IntN(300)}}
 	if u := rng.IntN(chaosUsers); u%4 == 0 {
 		e.AnonymousID = fmt.Sprint("visitor-", u)

@@ -19,8 +19,8 @@ import (
 	"testing"
 	"time"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 )
 
 var chaosFor = flag.Duration("for", 10*time.Second, "how long TestChaos has faults")
@@ -131,15 +131,15 @@ func (ch *chaos) begin(p *child) {
 // chaosSet fires at each third view of a user without any limit, so that the
 // number of offers says how many views were applied; it also waits for what
 // is left in carts, and limits.
-func chaosSet(t *testing.T) *pipeline.Definition {
+func chaosSet(t *testing.T) *campaign.Definition {
 	def := views(t, 1)
-	def.Campaigns = []pipeline.Campaign{
+	def.Campaigns = []campaign.Campaign{
 		{ID: "third", On: []string{"Product Viewed"}, If: []string{"seen % 3 == 0"},
-			Offer: pipeline.OfferSpec{Channel: "web", Kind: pipeline.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}},
-		{ID: "cart-left", On: []string{"Product Added"}, Unless: &pipeline.Unless{On: []string{"Order Completed"}, Match: "product_id", Within: 2 * time.Second},
-			Offer: pipeline.OfferSpec{Channel: "push", Kind: pipeline.Advertising, Data: []byte(`{"product":"{{ event.properties.product_id }}"}`)}, Limits: []pipeline.Limit{{Max: 2, Within: time.Hour}}},
+			Offer: campaign.OfferSpec{Channel: "web", Kind: campaign.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}},
+		{ID: "cart-left", On: []string{"Product Added"}, Unless: &campaign.Unless{On: []string{"Order Completed"}, Match: "product_id", Within: 2 * time.Second},
+			Offer: campaign.OfferSpec{Channel: "push", Kind: campaign.Advertising, Data: []byte(`{"product":"{{ event.properties.product_id }}"}`)}, Limits: []campaign.Limit{{Max: 2, Within: time.Hour}}},
 		{ID: "thanks", On: []string{"Order Completed"},
-			Offer: pipeline.OfferSpec{Channel: "email", Kind: pipeline.Service, Data: []byte(`{"seen":"{{ seen }}"}`)}, Limits: []pipeline.Limit{{Max: 1, Within: 5 * time.Second}}},
+			Offer: campaign.OfferSpec{Channel: "email", Kind: campaign.Service, Data: []byte(`{"seen":"{{ seen }}"}`)}, Limits: []campaign.Limit{{Max: 1, Within: 5 * time.Second}}},
 	}
 	return def
 }

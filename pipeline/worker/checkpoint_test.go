@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/task"
+	"offerstream/pipeline/value"
 	"offerstream/state"
 	"os"
 	"os/exec"
@@ -18,17 +20,17 @@ import (
 )
 
 // waiting is a set that sends an offer some time after a Product Viewed.
-func waiting(t *testing.T, clock string, after time.Duration) *pipeline.Definition {
+func waiting(t *testing.T, clock string, after time.Duration) *campaign.Definition {
 	t.Helper()
 	def := views(t, 1)
 	def.Clock = clock
-	def.Campaigns[0].Unless = &pipeline.Unless{On: []string{"Order Completed"}, Within: after}
+	def.Campaigns[0].Unless = &campaign.Unless{On: []string{"Order Completed"}, Within: after}
 	return def
 }
 
 // at is an event with a log time, padded to some size.
 func at(ns int64, id, user string, size int) []byte {
-	e := fmt.Sprintf(`{"type":"track","event":"Product Viewed","userId":%q,"messageId":%q,"timestamp":%q,"properties":{"x":"`, user, id, pipeline.FormatTime(ns))
+	e := fmt.Sprintf(`{"type":"track","event":"Product Viewed","userId":%q,"messageId":%q,"timestamp":%q,"properties":{"x":"`, user, id, value.FormatTime(ns))
 	return append([]byte(e), strings.Repeat("x", size)+`"}}`...)
 }
 
@@ -37,7 +39,7 @@ func at(ns int64, id, user string, size int) []byte {
 func TestBurst(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
-	hash := apply(t, c, waiting(t, pipeline.ClockEvent, time.Hour))
+	hash := apply(t, c, waiting(t, campaign.ClockEvent, time.Hour))
 	reg := prometheus.NewRegistry()
 	w := start(t, ns.ClientURL(), t.TempDir(), func(o *Options) { o.memTable, o.CacheBytes, o.Metrics = 1<<20, 1<<20, reg })
 	w.inForce(t, hash)
@@ -83,7 +85,7 @@ func TestKillWithinMessage(t *testing.T) {
 	rng := moments(t)
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
-	hash := apply(t, c, waiting(t, pipeline.ClockEvent, time.Hour))
+	hash := apply(t, c, waiting(t, campaign.ClockEvent, time.Hour))
 	dir := t.TempDir()
 	small := func(o *Options) { o.memTable = 1 << 20 }
 	w := start(t, ns.ClientURL(), dir, small)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // tickEvery is how often at most a tick is published: the one before may have
@@ -14,7 +14,7 @@ const tickEvery = 100 * time.Millisecond
 // untilTick is how long to wait until a timer is due by the owner's clock.
 func (s *session) untilTick() time.Duration {
 	due, ok := s.fold.NextDue()
-	if !ok || s.muted.Load() || s.fold.Clock() == pipeline.ClockEvent {
+	if !ok || s.muted.Load() || s.fold.Clock() == campaign.ClockEvent {
 		return time.Hour
 	}
 	wait := time.Duration(due - s.w.opt.Now())
@@ -26,7 +26,7 @@ func (s *session) untilTick() time.Duration {
 func (s *session) tick() {
 	due, ok := s.fold.NextDue()
 	now := s.w.opt.Now()
-	if !ok || s.muted.Load() || due > now || s.fold.Clock() == pipeline.ClockEvent || s.now().Sub(s.tickAt) < tickEvery {
+	if !ok || s.muted.Load() || due > now || s.fold.Clock() == campaign.ClockEvent || s.now().Sub(s.tickAt) < tickEvery {
 		return
 	}
 	if !s.reader.CaughtUp() {

@@ -12,6 +12,8 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
 )
 
 // kinds counts the messages of partition 0's log by kind.
@@ -32,7 +34,7 @@ func TestTicks(t *testing.T) {
 	}
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
-	hash := apply(t, c, waiting(t, pipeline.ClockBroker, 10*time.Minute))
+	hash := apply(t, c, waiting(t, campaign.ClockBroker, 10*time.Minute))
 	began := time.Now()
 	w := start(t, ns.ClientURL(), t.TempDir(), ahead)
 	w.inForce(t, hash)
@@ -48,12 +50,12 @@ func TestTicks(t *testing.T) {
 
 	ns = startNATS(t, t.TempDir(), -1)
 	c = connect(t, ns.ClientURL(), 1)
-	hash = apply(t, c, waiting(t, pipeline.ClockEvent, 10*time.Minute))
+	hash = apply(t, c, waiting(t, campaign.ClockEvent, 10*time.Minute))
 	w = start(t, ns.ClientURL(), t.TempDir(), ahead)
 	w.inForce(t, hash)
 	publish(t, c, []scripted{{0, at(1e9, "a", "ada", 1)}})
 	w.applied(t, c)
-	w.inForce(t, apply(t, c, waiting(t, pipeline.ClockEvent, 11*time.Minute))) // a second or so later
+	w.inForce(t, apply(t, c, waiting(t, campaign.ClockEvent, 11*time.Minute))) // a second or so later
 	if n := kinds(t, c)[pipeline.Tick]; n != 0 {
 		t.Errorf("%d ticks under clock: event", n)
 	}
@@ -138,7 +140,7 @@ func TestClocksADayOff(t *testing.T) {
 	def := views(t, 1)
 	later := def.Campaigns[0]
 	later.ID, later.Offer.Channel = "later", "push"
-	later.Unless = &pipeline.Unless{On: []string{"Order Completed"}, Within: 10 * time.Millisecond}
+	later.Unless = &campaign.Unless{On: []string{"Order Completed"}, Within: 10 * time.Millisecond}
 	def.Campaigns = append(def.Campaigns, later)
 	hash := apply(t, c, def)
 	type member struct {
@@ -170,7 +172,7 @@ func TestClocksADayOff(t *testing.T) {
 		for p := range partitions {
 			user := fmt.Sprint("user", n)
 			received := time.Now().Add([]time.Duration{0, day, -day}[n/partitions%3])
-			publish(t, c, []scripted{{p, fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":%q,"receivedAt":%q}`, user, user, pipeline.FormatTime(received.UnixNano()))}})
+			publish(t, c, []scripted{{p, fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":%q,"receivedAt":%q}`, user, user, value.FormatTime(received.UnixNano()))}})
 			n++
 		}
 	}

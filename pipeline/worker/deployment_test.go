@@ -9,6 +9,7 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/event"
 )
 
 // refuses runs a worker that can never work, and returns why.
@@ -71,7 +72,7 @@ func TestTwoGroups(t *testing.T) {
 	more := func() {
 		for range 40 {
 			user := fmt.Sprint("user", n)
-			publish(t, c, []scripted{{pipeline.Partition("u:"+user, partitions), view(0, user)}})
+			publish(t, c, []scripted{{event.Partition("u:"+user, partitions), view(0, user)}})
 			n++
 		}
 	}

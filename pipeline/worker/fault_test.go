@@ -20,6 +20,8 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
 	"offerstream/state"
 )
 
@@ -419,19 +421,19 @@ func remake(t *testing.T, c *broker.Conn, events [][]byte) {
 
 // views is a set that sends an offer at every Product Viewed, at least the
 // min'th.
-func views(t *testing.T, least int) *pipeline.Definition {
+func views(t *testing.T, least int) *campaign.Definition {
 	t.Helper()
-	return &pipeline.Definition{
-		Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness, Bounds: pipeline.DefaultBounds,
-		Forget:   pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
-		Features: []pipeline.Feature{{Name: "seen", On: []string{"Product Viewed"}, Agg: "count"}},
-		Campaigns: []pipeline.Campaign{{ID: "again", On: []string{"Product Viewed"}, If: []string{fmt.Sprintf("seen >= %d", least)},
-			Offer: pipeline.OfferSpec{Channel: "web", Kind: pipeline.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}}},
+	return &campaign.Definition{
+		Engine: pipeline.Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds,
+		Forget:   campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown},
+		Features: []campaign.Feature{{Name: "seen", On: []string{"Product Viewed"}, Agg: "count"}},
+		Campaigns: []campaign.Campaign{{ID: "again", On: []string{"Product Viewed"}, If: []string{fmt.Sprintf("seen >= %d", least)},
+			Offer: campaign.OfferSpec{Channel: "web", Kind: campaign.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}}},
 	}
 }
 
 func view(i int, user string) []byte {
-	return fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":"%s-%d","receivedAt":%q}`, user, user, i, pipeline.FormatTime(time.Now().UnixNano()))
+	return fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":"%s-%d","receivedAt":%q}`, user, user, i, value.FormatTime(time.Now().UnixNano()))
 }
 
 // TestTick: a timer fires though nobody is shopping, on time by log time.
@@ -439,7 +441,7 @@ func TestTick(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	def := views(t, 1)
-	def.Campaigns[0].Unless = &pipeline.Unless{On: []string{"Order Completed"}, Within: 300 * time.Millisecond}
+	def.Campaigns[0].Unless = &campaign.Unless{On: []string{"Order Completed"}, Within: 300 * time.Millisecond}
 	hash := apply(t, c, def)
 	w := start(t, ns.ClientURL(), t.TempDir(), nil)
 	w.inForce(t, hash)

@@ -16,8 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/task"
 )
 
@@ -359,7 +359,7 @@ func TestLeasesDeleted(t *testing.T) {
 	load := func() {
 		for range 40 {
 			user := fmt.Sprint("user", n)
-			publish(t, c, []scripted{{pipeline.Partition("u:"+user, 4), view(0, user)}})
+			publish(t, c, []scripted{{event.Partition("u:"+user, 4), view(0, user)}})
 			n++
 		}
 	}

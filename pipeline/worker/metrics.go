@@ -84,10 +84,9 @@ func (s *session) count(last bool) {
 		if now == before {
 			return
 		}
-		old := before.Outcomes()
-		for i, o := range now.Outcomes() {
-			if d := o.N - old[i].N; d > 0 && o.N > old[i].N {
-				s.w.met.outcomes.WithLabelValues(name, o.Name).Add(float64(d))
+		for o, n := range now.Ended {
+			if n > before.Ended[o] {
+				s.w.met.outcomes.WithLabelValues(name, pipeline.Outcome(o).String()).Add(float64(n - before.Ended[o]))
 			}
 		}
 		s.counted[name] = now

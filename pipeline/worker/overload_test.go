@@ -23,6 +23,8 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 	"offerstream/state"
 )
 
@@ -184,7 +186,7 @@ func backlog(t *testing.T, c *broker.Conn, n, users int, from string, second fun
 	}
 	for i := range n {
 		user := fmt.Sprint(from, i%users)
-		p := pipeline.Partition("u:"+user, c.Partitions)
+		p := event.Partition("u:"+user, c.Partitions)
 		packs[p] = append(append(packs[p], at(int64(second(i)*1e9), fmt.Sprint(from, "-", i), user, 800)...), '\n')
 		if events[p]++; events[p] == 60 {
 			put(p)
@@ -201,9 +203,9 @@ func backlog(t *testing.T, c *broker.Conn, n, users int, from string, second fun
 }
 
 // tenth is a set that sends an offer at every tenth view of a user.
-func tenth(t *testing.T) *pipeline.Definition {
+func tenth(t *testing.T) *campaign.Definition {
 	def := views(t, 1)
-	def.Clock = pipeline.ClockEvent
+	def.Clock = campaign.ClockEvent
 	def.Campaigns[0].If = []string{"seen % 10 == 0"}
 	return def
 }
@@ -233,7 +235,7 @@ func TestOverload(t *testing.T) {
 func TestOverloadAfterAnHour(t *testing.T) {
 	url := startServer(t)
 	c := connect(t, url, 1)
-	hash := apply(t, c, waiting(t, pipeline.ClockEvent, 10*time.Minute))
+	hash := apply(t, c, waiting(t, campaign.ClockEvent, 10*time.Minute))
 	dir := t.TempDir()
 	w := start(t, url, dir, small)
 	w.inForce(t, hash)
@@ -282,7 +284,7 @@ func TestOverloadSubscriber(t *testing.T) {
 	url := startServer(t)
 	c := connect(t, url, 2)
 	def := views(t, 1)
-	def.Clock = pipeline.ClockEvent
+	def.Clock = campaign.ClockEvent
 	large := 90_000_000 / n // all of them are more than NATS keeps for a subscriber, 64 MB
 	def.Campaigns[0].Offer.Data = fmt.Appendf(nil, `{"text":%q}`, strings.Repeat("x", large))
 	hash := apply(t, c, def)
@@ -333,7 +335,7 @@ func TestOverloadUsers(t *testing.T) {
 	}
 	defer store.Close()
 	c := newCache(store, most, newMetrics(prometheus.NewRegistry(), &Worker{}))
-	set, problems := pipeline.Compile(waiting(t, pipeline.ClockEvent, time.Hour))
+	set, problems := pipeline.Compile(waiting(t, campaign.ClockEvent, time.Hour))
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -37,10 +37,10 @@ type partition struct {
 	mu     sync.Mutex
 	cancel func()
 
-	known    broker.Known    // tails that were seen, also by sessions before
-	seen     mark            // the newest message that was seen
-	shrink   int             // checkpoints are this much smaller than they might be
-	guarded  []pipeline.Step // that panicked, and may come again
+	known    broker.Known      // tails that were seen, also by sessions before
+	seen     mark              // the newest message that was seen
+	shrink   int               // checkpoints are this much smaller than they might be
+	guarded  []pipeline.StepID // that panicked, and may come again
 	queries  chan *nats.Msg
 	hopeless bool // state and log do not meet, and no snapshot lies between
 

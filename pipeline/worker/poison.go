@@ -12,7 +12,7 @@ import (
 // A poison is a step that panicked. The session ends with it, and the next
 // one guards the step: it is rolled back alone and becomes a dead letter.
 type poison struct {
-	step  pipeline.Step
+	step  pipeline.StepID
 	cause any
 	stack []byte
 }
@@ -25,14 +25,14 @@ func (p *poison) Error() string {
 func next(f *pipeline.Fold) (more bool, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = &poison{f.Step(), cause, debug.Stack()}
+			err = &poison{f.StepID(), cause, debug.Stack()}
 		}
 	}()
 	return f.Next()
 }
 
 // newPoison is the step that err says has panicked, if it was not guarded.
-func newPoison(err error, guarded []pipeline.Step) (*poison, bool) {
+func newPoison(err error, guarded []pipeline.StepID) (*poison, bool) {
 	var p *poison
 	ok := errors.As(err, &p) && !slices.Contains(guarded, p.step)
 	return p, ok
@@ -50,7 +50,7 @@ func (p *partition) poisoned(err error) bool {
 
 // guard guards the steps that panicked and may come again.
 func (s *session) guard() {
-	s.guarded = slices.DeleteFunc(s.guarded, func(p pipeline.Step) bool { return p.Seq <= s.from.Seq })
+	s.guarded = slices.DeleteFunc(s.guarded, func(p pipeline.StepID) bool { return p.Seq <= s.from.Seq })
 	for _, p := range s.guarded {
 		s.fold.Guard(p)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // A Query asks a partition's owner about a user: its entity key. It goes to
-// broker's QuerySubject and is answered with pipeline.UserView, or an Answer
+// broker's QuerySubject and is answered with pipeline.User, or an Answer
 // with the error.
 type Query struct {
 	Key string `json:"key"`
@@ -53,7 +53,7 @@ func (s *session) answer(m *nats.Msg) {
 	var a Answer
 	if err := json.Unmarshal(m.Data, &q); err != nil || q.Key == "" {
 		a.Error = "the query is not understood: use the offerctl of this version"
-	} else if view, err := s.fold.View(q.Key); err != nil {
+	} else if view, err := s.fold.User(q.Key); err != nil {
 		a.Error = err.Error()
 	} else if a.User, err = json.Marshal(view); err != nil {
 		a.Error = err.Error()

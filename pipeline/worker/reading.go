@@ -9,6 +9,7 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/task"
+	"offerstream/pipeline/value"
 )
 
 // doubt is since when, on end, the log is not what it must be or cannot be
@@ -74,7 +75,7 @@ func (s *session) take(ctx context.Context, m pipeline.Message) error {
 	for _, before := range [...]mark{s.at, s.seen, s.partly} {
 		if m.Seq == before.seq && m.Stored != before.stored {
 			return s.reopen(ctx, fmt.Errorf("%w: message %d was stored at %s, it was applied as stored at %s",
-				errOtherLog, m.Seq, pipeline.FormatTime(m.Stored), pipeline.FormatTime(before.stored)))
+				errOtherLog, m.Seq, value.FormatTime(m.Stored), value.FormatTime(before.stored)))
 		}
 	}
 	if m.Seq == s.at.seq {

@@ -26,7 +26,7 @@ type replay struct {
 	archive archive
 	sets    *sets
 	met     *metrics
-	guarded []pipeline.Step
+	guarded []pipeline.StepID
 	shrink  int // of commits
 
 	store store // nil: not open

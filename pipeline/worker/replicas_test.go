@@ -22,6 +22,7 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/event"
 )
 
 var replicasSeed = flag.Uint64("replicas-seed", 0, "of what happens to the servers of TestReplicas; 0: a new one")
@@ -155,7 +156,7 @@ func TestReplicas(t *testing.T) {
 			user := fmt.Sprint("user", i)
 			for {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-				_, err := c.JS.Publish(ctx, c.Names.EventsSubject(pipeline.Partition("u:"+user, 2), "in"), view(0, user), jetstream.WithRetryAttempts(0))
+				_, err := c.JS.Publish(ctx, c.Names.EventsSubject(event.Partition("u:"+user, 2), "in"), view(0, user), jetstream.WithRetryAttempts(0))
 				cancel()
 				if err == nil {
 					break

@@ -16,6 +16,9 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 	"offerstream/state"
 )
 
@@ -268,7 +271,7 @@ func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, boo
 			return pk, true
 		}
 	}
-	def := waiting(t, pipeline.ClockBroker, time.Duration(1+g.rng.IntN(20))*time.Second)
+	def := waiting(t, campaign.ClockBroker, time.Duration(1+g.rng.IntN(20))*time.Second)
 	g.goLive(t, def)
 	left, ahead := 40+g.rng.IntN(80), time.Duration(0)
 	if g.chance(100) {
@@ -277,8 +280,8 @@ func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, boo
 	return func() (scripted, bool) {
 		left--
 		if left == 30 && g.chance(300) { // campaigns change meanwhile
-			other := waiting(t, pipeline.ClockBroker, time.Duration(1+g.rng.IntN(20))*time.Second)
-			other.Features = append(other.Features, pipeline.Feature{Name: "more", On: []string{"Product Viewed"}, Agg: "count"})
+			other := waiting(t, campaign.ClockBroker, time.Duration(1+g.rng.IntN(20))*time.Second)
+			other.Features = append(other.Features, campaign.Feature{Name: "more", On: []string{"Product Viewed"}, Agg: "count"})
 			g.goLive(t, other)
 		}
 		p := g.rng.IntN(g.partitions)
@@ -295,12 +298,12 @@ func (g *simGroup) visit(p int, id string, ahead time.Duration) []byte {
 	user := "user-0"
 	for i := range 200 { // somebody is in it
 		user = fmt.Sprint("user-", g.rng.IntN(20)+i/20)
-		if pipeline.Partition("u:"+user, g.partitions) == p {
+		if event.Partition("u:"+user, g.partitions) == p {
 			break
 		}
 	}
 	name := []string{"Product Viewed", "Product Viewed", "Order Completed"}[g.rng.IntN(3)]
-	return fmt.Appendf(nil, `{"type":"track","event":%q,"userId":%q,"messageId":%q,"receivedAt":%q}`+"\n", name, user, id, pipeline.FormatTime(g.now().Add(ahead).UnixNano()))
+	return fmt.Appendf(nil, `{"type":"track","event":%q,"userId":%q,"messageId":%q,"receivedAt":%q}`+"\n", name, user, id, value.FormatTime(g.now().Add(ahead).UnixNano()))
 }
 
 // cutBack lets the broker come back with less than it had acknowledged.
@@ -336,7 +339,7 @@ func (g *simGroup) cutBack() {
 }
 
 // goLive makes a set the live one.
-func (g *simGroup) goLive(t *testing.T, def *pipeline.Definition) {
+func (g *simGroup) goLive(t *testing.T, def *campaign.Definition) {
 	hash := def.Hash()
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {

@@ -13,8 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 )
 
 // A straced is a worker in a process of its own, and the load that it gets,
@@ -52,7 +53,7 @@ func newStraced(t *testing.T) *straced {
 	s.url = ns.ClientURL()
 	s.conn = connect(t, s.url, stracedPartitions)
 	def := views(t, 1)
-	def.Features = append(def.Features, pipeline.Feature{Name: "padding", On: []string{"Product Viewed"}, Agg: "last", Of: "event.properties.x"})
+	def.Features = append(def.Features, campaign.Feature{Name: "padding", On: []string{"Product Viewed"}, Agg: "last", Of: "event.properties.x"})
 	s.hash = apply(t, s.conn, def)
 	w := start(t, s.url, s.dir, small)
 	w.inForce(t, s.hash)
@@ -131,7 +132,7 @@ func (s *straced) load(events int) {
 		packs := make([][]byte, stracedPartitions)
 		for range 20 {
 			user := fmt.Sprint("user", s.rng.IntN(2000))
-			p := pipeline.Partition("u:"+user, stracedPartitions)
+			p := event.Partition("u:"+user, stracedPartitions)
 			packs[p] = append(append(packs[p], at(time.Now().UnixNano(), fmt.Sprint(s.n), user, 1000+s.rng.IntN(1000))...), '\n')
 			s.n++
 		}

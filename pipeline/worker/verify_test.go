@@ -259,7 +259,7 @@ func TestVerifyPanic(t *testing.T) {
 	panics := 0
 	of := &audit{replay: &replay{conn: c, disk: badgers{}, dir: filepath.Join(t.TempDir(), "state"), sets: &compiled}, opt: &VerifyOptions{}, next: func(f *pipeline.Fold) (bool, error) {
 		more, err := next(f)
-		if s := f.Step(); err == nil && s.Seq == 3 && s.Within == 1 && panics == 0 {
+		if s := f.StepID(); err == nil && s.Seq == 3 && s.Within == 1 && panics == 0 {
 			panics++
 			return false, &poison{step: s, cause: "bang"}
 		}
@@ -272,7 +272,7 @@ func TestVerifyPanic(t *testing.T) {
 	if a.sums != (Sums{Applied: 4, Offers: 4, Stored: 4}) || len(a.guarded) != 1 || a.guarded[0].Within != 1 {
 		t.Errorf("%+v, guarded %v", a.sums, a.guarded)
 	}
-	of.guarded = []pipeline.Step{{Seq: 3, Within: 1}}
+	of.guarded = []pipeline.StepID{{Seq: 3, Within: 1}}
 	panics = 0
 	if _, err := verifyPast(within(t), of); err == nil || !strings.Contains(err.Error(), "bang") {
 		t.Errorf("a guarded step that panics: %v", err)

@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 	"offerstream/state"
 )
 
@@ -128,7 +128,7 @@ func TestVerifyFromSnapshot(t *testing.T) {
 func TestVerifyFromSnapshotTimers(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
-	hash := apply(t, c, waiting(t, pipeline.ClockEvent, time.Hour))
+	hash := apply(t, c, waiting(t, campaign.ClockEvent, time.Hour))
 	dir := t.TempDir()
 	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for i, user := range []string{"ada", "bea"} {

@@ -16,7 +16,10 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/oracle"
+	"offerstream/pipeline/value"
 )
 
 // quiet logs nowhere, unless LOG is set.
@@ -55,7 +58,7 @@ func connect(t *testing.T, url string, partitions int) *broker.Conn {
 }
 
 // apply makes the set live.
-func apply(t *testing.T, c *broker.Conn, def *pipeline.Definition) string {
+func apply(t *testing.T, c *broker.Conn, def *campaign.Definition) string {
 	t.Helper()
 	ctx := within(t)
 	hash, err := c.PutSet(ctx, def)
@@ -158,7 +161,7 @@ func (r *running) applied(t *testing.T, c *broker.Conn) {
 // A script is a campaign set and packs for P partitions, with what a backtest
 // makes of them.
 type script struct {
-	def   *pipeline.Definition
+	def   *campaign.Definition
 	packs []scripted
 	want  map[string]int // how often each offer, as JSON
 }
@@ -172,11 +175,11 @@ type scripted struct {
 func write(t *testing.T, seed uint64, partitions int) script {
 	t.Helper()
 	setJSON, events := oracle.Generate(seed)
-	def, err := pipeline.ParseDefinition(setJSON)
+	def, err := campaign.ParseDefinition(setJSON)
 	if err != nil {
 		t.Fatal(err)
 	}
-	def.Clock = pipeline.ClockEvent
+	def.Clock = campaign.ClockEvent
 	s := script{def: def, want: map[string]int{}}
 	b, problems := pipeline.NewBacktest(def)
 	if len(problems) > 0 {
@@ -190,7 +193,7 @@ func write(t *testing.T, seed uint64, partitions int) script {
 			gather[p] = nil
 		}
 	}
-	var dec pipeline.Decoder
+	var dec event.Decoder
 	var now int64
 	for _, raw := range events {
 		if err := b.Line(raw, func(o *pipeline.Offer) { s.want[asJSON(t, o)]++ }); err != nil {
@@ -203,27 +206,27 @@ func write(t *testing.T, seed uint64, partitions int) script {
 		if ev.HasTimestamp {
 			now = max(now, ev.Timestamp)
 		}
-		if ev.Type == pipeline.Clock {
+		if ev.Type == event.Clock {
 			continue
 		}
 		var m map[string]json.RawMessage
 		if err := json.Unmarshal(raw, &m); err != nil {
 			t.Fatal(err)
 		}
-		m["logTime"], _ = json.Marshal(pipeline.FormatTime(now))
+		m["logTime"], _ = json.Marshal(value.FormatTime(now))
 		m["messageId"], _ = json.Marshal(ev.ID)
 		line, err := json.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := pipeline.Partition(ev.Key, partitions)
+		p := event.Partition(ev.Key, partitions)
 		gather[p] = append(append(gather[p], line...), '\n')
 		if rng.IntN(3) == 0 {
 			flush(p)
 		}
 	}
 	for p := range gather {
-		gather[p] = fmt.Appendf(gather[p], `{"type":"clock","timestamp":%q}`, pipeline.FormatTime(now))
+		gather[p] = fmt.Appendf(gather[p], `{"type":"clock","timestamp":%q}`, value.FormatTime(now))
 		flush(p)
 	}
 	return s

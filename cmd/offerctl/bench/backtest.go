@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"offerstream/pipeline"
 	"os"
 	"path/filepath"
 	"time"
@@ -131,7 +132,7 @@ func (p part) backtest(out io.Writer, run Backtest) error {
 	r.Events, r.Users = b.Applied-b.Duplicates(), len(b.Users)
 	counts, _ := b.Counts()
 	for _, c := range counts {
-		r.Offers += c.Fired
+		r.Offers += c.Ended[pipeline.Fired]
 	}
 	return json.NewEncoder(out).Encode(r)
 }

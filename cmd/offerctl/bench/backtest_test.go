@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // What `bench --backtest` makes is a file of events that a backtest takes
@@ -33,7 +34,7 @@ func TestBacktestEvents(t *testing.T) {
 	fired := uint64(0)
 	counts, _ := b.Counts()
 	for _, c := range counts {
-		fired += c.Fired
+		fired += c.Ended[pipeline.Fired]
 	}
 	if b.Applied != 3000 || b.Duplicates() != 0 || len(b.Rejected) != 0 || len(b.Jumps) != 0 || fired == 0 {
 		t.Errorf("%d applied, %d duplicates, rejected %v, jumps %v, %d fired", b.Applied, b.Duplicates(), b.Rejected, b.Jumps, fired)
@@ -43,7 +44,7 @@ func TestBacktestEvents(t *testing.T) {
 // plainBacktest is the least that `offerctl backtest` does, without a file of
 // offers: the command itself belongs to another package, whose tests measure
 // it.
-func plainBacktest(_ context.Context, def *pipeline.Definition, events, _ string) (*pipeline.Backtest, error) {
+func plainBacktest(_ context.Context, def *campaign.Definition, events, _ string) (*pipeline.Backtest, error) {
 	b, problems := pipeline.NewBacktest(def)
 	if len(problems) > 0 {
 		return nil, problems[0]

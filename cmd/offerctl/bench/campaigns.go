@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // How many of the generated campaigns are how wide, the widest first. What
@@ -27,20 +28,20 @@ const (
 // the more there are, the narrower is another one. So an event meets a few
 // campaigns, of ten as of 25,000, and each set holds the smaller ones: runs
 // differ by how many there are to find these few among.
-func generatedCampaigns(k int) *pipeline.Definition {
+func generatedCampaigns(k int) *campaign.Definition {
 	rng := rand.New(rand.NewPCG(4, 5))
-	def := &pipeline.Definition{
-		Engine: pipeline.Engine, Clock: pipeline.ClockBroker, Lateness: pipeline.DefaultLateness, Bounds: pipeline.DefaultBounds,
-		Forget: pipeline.Forget{Anonymous: pipeline.DefaultForgetAnonymous, Known: pipeline.DefaultForgetKnown},
-		Features: []pipeline.Feature{
+	def := &campaign.Definition{
+		Engine: pipeline.Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds,
+		Forget: campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown},
+		Features: []campaign.Feature{
 			{Name: "added", On: []string{"Product Added"}, By: "category", Agg: "count", Within: 24 * time.Hour},
 			{Name: "brands", On: []string{"Product Viewed"}, By: "brand", Agg: "count", Within: 24 * time.Hour},
 			{Name: "orders", On: []string{orderCompleted}, Agg: "count", Within: 30 * 24 * time.Hour},
 			{Name: "spent", On: []string{"Product Viewed"}, Agg: "sum", Of: "event.properties.price", Within: time.Hour},
 			{Name: "views", On: []string{"Product Viewed"}, By: "category", Agg: "count", Within: time.Hour},
 		},
-		Caps:  []pipeline.Cap{{Channels: []string{"email", "push"}, Max: 3, Within: 24 * time.Hour}},
-		Pause: &pipeline.Pause{Channels: []string{"email", "push"}, AfterAny: 30 * time.Minute},
+		Caps:  []campaign.Cap{{Channels: []string{"email", "push"}, Max: 3, Within: 24 * time.Hour}},
+		Pause: &campaign.Pause{Channels: []string{"email", "push"}, AfterAny: 30 * time.Minute},
 	}
 	for i := range k {
 		def.Campaigns = append(def.Campaigns, generatedCampaign(rng, i))
@@ -48,10 +49,10 @@ func generatedCampaigns(k int) *pipeline.Definition {
 	return def
 }
 
-func generatedCampaign(rng *rand.Rand, i int) pipeline.Campaign {
-	c := pipeline.Campaign{ID: fmt.Sprintf("c%05d", i), Fresh: 10 * time.Minute, Priority: float64(rng.IntN(100)),
-		Limits: []pipeline.Limit{{Max: 1, Within: 7 * 24 * time.Hour}},
-		Offer:  pipeline.OfferSpec{Channel: []string{"web", "push", "email"}[rng.IntN(3)], Kind: pipeline.Advertising, Expires: time.Hour, Data: []byte(`{"title":"For you: {{ event.properties.category }}"}`)}}
+func generatedCampaign(rng *rand.Rand, i int) campaign.Campaign {
+	c := campaign.Campaign{ID: fmt.Sprintf("c%05d", i), Fresh: 10 * time.Minute, Priority: float64(rng.IntN(100)),
+		Limits: []campaign.Limit{{Max: 1, Within: 7 * 24 * time.Hour}},
+		Offer:  campaign.OfferSpec{Channel: []string{"web", "push", "email"}[rng.IntN(3)], Kind: campaign.Advertising, Expires: time.Hour, Data: []byte(`{"title":"For you: {{ event.properties.category }}"}`)}}
 	where := scope(rng, i)
 	kind := rng.IntN(100)
 	if i < campaignsOfShop {
@@ -74,7 +75,7 @@ func generatedCampaign(rng *rand.Rand, i int) pipeline.Campaign {
 	default:
 		c.On = []string{"Product Added"}
 		c.If = []string{fmt.Sprintf("orders >= %d", 5+rng.IntN(10))}
-		c.Unless = &pipeline.Unless{On: []string{orderCompleted}, Match: "product_id", Within: time.Hour}
+		c.Unless = &campaign.Unless{On: []string{orderCompleted}, Match: "product_id", Within: time.Hour}
 	}
 	c.Where = strings.Join(where, " && ")
 	return c

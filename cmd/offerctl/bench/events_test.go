@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // TestEvents holds the events to what bench says of them: half match a
@@ -27,7 +28,7 @@ func TestEvents(t *testing.T) {
 
 // matching says what share of the events match some campaign's event and
 // where, and how many campaigns an event matches on average.
-func matching(t *testing.T, def *pipeline.Definition, n int) (share, evaluated float64) {
+func matching(t *testing.T, def *campaign.Definition, n int) (share, evaluated float64) {
 	t.Helper()
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {

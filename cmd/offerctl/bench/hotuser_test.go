@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 var hotEvents = flag.Int("hot-events", 4_000, "of one user in TestHotUser, and as many of ordinary users")
@@ -28,7 +29,7 @@ func TestHotUser(t *testing.T) {
 	const few = 10
 	for _, set := range []struct {
 		name string
-		def  *pipeline.Definition
+		def  *campaign.Definition
 	}{{"the shipped campaigns", shipped}, {"1,000 campaigns", generatedCampaigns(1000)}} {
 		for _, kinds := range [][]string{nil, {"Product Viewed", "Product Added", "Product Removed"}, {"Product Viewed"}, {"Product Added"}} {
 			t.Run(fmt.Sprintf("%s %v", set.name, kinds), func(t *testing.T) {
@@ -80,7 +81,7 @@ func hotPacks(n, users, products int, kinds ...string) (packs [][]byte) {
 
 // foldHot folds packs at the rate of a million events a minute of log time,
 // and returns what an event took.
-func foldHot(t *testing.T, def *pipeline.Definition, packs [][]byte, events int) time.Duration {
+func foldHot(t *testing.T, def *campaign.Definition, packs [][]byte, events int) time.Duration {
 	t.Helper()
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {

@@ -17,8 +17,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 )
 
 // A liveSearch is how the live part looks for the rate that is sustained.
@@ -55,7 +55,7 @@ type liveReport struct {
 // live finds by bisection the highest rate of requests at which the offers'
 // p99 holds, and measures at half of it. Gateway, worker and NATS are
 // processes of their own; load and subscriber are this one.
-func (b *Run) live(ctx context.Context, def *pipeline.Definition) (*liveReport, error) {
+func (b *Run) live(ctx context.Context, def *campaign.Definition) (*liveReport, error) {
 	const prefix = "http"
 	if err := b.prepare(ctx, prefix, def); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/ingest"
 	"offerstream/pipeline/worker"
 )
@@ -71,7 +72,7 @@ func (b *Run) drop(ctx context.Context, prefixes ...string) error {
 }
 
 // prepare makes a deployment with the set in force in each of its logs.
-func (b *Run) prepare(ctx context.Context, prefix string, def *pipeline.Definition) error {
+func (b *Run) prepare(ctx context.Context, prefix string, def *campaign.Definition) error {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 	"offerstream/state"
 )
 
@@ -46,7 +48,7 @@ const coldPrefix = "cold"
 
 // lookups makes the state of many users and measures how they are found; then
 // lets a worker work on it whose cache holds a hundredth of them.
-func (b *Run) lookups(ctx context.Context, def *pipeline.Definition, r *workerReport) error {
+func (b *Run) lookups(ctx context.Context, def *campaign.Definition, r *workerReport) error {
 	b.say("state: preparing")
 	if err := b.prepare(ctx, coldPrefix, def); err != nil {
 		return err
@@ -172,7 +174,7 @@ func (l *lookups) key() string {
 
 // get reads and decodes a user as the worker's cache does.
 func (l *lookups) get(key string) (*pipeline.Entity, error) {
-	b, found, err := l.stores[pipeline.Partition(key, len(l.stores))].Entity(key, l.buf)
+	b, found, err := l.stores[event.Partition(key, len(l.stores))].Entity(key, l.buf)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +211,7 @@ func (l *lookups) rewrite(n int) error {
 		}
 		b := st.NewBatch()
 		for _, key := range keys {
-			if pipeline.Partition(key, len(l.stores)) != p {
+			if event.Partition(key, len(l.stores)) != p {
 				continue
 			}
 			bytes, _, err := st.Entity(key, nil)

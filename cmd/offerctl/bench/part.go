@@ -18,6 +18,7 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/worker"
 )
 
@@ -58,7 +59,7 @@ const partEnv = "OFFERSTREAM_BENCH_PART"
 
 // A Backtest runs a set over a file of events and writes the offers to
 // another, as `offerctl backtest` does.
-type Backtest func(ctx context.Context, def *pipeline.Definition, events, offers string) (*pipeline.Backtest, error)
+type Backtest func(ctx context.Context, def *campaign.Definition, events, offers string) (*pipeline.Backtest, error)
 
 // RunPart is the process of a part; false where this is none. Every program
 // that measures calls it before all else, as it starts itself again for each

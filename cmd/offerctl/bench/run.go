@@ -11,8 +11,8 @@ import (
 
 	"offerstream/config"
 	"offerstream/deploy"
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 )
 
 // A Run is one run: what the flags of the command ask for.
@@ -66,14 +66,14 @@ func (b *Run) Measure(ctx context.Context) (found Finding, err error) {
 }
 
 // definition is the set that the events meet.
-func (b *Run) definition() (*pipeline.Definition, error) {
+func (b *Run) definition() (*campaign.Definition, error) {
 	if b.Campaigns > 0 {
 		return generatedCampaigns(b.Campaigns), nil
 	}
 	return shipped()
 }
 
-func shipped() (*pipeline.Definition, error) { return config.LoadCampaignsFS(deploy.Campaigns()) }
+func shipped() (*campaign.Definition, error) { return config.LoadCampaignsFS(deploy.Campaigns()) }
 
 func (b *Run) say(format string, args ...any) {
 	if b.Say != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 	"offerstream/state"
 )
 
@@ -28,10 +30,10 @@ func (s userStores) open(p int) (*state.Store, error) {
 
 // fill writes all users into the stores, in no order, and leaves the cursor
 // that the worker left. It returns the mean of the bytes of a user.
-func (s userStores) fill(def *pipeline.Definition) (encoded float64, err error) {
+func (s userStores) fill(def *campaign.Definition) (encoded float64, err error) {
 	of := make([][]int, s.partitions)
 	for u := range s.users {
-		p := pipeline.Partition(userKey(u), s.partitions)
+		p := event.Partition(userKey(u), s.partitions)
 		of[p] = append(of[p], u)
 	}
 	states, err := userStates(def, min(s.users, 8000))
@@ -98,7 +100,7 @@ type userState struct {
 }
 
 // userStates folds ten events a user, as old as half an hour to ten minutes.
-func userStates(def *pipeline.Definition, users int) ([]userState, error) {
+func userStates(def *campaign.Definition, users int) ([]userState, error) {
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {
 		return nil, problems[0]

@@ -3,7 +3,7 @@ package bench
 import (
 	"testing"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/event"
 )
 
 // TestStores lets a worker go on with the state that bench made: an event
@@ -53,7 +53,7 @@ func TestStores(t *testing.T) {
 
 func storedBytes(t *testing.T, s userStores, key string) int {
 	t.Helper()
-	st, err := s.open(pipeline.Partition(key, s.partitions))
+	st, err := s.open(event.Partition(key, s.partitions))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 )
 
 // packSizes are measured beside what the gateway makes, with fewer events.
@@ -100,7 +100,7 @@ func (rs rounds) median(of func(result) float64) float64 {
 }
 
 // packs lets a worker work on a part of the events, n a message.
-func (b *Run) packs(ctx context.Context, def *pipeline.Definition, n int, r *workerReport) error {
+func (b *Run) packs(ctx context.Context, def *campaign.Definition, n int, r *workerReport) error {
 	prefix := fmt.Sprintf("pack%d", n)
 	if err := b.prepare(ctx, prefix, def); err != nil {
 		return err

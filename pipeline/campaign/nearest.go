@@ -1,0 +1,43 @@
+package campaign
+
+import (
+	"slices"
+	"strings"
+)
+
+// Nearest is the known name that is most like name, "" where none is like it.
+func Nearest(name string, known []string) string {
+	best, most := "", 3
+	for _, k := range slices.Sorted(slices.Values(known)) {
+		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < most && d < len(k) {
+			best, most = k, d
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance of two short names, where a swap of
+// neighbours counts one.
+func distance(a, b string) int {
+	before, row := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		next := make([]int, len(b)+1)
+		next[0] = i + 1
+		for j := range len(b) {
+			next[j+1] = min(row[j+1], next[j]) + 1
+			if a[i] == b[j] {
+				next[j+1] = min(next[j+1], row[j])
+			} else {
+				next[j+1] = min(next[j+1], row[j]+1)
+			}
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
+		}
+		before, row = row, next
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,30 @@
+package campaign
+
+import "fmt"
+
+// A Problem is a mistake in a Definition: where, what, and what to do.
+type Problem struct {
+	Path []string // such as campaigns, cart, if, 0 or features, views, where
+	Line int      // within the text there, from 1; 0: the whole value
+	Col  int      // runes before it in that line, from 0
+	What string
+	Hint string
+}
+
+func (p Problem) Error() string {
+	s := ""
+	for i, e := range p.Path {
+		if i > 0 {
+			s += "."
+		}
+		s += e
+	}
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d:%d", p.Line, p.Col+1)
+	}
+	s += ": " + p.What
+	if p.Hint != "" {
+		s += ": " + p.Hint
+	}
+	return s
+}

@@ -1,0 +1,325 @@
+package pipeline
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/expr"
+	"offerstream/pipeline/window"
+)
+
+// Engine is the number of the semantics that this binary runs. It changes
+// whenever the same log would give other offers (testdata/golden/<Engine>). A
+// binary runs sets of the engine before as well (PROTOCOL.md, D3).
+const Engine = 1
+
+// runs says whether a binary whose engine is newest runs sets of an engine.
+func runs(engine, newest int) bool { return engine == newest || engine == newest-1 && engine > 0 }
+
+// A Set is a compiled Definition: what a step runs. It is immutable and may be
+// shared by any number of folds.
+type Set struct {
+	def           *campaign.Definition
+	hash          string
+	features      []*feature
+	featureIndex  map[string]int
+	featureByID   map[uint64]int
+	campaigns     []*compiled // by id
+	campaignIndex map[string]int
+	match         index
+	keepSent      int // times that are remembered of a channel
+	dwells        []int
+}
+
+// Definition is what the set was compiled from.
+func (s *Set) Definition() *campaign.Definition { return s.def }
+
+// Hash is the Definition's.
+func (s *Set) Hash() string { return s.hash }
+
+// A compiled campaign.
+type compiled struct {
+	def      *campaign.Campaign
+	index    int
+	trigger  uint64 // campaign.Campaign.TriggerID
+	where    []*expr.Expr
+	cond     []*expr.Expr // the conjuncts of `if`
+	dwell    []*dwellTerm
+	unless   []*expr.Expr // its where
+	match    keyer
+	gates    []ownGate
+	data     *expr.Template // nil: none
+	keepSent int
+}
+
+var bareName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// baseEnv is what all expressions have in common.
+var baseEnv = sync.OnceValues(func() (*cel.Env, error) { return expr.NewEnv(append(window.Structs(), sessionType)...) })
+
+// Compile checks a definition and makes it runnable. The set is nil where
+// there are problems; all of them are reported.
+func Compile(def *campaign.Definition) (*Set, []campaign.Problem) { return compileFor(def, Engine) }
+
+// compileFor is Compile of a binary whose engine is newest.
+func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem) {
+	c := &compiler{set: &Set{
+		def: def, hash: def.Hash(),
+		featureIndex: map[string]int{}, featureByID: map[uint64]int{}, campaignIndex: map[string]int{},
+		keepSent: rememberedSent,
+	}}
+	base, err := baseEnv()
+	if err != nil {
+		return nil, []campaign.Problem{{What: "CEL: " + err.Error()}}
+	}
+	if !runs(def.Engine, newest) {
+		c.problem(nil, fmt.Sprintf("the set is for engine %d, this is engine %d", def.Engine, newest), "use the binary that made it, or apply the campaigns again")
+	}
+	c.about = c.language(base, "about the event only", cel.Variable("event", expr.Event.Type), cel.Variable("now", cel.TimestampType))
+	c.items = c.language(c.about.Env(), "about the event and its item", cel.Variable("item", cel.DynType))
+	for i := range def.Features {
+		c.feature(i, &def.Features[i])
+	}
+	c.seeState()
+	for i := range def.Campaigns {
+		c.campaign(i, &def.Campaigns[i])
+	}
+	for _, cp := range def.Caps {
+		c.set.keepSent = max(c.set.keepSent, cp.Max)
+	}
+	if len(c.problems) > 0 {
+		return nil, c.problems
+	}
+	c.set.match.build(c.set)
+	for _, l := range []*expr.Language{c.about, c.items, c.state} {
+		l.Finish()
+	}
+	return c.set, nil
+}
+
+type compiler struct {
+	set      *Set
+	about    *expr.Language // where, by: about the event
+	items    *expr.Language // of, under a bare by
+	state    *expr.Language // if, templates
+	problems []campaign.Problem
+}
+
+func (c *compiler) problem(path []string, what, hint string) { c.at(path)(0, 0, what, hint) }
+
+// at reports what is wrong with an expression at path.
+func (c *compiler) at(path []string) expr.Report {
+	return func(line, col int, what, hint string) {
+		c.problems = append(c.problems, campaign.Problem{Path: path, Line: line, Col: col, What: what, Hint: hint})
+	}
+}
+
+// seeState makes the language that sees the entity's state.
+func (c *compiler) seeState() {
+	vars := []cel.EnvOption{cel.Variable("session", sessionType.Type), cel.Variable("profile", expr.JSONMap)}
+	loose := slices.Clone(vars)
+	for _, f := range c.set.features {
+		vars = append(vars, cel.Variable(f.def.Name, f.typ))
+		loose = append(loose, cel.Variable(f.def.Name, f.loose()))
+	}
+	c.state = c.language(c.about.Env(), "", vars...)
+	if env, err := c.about.Env().Extend(loose...); err == nil {
+		c.state.Loosen(env)
+	}
+}
+
+// language makes a language; scope says what its expressions are about, where
+// that is not the entity's state.
+func (c *compiler) language(parent *cel.Env, scope string, vars ...cel.EnvOption) *expr.Language {
+	env, err := parent.Extend(vars...)
+	if err != nil {
+		c.problem(nil, "CEL: "+err.Error(), "")
+		env = parent
+	}
+	return expr.NewLanguage(env, expr.Names{
+		Hint: func(name string) string { return c.hint(name, scope) },
+		Feature: func(name string) (expr.Feature, bool) {
+			i, ok := c.set.featureIndex[name]
+			if !ok {
+				return expr.Feature{}, false
+			}
+			f := c.set.features[i]
+			return expr.Feature{Index: i, By: !f.by.none(), Single: f.shape.Single()}, true
+		},
+	})
+}
+
+// hint says what to do about a name that nothing has.
+func (c *compiler) hint(name, scope string) string {
+	isFeature := slices.ContainsFunc(c.set.def.Features, func(f campaign.Feature) bool { return f.Name == name })
+	if scope != "" && (name == "session" || name == "profile" || isFeature) {
+		return "an expression here is " + scope + "; conditions about state belong in `if`"
+	}
+	if h, ok := laterNames[name]; ok {
+		return h
+	}
+	known := []string{"event", "now"}
+	if scope == "" {
+		known = append(known, "session", "profile")
+		for _, f := range c.set.def.Features {
+			known = append(known, f.Name)
+		}
+	}
+	if best := campaign.Nearest(name, known); best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	return "known are " + strings.Join(known, ", ")
+}
+
+// laterNames are names that the language has and this engine does not yet.
+var laterNames = map[string]string{
+	"before": "before is not supported yet",
+	"clock":  "clock() is not supported yet",
+	"facts":  "facts are not supported yet",
+	"local":  "local is not supported yet",
+	"row":    "for_each is not supported yet",
+	"item":   "item is known only in `of` under a bare `by`; choose is not supported yet",
+	"coupon": "coupons are not supported yet",
+}
+
+func (c *compiler) keyer(src string, path []string) (k keyer) {
+	switch {
+	case src == "":
+	case bareName.MatchString(src):
+		k.name = src
+	default:
+		if k.expr = c.about.Compile(src, nil, c.at(path)); k.expr == nil {
+			k.expr = &expr.Expr{} // there is a problem: it never runs
+		}
+	}
+	return k
+}
+
+// where compiles a condition about the event; nil where there is none.
+func (c *compiler) where(src string, path []string) []*expr.Expr {
+	if src == "" {
+		return nil
+	}
+	return c.about.Conjuncts(src, c.at(path))
+}
+
+func (c *compiler) feature(i int, def *campaign.Feature) {
+	path := func(key string) []string { return []string{"features", def.Name, key} }
+	agg := window.Named(def.Agg)
+	if agg == nil {
+		c.problem(path("agg"), fmt.Sprintf("%q is not an aggregate that this engine has", def.Agg), strings.Join(window.Names(), ", "))
+		agg = window.Aggregates[0]
+	}
+	bounds := c.set.def.Bounds
+	f := &feature{def: def, id: def.FeatureID(), by: c.keyer(def.By, path("by")), where: c.where(def.Where, path("where")), remove: len(def.RemoveOn) > 0,
+		shape: window.Shape{Aggregate: agg, Within: def.Within, Entries: bounds.Entries, Keys: bounds.Keys, Keyed: def.Key != "", Fields: def.Fields}}
+	if agg.Rows {
+		f.shape.Entries = def.Keep
+	}
+	c.operand(f, path)
+	switch {
+	case agg.Rows && len(def.Fields) == 0:
+		c.problem(path("agg"), agg.Name+" needs `fields`", "fields: [product_id, name, price]")
+	case f.remove && (!agg.Rows || def.Key == ""):
+		c.problem(path("remove_on"), "remove_on needs a list with `key`", "key: product_id")
+	}
+	if agg.Stays {
+		c.set.dwells = append(c.set.dwells, i)
+	}
+	c.set.features = append(c.set.features, f)
+	c.set.featureIndex[def.Name] = i
+	c.set.featureByID[f.id] = i
+}
+
+// operand compiles a feature's `of`, and gives the feature the type that
+// expressions see.
+func (c *compiler) operand(f *feature, path func(string) []string) {
+	def, agg := f.def, f.shape.Aggregate
+	switch wants := agg.Of != window.Nothing; {
+	case wants && def.Of == "":
+		c.problem(path("agg"), agg.Name+" needs `of`", "of: event.properties.price")
+	case !wants && def.Of != "":
+		c.problem(path("of"), agg.Name+" takes no `of`", "leave it out")
+	}
+	var of *cel.Type
+	if def.Of != "" {
+		l := c.about
+		if f.by.name != "" {
+			l = c.items
+		}
+		if f.of = l.Compile(def.Of, nil, c.at(path("of"))); f.of != nil {
+			of = f.of.Type
+			if what := agg.Of.Wrong(of); what != "" {
+				c.problem(path("of"), fmt.Sprintf("%s takes %s, this is a %s", agg.Name, what, of), "")
+			}
+		}
+	}
+	if f.typ = agg.Type(of); !f.by.none() {
+		f.typ = cel.MapType(cel.StringType, f.typ)
+	}
+}
+
+// loose is the feature's type in a language that is loosened: dyn where it is
+// a number other than one that always is an int.
+func (f *feature) loose() *cel.Type {
+	one := f.typ
+	if !f.by.none() {
+		one = f.typ.Parameters()[1]
+	}
+	switch one.Kind() {
+	case cel.IntKind, cel.UintKind, cel.DoubleKind, cel.StructKind:
+	default:
+		return f.typ
+	}
+	if one == cel.IntType {
+		return f.typ
+	}
+	if f.by.none() {
+		return cel.DynType
+	}
+	return expr.JSONMap
+}
+
+func (c *compiler) campaign(i int, def *campaign.Campaign) {
+	path := func(keys ...string) []string { return append([]string{"campaigns", def.ID}, keys...) }
+	cp := &compiled{def: def, index: i, keepSent: rememberedSent, trigger: def.TriggerID(), where: c.where(def.Where, path("where"))}
+	for j, src := range def.If {
+		at := c.at(path("if", strconv.Itoa(j)))
+		for _, x := range c.state.Conjuncts(src, at) {
+			if t := c.dwellTerm(x, at); t != nil {
+				t.conjunct = len(cp.cond)
+				cp.dwell = append(cp.dwell, t)
+			}
+			cp.cond = append(cp.cond, x)
+		}
+	}
+	if u := def.Unless; u != nil {
+		cp.unless = c.where(u.Where, path("unless", "where"))
+		cp.match = c.keyer(u.Match, path("unless", "match"))
+		if u.Within <= 0 {
+			c.problem(path("unless"), "unless needs `within`", "within: 1h")
+		}
+	}
+	if def.Offer.Kind != campaign.Advertising && def.Offer.Kind != campaign.Service {
+		c.problem(path("offer", "kind"), fmt.Sprintf("%q is not a kind of offer", def.Offer.Kind), "advertising or service")
+	}
+	if !campaign.Channel(def.Offer.Channel) {
+		c.problem(path("offer", "channel"), fmt.Sprintf("%q is not a channel's name", def.Offer.Channel), "1 to 32 of a-z, 0-9, _ and -")
+	}
+	cp.gates = c.gates(def)
+	cp.data = c.state.Template(def.Offer.Data, func(within []string, line, col int, what, hint string) {
+		c.at(append(path("offer", "data"), within...))(line, col, what, hint)
+	})
+	for _, l := range def.Limits {
+		cp.keepSent = max(cp.keepSent, l.Max)
+	}
+	c.set.campaigns = append(c.set.campaigns, cp)
+	c.set.campaignIndex[def.ID] = i
+}

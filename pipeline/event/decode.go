@@ -1,0 +1,229 @@
+package event
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/value"
+)
+
+// A Decoder reads events. It reuses its memory: an Event is valid until the
+// next call. Not for concurrent use.
+type Decoder struct {
+	parser fastjson.Parser
+	ev     Event
+	names  map[string]string // the few names that events have, each once
+
+	// Of ev, where it was scanned:
+	key      []byte
+	found    found
+	sections [3]section
+}
+
+// maxNames bounds the names that a decoder keeps.
+const maxNames = 4096
+
+// name is a text that many events share.
+func (d *Decoder) name(t string) string {
+	if n, ok := d.names[t]; ok {
+		return n
+	}
+	if t == "" {
+		return ""
+	}
+	if d.names == nil || len(d.names) >= maxNames {
+		d.names = map[string]string{}
+	}
+	t = strings.Clone(t)
+	d.names[t] = t
+	return t
+}
+
+// Admit reads an event from outside, strictly: whatever it refuses (with a
+// *Reject) may not enter the log. Where the JSON has no type, def stands in
+// for it (the gateway's path names it; 0: none, then a type is required).
+func (d *Decoder) Admit(raw []byte, def Type) (*Event, error) {
+	if err := admissible(raw); err != nil {
+		return nil, err
+	}
+	return d.decode(raw, def)
+}
+
+// AdmitLine is Admit for an event that will be folded, not written: its Root
+// may be nil.
+func (d *Decoder) AdmitLine(raw []byte) (*Event, error) {
+	if err := admissible(raw); err != nil {
+		return nil, err
+	}
+	return d.Decode(raw)
+}
+
+// admissible says what is wrong with the bytes of an event, whatever it says.
+func admissible(raw []byte) error {
+	if len(raw) > MaxEventBytes {
+		return Rejectf("size", "the event has %d bytes; at most %d are taken", len(raw), MaxEventBytes)
+	}
+	if !utf8.Valid(raw) {
+		return Rejectf("json", "not valid UTF-8")
+	}
+	if err := fastjson.ValidateBytes(raw); err != nil {
+		return Rejectf("json", "%v", err)
+	}
+	return nil
+}
+
+// Decode reads an event from the log, which Admit has seen before it was
+// written; from other publishers it refuses what cannot be applied.
+func (d *Decoder) Decode(raw []byte) (*Event, error) {
+	if d.scan(raw) {
+		return &d.ev, nil
+	}
+	return d.decode(raw, 0)
+}
+
+func (d *Decoder) decode(raw []byte, def Type) (*Event, error) {
+	root, err := d.parser.ParseBytes(raw)
+	if err != nil {
+		return nil, Rejectf("json", "%v", err)
+	}
+	if root.Type() != fastjson.TypeObject {
+		return nil, Rejectf("json", "an event is an object, this is %s", root.Type())
+	}
+	d.ev = Event{Root: root, Raw: raw, Type: def}
+	ev := &d.ev
+	if v := root.Get("type"); v != nil && v.Type() != fastjson.TypeNull {
+		if ev.Type, err = typeOf(v); err != nil {
+			return nil, err
+		}
+	}
+	if ev.Type == 0 {
+		return nil, Rejectf("type", "the event has no type")
+	}
+	if err := ev.readTimes(); err != nil {
+		return nil, err
+	}
+	if ev.Type == Clock {
+		if !ev.HasTimestamp && !ev.HasLogTime {
+			return nil, Rejectf("timestamp", "a clock event needs a timestamp")
+		}
+		return ev, nil
+	}
+	if field := Types[ev.Type].NameField; field != "" {
+		ev.Name = d.name(value.Text(root.Get(field)))
+	}
+	if ev.Type == Track && ev.Name == "" {
+		return nil, Rejectf("name", "a track event needs a non-empty string in event")
+	}
+	for _, f := range [...]string{"properties", "traits", "context"} {
+		if v := root.Get(f); v != nil && v.Type() != fastjson.TypeObject && v.Type() != fastjson.TypeNull {
+			return nil, Rejectf("fields", "%s must be an object, this is %s", f, v.Type())
+		}
+	}
+	if ev.Key, err = entityKey(root); err != nil {
+		return nil, err
+	}
+	if ev.ID = value.Text(root.Get("messageId")); ev.ID == "" {
+		ev.ID = ContentID(raw)
+	}
+	return ev, nil
+}
+
+// ContentID is the id of an event that brings none: the hex xxhash64 of its
+// bytes as received.
+func ContentID(raw []byte) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], xxhash.Sum64(bytes.TrimSpace(raw)))
+	return hex.EncodeToString(b[:])
+}
+
+func typeOf(v *fastjson.Value) (Type, error) {
+	s := value.Text(v)
+	for t := Track; int(t) < len(Types); t++ {
+		if Types[t].Name == s {
+			return t, nil
+		}
+	}
+	return 0, Rejectf("type", "unknown type %s; known are track, page, screen, identify, group, alias", v)
+}
+
+// readTimes reads the times. Only the event's own time and its log time can
+// be wrong: sentAt and receivedAt merely correct, so an unreadable one is as
+// good as none.
+func (e *Event) readTimes() (err error) {
+	own := e.Root.Get("timestamp")
+	if value.Absent(own) {
+		own = e.Root.Get("originalTimestamp")
+	}
+	if e.Timestamp, e.HasTimestamp, err = readTime(own); err != nil {
+		return Rejectf("timestamp", "%v", err)
+	}
+	if e.LogTime, e.HasLogTime, err = readTime(e.Root.Get("logTime")); err != nil {
+		return Rejectf("timestamp", "logTime: %v", err)
+	}
+	e.SentAt, e.HasSentAt, _ = readTime(e.Root.Get("sentAt"))
+	e.ReceivedAt, e.HasReceived, _ = readTime(e.Root.Get("receivedAt"))
+	return nil
+}
+
+func readTime(v *fastjson.Value) (int64, bool, error) {
+	if value.Absent(v) {
+		return 0, false, nil
+	}
+	if v.Type() != fastjson.TypeString {
+		return 0, false, fmt.Errorf("a time is a string in RFC 3339, this is %s", v.Type())
+	}
+	ns, err := value.ParseTime(value.Text(v))
+	return ns, err == nil, err
+}
+
+// entityKey is "u:" + userId if that is a non-empty string or a number, else
+// "a:" + anonymousId.
+func entityKey(root *fastjson.Value) (string, error) {
+	for _, id := range [...]struct{ field, ns string }{{"userId", "u:"}, {"anonymousId", "a:"}} {
+		v := root.Get(id.field)
+		s := value.Text(v)
+		if v != nil && v.Type() == fastjson.TypeNumber {
+			s = value.Decimal(v)
+		}
+		if s == "" {
+			continue
+		}
+		if err := CheckUser(s); err != nil {
+			return "", err
+		}
+		return id.ns + s, nil
+	}
+	return "", Rejectf("identity", "the event has neither userId nor anonymousId")
+}
+
+// CheckUser refuses what cannot be a userId or anonymousId.
+func CheckUser(s string) error {
+	if len(s) > MaxUserBytes {
+		return Rejectf("user", "the user id has %d bytes; at most %d are taken", len(s), MaxUserBytes)
+	}
+	plain := true
+	for i := range len(s) {
+		plain = plain && s[i] >= ' ' && s[i] < 0x7f
+	}
+	if plain {
+		return nil
+	}
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return Rejectf("user", "the user id %q has control characters", s)
+	}
+	if !utf8.ValidString(s) {
+		return Rejectf("user", "the user id %q is not valid UTF-8", s)
+	}
+	return nil
+}
+
+// Partition is the partition of an entity key among p.
+func Partition(key string, p int) int { return int(xxhash.Sum64String(key) % uint64(p)) }

@@ -1,0 +1,100 @@
+package event
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/oracle"
+	"offerstream/pipeline/value"
+)
+
+// TestScan holds that what is scanned reads as the parser reads it, on events
+// as they are and with bytes of them changed.
+func TestScan(t *testing.T) {
+	const seed = 4
+	rng := rand.New(rand.NewPCG(seed, seed))
+	scanned := 0
+	for s := range uint64(40) {
+		_, events := oracle.Generate(s)
+		for _, raw := range events {
+			if compareScan(t, raw) {
+				scanned++
+			}
+			for range 20 {
+				changed := append([]byte{}, raw...)
+				for n := 1 + rng.IntN(3); n > 0 && len(changed) > 0; n-- {
+					const bytes = "\"\"\\\\{}[]:,0-1.5eE+ \n\tntrufalse\x01\xffpo"
+					at := rng.IntN(len(changed))
+					switch b := bytes[rng.IntN(len(bytes))]; rng.IntN(3) {
+					case 0:
+						changed[at] = b
+					case 1:
+						changed = append(changed[:at], changed[at+1:]...)
+					default:
+						changed = append(changed[:at+1], changed[at:]...)
+						changed[at] = b
+					}
+				}
+				compareScan(t, changed)
+			}
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d, oracle's %d", seed, s)
+		}
+	}
+	if scanned < 1000 {
+		t.Errorf("%d events were scanned: the test tests little", scanned)
+	}
+}
+
+// compareScan says whether raw was scanned.
+func compareScan(t *testing.T, raw []byte) bool {
+	t.Helper()
+	var scan, parse Decoder
+	if !scan.scan(raw) {
+		return false
+	}
+	want, err := parse.decode(raw, 0)
+	if err != nil {
+		t.Errorf("%s\nis scanned; parsed it is refused: %v", raw, err)
+		return true
+	}
+	a, b := scan.ev, *want
+	for _, path := range [][]string{{"properties"}, {"traits"}, {"context"}, {"properties", "price"}, {"context", "page"}} {
+		if g, w := plain(a.Get(path...)), plain(b.Get(path...)); g != w {
+			t.Errorf("%s\nscanned it has %v = %s, parsed %s", raw, path, g, w)
+		}
+	}
+	scan.scan(raw) // nothing is parsed yet
+	for _, at := range []struct {
+		in  Member
+		key string
+	}{{InPage, "url"}, {InPage, "referrer"}, {InCampaign, "source"}, {InProperties, "referrer"}, {InProperties, "category"}} {
+		if g, w := scan.ev.Text(at.in, at.key), b.Text(at.in, at.key); g != w {
+			t.Errorf("%s\nscanned it has the text %v = %q, parsed %q", raw, at, g, w)
+		}
+	}
+	a.Root, b.Root, a.Raw, b.Raw, a.dec, b.dec = nil, nil, nil, nil, nil, nil
+	if g, w := asJSON(a), asJSON(b); g != w {
+		t.Errorf("%s\nscanned it is %s\n parsed it is %s", raw, g, w)
+	}
+	return true
+}
+
+func plain(v *fastjson.Value) string {
+	if value.Absent(v) {
+		return "nothing"
+	}
+	return string(v.MarshalTo(nil))
+}
+
+func asJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}

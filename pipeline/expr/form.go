@@ -1,0 +1,147 @@
+package expr
+
+import (
+	"slices"
+
+	"cel.dev/cel-go/cel"
+	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/overloads"
+	"cel.dev/cel-go/common/types"
+
+	"offerstream/pipeline/campaign"
+)
+
+// Equality recognises a condition that is an equality on text in the event:
+// path == "text", path in ["a", "b"], or such joined by ||. The path is nil for
+// any other.
+func (x *Expr) Equality() (path, values []string) { return equality(x.ast.Expr()) }
+
+func equality(e celast.Expr) (path, values []string) {
+	if e.Kind() != celast.CallKind {
+		return nil, nil
+	}
+	args := e.AsCall().Args()
+	switch e.AsCall().FunctionName() {
+	case operators.Equals:
+		for _, pair := range [][2]celast.Expr{{args[0], args[1]}, {args[1], args[0]}} {
+			p, v := eventPath(pair[0]), textLiteral(pair[1])
+			if p != nil && v != nil {
+				return p, []string{*v}
+			}
+		}
+	case operators.In:
+		p := eventPath(args[0])
+		if p == nil || args[1].Kind() != celast.ListKind {
+			return nil, nil
+		}
+		for _, el := range args[1].AsList().Elements() {
+			v := textLiteral(el)
+			if v == nil {
+				return nil, nil
+			}
+			values = append(values, *v)
+		}
+		return p, values
+	case operators.LogicalOr:
+		for _, a := range args {
+			p, v := equality(a)
+			if p == nil || (path != nil && !slices.Equal(p, path)) {
+				return nil, nil
+			}
+			path, values = p, append(values, v...)
+		}
+		return path, values
+	}
+	return nil, nil
+}
+
+// eventPath is the JSON path of event.properties.x, .traits.x or .context.x,
+// also as event.properties["x"].
+func eventPath(e celast.Expr) []string {
+	switch e.Kind() {
+	case celast.SelectKind:
+		sel := e.AsSelect()
+		if sel.IsTestOnly() {
+			return nil
+		}
+		if op := sel.Operand(); op.Kind() == celast.IdentKind && op.AsIdent() == "event" {
+			switch sel.FieldName() {
+			case "properties", "traits", "context":
+				return []string{sel.FieldName()}
+			}
+			return nil
+		}
+		if p := eventPath(sel.Operand()); p != nil {
+			return append(p, sel.FieldName())
+		}
+	case celast.CallKind:
+		if c := e.AsCall(); c.FunctionName() == operators.Index {
+			p, name := eventPath(c.Args()[0]), textLiteral(c.Args()[1])
+			if p != nil && name != nil && len(p) == 1 { // deeper, a list may stand there
+				return append(p, *name)
+			}
+		}
+	}
+	return nil
+}
+
+func textLiteral(e celast.Expr) *string {
+	if e.Kind() != celast.LiteralKind {
+		return nil
+	}
+	s, ok := e.AsLiteral().(types.String)
+	if !ok {
+		return nil
+	}
+	t := string(s)
+	return &t
+}
+
+// A Least is a condition of the form name >= duration("60s"), or with
+// name[key] in place of the name.
+type Least struct {
+	Name string
+	Key  *Expr // nil: the name alone
+	Need int64 // nanoseconds
+}
+
+// Least recognises such a condition; false for any other.
+func (l *Language) Least(x *Expr, report Report) (least Least, ok bool) {
+	e := x.ast.Expr()
+	if e.Kind() != celast.CallKind || len(e.AsCall().Args()) != 2 {
+		return least, false
+	}
+	operand, literal := e.AsCall().Args()[0], e.AsCall().Args()[1]
+	switch e.AsCall().FunctionName() {
+	case operators.GreaterEquals:
+	case operators.LessEquals:
+		operand, literal = literal, operand
+	default:
+		return least, false
+	}
+	if least.Need, ok = durationLiteral(literal); !ok {
+		return least, false
+	}
+	if operand.Kind() == celast.CallKind && operand.AsCall().FunctionName() == operators.Index {
+		args := operand.AsCall().Args()
+		operand, least.Key = args[0], l.plan(x.ast, args[1], report)
+	}
+	if operand.Kind() != celast.IdentKind {
+		return least, false
+	}
+	least.Name = operand.AsIdent()
+	return least, true
+}
+
+func durationLiteral(e celast.Expr) (int64, bool) {
+	if e.Kind() != celast.CallKind || e.AsCall().FunctionName() != overloads.TypeConvertDuration || len(e.AsCall().Args()) != 1 {
+		return 0, false
+	}
+	arg := e.AsCall().Args()[0]
+	if arg.Kind() != celast.LiteralKind || arg.AsLiteral().Type() != cel.StringType {
+		return 0, false
+	}
+	d, err := campaign.ParseDuration(string(arg.AsLiteral().(types.String)))
+	return int64(d), err == nil
+}

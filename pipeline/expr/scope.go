@@ -1,0 +1,66 @@
+package expr
+
+import (
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/interpreter"
+	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
+)
+
+// A Scope is what an expression sees: one event, one entity, one moment. It
+// reads what is asked for when it is asked. Features are known by their
+// Feature.Index.
+type Scope interface {
+	interpreter.Activation // names: the Scope's own, else those that Common knows
+
+	Now() int64
+	Event() *event.Event
+	Item() *fastjson.Value // of the event, where the expression is about one; else nil
+
+	Total(feature int) value.Value             // of a single value without `by`
+	Under(feature int, key string) value.Value // of a single value with `by`
+	Has(feature int, key string) bool          // whether the key has an entry in the window
+}
+
+// Common is what a name means in every scope.
+func Common(sc Scope, name string) (any, bool) {
+	switch name {
+	case "event":
+		return Event.Of(sc.Event()), true
+	case "now":
+		return value.CELTime(sc.Now()), true
+	case "item":
+		return value.CELJSON(sc.Item()), true
+	}
+	return nil, false
+}
+
+// JSONMap is the type of a JSON object.
+var JSONMap = cel.MapType(cel.StringType, cel.DynType)
+
+// Event is the type of `event`.
+var Event = value.NewStruct("Event", map[string]value.Field{
+	"type":       {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(e.Type.String()) })},
+	"name":       {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(e.Name) })},
+	"id":         {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(strings.Clone(e.ID)) })},
+	"user":       {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(strings.Clone(e.User())) })},
+	"time":       {Type: cel.TimestampType, Get: ofEvent(func(e *event.Event) ref.Val { return value.CELTime(e.Time) })},
+	"properties": {Type: JSONMap, Get: object("properties")},
+	"traits":     {Type: JSONMap, Get: object("traits")},
+	"context":    {Type: JSONMap, Get: object("context")},
+	"items":      {Type: cel.ListType(cel.DynType), Get: ofEvent(func(e *event.Event) ref.Val { return value.CELList(e.Items()) })},
+})
+
+func ofEvent(get func(e *event.Event) ref.Val) func(any) ref.Val {
+	return func(of any) ref.Val { return get(of.(*event.Event)) }
+}
+
+func object(name string) func(any) ref.Val {
+	return ofEvent(func(e *event.Event) ref.Val { return value.Map{Source: value.Object{V: e.Object(name)}} })
+}

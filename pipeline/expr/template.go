@@ -1,0 +1,224 @@
+package expr
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/common/types"
+
+	"offerstream/pipeline/value"
+)
+
+// MaxOfferData bounds the data of an offer, as JSON: what NATS does not take
+// in one message (1 MB) would stall its chain for ever. More is an error.
+const MaxOfferData = 512 << 10
+
+// A Template is an offer's data: JSON whose strings hold {{ CEL }}.
+type Template struct {
+	literal []byte // JSON that needs nothing
+	text    []part // a string
+	fields  []namedTemplate
+	list    []*Template
+	isList  bool
+}
+
+type part struct {
+	text string
+	expr *Expr
+}
+
+type namedTemplate struct {
+	key []byte // JSON string
+	val *Template
+}
+
+// A ReportIn is a Report about a part of JSON, which stands at path in it.
+type ReportIn func(path []string, line, col int, what, hint string)
+
+// Template compiles the data of an offer; nil where there is none.
+func (l *Language) Template(data json.RawMessage, report ReportIn) *Template {
+	if len(data) == 0 {
+		return nil
+	}
+	dec := json.NewDecoder(strings.NewReader(string(data)))
+	dec.UseNumber()
+	var tree any
+	if err := dec.Decode(&tree); err != nil {
+		report(nil, 0, 0, "not JSON: "+err.Error(), "")
+		return nil
+	}
+	return l.tree(tree, nil, report)
+}
+
+func (l *Language) tree(tree any, path []string, report ReportIn) *Template {
+	at := func(k string) []string { return append(append([]string{}, path...), k) }
+	switch v := tree.(type) {
+	case string:
+		return l.text(v, func(line, col int, what, hint string) { report(path, line, col, what, hint) })
+	case []any:
+		t := &Template{isList: true}
+		for i, e := range v {
+			t.list = append(t.list, l.tree(e, at(strconv.Itoa(i)), report))
+		}
+		return t
+	case map[string]any:
+		t := &Template{fields: []namedTemplate{}}
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			t.fields = append(t.fields, namedTemplate{value.AppendJSONString(nil, k), l.tree(v[k], at(k), report)})
+		}
+		return t
+	}
+	b, _ := json.Marshal(tree) // null, bool or number: cannot fail
+	return &Template{literal: b}
+}
+
+// text splits a string into text and expressions.
+func (l *Language) text(s string, report Report) *Template {
+	t := &Template{}
+	rest := s
+	for {
+		i := strings.Index(rest, "{{")
+		if i < 0 {
+			break
+		}
+		if i > 0 {
+			t.text = append(t.text, part{text: rest[:i]})
+		}
+		offset := len(s) - len(rest) + i + 2
+		n := closing(rest[i+2:])
+		if n < 0 {
+			line, col := position(s, offset-2)
+			report(line, col, "{{ without }}", "close it")
+			return t
+		}
+		x := l.Compile(rest[i+2:i+2+n], nil, func(line, col int, what, hint string) {
+			first, before := position(s, offset) // of the expression within the string
+			if line > 1 {
+				report(line+first-1, col, what, hint)
+			} else {
+				report(first, before+col, what, hint)
+			}
+		})
+		t.text = append(t.text, part{expr: x})
+		rest = rest[i+2+n+2:]
+	}
+	if len(t.text) == 0 {
+		return &Template{literal: value.AppendJSONString(nil, s)}
+	}
+	if rest != "" {
+		t.text = append(t.text, part{text: rest})
+	}
+	return t
+}
+
+// position is a byte offset as line from 1 and column in runes from 0.
+func position(s string, offset int) (line, col int) {
+	head := s[:offset]
+	line = strings.Count(head, "\n") + 1
+	return line, utf8.RuneCountInString(head[strings.LastIndexByte(head, '\n')+1:])
+}
+
+// closing is where the }} stands that ends an expression: not within quotes
+// or braces; -1 if there is none.
+func closing(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '"', '\'':
+			q := s[i]
+			for i++; i < len(s) && s[i] != q; i++ {
+				if s[i] == '\\' {
+					i++
+				}
+			}
+		case '{':
+			depth++
+		case '}':
+			if depth == 0 && strings.HasPrefix(s[i:], "}}") {
+				return i
+			}
+			depth--
+		}
+	}
+	return -1
+}
+
+// Render renders the data of an offer.
+func (t *Template) Render(sc Scope) (json.RawMessage, error) {
+	data, err := t.render(nil, sc)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > MaxOfferData/6 { // <, > and & take six bytes when the offer is written
+		var b bytes.Buffer
+		if json.HTMLEscape(&b, data); b.Len() > MaxOfferData {
+			return nil, fmt.Errorf("the data has %d bytes, at most %d can go out", b.Len(), MaxOfferData)
+		}
+	}
+	return data, nil
+}
+
+// render writes the data, with the expressions' values in place. An error
+// (a null among them) suppresses the offer.
+func (t *Template) render(dst []byte, sc Scope) ([]byte, error) {
+	var err error
+	switch {
+	case t.literal != nil:
+		return append(dst, t.literal...), nil
+	case t.isList:
+		dst = append(dst, '[')
+		for i, e := range t.list {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			if dst, err = e.render(dst, sc); err != nil {
+				return dst, err
+			}
+		}
+		return append(dst, ']'), nil
+	case t.fields != nil:
+		dst = append(dst, '{')
+		for i, f := range t.fields {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(append(dst, f.key...), ':')
+			if dst, err = f.val.render(dst, sc); err != nil {
+				return dst, err
+			}
+		}
+		return append(dst, '}'), nil
+	case len(t.text) == 1:
+		v, err := t.text[0].expr.Eval(sc)
+		if err != nil {
+			return dst, err
+		}
+		if v == types.NullValue {
+			return dst, fmt.Errorf("the value is null")
+		}
+		return value.AppendJSON(dst, v)
+	}
+	var b strings.Builder
+	for _, p := range t.text {
+		if p.expr == nil {
+			b.WriteString(p.text)
+			continue
+		}
+		v, err := p.expr.Eval(sc)
+		if err != nil {
+			return dst, err
+		}
+		s, err := value.PrintText(v)
+		if err != nil {
+			return dst, err
+		}
+		b.WriteString(s)
+	}
+	return value.AppendJSONString(dst, b.String()), nil
+}

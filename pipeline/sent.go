@@ -1,0 +1,111 @@
+package pipeline
+
+import (
+	"slices"
+
+	"offerstream/pipeline/campaign"
+)
+
+// sent is what went out of one campaign: how often ever, and the newest times.
+type sent struct {
+	campaign string
+	ever     uint64
+	times    []int64
+}
+
+// channelSent are the newest times at which advertising went out on a channel.
+type channelSent struct {
+	channel string
+	times   []int64
+}
+
+// since is how many of the times, oldest first, lie after c.
+func since(times []int64, c int64) int {
+	n := 0
+	for n < len(times) && times[len(times)-1-n] > c {
+		n++
+	}
+	return n
+}
+
+func (e *Entity) sentOf(campaign string) *sent {
+	for i := range e.sent {
+		if e.sent[i].campaign == campaign {
+			return &e.sent[i]
+		}
+	}
+	return nil
+}
+
+func (e *Entity) timesOf(channel string) []int64 {
+	for i := range e.channels {
+		if e.channels[i].channel == channel {
+			return e.channels[i].times
+		}
+	}
+	return nil
+}
+
+// limited says whether the campaign has sent all that its limits allow.
+func (e *Entity) limited(def *campaign.Campaign, now int64) bool {
+	s := e.sentOf(def.ID)
+	if s == nil {
+		return false
+	}
+	for _, l := range def.Limits {
+		switch {
+		case l.PerSession:
+			if since(s.times, e.session.started-1) >= l.Max {
+				return true
+			}
+		case l.Within == 0:
+			if s.ever >= uint64(l.Max) {
+				return true
+			}
+		default:
+			if since(s.times, now-int64(l.Within)) >= l.Max {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sentAfter is how many advertising offers went out on the channels after c.
+func (e *Entity) sentAfter(channels []string, c int64) int {
+	n := 0
+	for _, ch := range channels {
+		n += since(e.timesOf(ch), c)
+	}
+	return n
+}
+
+// wentOut remembers an offer for limits, caps, pause and duplicates.
+func (e *Entity) wentOut(c *compiled, id string, now int64) {
+	s := e.sentOf(c.def.ID)
+	if s == nil {
+		if len(e.sent) >= rememberedSenders {
+			e.sent = slices.Delete(e.sent, 0, 1)
+		}
+		e.sent = append(e.sent, sent{campaign: c.def.ID})
+		s = &e.sent[len(e.sent)-1]
+	}
+	s.ever++
+	s.times = keepNewest(append(s.times, now), c.keepSent)
+	if c.def.Offer.Kind == campaign.Advertising {
+		i := slices.IndexFunc(e.channels, func(cs channelSent) bool { return cs.channel == c.def.Offer.Channel })
+		if i < 0 {
+			i = len(e.channels)
+			e.channels = append(e.channels, channelSent{channel: c.def.Offer.Channel})
+		}
+		e.channels[i].times = keepNewest(append(e.channels[i].times, now), e.live.keepSent)
+	}
+	e.offers = keepNewest(append(e.offers, id), rememberedOffers)
+}
+
+func keepNewest[T any](s []T, n int) []T {
+	if len(s) > n {
+		s = slices.Delete(s, 0, len(s)-n)
+	}
+	return s
+}

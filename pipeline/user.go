@@ -1,0 +1,122 @@
+package pipeline
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+
+	"cel.dev/cel-go/common/types/ref"
+
+	"offerstream/pipeline/value"
+)
+
+// A User is what is stored about one user, as it reads at log time Now.
+// Times are RFC 3339 in UTC.
+type User struct {
+	Key      string                     `json:"key"`
+	Known    bool                       `json:"known"`                // false: no event yet, or forgotten
+	Now      string                     `json:"now,omitempty"`        // log time
+	Last     string                     `json:"last_event,omitempty"` // log time of the last event
+	Events   uint64                     `json:"events"`               // that were applied, without duplicates
+	Traits   map[string]json.RawMessage `json:"traits"`
+	Session  *UserSession               `json:"session"`  // null: none is on
+	Features map[string]json.RawMessage `json:"features"` // as expressions read them; with `by` an object by key
+	Pending  []UserPending              `json:"pending"`  // by due time
+	Sent     []UserSent                 `json:"sent"`     // by campaign
+	Offers   []string                   `json:"offers"`   // ids that are remembered, oldest first
+}
+
+// A UserSession is the visit that is on.
+type UserSession struct {
+	Started      string   `json:"started"`
+	Last         string   `json:"last"`
+	Count        int64    `json:"count"`
+	Events       []string `json:"events"`
+	ReferrerHost string   `json:"referrer_host"`
+	Source       string   `json:"source"`
+	Keyword      string   `json:"keyword"`
+}
+
+// A UserPending is an offer that waits for its moment.
+type UserPending struct {
+	Campaign string `json:"campaign"`
+	Key      string `json:"key,omitempty"` // match key
+	Kind     string `json:"kind"`          // dwell or absence
+	Due      string `json:"due"`
+}
+
+// A UserSent is what a campaign has sent: how often ever, and the newest times.
+type UserSent struct {
+	Campaign string   `json:"campaign"`
+	Ever     uint64   `json:"ever"`
+	Times    []string `json:"times"`
+}
+
+// User shows the user under an entity key. It changes nothing: what a change
+// of sets or the time away will take from the user at the next event is taken
+// from a copy.
+func (f *Fold) User(key string) (*User, error) {
+	stored, err := f.ents.Look(key)
+	if err != nil {
+		return nil, err
+	}
+	e, err := DecodeEntity(key, stored.AppendBinary(nil))
+	if err != nil {
+		return nil, err
+	}
+	live := *f.step.live
+	live.tally = newTally()
+	e.bind(&live)
+	now := f.cur.LogTime
+	if e.forgotten(now) {
+		e.forget()
+	}
+	v := &User{
+		Key: key, Known: !e.Empty(), Events: e.seq, Traits: map[string]json.RawMessage{}, Features: map[string]json.RawMessage{},
+		Pending: []UserPending{}, Sent: []UserSent{}, Offers: append([]string{}, e.offers...),
+	}
+	if now != 0 {
+		v.Now = value.FormatTime(now)
+	}
+	if v.Known {
+		v.Last = value.FormatTime(e.last)
+	}
+	for _, t := range e.traits {
+		v.Traits[t.name] = shown(t.value.CEL())
+	}
+	for i, ft := range live.features {
+		v.Features[ft.def.Name] = shown(ft.read(e.feature(i), now))
+	}
+	if s := e.sessionAt(now); s.count > 0 {
+		v.Session = &UserSession{value.FormatTime(s.started), value.FormatTime(s.last), s.count, s.names(), s.referrerHost, s.source, s.keyword()}
+	}
+	v.waiting(e)
+	return v, nil
+}
+
+// waiting fills in what is pending and what went out.
+func (v *User) waiting(e *Entity) {
+	slices.SortFunc(e.waiting, func(a, b evaluation) int {
+		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.stage, b.stage), cmp.Compare(a.campaign, b.campaign), cmp.Compare(a.key, b.key))
+	})
+	for _, w := range e.waiting {
+		v.Pending = append(v.Pending, UserPending{w.campaign, w.key, w.stage.String(), value.FormatTime(w.due)})
+	}
+	slices.SortFunc(e.sent, func(a, b sent) int { return cmp.Compare(a.campaign, b.campaign) })
+	for _, s := range e.sent {
+		sv := UserSent{Campaign: s.campaign, Ever: s.ever, Times: []string{}}
+		for _, t := range s.times {
+			sv.Times = append(sv.Times, value.FormatTime(t))
+		}
+		v.Sent = append(v.Sent, sv)
+	}
+}
+
+// shown is a value as JSON; in place of one that has none the reason, as text.
+func shown(v ref.Val) json.RawMessage {
+	b, err := value.AppendJSON(nil, v)
+	if err != nil {
+		return value.AppendJSONString(nil, err.Error())
+	}
+	return b
+}

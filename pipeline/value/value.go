@@ -1,0 +1,187 @@
+package value
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"github.com/valyala/fastjson"
+)
+
+// A Value is one that an entity keeps: what an aggregate holds, a trait, a
+// list's field. The zero Value is null.
+type Value struct {
+	Kind Kind
+	Bits uint64 // bool, int, uint, a double's bits, time and duration in nanoseconds
+	Str  string // text; of JSON a list's or map's own text
+}
+
+// A Kind says what a Value is. Records store it: append only.
+type Kind uint8
+
+// The kinds.
+const (
+	Null     Kind = 0
+	Bool     Kind = 1
+	Int      Kind = 2
+	Uint     Kind = 3
+	Double   Kind = 4
+	String   Kind = 5
+	Time     Kind = 6
+	Duration Kind = 7
+	JSON     Kind = 8 // a list or a map
+)
+
+// OfBool, OfInt, OfDouble, OfString, OfTime and OfDuration make values; times
+// and durations are nanoseconds.
+func OfBool(b bool) Value {
+	if b {
+		return Value{Kind: Bool, Bits: 1}
+	}
+	return Value{Kind: Bool}
+}
+
+func OfInt(n int64) Value      { return Value{Kind: Int, Bits: uint64(n)} }
+func OfDouble(f float64) Value { return Value{Kind: Double, Bits: math.Float64bits(f)} }
+func OfString(s string) Value  { return Value{Kind: String, Str: s} }
+func OfTime(ns int64) Value    { return Value{Kind: Time, Bits: uint64(ns)} }
+func OfDuration(d int64) Value { return Value{Kind: Duration, Bits: uint64(d)} }
+
+// Of keeps what an expression gave. Lists and maps are not kept.
+func Of(v ref.Val) (Value, error) {
+	switch v := v.(type) {
+	case types.Null:
+		return Value{}, nil
+	case types.Bool:
+		return OfBool(bool(v)), nil
+	case types.Int:
+		return OfInt(int64(v)), nil
+	case types.Uint:
+		return Value{Kind: Uint, Bits: uint64(v)}, nil
+	case types.Double:
+		return OfDouble(float64(v)), nil
+	case types.String:
+		return OfString(string(v)), nil
+	case types.Timestamp:
+		return OfTime(v.UnixNano()), nil
+	case types.Duration:
+		return OfDuration(int64(v.Duration)), nil
+	}
+	return Value{}, fmt.Errorf("a %s cannot be kept", v.Type().TypeName())
+}
+
+// OfJSON keeps any JSON.
+func OfJSON(v *fastjson.Value) Value {
+	switch v.Type() {
+	case fastjson.TypeTrue, fastjson.TypeFalse:
+		return OfBool(v.Type() == fastjson.TypeTrue)
+	case fastjson.TypeNumber:
+		return OfDouble(Number(v))
+	case fastjson.TypeString:
+		return OfString(CloneText(v))
+	case fastjson.TypeObject, fastjson.TypeArray:
+		return Value{Kind: JSON, Str: string(v.MarshalTo(nil))}
+	}
+	return Value{}
+}
+
+// CEL is the value in an expression.
+func (v Value) CEL() ref.Val {
+	switch v.Kind {
+	case Bool:
+		return types.Bool(v.Bits != 0)
+	case Int:
+		return types.Int(v.Bits)
+	case Uint:
+		return types.Uint(v.Bits)
+	case Double:
+		return types.Double(math.Float64frombits(v.Bits))
+	case String:
+		return types.String(v.Str)
+	case Time:
+		return CELTime(int64(v.Bits))
+	case Duration:
+		return types.Duration{Duration: time.Duration(v.Bits)}
+	case JSON:
+		parsed, err := fastjson.Parse(v.Str)
+		if err != nil {
+			return types.NewErr("stored JSON: %v", err)
+		}
+		return CELJSON(parsed)
+	}
+	return types.NullValue
+}
+
+// CELTime is a time, in nanoseconds since 1970, in an expression.
+func CELTime(ns int64) types.Timestamp { return types.Timestamp{Time: time.Unix(0, ns).UTC()} }
+
+// Number is the value as a double where it is a number.
+func (v Value) Number() (float64, bool) {
+	switch v.Kind {
+	case Int:
+		return float64(int64(v.Bits)), true
+	case Uint:
+		return float64(v.Bits), true
+	case Double:
+		return math.Float64frombits(v.Bits), true
+	}
+	return 0, false
+}
+
+// Double is Number, 0 where it is none.
+func (v Value) Double() float64 {
+	f, _ := v.Number()
+	return f
+}
+
+// Same says whether two values are one for `distinct`: ints and doubles of
+// the same number are.
+func (v Value) Same(w Value) bool {
+	if a, ok := v.Number(); ok {
+		b, ok := w.Number()
+		return ok && a == b
+	}
+	return v == w
+}
+
+// KeyText is a value as a key of `by`, `key` and `match`; false for what
+// cannot be one.
+func KeyText(v ref.Val) (string, bool) {
+	switch v := v.(type) {
+	case types.String:
+		return string(v), true
+	case types.Bool, types.Int, types.Uint, types.Double, types.Timestamp:
+		s, err := PrintText(v)
+		return s, err == nil
+	}
+	return "", false
+}
+
+// PrintText is a value inside a template's text.
+func PrintText(v ref.Val) (string, error) {
+	switch v := v.(type) {
+	case types.String:
+		return string(v), nil
+	case types.Bool:
+		return strconv.FormatBool(bool(v)), nil
+	case types.Int:
+		return strconv.FormatInt(int64(v), 10), nil
+	case types.Uint:
+		return strconv.FormatUint(uint64(v), 10), nil
+	case types.Double:
+		if f := float64(v); !math.IsNaN(f) && !math.IsInf(f, 0) {
+			return FormatDouble(f), nil
+		}
+		return "", fmt.Errorf("%v is not a number that can be shown", float64(v))
+	case types.Timestamp:
+		return v.UTC().Format(time.RFC3339Nano), nil
+	case types.Duration:
+		return strconv.FormatFloat(v.Seconds(), 'f', -1, 64) + "s", nil // as CEL's string() writes it
+	case types.Null:
+		return "", fmt.Errorf("the value is null")
+	}
+	return "", fmt.Errorf("a %s has no text", v.Type().TypeName())
+}

@@ -1,0 +1,148 @@
+package window
+
+import (
+	"sort"
+	"strings"
+
+	"cel.dev/cel-go/common/types/ref"
+
+	"offerstream/pipeline/value"
+)
+
+// Total is the aggregate under a key, where it is Single; its text is valid
+// until the state changes. st may be nil, as everywhere in this file.
+func (f *Shape) Total(st *State, key string, now int64) value.Value {
+	return f.total(st.find(key), now)
+}
+
+// total is Total of a record, which may be nil.
+func (f *Shape) total(rec []byte, now int64) value.Value {
+	if f.width > 0 {
+		buckets, entries := f.inSeries(rec, f.cut(now))
+		return f.sum(part{buckets, entries, f.width, now})
+	}
+	return f.pick(f, rec, f.cut(now))
+}
+
+// Read is the aggregate under a key in an expression.
+func (f *Shape) Read(st *State, key string, now int64) ref.Val {
+	rec := st.find(key)
+	if f.read != nil {
+		return f.read(f, rec, f.cut(now))
+	}
+	v := f.total(rec, now)
+	v.Str = strings.Clone(v.Str)
+	return v.CEL()
+}
+
+// Has says whether a key has an entry in the window.
+func (f *Shape) Has(st *State, key string, now int64) bool {
+	rec := st.find(key)
+	return rec != nil && f.newest(rec) > f.cut(now)
+}
+
+// By is a feature with `by` in an expression: a map of the keys that have an
+// entry in the window. It has every key, the others with the empty value.
+func (f *Shape) By(st *State, now int64) ref.Val { return value.Map{Source: keysSource{f, st, now}} }
+
+type keysSource struct {
+	f   *Shape
+	st  *State
+	now int64
+}
+
+func (s keysSource) Find(key string) (ref.Val, bool) { return s.f.Read(s.st, key, s.now), true }
+
+func (s keysSource) Has(key string) bool { return s.f.Has(s.st, key, s.now) }
+
+func (s keysSource) Keys() []string {
+	if s.st == nil {
+		return nil
+	}
+	c := s.f.cut(s.now)
+	var ks []string
+	for i := range int(s.st.keys) {
+		if s.f.newest(s.st.record(i)) > c {
+			ks = append(ks, strings.Clone(s.st.key(i)))
+		}
+	}
+	sort.Strings(ks)
+	return ks
+}
+
+func (s keysSource) Size() int { return len(s.Keys()) }
+
+// part is what of a series lies in the window at now.
+type part struct {
+	buckets, entries []byte
+	width            int
+	now              int64
+}
+
+// count is how many entries there are, folded ones included.
+func (p part) count() int64 {
+	n := int64(len(p.entries) / p.width)
+	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
+		n += word(b, 1)
+	}
+	return n
+}
+
+// total is the sum of their values.
+func (p part) total() int64 {
+	sum := int64(0)
+	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
+		sum += word(b, 2)
+	}
+	for e := p.entries; len(e) > 0; e = e[2*timeBytes:] {
+		sum += word(e, 1)
+	}
+	return sum
+}
+
+// extreme is the value that beats all others, null where there is none; of a
+// bucket it is the word that at says.
+func (p part) extreme(at int, beats func(a, b float64) bool) (best value.Value) {
+	take := func(v int64) {
+		if x := double(v); best.Kind == value.Null || beats(x, best.Double()) {
+			best = value.OfDouble(x)
+		}
+	}
+	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
+		take(word(b, at))
+	}
+	for e := p.entries; len(e) > 0; e = e[2*timeBytes:] {
+		take(word(e, 1))
+	}
+	return best
+}
+
+// stayed is the sum of stays; what is open counts to now.
+func (p part) stayed() int64 {
+	var sum int64
+	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
+		sum += word(b, 2)
+	}
+	for e := p.entries; len(e) > 0; e = e[2*timeBytes:] {
+		if d := word(e, 1); d != openStay {
+			sum += d
+		} else {
+			sum += clampDwell(p.now - word(e, 0))
+		}
+	}
+	return sum
+}
+
+// each calls fn with what each entry of a window holds that lies after c; rec
+// may be nil.
+func each(rec []byte, c int64, fn func(holds []byte)) {
+	if rec == nil {
+		return
+	}
+	for at := entriesAt(rec); at < len(rec); {
+		t, holds, next := entryAt(rec, at)
+		if at = next; t > c {
+			fn(holds)
+		}
+	}
+}
