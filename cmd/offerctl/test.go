@@ -128,16 +128,20 @@ func (t *testRun) file(f *config.ScenarioFile) error {
 	}
 	t.ran, t.failed, t.filesRan = t.ran+ran, t.failed+failed, t.filesRan+1
 	if !t.asJSON {
-		verdict := "ok  "
-		if failed > 0 {
-			verdict = "FAIL"
-		}
-		fmt.Fprintf(t.std.out, "%s  %s: %s\n%s", verdict, f.Name, count(ran, "scenario"), text.String())
+		t.tellFile(f.Name, ran, failed, text.String())
 	}
 	if t.update {
 		return t.write(f, results)
 	}
 	return nil
+}
+
+func (t *testRun) tellFile(name string, ran, failed int, text string) {
+	verdict := "ok  "
+	if failed > 0 {
+		verdict = "FAIL"
+	}
+	fmt.Fprintf(t.std.out, "%s  %s: %s\n%s", verdict, name, count(ran, "scenario"), text)
 }
 
 func tellScenario(w *strings.Builder, s *scenario.Scenario, differences string, verbose bool) {
