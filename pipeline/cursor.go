@@ -1,10 +1,17 @@
 package pipeline
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+)
+
 // A Cursor says how far a fold has come, and with the entities it is all that
 // a fold needs to go on. It is checkpointed with them.
 type Cursor struct {
 	Seq     uint64            `json:"seq"`               // the last message applied whole; 0: none
-	Stored  int64             `json:"stored"`            // its stored time (P5)
+	Stored  int64             `json:"stored"`            // its stored time (PROTOCOL.md, P5)
 	Within  int               `json:"within,omitempty"`  // events of message Seq+1 applied already
 	Partly  int64             `json:"partly,omitempty"`  // stored time of message Seq+1 where steps of it are made already, timers too (P5)
 	LogTime int64             `json:"log_time"`          // nanoseconds since 1970; 0: no message yet
@@ -17,15 +24,34 @@ type Cursor struct {
 	Accepted int64 `json:"accepted,omitempty"` // stored time of the last Accept message applied; 0: none
 }
 
+// versioned is a Cursor as it is stored.
+type versioned struct {
+	Version int `json:"version"` // RecordVersion of who wrote it
+	Cursor
+}
+
+// JSON is the cursor as it is stored: an object with the record version of the
+// entities beside it.
+func (c Cursor) JSON() ([]byte, error) { return json.Marshal(versioned{RecordVersion, c}) }
+
+// ReadCursor reads what JSON wrote, here or in an older version from
+// oldestRecord on. A newer version's is ErrNewer: so are its entities, which
+// nobody need look at then.
+func ReadCursor(b []byte) (Cursor, error) {
+	var v versioned
+	err := json.Unmarshal(b, &v)
+	var wrongType *json.UnmarshalTypeError
+	if err == nil || errors.As(err, &wrongType) && v.Version > RecordVersion {
+		err = readable(v.Version)
+	}
+	if err != nil {
+		return Cursor{}, fmt.Errorf("cursor: %w", err)
+	}
+	return v.Cursor, nil
+}
+
 func (c Cursor) clone() Cursor {
-	chains, since := make(map[string]Chain, len(c.Chains)), make(map[string]uint32, len(c.Since))
-	for k, v := range c.Chains {
-		chains[k] = v
-	}
-	for k, v := range c.Since {
-		since[k] = v
-	}
-	c.Chains, c.Since = chains, since
+	c.Chains, c.Since = maps.Clone(c.Chains), maps.Clone(c.Since)
 	return c
 }
 

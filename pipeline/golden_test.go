@@ -110,7 +110,7 @@ func (g *golden) run(t *testing.T) (b *Backtest, offers, effects []byte) {
 		}
 	}
 	def.Clock = campaign.ClockBroker
-	return b, offers, foldGolden(t, mustCompile(t, def), lines)
+	return b, offers, foldGolden(t, mustCompile(t, def), lines, Engine)
 }
 
 // goldenLog is a log of the lines: a control message, packs of three events
@@ -122,7 +122,7 @@ func goldenLog(set *Set, lines [][]byte) []Message {
 	add := func(kind Kind, stored int64, data []byte) {
 		log = append(log, Message{Seq: uint64(len(log) + 1), Stored: stored, Kind: kind, Data: data})
 	}
-	add(Control, at, fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, set.Hash(), Engine, value.FormatTime(at)))
+	add(Control, at, fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, set.Hash(), set.def.Engine, value.FormatTime(at)))
 	for i := 0; i < len(lines); i += 3 {
 		var pack []byte
 		for _, line := range lines[i:min(i+3, len(lines))] {
@@ -151,12 +151,14 @@ func goldenLog(set *Set, lines [][]byte) []Message {
 	return log
 }
 
-func foldGolden(t *testing.T, set *Set, lines [][]byte) (out []byte) {
+// foldGolden folds the log on a binary whose engine is newest.
+func foldGolden(t *testing.T, set *Set, lines [][]byte, newest int) (out []byte) {
 	t.Helper()
 	f, err := NewFold(Cursor{}, func(string) (*Set, error) { return set, nil }, Memory{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.newest = newest
 	for _, m := range goldenLog(set, lines) {
 		if err := f.Begin(m); err != nil {
 			t.Fatal(err)

@@ -96,6 +96,9 @@ func DecodeEntity(key string, b []byte) (*Entity, error) {
 	if r.Err != nil {
 		err = r.Err
 	}
+	if err == nil && len(r.B) == 0 {
+		err = value.ErrShort // sectionEvents is always there
+	}
 	for number := uint64(0); err == nil && len(r.B) > 0; {
 		var body value.Reader
 		number, body = r.Section(number)

@@ -1,0 +1,55 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"offerstream/pipeline/campaign"
+)
+
+// TestEngineBefore: a binary runs the engine before its own as well. A log of
+// this engine gives its golden offers on a binary of the next, which here
+// means the same by everything, and takes sets of its own engine too. Sets of
+// other engines are refused.
+func TestEngineBefore(t *testing.T) {
+	const next = Engine + 1
+	g := readGolden(t, Engine)
+	def, err := campaign.ParseDefinition(g.set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	def.Clock = campaign.ClockBroker
+	set, problems := compileFor(def, next)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	g.compare(t, "effects.jsonl", g.effects, foldGolden(t, set, bytes.Split(g.events, []byte("\n")), next))
+
+	for _, c := range []struct {
+		engine, newest int
+		runs           bool
+	}{{Engine, Engine, true}, {next, Engine, false}, {Engine, next, true}, {next, next, true}, {Engine, next + 1, false}, {0, 1, false}, {0, 0, true}} {
+		of := *def
+		of.Engine = c.engine
+		set, problems := compileFor(&of, c.newest)
+		if (set != nil) != c.runs {
+			t.Errorf("a set of engine %d on a binary of engine %d: %v", c.engine, c.newest, problems)
+		}
+		if of.Engine = c.newest; c.runs {
+			of.Engine = c.engine
+		}
+		if set, problems = compileFor(&of, c.newest); len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		f, err := NewFold(Cursor{}, func(string) (*Set, error) { return set, nil }, Memory{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.newest = c.newest
+		err = f.Begin(Message{Seq: 1, Stored: 1, Kind: Control, Data: fmt.Appendf(nil, `{"set":"x","engine":%d}`, c.engine)})
+		if (err == nil) != c.runs {
+			t.Errorf("a control message of engine %d on a binary of engine %d: %v", c.engine, c.newest, err)
+		}
+	}
+}
