@@ -23,7 +23,7 @@ var arrows = map[string]string{
 	"pipeline/window":   "pipeline/value",
 	"pipeline/expr":     "pipeline/value pipeline/event pipeline/campaign",
 	"pipeline":          "pipeline/value pipeline/event pipeline/campaign pipeline/window pipeline/expr",
-	"pipeline/scenario": "pipeline pipeline/value pipeline/event",
+	"pipeline/scenario": "pipeline pipeline/value pipeline/event pipeline/campaign",
 	"pipeline/oracle":   "", // the semantics once more, for tests alone
 
 	// The edges.

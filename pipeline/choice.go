@@ -14,12 +14,12 @@ func (s *step) choose() {
 	slices.SortFunc(s.candidates, func(a, b evaluation) int {
 		return cmp.Or(cmp.Compare(b.c.def.Priority, a.c.def.Priority), strings.Compare(a.campaign, b.campaign), strings.Compare(a.key, b.key))
 	})
-	var taken []string // channels
+	var out []*Offer
 	for i := range s.candidates {
 		e := &s.candidates[i]
-		o, how := s.pass(e, taken)
+		o, how := s.pass(e, out)
 		if how == Fired {
-			taken = append(taken, o.Channel)
+			out = append(out, o)
 			s.entity.wentOut(e.c.compiled, o.ID, s.now)
 		}
 		s.end(e, how)
@@ -29,9 +29,9 @@ func (s *step) choose() {
 	}
 }
 
-// pass takes a candidate through the stages that are left. The offer is nil
-// where one of them stops it.
-func (s *step) pass(e *evaluation, taken []string) (*Offer, Outcome) {
+// pass takes a candidate through the stages that are left; out is what the step
+// lets out already. The offer is nil where a stage stops it.
+func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	id := OfferID(e.campaign, s.entity.Key, e.key, e.event.ID, e.firstDue)
 	for _, g := range e.c.gates {
 		stopped := g.stops(s, e, id)
@@ -48,11 +48,12 @@ func (s *step) pass(e *evaluation, taken []string) (*Offer, Outcome) {
 		return nil, Failed
 	}
 	e.stage = stageChannel
-	free := !slices.Contains(taken, o.Channel)
-	e.trace.channel(o.Channel, free)
-	if !free {
+	by := slices.IndexFunc(out, func(other *Offer) bool { return other.Channel == o.Channel })
+	if by >= 0 {
+		e.trace.channel(o.Channel, out[by].Campaign)
 		return nil, Outranked
 	}
+	e.trace.channel(o.Channel, "")
 	e.stage = stageOut
 	return o, Fired
 }

@@ -52,12 +52,30 @@ func poisoned(t *testing.T, set *Set, lines []string, channel string) (offers, d
 		}
 		offers, dead, err = poisonedOnce(f, lines)
 		if err == nil {
+			f.conserved(t)
 			return offers, dead
 		}
 		if !errors.Is(err, errBang) || slices.Contains(guarded, f.StepID()) {
 			t.Fatal(err)
 		}
 		guarded = append(guarded, f.StepID())
+	}
+}
+
+// conserved holds that every evaluation has an outcome, or waits.
+func (f *Fold) conserved(t *testing.T) {
+	t.Helper()
+	waiting := map[string]uint64{}
+	for _, e := range f.ents.(Memory) {
+		for _, w := range e.waiting {
+			waiting[w.campaign]++
+		}
+	}
+	counts, _ := f.Counts()
+	for id, c := range counts {
+		if c.Pending() != waiting[id] {
+			t.Errorf("%s: %d evaluations have no outcome, %d wait: %+v", id, int64(c.Pending()), waiting[id], c)
+		}
 	}
 }
 

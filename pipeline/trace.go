@@ -108,8 +108,14 @@ func (t *Trace) choice(err error) {
 	t.add(stageChoice, p)
 }
 
-func (t *Trace) channel(channel string, free bool) {
-	if t != nil {
-		t.add(stageChannel, TracePart{Text: channel, OK: free})
+// channel notes whether the channel was free, or by which campaign it is taken.
+func (t *Trace) channel(channel, by string) {
+	if t == nil {
+		return
 	}
+	p := TracePart{Text: channel, OK: by == ""}
+	if by != "" {
+		p.Error = "taken by " + by
+	}
+	t.add(stageChannel, p)
 }

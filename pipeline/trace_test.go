@@ -1,0 +1,80 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"offerstream/pipeline/campaign"
+)
+
+// TestTrace: the trace of an evaluation names each stage that it passed and
+// what was looked at there, in each step that touched it; and every outcome
+// that is counted ends a trace.
+func TestTrace(t *testing.T) {
+	def, err := campaign.ParseDefinition((&scene{
+		features: []string{countViews, looking},
+		campaigns: []string{
+			sends("a", "n", `"on":["View"],"if":["n >= 2 && event.properties.p > 1","looking >= duration(\"60s\")"],"unless":{"on":["Order"],"within":120000000000},"limits":[{"max":1}]`),
+			`{"id":"b","on":["View"],"offer":{"channel":"a","kind":"service","data":"{{ event.properties.q }}"}}`,
+			`{"id":"c","priority":1,"on":["View"],"offer":{"channel":"a","kind":"service"}}`,
+		},
+	}).set())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, problems := NewBacktest(def)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	var got []string
+	ended := map[string]uint64{}
+	b.fold.Trace(func(tr *Trace) {
+		line := fmt.Sprintf("%s %s", tr.Time[11:len(tr.Time)-1], tr.Campaign)
+		for _, s := range tr.Stages {
+			line += " | " + s.Stage
+			for _, p := range s.Parts {
+				line += fmt.Sprintf(" %s=%v", p.Text, p.OK)
+				if len(p.Values) > 0 {
+					line += " " + fmt.Sprint(p.Values)
+				}
+				if p.Error != "" {
+					line += " (" + p.Error + ")"
+				}
+			}
+		}
+		if tr.Outcome != "" {
+			ended[tr.Campaign+" "+tr.Outcome]++
+			line += " -> " + tr.Outcome + " in " + tr.Stage
+		} else {
+			line += " -> waits in " + tr.Stage + " until " + tr.Due[11:len(tr.Due)-1]
+		}
+		got = append(got, line)
+	})
+	for _, l := range []string{at("10:00:00", "View", `"p":1,"q":5`), at("10:00:10", "View", `"p":2`), at("10:03:00", "x", "")} {
+		if err := b.Line([]byte(l), func(*Offer) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := strings.TrimSpace(`
+10:00:00 a | trigger n >= 2=false map[n:1] event.properties.p > 1=false looking >= duration("60s")=false map[looking:"0s"] -> condition in trigger
+10:00:00 c | gates duplicate=true | choice data=true | channel a=true -> fired in out
+10:00:00 b | gates duplicate=true | choice data=true | channel a=false (taken by c) -> outranked in channel
+10:00:10 a | trigger n >= 2=true map[n:2] event.properties.p > 1=true looking >= duration("60s")=false map[looking:"10s"] -> waits in dwell until 10:01:00
+10:00:10 c | gates duplicate=true | choice data=true | channel a=true -> fired in out
+10:00:10 b | gates duplicate=true | choice data=false (no such key: q) -> error in choice
+10:01:00 a | dwell n >= 2=true map[n:2] event.properties.p > 1=true looking >= duration("60s")=true map[looking:"60s"] -> waits in absence until 10:02:10
+10:02:10 a | gates duplicate=true limit=true | choice data=true | channel a=true -> fired in out
+`)
+	if g := strings.Join(got, "\n"); g != want {
+		t.Errorf("the traces are\n%s\nwant\n%s", g, want)
+	}
+	counts, _ := b.Counts()
+	for id, c := range counts {
+		for o, n := range c.Ended {
+			if what := id + " " + Outcome(o).String(); ended[what] != n {
+				t.Errorf("%s is counted %d times and traced %d times", what, n, ended[what])
+			}
+		}
+	}
+}
