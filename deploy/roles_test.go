@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
@@ -217,7 +218,7 @@ func TestRoles(t *testing.T) {
 		}
 	}
 	await(t, ctx, "each partition with its owner and its standby", func() bool {
-		o, err := worker.Look(ctx, operator, within)
+		o, err := audit.Look(ctx, operator, within)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,7 +31,7 @@ var arrows = map[string]string{
 	"pipeline/broker":          core + " pipeline/task",
 	"pipeline/broker/embedded": "",
 	"pipeline/ingest":          core + " pipeline/broker pipeline/task config",
-	"pipeline/checkpoint":      core + " pipeline/broker pipeline/task state",
+	"pipeline/checkpoint":      core + " pipeline/broker state",
 	"pipeline/worker":          core + " pipeline/broker pipeline/task pipeline/checkpoint state",
 	"pipeline/audit":           core + " pipeline/broker pipeline/task pipeline/checkpoint state",
 	"state":                    "",

@@ -42,7 +42,7 @@ func ReadCursor(b []byte) (Cursor, error) {
 	err := json.Unmarshal(b, &v)
 	var wrongType *json.UnmarshalTypeError
 	if err == nil || errors.As(err, &wrongType) && v.Version > RecordVersion {
-		err = readable(v.Version)
+		err = ReadsRecords(v.Version)
 	}
 	if err != nil {
 		return Cursor{}, fmt.Errorf("cursor: %w", err)

@@ -22,13 +22,14 @@ const (
 // read it. It is no damage.
 var ErrNewer = errors.New("a newer version wrote it: run that version")
 
-// readable says what is wrong with a record's version.
-func readable(version int) error {
+// ReadsRecords says why this binary cannot read records of a version, nil where
+// it can: ErrNewer where a newer one wrote them.
+func ReadsRecords(version int) error {
 	switch {
 	case version > RecordVersion:
-		return fmt.Errorf("its version is %d, this binary knows %d: %w", version, RecordVersion, ErrNewer)
+		return fmt.Errorf("their version is %d, this binary knows %d: %w", version, RecordVersion, ErrNewer)
 	case version < oldestRecord:
-		return fmt.Errorf("its version is %d, this binary reads %d and later", version, oldestRecord)
+		return fmt.Errorf("their version is %d, this binary reads %d and later", version, oldestRecord)
 	}
 	return nil
 }
@@ -92,7 +93,7 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 func DecodeEntity(key string, b []byte) (*Entity, error) {
 	r := value.Reader{B: slices.Clone(b), Views: true}
 	e := &Entity{Key: key, loaded: true}
-	err := readable(int(r.Byte()))
+	err := ReadsRecords(int(r.Byte()))
 	if r.Err != nil {
 		err = r.Err
 	}

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/worker"
 )
 
 // maxWhy bounds what an operator says, which is a header on each chain.
@@ -56,7 +56,7 @@ log has lost are lost. Run it again if it was cut short.`,
 	if *p >= conn.Partitions {
 		return usagef("--partition %d: there are partitions 0 to %d", *p, conn.Partitions-1)
 	}
-	if err := worker.NoneLives(ctx, conn); err != nil {
+	if err := audit.NoneLives(ctx, conn); err != nil {
 		return err
 	}
 	if !*yes {
@@ -72,10 +72,10 @@ log has lost are lost. Run it again if it was cut short.`,
 	}
 	defer os.RemoveAll(own)
 	live := newProgress(std.err)
-	done, err := worker.Accept(ctx, conn, worker.AcceptOptions{
+	done, err := audit.Accept(ctx, conn, audit.AcceptOptions{
 		Partition: *p, Why: *why, Dir: filepath.Join(own, "state"), Log: slog.New(slog.NewTextHandler(std.err, nil)),
 		Connect: func(ctx context.Context) (*broker.Conn, error) { return n.connect(ctx, std) },
-		Lost: func(e worker.Example) {
+		Lost: func(e audit.Example) {
 			if !*asJSON {
 				live.done()
 				fmt.Fprintln(std.out, e)

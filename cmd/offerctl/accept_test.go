@@ -11,8 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/event"
-	"offerstream/pipeline/worker"
 )
 
 // shopIn posts what gives so many users of a partition an offer each, and
@@ -122,7 +122,7 @@ func TestAcceptCommand(t *testing.T) {
 		stop()
 	}
 	goOn("bea")
-	var v worker.Verdict // of the mark and what is behind it
+	var v audit.Verdict // of the mark and what is behind it
 	if err := json.Unmarshal([]byte(offerctl(t, "verify", "--json", "--nats", url)), &v); err != nil || v.Wrong() != 0 || v.Trimmed != 3 || v.Stored != 3 {
 		t.Errorf("%+v, %v", v, err)
 	}
@@ -141,7 +141,7 @@ func TestAcceptCommand(t *testing.T) {
 	last := end()
 	why := "Platte & Netz, ein Verlust: 50%"
 	answer := offerctl(t, "accept", "--partition", "3", "--why", why, "--yes", "--json", "--nats", url)
-	var done worker.Accepted
+	var done audit.Accepted
 	if err := json.Unmarshal([]byte(answer), &done); err != nil || strings.Count(answer, "\n") != 1 {
 		t.Fatalf("%v: %s", err, answer)
 	}
@@ -154,7 +154,7 @@ func TestAcceptCommand(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 	goOn("eve")
-	var again worker.Verdict // of what is behind the snapshot that it left
+	var again audit.Verdict // of what is behind the snapshot that it left
 	if err := json.Unmarshal([]byte(offerctl(t, "verify", "--json", "--partition", "3", "--nats", url)), &again); err != nil || again.Wrong() != 0 || again.Applied != 8 || again.Partitions[0].From != last+2 {
 		t.Errorf("%+v, %v", again, err)
 	}

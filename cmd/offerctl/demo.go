@@ -16,9 +16,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
-	"offerstream/pipeline/worker"
 )
 
 const (
@@ -158,7 +158,7 @@ func (d *demoRun) run(ctx context.Context) error {
 	if err := d.node.rest(); err != nil {
 		return err
 	}
-	v, err := worker.Verify(ctx, d.node.conn, nil)
+	v, err := audit.Verify(ctx, d.node.conn, nil)
 	if err != nil {
 		return err
 	}
@@ -307,7 +307,7 @@ func (d *demoRun) writeOffers(ctx context.Context) error {
 }
 
 // summary tells how it went; what is wrong fails the command.
-func (d *demoRun) summary(s demoSummary, v worker.Verdict) error {
+func (d *demoRun) summary(s demoSummary, v audit.Verdict) error {
 	if d.json {
 		b, err := json.Marshal(s)
 		if err != nil {

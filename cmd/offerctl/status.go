@@ -10,8 +10,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/worker"
 )
 
 // status is `offerctl status`.
@@ -64,8 +64,8 @@ with --watch 0.`,
 }
 
 // look looks once and prints it, at once so that a terminal does not flicker.
-func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint bool) (worker.Overview, error) {
-	o, err := worker.Look(ctx, conn, 2*time.Second)
+func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint bool) (audit.Overview, error) {
+	o, err := audit.Look(ctx, conn, 2*time.Second)
 	if err != nil {
 		return o, err
 	}
@@ -73,7 +73,7 @@ func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint boo
 	if asJSON {
 		err = json.NewEncoder(&b).Encode(struct {
 			OK bool `json:"ok"`
-			worker.Overview
+			audit.Overview
 		}{o.OK(), o})
 		if err != nil {
 			return o, err
@@ -91,7 +91,7 @@ func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint boo
 }
 
 // showOverview prints both tables, and what is wrong.
-func showOverview(out io.Writer, o worker.Overview) {
+func showOverview(out io.Writer, o audit.Overview) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "member\theard\towns\tfollows\tcatches up\t")
 	for _, m := range o.Members {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/event"
@@ -44,7 +45,7 @@ func startMember(t *testing.T, url, dir string) (stop func()) {
 
 type statusJSON struct {
 	OK bool
-	worker.Overview
+	audit.Overview
 }
 
 // statusOf looks until what it sees is as wanted.

@@ -19,9 +19,9 @@ import (
 	"time"
 
 	"offerstream/cmd/offerctl/bench"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
-	"offerstream/pipeline/worker"
 )
 
 var systemSeed = flag.Uint64("system-seed", 0, "of TestSystem's moments; 0: a new one")
@@ -237,7 +237,7 @@ func (s *system) same(want string) {
 	}
 	defer conn.Close()
 	for {
-		v, err := worker.Verify(ctx, conn, nil)
+		v, err := audit.Verify(ctx, conn, nil)
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
+	"offerstream/pipeline/broker"
 	"offerstream/pipeline/event"
-	"offerstream/pipeline/worker"
 )
 
 // user is `offerctl user`.
@@ -41,20 +39,25 @@ partition is asked.`,
 		return err
 	}
 	defer conn.Close()
-	q, err := json.Marshal(worker.Query{Key: key})
+	q, err := json.Marshal(broker.Query{Key: key})
 	if err != nil {
 		return err
 	}
 	p := event.Partition(key, conn.Partitions)
-	m, err := conn.NC.Request(conn.Names.QuerySubject(p), q, 5*time.Second)
-	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) {
+	within, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var answer []byte // the first
+	err = conn.Ask(within, conn.Names.QuerySubject(p), q, func(b []byte) (enough bool) { answer = b; return true })
+	switch {
+	case err != nil:
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case answer == nil:
 		return fmt.Errorf("nobody answers for partition %d, which has this user: is a worker running?", p)
 	}
-	if err != nil {
-		return err
-	}
-	var a worker.Answer
-	if err := json.Unmarshal(m.Data, &a); err != nil {
+	var a broker.Answer
+	if err := json.Unmarshal(answer, &a); err != nil {
 		return fmt.Errorf("the worker's answer: %w", err)
 	}
 	if a.Error != "" {

@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"offerstream/pipeline/worker"
+	"offerstream/pipeline/audit"
 )
 
 // verify is `offerctl verify`.
@@ -30,7 +30,7 @@ the snapshot is believed. Its users are on disk then, under --dir.
 Exit status: 0 if nothing is wrong; 1 if something is, or it cannot be told.`,
 		"offerctl verify --nats nats://127.0.0.1:4222\nofferctl verify --partition 3 --json")
 	n := fs.nats()
-	var opt worker.VerifyOptions
+	var opt audit.VerifyOptions
 	fs.Func("partition", "only this partition, `N`; may be given again", func(v string) error {
 		p, err := strconv.Atoi(v)
 		opt.Partitions = append(opt.Partitions, p)
@@ -58,7 +58,7 @@ Exit status: 0 if nothing is wrong; 1 if something is, or it cannot be told.`,
 	live := newProgress(std.err)
 	opt.Progress = func(p int, seq, end uint64) { live.show("partition %d: message %d of %d", p, seq, end) }
 	opt.Log = slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	v, err := worker.Verify(ctx, conn, &opt)
+	v, err := audit.Verify(ctx, conn, &opt)
 	live.done()
 	if err != nil {
 		return err
@@ -79,9 +79,9 @@ Exit status: 0 if nothing is wrong; 1 if something is, or it cannot be told.`,
 }
 
 // showVerdict prints a table and what is wrong.
-func showVerdict(std stdio, v worker.Verdict) {
+func showVerdict(std stdio, v audit.Verdict) {
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(name string, s worker.Sums) {
+	row := func(name string, s audit.Sums) {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, s.Applied, s.Offers, s.Stored, s.Trimmed, s.Missing, s.Duplicate, s.Different, s.Extra)
 	}
 	fmt.Fprintln(w, "partition\tevents\toffers\tstored\ttrimmed\tmissing\tdouble\tdifferent\textra\t")

@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"offerstream/pipeline/worker"
+	"offerstream/pipeline/audit"
 )
 
 // startShop starts a node with the shipped campaigns.
@@ -51,7 +51,7 @@ func TestVerifyCommand(t *testing.T) {
 			postEvent(t, "http://"+n.addr+"/v1/track", fmt.Sprintf(`{"userId":"u%d","event":"Product Viewed","properties":{"product_id":"b%d","category":"bag","brand":"acme","price":120}}`, u, i))
 		}
 	}
-	verdict := func(out string) (v worker.Verdict) {
+	verdict := func(out string) (v audit.Verdict) {
 		t.Helper()
 		if err := json.Unmarshal([]byte(out), &v); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -94,7 +94,7 @@ func TestVerifyCommand(t *testing.T) {
 	}
 }
 
-func gone(t *testing.T, n *node, m *jetstream.RawStreamMsg, verdict func(string) worker.Verdict) {
+func gone(t *testing.T, n *node, m *jetstream.RawStreamMsg, verdict func(string) audit.Verdict) {
 	url := n.natsURL()
 	out, _ := fails(t, 1, "verify", "--json", "--nats", url)
 	v := verdict(out)

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 )
@@ -52,15 +51,12 @@ func (c *Conn) WatchClock(ctx context.Context, now func() int64, told func(ahead
 // lies between the moments before and after: the difference is the least that
 // is possible then, however slow the answer is.
 func (k *clockWatch) ask(ctx context.Context, c *Conn) (ahead time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, publishFor)
-	defer cancel()
-	name := c.Names.EventsStream(0)
 	before := k.now()
-	st, err := c.JS.Stream(ctx, name)
+	theirs, err := c.Wire.Clock(ctx, c.Names.EventsStream(0))
 	if err != nil {
-		return 0, fmt.Errorf("stream %s: %w", name, err)
+		return 0, err
 	}
-	theirs, after := st.CachedInfo().TimeStamp.UnixNano(), k.now()
+	after := k.now()
 	return time.Duration(max(before-theirs, 0) + min(after-theirs, 0)), nil
 }
 

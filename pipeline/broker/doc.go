@@ -25,9 +25,10 @@
 // provisioned, or checked to be what this process was told it is. On it:
 // campaign.go (sets and which is live), gateway.go (packs in), reader.go (a
 // log out), chain.go and record.go (offers and dead letters in), walk.go and
-// deadletter.go (the same out), group.go (who lives), snapshot.go (a
-// partition's state out and in).
+// deadletter.go (the same out), group.go (who lives), claim.go and report.go
+// (what workers say of themselves), snapshot.go (a partition's state out and
+// in).
 //
-// What the exactness protocol needs of NATS is a Wire (wire.go): NATS itself
-// (nats.go, source.go), or a simulation.
+// What a worker needs of NATS is a Wire (wire.go): NATS itself (nats.go,
+// source.go), or a simulation.
 package broker

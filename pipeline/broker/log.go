@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/value"
 )
 
@@ -28,14 +27,14 @@ func (c *Conn) LastControl(ctx context.Context, partition int) (uint64, error) {
 	return m.Seq, err
 }
 
-// Control puts a campaign set in force from here on in a partition's log, if
-// the last control message there is after.
-func (c *Conn) Control(ctx context.Context, partition int, after uint64, set string, at int64) error {
+// Control puts a campaign set, and the engine that it is for, in force from
+// here on in a partition's log, if the last control message there is after.
+func (c *Conn) Control(ctx context.Context, partition int, after uint64, set string, engine int, at int64) error {
 	pub, err := c.Wire.Publisher(c.Names.EventsSubject(partition, "control"))
 	if err != nil {
 		return err
 	}
 	defer pub.Close()
-	_, err = pub.Publish(ctx, nats.Header{}, fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, set, pipeline.Engine, value.FormatTime(at)), after)
+	_, err = pub.Publish(ctx, nats.Header{}, fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, set, engine, value.FormatTime(at)), after)
 	return err
 }

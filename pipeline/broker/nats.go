@@ -113,6 +113,24 @@ func (w *natsWire) Last(ctx context.Context, stream, subject string) (Stored, er
 
 func (w *natsWire) Send(subject string, data []byte) error { return w.nc.Publish(subject, data) }
 
+func (w *natsWire) Listen(subject string, fn func(Question)) (stop func(), err error) {
+	sub, err := w.nc.Subscribe(subject, func(m *nats.Msg) { fn(Question{Data: m.Data, Answer: m.Respond}) })
+	if err != nil {
+		return func() {}, fmt.Errorf("listen on %s: %w", subject, err)
+	}
+	return func() { sub.Unsubscribe() }, nil
+}
+
+func (w *natsWire) Clock(ctx context.Context, stream string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishFor)
+	defer cancel()
+	st, err := w.js.Stream(ctx, stream) // asks the leader
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	return st.CachedInfo().TimeStamp.UnixNano(), nil
+}
+
 func (w *natsWire) Get(ctx context.Context, bucket, key string) ([]byte, uint64, error) {
 	kv, err := w.bucket(ctx, bucket)
 	if err != nil {

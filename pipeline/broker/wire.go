@@ -9,9 +9,9 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// A Wire is what the exactness protocol needs of a connection to NATS: NATS
-// itself (nats.go), or the simulation's. Whatever an error says, what was
-// asked for may have been done.
+// A Wire is what a worker needs of a connection to NATS: NATS itself (nats.go),
+// or the simulation's. Whatever an error says, what was asked for may have been
+// done.
 type Wire interface {
 	// Extent is where a stream begins and ends, as its leader says. An empty
 	// stream's first is one more than its last.
@@ -27,6 +27,13 @@ type Wire interface {
 	Read(ctx context.Context, stream string, from uint64) (Source, error)
 	// Send publishes without an answer.
 	Send(subject string, data []byte) error
+	// Listen calls fn with each question that is asked on a subject, one at a
+	// time, until stop is called, which does nothing after an error. Questions
+	// are not stored: who does not listen misses them. fn must not wait.
+	Listen(subject string, fn func(Question)) (stop func(), err error)
+	// Clock is the time at the server that stamps a stream's messages, in
+	// nanoseconds since 1970. It gives up after publishFor.
+	Clock(ctx context.Context, stream string) (int64, error)
 	// Get is the value under a bucket's key; jetstream.ErrKeyNotFound where
 	// there is none.
 	Get(ctx context.Context, bucket, key string) (value []byte, rev uint64, err error)
@@ -48,6 +55,14 @@ type Stored struct {
 	Subject string
 	Header  nats.Header
 	Data    []byte
+}
+
+// A Question is one that somebody asks on a subject and waits for the answer
+// to. Answer sends that, at any time and from any goroutine; where the asker
+// waits no more it is lost.
+type Question struct {
+	Data   []byte
+	Answer func(data []byte) error
 }
 
 // A Publisher publishes on one subject.

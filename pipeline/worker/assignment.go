@@ -1,38 +1,16 @@
 package worker
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
+
+	"offerstream/pipeline/broker"
 )
 
-// A claim is what a member says of itself in its lease: which partitions it
-// owns, which it follows and has caught up with, and which it only follows so
-// far. No correctness rests on it (PROTOCOL.md, P2).
-type claim struct {
-	Own     []int `json:"own,omitempty"`
-	Ready   []int `json:"ready,omitempty"`
-	Follow  []int `json:"follow,omitempty"`
-	Leaving bool  `json:"leaving,omitempty"` // it takes nothing more,
-	Short   bool  `json:"short,omitempty"`   // until there is room on its disk
-}
-
-func (c claim) equal(o claim) bool {
-	return slices.Equal(c.Own, o.Own) && slices.Equal(c.Ready, o.Ready) && slices.Equal(c.Follow, o.Follow) && c.Leaving == o.Leaving && c.Short == o.Short
-}
-
-func (c claim) bytes() []byte {
-	b, err := json.Marshal(c)
-	if err != nil {
-		panic(err) // there is nothing in it that cannot be
-	}
-	return b
-}
-
 // members are the claims of all that are alive, by their ids.
-type members map[string]claim
+type members map[string]broker.Claim
 
 // ranked are the members that take partitions, the one that should own p
 // first: rendezvous hashing, so that only what must move moves.

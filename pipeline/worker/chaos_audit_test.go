@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
@@ -46,7 +47,7 @@ func (ch *chaos) audit(l *load) {
 		t.Errorf("%d of %d events were never acknowledged", len(l.made)-acked, len(l.made))
 	}
 	doubled := ch.applied(users)
-	v, err := Verify(within(t), ch.conn, &VerifyOptions{Settle: 10 * time.Second})
+	v, err := audit.Verify(within(t), ch.conn, &audit.VerifyOptions{Settle: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +144,7 @@ func (ch *chaos) applied(users map[string]*logged) (doubled uint64) {
 
 // ask asks the owner of a user's partition.
 func (ch *chaos) ask(key string) (view pipeline.User, err error) {
-	q, err := json.Marshal(Query{Key: key})
+	q, err := json.Marshal(broker.Query{Key: key})
 	if err != nil {
 		return view, err
 	}
@@ -151,7 +152,7 @@ func (ch *chaos) ask(key string) (view pipeline.User, err error) {
 	if err != nil {
 		return view, err
 	}
-	var a Answer
+	var a broker.Answer
 	if err := json.Unmarshal(m.Data, &a); err != nil {
 		return view, err
 	}

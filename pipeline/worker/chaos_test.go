@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 )
@@ -237,7 +238,7 @@ func (ch *chaos) ofWorker(i int, w *child) []faultKind {
 			ch.mu.Unlock()
 			return w.start()
 		}},
-		{"freeze worker past its lease", leaseFor + 200*ms, leaseFor + 1500*ms, stop(w), goOn(w)},
+		{"freeze worker past its lease", broker.LeaseFor + 200*ms, broker.LeaseFor + 1500*ms, stop(w), goOn(w)},
 		{"lose a worker's disk", 0, 1500 * ms, func() error {
 			if err := w.kill(); err != nil {
 				return err
@@ -301,7 +302,7 @@ func (ch *chaos) owned(dir string) []int {
 	if err != nil {
 		return nil
 	}
-	var c claim
+	var c broker.Claim
 	_, value, _ := bytes.Cut(e.Value(), []byte("\n")) // behind how long it lasts
 	if err := json.Unmarshal(value, &c); err != nil {
 		ch.note(fmt.Errorf("the lease of member %s is %q: %w", id, e.Value(), err))
@@ -350,7 +351,7 @@ func (ch *chaos) recovered() {
 }
 
 // offerctlVerify is `offerctl verify`, as it is typed.
-func (ch *chaos) offerctlVerify() (v Verdict) {
+func (ch *chaos) offerctlVerify() (v audit.Verdict) {
 	cmd := exec.CommandContext(within(ch.t), filepath.Join(ch.bin, "offerctl"), "verify", "--nats", ch.url, "--json")
 	var said strings.Builder
 	cmd.Stderr = &said

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/value"
@@ -72,13 +73,13 @@ func TestLiveToldLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fold, err := pipeline.NewFold(pipeline.Cursor{Set: now}, w.sets.get(within(t), c), pipeline.Memory{})
+	fold, err := pipeline.NewFold(pipeline.Cursor{Set: now}, w.sets.Get(within(t), c), pipeline.Memory{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.live.Store(&old)
-	s := &session{partition: &partition{w: w, log: quiet()}, conn: c, fold: fold}
-	if err := s.control.look(within(t), s); err != nil || s.control.tried.IsZero() {
+	a := &attempt{p: &partition{w: w, log: quiet()}, conn: c, fold: fold}
+	if err := a.control.look(within(t), a); err != nil || a.control.tried.IsZero() {
 		t.Fatal(err)
 	}
 	if n := kinds(t, c)[pipeline.Control]; n != 0 {
@@ -193,11 +194,11 @@ func TestClocksADayOff(t *testing.T) {
 		return at["again"] >= events && at["later"] >= events
 	})
 	await(t, "status shows both clocks", func() bool {
-		o, err := Look(within(t), c, 30*time.Second)
+		o, err := audit.Look(within(t), c, 30*time.Second)
 		if err != nil || len(o.Members) != 2 {
 			t.Fatalf("%+v, %v", o.Members, err)
 		}
-		return !slices.ContainsFunc(o.Members, func(m Member) bool {
+		return !slices.ContainsFunc(o.Members, func(m audit.Member) bool {
 			d := time.Duration(m.Ahead * 1e9).Abs()
 			return d < day-time.Minute || d > day+time.Minute
 		})

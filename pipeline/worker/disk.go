@@ -10,52 +10,22 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"offerstream/state"
+	"offerstream/pipeline/checkpoint"
 )
 
-// A store is a partition's state.Store, or the simulation's.
-type store interface {
-	Entity(key string, dst []byte) ([]byte, bool, error)
-	Cursor() ([]byte, error)
-	Note(name string) ([]byte, error)
-	Timers(fn func(due int64, key string) error) error
-	Limit() state.Limit
-	NewBatch() *state.Batch
-	Commit(b *state.Batch, cursor []byte) error
-	Snapshot(w io.Writer) (state.SnapshotInfo, error)
-	Close() error
-}
-
-// A disk is where stores lie.
+// A disk is where a worker's stores lie, in a directory that is its own.
 type disk interface {
-	open(dir string, o state.Options) (store, error)
-	discard(dir string) error
-	restore(dir string, o state.Options, r io.Reader) error // where nothing is
-	free(dir string) (bytes int64, err error)               // of the disk that dir is on, for this process
+	checkpoint.Disk
+	free(dir string) (bytes int64, err error) // of the disk that dir is on, for this process
 	// member is whose directory this is, as a member of a group; nobody else
 	// may use it until leave is called.
 	member(dir string) (id string, leave func(), err error)
 }
 
-// badgers is the disk of this machine.
-type badgers struct{}
+// machine is the disk of this machine.
+type machine struct{ checkpoint.Badgers }
 
-func (badgers) open(dir string, o state.Options) (store, error) {
-	s, err := state.Open(dir, o)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-func (badgers) discard(dir string) error { return state.Discard(dir) }
-
-func (badgers) restore(dir string, o state.Options, r io.Reader) error {
-	_, err := state.Restore(dir, o, r)
-	return err
-}
-
-func (badgers) free(dir string) (int64, error) {
+func (machine) free(dir string) (int64, error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", dir, err)
@@ -65,7 +35,7 @@ func (badgers) free(dir string) (int64, error) {
 
 // member keeps the id in a file, so that a worker that is started again is the
 // same member, and locks it.
-func (badgers) member(dir string) (id string, leave func(), err error) {
+func (machine) member(dir string) (id string, leave func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, fmt.Errorf("the worker's directory: %w", err)
 	}

@@ -5,10 +5,11 @@
 // One goroutine a partition folds; beside it each chain publishes its records
 // one by one, and one goroutine commits:
 //
-//	reader -> fold -> entities in the cache (cache.go), records to the chains
+//	reader -> fold -> entities in the cache, records to the chains
 //	   |
 //	   checkpoint: what changed is encoded between two steps, with the cursor
-//	   |           (checkpoint.go), while the fold goes on
+//	   |           (package checkpoint), and stored while the fold goes on
+//	   |           (committer.go):
 //	   await:      until every record up to the cursor is stored on its chain
 //	   commit:     entities, timers, cursor in one transaction
 //
@@ -21,13 +22,12 @@
 //	checkpoint committed                  goes on behind it
 //	disk lost, or damaged                 the newest snapshot, else nothing: the log from there on
 //
-// A step that panics ends the session as well; the next rolls it back alone
-// and makes it a dead letter (poison.go).
-//
-// A session (session.go) is the time between a connection and its loss. What
-// is known of tails dies with it; the next begins at the checkpoint. What
-// cannot be right (a log or chain that is not the one that was seen before)
-// stops that partition loudly, and no other.
+// An attempt (attempt.go) is one attempt to live over a connection: it begins
+// at the checkpoint and ends with the connection or an error. What is known of
+// the chains' tails ends with it. A step that panics ends it as well; the next
+// attempt rolls that step back alone and makes it a dead letter (poison.go).
+// What cannot be right (a log or chain that is not the one that was seen
+// before) stops that partition loudly, and no other.
 //
 // Workers form a group (group.go). Each keeps a lease with what it owns and
 // follows; each sees all leases, and does its duty (assignment.go) about each
@@ -36,7 +36,7 @@
 //	member that comes       opens (a snapshot, what is missing of the log), and
 //	                        folds along, muted: it follows
 //	                        it has caught up: its lease says ready
-//	member that owns        sees that, is muted, its lease says so
+//	member that owns        sees that, is muted, and claims it in its lease no more
 //	member that comes       sees that, publishes what waits, and owns
 //
 // Two that own it at once, or one that was frozen and comes back, can only
@@ -49,6 +49,9 @@
 // broker.Wire, disk.go), so that TestSimulation can run groups of workers in
 // one goroutine schedule that a seed decides, and TestMutations can see that
 // each rule is needed.
+//
+// What a worker tells others of itself is in package broker (claim.go,
+// report.go). Operators' tools are package audit, which workers do not need.
 //
 // The owner also moves its log on (clock.go): a tick when a timer is due and
 // nothing else comes, a control message when another campaign set is live.

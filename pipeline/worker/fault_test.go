@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,8 +18,10 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/value"
 	"offerstream/state"
 )
@@ -354,12 +355,12 @@ func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
 	}
 	st.Close()
 	late := func() { // a snapshot of the state from before
-		if err := c.PutSnapshot(within(t), 0, 1e6, map[string]string{engineKey: strconv.Itoa(pipeline.Engine), acceptedKey: "0"}, bytes.NewReader(before.Bytes())); err != nil {
+		if err := c.PutSnapshot(within(t), 0, 1e6, checkpoint.Metadata(pipeline.Cursor{}), bytes.NewReader(before.Bytes())); err != nil {
 			t.Fatal(err)
 		}
 	}
 	late()
-	done, err := Accept(within(t), c, AcceptOptions{Partition: 0, Why: "a test", Dir: t.TempDir(), Log: quiet(), Lost: func(Example) {},
+	done, err := audit.Accept(within(t), c, audit.AcceptOptions{Partition: 0, Why: "a test", Dir: t.TempDir(), Log: quiet(), Lost: func(audit.Example) {},
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			return broker.Connect(ctx, broker.Options{URL: url, Client: "test", Partitions: c.Partitions, Log: quiet()})
 		}})
@@ -383,7 +384,7 @@ func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
 			t.Errorf("no offer after the acceptance %+v", done)
 		}
 	}
-	v, err := Verify(within(t), c, &VerifyOptions{FromSnapshot: len(done.Skipped) > 0}) // of what is not in the log the snapshot has the state
+	v, err := audit.Verify(within(t), c, &audit.VerifyOptions{FromSnapshot: len(done.Skipped) > 0}) // of what is not in the log the snapshot has the state
 	if err == nil && (!v.OK() || v.Offers == 0) {
 		err = fmt.Errorf("%+v", v)
 	}

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,10 +12,8 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// leaseFor is how long a member counts as alive after it was last heard.
 const (
-	leaseFor   = 3 * time.Second
-	renewEvery = leaseFor / 3
+	renewEvery = broker.LeaseFor / 3
 	handFor    = 4 * time.Second // how long a member that leaves waits for others to be ready
 )
 
@@ -35,7 +32,7 @@ type group struct {
 	fatal    error
 
 	rev     uint64 // of the lease
-	said    claim
+	said    broker.Claim
 	renewed time.Time
 }
 
@@ -51,8 +48,8 @@ func (g *group) watch(ctx context.Context) {
 			if id == g.w.id {
 				continue
 			}
-			var c claim
-			if err := json.Unmarshal(value, &c); err != nil {
+			c, err := broker.ParseClaim(value)
+			if err != nil {
 				g.log.Warn("another member's lease is not understood: it counts as one that owns nothing", "other", id, "error", err)
 			}
 			others[id] = c
@@ -84,7 +81,7 @@ func (g *group) run(ctx context.Context) error {
 			g.closeIdle()
 		}
 		g.assign(leaving || short)
-		if c := g.claims(leaving || short); g.known() && (!c.equal(g.said) || now.Sub(g.renewed) >= renewEvery) {
+		if c := g.claims(leaving || short); g.known() && (!c.Equal(g.said) || now.Sub(g.renewed) >= renewEvery) {
 			g.renew(c)
 		}
 		g.mu.Lock()
@@ -125,15 +122,15 @@ func (g *group) joined() bool {
 }
 
 // renew says in the lease what this member does, and that it lives.
-func (g *group) renew(c claim) {
+func (g *group) renew(c broker.Claim) {
 	g.renewed = g.w.world.Now() // also where it fails: another attempt is soon enough
 	ctx := context.Background()
-	rev, err := g.conn.PutLease(ctx, g.w.id, c.bytes(), leaseFor, g.rev)
+	rev, err := g.conn.PutLease(ctx, g.w.id, c.Value(), broker.LeaseFor, g.rev)
 	if errors.Is(err, broker.ErrLeaseLost) { // expired, or of this worker before it was started again
 		if g.rev != 0 && rev == 0 {
 			g.log.Warn("the lease has expired: others may have taken over, and do for a moment what this worker does; nothing is lost or doubled by that")
 		}
-		rev, err = g.conn.PutLease(ctx, g.w.id, c.bytes(), leaseFor, rev)
+		rev, err = g.conn.PutLease(ctx, g.w.id, c.Value(), broker.LeaseFor, rev)
 	}
 	if err != nil {
 		g.log.Warn("cannot renew the lease: trying again", "error", err)
@@ -143,18 +140,18 @@ func (g *group) renew(c claim) {
 }
 
 // claims are what this member does now.
-func (g *group) claims(leaving bool) claim {
-	c := claim{Leaving: leaving, Short: g.w.short.Load() != nil}
+func (g *group) claims(leaving bool) broker.Claim {
+	c := broker.Claim{Leaving: leaving, Short: g.w.short.Load() != nil}
 	for _, p := range g.w.all() {
 		switch {
 		case p == nil || !p.running.Load() || p.status.stopped.Load() != nil:
 		case !p.muted.Load():
-			c.Own = append(c.Own, p.p)
+			c.Own = append(c.Own, p.number)
 		case p.ending(): // it takes over nothing any more
 		case p.status.caughtUp.Load():
-			c.Ready = append(c.Ready, p.p)
+			c.Ready = append(c.Ready, p.number)
 		default:
-			c.Follow = append(c.Follow, p.p)
+			c.Follow = append(c.Follow, p.number)
 		}
 	}
 	return c
@@ -173,7 +170,7 @@ func (g *group) assign(leaving bool) {
 		defer g.mu.Unlock()
 		g.assigned = true
 	}()
-	all := members{g.w.id: claim{Leaving: leaving}}
+	all := members{g.w.id: broker.Claim{Leaving: leaving}}
 	for id, c := range others {
 		all[id] = c
 	}

@@ -26,11 +26,11 @@ func TestDuty(t *testing.T) {
 	ids := []string{"a", "b", "c"}
 	all := members{}
 	for _, id := range ids {
-		all[id] = claim{}
+		all[id] = broker.Claim{}
 	}
 	rank := all.ranked(0)
 	first, second, third := rank[0], rank[1], rank[2]
-	own, ready, leaving := claim{Own: []int{0}}, claim{Ready: []int{0}}, claim{Leaving: true}
+	own, ready, leaving := broker.Claim{Own: []int{0}}, broker.Claim{Ready: []int{0}}, broker.Claim{Leaving: true}
 	for _, tc := range []struct {
 		name        string
 		me          string
@@ -61,7 +61,7 @@ func TestDuty(t *testing.T) {
 		{"all others leave", first, members{second: leaving}, 0, true, true, ownIt},
 	} {
 		m := maps.Clone(tc.others)
-		m[tc.me] = claim{}
+		m[tc.me] = broker.Claim{}
 		if got := m.duty(tc.me, 0, tc.standbys, tc.owns, tc.ready); got != tc.want {
 			t.Errorf("%s: %d, want %d", tc.name, got, tc.want)
 		}
@@ -81,7 +81,7 @@ func TestDuty(t *testing.T) {
 // leaves would hand over to one who does not take, and nobody would have it
 // while that one ends.
 func TestEndingIsNotReady(t *testing.T) {
-	p := &partition{p: 1, cancel: func() {}}
+	p := &partition{number: 1, cancel: func() {}}
 	p.running.Store(true)
 	p.muted.Store(true)
 	p.status.caughtUp.Store(true)
@@ -97,7 +97,7 @@ func TestEndingIsNotReady(t *testing.T) {
 
 // littleRoom is a disk on which so much is free.
 type littleRoom struct {
-	badgers
+	machine
 	bytes int64
 }
 
@@ -107,7 +107,7 @@ func (d littleRoom) free(string) (int64, error) { return d.bytes, nil }
 // yet to write before those that own have handed over.
 func TestRestoreEndsWithoutRoom(t *testing.T) {
 	of := func(n int, restoring bool) *partition {
-		p := &partition{p: n, cancel: func() {}}
+		p := &partition{number: n, cancel: func() {}}
 		p.running.Store(true)
 		p.restoring.Store(restoring)
 		return p
@@ -141,7 +141,7 @@ func TestRankedMovesLittle(t *testing.T) {
 			}
 		}
 		id := fmt.Sprint("member", n)
-		m[id] = claim{}
+		m[id] = broker.Claim{}
 		share := 0
 		for p := range partitions {
 			switch now := owner(p); {
@@ -164,7 +164,7 @@ func owned(t *testing.T, ws []*running, partitions, standbys int) map[int]*runni
 	await(t, "all workers", func() bool { return !slices.ContainsFunc(ws, func(w *running) bool { return len(w.Status()) == 0 }) })
 	all, byID := members{}, map[string]*running{}
 	for _, w := range ws {
-		all[w.id], byID[w.id] = claim{}, w
+		all[w.id], byID[w.id] = broker.Claim{}, w
 	}
 	want := map[int]*running{}
 	for p := range partitions {
@@ -213,7 +213,7 @@ func TestGroup(t *testing.T) {
 			publish(t, c, s.packs[2*third:3*third])
 			before := owned(t, []*running{a, b, d}, partitions, standbys)
 			b.stop(t)
-			if st := b.Status(); slices.ContainsFunc(st, func(s Status) bool { return s.Owned }) {
+			if st := b.Status(); slices.ContainsFunc(st, func(s broker.PartitionStatus) bool { return s.Owned }) {
 				t.Errorf("it has left and owns: %+v", st)
 			}
 			publish(t, c, s.packs[3*third:])

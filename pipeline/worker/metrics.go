@@ -74,32 +74,32 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 // unless it is the last time.
 const countEvery = 5 * time.Second
 
-func (s *session) count(last bool) {
-	if !last && s.now().Sub(s.counting) < countEvery {
+func (a *attempt) count(last bool) {
+	if !last && a.now().Sub(a.counting) < countEvery {
 		return
 	}
-	s.counting = s.now()
-	features := s.fold.EachCount(func(name string, now pipeline.Counts) {
-		before := s.counted[name]
+	a.counting = a.now()
+	features := a.fold.EachCount(func(name string, now pipeline.Counts) {
+		before := a.counted[name]
 		if now == before {
 			return
 		}
 		for o, n := range now.Ended {
 			if n > before.Ended[o] {
-				s.w.met.outcomes.WithLabelValues(name, pipeline.Outcome(o).String()).Add(float64(n - before.Ended[o]))
+				a.p.w.met.outcomes.WithLabelValues(name, pipeline.Outcome(o).String()).Add(float64(n - before.Ended[o]))
 			}
 		}
-		s.counted[name] = now
+		a.counted[name] = now
 	})
 	add := func(what string, now, before uint64) {
 		if now > before {
-			s.w.met.features.WithLabelValues(what).Add(float64(now - before))
+			a.p.w.met.features.WithLabelValues(what).Add(float64(now - before))
 		}
 	}
-	add("missing", features.Missing, s.countedFeatures.Missing)
-	add("error", features.Errors, s.countedFeatures.Errors)
-	add("bound", features.Bounds, s.countedFeatures.Bounds)
-	s.countedFeatures = features
+	add("missing", features.Missing, a.countedFeatures.Missing)
+	add("error", features.Errors, a.countedFeatures.Errors)
+	add("bound", features.Bounds, a.countedFeatures.Bounds)
+	a.countedFeatures = features
 }
 
 // partitionsCollector shows the group, and every partition's status.
@@ -134,7 +134,7 @@ func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
 			continue
 		}
 		own++
-		n := strconv.Itoa(p.p)
+		n := strconv.Itoa(p.number)
 		ch <- prometheus.MustNewConstMetric(descApplied, prometheus.CounterValue, float64(p.status.applied.Load()), n)
 		ch <- prometheus.MustNewConstMetric(descLag, prometheus.GaugeValue, float64(p.status.pending.Load()), n)
 		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(p.status.waiting()), n)

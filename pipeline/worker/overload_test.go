@@ -18,14 +18,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
-	"offerstream/state"
 )
 
 // What no overload may exceed, however slow the machine is.
@@ -34,7 +32,7 @@ const (
 	maxHeld    = 64 << 20 // bytes of the heap, Badger's apart, in a worker with the bounds of small
 )
 
-var overloadEvents = flag.Int("overload-events", 100_000, "in the backlogs of TestOverload, and users in TestOverloadUsers")
+var overloadEvents = flag.Int("overload-events", 100_000, "in the backlogs of TestOverload")
 
 // small bounds what a worker keeps anyway, so that more would show.
 func small(o *Options) { o.CacheBytes, o.memTable = 16<<20, 4<<20 }
@@ -322,73 +320,4 @@ func TestOverloadSubscriber(t *testing.T) {
 		t.Error("who reads nothing was not cut off")
 	}
 	t.Logf("who read nothing was cut off, with %.1f MB of %.1f on their way", float64(got)/1e6, float64(n*large)/1e6)
-}
-
-// TestOverloadUsers folds one event each of very many users, which leaves a
-// timer each: the cache stays as large as it may be, and the queue of timers
-// is all that grows with them.
-func TestOverloadUsers(t *testing.T) {
-	const most = 8 << 20
-	store, err := state.Open(t.TempDir(), state.Options{MemTable: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	c := newCache(store, most, newMetrics(prometheus.NewRegistry(), &Worker{}))
-	set, problems := pipeline.Compile(waiting(t, campaign.ClockEvent, time.Hour))
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	fold := newFold(t, func(string) (*pipeline.Set, error) { return set, nil }, c)
-	batch := store.NewBatch()
-	users := *overloadEvents
-	peak, cached := int64(0), 0
-	for u := range users {
-		e := at(1e9+int64(u)*60_000, fmt.Sprint("m", u), fmt.Sprint("user-", u), 10) // a million a minute
-		if got := effects(t, fold, pipeline.Message{Seq: uint64(u + 2), Kind: pipeline.In, Data: e}); got != "" {
-			t.Fatalf("offers before their time: %s", got)
-		}
-		peak, cached = max(peak, c.bytes), max(cached, len(c.entries))
-		if full(c, store.Limit(), 1) {
-			batch.Reset()
-			gen := c.encode(batch)
-			if err := store.Commit(batch, []byte("x")); err != nil {
-				t.Fatal(err)
-			}
-			c.committed = gen
-		}
-	}
-	// What has changed stays until it is committed: at most what full says.
-	changed := int64(store.Limit().Bytes / 2 / growth * (decodedExtra + 64))
-	t.Logf("%d users: at most %d in the cache, which took %.1f MB, and may take %.1f beside what has changed", users, cached, float64(peak)/1e6, most/1e6)
-	if peak > most+changed {
-		t.Errorf("the cache took %d bytes, at most %d and %d that changed may be", peak, most, changed)
-	}
-	if len(c.entries) >= users {
-		t.Error("no user has left the cache")
-	}
-
-	waits := 0
-	if err := store.Timers(func(int64, string) error { waits++; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	if waits < users-len(c.dirty) {
-		t.Errorf("%d timers are in the store, want %d but for %d that changed", waits, users, len(c.dirty))
-	}
-	store.Close()
-	queue := newFold(t, func(string) (*pipeline.Set, error) { return set, nil }, pipeline.Memory{})
-	before := allocated()
-	for u := range users {
-		queue.Schedule(int64(u), fmt.Sprint("u:user-", u))
-	}
-	t.Logf("a timer takes %.0f bytes of the queue", float64(allocated()-before)/float64(users))
-	runtime.KeepAlive(queue)
-}
-
-// allocated is what a collection leaves of the heap.
-func allocated() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

@@ -10,23 +10,22 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/task"
 	"offerstream/state"
 )
 
-// A partition is one that this worker owns or follows, over all its sessions.
+// A partition is one that this worker owns or follows, over all its attempts.
 type partition struct {
-	w     *Worker
-	p     int
-	id    state.Identity
-	log   *slog.Logger
-	store store // nil: not open
-	dir   string
-	wake  task.Event // there is something to do
+	w      *Worker
+	number int
+	id     state.Identity
+	log    *slog.Logger
+	store  checkpoint.Store // nil: not open
+	dir    string
+	wake   task.Event // there is something to do
 
 	running   atomic.Bool
 	restoring atomic.Bool // from a snapshot
@@ -37,19 +36,23 @@ type partition struct {
 	mu     sync.Mutex
 	cancel func()
 
-	known    broker.Known      // tails that were seen, also by sessions before
-	seen     mark              // the newest message that was seen
+	known    broker.Known      // tails that were seen, also by attempts before
+	seen     place             // the newest message that was seen
 	shrink   int               // checkpoints are this much smaller than they might be
 	guarded  []pipeline.StepID // that panicked, and may come again
-	queries  chan *nats.Msg
-	hopeless bool // state and log do not meet, and no snapshot lies between
+	queries  chan broker.Question
+	hopeless bool           // state and log do not meet, and no snapshot lies between
+	restored uint64         // the message of the snapshot that was restored last; 0: none
+	damaging map[uint64]int // by such a message: how often the state was found damaged afterwards
 
 	status status
 }
 
-type mark struct {
+// A place is a message of the log, which its sequence and the time at which it
+// was stored tell from all others.
+type place struct {
 	seq    uint64
-	stored int64
+	stored int64 // nanoseconds since 1970
 }
 
 // status is what others may see of a partition.
@@ -66,8 +69,8 @@ type status struct {
 func newPartition(w *Worker, p int, id state.Identity) *partition {
 	id.Partition = p
 	w.met.stopped.WithLabelValues(fmt.Sprint(p)).Set(0)
-	return &partition{w: w, p: p, id: id, log: w.opt.Log.With("partition", p), known: broker.Known{}, shrink: 1,
-		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewEvent(), queries: make(chan *nats.Msg, 64)}
+	return &partition{w: w, number: p, id: id, log: w.opt.Log.With("partition", p), known: broker.Known{}, damaging: map[uint64]int{}, shrink: 1,
+		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewEvent(), queries: make(chan broker.Question, 64)}
 }
 
 // begin prepares a run.
@@ -103,8 +106,8 @@ func (p *partition) setMuted(muted bool) {
 
 // open opens the partition's store, a new one where it is damaged.
 func (p *partition) open() (err error) {
-	p.store, err = p.w.disk.open(p.dir, p.options())
-	if damaged(err) {
+	p.store, err = p.w.disk.Open(p.dir, p.options())
+	if errors.Is(err, state.ErrDamaged) {
 		return p.rebuild(err)
 	}
 	return err
@@ -117,10 +120,10 @@ func (p *partition) rebuild(why error) (err error) {
 	}
 	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", why)
 	p.w.met.damaged.Inc()
-	if err := p.w.disk.discard(p.dir); err != nil {
+	if err := p.w.disk.Discard(p.dir); err != nil {
 		return err
 	}
-	p.store, err = p.w.disk.open(p.dir, p.options())
+	p.store, err = p.w.disk.Open(p.dir, p.options())
 	return err
 }
 
@@ -128,13 +131,10 @@ func (p *partition) options() state.Options {
 	return state.Options{Identity: p.id, MemTable: p.w.opt.memTable, Log: p.log}
 }
 
-// leastShare is when checkpoints cannot be made any smaller: one a step.
-const leastShare = 1 << 20
-
-// run opens the store and lives session after session, until it is to end or
-// the connection is lost. It returns an error where the worker can never work.
-// A partition that has stopped loudly stays so for as long as the process
-// lives.
+// run opens the store and makes one attempt after another, until the partition
+// is to end or the connection is lost. It returns an error where the worker can
+// never work. A partition that has stopped loudly stays so for as long as the
+// process lives.
 func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 	if p.status.stopped.Load() != nil {
 		return nil
@@ -148,7 +148,7 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 	if err != nil {
 		p.log.Warn("queries about users are not answered", "error", err)
 	}
-	p.sessions(ctx, conn)
+	p.attempts(ctx, conn)
 	unlisten()
 	if !p.ended.Load() {
 		return nil // another connection comes
@@ -164,18 +164,22 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 		return nil
 	}
 	p.log.Info("partition given up: its state is somewhere else now")
-	return p.w.disk.discard(p.dir)
+	return p.w.disk.Discard(p.dir)
 }
+
+// mostDamaging is how often the state may be found damaged behind a snapshot
+// until that is passed over. Once may be the disk's doing.
+const mostDamaging = 2
 
 // leaveSnapshot keeps in the archive what is given up here.
 func (p *partition) leaveSnapshot(conn *broker.Conn) {
-	cursor, err := loadCursor(p.store)
+	cursor, err := checkpoint.LoadCursor(p.store)
 	if err != nil || cursor.Seq == 0 || p.status.stopped.Load() != nil || conn.Wire.IsClosed() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	metas, err := p.w.opt.archive(conn).list(ctx, p.p)
+	metas, err := p.w.opt.archive(conn).List(ctx, p.number)
 	if err == nil && (len(metas) == 0 || metas[0].Seq < cursor.Seq) { // the new owner may have been faster
 		err = p.archive(ctx, conn, cursor.Seq)
 	}
@@ -197,8 +201,10 @@ func (p *partition) close() {
 	p.store = nil
 }
 
-func (p *partition) sessions(ctx context.Context, conn *broker.Conn) {
-	for attempt := 0; ; attempt++ {
+// attempts makes one attempt to live after another, until ctx is done, the
+// connection is lost or the partition has stopped.
+func (p *partition) attempts(ctx context.Context, conn *broker.Conn) {
+	for tries := 0; ; tries++ {
 		p.status.caughtUp.Store(false)
 		start := p.w.world.Now()
 		err := p.live(ctx, conn)
@@ -216,7 +222,11 @@ func (p *partition) sessions(ctx context.Context, conn *broker.Conn) {
 		case errors.Is(err, broker.ErrLoud):
 			p.stop(err)
 			return
-		case damaged(err):
+		case errors.Is(err, pipeline.ErrNewer):
+			p.stop(fmt.Errorf("%w, or stop the worker and remove %s: the state is then made anew from the log", err, p.dir))
+			return
+		case errors.Is(err, state.ErrDamaged):
+			p.damaging[p.restored]++
 			if err := p.rebuild(err); err != nil {
 				p.stop(err)
 				return
@@ -224,16 +234,16 @@ func (p *partition) sessions(ctx context.Context, conn *broker.Conn) {
 		case p.poisoned(err): // at once: it goes on past that step
 			p.w.met.interrupted.Inc()
 			continue
-		case tooBig(err) && p.shrink < leastShare: // at once: nothing has to become better first
+		case errors.Is(err, state.ErrTooBig) && p.shrink < checkpoint.MaxShrink: // at once: nothing has to become better first
 			p.shrink *= 2
 			p.log.Warn("a checkpoint was too big: making smaller ones", "error", err)
 			p.w.met.interrupted.Inc()
 			continue
 		}
 		if p.w.world.Now().Sub(start) > time.Minute {
-			attempt = 0
+			tries = 0
 		}
-		wait := min(100*time.Millisecond<<min(attempt, 6), 5*time.Second)
+		wait := min(100*time.Millisecond<<min(tries, 6), 5*time.Second)
 		p.log.Warn("partition interrupted: going on from the last checkpoint", "error", err, "in", wait)
 		p.w.met.interrupted.Inc()
 		if task.Sleep(ctx, p.w.world, wait) != nil {
@@ -246,7 +256,7 @@ func (p *partition) sessions(ctx context.Context, conn *broker.Conn) {
 func (p *partition) stop(err error) {
 	why := err.Error()
 	p.status.stopped.Store(&why)
-	p.w.met.stopped.WithLabelValues(fmt.Sprint(p.p)).Set(1)
+	p.w.met.stopped.WithLabelValues(fmt.Sprint(p.number)).Set(1)
 	p.log.Error("PARTITION STOPPED: no offer goes out of it until an operator has seen to it; the others go on", "error", err)
 }
 
@@ -265,22 +275,22 @@ func (s *status) waiting() int {
 	return 0
 }
 
-// progress makes visible how far the session is.
-func (s *session) progress() {
-	seq, applied, logTime, set := s.fold.At()
-	st := &s.status
-	st.chains.Store(s.chains) // before seq: who sees that seq sees what waits of it
+// progress makes visible how far the attempt is.
+func (a *attempt) progress() {
+	seq, applied, logTime, set := a.fold.At()
+	st := &a.p.status
+	st.chains.Store(a.chains) // before seq: who sees that seq sees what waits of it
 	st.seq.Store(seq)
 	st.applied.Store(applied)
 	st.logTime.Store(logTime)
 	if p := st.set.Load(); p == nil || *p != set {
 		st.set.Store(&set)
 	}
-	pending := s.reader.Pending()
+	pending := a.reader.Pending()
 	st.pending.Store(pending)
 	if pending == 0 && !st.caughtUp.Load() {
 		st.caughtUp.Store(true)
-		s.w.changed()
-		s.log.Info("partition live", "seq", seq, "applied", applied)
+		a.p.w.changed()
+		a.p.log.Info("partition live", "seq", seq, "applied", applied)
 	}
 }

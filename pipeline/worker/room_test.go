@@ -167,7 +167,7 @@ func fill(t *testing.T, name string, leave int64) {
 	defer f.Close()
 	page := make([]byte, 64<<10)
 	for {
-		free, err := badgers{}.free(filepath.Dir(name))
+		free, err := machine{}.free(filepath.Dir(name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/state"
 )
 
@@ -91,9 +92,13 @@ func (g *simGroup) acceptOne(p int) error {
 		wire := g.broker.connect(world.of)
 		conn := broker.Simulated(wire, world, broker.Names{}, g.partitions, g.log)
 		limit := state.Limit{Entries: 30 + g.rng.IntN(2000), Bytes: 1 << 20, Large: 1 << 19}
-		done, err := Accept(context.Background(), conn, AcceptOptions{Partition: p, Why: "a simulation", Dir: "operator", Log: g.log, Lost: func(Example) {},
-			disk: &simDisk{simulation: g.simulation, limit: limit, stores: map[string]*state.Memory{}}, archive: simArchive{g, wire, true}, sets: &sets{sets: g.sets},
-			records: func(ctx context.Context, chain string, fn func(n uint64, id string)) error {
+		sets := &checkpoint.Sets{}
+		for hash, set := range g.sets {
+			sets.Add(hash, set)
+		}
+		done, err := audit.Accept(context.Background(), conn, audit.AcceptOptions{Partition: p, Why: "a simulation", Dir: "operator", Log: g.log, Lost: func(audit.Example) {},
+			Disk: &simDisk{simulation: g.simulation, limit: limit, stores: map[string]*state.Memory{}}, Archive: simArchive{g, wire, true}, Sets: sets,
+			Records: func(ctx context.Context, chain string, fn func(n uint64, id string)) error {
 				return wire.call(ctx, func() error {
 					for _, r := range g.broker.stream("OFFERS").messages {
 						if pos, err := broker.ParsePosition(r.Header); err == nil && r.Subject == (broker.Names{}).ChainSubject(chain, p) {
@@ -129,7 +134,7 @@ func (g *simGroup) fits(p int, s simSnapshot) bool {
 	if s.damaged || m.Restore(bytes.NewReader(s.bytes)) != nil {
 		return false
 	}
-	c, err := loadCursor(simStore{m, &simDisk{simulation: g.simulation}})
+	c, err := checkpoint.LoadCursor(simStore{m, &simDisk{simulation: g.simulation}})
 	same := func(seq uint64, stored int64) bool {
 		return stored == 0 || seq < st.first || seq <= uint64(len(st.messages)) && st.messages[seq-1].Time == stored
 	}
@@ -138,7 +143,7 @@ func (g *simGroup) fits(p int, s simSnapshot) bool {
 
 // A simAccepted is an acceptance that was begun.
 type simAccepted struct {
-	Accepted
+	audit.Accepted
 	stored int64
 }
 
@@ -167,7 +172,7 @@ func (g *simGroup) mark(p int) (seq uint64, stored int64) {
 // acceptance.
 func (g *simGroup) isBehind(p int, m broker.SnapshotMeta) bool {
 	_, stored := g.mark(p)
-	return m.Metadata[acceptedKey] == strconv.FormatInt(stored, 10)
+	return checkpoint.HasFolded(m, stored)
 }
 
 // skipped says of which messages the acceptances had nothing.

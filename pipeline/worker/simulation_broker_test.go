@@ -312,6 +312,19 @@ func (w *simWire) Send(subject string, data []byte) error {
 	return nil
 }
 
+// Listen: nobody asks in the simulation.
+func (w *simWire) Listen(string, func(broker.Question)) (stop func(), err error) {
+	return func() {}, nil
+}
+
+func (w *simWire) Clock(ctx context.Context, stream string) (ns int64, err error) {
+	err = w.call(ctx, func() error {
+		ns = w.b.now().Add(w.b.skew).UnixNano()
+		return nil
+	})
+	return ns, err
+}
+
 func (w *simWire) Get(ctx context.Context, bucket, key string) (value []byte, rev uint64, err error) {
 	err = w.call(ctx, func() error {
 		v, ok := w.b.buckets[bucket][key]

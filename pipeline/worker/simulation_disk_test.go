@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/state"
 )
 
@@ -57,7 +59,7 @@ func (s simStore) Close() error {
 	return s.Memory.Close()
 }
 
-func (d *simDisk) open(dir string, _ state.Options) (store, error) {
+func (d *simDisk) Open(dir string, _ state.Options) (checkpoint.Store, error) {
 	if d.stores[dir] == nil {
 		d.stores[dir] = state.NewMemory(d.limit)
 	}
@@ -65,7 +67,7 @@ func (d *simDisk) open(dir string, _ state.Options) (store, error) {
 	return simStore{d.stores[dir], d}, nil
 }
 
-func (d *simDisk) restore(dir string, _ state.Options, r io.Reader) error {
+func (d *simDisk) Restore(dir string, _ state.Options, r io.Reader) error {
 	whole, err := io.ReadAll(r)
 	if err != nil {
 		return err
@@ -81,7 +83,7 @@ func (d *simDisk) restore(dir string, _ state.Options, r io.Reader) error {
 
 func (d *simDisk) member(dir string) (string, func(), error) { return dir, func() {}, nil }
 
-func (d *simDisk) discard(dir string) error { delete(d.stores, dir); return nil }
+func (d *simDisk) Discard(dir string) error { delete(d.stores, dir); return nil }
 
 // snapshotByte is how many bytes of a snapshot one in the simulation stands for.
 const snapshotByte = 1 << 18
@@ -99,7 +101,7 @@ type simSnapshot struct {
 	damaged bool
 }
 
-func (a simArchive) put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error {
+func (a simArchive) Put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error {
 	var b bytes.Buffer
 	if err := write(&b); err != nil {
 		return err
@@ -109,7 +111,7 @@ func (a simArchive) put(ctx context.Context, partition int, seq uint64, metadata
 		a.keep(partition, put)
 		for i, s := range a.snapshots[partition] { // where another is of use
 			if s.meta.Seq == seq && !a.whole && a.chance(100) && slices.ContainsFunc(a.snapshots[partition], func(o simSnapshot) bool {
-				return o.meta.Seq != seq && !o.damaged && o.meta.Metadata[acceptedKey] == metadata[acceptedKey]
+				return o.meta.Seq != seq && !o.damaged && maps.Equal(o.meta.Metadata, metadata)
 			}) {
 				a.snapshots[partition][i].bytes, a.snapshots[partition][i].damaged = b.Bytes()[:b.Len()/2], true
 			}
@@ -126,8 +128,8 @@ func (g *simGroup) keep(p int, s simSnapshot) {
 	g.snapshots[p] = all[:min(len(all), 2)]
 }
 
-func (a simArchive) drop(ctx context.Context, partition int, which func(seq uint64) bool) error {
-	listed, err := a.list(ctx, partition)
+func (a simArchive) Drop(ctx context.Context, partition int, which func(seq uint64) bool) error {
+	listed, err := a.List(ctx, partition)
 	if err != nil {
 		return err
 	}
@@ -139,7 +141,7 @@ func (a simArchive) drop(ctx context.Context, partition int, which func(seq uint
 	})
 }
 
-func (a simArchive) list(ctx context.Context, partition int) (metas []broker.SnapshotMeta, err error) {
+func (a simArchive) List(ctx context.Context, partition int) (metas []broker.SnapshotMeta, err error) {
 	err = a.wire.(*simWire).call(ctx, func() error {
 		metas = nil
 		for _, s := range a.snapshots[partition] {
@@ -150,7 +152,7 @@ func (a simArchive) list(ctx context.Context, partition int) (metas []broker.Sna
 	return metas, err
 }
 
-func (a simArchive) open(ctx context.Context, m broker.SnapshotMeta) (r io.ReadCloser, err error) {
+func (a simArchive) Open(ctx context.Context, m broker.SnapshotMeta) (r io.ReadCloser, err error) {
 	if a.chance(150) { // until then it may have been replaced
 		if a.rest(ctx, nil, a.upTo(20*time.Second)); ctx.Err() != nil {
 			return nil, ctx.Err()

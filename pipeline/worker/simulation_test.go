@@ -17,6 +17,7 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 	"offerstream/state"
@@ -321,7 +322,7 @@ func (g *simGroup) cutBack() {
 		}
 		for _, m := range g.workers { // and the log loses what is in part there
 			if st := m.disk.stores[filepath.Join(m.name, "partition-0")]; st != nil {
-				c, err := loadCursor(simStore{st, m.disk})
+				c, err := checkpoint.LoadCursor(simStore{st, m.disk})
 				if lost := len(g.broker.stream(name).messages) - int(c.Seq); err == nil && c.Partly != 0 && 0 < lost && lost < 10 {
 					n = lost
 				}
@@ -348,7 +349,7 @@ func (g *simGroup) goLive(t *testing.T, def *campaign.Definition) {
 	}
 	g.sets[hash] = set
 	for _, m := range g.workers { // nobody fetches it: that is under a lock
-		m.w.sets.sets[hash] = set
+		m.w.sets.Add(hash, set)
 	}
 	g.broker.put("CAMPAIGNS", "live", []byte(hash))
 }
@@ -368,7 +369,7 @@ func (g *simGroup) run1(m *simWorker) {
 		skew += time.Duration(g.rng.IntN(3)-1) * 24 * time.Hour
 	}
 	w, err := New(Options{Dir: m.name, Log: g.log.With("worker", m.name), Checkpoint: 200*time.Millisecond + g.upTo(time.Second), Confirm: 20 * time.Second,
-		CacheBytes: m.cache, Standbys: g.standbys, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk, archive: func(c *broker.Conn) archive { return simArchive{g, c.Wire, false} }, Snapshot: 2*time.Second + g.upTo(20*time.Second),
+		CacheBytes: m.cache, Standbys: g.standbys, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk, archive: func(c *broker.Conn) checkpoint.Archive { return simArchive{g, c.Wire, false} }, Snapshot: 2*time.Second + g.upTo(20*time.Second),
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			for g.broker.down > g.time && ctx.Err() == nil {
 				g.rest(ctx, nil, 50*time.Millisecond)
@@ -378,7 +379,9 @@ func (g *simGroup) run1(m *simWorker) {
 	if err != nil {
 		panic(err)
 	}
-	w.sets.sets = maps.Clone(g.sets)
+	for hash, set := range g.sets {
+		w.sets.Add(hash, set)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.w, m.cancel = w, cancel
 	of := m.of

@@ -5,82 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/task"
 	"offerstream/state"
 )
 
-// An archive keeps snapshots: the object store of NATS, or the simulation's.
-type archive interface {
-	put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error
-	list(ctx context.Context, partition int) ([]broker.SnapshotMeta, error) // the newest first
-	open(ctx context.Context, m broker.SnapshotMeta) (io.ReadCloser, error)
-	drop(ctx context.Context, partition int, which func(seq uint64) bool) error
-}
-
-// acceptedKey is where it says which acceptance the state has folded.
-const acceptedKey = "accepted"
-
-func snapshotMetadata(c pipeline.Cursor) map[string]string {
-	return map[string]string{engineKey: strconv.Itoa(pipeline.Engine), acceptedKey: strconv.FormatInt(c.Accepted, 10)}
-}
-
-// engineKey is where a snapshot's metadata says which engine made it.
-const engineKey = "engine"
-
-// objects is the archive in NATS. What is put goes over a connection of its
-// own, so that no offer waits behind its pieces.
-type objects struct {
-	conn    *broker.Conn
-	connect func(context.Context) (*broker.Conn, error)
-}
-
-func (o objects) put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error {
-	own, err := o.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer own.Close()
-	r, w := io.Pipe()
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		w.CloseWithError(write(w))
-	}()
-	err = own.PutSnapshot(ctx, partition, seq, metadata, r)
-	r.CloseWithError(errors.New("the snapshot is not wanted any more"))
-	<-written // nothing reads the store after this
-	return err
-}
-
-func (o objects) list(ctx context.Context, partition int) ([]broker.SnapshotMeta, error) {
-	return o.conn.Snapshots(ctx, partition)
-}
-
-func (o objects) open(ctx context.Context, m broker.SnapshotMeta) (io.ReadCloser, error) {
-	return o.conn.OpenSnapshot(ctx, m)
-}
-
-func (o objects) drop(ctx context.Context, partition int, which func(seq uint64) bool) error {
-	return o.conn.DropSnapshots(ctx, partition, which)
-}
-
 // snapshot puts the state of the last checkpoint into the archive, beside the
 // fold. One of a worker's partitions does so at a time.
-func (s *session) snapshot(within context.Context) {
-	seq := s.commit.stored
-	if s.muted.Load() || seq <= s.archived || s.now().Before(s.snapshotAt) || !s.w.snapshotting.CompareAndSwap(false, true) {
+func (a *attempt) snapshot(within context.Context) {
+	seq := a.commit.stored
+	if a.p.muted.Load() || seq <= a.archived || a.now().Before(a.snapshotAt) || !a.p.w.snapshotting.CompareAndSwap(false, true) {
 		return
 	}
-	s.snapshotAt, s.archived = s.now().Add(s.w.opt.Snapshot), seq
-	s.tasks.Go(func() {
-		defer s.w.snapshotting.Store(false)
-		if err := s.archive(within, s.conn, seq); err != nil && within.Err() == nil {
-			s.log.Warn("no snapshot could be made: the one before stays", "error", err, "next_in", s.w.opt.Snapshot)
+	a.snapshotAt, a.archived = a.now().Add(a.p.w.opt.Snapshot), seq
+	a.tasks.Go(func() {
+		defer a.p.w.snapshotting.Store(false)
+		if err := a.p.archive(within, a.conn, seq); err != nil && within.Err() == nil {
+			a.p.log.Warn("no snapshot could be made: the one before stays", "error", err, "next_in", a.p.w.opt.Snapshot)
 		}
 	})
 }
@@ -88,12 +33,12 @@ func (s *session) snapshot(within context.Context) {
 // archive puts the store's state, as of message seq or later.
 func (p *partition) archive(ctx context.Context, conn *broker.Conn, seq uint64) error {
 	start := p.w.world.Now()
-	cursor, err := loadCursor(p.store)
+	cursor, err := checkpoint.LoadCursor(p.store)
 	if err != nil {
 		return err
 	}
 	var info state.SnapshotInfo
-	err = p.w.opt.archive(conn).put(ctx, p.p, seq, snapshotMetadata(cursor), func(w io.Writer) (err error) {
+	err = p.w.opt.archive(conn).Put(ctx, p.number, seq, checkpoint.Metadata(cursor), func(w io.Writer) (err error) {
 		info, err = p.store.Snapshot(w)
 		return err
 	})
@@ -110,50 +55,29 @@ func (p *partition) archive(ctx context.Context, conn *broker.Conn, seq uint64) 
 // leaves things as they are: the log may have all, and else it is loud.
 func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	p.hopeless = false
-	cursor, err := loadCursor(p.store)
+	cursor, err := checkpoint.LoadCursor(p.store)
 	if err != nil {
 		return err
 	}
-	first, _, err := conn.Extent(ctx, p.p)
+	first, _, err := conn.Extent(ctx, p.number)
 	if err != nil {
 		return err
 	}
-	_, accepted, err := conn.LastAccept(ctx, p.p)
+	cursor, accepted, err := p.accepted(ctx, conn, cursor)
 	if err != nil {
 		return err
-	}
-	if accepted == 0 { // or it has expired: then all that is there has folded it
-		accepted = cursor.Accepted
-	}
-	if cursor.Accepted != accepted && cursor.Seq > 0 {
-		p.log.Warn("an operator has accepted what was lost of the log or the offers: the state from before is discarded, and made anew", "state_at", cursor.Seq)
-		p.close()
-		if err := errors.Join(p.w.disk.discard(p.dir), p.open()); err != nil {
-			return err
-		}
-		cursor = pipeline.Cursor{}
 	}
 	if cursor.Seq > 0 && cursor.Seq+1 >= first {
 		return nil
 	}
 	arch := p.w.opt.archive(conn)
-	metas, err := arch.list(ctx, p.p)
+	metas, err := arch.List(ctx, p.number)
 	if err != nil {
 		return err
 	}
 	var gone error // one of these was replaced meanwhile
 	for _, m := range metas {
-		engine, _ := strconv.Atoi(m.Metadata[engineKey])
-		switch {
-		case accepted != 0 && m.Metadata[acceptedKey] != strconv.FormatInt(accepted, 10):
-			continue // of before that
-		case m.Seq+1 < first:
-			p.log.Warn("a snapshot is older than the log's beginning: it is of no use", "seq", m.Seq, "log_begins", first)
-			continue
-		case engine > pipeline.Engine:
-			p.log.Error("a snapshot is of a newer version: it is left alone; run the newer binary to use it", "seq", m.Seq, "engine", engine, "this", pipeline.Engine)
-			continue
-		case m.Seq <= cursor.Seq:
+		if !p.usable(m, cursor, first, accepted) {
 			continue
 		}
 		start := p.w.world.Now()
@@ -162,10 +86,11 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 			return errors.Join(err, ctx.Err())
 		}
 		if err == nil {
+			p.restored = m.Seq
 			p.log.Info("state restored from a snapshot", "seq", m.Seq, "bytes", m.Bytes, "took", p.w.world.Now().Sub(start))
 			return nil
 		}
-		if !damaged(err) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, broker.ErrSnapshotGone) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, state.ErrNewer) {
+		if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, broker.ErrSnapshotGone) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, state.ErrNewer) {
 			return err // it may be had the next time
 		}
 		if errors.Is(err, broker.ErrSnapshotGone) {
@@ -180,9 +105,48 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	return gone // there is a newer one
 }
 
+// accepted is the last acceptance (its message's stored time; 0: none) that a
+// state must have folded. A store at a cursor that has not is made anew; where
+// the store stands then is returned too.
+func (p *partition) accepted(ctx context.Context, conn *broker.Conn, at pipeline.Cursor) (cursor pipeline.Cursor, accepted int64, err error) {
+	cursor = at
+	if _, accepted, err = conn.LastAccept(ctx, p.number); err != nil {
+		return cursor, 0, err
+	}
+	if accepted == 0 { // or it has expired: then all that is there has folded it
+		accepted = cursor.Accepted
+	}
+	if cursor.Accepted != accepted && cursor.Seq > 0 {
+		p.log.Warn("an operator has accepted what was lost of the log or the offers: the state from before is discarded, and made anew", "state_at", cursor.Seq)
+		p.close()
+		return pipeline.Cursor{}, accepted, errors.Join(p.w.disk.Discard(p.dir), p.open())
+	}
+	return cursor, accepted, nil
+}
+
+// usable says whether a snapshot is worth a try: where the store stands at the
+// cursor, and the log begins at message first.
+func (p *partition) usable(m broker.SnapshotMeta, cursor pipeline.Cursor, first uint64, accepted int64) bool {
+	unreadable := checkpoint.Readable(m)
+	switch {
+	case accepted != 0 && !checkpoint.HasFolded(m, accepted): // it is of before that
+	case m.Seq+1 < first:
+		p.log.Warn("a snapshot is older than the log's beginning: it is of no use", "seq", m.Seq, "log_begins", first)
+	case errors.Is(unreadable, pipeline.ErrNewer):
+		p.log.Error("a snapshot is of a newer version: it is left alone; run the newer binary to use it", "seq", m.Seq, "error", unreadable)
+	case unreadable != nil:
+		p.log.Warn("a snapshot is of no use to this version", "seq", m.Seq, "error", unreadable)
+	case p.damaging[m.Seq] >= mostDamaging:
+		p.log.Warn("a snapshot was restored before and found damaged each time: passing it over", "seq", m.Seq)
+	default:
+		return m.Seq > cursor.Seq
+	}
+	return false
+}
+
 // restoreFrom leaves the store empty where the snapshot cannot be used, and nil
 // where it cannot be opened.
-func (p *partition) restoreFrom(ctx context.Context, arch archive, m broker.SnapshotMeta) error {
+func (p *partition) restoreFrom(ctx context.Context, arch checkpoint.Archive, m broker.SnapshotMeta) error {
 	done, err := p.w.take(m.Bytes, p.id.Partitions)
 	if err != nil {
 		return err
@@ -190,17 +154,17 @@ func (p *partition) restoreFrom(ctx context.Context, arch archive, m broker.Snap
 	defer done()
 	p.restoring.Store(true)
 	defer p.restoring.Store(false)
-	r, err := arch.open(ctx, m)
+	r, err := arch.Open(ctx, m)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	p.close()
-	if err := p.w.disk.discard(p.dir); err != nil {
+	if err := p.w.disk.Discard(p.dir); err != nil {
 		return err
 	}
-	err = p.w.disk.restore(p.dir, p.options(), &resting{ctx: ctx, r: r, p: p, since: p.w.world.Now()})
-	if damaged(err) {
+	err = p.w.disk.Restore(p.dir, p.options(), &resting{ctx: ctx, r: r, p: p, since: p.w.world.Now()})
+	if errors.Is(err, state.ErrDamaged) {
 		err = fmt.Errorf("snapshot at message %d: %w", m.Seq, err)
 	}
 	return errors.Join(err, p.open())

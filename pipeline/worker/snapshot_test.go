@@ -3,8 +3,8 @@ package worker
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +89,7 @@ func TestRestorePassesOver(t *testing.T) {
 	w.stop(t)
 	put := func(seq uint64, engine int, data []byte) {
 		t.Helper()
-		if err := c.PutSnapshot(within(t), 0, seq, map[string]string{engineKey: strconv.Itoa(engine)}, bytes.NewReader(data)); err != nil {
+		if err := c.PutSnapshot(within(t), 0, seq, map[string]string{"engine": fmt.Sprint(engine), "records": fmt.Sprint(pipeline.RecordVersion)}, bytes.NewReader(data)); err != nil {
 			t.Fatal(err)
 		}
 	}

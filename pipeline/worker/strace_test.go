@@ -160,7 +160,7 @@ func (s *straced) exact() {
 	w := start(s.t, s.url, s.dir, small)
 	w.applied(s.t, s.conn)
 	applied := func() uint64 { st := w.Status(); return st[0].Applied + st[1].Applied }
-	await(s.t, "each event applied", func() bool { return applied() >= uint64(s.n) }) // a session that begins anew goes back for a moment
+	await(s.t, "each event applied", func() bool { return applied() >= uint64(s.n) }) // an attempt that begins anew goes back for a moment
 	v := verified(s.t, s.conn)
 	if v.Stored != s.n || applied() != uint64(s.n) {
 		s.t.Errorf("%d offers of %d events, of which %d are applied", v.Stored, s.n, applied())

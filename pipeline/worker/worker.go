@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/task"
 	"offerstream/state"
 )
@@ -32,10 +33,10 @@ type Options struct {
 	Metrics    prometheus.Registerer                           // (none are registered anywhere)
 	Log        *slog.Logger                                    // (slog.Default)
 
-	memTable int64      // a checkpoint has room for 15% of it (64 MB)
-	world    task.World // (task.Real)
-	disk     disk       // (badgers)
-	archive  func(*broker.Conn) archive
+	memTable int64                                 // a checkpoint has room for 15% of it (64 MB)
+	world    task.World                            // (task.Real)
+	disk     disk                                  // (machine)
+	archive  func(*broker.Conn) checkpoint.Archive // (checkpoint.Objects)
 }
 
 func (o Options) withDefaults() Options {
@@ -64,8 +65,8 @@ func (o Options) withDefaults() Options {
 		o.Log = slog.Default()
 	}
 	if o.world == nil {
-		o.world, o.disk = task.Real{}, badgers{}
-		o.archive = func(c *broker.Conn) archive { return objects{c, o.Connect} }
+		o.world, o.disk = task.Real{}, machine{}
+		o.archive = func(c *broker.Conn) checkpoint.Archive { return checkpoint.Objects{Conn: c, Connect: o.Connect} }
 	}
 	return o
 }
@@ -78,7 +79,7 @@ type Worker struct {
 	world task.World
 	disk  disk
 	met   *metrics
-	sets  sets
+	sets  checkpoint.Sets
 	live  atomic.Pointer[string] // hash of the live set
 
 	snapshotting atomic.Bool // a partition makes a snapshot
@@ -147,11 +148,11 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 		return err
 	}
 	defer w.join(nil)
-	deaf, err := w.report(conn)
+	unlisten, err := w.report(conn)
 	if err != nil {
 		w.opt.Log.Warn("nobody is told the status", "error", err)
 	}
-	defer deaf()
+	defer unlisten()
 	within, cancel := context.WithCancel(context.Background())
 	watch := task.Group{World: w.world}
 	defer watch.Wait()
@@ -161,9 +162,7 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 	g.look() // before anything is opened
 	watch.Go(func() { g.guard(within) })
 	watch.Go(func() { g.watch(within) })
-	if conn.NC != nil { // the simulation has no clock to ask for
-		watch.Go(func() { conn.WatchClock(within, w.opt.Now, func(ahead time.Duration) { w.ahead.Store(int64(ahead)) }) })
-	}
+	watch.Go(func() { conn.WatchClock(within, w.opt.Now, func(ahead time.Duration) { w.ahead.Store(int64(ahead)) }) })
 	defer conn.Wire.OnClose(g.wake)()
 	err = g.run(ctx)
 	if err != nil || ctx.Err() != nil {
@@ -259,37 +258,24 @@ func (w *Worker) Ready() error {
 			continue
 		}
 		if why := p.status.stopped.Load(); why != nil {
-			return fmt.Errorf("partition %d has stopped: %s", p.p, *why)
+			return fmt.Errorf("partition %d has stopped: %s", p.number, *why)
 		}
 		if p.running.Load() && !p.status.caughtUp.Load() {
-			return fmt.Errorf("partition %d is catching up: %d messages to go", p.p, p.status.pending.Load())
+			return fmt.Errorf("partition %d is catching up: %d messages to go", p.number, p.status.pending.Load())
 		}
 	}
 	return nil
 }
 
-// A Status is how far one partition is.
-type Status struct {
-	Owned   bool   // by this worker
-	Follows bool   // it is folded here, and nothing published
-	Seq     uint64 // the last message applied
-	Lag     uint64 // messages behind it, when last looked at
-	Applied uint64 // events applied, over its life
-	Waiting int    // offers not known stored
-	LogTime int64
-	Set     string // hash of the campaign set in force
-	Stopped string // why it stopped loudly; empty: it did not
-}
-
 // Status is how far the partitions are, by number; nil before the first
 // connection.
-func (w *Worker) Status() []Status {
-	var all []Status
+func (w *Worker) Status() []broker.PartitionStatus {
+	var all []broker.PartitionStatus
 	for _, p := range w.all() {
-		var s Status
+		var s broker.PartitionStatus
 		if p != nil {
 			runs, muted := p.running.Load(), p.muted.Load()
-			s = Status{Owned: runs && !muted, Follows: runs && muted,
+			s = broker.PartitionStatus{Owned: runs && !muted, Follows: runs && muted,
 				Seq: p.status.seq.Load(), Lag: p.status.pending.Load(), Applied: p.status.applied.Load(), Waiting: p.status.waiting(), LogTime: p.status.logTime.Load()}
 			if set := p.status.set.Load(); set != nil {
 				s.Set = *set

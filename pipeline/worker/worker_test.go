@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/campaign"
@@ -283,9 +284,9 @@ func same(t *testing.T, got, want map[string]int) {
 }
 
 // verified checks that the offers equal a replay of the log.
-func verified(t *testing.T, c *broker.Conn) Verdict {
+func verified(t *testing.T, c *broker.Conn) audit.Verdict {
 	t.Helper()
-	v, err := Verify(within(t), c, nil)
+	v, err := audit.Verify(within(t), c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

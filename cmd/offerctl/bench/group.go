@@ -13,8 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/worker"
 )
 
 // A groupReport is what a group of two workers does when one of them goes,
@@ -159,7 +159,7 @@ func (g *group) owner(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
 	for {
-		o, err := worker.Look(ctx, g.conn, time.Second)
+		o, err := audit.Look(ctx, g.conn, time.Second)
 		if err != nil {
 			return 0, err
 		}

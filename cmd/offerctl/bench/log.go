@@ -103,7 +103,7 @@ func inForce(ctx context.Context, w *worker.Worker, partitions int, hash string)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		other := func(s worker.Status) bool { return s.Set != hash }
+		other := func(s broker.PartitionStatus) bool { return s.Set != hash }
 		if st := w.Status(); len(st) == partitions && !slices.ContainsFunc(st, other) {
 			return nil
 		}

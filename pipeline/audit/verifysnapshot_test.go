@@ -1,4 +1,4 @@
-package worker
+package audit
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/state"
 )
 
@@ -26,7 +27,7 @@ func archived(t *testing.T, c *broker.Conn, dir string) (seq uint64) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	cursor, err := loadCursor(st)
+	cursor, err := checkpoint.LoadCursor(st)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func archived(t *testing.T, c *broker.Conn, dir string) (seq uint64) {
 	if _, err := st.Snapshot(&b); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.PutSnapshot(within(t), 0, cursor.Seq, snapshotMetadata(cursor), &b); err != nil {
+	if err := c.PutSnapshot(within(t), 0, cursor.Seq, checkpoint.Metadata(cursor), &b); err != nil {
 		t.Fatal(err)
 	}
 	return cursor.Seq
@@ -43,13 +44,13 @@ func archived(t *testing.T, c *broker.Conn, dir string) (seq uint64) {
 // TestVerifyFromSnapshot verifies a log whose beginning has expired.
 func TestVerifyFromSnapshot(t *testing.T) {
 	const n = "Offerstream-N"
-	ns := startNATS(t, t.TempDir(), -1)
+	ns := startNATS(t, t.TempDir())
 	c := connect(t, ns.ClientURL(), 1)
 	hash := apply(t, c, views(t, 1))
 	dir, tmp := t.TempDir(), t.TempDir()
 	var at []uint64
 	for round := range 3 { // four offers in each, a snapshot behind the first two
-		w := start(t, ns.ClientURL(), dir, nil)
+		w := start(t, ns.ClientURL(), dir)
 		w.inForce(t, hash)
 		for i := range 4 {
 			publish(t, c, []scripted{{0, view(10*round+i, []string{"ada", "bea"}[i%2])}})
@@ -126,13 +127,13 @@ func TestVerifyFromSnapshot(t *testing.T) {
 
 // TestVerifyFromSnapshotTimers: what waits in the snapshot fires behind it.
 func TestVerifyFromSnapshotTimers(t *testing.T) {
-	ns := startNATS(t, t.TempDir(), -1)
+	ns := startNATS(t, t.TempDir())
 	c := connect(t, ns.ClientURL(), 1)
 	hash := apply(t, c, waiting(t, campaign.ClockEvent, time.Hour))
 	dir := t.TempDir()
 	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for i, user := range []string{"ada", "bea"} {
-		w := start(t, ns.ClientURL(), dir, nil)
+		w := start(t, ns.ClientURL(), dir)
 		w.inForce(t, hash)
 		publish(t, c, []scripted{{0, at(began.Add(time.Duration(i)*2*time.Hour).UnixNano(), fmt.Sprint("m", i), user, 10)}})
 		w.applied(t, c)

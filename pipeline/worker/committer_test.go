@@ -7,6 +7,7 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/task"
 	"offerstream/pipeline/value"
 	"offerstream/state"
@@ -120,7 +121,7 @@ func TestKillWithinMessage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cursor, err := loadCursor(store)
+		cursor, err := checkpoint.LoadCursor(store)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,12 +154,13 @@ func TestCommitThatFails(t *testing.T) {
 	}
 	defer chains.Close()
 	met := newMetrics(prometheus.NewRegistry(), &Worker{})
-	cm, ca := &committer{world: task.Real{}, wake: task.Real{}.NewEvent(), store: store, chains: chains, met: met, batch: store.NewBatch()}, newCache(store, 1<<20, met)
+	writer := checkpoint.NewWriter(checkpoint.NewCache(store, 1<<20, checkpoint.Lookups{}), 0)
+	cm := &committer{world: task.Real{}, wake: task.Real{}.NewEvent(), writer: writer, chains: chains, met: met}
 	store.Close()
-	if err := cm.begin(within(t), ca, pipeline.Cursor{Seq: 1}); err != nil {
+	if err := cm.begin(within(t), pipeline.Cursor{Seq: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if err := cm.wait(ca); !errors.Is(err, errStore) {
+	if err := cm.wait(); !errors.Is(err, errStore) {
 		t.Errorf("got %v", err)
 	}
 }

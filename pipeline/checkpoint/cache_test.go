@@ -1,16 +1,48 @@
-package worker
+package checkpoint
 
 import (
 	"bytes"
+	"encoding/json"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
+	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
 	"offerstream/state"
 )
+
+var cacheSeed = flag.Uint64("seed", 0, "of the random events; 0: a new one")
+
+// random is a source of random choices whose seed is in the log.
+func random(t *testing.T) *rand.Rand {
+	seed := *cacheSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano()) % 1e9
+	}
+	t.Logf("go test ./pipeline/checkpoint -run '^%s$' -seed %d", t.Name(), seed)
+	return rand.New(rand.NewPCG(seed, 2))
+}
+
+// views is a set that sends an offer some time after the third Product Viewed,
+// unless it is cancelled.
+func views() *campaign.Definition {
+	return &campaign.Definition{
+		Engine: pipeline.Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds,
+		Forget:   campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown},
+		Features: []campaign.Feature{{Name: "seen", On: []string{"Product Viewed"}, Agg: "count"}},
+		Campaigns: []campaign.Campaign{{ID: "again", On: []string{"Product Viewed"}, If: []string{"seen >= 3"},
+			Unless: &campaign.Unless{On: []string{"Order Completed"}, Within: 1e9},
+			Offer:  campaign.OfferSpec{Channel: "web", Kind: campaign.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}}},
+	}
+}
+
+func view(i int, user string) []byte {
+	return fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":"%s-%d","receivedAt":%q}`, user, user, i, value.FormatTime(time.Now().UnixNano()))
+}
 
 // TestCache folds random events through caches of many sizes, with checkpoints
 // that commit at once, late or not before the next, and compares every user
@@ -29,16 +61,14 @@ func TestCacheCancels(t *testing.T) {
 }
 
 func cacheAgainstMemory(t *testing.T, max int64, cancels bool) {
-	rng := moments(t)
+	rng := random(t)
 	store, err := state.Open(t.TempDir(), state.Options{MemTable: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	c := newCache(store, max, newMetrics(prometheus.NewRegistry(), &Worker{}))
-	def := views(t, 3)
-	def.Campaigns[0].Unless = &campaign.Unless{On: []string{"Order Completed"}, Within: 1e9}
-	set, problems := pipeline.Compile(def)
+	c := NewCache(store, max, Lookups{})
+	set, problems := pipeline.Compile(views())
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -121,7 +151,11 @@ func effects(t *testing.T, f *pipeline.Fold, m pipeline.Message) (all string) {
 			t.Fatal(err)
 		}
 		for _, e := range f.Effects() {
-			all += fmt.Sprintf("%s %+v %s\n", e.Chain, e.Pos, asJSON(t, e.Offer))
+			offer, err := json.Marshal(e.Offer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += fmt.Sprintf("%s %+v %s\n", e.Chain, e.Pos, offer)
 		}
 		if !more {
 			return all
@@ -129,7 +163,7 @@ func effects(t *testing.T, f *pipeline.Fold, m pipeline.Message) (all string) {
 	}
 }
 
-func sameUser(t *testing.T, c *cache, all pipeline.Memory, key string) {
+func sameUser(t *testing.T, c *Cache, all pipeline.Memory, key string) {
 	t.Helper()
 	got, err := c.Look(key)
 	if err != nil {
@@ -145,7 +179,7 @@ func sameUser(t *testing.T, c *cache, all pipeline.Memory, key string) {
 }
 
 // check holds the cache against what it says of itself.
-func (c *cache) check(t *testing.T) {
+func (c *Cache) check(t *testing.T) {
 	t.Helper()
 	bytes, n := int64(0), 0
 	if c.newest != nil {

@@ -1,15 +1,12 @@
-package worker
+package audit
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"offerstream/pipeline/broker"
 )
@@ -103,40 +100,29 @@ func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview,
 
 // ask gathers the answers of those that have leases, and of who else answers
 // before them.
-func ask(ctx context.Context, conn *broker.Conn, leases map[string]broker.Lease, wait time.Duration) (map[string]Report, error) {
-	inbox := conn.NC.NewInbox()
-	answers, err := conn.NC.SubscribeSync(inbox)
-	if err != nil {
-		return nil, fmt.Errorf("ask the workers: %w", err)
-	}
-	defer answers.Unsubscribe()
-	if err := conn.NC.PublishRequest(conn.Names.StatusSubject(), inbox, nil); err != nil {
-		return nil, fmt.Errorf("ask the workers: %w", err)
-	}
+func ask(ctx context.Context, conn *broker.Conn, leases map[string]broker.Lease, wait time.Duration) (map[string]broker.Report, error) {
 	within, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	reports := map[string]Report{}
+	reports := map[string]broker.Report{}
 	missing := maps.Clone(leases)
-	for len(missing) > 0 || len(reports) == 0 {
-		m, err := answers.NextMsgWithContext(within)
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrNoResponders):
-			return reports, nil
-		case err != nil:
-			return nil, fmt.Errorf("ask the workers: %w", err)
-		}
-		var r Report
-		if json.Unmarshal(m.Data, &r) == nil && r.Member != "" {
+	err := conn.Ask(within, conn.Names.StatusSubject(), nil, func(answer []byte) (enough bool) {
+		var r broker.Report
+		if json.Unmarshal(answer, &r) == nil && r.Member != "" {
 			reports[r.Member] = r
 			delete(missing, r.Member)
 		}
+		return len(missing) == 0 && len(reports) > 0
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, fmt.Errorf("ask the workers: %w", err)
 	}
 	return reports, nil
 }
 
-func overview(partitions int, leases map[string]broker.Lease, reports map[string]Report, snapshots map[int]broker.SnapshotMeta) Overview {
+func overview(partitions int, leases map[string]broker.Lease, reports map[string]broker.Report, snapshots map[int]broker.SnapshotMeta) Overview {
 	o := Overview{Members: []Member{}, Partitions: make([]PartitionOverview, partitions)}
 	for p := range o.Partitions {
 		o.Partitions[p] = PartitionOverview{Partition: p, Owners: []string{}, Stops: []Stop{}}
@@ -148,41 +134,50 @@ func overview(partitions int, leases map[string]broker.Lease, reports map[string
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
 		m := Member{ID: id, Heard: leases[id].Time}
-		var c claim
+		var c broker.Claim
 		if lease, has := leases[id]; has {
-			if err := json.Unmarshal(lease.Value, &c); err != nil {
+			var err error
+			if c, err = broker.ParseClaim(lease.Value); err != nil {
 				m.Error = "its lease is not understood: " + err.Error()
 			}
 		}
-		var report Report
+		m.Leaving, m.Short, m.Ready, m.Follows = c.Leaving, c.Short, c.Ready, c.Follow
+		var report broker.Report
 		report, m.Answers = reports[id]
 		m.Ahead = report.Ahead.Seconds()
-		owns := slices.Clone(c.Own)
-		for _, r := range report.Partitions {
-			if r.Partition < 0 || r.Partition >= partitions {
-				continue
-			}
-			if r.Owned {
-				owns = append(owns, r.Partition)
-			}
-			o.Partitions[r.Partition].take(id, r)
-		}
-		slices.Sort(owns)
-		for _, p := range slices.Compact(owns) {
-			if p >= 0 && p < partitions {
-				m.Owns = append(m.Owns, p)
-				o.Partitions[p].Owners = append(o.Partitions[p].Owners, id)
-			}
-		}
-		m.Leaving, m.Short, m.Ready, m.Follows = c.Leaving, c.Short, c.Ready, c.Follow
+		m.Owns = o.owns(id, c, report)
 		o.Members = append(o.Members, m)
 	}
 	return o
 }
 
+// owns are the partitions that a member owns by its lease or its answer; what
+// the member says goes into each partition's overview.
+func (o *Overview) owns(id string, c broker.Claim, report broker.Report) (owns []int) {
+	exists := func(p int) bool { return p >= 0 && p < len(o.Partitions) }
+	all := slices.Clone(c.Own)
+	for _, r := range report.Partitions {
+		if !exists(r.Partition) {
+			continue
+		}
+		if r.Owned {
+			all = append(all, r.Partition)
+		}
+		o.Partitions[r.Partition].take(id, r)
+	}
+	slices.Sort(all)
+	for _, p := range slices.Compact(all) {
+		if exists(p) {
+			owns = append(owns, p)
+			o.Partitions[p].Owners = append(o.Partitions[p].Owners, id)
+		}
+	}
+	return owns
+}
+
 // take takes what a member says of the partition: an owner's word counts, and
 // where it has stopped that of the member with which it has.
-func (p *PartitionOverview) take(id string, r PartitionReport) {
+func (p *PartitionOverview) take(id string, r broker.PartitionReport) {
 	if r.Stopped != "" {
 		p.Stops = append(p.Stops, Stop{id, r.Stopped})
 	}

@@ -1,4 +1,4 @@
-package worker
+package audit
 
 import (
 	"context"
@@ -26,7 +26,7 @@ type record struct {
 //	given     1  2  3  4           4 is given, and not stored: missing
 //	stored    1  2  2  3  x        2 is left, which was given: double; x: extra
 type comparison struct {
-	*audit
+	*verification
 	name string
 	walk *broker.ChainWalk
 	from uint64 // number of the first record that is looked at

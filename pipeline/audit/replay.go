@@ -1,16 +1,15 @@
-package worker
+package audit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/task"
 	"offerstream/state"
 )
@@ -22,18 +21,16 @@ type replay struct {
 	p       int
 	dir     string // where state may be made, which is removed in the end
 	log     *slog.Logger
-	disk    disk
-	archive archive
-	sets    *sets
-	met     *metrics
+	disk    checkpoint.Disk
+	archive checkpoint.Archive
+	sets    *checkpoint.Sets
 	guarded []pipeline.StepID
 	shrink  int // of commits
 
-	store store // nil: not open
-	cache *cache
-	fold  *pipeline.Fold
-	batch *state.Batch
-	epoch uint32
+	store  checkpoint.Store // nil: not open
+	cache  *checkpoint.Cache
+	writer *checkpoint.Writer
+	fold   *pipeline.Fold
 }
 
 // begin makes the fold of the first of these snapshots that is of the log, from
@@ -48,12 +45,13 @@ func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, 
 		return err
 	}
 	if r.store == nil {
-		if r.store, err = r.disk.open(r.dir, opt); err != nil {
+		if r.store, err = r.disk.Open(r.dir, opt); err != nil {
 			return err
 		}
 	}
-	r.cache, r.batch, r.epoch = newCache(r.store, 256<<20, r.met), r.store.NewBatch(), cursor.Epoch
-	if r.fold, err = pipeline.NewFold(cursor, r.sets.get(ctx, r.conn), r.cache); err != nil {
+	r.cache = checkpoint.NewCache(r.store, 256<<20, checkpoint.Lookups{})
+	r.writer = checkpoint.NewWriter(r.cache, cursor.Epoch)
+	if r.fold, err = pipeline.NewFold(cursor, r.sets.Get(ctx, r.conn), r.cache); err != nil {
 		return err
 	}
 	for _, s := range r.guarded {
@@ -65,11 +63,11 @@ func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, 
 // again says whether an error is one behind which a replay that is begun again
 // comes further.
 func (r *replay) again(err error) bool {
-	if bad, ok := newPoison(err, r.guarded); ok {
-		r.guarded = append(r.guarded, bad.step)
+	if bad, ok := checkpoint.NewPoison(err, r.guarded); ok {
+		r.guarded = append(r.guarded, bad.Step)
 		return true
 	}
-	if tooBig(err) && r.shrink < leastShare {
+	if errors.Is(err, state.ErrTooBig) && r.shrink < checkpoint.MaxShrink {
 		r.shrink *= 2
 		return true
 	}
@@ -82,13 +80,12 @@ func (r *replay) remove() error {
 		r.store.Close()
 		r.store = nil
 	}
-	return r.disk.discard(r.dir)
+	return r.disk.Discard(r.dir)
 }
 
 func (r *replay) restore(ctx context.Context, opt state.Options, metas []broker.SnapshotMeta, first, end uint64) (none pipeline.Cursor, err error) {
 	for _, m := range metas {
-		engine, _ := strconv.Atoi(m.Metadata[engineKey])
-		if m.Seq+1 < first || m.Seq > end || engine > pipeline.Engine {
+		if m.Seq+1 < first || m.Seq > end || checkpoint.Readable(m) != nil {
 			continue
 		}
 		cursor, err := r.restoreFrom(ctx, opt, m)
@@ -98,7 +95,7 @@ func (r *replay) restore(ctx context.Context, opt state.Options, metas []broker.
 		if err == nil {
 			return cursor, nil
 		}
-		if !damaged(err) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, errOtherLog) {
+		if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) {
 			return none, fmt.Errorf("snapshot at message %d: %w: begin again", m.Seq, err) // it may be had the next time
 		}
 		r.log.Warn("a snapshot is not of this log, or is damaged", "seq", m.Seq, "error", err)
@@ -110,35 +107,38 @@ func (r *replay) restore(ctx context.Context, opt state.Options, metas []broker.
 }
 
 func (r *replay) restoreFrom(ctx context.Context, opt state.Options, m broker.SnapshotMeta) (none pipeline.Cursor, err error) {
-	from, err := r.archive.open(ctx, m)
+	from, err := r.archive.Open(ctx, m)
 	if err != nil {
 		return none, err
 	}
 	defer from.Close()
-	if err := r.disk.restore(r.dir, opt, from); err != nil {
+	if err := r.disk.Restore(r.dir, opt, from); err != nil {
 		return none, err
 	}
-	if r.store, err = r.disk.open(r.dir, opt); err != nil {
+	if r.store, err = r.disk.Open(r.dir, opt); err != nil {
 		return none, err
 	}
-	return loadCursor(r.store)
+	return checkpoint.LoadCursor(r.store)
 }
 
 // sameLog says whether the log is the one of which the cursor is (P5).
 func (r *replay) sameLog(ctx context.Context, c pipeline.Cursor, first, end uint64) error {
 	if c.Seq+1 < first || c.Seq > end {
-		return fmt.Errorf("%w: it ends at message %d, the log has %d to %d", errOtherLog, c.Seq, first, end)
+		return fmt.Errorf("%w: it ends at message %d, the log has %d to %d", checkpoint.ErrOtherLog, c.Seq, first, end)
 	}
-	for _, known := range [...]mark{{c.Seq, c.Stored}, {c.Seq + 1, c.Partly}} {
+	for _, known := range [...]struct { // messages of which it has applied something
+		seq    uint64
+		stored int64
+	}{{c.Seq, c.Stored}, {c.Seq + 1, c.Partly}} {
 		if known.stored == 0 || known.seq < first {
 			continue // nothing of it was applied, or it has expired
 		}
 		if known.seq > end {
-			return fmt.Errorf("%w: message %d was applied in part, the log ends at %d", errOtherLog, known.seq, end)
+			return fmt.Errorf("%w: message %d was applied in part, the log ends at %d", checkpoint.ErrOtherLog, known.seq, end)
 		}
 		err := r.scan(ctx, known.seq, func(m pipeline.Message) (bool, error) {
 			if m.Seq != known.seq || m.Stored != known.stored {
-				return false, fmt.Errorf("%w: message %d", errOtherLog, known.seq)
+				return false, fmt.Errorf("%w: message %d", checkpoint.ErrOtherLog, known.seq)
 			}
 			return true, nil
 		})
@@ -208,7 +208,7 @@ func (r *replay) scanWith(ctx context.Context, reader *broker.Reader, wake task.
 
 // commitSome stores what has changed, if it is much.
 func (r *replay) commitSome() error {
-	if !full(r.cache, r.store.Limit(), r.shrink) {
+	if !r.cache.Full(r.shrink) {
 		return nil
 	}
 	return r.commit()
@@ -216,17 +216,12 @@ func (r *replay) commitSome() error {
 
 // commit stores what has changed.
 func (r *replay) commit() error {
-	gen, cursor, err := encode(r.batch, r.cache, r.fold.Cursor(), &r.epoch)
-	if err != nil {
+	if err := r.writer.Encode(r.fold.Cursor()); err != nil {
 		return err
 	}
-	j, err := json.Marshal(cursor)
-	if err != nil {
+	if err := r.writer.Commit(); err != nil {
 		return err
 	}
-	if err := r.store.Commit(r.batch, j); err != nil {
-		return err
-	}
-	r.cache.committed = gen
+	r.writer.Done()
 	return nil
 }

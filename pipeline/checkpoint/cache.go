@@ -1,24 +1,25 @@
-package worker
+package checkpoint
 
 import (
-	"fmt"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"offerstream/pipeline"
 	"offerstream/state"
 )
 
-// A cache holds decoded entities of one partition over its store, the least
+// A Cache holds decoded entities of one partition over its store, the least
 // recently used leaving when they take more than max bytes. What has changed
-// stays until it is committed. For the partition's goroutine alone.
+// stays until it is committed. A cache is for one goroutine.
 //
 // Each checkpoint has a generation: an entity changed in generation g is in
 // the store once checkpoint g is committed, and may leave then.
-type cache struct {
-	store   store
+type Cache struct {
+	store   Store
 	max     int64
-	met     *metrics
+	lookups Lookups
 	entries map[string]*cached
 	newest  *cached // of the ring: newest.next is older, newest.prev the oldest
 	bytes   int64
@@ -28,7 +29,16 @@ type cache struct {
 	dirty     []*cached
 	changed   int // bytes that dirty may take, as guessed
 	buf       []byte
-	lookups   uint64
+	count     uint64 // of lookups
+}
+
+var _ pipeline.Entities = (*Cache)(nil)
+
+// Lookups observe how long lookups take, in seconds. One that is nil observes
+// nothing.
+type Lookups struct {
+	Cached prometheus.Observer // of entities that are in the cache, one in 64
+	Stored prometheus.Observer // of all others: they are read from the store and decoded
 }
 
 type cached struct {
@@ -51,19 +61,30 @@ const (
 	firstGrowth   = 512
 )
 
-func newCache(store store, max int64, met *metrics) *cache {
-	return &cache{store: store, max: max, met: met, entries: map[string]*cached{}, gen: 1}
+// NewCache makes an empty cache over a store. It holds about max bytes of
+// decoded entities, and beyond that only what is not committed yet.
+func NewCache(store Store, max int64, lookups Lookups) *Cache {
+	none := prometheus.ObserverFunc(func(float64) {})
+	if lookups.Cached == nil {
+		lookups.Cached = none
+	}
+	if lookups.Stored == nil {
+		lookups.Stored = none
+	}
+	return &Cache{store: store, max: max, lookups: lookups, entries: map[string]*cached{}, gen: 1}
 }
 
-// Entity is pipeline.Entities: the entity counts as changed.
-func (c *cache) Entity(key string) (*pipeline.Entity, error) {
+// Entity returns the entity with a key, a new one if there is none, and counts
+// it as changed. The error is pipeline.ErrNewer where a newer version wrote its
+// record, and state.ErrDamaged where that cannot be decoded otherwise.
+func (c *Cache) Entity(key string) (*pipeline.Entity, error) {
 	e := c.entries[key]
-	c.lookups++
+	c.count++
 	if e != nil {
-		if c.lookups%64 == 0 { // a look at the clock costs as much as the lookup
+		if c.count%64 == 0 { // a look at the clock costs as much as the lookup
 			start := time.Now()
 			e = c.entries[key]
-			c.met.cacheLookup.Observe(time.Since(start).Seconds())
+			c.lookups.Cached.Observe(time.Since(start).Seconds())
 		}
 		c.touch(e)
 	} else {
@@ -86,8 +107,8 @@ func (c *cache) Entity(key string) (*pipeline.Entity, error) {
 }
 
 // Look returns the entity without counting it as changed, a new one that is
-// kept nowhere if there is none.
-func (c *cache) Look(key string) (*pipeline.Entity, error) {
+// kept nowhere if there is none. Its errors are those of Entity.
+func (c *Cache) Look(key string) (*pipeline.Entity, error) {
 	if e := c.entries[key]; e != nil {
 		return e.entity, nil
 	}
@@ -98,10 +119,10 @@ func (c *cache) Look(key string) (*pipeline.Entity, error) {
 	return e.entity, nil
 }
 
-func (c *cache) read(key string) (*cached, error) {
+func (c *Cache) read(key string) (*cached, error) {
 	start := time.Now()
 	b, found, err := c.store.Entity(key, c.buf)
-	c.met.storeLookup.Observe(time.Since(start).Seconds())
+	c.lookups.Stored.Observe(time.Since(start).Seconds())
 	if err != nil {
 		return nil, err
 	}
@@ -111,12 +132,12 @@ func (c *cache) read(key string) (*cached, error) {
 	}
 	entity, err := pipeline.DecodeEntity(key, b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", state.ErrDamaged, err)
+		return nil, notNewer(err)
 	}
 	return &cached{entity: entity, size: len(b), due: entity.Due(), stored: true}, nil
 }
 
-func (c *cache) load(key string) (*cached, error) {
+func (c *Cache) load(key string) (*cached, error) {
 	key = strings.Clone(key) // the fold's is valid as long as its event
 	e, err := c.read(key)
 	if err != nil {
@@ -134,7 +155,7 @@ func weight(e *cached) int64 {
 
 // evict lets the oldest go that are in the store as they are. It looks at a
 // few only, so that a cache full of changes costs no more.
-func (c *cache) evict() {
+func (c *Cache) evict() {
 	for e, looks := c.oldest(), 0; c.bytes > c.max && c.newest != nil && looks < 16; looks++ {
 		newer := e.prev
 		if e.gen <= c.committed {
@@ -150,7 +171,7 @@ func (c *cache) evict() {
 
 // encode puts all that has changed into the batch and begins the next
 // generation; it returns the one that ended.
-func (c *cache) encode(b *state.Batch) uint64 {
+func (c *Cache) encode(b *state.Batch) uint64 {
 	for i, e := range c.dirty {
 		key := e.entity.Key
 		due := e.entity.Due()
@@ -183,9 +204,21 @@ func (c *cache) encode(b *state.Batch) uint64 {
 	return ended
 }
 
+// MaxShrink is the largest value of use for Full: with it each step is followed
+// by a checkpoint.
+const MaxShrink = 1 << 20
+
+// Full reports whether what has changed should be stored soon: it is about half
+// of what one transaction of the store holds, divided by shrink. That is at
+// least 1, and more where checkpoints were too big before.
+func (c *Cache) Full(shrink int) bool {
+	limit := c.store.Limit()
+	return len(c.dirty) >= limit.Entries/6/shrink || c.changed >= limit.Bytes/2/shrink
+}
+
 // The ring of entries, by last use.
 
-func (c *cache) push(e *cached) {
+func (c *Cache) push(e *cached) {
 	if c.newest == nil {
 		e.prev, e.next = e, e
 	} else {
@@ -195,7 +228,7 @@ func (c *cache) push(e *cached) {
 	c.newest = e
 }
 
-func (c *cache) unlink(e *cached) {
+func (c *Cache) unlink(e *cached) {
 	e.prev.next, e.next.prev = e.next, e.prev
 	if c.newest == e {
 		c.newest = e.next
@@ -206,14 +239,14 @@ func (c *cache) unlink(e *cached) {
 	e.prev, e.next = nil, nil
 }
 
-func (c *cache) touch(e *cached) {
+func (c *Cache) touch(e *cached) {
 	if c.newest != e {
 		c.unlink(e)
 		c.push(e)
 	}
 }
 
-func (c *cache) oldest() *cached {
+func (c *Cache) oldest() *cached {
 	if c.newest == nil {
 		return nil
 	}

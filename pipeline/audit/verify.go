@@ -1,4 +1,4 @@
-package worker
+package audit
 
 import (
 	"context"
@@ -9,14 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
 )
 
 // Sums are what a verification counts.
@@ -111,37 +110,37 @@ func Verify(ctx context.Context, conn *broker.Conn, opt *VerifyOptions) (v Verdi
 		log = slog.New(slog.DiscardHandler)
 	}
 	v = Verdict{Examples: []Example{}}
-	var compiled sets
+	var compiled checkpoint.Sets
 	partitions := opt.Partitions
 	for p := 0; opt.Partitions == nil && p < conn.Partitions; p++ {
 		partitions = append(partitions, p)
 	}
 	for _, p := range partitions {
-		state := replay{conn: conn, p: p, dir: filepath.Join(own, "state"), log: log, disk: badgers{}, archive: objects{conn: conn}, sets: &compiled, met: newMetrics(prometheus.NewRegistry(), &Worker{}), shrink: 2}
-		a, err := verifyPast(ctx, &audit{replay: &state, opt: opt, next: next})
+		state := replay{conn: conn, p: p, dir: filepath.Join(own, "state"), log: log, disk: checkpoint.Badgers{}, archive: checkpoint.Objects{Conn: conn}, sets: &compiled, shrink: 2}
+		done, err := verifyPast(ctx, &verification{replay: &state, opt: opt, next: checkpoint.Next})
 		if err != nil {
 			return v, fmt.Errorf("verify partition %d: %w", p, err)
 		}
-		v.add(p, a.from, a.sums, a.examples)
+		v.add(p, done.from, done.sums, done.examples)
 	}
 	return v, nil
 }
 
 // verifyPast begins anew at each step that panics, as a worker does.
-func verifyPast(ctx context.Context, of *audit) (*audit, error) {
+func verifyPast(ctx context.Context, of *verification) (*verification, error) {
 	for {
-		a := *of
-		a.left, a.chains = a.opt.Settle, map[string]*comparison{}
-		err := a.run(ctx)
-		a.close()
-		if err = errors.Join(err, a.remove()); !a.again(err) {
-			return &a, err
+		v := *of
+		v.left, v.chains = v.opt.Settle, map[string]*comparison{}
+		err := v.run(ctx)
+		v.close()
+		if err = errors.Join(err, v.remove()); !v.again(err) {
+			return &v, err
 		}
 	}
 }
 
-// An audit is the verification of one partition.
-type audit struct {
+// A verification is that of one partition.
+type verification struct {
 	*replay // of a snapshot; closed where it began with the log's first message, and users are in memory
 	opt     *VerifyOptions
 	next    func(*pipeline.Fold) (more bool, err error)
@@ -159,40 +158,31 @@ type audit struct {
 }
 
 // run computes what the log gives and compares it.
-func (a *audit) run(ctx context.Context) error {
-	first, end, err := a.conn.Extent(ctx, a.p)
+func (v *verification) run(ctx context.Context) error {
+	first, end, err := v.conn.Extent(ctx, v.p)
 	if err != nil {
 		return err
 	}
-	a.end, a.newest = end, end
+	v.end, v.newest = end, end
 	var stored int64
-	if a.accepted, stored, err = a.conn.LastAccept(ctx, a.p); err != nil {
+	if v.accepted, stored, err = v.conn.LastAccept(ctx, v.p); err != nil {
 		return err
 	}
-	fold, err := a.origin(ctx, first, stored)
+	fold, err := v.origin(ctx, first, stored)
 	if err != nil {
 		return err
 	}
-	names, err := a.conn.OfferChains(ctx, a.p)
-	if err != nil {
+	if err := v.beginChains(ctx); err != nil {
 		return err
 	}
-	for _, name := range names {
-		if a.accepted > a.from {
-			break // each is looked at from its mark on
-		}
-		if _, err := a.chain(ctx, name, 0); err != nil {
-			return err
-		}
-	}
-	err = a.conn.ScanLog(ctx, a.p, a.from+1, func(m pipeline.Message) error {
+	err = v.conn.ScanLog(ctx, v.p, v.from+1, func(m pipeline.Message) error {
 		if m.Seq > end {
 			return nil
 		}
-		if a.opt.Progress != nil {
-			a.opt.Progress(a.p, m.Seq, end)
+		if v.opt.Progress != nil {
+			v.opt.Progress(v.p, m.Seq, end)
 		}
-		return a.apply(ctx, fold, m)
+		return v.apply(ctx, fold, m)
 	})
 	if err != nil {
 		return err
@@ -201,9 +191,24 @@ func (a *audit) run(ctx context.Context) error {
 		return fmt.Errorf("the log was there up to message %d and could be read up to message %d", end, seq)
 	}
 	_, applied, _, _ := fold.At()
-	a.sums.Applied = applied - a.applied
-	for _, name := range slices.Sorted(maps.Keys(a.chains)) {
-		if err := a.chains[name].finish(ctx); err != nil {
+	v.sums.Applied = applied - v.applied
+	for _, name := range slices.Sorted(maps.Keys(v.chains)) {
+		if err := v.chains[name].finish(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beginChains begins with the chains that there are, unless each is looked at
+// from its mark on.
+func (v *verification) beginChains(ctx context.Context) error {
+	names, err := v.conn.OfferChains(ctx, v.p)
+	if err != nil || v.accepted > v.from {
+		return err
+	}
+	for _, name := range names {
+		if _, err := v.chain(ctx, name, 0); err != nil {
 			return err
 		}
 	}
@@ -212,27 +217,27 @@ func (a *audit) run(ctx context.Context) error {
 
 // origin is the fold that the verification begins with: an empty one, or that
 // of the oldest snapshot that the log reaches back to.
-func (a *audit) origin(ctx context.Context, first uint64, accepted int64) (*pipeline.Fold, error) {
-	if first == 1 && !a.opt.FromSnapshot {
-		fold, err := pipeline.NewFold(pipeline.Cursor{}, a.sets.get(ctx, a.conn), pipeline.Memory{})
+func (v *verification) origin(ctx context.Context, first uint64, accepted int64) (*pipeline.Fold, error) {
+	if first == 1 && !v.opt.FromSnapshot {
+		fold, err := pipeline.NewFold(pipeline.Cursor{}, v.sets.Get(ctx, v.conn), pipeline.Memory{})
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range a.guarded {
+		for _, s := range v.guarded {
 			fold.Guard(s)
 		}
 		return fold, nil
 	}
 	for attempt := 0; ; attempt++ {
-		metas, err := a.archive.list(ctx, a.p)
+		metas, err := v.archive.List(ctx, v.p)
 		if err != nil {
 			return nil, err
 		}
 		slices.Reverse(metas) // the oldest first
 		metas = slices.DeleteFunc(metas, func(m broker.SnapshotMeta) bool {
-			return accepted != 0 && m.Metadata[acceptedKey] != strconv.FormatInt(accepted, 10) // of before that
+			return accepted != 0 && !checkpoint.HasFolded(m, accepted) // of before that
 		})
-		err = a.begin(ctx, metas, first, a.end)
+		err = v.begin(ctx, metas, first, v.end)
 		if errors.Is(err, broker.ErrSnapshotGone) && attempt < 3 {
 			continue // there is a newer one
 		}
@@ -241,11 +246,11 @@ func (a *audit) origin(ctx context.Context, first uint64, accepted int64) (*pipe
 		}
 		break
 	}
-	cursor := a.fold.Cursor()
-	a.from, a.before, a.applied = cursor.Seq, cursor.Chains, cursor.Applied
+	cursor := v.fold.Cursor()
+	v.from, v.before, v.applied = cursor.Seq, cursor.Chains, cursor.Applied
 	switch {
-	case a.from > 0:
-		return a.fold, nil
+	case v.from > 0:
+		return v.fold, nil
 	case first > 1:
 		return nil, fmt.Errorf("the log begins at message %d, what came before has expired: its offers can only be computed from a snapshot of the log at message %d or behind it, and there is none", first, first-1)
 	}
@@ -253,47 +258,23 @@ func (a *audit) origin(ctx context.Context, first uint64, accepted int64) (*pipe
 }
 
 // apply folds a message and compares the offers that it gives.
-func (a *audit) apply(ctx context.Context, fold *pipeline.Fold, m pipeline.Message) error {
+func (v *verification) apply(ctx context.Context, fold *pipeline.Fold, m pipeline.Message) error {
 	if err := fold.Begin(m); err != nil {
 		return err
 	}
 	var data []byte
 	for {
-		more, err := a.next(fold)
+		more, err := v.next(fold)
 		if err != nil {
 			return err
 		}
 		for _, e := range fold.Effects() {
-			switch {
-			case e.Mark != nil && m.Seq == a.accepted && e.Chain != "dead":
-				c, err := a.chain(ctx, e.Chain, e.Pos.N)
-				if err == nil {
-					err = c.given(ctx, record{pos: e.Pos, id: broker.MarkID(e), hash: xxhash.Sum64(nil)})
-				}
-				if err != nil {
-					return err
-				}
-				continue
-			case e.Offer == nil:
-				continue
-			case m.Seq < a.accepted:
-				a.sums.Offers++
-				a.sums.Trimmed++
-				continue
-			}
-			if data, err = e.Offer.AppendJSON(data[:0]); err != nil {
-				return err
-			}
-			c, err := a.chain(ctx, e.Chain, 0)
-			if err == nil {
-				err = c.given(ctx, record{pos: e.Pos, id: e.Offer.ID, hash: xxhash.Sum64(data)})
-			}
-			if err != nil {
+			if data, err = v.compare(ctx, m.Seq, e, data); err != nil {
 				return err
 			}
 		}
-		if a.store != nil {
-			if err := a.commitSome(); err != nil {
+		if v.store != nil {
+			if err := v.commitSome(); err != nil {
 				return err
 			}
 		}
@@ -303,21 +284,49 @@ func (a *audit) apply(ctx context.Context, fold *pipeline.Fold, m pipeline.Messa
 	}
 }
 
+// compare compares an effect of message seq with what is stored, if it is an
+// offer or the accepted message's mark. It returns buf, which it may have made
+// larger, for the next call.
+func (v *verification) compare(ctx context.Context, seq uint64, e pipeline.Effect, buf []byte) (_ []byte, err error) {
+	var given record
+	var from uint64 // number on the chain
+	switch {
+	case e.Mark != nil && seq == v.accepted && e.Chain != "dead":
+		given, from = record{pos: e.Pos, id: broker.MarkID(e), hash: xxhash.Sum64(nil)}, e.Pos.N
+	case e.Offer == nil:
+		return buf, nil
+	case seq < v.accepted:
+		v.sums.Offers++
+		v.sums.Trimmed++
+		return buf, nil
+	default:
+		if buf, err = e.Offer.AppendJSON(buf[:0]); err != nil {
+			return buf, err
+		}
+		given = record{pos: e.Pos, id: e.Offer.ID, hash: xxhash.Sum64(buf)}
+	}
+	c, err := v.chain(ctx, e.Chain, from)
+	if err != nil {
+		return buf, err
+	}
+	return buf, c.given(ctx, given)
+}
+
 // chain is the comparison of a chain, begun where there is none: at record
 // number from, or the oldest behind the snapshot.
-func (a *audit) chain(ctx context.Context, name string, from uint64) (*comparison, error) {
-	if c := a.chains[name]; c != nil {
+func (v *verification) chain(ctx context.Context, name string, from uint64) (*comparison, error) {
+	if c := v.chains[name]; c != nil {
 		return c, nil
 	}
-	if had := a.before[name].Last.N; had > 0 {
+	if had := v.before[name].Last.N; had > 0 {
 		from = max(from, had+1)
 	}
-	walk, err := a.conn.WalkChain(ctx, name, a.p)
+	walk, err := v.conn.WalkChain(ctx, name, v.p)
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{audit: a, name: name, from: from, walk: walk, here: map[string]int{}, ids: map[uint64]bool{}}
-	a.chains[name] = c
+	c := &comparison{verification: v, name: name, from: from, walk: walk, here: map[string]int{}, ids: map[uint64]bool{}}
+	v.chains[name] = c
 	if c.oldest, c.at, err = walk.Oldest(ctx); err != nil {
 		return nil, err
 	}
@@ -333,33 +342,33 @@ func (a *audit) chain(ctx context.Context, name string, from uint64) (*compariso
 	return c, nil
 }
 
-func (a *audit) close() {
-	for _, c := range a.chains {
+func (v *verification) close() {
+	for _, c := range v.chains {
 		c.walk.Close()
 	}
 }
 
-// isLater says whether a record came from a message that the audit leaves out.
+// isLater says whether a record came from a message that the verification leaves out.
 // One from beyond the log's end did not.
-func (a *audit) isLater(ctx context.Context, pos pipeline.Position) (bool, error) {
-	if pos.S <= a.end {
+func (v *verification) isLater(ctx context.Context, pos pipeline.Position) (bool, error) {
+	if pos.S <= v.end {
 		return false, nil
 	}
-	if pos.S > a.newest {
-		_, end, err := a.conn.Extent(ctx, a.p)
+	if pos.S > v.newest {
+		_, end, err := v.conn.Extent(ctx, v.p)
 		if err != nil {
 			return false, err
 		}
-		a.newest = max(a.newest, end)
+		v.newest = max(v.newest, end)
 	}
-	return pos.S <= a.newest, nil
+	return pos.S <= v.newest, nil
 }
 
 // gave says whether the log has given an offer of that id, as far as the newest
 // of each chain go.
-func (a *audit) gave(id string) bool {
+func (v *verification) gave(id string) bool {
 	h := xxhash.Sum64String(id)
-	for _, c := range a.chains {
+	for _, c := range v.chains {
 		if c.ids[h] {
 			return true
 		}
@@ -369,12 +378,12 @@ func (a *audit) gave(id string) bool {
 
 // wait lets a moment pass in which an offer may come. It says no when the
 // time for that is over.
-func (a *audit) wait(ctx context.Context) (bool, error) {
-	if a.left <= 0 {
+func (v *verification) wait(ctx context.Context) (bool, error) {
+	if v.left <= 0 {
 		return false, nil
 	}
-	moment := min(20*time.Millisecond, a.left)
-	a.left -= moment
+	moment := min(20*time.Millisecond, v.left)
+	v.left -= moment
 	select {
 	case <-time.After(moment):
 		return true, nil
@@ -384,9 +393,9 @@ func (a *audit) wait(ctx context.Context) (bool, error) {
 }
 
 // wrong counts an offer that should not be as it is.
-func (a *audit) wrong(count *int, what, chain string, r record, detail string, args ...any) {
+func (v *verification) wrong(count *int, what, chain string, r record, detail string, args ...any) {
 	*count++
-	if len(a.examples) < maxExamples {
-		a.examples = append(a.examples, Example{what, r.id, a.p, chain, r.pos.N, r.pos.S, fmt.Sprintf(detail, args...)})
+	if len(v.examples) < maxExamples {
+		v.examples = append(v.examples, Example{what, r.id, v.p, chain, r.pos.N, r.pos.S, fmt.Sprintf(detail, args...)})
 	}
 }

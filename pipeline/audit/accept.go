@@ -1,4 +1,4 @@
-package worker
+package audit
 
 import (
 	"context"
@@ -8,14 +8,13 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
 )
 
 // AcceptOptions say what Accept does.
@@ -28,10 +27,11 @@ type AcceptOptions struct {
 	Progress  func(partition int, seq, end uint64) // of the log, for each message; may be nil
 	Log       *slog.Logger
 
-	disk    disk // (of this machine)
-	archive archive
-	sets    *sets
-	records func(ctx context.Context, chain string, fn func(n uint64, id string)) error // that a chain has
+	// A simulation has its own of these; nil is what is in parentheses.
+	Disk    checkpoint.Disk                                                             // (of this machine)
+	Archive checkpoint.Archive                                                          // (in NATS)
+	Sets    *checkpoint.Sets                                                            // (fetched from NATS)
+	Records func(ctx context.Context, chain string, fn func(n uint64, id string)) error // calls fn with each record that a chain has, in order (in NATS)
 }
 
 // An Accepted says what an acceptance has done.
@@ -54,11 +54,7 @@ type Accepted struct {
 //
 // No worker may live meanwhile. One that was cut is begun again.
 func Accept(ctx context.Context, conn *broker.Conn, opt AcceptOptions) (Accepted, error) {
-	a := &acceptance{opt: opt, replay: replay{conn: conn, p: opt.Partition, dir: opt.Dir, log: opt.Log,
-		disk: opt.disk, archive: opt.archive, sets: opt.sets, met: newMetrics(prometheus.NewRegistry(), &Worker{}), shrink: 2}}
-	if opt.disk == nil {
-		a.disk, a.archive, a.sets, a.opt.records = badgers{}, objects{conn, opt.Connect}, &sets{}, a.walk
-	}
+	a := newAcceptance(conn, opt)
 	if err := NoneLives(ctx, conn); err != nil {
 		return a.done, err
 	}
@@ -66,11 +62,29 @@ func Accept(ctx context.Context, conn *broker.Conn, opt AcceptOptions) (Accepted
 	return a.done, errors.Join(err, a.remove())
 }
 
+func newAcceptance(conn *broker.Conn, opt AcceptOptions) *acceptance {
+	if opt.Disk == nil {
+		opt.Disk = checkpoint.Badgers{}
+	}
+	if opt.Archive == nil {
+		opt.Archive = checkpoint.Objects{Conn: conn, Connect: opt.Connect}
+	}
+	if opt.Sets == nil {
+		opt.Sets = &checkpoint.Sets{}
+	}
+	a := &acceptance{opt: opt, replay: replay{conn: conn, p: opt.Partition, dir: opt.Dir, log: opt.Log,
+		disk: opt.Disk, archive: opt.Archive, sets: opt.Sets, shrink: 2}}
+	if opt.Records == nil {
+		a.opt.Records = a.walk
+	}
+	return a
+}
+
 // NoneLives fails where a worker of the deployment lives.
 func NoneLives(ctx context.Context, conn *broker.Conn) error {
 	leases, err := conn.Leases(ctx)
 	if err == nil && len(leases) > 0 {
-		err = fmt.Errorf("these workers live: %s: stop all of them, wait %s and begin again", strings.Join(slices.Sorted(maps.Keys(leases)), ", "), leaseFor)
+		err = fmt.Errorf("these workers live: %s: stop all of them, wait %s and begin again", strings.Join(slices.Sorted(maps.Keys(leases)), ", "), broker.LeaseFor)
 	}
 	return err
 }
@@ -92,7 +106,7 @@ type onChain struct {
 
 func (a *acceptance) read(ctx context.Context, name string) (*onChain, error) {
 	c := &onChain{ids: map[uint64]bool{}}
-	return c, a.opt.records(ctx, name, func(n uint64, id string) {
+	return c, a.opt.Records(ctx, name, func(n uint64, id string) {
 		if c.oldest == 0 {
 			c.oldest = n
 		}
@@ -206,11 +220,10 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 // snapshots are the partition's, the newest first; before all others those of
 // the state that went on behind the acceptance before.
 func (a *acceptance) snapshots(ctx context.Context) ([]broker.SnapshotMeta, error) {
-	all, err := a.archive.list(ctx, a.p)
-	before := strconv.FormatInt(a.before, 10)
+	all, err := a.archive.List(ctx, a.p)
 	var first, others []broker.SnapshotMeta
 	for _, m := range all {
-		if m.Metadata[acceptedKey] == before {
+		if checkpoint.HasFolded(m, a.before) {
 			first = append(first, m)
 		} else {
 			others = append(others, m)
@@ -225,7 +238,7 @@ func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) e
 		return err
 	}
 	for {
-		more, err := next(a.fold)
+		more, err := checkpoint.Next(a.fold)
 		if err != nil {
 			return err
 		}
@@ -254,7 +267,7 @@ func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) e
 // from before stays, for an acceptance that is begun again.
 func (a *acceptance) leave(ctx context.Context, end uint64) error {
 	drop := func(which func(seq uint64) bool) error {
-		if err := a.archive.drop(ctx, a.p, which); err != nil {
+		if err := a.archive.Drop(ctx, a.p, which); err != nil {
 			return fmt.Errorf("remove the snapshots from before: %w: begin again", err)
 		}
 		return nil
@@ -262,7 +275,7 @@ func (a *acceptance) leave(ctx context.Context, end uint64) error {
 	if err := drop(func(seq uint64) bool { return seq > end }); err != nil { // of another log
 		return err
 	}
-	err := a.archive.put(ctx, a.p, end, snapshotMetadata(a.fold.Cursor()), func(w io.Writer) error {
+	err := a.archive.Put(ctx, a.p, end, checkpoint.Metadata(a.fold.Cursor()), func(w io.Writer) error {
 		_, err := a.store.Snapshot(w)
 		return err
 	})

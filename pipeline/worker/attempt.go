@@ -1,0 +1,267 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
+	"offerstream/pipeline/task"
+)
+
+// An attempt is one attempt to live over a connection, which begins at the
+// checkpoint and ends with the connection or an error: it folds the
+// partition's log.
+type attempt struct {
+	p      *partition
+	conn   *broker.Conn
+	cache  *checkpoint.Cache
+	fold   *pipeline.Fold
+	chains *broker.Chains
+	reader *broker.Reader
+	commit *committer
+	tasks  task.Group // what is done beside the fold
+
+	from    pipeline.Cursor // where it began
+	last    time.Time       // of the last checkpoint's beginning
+	moved   bool            // since then
+	at      place           // the last message applied whole: the reader begins there
+	partly  place           // the one that the state had applied in part; zero: none
+	doubt   doubt
+	tickAt  time.Time
+	control controller
+
+	snapshotAt time.Time // when the next is due
+	archived   uint64    // message up to which the last one is
+
+	counting        time.Time // when outcomes were last added to the metrics
+	counted         map[string]pipeline.Counts
+	countedFeatures pipeline.Counts
+}
+
+// errEnded ends an attempt whose worker is to stop.
+var errEnded = errors.New("ended")
+
+// live makes an attempt, until ctx is done (then it leaves a checkpoint), the
+// connection is lost, or something is wrong.
+func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
+	if err := p.restore(ctx, conn); err != nil {
+		return err
+	}
+	a := &attempt{p: p, conn: conn, tasks: task.Group{World: p.w.world}, counted: map[string]pipeline.Counts{},
+		cache: checkpoint.NewCache(p.store, p.w.opt.CacheBytes/int64(conn.Partitions), checkpoint.Lookups{Cached: p.w.met.cacheLookup, Stored: p.w.met.storeLookup})}
+	within, cancel := context.WithCancel(context.Background())
+	defer a.tasks.Wait()
+	defer cancel()
+	defer conn.Wire.OnClose(p.wake)()
+	defer a.bound(ctx, within, cancel)()
+	if err := a.open(ctx, within); err != nil {
+		return err
+	}
+	defer func() {
+		cancel()
+		a.chains.Close()
+		a.reader.Close()
+		a.commit.wait() // its outcome is the next attempt's to read
+	}()
+	err = a.loop(ctx, within)
+	if errors.Is(err, errEnded) {
+		return a.leave(within)
+	}
+	return err
+}
+
+// bound cancels what an attempt does some time after ctx is done: opening may
+// take long, and so may the last checkpoint.
+func (a *attempt) bound(ctx, within context.Context, cancel func()) (ended func()) {
+	e := a.p.w.world.NewEvent()
+	a.p.w.world.Go(func() {
+		for ctx.Err() == nil && within.Err() == nil {
+			e.Wait(ctx, task.Forever)
+		}
+		task.Sleep(within, a.p.w.world, leaveFor)
+		cancel()
+	})
+	return func() { cancel(); e.Set() }
+}
+
+// leaveFor bounds the last checkpoint: what stops a container kills it after
+// ten seconds.
+const leaveFor = 7 * time.Second
+
+// open reads the cursor, holds it against log and chains, and makes the fold.
+func (a *attempt) open(ctx, within context.Context) error {
+	var err error
+	if a.from, err = checkpoint.LoadCursor(a.p.store); err != nil {
+		return err
+	}
+	a.at = place{a.from.Seq, a.from.Stored}
+	if a.from.Partly != 0 {
+		a.partly = place{a.from.Seq + 1, a.from.Partly}
+	}
+	end, from, err := a.sameLog(ctx)
+	if err != nil {
+		return err
+	}
+	if a.fold, err = pipeline.NewFold(a.from, a.p.w.sets.Get(within, a.conn), a.cache); err != nil {
+		return setError(fmt.Errorf("campaign set in force: %w", err))
+	}
+	a.guard()
+	if err := a.p.store.Timers(func(due int64, key string) error { a.fold.Schedule(due, key); return nil }); err != nil {
+		return err
+	}
+	a.chains, err = a.conn.OpenChains(ctx, a.p.number, broker.ChainOptions{Cursor: a.from, Known: a.p.known, End: end, Confirm: a.p.w.opt.Confirm, Muted: a.p.muted.Load(), Failed: a.p.wake})
+	if err != nil {
+		return err
+	}
+	if a.reader, err = a.conn.OpenReader(ctx, a.p.number, from); err != nil {
+		a.chains.Close()
+		return err
+	}
+	a.commit = newCommitter(a)
+	a.last = a.now().Add(-a.p.w.opt.Checkpoint * time.Duration(a.p.number) / time.Duration(a.conn.Partitions))      // each at a moment of its own
+	a.snapshotAt = a.now().Add(a.p.w.opt.Snapshot * time.Duration(a.p.number+1) / time.Duration(a.conn.Partitions)) // each at a time of its own
+	a.progress()
+	a.chains.SetMuted(a.p.muted.Load()) // which may have changed before anybody could see the chains
+	a.p.log.Info("partition catching up", "from", a.from.Seq, "to", end, "applied", a.from.Applied)
+	return nil
+}
+
+// loop takes what comes, one thing at a time, and waits when nothing does.
+func (a *attempt) loop(ctx, within context.Context) error {
+	beat := a.now()
+	for {
+		took, err := a.takeMany(within)
+		if err != nil {
+			return err
+		}
+		if a.untilTick() <= 0 {
+			a.tick()
+		}
+		if !a.now().Before(beat) {
+			beat = a.now().Add(a.p.w.opt.Checkpoint / 4)
+			if err := a.beat(within); err != nil {
+				return err
+			}
+		}
+		if err := a.commit.poll(); err != nil {
+			return err
+		}
+		select {
+		case q := <-a.p.queries:
+			a.answer(q)
+			took = true
+		default:
+		}
+		switch {
+		case a.chains.Err() != nil:
+			return a.chains.Err()
+		case a.conn.Wire.IsClosed():
+			return broker.ErrClosed
+		case ctx.Err() != nil:
+			return errEnded
+		}
+		if err := a.checkpoint(within, false); err != nil {
+			return err
+		}
+		if !took {
+			a.reader.Wait(ctx, a.p.wake, min(a.untilTick(), beat.Sub(a.now())))
+		}
+	}
+}
+
+// beat is what is done now and then.
+func (a *attempt) beat(ctx context.Context) error {
+	if a.reader.Silent() {
+		if err := a.reopen(ctx, errors.New("the server has not been heard")); err != nil {
+			return err
+		}
+	}
+	if err := a.control.look(ctx, a); err != nil {
+		return err
+	}
+	a.snapshot(ctx)
+	a.progress()
+	a.count(false)
+	return nil
+}
+
+func (a *attempt) now() time.Time { return a.p.w.world.Now() }
+
+// apply folds a message, with a checkpoint in between where it is large.
+func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
+	start := a.now()
+	if err := a.fold.Begin(m); err != nil {
+		return setError(err)
+	}
+	steps := 0
+	for {
+		more, err := checkpoint.Next(a.fold)
+		if err != nil {
+			return err
+		}
+		for _, e := range a.fold.Effects() {
+			if e.Dead != nil {
+				a.p.w.met.letters.Inc()
+			}
+			if err := a.chains.Append(ctx, e); err != nil {
+				return err
+			}
+		}
+		a.moved = true
+		if !more {
+			break
+		}
+		if steps++; a.cache.Full(a.p.shrink) {
+			if err := a.checkpoint(ctx, true); err != nil {
+				return err
+			}
+		}
+	}
+	if steps > 0 {
+		a.p.w.met.step.Observe(a.now().Sub(start).Seconds() / float64(steps))
+	}
+	return nil
+}
+
+// checkpoint begins one where it is time, or now: then it waits for the one
+// under way.
+func (a *attempt) checkpoint(ctx context.Context, now bool) error {
+	if !now {
+		if !a.moved || a.commit.busy && !a.cache.Full(a.p.shrink) {
+			return nil
+		}
+		if a.now().Sub(a.last) < a.p.w.opt.Checkpoint && !a.cache.Full(a.p.shrink) {
+			return nil
+		}
+	}
+	if err := a.commit.wait(); err != nil {
+		return err
+	}
+	a.last, a.moved = a.now(), false
+	return a.commit.begin(ctx, a.fold.Cursor())
+}
+
+// leave stores what has been folded, so that the next attempt need not fold
+// it again.
+func (a *attempt) leave(ctx context.Context) error {
+	if err := a.commit.wait(); err != nil {
+		return err
+	}
+	a.count(true)
+	if err := a.commit.begin(ctx, a.fold.Cursor()); err != nil {
+		return err
+	}
+	return a.commit.wait()
+}
+
+// setError makes loud what only another campaign set or binary can mend.
+func setError(err error) error {
+	if errors.Is(err, broker.ErrNoSet) || !errors.Is(err, checkpoint.ErrFetch) {
+		return broker.Loud(fmt.Errorf("%w: a set or a message of the log is never skipped: see to it and start the worker again; where that cannot be, begin anew under another --prefix", err))
+	}
+	return err
+}

@@ -1,0 +1,101 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
+	"offerstream/pipeline/task"
+	"offerstream/state"
+)
+
+// A committer stores checkpoints, one at a time, each after the records
+// before it: see doc.go. All but commit is for the partition's task.
+type committer struct {
+	world  task.World
+	wake   task.Event // the partition's, when one has ended
+	writer *checkpoint.Writer
+	chains *broker.Chains
+	met    *metrics
+	busy   bool          // one is under way
+	took   time.Duration // its encoding
+	stored uint64        // the last message of the last one that is stored
+
+	mu    sync.Mutex
+	ended bool  // the one under way,
+	err   error // with this
+}
+
+func newCommitter(a *attempt) *committer {
+	return &committer{world: a.p.w.world, wake: a.p.wake, writer: checkpoint.NewWriter(a.cache, a.from.Epoch), chains: a.chains, met: a.p.w.met}
+}
+
+// begin encodes what the cache has changed and stores it beside the fold.
+func (c *committer) begin(ctx context.Context, cursor pipeline.Cursor) error {
+	start := c.world.Now()
+	if err := c.writer.Encode(cursor); err != nil {
+		return err
+	}
+	c.took = c.world.Now().Sub(start)
+	c.busy = true
+	c.world.Go(func() {
+		err := c.commit(ctx)
+		c.mu.Lock()
+		c.ended, c.err = true, err
+		c.mu.Unlock()
+		c.wake.Set()
+	})
+	return nil
+}
+
+func (c *committer) commit(ctx context.Context) error {
+	cursor := c.writer.Cursor()
+	if err := c.chains.Await(ctx, cursor); err != nil {
+		return err
+	}
+	start := c.world.Now()
+	if err := c.writer.Commit(); err != nil {
+		if !errors.Is(err, state.ErrTooBig) {
+			err = fmt.Errorf("%w: %w", errStore, err)
+		}
+		return fmt.Errorf("checkpoint at message %d: %w", cursor.Seq, err)
+	}
+	c.met.checkpoint.Observe((c.took + c.world.Now().Sub(start)).Seconds())
+	c.met.checkpointBytes.Observe(float64(c.writer.Bytes()))
+	return nil
+}
+
+// poll takes the outcome of the checkpoint under way, if it has ended.
+func (c *committer) poll() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		return nil
+	}
+	err := c.err
+	c.busy, c.ended, c.err = false, false, nil
+	if err == nil {
+		c.writer.Done()
+		c.stored = c.writer.Cursor().Seq
+	}
+	return err
+}
+
+// wait blocks until no checkpoint is under way.
+func (c *committer) wait() error {
+	for {
+		if err := c.poll(); err != nil || !c.busy {
+			return err
+		}
+		c.wake.Wait(context.Background(), task.Forever)
+	}
+}
+
+// errStore marks a commit that failed: whether it is in the store is known when
+// that is opened again.
+var errStore = errors.New("the disk does not take the state: make room or see to the disk, then start the worker again")
