@@ -24,7 +24,7 @@ var taken = strings.Fields(`
 // aggregates are the names of those that there are.
 var aggregates = window.Names()
 
-var laterAggregates = []string{"top", "histogram", "quantiles", "users", "together"}
+var laterAggregates = []string{"top", "histogram", "users", "together"}
 
 // eventHint says what may stand in `on`.
 var eventHint = func() string {

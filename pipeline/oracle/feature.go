@@ -119,6 +119,11 @@ func (f *feature) fill(e *entry, sc *scope, ev *event) bool {
 		}
 		return true
 	}
+	if f.Agg == "quantiles" {
+		var ok bool
+		e.value, ok = measure(v)
+		return ok
+	}
 	switch v.(type) {
 	case types.Null, types.Bool, types.Int, types.Uint, types.Double, types.String, types.Timestamp, types.Duration:
 		return true
@@ -229,7 +234,7 @@ func (s *state) add(now int64, e entry) {
 	if len(w.exact) <= bound {
 		return
 	}
-	if f.Agg == "distinct" || f.Agg == "list" {
+	if f.Agg == "distinct" || f.Agg == "list" || f.Agg == "quantiles" {
 		w.exact = w.exact[1:]
 	} else {
 		w.foldTo(bound)
@@ -308,6 +313,9 @@ func (f *feature) value(es []*entry, now int64) ref.Val {
 			vals = append(vals, e.value)
 		}
 		return types.NewRefValList(types.DefaultTypeAdapter, vals)
+	}
+	if f.Agg == "quantiles" {
+		return quantiles(es)
 	}
 	if len(es) == 0 {
 		return types.NullValue

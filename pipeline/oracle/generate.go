@@ -108,7 +108,7 @@ func (g *generator) on() []string {
 	return []string{"Product Viewed"}
 }
 
-var aggregates = []string{"count", "count", "count", "sum", "min", "max", "avg", "distinct", "first", "last", "list", "dwell", "dwell"}
+var aggregates = []string{"count", "count", "count", "sum", "min", "max", "avg", "distinct", "first", "last", "list", "dwell", "dwell", "quantiles"}
 
 func (g *generator) feature(i int) *feature {
 	f := &feature{Agg: pick(g, aggregates...), On: g.on(), Within: pick(g, 0, 100*second, 5*minute, 30*minute, 30*minute, 2*hour, day)}
@@ -127,6 +127,9 @@ func (g *generator) feature(i int) *feature {
 	case "sum", "avg", "min", "max":
 		f.Of = pick(g, "event.properties.price", "event.properties.price", "event.properties.price * 2", "event.properties.price / 3",
 			"event.items.size()", "event.properties.quantity - 1", "0.1 + event.properties.quantity", "event.properties.brand")
+	case "quantiles":
+		f.Of = pick(g, "event.properties.price", "event.properties.price * 2", "event.items.size()", "now - event.time",
+			`event.properties.price > 20 ? dyn(duration("20s")) : dyn(1.5)`, "event.properties.brand")
 	case "distinct", "first", "last":
 		f.Of = pick(g, "event.properties.brand", "event.properties.category", "event.properties.price", "event.properties.vip",
 			"event.properties.brand", "event.items.size()", "event.name", "event.properties.note", "event.properties.?note.orValue(null)")

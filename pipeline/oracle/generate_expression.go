@@ -135,6 +135,13 @@ func (g *generator) aboutValue(f *feature, read string) string {
 	case "list":
 		forms = []string{"R.size() >= N", "R.size() < 4", "R.exists(i, i.price > 20)", `R.exists(i, has(i.category) && i.category == "bag")`,
 			`R.map(i, i.product_id)[0] == "p1"`, "R.filter(i, has(i.price)).size() > 0", "R.all(i, !has(i.price) || i.price < 100)", "R.size() == N"}
+	case "quantiles":
+		forms = []string{"R.size >= N", "R.size == N", "R.p50 != null", "R.p90 == null || R.size > 1", "R.p10 == R.p90"}
+		if strings.HasPrefix(f.Of, "event.properties.price") && !strings.Contains(f.Of, "?") || strings.HasPrefix(f.Of, "event.items") {
+			forms = append(forms, "R.p50 > 20", "R.p25 == 20", "R.p10 + 1 < R.p90")
+		} else if strings.HasPrefix(f.Of, "now") {
+			forms = append(forms, `R.p75 > duration("30s")`, `R.p50 <= duration("1m")`)
+		}
 	case "dwell":
 		forms = []string{`R >= duration("20s")`, `duration("1m") <= R`, `R < duration("1m")`, `R > duration("10s")`, `R == duration("0s")`}
 	}

@@ -136,6 +136,8 @@ func AppendJSON(dst []byte, v ref.Val) ([]byte, error) {
 			}
 		}
 		return append(dst, ']'), nil
+	case *instance:
+		return v.appendJSON(dst)
 	case *types.Optional:
 		if !v.HasValue() {
 			return dst, fmt.Errorf("the value is absent")

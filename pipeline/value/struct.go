@@ -2,7 +2,9 @@ package value
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -15,6 +17,7 @@ type Struct struct {
 	Name   string
 	Type   *cel.Type
 	Fields map[string]Field
+	Data   bool // its values have JSON: an object of the fields
 }
 
 // A Field is one of a Struct's.
@@ -25,7 +28,7 @@ type Field struct {
 
 // NewStruct declares a type. Its values have all the fields.
 func NewStruct(name string, fields map[string]Field) *Struct {
-	return &Struct{name, cel.ObjectType(name, traits.FieldTesterType, traits.IndexerType), fields}
+	return &Struct{Name: name, Type: cel.ObjectType(name, traits.FieldTesterType, traits.IndexerType), Fields: fields}
 }
 
 // Of is a value of the type, whose fields read of.
@@ -55,6 +58,24 @@ func (v *instance) ConvertToNative(t reflect.Type) (any, error) {
 
 func (v *instance) ConvertToType(t ref.Type) ref.Val {
 	return types.NewErr("a %s converts to no %s", v.Name, t.TypeName())
+}
+
+// appendJSON writes the fields, in the order of their names.
+func (v *instance) appendJSON(dst []byte) (_ []byte, err error) {
+	if !v.Data {
+		return dst, fmt.Errorf("a %s has no JSON", v.Name)
+	}
+	dst = append(dst, '{')
+	for i, name := range slices.Sorted(maps.Keys(v.Fields)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(AppendJSONString(dst, name), ':')
+		if dst, err = AppendJSON(dst, v.Fields[name].Get(v.of)); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, '}'), nil
 }
 
 // Structs tells CEL the fields of some types.

@@ -70,9 +70,6 @@ func (o Operand) Wrong(of *cel.Type) string {
 	return ""
 }
 
-// Structs are the types that aggregates read as, beside CEL's own.
-func Structs() []*value.Struct { return nil }
-
 // Aggregates are all that there are. Definitions know them by name.
 var Aggregates = [...]*Aggregate{
 	{Name: "count", Type: always(cel.IntType), width: timeBytes,
@@ -90,6 +87,7 @@ var Aggregates = [...]*Aggregate{
 	{Name: "list", Rows: true, Type: always(cel.ListType(cel.MapType(cel.StringType, cel.DynType))), replaces: sameRow, read: readRows},
 	{Name: "dwell", Stays: true, Type: always(cel.DurationType), Take: stay, width: 2 * timeBytes, fold: add,
 		sum: func(in part) value.Value { return value.OfDuration(in.stayed()) }},
+	quantiles,
 }
 
 // Named is the aggregate of that name, nil where there is none.
