@@ -37,6 +37,7 @@ func (v value) campaign(id string) {
 		"fresh":    func(v value) { c.Fresh = v.duration(time.Millisecond, "fresh: 2m") },
 		"if":       func(v value) { c.If = v.conditions() },
 		"unless":   func(v value) { c.Unless = v.unless() },
+		"when_due": func(v value) { c.WhenDue = v.cel() },
 		"priority": func(v value) { c.Priority = v.number() },
 		"offer":    func(v value) { c.Offer = v.offer() },
 		"limits":   func(v value) { c.Limits = v.limits() },

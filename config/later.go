@@ -20,7 +20,6 @@ var later = map[string]string{
 	"sequence":    "cannot tell in which order events came",
 	"let":         "cannot name expressions: write them out where they are used",
 	"at":          "would send at once",
-	"when_due":    "would send without asking again",
 	"choose":      "would not choose anything",
 	"score":       "would rank by priority alone",
 	"to":          "would send to the user of the event",
@@ -40,7 +39,7 @@ var later = map[string]string{
 var laterIn = map[string][]string{
 	aSet:      {"facts", "items", "coupons"},
 	aFeature:  {"per", "half_life"},
-	aCampaign: {"for_each", "any", "sequence", "let", "at", "when_due", "choose", "score", "to", "budget", "holdout"},
+	aCampaign: {"for_each", "any", "sequence", "let", "at", "choose", "score", "to", "budget", "holdout"},
 	anOffer:   {"coupon"},
 	anUnless:  {"at_most"},
 	policies:  {"holdout"},

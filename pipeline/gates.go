@@ -30,6 +30,20 @@ var gates = [...]gate{
 		}
 		return func(s *step, _ *evaluation, _ string) bool { return !def.Runs(s.now) }
 	}},
+	{outcome: WhenDue, of: func(c *compiler, def *campaign.Campaign) stops {
+		if def.WhenDue == "" {
+			return nil
+		}
+		conds := c.state.Conjuncts(def.WhenDue, c.at([]string{"campaigns", def.ID, "when_due"}))
+		return func(s *step, e *evaluation, _ string) bool {
+			if e.firstDue == 0 {
+				return false // it has not waited
+			}
+			sc := s.scopeOf(e.event)
+			e.trace.conditions(stageGates, conds, sc)
+			return !all(conds, sc, e.c.counts)
+		}
+	}},
 	{outcome: Limit, of: func(_ *compiler, def *campaign.Campaign) stops {
 		if len(def.Limits) == 0 {
 			return nil

@@ -18,6 +18,7 @@ const (
 	Condition
 	Period
 	Age
+	WhenDue
 	Limit
 	Cap
 	Paused
@@ -31,7 +32,7 @@ const (
 
 // outcomeNames are what JSON, metrics and people read.
 var outcomeNames = [outcomes]string{
-	Fired: "fired", Condition: "condition", Period: "period", Age: "age", Limit: "limit", Cap: "cap", Paused: "pause",
+	Fired: "fired", Condition: "condition", Period: "period", Age: "age", WhenDue: "when_due", Limit: "limit", Cap: "cap", Paused: "pause",
 	Outranked: "outranked", Duplicate: "duplicate", Failed: "error", Cancelled: "cancelled", Superseded: "superseded",
 }
 

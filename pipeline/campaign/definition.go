@@ -110,6 +110,7 @@ type Campaign struct {
 	Fresh    time.Duration `json:"fresh,omitempty"`
 	If       []string      `json:"if,omitempty"`
 	Unless   *Unless       `json:"unless,omitempty"`
+	WhenDue  string        `json:"when_due,omitempty"` // judged after every wait
 	Priority float64       `json:"priority,omitempty"`
 	Offer    OfferSpec     `json:"offer"`
 	Limits   []Limit       `json:"limits,omitempty"`

@@ -25,7 +25,7 @@ func (u *user) choose(now int64, candidates []candidate) {
 	for _, cand := range candidates {
 		c := cand.campaign
 		id := offerID(c.ID, cand.event.key, cand.key, cand.event.id, cand.timer, cand.due)
-		reason := u.gate(c, id, now)
+		reason := u.gate(cand, id, now)
 		var data json.RawMessage
 		if reason == "" {
 			var err error
@@ -55,7 +55,8 @@ func (u *user) choose(now int64, candidates []candidate) {
 }
 
 // gate is the reason why an offer may not go out; empty if it may.
-func (u *user) gate(c *campaign, id string, now int64) string {
+func (u *user) gate(cand candidate, id string, now int64) string {
+	c := cand.campaign
 	for i, s := range u.sent {
 		if s.id == id && i >= len(u.sent)-64 {
 			return "duplicate"
@@ -63,6 +64,9 @@ func (u *user) gate(c *campaign, id string, now int64) string {
 	}
 	if !c.runs(now) {
 		return "period"
+	}
+	if cand.timer && !c.whenDue.holds(&scope{user: u, event: cand.event, now: now}) {
+		return "when_due"
 	}
 	for _, limit := range c.Limits {
 		n := u.count(func(s sent) bool {

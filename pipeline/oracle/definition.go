@@ -71,11 +71,13 @@ type campaign struct {
 	Fresh    int64     `json:"fresh,omitempty"`
 	If       []string  `json:"if,omitempty"`
 	Unless   *unless   `json:"unless,omitempty"`
+	WhenDue  string    `json:"when_due,omitempty"`
 	Priority float64   `json:"priority,omitempty"`
 	Offer    offerSpec `json:"offer"`
 	Limits   []limit   `json:"limits,omitempty"`
 
 	where, unlessWhere, match *expression
+	whenDue                   *expression
 	conditions                []*condition
 	data                      any // the parsed data, templates in place of its strings
 }
@@ -126,6 +128,7 @@ func load(setJSON []byte) (*definition, *language, error) {
 	}
 	for _, c := range set.Campaigns {
 		c.where = l.compile(c.Where, c.ID, "where")
+		c.whenDue = l.compile(c.WhenDue, c.ID, "when_due")
 		for _, src := range c.If {
 			c.conditions = append(c.conditions, l.conditions(src, c.ID)...)
 		}

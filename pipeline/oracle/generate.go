@@ -179,6 +179,9 @@ func (g *generator) campaign(i int) *campaign {
 			c.Unless.Where = g.about()
 		}
 	}
+	if g.chance(20) { // also where there is nothing to wait for
+		c.WhenDue = g.condition()
+	}
 	for range pick(g, 0, 0, 1, 1, 2) {
 		c.Limits = append(c.Limits, pick(g, limit{Max: 1 + g.IntN(2), Within: pick(g, 2*minute, 30*minute, 6*hour)}, limit{Max: 1 + g.IntN(2), PerSession: true}, limit{Max: 1 + g.IntN(5)}))
 	}
