@@ -61,8 +61,18 @@ type compiled struct {
 
 var bareName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// baseEnv is what all expressions have in common.
-var baseEnv = sync.OnceValues(func() (*cel.Env, error) { return expr.NewEnv(append(window.Structs(), sessionType)...) })
+// envs are what expressions about an event see, and under a bare `by` about one
+// of its items. They are the same in all sets, and take long to make.
+var envs = sync.OnceValues(func() (envs struct{ about, items *cel.Env }, err error) {
+	base, err := expr.NewEnv(append(window.Structs(), sessionType)...)
+	if err == nil {
+		envs.about, err = base.Extend(cel.Variable("event", expr.Event.Type), cel.Variable("now", cel.TimestampType))
+	}
+	if err == nil {
+		envs.items, err = envs.about.Extend(cel.Variable("item", cel.DynType))
+	}
+	return envs, err
+})
 
 // Compile checks a definition and makes it runnable. The set is nil where
 // there are problems; all of them are reported.
@@ -75,15 +85,15 @@ func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem)
 		featureIndex: map[string]int{}, featureByID: map[uint64]int{}, campaignIndex: map[string]int{},
 		keepSent: rememberedSent,
 	}}
-	base, err := baseEnv()
+	envs, err := envs()
 	if err != nil {
 		return nil, []campaign.Problem{{What: "CEL: " + err.Error()}}
 	}
 	if !runs(def.Engine, newest) {
 		c.problem(nil, fmt.Sprintf("the set is for engine %d, this is engine %d", def.Engine, newest), "use the binary that made it, or apply the campaigns again")
 	}
-	c.about = c.language(base, "about the event only", cel.Variable("event", expr.Event.Type), cel.Variable("now", cel.TimestampType))
-	c.items = c.language(c.about.Env(), "about the event and its item", cel.Variable("item", cel.DynType))
+	c.about = c.language(envs.about, "about the event only")
+	c.items = c.language(envs.items, "about the event and its item")
 	for i := range def.Features {
 		c.feature(i, &def.Features[i])
 	}
@@ -129,7 +139,12 @@ func (c *compiler) seeState() {
 		vars = append(vars, cel.Variable(f.def.Name, f.typ))
 		loose = append(loose, cel.Variable(f.def.Name, f.loose()))
 	}
-	c.state = c.language(c.about.Env(), "", vars...)
+	env, err := c.about.Env().Extend(vars...)
+	if err != nil {
+		c.problem(nil, "CEL: "+err.Error(), "")
+		env = c.about.Env()
+	}
+	c.state = c.language(env, "")
 	if env, err := c.about.Env().Extend(loose...); err == nil {
 		c.state.Loosen(env)
 	}
@@ -137,12 +152,7 @@ func (c *compiler) seeState() {
 
 // language makes a language; scope says what its expressions are about, where
 // that is not the entity's state.
-func (c *compiler) language(parent *cel.Env, scope string, vars ...cel.EnvOption) *expr.Language {
-	env, err := parent.Extend(vars...)
-	if err != nil {
-		c.problem(nil, "CEL: "+err.Error(), "")
-		env = parent
-	}
+func (c *compiler) language(env *cel.Env, scope string) *expr.Language {
 	return expr.NewLanguage(env, expr.Names{
 		Hint: func(name string) string { return c.hint(name, scope) },
 		Feature: func(name string) (expr.Feature, bool) {
