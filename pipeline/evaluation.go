@@ -52,7 +52,7 @@ const (
 )
 
 // stages says of each what all that look at evaluations have to know.
-var stages = map[stage]struct {
+var stages = [256]struct {
 	name   string
 	waits  bool // with the entity, until due
 	viewed bool // the user's next view cancels it
