@@ -266,7 +266,7 @@ func (c *compiler) operand(f *feature, path func(string) []string) {
 		}
 		if f.of = l.Compile(def.Of, nil, c.at(path("of"))); f.of != nil {
 			of = f.of.Type
-			if what := agg.Of.Wrong(of); what != "" {
+			if what := agg.Of.Mismatch(of); what != "" {
 				c.problem(path("of"), fmt.Sprintf("%s takes %s, this is a %s", agg.Name, what, of), "")
 			}
 		}

@@ -84,7 +84,7 @@ func (f *feature) addRows(st *window.State, key string, item int, it *fastjson.V
 	for _, it := range items {
 		r := &window.Row{Fields: make([]value.Value, len(f.def.Fields)), Has: make([]bool, len(f.def.Fields))}
 		if f.def.Key != "" {
-			k, ok := value.JSONKey(it.Get(f.def.Key))
+			k, ok := value.AliasJSONKey(it.Get(f.def.Key))
 			if !ok {
 				continue
 			}
@@ -102,7 +102,7 @@ func (f *feature) addRows(st *window.State, key string, item int, it *fastjson.V
 // removeRows takes the event's items out of a list (remove_on).
 func (f *feature) removeRows(st *window.State, ev *event.Event) {
 	for _, it := range ev.Items() {
-		if key, ok := value.JSONKey(it.Get(f.def.Key)); ok {
+		if key, ok := value.AliasJSONKey(it.Get(f.def.Key)); ok {
 			f.shape.RemoveRow(st, key)
 		}
 	}

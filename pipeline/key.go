@@ -29,7 +29,7 @@ func (k keyer) each(sc *scope, fn func(key string, item int, v *fastjson.Value))
 		fn(key, 0, nil)
 	case k.name != "":
 		for i, it := range sc.event.Items() {
-			if key, ok := value.JSONKey(it.Get(k.name)); ok {
+			if key, ok := value.AliasJSONKey(it.Get(k.name)); ok {
 				fn(key, i, it)
 			}
 		}

@@ -108,7 +108,7 @@ func (f *feature) tell(st *window.State, met map[string]int) {
 	if !f.by.none() {
 		what += " by"
 	}
-	held, folded := f.shape.Told(st)
+	held, folded := f.shape.KeysHolding(st)
 	met[what] += held
 	met[f.def.Agg+" folded"] += folded
 }

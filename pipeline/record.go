@@ -91,7 +91,7 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 // oldestRecord on. A newer version's record is ErrNewer. The entity keeps no
 // part of b: it lives in a copy, whose pieces move out as they grow.
 func DecodeEntity(key string, b []byte) (*Entity, error) {
-	r := value.Reader{B: slices.Clone(b), Views: true}
+	r := value.Reader{B: slices.Clone(b), Alias: true}
 	e := &Entity{Key: key, loaded: true}
 	err := ReadsRecords(int(r.Byte()))
 	if r.Err != nil {

@@ -136,10 +136,10 @@ func (s *session) extend(ev *event.Event, now int64) {
 	s.events = append(binary.AppendUvarint(s.events, uint64(len(name))), name...)
 	s.named++
 	if s.source == "" {
-		s.source = strings.Clone(ev.Text(event.InCampaign, "source"))
+		s.source = strings.Clone(ev.AliasText(event.InCampaign, "source"))
 	}
 	if s.term == "" {
-		s.term = strings.Clone(ev.Text(event.InCampaign, "term"))
+		s.term = strings.Clone(ev.AliasText(event.InCampaign, "term"))
 	}
 	if s.referrerHost == "" {
 		s.refer(ev)
@@ -175,9 +175,9 @@ func plainSite(u string) string {
 
 func (s *session) refer(ev *event.Event) {
 	find := func(name string) string {
-		t := ev.Text(event.InPage, name)
+		t := ev.AliasText(event.InPage, name)
 		if t == "" {
-			t = ev.Text(event.InProperties, name)
+			t = ev.AliasText(event.InProperties, name)
 		}
 		return t
 	}

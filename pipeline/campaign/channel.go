@@ -4,5 +4,6 @@ import "regexp"
 
 var channelName = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
 
-// Channel says whether name may be a channel: it becomes part of a subject.
+// Channel reports whether name can be the name of a channel. Channel names are
+// parts of NATS subjects.
 func Channel(name string) bool { return channelName.MatchString(name) }

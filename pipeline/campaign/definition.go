@@ -10,34 +10,36 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Clocks that a campaign set may name.
+// The clocks of a campaign set: how log time moves.
 const (
-	ClockBroker = "broker" // log time follows the broker's stored timestamps
-	ClockEvent  = "event"  // log time stands in the events
+	ClockBroker = "broker" // log time follows the times at which the broker stored the messages
+	ClockEvent  = "event"  // log time is taken from the events
 )
 
-// Kinds of offer.
+// The kinds of offer.
 const (
 	Advertising = "advertising"
-	Service     = "service" // stopped by no cap and no pause, and counts in none
+	Service     = "service" // no cap and no pause stops it, and none counts it
 )
 
-// A Definition is a campaign set in its normal form: defaults filled in,
-// features and campaigns sorted by name, expressions as written. It covers
-// everything that Step reads, so its Hash names the behaviour. Durations are
-// nanoseconds; 0 means absent (no bound) unless said otherwise.
+// A Definition is a campaign set in its normal form: defaults are filled in,
+// features and campaigns are sorted by name, expressions are kept as written.
+// It contains all that decides what a set does, so its Hash identifies the
+// set's behaviour. Durations are nanoseconds; 0 means absent (no bound) unless
+// stated otherwise.
 //
-// Package config makes one from YAML; pipeline.Compile makes it runnable.
+// Package config makes a Definition from YAML; pipeline.Compile makes it
+// runnable.
 //
-// A Definition is stored under its Hash, and parts of it are known by hashes of
-// their JSON (Identity): so each key that is added here must be omitted from
-// the JSON where it is not set (omitempty, or omitzero), and a key's name never
+// A Definition is stored under its Hash, and parts of it are identified by
+// hashes of their JSON (Identity). Therefore a new key must be omitted from the
+// JSON when it is not set (omitempty or omitzero), and the name of a key never
 // changes.
 type Definition struct {
 	Engine    int           `json:"engine"`
 	Zone      string        `json:"zone,omitempty"`
 	Clock     string        `json:"clock"`    // ClockBroker or ClockEvent
-	Lateness  time.Duration `json:"lateness"` // how far an event's time may lie behind log time
+	Lateness  time.Duration `json:"lateness"` // an event's time is not taken as further behind log time than this
 	Forget    Forget        `json:"forget"`
 	Bounds    Bounds        `json:"bounds"`
 	Features  []Feature     `json:"features,omitempty"`
@@ -46,125 +48,127 @@ type Definition struct {
 	Campaigns []Campaign    `json:"campaigns,omitempty"`
 }
 
-// Forget says after how long without an event a user reads as new.
+// Forget holds the times without any event after which a user is forgotten.
 type Forget struct {
 	Anonymous time.Duration `json:"anonymous"`
 	Known     time.Duration `json:"known"`
 }
 
-// Bounds are the limits of what one user may hold. Reaching one is counted.
+// Bounds limit what one user may hold. Each time that a bound is reached is
+// counted.
 type Bounds struct {
-	Entries     int `json:"entries"`      // exact entries per aggregate and key; the oldest beyond folds or leaves
+	Entries     int `json:"entries"`      // exact entries per aggregate and key; beyond it the oldest is folded into a bucket or removed
 	Keys        int `json:"keys"`         // keys of a feature with `by`
-	UserEntries int `json:"user_entries"` // entries of a user in all
+	UserEntries int `json:"user_entries"` // entries of a user in all features
 	Absences    int `json:"absences"`     // pending absences of a campaign
 	Traits      int `json:"traits"`       // traits of a profile
 }
 
-// DefaultBounds are what a set has that names none.
+// DefaultBounds are the bounds of a set that names none.
 var DefaultBounds = Bounds{Entries: 256, Keys: 64, UserEntries: 65536, Absences: 64, Traits: 256}
 
-// Defaults of a set's other keys.
+// Defaults of other keys of a set.
 const (
 	DefaultLateness        = time.Hour
 	DefaultForgetAnonymous = 90 * 24 * time.Hour
 	DefaultForgetKnown     = 1095 * 24 * time.Hour
-	DefaultKeep            = 256 // of a list
+	DefaultKeep            = 256 // rows of a list
 )
 
-// A Feature is state per user: one aggregate, or with By one per key.
+// A Feature is state that is kept for each user: one aggregate, or with By one
+// aggregate per key.
 type Feature struct {
 	Name     string        `json:"name"`
 	On       []string      `json:"on"` // event names, "*", "page", "screen" or "identify"
 	Where    string        `json:"where,omitempty"`
 	By       string        `json:"by,omitempty"` // a bare name (a property of each of event.items) or CEL
-	Agg      string        `json:"agg"`          // the name of one of window.Aggregates
+	Agg      string        `json:"agg"`          // the name of an aggregate in window.Aggregates
 	Of       string        `json:"of,omitempty"`
-	Within   time.Duration `json:"within,omitempty"` // 0: for ever
-	Key      string        `json:"key,omitempty"`    // list: a bare name
-	Fields   []string      `json:"fields,omitempty"` // list
-	Keep     int           `json:"keep,omitempty"`   // list
+	Within   time.Duration `json:"within,omitempty"` // 0: without limit
+	Key      string        `json:"key,omitempty"`    // of a list: a bare name
+	Fields   []string      `json:"fields,omitempty"` // of a list
+	Keep     int           `json:"keep,omitempty"`   // of a list
 	RemoveOn []string      `json:"remove_on,omitempty"`
 }
 
-// A Cap bounds what goes out on some channels together.
+// A Cap limits how many offers go out on some channels taken together.
 type Cap struct {
 	Channels []string      `json:"channels"`
 	Max      int           `json:"max"`
 	Within   time.Duration `json:"within"`
 }
 
-// Pause keeps channels silent for a while after any offer on one of them.
+// A Pause keeps channels silent for a while after an offer on any of them.
 type Pause struct {
 	Channels []string      `json:"channels"`
 	AfterAny time.Duration `json:"after_any"`
 }
 
-// A Campaign says when which offer goes to a user.
+// A Campaign describes when which offer goes to a user.
 type Campaign struct {
 	ID       string        `json:"id"`
-	From     int64         `json:"from,omitempty"` // period, nanoseconds since 1970; 0: open
-	To       int64         `json:"to,omitempty"`
+	From     int64         `json:"from,omitempty"` // start of the period, nanoseconds since 1970; 0: open
+	To       int64         `json:"to,omitempty"`   // end of the period, exclusive; 0: open
 	On       []string      `json:"on"`
 	Where    string        `json:"where,omitempty"`
 	Fresh    time.Duration `json:"fresh,omitempty"`
 	If       []string      `json:"if,omitempty"`
 	Unless   *Unless       `json:"unless,omitempty"`
-	WhenDue  string        `json:"when_due,omitempty"` // judged after every wait
+	WhenDue  string        `json:"when_due,omitempty"` // a condition that is judged after every wait
 	Priority float64       `json:"priority,omitempty"`
 	Offer    OfferSpec     `json:"offer"`
 	Limits   []Limit       `json:"limits,omitempty"`
 }
 
-// Runs says whether now lies in the campaign's period.
+// Runs reports whether now lies in the campaign's period.
 func (c *Campaign) Runs(now int64) bool {
 	return (c.From == 0 || now >= c.From) && (c.To == 0 || now < c.To)
 }
 
-// Unless turns a campaign into an absence: it fires Within after its trigger,
-// unless one of these events came before.
+// Unless makes the campaign wait for an absence: it fires at Within after its
+// trigger, unless one of these events comes before that.
 type Unless struct {
 	On        []string      `json:"on"`
 	Where     string        `json:"where,omitempty"`
-	Match     string        `json:"match,omitempty"` // a bare name or CEL, as Feature.By
+	Match     string        `json:"match,omitempty"` // a bare name or CEL, like Feature.By
 	Within    time.Duration `json:"within"`
 	NoRestart bool          `json:"no_restart,omitempty"` // restart: false
 }
 
-// An OfferSpec is what a campaign sends. Data is any JSON; its strings are
-// templates: text with {{ CEL }}.
+// An OfferSpec describes the offer of a campaign. Data is any JSON; its strings
+// are templates, that is, text with {{ CEL }}.
 type OfferSpec struct {
 	Channel string          `json:"channel"`
 	Kind    string          `json:"kind"`
-	Expires time.Duration   `json:"expires,omitempty"` // from going out
+	Expires time.Duration   `json:"expires,omitempty"` // counted from when the offer goes out
 	Data    json.RawMessage `json:"data,omitempty"`
 }
 
-// A Limit bounds what a campaign sends to one user: per session, within a
-// time, or (neither) ever.
+// A Limit limits what a campaign sends to one user: per session, within a time,
+// or (with neither) ever.
 type Limit struct {
 	Max        int           `json:"max"`
 	Within     time.Duration `json:"within,omitempty"`
 	PerSession bool          `json:"per_session,omitempty"`
 }
 
-// JSON is the Definition's canonical form, from which ParseDefinition makes
-// an equal one.
+// JSON is the canonical form of the Definition. ParseDefinition reads it.
 func (d *Definition) JSON() []byte {
 	b, err := json.Marshal(d)
-	if err != nil { // only Offer.Data can fail, and Compile has looked at it
+	if err != nil { // only Offer.Data could fail, and Compile has checked it
 		panic("campaign: definition does not marshal: " + err.Error())
 	}
 	return b
 }
 
-// Hash names the set by its content: hex of 16 bytes of SHA-256.
+// Hash identifies the set by its content: hex of the first 16 bytes of the
+// SHA-256 of its JSON.
 func (d *Definition) Hash() string {
 	sum := sha256.Sum256(d.JSON())
 	return hex.EncodeToString(sum[:16])
 }
 
-// ParseDefinition reads what JSON wrote.
+// ParseDefinition reads the output of JSON.
 func ParseDefinition(b []byte) (*Definition, error) {
 	d := new(Definition)
 	if err := json.Unmarshal(b, d); err != nil {
@@ -173,8 +177,8 @@ func ParseDefinition(b []byte) (*Definition, error) {
 	return d, nil
 }
 
-// Identity is a number for a part of a definition: a hash of what is set in it,
-// by which a change is told.
+// Identity is a hash of the keys that are set in a part of a definition. A
+// different hash means that the part has changed.
 func Identity(part any) uint64 {
 	b, err := json.Marshal(part)
 	if err != nil {
@@ -183,12 +187,13 @@ func Identity(part any) uint64 {
 	return xxhash.Sum64(b)
 }
 
-// FeatureID is the Identity of a feature: one with another is another feature,
-// with a state of its own.
+// FeatureID is the Identity of a feature. A feature whose identity changes is a
+// new feature, and begins with empty state.
 func (f *Feature) FeatureID() uint64 { return Identity(f) }
 
-// TriggerID is the Identity of all that sets a campaign's evaluations pending:
-// a change of it cancels what is pending (LANGUAGE.md, rule 14).
+// TriggerID is the Identity of those keys of a campaign that make its
+// evaluations pending. When it changes, pending evaluations are cancelled
+// (LANGUAGE.md, rule 14).
 func (c *Campaign) TriggerID() uint64 {
 	return Identity(struct {
 		ID     string   `json:"id"`

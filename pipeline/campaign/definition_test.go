@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// TestIdentities: what is stored under a definition's hashes is found by later
-// binaries. If this fails, a key was added that is written where it is not set
-// (make it omitempty), or one has another name or place.
+// TestIdentities checks that hashes of definitions stay the same, so that later
+// binaries find what is stored under them. If it fails, either a new key is
+// written although it is not set (make it omitempty), or a key was renamed or
+// moved.
 func TestIdentities(t *testing.T) {
 	d := &Definition{
 		Engine: 1, Zone: "Asia/Seoul", Clock: ClockBroker, Lateness: DefaultLateness, Forget: Forget{DefaultForgetAnonymous, DefaultForgetKnown}, Bounds: DefaultBounds,

@@ -1,4 +1,6 @@
-// Package campaign is a campaign set as data: its normal form (definition.go),
-// what is wrong with one (problem.go), and what its files and its expressions
-// both read: durations, channels' names, the name that was probably meant.
+// Package campaign holds a campaign set as data: its normal form
+// (definition.go) and the problems found in one (problem.go). It also has what
+// both the campaign files and their expressions need: durations (duration.go),
+// the names of channels (channel.go), and suggestions for misspelt names
+// (nearest.go).
 package campaign

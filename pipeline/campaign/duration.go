@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ParseDuration reads a Go duration whose units may also be d (24 hours):
+// ParseDuration reads a Go duration that may also have the unit d (24 hours):
 // 90s, 30m, 1h30m, 7d, 1d12h.
 func ParseDuration(s string) (time.Duration, error) {
 	bad := fmt.Errorf("%q is not a duration such as 90s, 30m, 1h30m or 7d", s)

@@ -5,19 +5,20 @@ import (
 	"strings"
 )
 
-// Nearest is the known name that is most like name, "" where none is like it.
+// Nearest is the known name that is most similar to name, "" if none is
+// similar.
 func Nearest(name string, known []string) string {
-	best, most := "", 3
+	best, least := "", 3
 	for _, k := range slices.Sorted(slices.Values(known)) {
-		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < most && d < len(k) {
-			best, most = k, d
+		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least && d < len(k) {
+			best, least = k, d
 		}
 	}
 	return best
 }
 
-// distance is the Levenshtein distance of two short names, where a swap of
-// neighbours counts one.
+// distance is the Levenshtein distance of two short names, with a swap of
+// neighbouring letters counted as one edit.
 func distance(a, b string) int {
 	before, row := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {

@@ -2,11 +2,12 @@ package campaign
 
 import "fmt"
 
-// A Problem is a mistake in a Definition: where, what, and what to do.
+// A Problem is a mistake in a Definition: its place, what is wrong, and what to
+// do.
 type Problem struct {
 	Path []string // such as campaigns, cart, if, 0 or features, views, where
-	Line int      // within the text there, from 1; 0: the whole value
-	Col  int      // runes before it in that line, from 0
+	Line int      // within the value at Path, from 1; 0: the value as a whole
+	Col  int      // number of runes in that line before the mistake
 	What string
 	Hint string
 }

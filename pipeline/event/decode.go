@@ -15,24 +15,24 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A Decoder reads events. It reuses its memory: an Event is valid until the
-// next call. Not for concurrent use.
+// A Decoder decodes events. It reuses its memory: an Event is valid until the
+// next call. It must not be used concurrently.
 type Decoder struct {
 	parser fastjson.Parser
 	ev     Event
-	names  map[string]string // the few names that events have, each once
+	names  map[string]string // interned event names, which are few
 
-	// Of ev, where it was scanned:
+	// Set if ev was scanned:
 	key      []byte
 	found    found
 	sections [3]section
 }
 
-// maxNames bounds the names that a decoder keeps.
+// maxNames bounds the interned names; beyond it, interning starts anew.
 const maxNames = 4096
 
-// name is a text that many events share.
-func (d *Decoder) name(t string) string {
+// intern returns a copy of an event name that all events of that name share.
+func (d *Decoder) intern(t string) string {
 	if n, ok := d.names[t]; ok {
 		return n
 	}
@@ -47,18 +47,19 @@ func (d *Decoder) name(t string) string {
 	return t
 }
 
-// Admit reads an event from outside, strictly: whatever it refuses (with a
-// *Reject) may not enter the log. Where the JSON has no type, def stands in
-// for it (the gateway's path names it; 0: none, then a type is required).
-func (d *Decoder) Admit(raw []byte, def Type) (*Event, error) {
+// Admit decodes an event from outside and checks it strictly: an event that it
+// refuses (with a *Reject) must not enter the log. If the JSON has no type,
+// fallback is used instead; the gateway takes it from the request's path. With
+// fallback 0, the type is required.
+func (d *Decoder) Admit(raw []byte, fallback Type) (*Event, error) {
 	if err := admissible(raw); err != nil {
 		return nil, err
 	}
-	return d.decode(raw, def)
+	return d.decode(raw, fallback)
 }
 
-// AdmitLine is Admit for an event that will be folded, not written: its Root
-// may be nil.
+// AdmitLine is Admit for an event that will be folded, not written to the log.
+// The event's Root may be nil.
 func (d *Decoder) AdmitLine(raw []byte) (*Event, error) {
 	if err := admissible(raw); err != nil {
 		return nil, err
@@ -66,7 +67,8 @@ func (d *Decoder) AdmitLine(raw []byte) (*Event, error) {
 	return d.Decode(raw)
 }
 
-// admissible says what is wrong with the bytes of an event, whatever it says.
+// admissible checks the bytes of an event: size, UTF-8, JSON. It does not look
+// at the event's fields.
 func admissible(raw []byte) error {
 	if len(raw) > MaxEventBytes {
 		return Rejectf("size", "the event has %d bytes; at most %d are taken", len(raw), MaxEventBytes)
@@ -80,8 +82,9 @@ func admissible(raw []byte) error {
 	return nil
 }
 
-// Decode reads an event from the log, which Admit has seen before it was
-// written; from other publishers it refuses what cannot be applied.
+// Decode decodes an event of the log. The gateway has admitted it before
+// writing it; other publishers may not have done so, hence Decode refuses
+// events that cannot be applied.
 func (d *Decoder) Decode(raw []byte) (*Event, error) {
 	if d.scan(raw) {
 		return &d.ev, nil
@@ -89,7 +92,8 @@ func (d *Decoder) Decode(raw []byte) (*Event, error) {
 	return d.decode(raw, 0)
 }
 
-func (d *Decoder) decode(raw []byte, def Type) (*Event, error) {
+// decode parses all of an event. See Admit for fallback.
+func (d *Decoder) decode(raw []byte, fallback Type) (*Event, error) {
 	root, err := d.parser.ParseBytes(raw)
 	if err != nil {
 		return nil, Rejectf("json", "%v", err)
@@ -97,7 +101,7 @@ func (d *Decoder) decode(raw []byte, def Type) (*Event, error) {
 	if root.Type() != fastjson.TypeObject {
 		return nil, Rejectf("json", "an event is an object, this is %s", root.Type())
 	}
-	d.ev = Event{Root: root, Raw: raw, Type: def}
+	d.ev = Event{Root: root, Raw: raw, Type: fallback}
 	ev := &d.ev
 	if v := root.Get("type"); v != nil && v.Type() != fastjson.TypeNull {
 		if ev.Type, err = typeOf(v); err != nil {
@@ -116,27 +120,35 @@ func (d *Decoder) decode(raw []byte, def Type) (*Event, error) {
 		}
 		return ev, nil
 	}
-	if field := Types[ev.Type].NameField; field != "" {
-		ev.Name = d.name(value.Text(root.Get(field)))
-	}
-	if ev.Type == Track && ev.Name == "" {
-		return nil, Rejectf("name", "a track event needs a non-empty string in event")
-	}
-	for _, f := range [...]string{"properties", "traits", "context"} {
-		if v := root.Get(f); v != nil && v.Type() != fastjson.TypeObject && v.Type() != fastjson.TypeNull {
-			return nil, Rejectf("fields", "%s must be an object, this is %s", f, v.Type())
-		}
-	}
-	if ev.Key, err = entityKey(root); err != nil {
+	if err := d.readFields(ev); err != nil {
 		return nil, err
 	}
-	if ev.ID = value.Text(root.Get("messageId")); ev.ID == "" {
+	if ev.ID = value.AliasText(root.Get("messageId")); ev.ID == "" {
 		ev.ID = ContentID(raw)
 	}
 	return ev, nil
 }
 
-// ContentID is the id of an event that brings none: the hex xxhash64 of its
+// readFields reads an event's name and key, and checks the types of properties,
+// traits and context.
+func (d *Decoder) readFields(ev *Event) (err error) {
+	root := ev.Root
+	if field := Types[ev.Type].NameField; field != "" {
+		ev.Name = d.intern(value.AliasText(root.Get(field)))
+	}
+	if ev.Type == Track && ev.Name == "" {
+		return Rejectf("name", "a track event needs a non-empty string in event")
+	}
+	for _, f := range [...]string{"properties", "traits", "context"} {
+		if v := root.Get(f); v != nil && v.Type() != fastjson.TypeObject && v.Type() != fastjson.TypeNull {
+			return Rejectf("fields", "%s must be an object, this is %s", f, v.Type())
+		}
+	}
+	ev.Key, err = entityKey(root)
+	return err
+}
+
+// ContentID is the id of an event without messageId: the hex xxhash64 of its
 // bytes as received.
 func ContentID(raw []byte) string {
 	var b [8]byte
@@ -145,7 +157,7 @@ func ContentID(raw []byte) string {
 }
 
 func typeOf(v *fastjson.Value) (Type, error) {
-	s := value.Text(v)
+	s := value.AliasText(v)
 	for t := Track; int(t) < len(Types); t++ {
 		if Types[t].Name == s {
 			return t, nil
@@ -154,9 +166,9 @@ func typeOf(v *fastjson.Value) (Type, error) {
 	return 0, Rejectf("type", "unknown type %s; known are track, page, screen, identify, group, alias", v)
 }
 
-// readTimes reads the times. Only the event's own time and its log time can
-// be wrong: sentAt and receivedAt merely correct, so an unreadable one is as
-// good as none.
+// readTimes reads the event's times. Only an unreadable own time or log time is
+// an error: sentAt and receivedAt merely correct the own time, so unreadable
+// ones are ignored.
 func (e *Event) readTimes() (err error) {
 	own := e.Root.Get("timestamp")
 	if value.Absent(own) {
@@ -180,16 +192,16 @@ func readTime(v *fastjson.Value) (int64, bool, error) {
 	if v.Type() != fastjson.TypeString {
 		return 0, false, fmt.Errorf("a time is a string in RFC 3339, this is %s", v.Type())
 	}
-	ns, err := value.ParseTime(value.Text(v))
+	ns, err := value.ParseTime(value.AliasText(v))
 	return ns, err == nil, err
 }
 
-// entityKey is "u:" + userId if that is a non-empty string or a number, else
+// entityKey is "u:" + userId if userId is a non-empty string or a number, else
 // "a:" + anonymousId.
 func entityKey(root *fastjson.Value) (string, error) {
 	for _, id := range [...]struct{ field, ns string }{{"userId", "u:"}, {"anonymousId", "a:"}} {
 		v := root.Get(id.field)
-		s := value.Text(v)
+		s := value.AliasText(v)
 		if v != nil && v.Type() == fastjson.TypeNumber {
 			s = value.Decimal(v)
 		}
@@ -204,16 +216,16 @@ func entityKey(root *fastjson.Value) (string, error) {
 	return "", Rejectf("identity", "the event has neither userId nor anonymousId")
 }
 
-// CheckUser refuses what cannot be a userId or anonymousId.
+// CheckUser returns a Reject if s cannot be a userId or anonymousId.
 func CheckUser(s string) error {
 	if len(s) > MaxUserBytes {
 		return Rejectf("user", "the user id has %d bytes; at most %d are taken", len(s), MaxUserBytes)
 	}
-	plain := true
+	ascii := true
 	for i := range len(s) {
-		plain = plain && s[i] >= ' ' && s[i] < 0x7f
+		ascii = ascii && s[i] >= ' ' && s[i] < 0x7f
 	}
-	if plain {
+	if ascii {
 		return nil
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
@@ -225,5 +237,5 @@ func CheckUser(s string) error {
 	return nil
 }
 
-// Partition is the partition of an entity key among p.
+// Partition is the partition, of p, to which an entity key belongs.
 func Partition(key string, p int) int { return int(xxhash.Sum64String(key) % uint64(p)) }

@@ -1,5 +1,5 @@
-// Package event is what comes from outside: an Event and its types (event.go),
-// read from Segment-spec JSON (decode.go). Of an ordinary event of the log only
-// what is asked for is parsed (scan.go); what it is about are its items
-// (items.go).
+// Package event holds what comes from outside: an Event and its types
+// (event.go), decoded from Segment-spec JSON (decode.go) and split into items
+// (items.go). For most events of the log, only the parts that are used are
+// parsed (scan.go).
 package event

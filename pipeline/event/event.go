@@ -6,13 +6,13 @@ import (
 	"github.com/valyala/fastjson"
 )
 
-// Limits of what may enter the log.
+// Limits of an event that may enter the log.
 const (
-	MaxEventBytes = 32 << 10 // one event, as JSON
-	MaxUserBytes  = 512      // userId or anonymousId
+	MaxEventBytes = 32 << 10 // of one event, as JSON
+	MaxUserBytes  = 512      // of a userId or anonymousId
 )
 
-// Type is an event's Segment-spec type: a row of Types.
+// A Type is an event's Segment-spec type: an index into Types.
 type Type uint8
 
 // The types.
@@ -23,16 +23,15 @@ const (
 	Identify
 	Group
 	Alias
-	Clock // the end of an input under clock: event; moves log time, nothing else
+	Clock // ends an input under clock: event; moves log time and does nothing else
 )
 
-// Types says of each type what the gateway, the campaign files and the core
-// have to know of it.
+// Types describes each type for the gateway, the campaign files and the core.
 var Types = [...]struct {
-	Name      string // in "type", and in the gateway's path
-	NameField string // the member that holds the event's own name; empty: it has none
-	View      bool   // the visitor moves on: it extends the session and ends a stay
-	Selector  string // what `on` calls all events of the type; empty: `on` names each
+	Name      string // the JSON's type, and the last part of the gateway's path
+	NameField string // the JSON member that holds the event's name; empty: events of the type have no name
+	View      bool   // a view: it extends the session and ends a stay
+	Selector  string // the word by which `on` selects all events of the type; empty: `on` selects events by their names
 }{
 	Track:    {Name: "track", NameField: "event", View: true},
 	Page:     {Name: "page", NameField: "name", View: true, Selector: "page"},
@@ -50,11 +49,12 @@ func (t Type) String() string {
 	return fmt.Sprintf("type(%d)", uint8(t))
 }
 
-// View says that the visitor moves on with the event.
+// View reports whether events of the type are views (track, page, screen): the
+// visitor has moved on to something else.
 func (t Type) View() bool { return Types[t].View }
 
-// Selected is the type that `on` names by a selector, 0 where name is an
-// event's own.
+// Selected is the type that a name in `on` selects, 0 if it is the name of
+// single events.
 func Selected(name string) Type {
 	for t := Track; int(t) < len(Types); t++ {
 		if name != "" && Types[t].Selector == name {
@@ -64,20 +64,20 @@ func Selected(name string) Type {
 	return 0
 }
 
-// An Event is one fact from outside, read from Segment-spec JSON. It is valid
-// until the Decoder that read it is used again.
+// An Event is one fact from outside, decoded from Segment-spec JSON. It is
+// valid until its Decoder is used again.
 //
-// Beside Segment's own fields the log's JSON has receivedAt (RFC 3339, the
-// gateway's clock) and, under clock: event, logTime (RFC 3339, put there by
-// whoever replays).
+// Besides Segment's own fields, the JSON in the log has receivedAt (RFC 3339,
+// the gateway's clock) and, under clock: event, logTime (RFC 3339, written by
+// the program that replays).
 type Event struct {
 	Type Type
-	Name string // track: event; page and screen: name, may be empty
-	ID   string // messageId, else the hex xxhash64 of the bytes as received; valid as long as the event
-	Key  string // the entity: "u:" + userId or "a:" + anonymousId; valid as long as the event
+	Name string // of a track the member event; of a page or screen the member name, which may be empty
+	ID   string // messageId, else ContentID; valid as long as the event
+	Key  string // the entity's key: "u:" + userId or "a:" + anonymousId; valid as long as the event
 
-	// Times in nanoseconds since 1970; meaningful where the Has flag is set.
-	Timestamp    int64 // timestamp, else originalTimestamp
+	// Times in nanoseconds since 1970; meaningful if the Has flag is set.
+	Timestamp    int64 // the own time: timestamp, else originalTimestamp
 	SentAt       int64
 	ReceivedAt   int64
 	LogTime      int64
@@ -86,18 +86,18 @@ type Event struct {
 	HasReceived  bool
 	HasLogTime   bool
 
-	Time int64 // the event time (LANGUAGE.md, rule 1); set when it is applied
+	Time int64 // the event time (LANGUAGE.md, rule 1); set when the event is applied
 
-	Raw  []byte             // its bytes
-	Root *fastjson.Value    // the whole object; nil where it was scanned (scan.go)
-	dec  *Decoder           // then it has the sections
-	sole [1]*fastjson.Value // Items where there are no products
+	Raw  []byte             // the event's bytes
+	Root *fastjson.Value    // the parsed object; nil if the event was scanned (scan.go)
+	dec  *Decoder           // holds the sections of a scanned event
+	sole [1]*fastjson.Value // memory for Items of an event without products
 }
 
-// User is the bare userId or anonymousId.
+// User is the userId or anonymousId without the prefix of Key.
 func (e *Event) User() string { return e.Key[2:] }
 
-// A Reject says why an event cannot enter the log.
+// A Reject is an error that tells why an event cannot enter the log.
 type Reject struct {
 	Reason string // json, size, type, name, identity, user, timestamp, fields
 	Detail string

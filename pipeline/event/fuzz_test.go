@@ -7,8 +7,8 @@ import (
 	"offerstream/pipeline/oracle"
 )
 
-// FuzzAdmit holds, on any bytes, that a refusal is a Reject, and that what
-// Admit takes from outside Decode reads from the log alike.
+// FuzzAdmit checks, on arbitrary bytes, that Admit refuses with a Reject, and
+// that Decode reads an admitted event as Admit does.
 func FuzzAdmit(f *testing.F) {
 	for s := range uint64(3) {
 		_, events := oracle.Generate(s)
@@ -29,7 +29,7 @@ func FuzzAdmit(f *testing.F) {
 		}
 		again, err := lenient.Decode(raw)
 		if err != nil {
-			t.Fatalf("admitted, but Decode says: %v", err)
+			t.Fatalf("Admit accepts the event, Decode refuses it: %v", err)
 		}
 		a, b := *ev, *again
 		a.Root, b.Root, a.Raw, b.Raw, a.dec, b.dec = nil, nil, nil, nil, nil, nil

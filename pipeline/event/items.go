@@ -2,11 +2,11 @@ package event
 
 import "github.com/valyala/fastjson"
 
-// NoObject is the object without members.
+// NoObject is an object without members.
 var NoObject = fastjson.MustParse("{}")
 
-// Object is the event's properties, traits or context; where there are none,
-// NoObject.
+// Object is the event's properties, traits or context, NoObject if the event
+// has none.
 func (e *Event) Object(name string) *fastjson.Value {
 	v := e.Get(name)
 	if v == nil || v.Type() != fastjson.TypeObject {
@@ -15,8 +15,8 @@ func (e *Event) Object(name string) *fastjson.Value {
 	return v
 }
 
-// Items is event.items: properties.products where there are any, else the
-// properties themselves.
+// Items is event.items: the elements of properties.products if there are any,
+// else the properties themselves.
 func (e *Event) Items() []*fastjson.Value {
 	if products := e.Get("properties").GetArray("products"); len(products) > 0 {
 		return products

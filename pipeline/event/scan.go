@@ -10,18 +10,20 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// An event of the log was admitted once, and its fold reads few of its
-// fields. So scan reads the outer object's members alone and steps over what
-// is inside `properties`, `traits` and `context`; each of these is parsed when
-// something asks for it. scan takes less than the parser does and never more:
-// whatever is out of the ordinary it leaves to the parser, which knows what is
-// wrong with it.
+// Most events of the log were admitted before, and a fold reads few of their
+// fields. Therefore scan reads only the members of the outer object, and skips
+// over properties, traits and context; each of these is parsed when it is first
+// used. scan accepts only a subset of what the parser accepts: it leaves every
+// unusual event to the parser, which also reports what is wrong with it.
+//
+// Below, JSON is plain if scan can read it: no escapes in keys, no deep nesting.
 
-// A Member is one of the outer object, or of context, that means something.
+// A Member is a member of the event's outer object, or of its context, that has
+// a meaning.
 type Member uint8
 
 const (
-	InProperties Member = iota // the first three are parsed on demand
+	InProperties Member = iota // properties, traits and context are parsed on demand
 	inTraits
 	InContext
 	inType
@@ -35,12 +37,13 @@ const (
 	inSentAt
 	inReceivedAt
 	inLogTime
-	InCampaign // of context, as is the next
-	InPage
+	InCampaign // context.campaign
+	InPage     // context.page
 	noMember
 )
 
-// found is where members stand in an event; of what is no member, anywhere.
+// found holds the JSON of each member of an event, nil if the event lacks it.
+// The last element receives the members without a meaning.
 type found [noMember + 1][]byte
 
 func memberOf(key string) Member {
@@ -87,13 +90,14 @@ func memberOfContext(key string) Member {
 	return noMember
 }
 
-// A section is what of an event is parsed on demand.
+// A section is properties, traits or context, parsed on demand.
 type section struct {
 	parsed *fastjson.Value
 	parser fastjson.Parser
 }
 
-// scan reads an ordinary event into d.ev; false for any other.
+// scan reads an event into d.ev. It returns false for an event that only the
+// parser can read.
 func (d *Decoder) scan(raw []byte) bool {
 	m := &d.found
 	clear(m[:])
@@ -103,71 +107,96 @@ func (d *Decoder) scan(raw []byte) bool {
 		return false
 	}
 	d.ev = Event{Raw: raw, dec: d}
-	ev := &d.ev
+	if !d.scanSections() || !d.scanName() || !d.scanTimes() {
+		return false
+	}
+	d.ev.ID = aliasPlainText(m[inMessageID])
+	return d.ev.ID != "" && d.scanUser()
+}
+
+// scanSections checks that properties, traits and context are objects or null.
+// It takes null as missing.
+func (d *Decoder) scanSections() bool {
 	for i := range d.sections {
-		if v := m[i]; v != nil && v[0] != '{' && v[0] != 'n' {
-			return false
-		} else if v != nil && v[0] == 'n' {
-			m[i] = nil
+		if v := d.found[i]; v != nil && v[0] != '{' {
+			if v[0] != 'n' {
+				return false
+			}
+			d.found[i] = nil
 		}
 		d.sections[i].parsed = nil
 	}
-	typ := plainText(m[inType])
+	return true
+}
+
+// scanName reads the event's type and name.
+func (d *Decoder) scanName() bool {
+	typ := aliasPlainText(d.found[inType])
 	for t := Track; t < Clock; t++ {
 		if Types[t].Name == typ {
-			ev.Type = t
+			d.ev.Type = t
 		}
 	}
+	switch d.ev.Type {
+	case 0:
+		return false
+	case Track:
+		d.ev.Name = d.intern(aliasPlainText(d.found[inEvent]))
+		return d.ev.Name != ""
+	case Page, Screen:
+		if v := d.found[inName]; v != nil && v[0] == '"' {
+			d.ev.Name = d.intern(aliasPlainText(v))
+			return d.ev.Name != "" || len(v) == 2 // "" is a name, a text with escapes is not plain
+		}
+	}
+	return true
+}
+
+// scanTimes reads the event's times. It returns false if any of them is not a
+// plain time.
+func (d *Decoder) scanTimes() bool {
+	m, ev := &d.found, &d.ev
 	own := m[inTimestamp]
 	if own == nil || own[0] == 'n' {
 		own = m[inOriginalTimestamp]
 	}
-	switch ev.Type {
-	case 0:
-		return false
-	case Track:
-		if ev.Name = d.name(plainText(m[inEvent])); ev.Name == "" {
-			return false
-		}
-	case Page, Screen:
-		if v := m[inName]; v != nil && v[0] == '"' {
-			if ev.Name = d.name(plainText(v)); ev.Name == "" && len(v) > 2 {
-				return false
-			}
-		}
-	}
 	for _, t := range [...]struct {
 		v   []byte
-		at  *int64
+		ns  *int64
 		has *bool
 	}{{own, &ev.Timestamp, &ev.HasTimestamp}, {m[inSentAt], &ev.SentAt, &ev.HasSentAt}, {m[inReceivedAt], &ev.ReceivedAt, &ev.HasReceived}, {m[inLogTime], &ev.LogTime, &ev.HasLogTime}} {
 		if t.v == nil {
 			continue
 		}
-		ns, err := value.ParseTime(plainText(t.v))
+		ns, err := value.ParseTime(aliasPlainText(t.v))
 		if err != nil {
 			return false
 		}
-		*t.at, *t.has = ns, true
+		*t.ns, *t.has = ns, true
 	}
-	ns, user := "u:", plainText(m[inUserID])
-	if user == "" {
-		if v := m[inUserID]; v != nil && v[0] != 'n' {
-			return false
-		}
-		ns, user = "a:", plainText(m[inAnonymousID])
-	}
-	ev.ID = plainText(m[inMessageID])
-	if user == "" || ev.ID == "" || CheckUser(user) != nil {
-		return false
-	}
-	d.key = append(append(d.key[:0], ns...), user...)
-	ev.Key = unsafe.String(unsafe.SliceData(d.key), len(d.key))
 	return true
 }
 
-// plainText is a JSON string's text where it has no escapes, else "".
-func plainText(v []byte) string {
+// scanUser reads the event's key.
+func (d *Decoder) scanUser() bool {
+	prefix, user := "u:", aliasPlainText(d.found[inUserID])
+	if user == "" {
+		if v := d.found[inUserID]; v != nil && v[0] != 'n' {
+			return false
+		}
+		prefix, user = "a:", aliasPlainText(d.found[inAnonymousID])
+	}
+	if user == "" || CheckUser(user) != nil {
+		return false
+	}
+	d.key = append(append(d.key[:0], prefix...), user...)
+	d.ev.Key = unsafe.String(unsafe.SliceData(d.key), len(d.key))
+	return true
+}
+
+// aliasPlainText is the text of a JSON string without escapes, in the memory of
+// v; "" for any other JSON.
+func aliasPlainText(v []byte) string {
 	if len(v) < 3 || v[0] != '"' {
 		return ""
 	}
@@ -178,10 +207,10 @@ func plainText(v []byte) string {
 	return unsafe.String(unsafe.SliceData(v), len(v))
 }
 
-// object finds the members of the object that begins at i, and returns where
-// it ends, -1 where it is not plain. Of a member that stands there twice the
+// object stores the members of the object that begins at i, and returns the
+// offset of its end, -1 if the object is not plain. Of duplicate members the
 // first counts.
-func object(b []byte, i int, of func(key string) Member, m *found) int {
+func object(b []byte, i int, member func(key string) Member, m *found) int {
 	i = space(b, i+1)
 	if i < len(b) && b[i] == '}' {
 		return i + 1
@@ -200,7 +229,7 @@ func object(b []byte, i int, of func(key string) Member, m *found) int {
 			return -1
 		}
 		i = space(b, i+1)
-		k := of(unsafe.String(unsafe.SliceData(key), len(key)))
+		k := member(unsafe.String(unsafe.SliceData(key), len(key)))
 		if k == InContext && m[k] == nil && i < len(b) && b[i] == '{' {
 			end = object(b, i, memberOfContext, m)
 		} else {
@@ -212,18 +241,27 @@ func object(b []byte, i int, of func(key string) Member, m *found) int {
 		if m[k] == nil {
 			m[k] = b[i:end:end]
 		}
-		i = space(b, end)
-		switch {
-		case i == len(b):
-			return -1
-		case b[i] == ',':
-			i = space(b, i+1)
-		case b[i] == '}':
-			return i + 1
-		default:
-			return -1
+		var closed bool
+		if i, closed = separator(b, end, '}'); closed || i < 0 {
+			return i
 		}
 	}
+}
+
+// separator reads what follows an element that ends at i: a comma, or the
+// closing brace or bracket. It returns the offset of the next element, or of the
+// end; -1 if neither follows.
+func separator(b []byte, i int, closing byte) (next int, closed bool) {
+	i = space(b, i)
+	switch {
+	case i == len(b):
+		return -1, false
+	case b[i] == ',':
+		return space(b, i+1), false
+	case b[i] == closing:
+		return i + 1, true
+	}
+	return -1, false
 }
 
 func space(b []byte, i int) int {
@@ -233,32 +271,34 @@ func space(b []byte, i int) int {
 	return i
 }
 
-// skipString is where the string that begins at i ends, -1 where none does.
+// skipString returns the offset of the end of the string that begins at i, -1
+// if there is no string.
 func skipString(b []byte, i int) int {
 	if i >= len(b) || b[i] != '"' {
 		return -1
 	}
-	for at := i + 1; ; {
-		n := bytes.IndexByte(b[at:], '"')
+	for end := i + 1; ; {
+		n := bytes.IndexByte(b[end:], '"')
 		if n < 0 {
 			return -1
 		}
-		at += n
+		end += n
 		slashes := 0
-		for b[at-1-slashes] == '\\' {
+		for b[end-1-slashes] == '\\' {
 			slashes++
 		}
-		at++
+		end++
 		if slashes%2 == 0 {
-			return at
+			return end
 		}
 	}
 }
 
-// deepest is how deep values may lie for skip.
+// deepest is the deepest nesting of values that skip reads.
 const deepest = 32
 
-// skip is where the value that begins at i ends, -1 where it is not plain.
+// skip returns the offset of the end of the value that begins at i, -1 if the
+// value is not plain.
 func skip(b []byte, i, depth int) int {
 	if i >= len(b) || depth > deepest {
 		return -1
@@ -288,6 +328,8 @@ func skip(b []byte, i, depth int) int {
 	return i
 }
 
+// literally returns the offset of the end of the word that begins at i, -1 if
+// another word begins there.
 func literally(b []byte, i int, word string) int {
 	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
 		return -1
@@ -295,7 +337,7 @@ func literally(b []byte, i int, word string) int {
 	return i + len(word)
 }
 
-// skipInside skips an object or a list.
+// skipInside is skip for an object or a list.
 func skipInside(b []byte, i, depth int) int {
 	object, closing := b[i] == '{', b[i]+2
 	i = space(b, i+1)
@@ -315,22 +357,15 @@ func skipInside(b []byte, i, depth int) int {
 		if i = skip(b, i, depth+1); i < 0 {
 			return -1
 		}
-		i = space(b, i)
-		switch {
-		case i == len(b):
-			return -1
-		case b[i] == ',':
-			i = space(b, i+1)
-		case b[i] == closing:
-			return i + 1
-		default:
-			return -1
+		var closed bool
+		if i, closed = separator(b, i, closing); closed || i < 0 {
+			return i
 		}
 	}
 }
 
-// Get is a value of the event: properties, traits, context, or what is in
-// them. Valid as long as the event.
+// Get is a value of the event: properties, traits, context, or a value inside
+// them, nil if there is none. It is valid as long as the event.
 func (e *Event) Get(path ...string) *fastjson.Value {
 	if e.Root != nil {
 		return e.Root.Get(path...)
@@ -341,31 +376,32 @@ func (e *Event) Get(path ...string) *fastjson.Value {
 func (e *Event) section(m Member) *fastjson.Value {
 	s := &e.dec.sections[m]
 	if raw := e.dec.found[m]; s.parsed == nil && raw != nil {
-		s.parsed, _ = s.parser.ParseBytes(raw) // skip has seen it whole
+		s.parsed, _ = s.parser.ParseBytes(raw) // cannot fail: skip has read all of it
 	}
 	return s.parsed
 }
 
 var pathTo = [noMember][]string{InProperties: {"properties"}, InCampaign: {"context", "campaign"}, InPage: {"context", "page"}}
 
-// Text is the text of a member of properties, campaign or page, found without
-// parsing what lies around it where all of it is plain.
-func (e *Event) Text(in Member, key string) string {
+// AliasText is the text of a member of properties, campaign or page, "" if it
+// is not a text. It is valid as long as the event. It parses the section only
+// if the JSON is not plain.
+func (e *Event) AliasText(in Member, key string) string {
 	if e.Root == nil {
 		if e.dec.found[in] == nil {
 			return ""
 		}
 		if v, plain := find(e.dec.found[in], key); plain {
-			if t := plainText(v); t != "" || len(v) < 3 || v[0] != '"' {
+			if t := aliasPlainText(v); t != "" || len(v) < 3 || v[0] != '"' {
 				return t
 			}
 		}
 	}
-	return value.Text(e.Get(pathTo[in]...).Get(key))
+	return value.AliasText(e.Get(pathTo[in]...).Get(key))
 }
 
-// find is an object's member, nil where there is none; false where that is
-// not plain. b is what skip has seen whole, or nil.
+// find is a member of an object, nil if the object lacks it; plain is false if
+// the object has a key with escapes. b is nil, or was read by skip to its end.
 func find(b []byte, key string) (v []byte, plain bool) {
 	if len(b) == 0 || b[0] != '{' {
 		return nil, true

@@ -11,8 +11,8 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// TestScan holds that what is scanned reads as the parser reads it, on events
-// as they are and with bytes of them changed.
+// TestScan checks that a scanned event reads as a parsed one, on generated
+// events and on the same events with a few bytes changed.
 func TestScan(t *testing.T) {
 	const seed = 4
 	rng := rand.New(rand.NewPCG(seed, seed))
@@ -46,11 +46,12 @@ func TestScan(t *testing.T) {
 		}
 	}
 	if scanned < 1000 {
-		t.Errorf("%d events were scanned: the test tests little", scanned)
+		t.Errorf("only %d events were scanned", scanned)
 	}
 }
 
-// compareScan says whether raw was scanned.
+// compareScan checks that raw, if it can be scanned, reads as when it is
+// parsed. It reports whether raw can be scanned.
 func compareScan(t *testing.T, raw []byte) bool {
 	t.Helper()
 	var scan, parse Decoder
@@ -59,27 +60,27 @@ func compareScan(t *testing.T, raw []byte) bool {
 	}
 	want, err := parse.decode(raw, 0)
 	if err != nil {
-		t.Errorf("%s\nis scanned; parsed it is refused: %v", raw, err)
+		t.Errorf("%s\nscan accepts it, the parser refuses it: %v", raw, err)
 		return true
 	}
 	a, b := scan.ev, *want
 	for _, path := range [][]string{{"properties"}, {"traits"}, {"context"}, {"properties", "price"}, {"context", "page"}} {
 		if g, w := plain(a.Get(path...)), plain(b.Get(path...)); g != w {
-			t.Errorf("%s\nscanned it has %v = %s, parsed %s", raw, path, g, w)
+			t.Errorf("%s\nscanned, %v is %s; parsed, it is %s", raw, path, g, w)
 		}
 	}
-	scan.scan(raw) // nothing is parsed yet
-	for _, at := range []struct {
+	scan.scan(raw) // start anew, with no section parsed
+	for _, where := range []struct {
 		in  Member
 		key string
 	}{{InPage, "url"}, {InPage, "referrer"}, {InCampaign, "source"}, {InProperties, "referrer"}, {InProperties, "category"}} {
-		if g, w := scan.ev.Text(at.in, at.key), b.Text(at.in, at.key); g != w {
-			t.Errorf("%s\nscanned it has the text %v = %q, parsed %q", raw, at, g, w)
+		if g, w := scan.ev.AliasText(where.in, where.key), b.AliasText(where.in, where.key); g != w {
+			t.Errorf("%s\nscanned, the text at %v is %q; parsed, it is %q", raw, where, g, w)
 		}
 	}
 	a.Root, b.Root, a.Raw, b.Raw, a.dec, b.dec = nil, nil, nil, nil, nil, nil
 	if g, w := asJSON(a), asJSON(b); g != w {
-		t.Errorf("%s\nscanned it is %s\n parsed it is %s", raw, g, w)
+		t.Errorf("%s\nscanned, it is %s\n parsed, it is %s", raw, g, w)
 	}
 	return true
 }

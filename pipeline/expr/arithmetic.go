@@ -8,10 +8,11 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// arithmetic declares + - * / anew, with overloads that mix ints and doubles.
+// arithmetic redeclares + - * / with additional overloads that mix ints and
+// doubles.
 func arithmetic() []cel.EnvOption {
 	n, d, u := cel.IntType, cel.DoubleType, cel.UintType
-	op := func(name, id string, same []*cel.Type, do func(a, b ref.Val) ref.Val, more ...cel.FunctionOpt) cel.EnvOption {
+	operator := func(name, id string, same []*cel.Type, do func(a, b ref.Val) ref.Val, more ...cel.FunctionOpt) cel.EnvOption {
 		opts := more
 		for _, t := range same {
 			opts = append(opts, cel.Overload(id+"_"+t.String(), []*cel.Type{t, t}, t))
@@ -37,12 +38,12 @@ func arithmetic() []cel.EnvOption {
 	list := cel.ListType(cel.TypeParamType("A"))
 	ts, du := cel.TimestampType, cel.DurationType
 	return []cel.EnvOption{
-		op(operators.Add, "plus", []*cel.Type{n, d, u, cel.StringType, cel.BytesType, du}, addVals,
+		operator(operators.Add, "plus", []*cel.Type{n, d, u, cel.StringType, cel.BytesType, du}, addVals,
 			pair("plus_list", list, list, list), pair("plus_timestamp_duration", ts, du, ts), pair("plus_duration_timestamp", du, ts, ts)),
-		op(operators.Subtract, "minus", []*cel.Type{n, d, u, du}, subtractVals,
+		operator(operators.Subtract, "minus", []*cel.Type{n, d, u, du}, subtractVals,
 			pair("minus_timestamp_timestamp", ts, ts, du), pair("minus_timestamp_duration", ts, du, ts)),
-		op(operators.Multiply, "times", []*cel.Type{n, d, u}, multiplyVals),
-		op(operators.Divide, "divide", []*cel.Type{n, d, u}, divideVals),
+		operator(operators.Multiply, "times", []*cel.Type{n, d, u}, multiplyVals),
+		operator(operators.Divide, "divide", []*cel.Type{n, d, u}, divideVals),
 	}
 }
 

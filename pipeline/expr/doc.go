@@ -1,10 +1,12 @@
-// Package expr is what campaigns are written in: CEL, checked and bounded.
+// Package expr is the language of campaigns: CEL, type-checked and bounded in
+// cost.
 //
-//	env        the library, with arithmetic that mixes numbers (env.go,
-//	           arithmetic.go)
-//	scope      what an expression sees when it runs (scope.go)
-//	language   what one kind of place may see, and compiling for it (language.go)
-//	expr       a compiled expression (expr.go); those of common forms run without
-//	           CEL (shortcut.go); which forms mean something (form.go)
-//	template   text and JSON with expressions in it (template.go)
+//	env        the library of CEL, with arithmetic that mixes ints and doubles
+//	           (env.go, arithmetic.go)
+//	scope      what an expression sees when it is evaluated (scope.go)
+//	language   what expressions in one kind of place may use, and their
+//	           compilation (language.go)
+//	expr       a compiled expression (expr.go); common forms run without CEL
+//	           (shortcut.go); some forms are recognised by others (form.go)
+//	template   text and JSON that contain expressions (template.go)
 package expr

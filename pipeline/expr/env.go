@@ -13,10 +13,10 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// NewEnv is CEL as campaigns have it, without variables: the standard library
-// and cel-go's extensions, arithmetic that mixes ints and doubles (JSON numbers
-// are doubles), durations with days, and no time zone from the host. It knows
-// these types beside Event.
+// NewEnv is the CEL environment of campaigns, without variables: the standard
+// library and cel-go's extensions, arithmetic that mixes ints and doubles
+// (because JSON numbers are doubles), durations with days, and no time zones,
+// because those come from the host. It knows the given types, and Event.
 func NewEnv(structs ...*value.Struct) (*cel.Env, error) {
 	exclude := []*env.Function{
 		env.NewFunction(operators.Add), env.NewFunction(operators.Subtract),
@@ -45,6 +45,7 @@ func NewEnv(structs ...*value.Struct) (*cel.Env, error) {
 	return cel.NewCustomEnv(opts...)
 }
 
+// zonedOverloads are the overloads, by function, that take a time zone.
 var zonedOverloads = map[string][]string{
 	overloads.TimeGetFullYear:     {overloads.TimestampToYearWithTz},
 	overloads.TimeGetMonth:        {overloads.TimestampToMonthWithTz},

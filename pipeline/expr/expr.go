@@ -12,15 +12,14 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// An Expr is a compiled CEL expression. It may be shared by any number of
-// folds.
+// An Expr is a compiled CEL expression. Any number of folds may share it.
 type Expr struct {
 	Type  *cel.Type
-	Text  string   // of a conjunct, as it reads
-	Reads []string // of a conjunct: the names in it, each once
+	Text  string   // the source of a conjunct (Language.Conjuncts)
+	Reads []string // the names that a conjunct contains, each once
 	prog  cel.Program
-	quick shortcut    // nil: CEL alone
-	ast   *celast.AST // until Language.Finish
+	quick shortcut    // nil: only CEL can evaluate it
+	ast   *celast.AST // nil after Language.Finish
 }
 
 // Eval evaluates the expression.
@@ -32,7 +31,7 @@ func (x *Expr) Eval(sc Scope) (ref.Val, error) {
 	return v, nil
 }
 
-// Holds evaluates a condition: an error is false, and is returned as well.
+// Holds evaluates a condition. An error makes it false, and is returned too.
 func (x *Expr) Holds(sc Scope) (bool, error) {
 	if x.quick != nil {
 		if v, ok := x.quick(sc); ok && v.Kind == value.Bool {
@@ -50,7 +49,7 @@ func (x *Expr) Holds(sc Scope) (bool, error) {
 	return bool(b), nil
 }
 
-// Value evaluates to what an entity can keep.
+// Value evaluates to a value that an entity can keep.
 func (x *Expr) Value(sc Scope) (value.Value, error) {
 	if x.quick != nil {
 		if v, ok := x.quick(sc); ok {
@@ -65,7 +64,7 @@ func (x *Expr) Value(sc Scope) (value.Value, error) {
 	return value.Of(v)
 }
 
-// Key evaluates to a key, which is valid as long as the event.
+// Key evaluates to a key. Its text is valid as long as the event.
 func (x *Expr) Key(sc Scope) (string, error) {
 	if x.quick != nil {
 		if v, ok := x.quick(sc); ok && v.Kind == value.String {
@@ -78,12 +77,12 @@ func (x *Expr) Key(sc Scope) (string, error) {
 	}
 	key, ok := value.KeyText(v)
 	if !ok {
-		return "", fmt.Errorf("a %s is no key", v.Type().TypeName())
+		return "", fmt.Errorf("a %s cannot be a key", v.Type().TypeName())
 	}
 	return key, nil
 }
 
-// IsMissing tells "no such field" from other errors of an expression.
+// IsMissing reports whether an expression's error is that a field is missing.
 func IsMissing(err error) bool {
 	s := err.Error()
 	return strings.HasPrefix(s, "no such key") || strings.HasPrefix(s, "no such attribute") || strings.HasPrefix(s, "no such field")

@@ -12,9 +12,9 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// Equality recognises a condition that is an equality on text in the event:
-// path == "text", path in ["a", "b"], or such joined by ||. The path is nil for
-// any other.
+// Equality recognises a condition that compares a text in the event: path ==
+// "text", path in ["a", "b"], or several of these about one path joined by ||.
+// path is nil for any other condition.
 func (x *Expr) Equality() (path, values []string) { return equality(x.ast.Expr()) }
 
 func equality(e celast.Expr) (path, values []string) {
@@ -56,8 +56,8 @@ func equality(e celast.Expr) (path, values []string) {
 	return nil, nil
 }
 
-// eventPath is the JSON path of event.properties.x, .traits.x or .context.x,
-// also as event.properties["x"].
+// eventPath is the JSON path of event.properties.x, event.traits.x or
+// event.context.x, also of event.properties["x"]; nil for any other expression.
 func eventPath(e celast.Expr) []string {
 	switch e.Kind() {
 	case celast.SelectKind:
@@ -76,9 +76,9 @@ func eventPath(e celast.Expr) []string {
 			return append(p, sel.FieldName())
 		}
 	case celast.CallKind:
-		if c := e.AsCall(); c.FunctionName() == operators.Index {
-			p, name := eventPath(c.Args()[0]), textLiteral(c.Args()[1])
-			if p != nil && name != nil && len(p) == 1 { // deeper, a list may stand there
+		if call := e.AsCall(); call.FunctionName() == operators.Index {
+			p, name := eventPath(call.Args()[0]), textLiteral(call.Args()[1])
+			if p != nil && name != nil && len(p) == 1 { // deeper in the path, the value may be a list
 				return append(p, *name)
 			}
 		}
@@ -86,6 +86,7 @@ func eventPath(e celast.Expr) []string {
 	return nil
 }
 
+// textLiteral is the text of a string literal, nil for any other expression.
 func textLiteral(e celast.Expr) *string {
 	if e.Kind() != celast.LiteralKind {
 		return nil
@@ -98,15 +99,15 @@ func textLiteral(e celast.Expr) *string {
 	return &t
 }
 
-// A Least is a condition of the form name >= duration("60s"), or with
-// name[key] in place of the name.
+// A Least is a condition of the form name >= duration("60s") or name[key] >=
+// duration("60s").
 type Least struct {
 	Name string
-	Key  *Expr // nil: the name alone
+	Key  *Expr // nil: there is none
 	Need int64 // nanoseconds
 }
 
-// Least recognises such a condition; false for any other.
+// Least recognises a condition of that form; ok is false for any other.
 func (l *Language) Least(x *Expr, report Report) (least Least, ok bool) {
 	e := x.ast.Expr()
 	if e.Kind() != celast.CallKind || len(e.AsCall().Args()) != 2 {
@@ -134,7 +135,9 @@ func (l *Language) Least(x *Expr, report Report) (least Least, ok bool) {
 	return least, true
 }
 
-func durationLiteral(e celast.Expr) (int64, bool) {
+// durationLiteral is the duration, in nanoseconds, of duration("..."); ok is false
+// for any other expression.
+func durationLiteral(e celast.Expr) (ns int64, ok bool) {
 	if e.Kind() != celast.CallKind || e.AsCall().FunctionName() != overloads.TypeConvertDuration || len(e.AsCall().Args()) != 1 {
 		return 0, false
 	}

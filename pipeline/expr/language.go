@@ -17,65 +17,67 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// maxCost bounds an expression's estimated worst cost, so that no campaign
-// can stall a partition. Ordinary conditions cost under 4,000.
+// maxCost bounds the estimated worst-case cost of an expression, so that no
+// campaign can stall a partition. Ordinary conditions cost less than 4,000.
 const maxCost = 1_000_000
 
-// A Language is what expressions in one kind of place may see.
+// A Language says what expressions in one kind of place may use.
 type Language struct {
 	names    Names
 	env      *cel.Env
-	loose    *cel.Env            // see Loosen; nil: as env
-	compiled map[wording][]*Expr // what was right: campaigns say the same again and again
-	planned  []*Expr             // all
+	loose    *cel.Env            // see Loosen; nil: not loosened
+	compiled map[wording][]*Expr // the expressions that compiled, because campaigns repeat each other
+	planned  []*Expr             // all that were made runnable
 }
 
-// Names are what a language's names mean.
+// Names gives the meaning of names in a language.
 type Names struct {
-	Feature func(name string) (Feature, bool) // features, in a language that sees them
-	Hint    func(name string) string          // what to do about an unknown name
+	Feature func(name string) (Feature, bool) // finds a feature; never, if the language does not see features
+	Hint    func(name string) string          // tells what to do about an unknown name
 }
 
-// A Feature is what expressions have to know of one.
+// A Feature is what expressions need to know of a feature.
 type Feature struct {
-	Index  int  // for the Scope
-	By     bool // it is a map by key, which lacks none
-	Single bool // one aggregate of it is a single value
+	Index  int  // identifies it in a Scope
+	By     bool // it has `by`: it is a map, in which every key can be looked up
+	Single bool // it aggregates to a single value, under each key
 }
 
-// A wording is an expression as it was written, and what is wanted of it.
+// A wording identifies a compilation: the source, and what it was compiled for.
 type wording struct {
 	text  string
-	want  *cel.Type
-	parts bool // conjuncts
+	want  *cel.Type // the required type; nil: any
+	parts bool      // split into conjuncts
 }
 
-// A Report takes what is wrong with an expression: at a line, from 1, and
-// after col runes of it; line 0 is the whole.
+// A Report takes what is wrong with an expression, at a line (from 1) and a
+// column (runes before it); line 0 means the whole expression.
 type Report func(line, col int, what, hint string)
 
-// NewLanguage makes the language of env with these names.
+// NewLanguage makes a language from a CEL environment and the meaning of its
+// names.
 func NewLanguage(env *cel.Env, names Names) *Language {
 	return &Language{names: names, env: env, compiled: map[wording][]*Expr{}}
 }
 
-// Env is what the language was made of.
+// Env is the CEL environment of the language.
 func (l *Language) Env() *cel.Env { return l.env }
 
-// Loosen gives the environment in which an expression is checked once more
-// where all that is wrong with it is that an int is compared with a double. In
-// it, numeric features are dyn.
+// Loosen sets a second environment, in which numeric features have the type
+// dyn. If all that is wrong with an expression is that it compares an int with
+// a double for equality, it is checked again in that environment.
 func (l *Language) Loosen(env *cel.Env) { l.loose = env }
 
-// Finish lets go of what only compiling needs: 3 KB an expression.
+// Finish releases what only compilation needs: about 3 KB for each expression.
 func (l *Language) Finish() {
 	for _, x := range l.planned {
 		x.ast = nil
 	}
 }
 
-// Compile checks src and makes it runnable; nil where it has problems. want is
-// the type that it must have; nil: any. The same source is one Expr.
+// Compile checks an expression and makes it runnable. It returns nil if there
+// are problems. want is the required type; nil means any. Compiling the same
+// source twice returns the same Expr.
 func (l *Language) Compile(src string, want *cel.Type, report Report) *Expr {
 	s := wording{text: src, want: want}
 	if x := l.compiled[s]; x != nil {
@@ -92,7 +94,8 @@ func (l *Language) Compile(src string, want *cel.Type, report Report) *Expr {
 	return x
 }
 
-// Conjuncts compiles a condition into the parts that && joins at its top.
+// Conjuncts compiles a condition, split into the parts that && joins at its top
+// level. It returns nil if there are problems.
 func (l *Language) Conjuncts(src string, report Report) []*Expr {
 	s := wording{src, cel.BoolType, true}
 	if x := l.compiled[s]; x != nil {
@@ -125,7 +128,7 @@ func conjuncts(e celast.Expr, parts []celast.Expr) []celast.Expr {
 	return parts
 }
 
-// text is a part of an expression as it reads.
+// text is the source of a part of an expression.
 func text(whole *celast.AST, e celast.Expr) string {
 	t, err := parser.Unparse(e, whole.SourceInfo())
 	if err != nil {
@@ -134,7 +137,7 @@ func text(whole *celast.AST, e celast.Expr) string {
 	return t
 }
 
-// names are the names in an expression, each once.
+// names are the names that an expression contains, each once.
 func names(e celast.Expr) (all []string) {
 	celast.PostOrderVisit(e, celast.NewExprVisitor(func(e celast.Expr) {
 		if e.Kind() == celast.IdentKind && !slices.Contains(all, e.AsIdent()) {
@@ -144,7 +147,8 @@ func names(e celast.Expr) (all []string) {
 	return all
 }
 
-// check is the checked expression, nil where it has problems.
+// check parses and type-checks an expression. It returns nil if there are
+// problems.
 func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST {
 	a, iss := l.env.Compile(src)
 	if l.loose != nil && iss != nil && onlyMixedEquality(iss) {
@@ -152,13 +156,13 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 	}
 	if iss != nil && iss.Err() != nil {
 		for _, e := range iss.Errors() {
-			what, hint := l.plain(e.Message)
+			what, hint := l.simplify(e.Message)
 			report(max(e.Location.Line(), 1), max(e.Location.Column(), 0), what, hint)
 		}
 		return nil
 	}
 	bad := false
-	l.scan(a.NativeRep(), func(id int64, what, hint string) {
+	l.forbid(a.NativeRep(), func(id int64, what, hint string) {
 		loc := a.NativeRep().SourceInfo().GetStartLocation(id)
 		bad = true
 		report(max(loc.Line(), 1), max(loc.Column(), 0), what, hint)
@@ -169,7 +173,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 	}
 	if est, err := l.env.EstimateCost(a, sizes{}); err == nil && est.Max > maxCost {
 		bad = true
-		report(1, 0, fmt.Sprintf("this may cost %d steps; at most %d are taken", est.Max, maxCost), "nest fewer loops")
+		report(1, 0, fmt.Sprintf("this may cost %d operations; at most %d are allowed", est.Max, maxCost), "nest fewer loops")
 	}
 	if bad {
 		return nil
@@ -177,8 +181,8 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 	return a.NativeRep()
 }
 
-// plain is what CEL says is wrong, in fewer words, and what to do.
-func (l *Language) plain(message string) (what, hint string) {
+// simplify shortens CEL's message about a problem, and tells what to do.
+func (l *Language) simplify(message string) (what, hint string) {
 	what = strings.TrimSuffix(strings.ReplaceAll(message, " (in container '')", ""), "\n")
 	what, hint, _ = strings.Cut(what, "\n")
 	if name, ok := quoted(what, "undeclared reference to "); ok {
@@ -187,7 +191,7 @@ func (l *Language) plain(message string) (what, hint string) {
 	return what, hint
 }
 
-// quoted is the name in quotes after prefix.
+// quoted is the name in quotes that follows the prefix of s.
 func quoted(s, prefix string) (string, bool) {
 	rest, ok := strings.CutPrefix(s, prefix)
 	if !ok || len(rest) < 2 {
@@ -197,7 +201,7 @@ func quoted(s, prefix string) (string, bool) {
 	return name, ok
 }
 
-// plan makes a checked expression runnable, or one within it.
+// plan makes a checked expression, or a part e of it, runnable.
 func (l *Language) plan(whole *celast.AST, e celast.Expr, report Report) *Expr {
 	a := whole
 	if e != whole.Expr() {
@@ -208,19 +212,19 @@ func (l *Language) plan(whole *celast.AST, e celast.Expr, report Report) *Expr {
 		report(0, 0, err.Error(), "")
 		return nil
 	}
-	x := &Expr{prog: prog, quick: shortcuts{l.names.Feature}.of(e), Type: a.GetType(e.ID()), ast: a}
+	x := &Expr{prog: prog, quick: shortcuts{l.names.Feature}.shortcut(e), Type: a.GetType(e.ID()), ast: a}
 	l.planned = append(l.planned, x)
 	return x
 }
 
-// scan looks for what may compile but must not run.
-func (l *Language) scan(a *celast.AST, add func(id int64, what, hint string)) {
+// forbid reports the parts of an expression that CEL accepts but that must not
+// run.
+func (l *Language) forbid(a *celast.AST, add func(id int64, what, hint string)) {
 	celast.PostOrderVisit(a.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
 		switch e.Kind() {
 		case celast.CallKind:
-			c := e.AsCall()
-			if c.FunctionName() == overloads.Matches {
-				if re := c.Args()[len(c.Args())-1]; re.Kind() != celast.LiteralKind {
+			if call := e.AsCall(); call.FunctionName() == overloads.Matches {
+				if re := call.Args()[len(call.Args())-1]; re.Kind() != celast.LiteralKind {
 					add(re.ID(), "a regular expression must be a literal", "write it in quotes")
 				}
 			}
@@ -231,7 +235,7 @@ func (l *Language) scan(a *celast.AST, add func(id int64, what, hint string)) {
 			}
 			name := s.Operand().AsIdent()
 			if f, ok := l.names.Feature(name); ok && f.By {
-				add(e.ID(), fmt.Sprintf("has() is always true on %s, which lacks no key", name), fmt.Sprintf("use %q in %s", s.FieldName(), name))
+				add(e.ID(), fmt.Sprintf("has() is always true on %s, where every key can be looked up", name), fmt.Sprintf("use %q in %s", s.FieldName(), name))
 			}
 		case celast.ComprehensionKind:
 			if buildsMap(e.AsComprehension().IterRange()) {
@@ -241,7 +245,7 @@ func (l *Language) scan(a *celast.AST, add func(id int64, what, hint string)) {
 	}))
 }
 
-// buildsMap says whether a map literal stands anywhere in e.
+// buildsMap reports whether e contains a map literal.
 func buildsMap(e celast.Expr) bool {
 	found := false
 	celast.PostOrderVisit(e, celast.NewExprVisitor(func(e celast.Expr) { found = found || e.Kind() == celast.MapKind }))
@@ -250,9 +254,9 @@ func buildsMap(e celast.Expr) bool {
 
 var mixedEquality = regexp.MustCompile(`^found no matching overload for '_[!=]=_' applied to '\((int, (wrapper\()?double|(wrapper\(double\)|double), int)\)`)
 
-// onlyMixedEquality says whether all that is wrong is an int compared with a
-// double by == or !=. CEL does compare them, but its checker refuses, and
-// nobody who writes total == 0 thinks of that.
+// onlyMixedEquality reports whether all that is wrong is that an int and a
+// double are compared by == or !=. CEL can compare them, but its checker
+// refuses to, and authors of conditions such as total == 0 do not expect that.
 func onlyMixedEquality(iss *cel.Issues) bool {
 	for _, e := range iss.Errors() {
 		if !mixedEquality.MatchString(e.Message) {
@@ -262,7 +266,7 @@ func onlyMixedEquality(iss *cel.Issues) bool {
 	return true
 }
 
-// sizes bounds what expressions iterate over, for the estimate of their cost.
+// sizes bounds the sizes of lists, maps and texts for the estimate of costs.
 type sizes struct{}
 
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {

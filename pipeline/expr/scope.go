@@ -13,22 +13,22 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A Scope is what an expression sees: one event, one entity, one moment. It
-// reads what is asked for when it is asked. Features are known by their
+// A Scope is what an expression sees: one event, one entity, one log time. It
+// reads a value only when the expression uses it. Features are identified by
 // Feature.Index.
 type Scope interface {
-	interpreter.Activation // names: the Scope's own, else those that Common knows
+	interpreter.Activation // resolves names, with Common for those that every scope has
 
 	Now() int64
 	Event() *event.Event
-	Item() *fastjson.Value // of the event, where the expression is about one; else nil
+	Item() *fastjson.Value // the item of the event that the expression is about, else nil
 
-	Total(feature int) value.Value             // of a single value without `by`
-	Under(feature int, key string) value.Value // of a single value with `by`
+	Total(feature int) value.Value             // of a Single feature without `by`
+	Under(feature int, key string) value.Value // of a Single feature with `by`
 	Has(feature int, key string) bool          // whether the key has an entry in the window
 }
 
-// Common is what a name means in every scope.
+// Common resolves the names that mean the same in every scope.
 func Common(sc Scope, name string) (any, bool) {
 	switch name {
 	case "event":
@@ -41,10 +41,10 @@ func Common(sc Scope, name string) (any, bool) {
 	return nil, false
 }
 
-// JSONMap is the type of a JSON object.
+// JSONMap is the CEL type of a JSON object.
 var JSONMap = cel.MapType(cel.StringType, cel.DynType)
 
-// Event is the type of `event`.
+// Event is the CEL type of `event`.
 var Event = value.NewStruct("Event", map[string]value.Field{
 	"type":       {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(e.Type.String()) })},
 	"name":       {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(e.Name) })},
@@ -58,7 +58,7 @@ var Event = value.NewStruct("Event", map[string]value.Field{
 })
 
 func ofEvent(get func(e *event.Event) ref.Val) func(any) ref.Val {
-	return func(of any) ref.Val { return get(of.(*event.Event)) }
+	return func(target any) ref.Val { return get(target.(*event.Event)) }
 }
 
 func object(name string) func(any) ref.Val {

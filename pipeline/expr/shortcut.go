@@ -11,20 +11,20 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A shortcut evaluates an expression of a common shape without CEL, at a tenth
-// of the cost: comparisons, &&, || and ! over literals, paths into the event,
-// and features. Either it has just what CEL would give, or it says no: a field
-// that is missing, a null, types that do not go together, and all else is
-// CEL's to judge. A text in its value is valid as long as the event.
+// A shortcut evaluates an expression of a common form without CEL, at a tenth
+// of the cost: comparisons, &&, || and ! of literals, paths into the event, and
+// features. Its result is exactly that of CEL, or ok is false and CEL must
+// evaluate: for a missing field, a null, and values that CEL does not compare.
+// A text in the result is valid as long as the event.
 type shortcut func(sc Scope) (v value.Value, ok bool)
 
-// shortcuts makes shortcuts of checked expressions.
+// shortcuts makes the shortcuts of checked expressions.
 type shortcuts struct {
 	feature func(name string) (Feature, bool)
 }
 
-// of returns the shortcut for e, nil where e has no such shape.
-func (s shortcuts) of(e celast.Expr) shortcut {
+// shortcut returns the shortcut for e, nil if e is not of a common form.
+func (s shortcuts) shortcut(e celast.Expr) shortcut {
 	switch e.Kind() {
 	case celast.LiteralKind:
 		return literal(e)
@@ -62,7 +62,8 @@ func (s shortcuts) ident(name string) shortcut {
 	return func(sc Scope) (value.Value, bool) { return sc.Total(f.Index), true }
 }
 
-// path is event.properties.x, also deeper, item.x, or has() of the first.
+// path is the shortcut for event.properties.x (or deeper), item.x, event.time,
+// or has(event.properties.x).
 func (s shortcuts) path(e celast.Expr) shortcut {
 	sel := e.AsSelect()
 	op := sel.Operand()
@@ -78,7 +79,7 @@ func (s shortcuts) path(e celast.Expr) shortcut {
 		name := sel.FieldName()
 		switch op.AsIdent() {
 		case "item":
-			return func(sc Scope) (value.Value, bool) { return plainJSON(sc.Item().Get(name)) }
+			return func(sc Scope) (value.Value, bool) { return scalarJSON(sc.Item().Get(name)) }
 		case "event":
 			if name == "time" {
 				return func(sc Scope) (value.Value, bool) {
@@ -95,17 +96,17 @@ func pathIn(p []string) shortcut {
 	if len(p) < 2 {
 		return nil
 	}
-	return func(sc Scope) (value.Value, bool) { return plainJSON(sc.Event().Get(p...)) }
+	return func(sc Scope) (value.Value, bool) { return scalarJSON(sc.Event().Get(p...)) }
 }
 
-// plainJSON is a JSON text, number or bool.
-func plainJSON(v *fastjson.Value) (value.Value, bool) {
+// scalarJSON is a JSON text, number or bool; ok is false for anything else.
+func scalarJSON(v *fastjson.Value) (scalar value.Value, ok bool) {
 	if v == nil {
 		return value.Value{}, false
 	}
 	switch v.Type() {
 	case fastjson.TypeString:
-		return value.OfString(value.Text(v)), true
+		return value.OfString(value.AliasText(v)), true
 	case fastjson.TypeNumber, fastjson.TypeTrue, fastjson.TypeFalse:
 		return value.OfJSON(v), true
 	}
@@ -113,21 +114,21 @@ func plainJSON(v *fastjson.Value) (value.Value, bool) {
 }
 
 func (s shortcuts) call(e celast.Expr) shortcut {
-	c := e.AsCall()
-	args := c.Args()
+	call := e.AsCall()
+	args := call.Args()
 	if ns, ok := durationLiteral(e); ok {
 		return constant(value.OfDuration(ns))
 	}
-	if c.IsMemberFunction() {
+	if call.IsMemberFunction() {
 		return nil
 	}
-	switch name := c.FunctionName(); name {
+	switch name := call.FunctionName(); name {
 	case operators.Index:
 		return s.index(e, args)
 	case operators.In:
 		return s.in(args)
 	case operators.LogicalNot:
-		if x := s.of(args[0]); x != nil {
+		if x := s.shortcut(args[0]); x != nil {
 			return func(sc Scope) (value.Value, bool) {
 				v, ok := x(sc)
 				return value.OfBool(v.Bits == 0), ok && v.Kind == value.Bool
@@ -136,7 +137,7 @@ func (s shortcuts) call(e celast.Expr) shortcut {
 	case operators.LogicalAnd, operators.LogicalOr:
 		return s.junction(name == operators.LogicalOr, args)
 	case operators.Equals, operators.NotEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
-		a, b := s.of(args[0]), s.of(args[1])
+		a, b := s.shortcut(args[0]), s.shortcut(args[1])
 		if a == nil || b == nil {
 			return nil
 		}
@@ -145,7 +146,7 @@ func (s shortcuts) call(e celast.Expr) shortcut {
 	return nil
 }
 
-// index is feature[key], or event.properties["x"].
+// index is the shortcut for feature[key] or event.properties["x"].
 func (s shortcuts) index(e celast.Expr, args []celast.Expr) shortcut {
 	if p := eventPath(e); p != nil {
 		return pathIn(p)
@@ -154,7 +155,7 @@ func (s shortcuts) index(e celast.Expr, args []celast.Expr) shortcut {
 		return nil
 	}
 	f, ok := s.feature(args[0].AsIdent())
-	key := s.of(args[1])
+	key := s.shortcut(args[1])
 	if !ok || key == nil || !f.Single || !f.By {
 		return nil
 	}
@@ -167,30 +168,39 @@ func (s shortcuts) index(e celast.Expr, args []celast.Expr) shortcut {
 	}
 }
 
-// in is x in ["a", "b"], or x in feature.
+// in is the shortcut for x in ["a", "b"] or x in feature.
 func (s shortcuts) in(args []celast.Expr) shortcut {
-	x := s.of(args[0])
+	x := s.shortcut(args[0])
 	if x == nil {
 		return nil
 	}
-	if args[1].Kind() == celast.IdentKind {
-		f, ok := s.feature(args[1].AsIdent())
-		if !ok || !f.By {
-			return nil
-		}
-		return func(sc Scope) (value.Value, bool) {
-			k, ok := x(sc)
-			if !ok || k.Kind != value.String {
-				return value.Value{}, false
-			}
-			return value.OfBool(sc.Has(f.Index, k.Str)), true
-		}
+	switch args[1].Kind() {
+	case celast.IdentKind:
+		return s.inFeature(x, args[1].AsIdent())
+	case celast.ListKind:
+		return inList(x, args[1].AsList())
 	}
-	if args[1].Kind() != celast.ListKind {
+	return nil
+}
+
+func (s shortcuts) inFeature(x shortcut, name string) shortcut {
+	f, ok := s.feature(name)
+	if !ok || !f.By {
 		return nil
 	}
+	return func(sc Scope) (value.Value, bool) {
+		k, ok := x(sc)
+		if !ok || k.Kind != value.String {
+			return value.Value{}, false
+		}
+		return value.OfBool(sc.Has(f.Index, k.Str)), true
+	}
+}
+
+// inList makes the shortcut for x in a list of text literals.
+func inList(x shortcut, list celast.ListExpr) shortcut {
 	var texts []string
-	for _, el := range args[1].AsList().Elements() {
+	for _, el := range list.Elements() {
 		t := textLiteral(el)
 		if t == nil {
 			return nil
@@ -211,11 +221,12 @@ func (s shortcuts) in(args []celast.Expr) shortcut {
 	}
 }
 
-// junction is && or ||: decided as soon as one side decides it.
+// junction is the shortcut for && or ||. It stops at the first operand that
+// decides the result.
 func (s shortcuts) junction(or bool, args []celast.Expr) shortcut {
 	parts := make([]shortcut, len(args))
 	for i, a := range args {
-		if parts[i] = s.of(a); parts[i] == nil {
+		if parts[i] = s.shortcut(a); parts[i] == nil {
 			return nil
 		}
 	}
@@ -234,20 +245,20 @@ func (s shortcuts) junction(or bool, args []celast.Expr) shortcut {
 }
 
 func comparison(op string, a, b shortcut) shortcut {
-	var holds func(c int) bool
+	var holds func(order int) bool
 	switch op {
 	case operators.Equals:
-		holds = func(c int) bool { return c == 0 }
+		holds = func(order int) bool { return order == 0 }
 	case operators.NotEquals:
-		holds = func(c int) bool { return c != 0 }
+		holds = func(order int) bool { return order != 0 }
 	case operators.Less:
-		holds = func(c int) bool { return c < 0 }
+		holds = func(order int) bool { return order < 0 }
 	case operators.LessEquals:
-		holds = func(c int) bool { return c <= 0 }
+		holds = func(order int) bool { return order <= 0 }
 	case operators.Greater:
-		holds = func(c int) bool { return c > 0 }
+		holds = func(order int) bool { return order > 0 }
 	default:
-		holds = func(c int) bool { return c >= 0 }
+		holds = func(order int) bool { return order >= 0 }
 	}
 	return func(sc Scope) (value.Value, bool) {
 		v, ok := a(sc)
@@ -258,17 +269,17 @@ func comparison(op string, a, b shortcut) shortcut {
 		if !ok {
 			return value.Value{}, false
 		}
-		c, ok := compare(v, w)
-		return value.OfBool(holds(c)), ok
+		order, ok := compare(v, w)
+		return value.OfBool(holds(order)), ok
 	}
 }
 
-// exact bounds the ints that are doubles without rounding.
+// exact bounds the ints that can be converted to a double without rounding.
 const exact = 1 << 53
 
-// compare orders two values of one kind, or an int and a double; false where
-// CEL may see it otherwise.
-func compare(v, w value.Value) (int, bool) {
+// compare orders two values of one kind, or an int and a double. ok is false if
+// CEL might order them differently.
+func compare(v, w value.Value) (order int, ok bool) {
 	switch {
 	case v.Kind == value.String && w.Kind == value.String:
 		switch {
@@ -279,18 +290,18 @@ func compare(v, w value.Value) (int, bool) {
 		}
 		return 0, true
 	case v.Kind == w.Kind && (v.Kind == value.Int || v.Kind == value.Duration || v.Kind == value.Time || v.Kind == value.Bool):
-		return order(int64(v.Bits), int64(w.Bits)), true
+		return compareNumbers(int64(v.Bits), int64(w.Bits)), true
 	case (v.Kind == value.Int || v.Kind == value.Double) && (w.Kind == value.Int || w.Kind == value.Double):
 		x, y := v.Double(), w.Double()
 		if !(math.Abs(x) <= exact && math.Abs(y) <= exact) {
 			return 0, false
 		}
-		return order(x, y), true
+		return compareNumbers(x, y), true
 	}
 	return 0, false
 }
 
-func order[T int64 | float64](a, b T) int {
+func compareNumbers[T int64 | float64](a, b T) int {
 	switch {
 	case a < b:
 		return -1

@@ -15,33 +15,36 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// MaxOfferData bounds the data of an offer, as JSON: what NATS does not take
-// in one message (1 MB) would stall its chain for ever. More is an error.
+// MaxOfferData bounds the JSON of an offer's data, in bytes. NATS refuses
+// messages of more than 1 MB; such an offer would stall its chain for ever.
+// Rendering more is an error.
 const MaxOfferData = 512 << 10
 
-// A Template is an offer's data: JSON whose strings hold {{ CEL }}.
+// A Template is the data of an offer: JSON whose strings contain {{ CEL }}.
 type Template struct {
-	literal []byte // JSON that needs nothing
-	text    []part // a string
+	literal []byte // JSON without expressions
+	text    []part // a string with expressions
 	fields  []namedTemplate
 	list    []*Template
 	isList  bool
 }
 
+// A part of a string is a text or an expression.
 type part struct {
 	text string
 	expr *Expr
 }
 
 type namedTemplate struct {
-	key []byte // JSON string
+	key []byte // as a JSON string
 	val *Template
 }
 
-// A ReportIn is a Report about a part of JSON, which stands at path in it.
+// A ReportIn is a Report about an expression in a JSON value; path is the place
+// of the string that contains it.
 type ReportIn func(path []string, line, col int, what, hint string)
 
-// Template compiles the data of an offer; nil where there is none.
+// Template compiles the data of an offer. It returns nil if there are no data.
 func (l *Language) Template(data json.RawMessage, report ReportIn) *Template {
 	if len(data) == 0 {
 		return nil
@@ -57,20 +60,20 @@ func (l *Language) Template(data json.RawMessage, report ReportIn) *Template {
 }
 
 func (l *Language) tree(tree any, path []string, report ReportIn) *Template {
-	at := func(k string) []string { return append(append([]string{}, path...), k) }
+	pathOf := func(k string) []string { return append(append([]string{}, path...), k) }
 	switch v := tree.(type) {
 	case string:
 		return l.text(v, func(line, col int, what, hint string) { report(path, line, col, what, hint) })
 	case []any:
 		t := &Template{isList: true}
 		for i, e := range v {
-			t.list = append(t.list, l.tree(e, at(strconv.Itoa(i)), report))
+			t.list = append(t.list, l.tree(e, pathOf(strconv.Itoa(i)), report))
 		}
 		return t
 	case map[string]any:
 		t := &Template{fields: []namedTemplate{}}
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			t.fields = append(t.fields, namedTemplate{value.AppendJSONString(nil, k), l.tree(v[k], at(k), report)})
+			t.fields = append(t.fields, namedTemplate{value.AppendJSONString(nil, k), l.tree(v[k], pathOf(k), report)})
 		}
 		return t
 	}
@@ -78,7 +81,7 @@ func (l *Language) tree(tree any, path []string, report ReportIn) *Template {
 	return &Template{literal: b}
 }
 
-// text splits a string into text and expressions.
+// text splits a string into texts and expressions.
 func (l *Language) text(s string, report Report) *Template {
 	t := &Template{}
 	rest := s
@@ -98,7 +101,7 @@ func (l *Language) text(s string, report Report) *Template {
 			return t
 		}
 		x := l.Compile(rest[i+2:i+2+n], nil, func(line, col int, what, hint string) {
-			first, before := position(s, offset) // of the expression within the string
+			first, before := position(s, offset) // the position of the expression within the string
 			if line > 1 {
 				report(line+first-1, col, what, hint)
 			} else {
@@ -117,15 +120,16 @@ func (l *Language) text(s string, report Report) *Template {
 	return t
 }
 
-// position is a byte offset as line from 1 and column in runes from 0.
+// position converts a byte offset to a line (from 1) and a column (runes before
+// it).
 func position(s string, offset int) (line, col int) {
 	head := s[:offset]
 	line = strings.Count(head, "\n") + 1
 	return line, utf8.RuneCountInString(head[strings.LastIndexByte(head, '\n')+1:])
 }
 
-// closing is where the }} stands that ends an expression: not within quotes
-// or braces; -1 if there is none.
+// closing is the offset of the }} that ends an expression, which is not inside
+// quotes or braces; -1 if there is none.
 func closing(s string) int {
 	depth := 0
 	for i := 0; i < len(s); i++ {
@@ -149,13 +153,13 @@ func closing(s string) int {
 	return -1
 }
 
-// Render renders the data of an offer.
+// Render evaluates the expressions and returns the offer's data.
 func (t *Template) Render(sc Scope) (json.RawMessage, error) {
 	data, err := t.render(nil, sc)
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > MaxOfferData/6 { // <, > and & take six bytes when the offer is written
+	if len(data) > MaxOfferData/6 { // when the offer is written, <, > and & take six bytes each
 		var b bytes.Buffer
 		if json.HTMLEscape(&b, data); b.Len() > MaxOfferData {
 			return nil, fmt.Errorf("the data has %d bytes, at most %d can go out", b.Len(), MaxOfferData)
@@ -164,36 +168,16 @@ func (t *Template) Render(sc Scope) (json.RawMessage, error) {
 	return data, nil
 }
 
-// render writes the data, with the expressions' values in place. An error
-// (a null among them) suppresses the offer.
+// render appends the data with the expressions' values in place. An error (a
+// null is one) suppresses the offer.
 func (t *Template) render(dst []byte, sc Scope) ([]byte, error) {
-	var err error
 	switch {
 	case t.literal != nil:
 		return append(dst, t.literal...), nil
 	case t.isList:
-		dst = append(dst, '[')
-		for i, e := range t.list {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			if dst, err = e.render(dst, sc); err != nil {
-				return dst, err
-			}
-		}
-		return append(dst, ']'), nil
+		return t.renderList(dst, sc)
 	case t.fields != nil:
-		dst = append(dst, '{')
-		for i, f := range t.fields {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(append(dst, f.key...), ':')
-			if dst, err = f.val.render(dst, sc); err != nil {
-				return dst, err
-			}
-		}
-		return append(dst, '}'), nil
+		return t.renderFields(dst, sc)
 	case len(t.text) == 1:
 		v, err := t.text[0].expr.Eval(sc)
 		if err != nil {
@@ -204,6 +188,37 @@ func (t *Template) render(dst []byte, sc Scope) ([]byte, error) {
 		}
 		return value.AppendJSON(dst, v)
 	}
+	return t.renderText(dst, sc)
+}
+
+func (t *Template) renderList(dst []byte, sc Scope) (_ []byte, err error) {
+	dst = append(dst, '[')
+	for i, e := range t.list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = e.render(dst, sc); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, ']'), nil
+}
+
+func (t *Template) renderFields(dst []byte, sc Scope) (_ []byte, err error) {
+	dst = append(dst, '{')
+	for i, f := range t.fields {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(dst, f.key...), ':')
+		if dst, err = f.val.render(dst, sc); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+func (t *Template) renderText(dst []byte, sc Scope) ([]byte, error) {
 	var b strings.Builder
 	for _, p := range t.text {
 		if p.expr == nil {

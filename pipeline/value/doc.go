@@ -1,6 +1,5 @@
-// Package value holds the values that the core computes with: what an
-// expression gives and an entity keeps (value.go), how JSON becomes one and is
-// written again (json.go), times (time.go), what maps and structs look like to
-// CEL (map.go, struct.go), and the bytes in which records are stored
-// (record.go).
+// Package value holds the values that the core computes with: the results of
+// expressions and what an entity keeps (value.go), their conversion from and to
+// JSON (json.go), times (time.go), the maps and structs that CEL sees (map.go,
+// struct.go), and the binary form of stored records (record.go).
 package value

@@ -15,9 +15,9 @@ import (
 	"github.com/valyala/fastjson"
 )
 
-// Text is a JSON string's text, "" for anything else. It lies in the memory
-// of what was parsed, and is valid as long as that.
-func Text(v *fastjson.Value) string {
+// AliasText returns the text of a JSON string, "" for any other JSON. The text
+// aliases the parsed bytes and is valid only as long as they are.
+func AliasText(v *fastjson.Value) string {
 	if v == nil || v.Type() != fastjson.TypeString {
 		return ""
 	}
@@ -25,22 +25,22 @@ func Text(v *fastjson.Value) string {
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
-// CloneText is Text in memory of its own.
-func CloneText(v *fastjson.Value) string { return strings.Clone(Text(v)) }
+// CloneText is AliasText with a copy of the text.
+func CloneText(v *fastjson.Value) string { return strings.Clone(AliasText(v)) }
 
-// Absent says that nothing stands there, or null.
+// Absent reports whether a JSON value is missing or null.
 func Absent(v *fastjson.Value) bool { return v == nil || v.Type() == fastjson.TypeNull }
 
-// Number reads a JSON number, correctly rounded (fastjson's own reading may
-// be one unit in the last place off).
+// Number reads a JSON number, correctly rounded. (fastjson's own conversion can
+// be off by one unit in the last place.)
 func Number(v *fastjson.Value) float64 {
 	var buf [32]byte
 	raw := v.MarshalTo(buf[:0])
-	f, _ := strconv.ParseFloat(unsafe.String(unsafe.SliceData(raw), len(raw)), 64) // beyond range: an infinity
+	f, _ := strconv.ParseFloat(unsafe.String(unsafe.SliceData(raw), len(raw)), 64) // a number out of range becomes an infinity
 	return f
 }
 
-// Decimal is a JSON number's decimal text: integers as written.
+// Decimal is a JSON number as decimal text; an integer keeps its spelling.
 func Decimal(v *fastjson.Value) string {
 	raw := string(v.MarshalTo(nil))
 	if !strings.ContainsAny(raw, ".eE") {
@@ -49,18 +49,19 @@ func Decimal(v *fastjson.Value) string {
 	return FormatDouble(Number(v))
 }
 
-// FormatDouble is the shortest decimal text that reads back as f, without an
+// FormatDouble is the shortest decimal text that parses to f, without an
 // exponent and without ".0".
 func FormatDouble(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
-// JSONKey is KeyText of a JSON value; valid as long as what was parsed.
-func JSONKey(v *fastjson.Value) (string, bool) {
+// AliasJSONKey is KeyText for a JSON value. Like AliasText, the key may alias
+// the parsed bytes.
+func AliasJSONKey(v *fastjson.Value) (string, bool) {
 	if v == nil {
 		return "", false
 	}
 	switch v.Type() {
 	case fastjson.TypeString:
-		return Text(v), true
+		return AliasText(v), true
 	case fastjson.TypeNumber:
 		f := Number(v)
 		return FormatDouble(f), !math.IsInf(f, 0)
@@ -72,7 +73,7 @@ func JSONKey(v *fastjson.Value) (string, bool) {
 	return "", false
 }
 
-// CELJSON is a JSON value in an expression: numbers are doubles; objects
+// CELJSON converts a JSON value to CEL: numbers become doubles, and objects
 // iterate in the order of their keys.
 func CELJSON(v *fastjson.Value) ref.Val {
 	switch v.Type() {
@@ -92,7 +93,7 @@ func CELJSON(v *fastjson.Value) ref.Val {
 	return types.NullValue
 }
 
-// CELList is CELJSON of a list.
+// CELList converts a JSON array to CEL, as CELJSON does.
 func CELList(items []*fastjson.Value) ref.Val {
 	vals := make([]ref.Val, len(items))
 	for i, it := range items {
@@ -101,8 +102,8 @@ func CELList(items []*fastjson.Value) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, vals)
 }
 
-// AppendJSON writes a value as JSON: maps in the order of their keys, times
-// and durations as text.
+// AppendJSON appends a CEL value as JSON: maps in the order of their keys,
+// times and durations as text.
 func AppendJSON(dst []byte, v ref.Val) ([]byte, error) {
 	switch v := v.(type) {
 	case types.Null:
@@ -125,17 +126,7 @@ func AppendJSON(dst []byte, v ref.Val) ([]byte, error) {
 	case traits.Mapper:
 		return appendMap(dst, v)
 	case traits.Lister:
-		dst = append(dst, '[')
-		var err error
-		for it, i := v.Iterator(), 0; it.HasNext() == types.True; i++ {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			if dst, err = AppendJSON(dst, it.Next()); err != nil {
-				return dst, err
-			}
-		}
-		return append(dst, ']'), nil
+		return appendList(dst, v)
 	case *instance:
 		return v.appendJSON(dst)
 	case *types.Optional:
@@ -147,6 +138,19 @@ func AppendJSON(dst []byte, v ref.Val) ([]byte, error) {
 	return dst, fmt.Errorf("a %s has no JSON", v.Type().TypeName())
 }
 
+func appendList(dst []byte, list traits.Lister) (_ []byte, err error) {
+	dst = append(dst, '[')
+	for it, i := list.Iterator(), 0; it.HasNext() == types.True; i++ {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = AppendJSON(dst, it.Next()); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, ']'), nil
+}
+
 func appendMap(dst []byte, m traits.Mapper) ([]byte, error) {
 	vals := map[string]ref.Val{}
 	var keys []string
@@ -154,7 +158,7 @@ func appendMap(dst []byte, m traits.Mapper) ([]byte, error) {
 		k := it.Next()
 		name, ok := KeyText(k)
 		if !ok {
-			return dst, fmt.Errorf("a %s is no key", k.Type().TypeName())
+			return dst, fmt.Errorf("a %s cannot be a key", k.Type().TypeName())
 		}
 		keys = append(keys, name)
 		vals[name] = m.Get(k)
@@ -174,7 +178,7 @@ func appendMap(dst []byte, m traits.Mapper) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// AppendJSONString writes a JSON string, without escaping for HTML.
+// AppendJSONString appends s as a JSON string. It does not escape for HTML.
 func AppendJSONString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')

@@ -12,16 +12,15 @@ import (
 	"github.com/valyala/fastjson"
 )
 
-// A Source is what a Map reads from.
+// A Source supplies the entries of a Map.
 type Source interface {
 	Find(key string) (ref.Val, bool)
-	Has(key string) bool // what a feature with `by` lacks is found, as its empty value
+	Has(key string) bool // false for keys that Find finds, but that a feature with `by` does not hold
 	Keys() []string      // sorted
 	Size() int
 }
 
-// An Object is a JSON object as a Source. Of a key that stands in it twice the
-// first counts.
+// An Object is a JSON object as a Source. Of duplicate keys the first counts.
 type Object struct{ V *fastjson.Value }
 
 func (o Object) Find(key string) (ref.Val, bool) {
@@ -43,8 +42,8 @@ func (o Object) Keys() []string {
 
 func (o Object) Size() int { return len(o.Keys()) }
 
-// A Map is a map with text keys in an expression. It iterates in the order
-// of its keys, because Go's and CEL's own maps iterate in random order.
+// A Map is a CEL map with text keys. It iterates in the order of its keys,
+// because Go's and CEL's own maps iterate in random order.
 type Map struct{ Source Source }
 
 var _ traits.Mapper = Map{}

@@ -8,11 +8,11 @@ import (
 	"unsafe"
 )
 
-// ErrShort says that bytes end before the record does.
+// ErrShort reports that the bytes end before the record does.
 var ErrShort = errors.New("the record ends too early")
 
-// A Writer writes the parts of a record: integers as varints (signed ones
-// zigzag), texts and lists after their length.
+// A Writer writes the parts of a record: integers as varints (signed ones in
+// zigzag encoding), texts and lists preceded by their length.
 type Writer struct{ B []byte }
 
 // Byte writes one byte.
@@ -27,28 +27,28 @@ func (w *Writer) Int(v int64) { w.B = binary.AppendVarint(w.B, v) }
 // Fixed writes eight bytes, little-endian.
 func (w *Writer) Fixed(v uint64) { w.B = binary.LittleEndian.AppendUint64(w.B, v) }
 
-// Len writes how many of something follow.
+// Len writes the number of elements that follow.
 func (w *Writer) Len(n int) { w.Uint(uint64(n)) }
 
-// Text writes a text.
+// Text writes a text after its length.
 func (w *Writer) Text(s string) {
 	w.Len(len(s))
 	w.B = append(w.B, s...)
 }
 
-// Bytes writes bytes.
+// Bytes writes bytes after their number.
 func (w *Writer) Bytes(b []byte) {
 	w.Len(len(b))
 	w.B = append(w.B, b...)
 }
 
-// Times writes times, each as its distance from the one before.
+// Times writes times, each as the difference from the previous one.
 func (w *Writer) Times(ts []int64) {
 	w.Len(len(ts))
-	at := int64(0)
+	previous := int64(0)
 	for _, t := range ts {
-		w.Int(t - at)
-		at = t
+		w.Int(t - previous)
+		previous = t
 	}
 }
 
@@ -68,15 +68,15 @@ func (w *Writer) Value(v Value) {
 	}
 }
 
-// Section writes a part of a record under a number: the number, its length,
-// and what body writes. One without content is left out.
+// Section writes one numbered section of a record: its number, its length, and
+// the bytes that body writes. A section without content is left out.
 func (w *Writer) Section(number uint64, body func()) {
 	before := len(w.B)
 	w.Uint(number)
-	w.Byte(0) // the length, where it fits into one byte
-	from := len(w.B)
+	w.Byte(0) // placeholder for the length, which usually fits into one byte
+	start := len(w.B)
 	body()
-	n := len(w.B) - from
+	n := len(w.B) - start
 	if n == 0 {
 		w.B = w.B[:before]
 		return
@@ -84,20 +84,20 @@ func (w *Writer) Section(number uint64, body func()) {
 	var length [binary.MaxVarintLen64]byte
 	size := binary.PutUvarint(length[:], uint64(n))
 	if size > 1 {
-		w.B = append(w.B, length[1:size]...) // room
-		copy(w.B[from-1+size:], w.B[from:from+n])
+		w.B = append(w.B, length[1:size]...) // make room for a longer length
+		copy(w.B[start-1+size:], w.B[start:start+n])
 	}
-	copy(w.B[from-1:], length[:size])
+	copy(w.B[start-1:], length[:size])
 }
 
-// A Reader reads what a Writer wrote; after an error it gives zeros.
+// A Reader reads what a Writer wrote. After an error it returns zero values.
 type Reader struct {
 	B     []byte
-	Views bool  // texts lie in B; otherwise in memory of their own
-	Err   error // the first
+	Alias bool  // Text aliases B instead of copying
+	Err   error // the first error
 }
 
-// Fail ends the reading.
+// Fail records an error and ends the reading.
 func (r *Reader) Fail(err error) {
 	if r.Err == nil {
 		r.Err = err
@@ -149,8 +149,8 @@ func (r *Reader) Fixed() uint64 {
 	return v
 }
 
-// Len reads a number of things that take at least size bytes each, so that
-// damaged bytes cannot ask for more memory than they are long.
+// Len reads a number of elements of at least size bytes each. Thus damaged
+// bytes cannot demand more memory than they occupy.
 func (r *Reader) Len(size int) int {
 	n := r.Uint()
 	if n > math.MaxInt32 || int(n)*size > len(r.B) {
@@ -160,7 +160,8 @@ func (r *Reader) Len(size int) int {
 	return int(n)
 }
 
-// Bytes is a piece of B, which cannot grow over what follows it.
+// Bytes reads bytes that Writer.Bytes wrote. The slice aliases B; its capacity
+// is limited so that appending to it does not overwrite what follows in B.
 func (r *Reader) Bytes() []byte {
 	n := r.Len(1)
 	p := r.B[:n:n]
@@ -168,22 +169,22 @@ func (r *Reader) Bytes() []byte {
 	return p
 }
 
-// Text reads a text.
+// Text reads a text. It aliases B if Alias is set, else it is a copy.
 func (r *Reader) Text() string {
 	p := r.Bytes()
-	if r.Views {
+	if r.Alias {
 		return unsafe.String(unsafe.SliceData(p), len(p))
 	}
 	return string(p)
 }
 
-// Times reads times.
+// Times reads times that Writer.Times wrote.
 func (r *Reader) Times() []int64 {
 	var ts []int64
-	at := int64(0)
+	last := int64(0)
 	for range r.Len(1) {
-		at += r.Int()
-		ts = append(ts, at)
+		last += r.Int()
+		ts = append(ts, last)
 	}
 	return ts
 }
@@ -207,8 +208,8 @@ func (r *Reader) Value() Value {
 	return v
 }
 
-// Section reads the next section, 0 where there is none any more. Its number
-// must be above the one before.
+// Section reads the next section; number is 0 at the end of the record. Section
+// numbers must ascend: before is the previous one.
 func (r *Reader) Section(before uint64) (number uint64, body Reader) {
 	if len(r.B) == 0 {
 		return 0, Reader{}
@@ -217,10 +218,10 @@ func (r *Reader) Section(before uint64) (number uint64, body Reader) {
 	if number <= before && r.Err == nil {
 		r.Fail(fmt.Errorf("section %d follows section %d", number, before))
 	}
-	return number, Reader{B: r.Bytes(), Views: r.Views}
+	return number, Reader{B: r.Bytes(), Alias: r.Alias}
 }
 
-// Done says what went wrong, also that something is left over.
+// Done returns the first error. Left-over bytes are an error, too.
 func (r *Reader) Done() error {
 	if r.Err == nil && len(r.B) > 0 {
 		r.Err = fmt.Errorf("%d bytes are left over", len(r.B))

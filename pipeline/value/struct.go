@@ -12,32 +12,32 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// A Struct is a type of fixed fields that expressions know, such as event.
+// A Struct is a CEL type with fixed fields, such as that of `event`.
 type Struct struct {
 	Name   string
 	Type   *cel.Type
 	Fields map[string]Field
-	Data   bool // its values have JSON: an object of the fields
+	Data   bool // values of the type can be written as JSON: an object of their fields
 }
 
-// A Field is one of a Struct's.
+// A Field is one field of a Struct.
 type Field struct {
 	Type *cel.Type
-	Get  func(of any) ref.Val // of is what Struct.Of was given
+	Get  func(target any) ref.Val // target is the argument of Struct.Of
 }
 
-// NewStruct declares a type. Its values have all the fields.
+// NewStruct declares a type. Every value of it has all the fields.
 func NewStruct(name string, fields map[string]Field) *Struct {
 	return &Struct{Name: name, Type: cel.ObjectType(name, traits.FieldTesterType, traits.IndexerType), Fields: fields}
 }
 
-// Of is a value of the type, whose fields read of.
-func (s *Struct) Of(of any) ref.Val { return &instance{s, of} }
+// Of returns a value of the type; its fields read target.
+func (s *Struct) Of(target any) ref.Val { return &instance{s, target} }
 
-// instance is a Struct's value in an expression.
+// An instance is a value of a Struct in an expression.
 type instance struct {
 	*Struct
-	of any
+	target any
 }
 
 func (v *instance) Type() ref.Type          { return v.Struct.Type }
@@ -47,7 +47,7 @@ func (v *instance) Equal(o ref.Val) ref.Val { return types.Bool(ref.Val(v) == o)
 func (v *instance) Get(name ref.Val) ref.Val {
 	s, ok := name.(types.String)
 	if f, found := v.Fields[string(s)]; ok && found {
-		return f.Get(v.of)
+		return f.Get(v.target)
 	}
 	return types.NewErr("no such field: %v", name)
 }
@@ -60,7 +60,7 @@ func (v *instance) ConvertToType(t ref.Type) ref.Val {
 	return types.NewErr("a %s converts to no %s", v.Name, t.TypeName())
 }
 
-// appendJSON writes the fields, in the order of their names.
+// appendJSON appends the fields as a JSON object, in the order of their names.
 func (v *instance) appendJSON(dst []byte) (_ []byte, err error) {
 	if !v.Data {
 		return dst, fmt.Errorf("a %s has no JSON", v.Name)
@@ -71,20 +71,20 @@ func (v *instance) appendJSON(dst []byte) (_ []byte, err error) {
 			dst = append(dst, ',')
 		}
 		dst = append(AppendJSONString(dst, name), ':')
-		if dst, err = AppendJSON(dst, v.Fields[name].Get(v.of)); err != nil {
+		if dst, err = AppendJSON(dst, v.Fields[name].Get(v.target)); err != nil {
 			return dst, err
 		}
 	}
 	return append(dst, '}'), nil
 }
 
-// Structs tells CEL the fields of some types.
+// Structs is a types.Provider that tells CEL the fields of some Structs.
 type Structs struct {
 	types.Provider
 	known map[string]*Struct
 }
 
-// NewStructs makes a provider of these types and no others.
+// NewStructs makes a provider of the given types and no others.
 func NewStructs(all ...*Struct) Structs {
 	s := Structs{types.NewEmptyRegistry(), map[string]*Struct{}}
 	for _, t := range all {
@@ -93,7 +93,7 @@ func NewStructs(all ...*Struct) Structs {
 	return s
 }
 
-// FindStructType is types.Provider's.
+// FindStructType implements types.Provider.
 func (s Structs) FindStructType(name string) (*types.Type, bool) {
 	if t := s.known[name]; t != nil {
 		return types.NewTypeTypeWithParam(t.Type), true
@@ -101,7 +101,7 @@ func (s Structs) FindStructType(name string) (*types.Type, bool) {
 	return s.Provider.FindStructType(name)
 }
 
-// FindStructFieldNames is types.Provider's.
+// FindStructFieldNames implements types.Provider.
 func (s Structs) FindStructFieldNames(name string) ([]string, bool) {
 	t := s.known[name]
 	if t == nil {
@@ -114,7 +114,7 @@ func (s Structs) FindStructFieldNames(name string) ([]string, bool) {
 	return names, true
 }
 
-// FindStructFieldType is types.Provider's.
+// FindStructFieldType implements types.Provider.
 func (s Structs) FindStructFieldType(name, field string) (*types.FieldType, bool) {
 	t := s.known[name]
 	if t == nil {
@@ -127,12 +127,12 @@ func (s Structs) FindStructFieldType(name, field string) (*types.FieldType, bool
 	return &types.FieldType{
 		Type:  f.Type,
 		IsSet: func(any) bool { return true },
-		GetFrom: func(target any) (any, error) {
-			v, ok := target.(*instance)
+		GetFrom: func(of any) (any, error) {
+			v, ok := of.(*instance)
 			if !ok {
-				return nil, fmt.Errorf("a %T is no %s", target, name)
+				return nil, fmt.Errorf("a %T is no %s", of, name)
 			}
-			return f.Get(v.of), nil
+			return f.Get(v.target), nil
 		},
 	}, true
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestPlainTime holds that times are read as the library reads them.
+// TestPlainTime checks that plainTime reads times as the time package does.
 func TestPlainTime(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	read := 0
@@ -26,10 +26,10 @@ func TestPlainTime(t *testing.T) {
 		read++
 		want, err := time.Parse(time.RFC3339Nano, s)
 		if err != nil || want.UnixNano() != got {
-			t.Fatalf("%s reads as %s; the library says %v, %v", s, FormatTime(got), want, err)
+			t.Fatalf("%s reads as %s; time.Parse gives %v, %v", s, FormatTime(got), want, err)
 		}
 	}
 	if read < 100_000 {
-		t.Errorf("%d times were read", read)
+		t.Errorf("only %d times were read", read)
 	}
 }

@@ -11,15 +11,16 @@ import (
 	"github.com/valyala/fastjson"
 )
 
-// A Value is one that an entity keeps: what an aggregate holds, a trait, a
-// list's field. The zero Value is null.
+// A Value is what an entity keeps of a single thing: an aggregate's value, a
+// trait, a field of a list's row. The zero Value is null.
 type Value struct {
 	Kind Kind
-	Bits uint64 // bool, int, uint, a double's bits, time and duration in nanoseconds
-	Str  string // text; of JSON a list's or map's own text
+	Bits uint64 // a bool, int or uint, the bits of a double, or nanoseconds of a time or duration
+	Str  string // the text of a string; the JSON of a list or map
 }
 
-// A Kind says what a Value is. Records store it: append only.
+// A Kind is the type of a Value. Records store it, so existing numbers never
+// change.
 type Kind uint8
 
 // The kinds.
@@ -35,8 +36,8 @@ const (
 	JSON     Kind = 8 // a list or a map
 )
 
-// OfBool, OfInt, OfDouble, OfString, OfTime and OfDuration make values; times
-// and durations are nanoseconds.
+// OfBool makes a Value; so do OfInt, OfDouble, OfString, OfTime and OfDuration.
+// Times are nanoseconds since 1970, durations nanoseconds.
 func OfBool(b bool) Value {
 	if b {
 		return Value{Kind: Bool, Bits: 1}
@@ -50,7 +51,7 @@ func OfString(s string) Value  { return Value{Kind: String, Str: s} }
 func OfTime(ns int64) Value    { return Value{Kind: Time, Bits: uint64(ns)} }
 func OfDuration(d int64) Value { return Value{Kind: Duration, Bits: uint64(d)} }
 
-// Of keeps what an expression gave. Lists and maps are not kept.
+// Of converts the result of an expression. Lists and maps cannot be kept.
 func Of(v ref.Val) (Value, error) {
 	switch v := v.(type) {
 	case types.Null:
@@ -73,7 +74,7 @@ func Of(v ref.Val) (Value, error) {
 	return Value{}, fmt.Errorf("a %s cannot be kept", v.Type().TypeName())
 }
 
-// OfJSON keeps any JSON.
+// OfJSON converts any JSON value.
 func OfJSON(v *fastjson.Value) Value {
 	switch v.Type() {
 	case fastjson.TypeTrue, fastjson.TypeFalse:
@@ -88,7 +89,7 @@ func OfJSON(v *fastjson.Value) Value {
 	return Value{}
 }
 
-// CEL is the value in an expression.
+// CEL converts the Value for use in an expression.
 func (v Value) CEL() ref.Val {
 	switch v.Kind {
 	case Bool:
@@ -115,11 +116,11 @@ func (v Value) CEL() ref.Val {
 	return types.NullValue
 }
 
-// CELTime is a time, in nanoseconds since 1970, in an expression.
+// CELTime converts nanoseconds since 1970 to a CEL timestamp.
 func CELTime(ns int64) types.Timestamp { return types.Timestamp{Time: time.Unix(0, ns).UTC()} }
 
-// Number is the value as a double where it is a number.
-func (v Value) Number() (float64, bool) {
+// Number is a numeric Value as a double; ok is false for other kinds.
+func (v Value) Number() (f float64, ok bool) {
 	switch v.Kind {
 	case Int:
 		return float64(int64(v.Bits)), true
@@ -131,14 +132,14 @@ func (v Value) Number() (float64, bool) {
 	return 0, false
 }
 
-// Double is Number, 0 where it is none.
+// Double is a numeric Value as a double, 0 for other kinds.
 func (v Value) Double() float64 {
 	f, _ := v.Number()
 	return f
 }
 
-// Same says whether two values are one for `distinct`: ints and doubles of
-// the same number are.
+// Same reports whether `distinct` counts two values as one. An int and a double
+// of the same number are the same.
 func (v Value) Same(w Value) bool {
 	if a, ok := v.Number(); ok {
 		b, ok := w.Number()
@@ -147,9 +148,9 @@ func (v Value) Same(w Value) bool {
 	return v == w
 }
 
-// KeyText is a value as a key of `by`, `key` and `match`; false for what
-// cannot be one.
-func KeyText(v ref.Val) (string, bool) {
+// KeyText is a value as the text of a key (`by`, `key`, `match`); ok is false
+// for a value that cannot be a key.
+func KeyText(v ref.Val) (key string, ok bool) {
 	switch v := v.(type) {
 	case types.String:
 		return string(v), true
@@ -160,7 +161,7 @@ func KeyText(v ref.Val) (string, bool) {
 	return "", false
 }
 
-// PrintText is a value inside a template's text.
+// PrintText is a value as it appears inside a template's text.
 func PrintText(v ref.Val) (string, error) {
 	switch v := v.(type) {
 	case types.String:

@@ -11,30 +11,30 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// An Aggregate says what a feature keeps of its entries, and what it reads as.
-// A new one is a row of Aggregates, and what the row names; nothing else knows
-// it by name.
+// An Aggregate describes what a feature keeps of its entries, and how it is
+// read. A new aggregate is a row of Aggregates and the functions that the row
+// names; no other code refers to it by name.
 type Aggregate struct {
 	Name  string
-	Of    Operand                                      // what it wants of `of`
-	Rows  bool                                         // it keeps rows of items: fields, key, keep and remove_on are its keys
-	Stays bool                                         // its entries are stays, which are open until the user's next view
-	Type  func(of *cel.Type) *cel.Type                 // that expressions see; of may be nil, where it did not compile
-	Take  func(value.Value) (v value.Value, err error) // what `of` gave, as an entry keeps it; nil: as it is
+	Of    Operand                                      // the operand that `of` must give
+	Rows  bool                                         // keeps rows of items; only it takes fields, key, keep and remove_on
+	Stays bool                                         // its entries are stays, each of which is open until the user's next view
+	Type  func(of *cel.Type) *cel.Type                 // the type in expressions; of is nil if `of` did not compile
+	Take  func(value.Value) (v value.Value, err error) // converts the result of `of` to the value of an entry; nil: no conversion
 
-	// A series: width is the size of an entry, whose second word is the value.
-	width int
-	fold  func(bucket []byte, v int64) // adds a value to a bucket; nil: the number of entries is all
-	sum   func(in part) value.Value    // of what lies in the window
+	// Of an aggregate that is kept as a series:
+	width int                          // bytes of an entry: its time and, unless only entries are counted, its value
+	fold  func(bucket []byte, v int64) // adds a value to a bucket; nil: only entries are counted
+	sum   func(in part) value.Value    // the aggregate of the part of a series that lies in the window
 
-	// A window, where width is 0.
-	buckets  bool                                            // what is beyond the bound folds; else it leaves
-	replaces func(f *Shape, holds []byte, e Entry) bool      // whether e takes the place of what an entry holds
-	pick     func(f *Shape, rec []byte, c int64) value.Value // of what lies after c; rec may be nil
-	read     func(f *Shape, rec []byte, c int64) ref.Val     // in place of pick, where it is no single value
+	// Of an aggregate that is kept as a window (width is 0):
+	buckets  bool                                                 // entries beyond the bound are folded into buckets; otherwise they are removed
+	replaces func(f *Shape, content []byte, e Entry) bool         // whether e takes the place of the entry with this content
+	pick     func(f *Shape, rec []byte, cutoff int64) value.Value // the aggregate of the entries later than cutoff; rec may be nil
+	read     func(f *Shape, rec []byte, cutoff int64) ref.Val     // replaces pick if the aggregate is not a single value
 }
 
-// An Operand is what an aggregate wants of `of`.
+// An Operand is the kind of values that an aggregate requires of `of`.
 type Operand uint8
 
 // The operands.
@@ -42,11 +42,12 @@ const (
 	Nothing  Operand = iota // no `of`
 	Numbers                 // numbers
 	Measures                // numbers or durations
-	Scalars                 // anything but lists and maps
+	Scalars                 // any values but lists and maps
 )
 
-// Wrong says what the operand is, where a type cannot be it.
-func (o Operand) Wrong(of *cel.Type) string {
+// Mismatch describes the values that the operand requires, if values of type of
+// are not such; "" if they are, or if the type is known only at run time.
+func (o Operand) Mismatch(of *cel.Type) string {
 	switch of.Kind() {
 	case cel.DynKind:
 		return ""
@@ -70,7 +71,7 @@ func (o Operand) Wrong(of *cel.Type) string {
 	return ""
 }
 
-// Aggregates are all that there are. Definitions know them by name.
+// Aggregates are all aggregates. Definitions refer to them by name.
 var Aggregates = [...]*Aggregate{
 	{Name: "count", Type: always(cel.IntType), width: timeBytes,
 		sum: func(in part) value.Value { return value.OfInt(in.count()) }},
@@ -90,7 +91,7 @@ var Aggregates = [...]*Aggregate{
 	quantiles,
 }
 
-// Named is the aggregate of that name, nil where there is none.
+// Named is the aggregate of that name, nil if there is none.
 func Named(name string) *Aggregate {
 	for _, a := range Aggregates {
 		if a.Name == name {
@@ -100,7 +101,7 @@ func Named(name string) *Aggregate {
 	return nil
 }
 
-// Names are the aggregates' names, in their order.
+// Names are the names of all aggregates, in the order of Aggregates.
 func Names() []string {
 	var names []string
 	for _, a := range Aggregates {
@@ -109,17 +110,18 @@ func Names() []string {
 	return names
 }
 
-// Single says that it reads as a single value, which Shape.Total gives.
+// Single reports whether the aggregate is read as a single value (by
+// Shape.Total).
 func (a *Aggregate) Single() bool { return a.read == nil }
 
-// Folds says that what is beyond the bound folds into buckets.
+// Folds reports whether entries beyond the bound are folded into buckets.
 func (a *Aggregate) Folds() bool { return a.width > 0 || a.buckets }
 
 func always(t *cel.Type) func(*cel.Type) *cel.Type {
 	return func(*cel.Type) *cel.Type { return t }
 }
 
-// nullable is the type of a value that may not be there.
+// nullable is the type of a value of type of that may be null.
 func nullable(of *cel.Type) *cel.Type {
 	if of == nil {
 		return cel.DynType
@@ -128,12 +130,12 @@ func nullable(of *cel.Type) *cel.Type {
 	case cel.BoolKind, cel.IntKind, cel.UintKind, cel.DoubleKind, cel.StringKind:
 		return cel.NullableType(of)
 	case cel.TimestampKind, cel.DurationKind:
-		return of // CEL lets these be null
+		return of // CEL allows null for these
 	}
 	return cel.DynType
 }
 
-// finite takes a number, as a double.
+// finite takes a number as a double; infinities and NaN are errors.
 func finite(v value.Value) (value.Value, error) {
 	x, ok := v.Number()
 	if !ok {
@@ -145,11 +147,11 @@ func finite(v value.Value) (value.Value, error) {
 	return value.OfDouble(x), nil
 }
 
-// maxSum bounds one summand: sums are integers of millionths.
+// maxSum bounds one summand: sums are kept as integers of millionths.
 const maxSum = 9.2e12
 
-// micros takes a number as millionths, so that the order of summands does not
-// matter.
+// micros takes a number as an integer of millionths, so that the order of the
+// summands does not change a sum.
 func micros(v value.Value) (value.Value, error) {
 	v, err := finite(v)
 	if err != nil {
@@ -162,8 +164,8 @@ func micros(v value.Value) (value.Value, error) {
 	return value.OfInt(int64(math.RoundToEven(float64(x * 1e6)))), nil
 }
 
-// stay takes dwell_ms, a number of milliseconds, as the length of a stay; what
-// is no number begins one that goes on.
+// stay takes dwell_ms, a number of milliseconds, as the length of a stay. If it
+// is not a number, the stay is open.
 func stay(v value.Value) (value.Value, error) {
 	ms, ok := v.Number()
 	if !ok {
@@ -191,41 +193,41 @@ func average(in part) value.Value {
 	return value.OfDouble(float64(in.total()) / 1e6 / float64(n))
 }
 
-// sameValue: distinct keeps a value once, with its newest time.
-func sameValue(_ *Shape, holds []byte, e Entry) bool { return heldValue(holds).Same(e.Value) }
+// sameValue makes distinct keep each value once, with its newest time.
+func sameValue(_ *Shape, content []byte, e Entry) bool { return aliasValue(content).Same(e.Value) }
 
-// number is how many entries lie after c.
-func number(_ *Shape, rec []byte, c int64) value.Value {
+// number counts the entries later than cutoff.
+func number(_ *Shape, rec []byte, cutoff int64) value.Value {
 	n := int64(0)
-	each(rec, c, func([]byte) { n++ })
+	each(rec, cutoff, func([]byte) { n++ })
 	return value.OfInt(n)
 }
 
-func first(_ *Shape, rec []byte, c int64) (v value.Value) {
+func first(_ *Shape, rec []byte, cutoff int64) (v value.Value) {
 	for _, b := range bucketsOf(rec) {
-		if b.t > c {
+		if b.t > cutoff {
 			return b.first.Value
 		}
 	}
 	found := false
-	each(rec, c, func(holds []byte) {
+	each(rec, cutoff, func(content []byte) {
 		if !found {
-			v, found = heldValue(holds), true
+			v, found = aliasValue(content), true
 		}
 	})
 	return v
 }
 
-func last(_ *Shape, rec []byte, c int64) (v value.Value) {
+func last(_ *Shape, rec []byte, cutoff int64) (v value.Value) {
 	for _, b := range bucketsOf(rec) {
-		if b.t > c {
+		if b.t > cutoff {
 			v = b.last.Value
 		}
 	}
 	var newest []byte
-	each(rec, c, func(holds []byte) { newest = holds })
+	each(rec, cutoff, func(content []byte) { newest = content })
 	if newest != nil {
-		v = heldValue(newest)
+		v = aliasValue(newest)
 	}
 	return v
 }

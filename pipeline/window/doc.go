@@ -1,13 +1,14 @@
-// Package window keeps what features add up: under each key of a feature one
-// aggregate, over the entries that lie in its window.
+// Package window keeps the values that features aggregate: under each key of a
+// feature one aggregate, over the entries that lie in its window.
 //
-//	aggregate   the table of aggregates: what each takes, keeps and reads as
+//	aggregate   the table of aggregates: what each takes, keeps and is read as
 //	            (aggregate.go, quantiles.go)
-//	shape       how one feature's windows are kept, and what is done with them
-//	            (shape.go)
-//	state       the bytes that an entity holds of a feature: a record a key
-//	            (state.go), which is a series of numbers (series.go) or a
-//	            window of any values (window.go), of rows too (rows.go)
+//	shape       how the windows of one feature are kept, and the operations on
+//	            them (shape.go)
+//	state       the bytes of one feature of one entity: a record for each key
+//	            (state.go). A record is a series of numbers (series.go) or a
+//	            window of any values (window.go), including rows (rows.go)
 //	reading     what an expression sees (reading.go)
-//	stay        dwell: when what is open will be long enough (stay.go)
+//	stay        dwell: when stays that are open will have lasted long enough
+//	            (stay.go)
 package window

@@ -12,10 +12,10 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// quantiles keeps the newest values, by event time, and reads as a struct: how
-// many there are, and the value below which so many percent of them lie, by
-// nearest rank. Numbers are read as doubles; durations stay durations. Where
-// `of` gives both, numbers rank below durations.
+// quantiles keeps the newest values, by event time. It is read as a struct: the
+// number of values, and for each percentage the value at that rank (the nearest
+// rank). Numbers are read as doubles, durations as durations. If `of` gives
+// both, numbers rank below durations.
 var quantiles = &Aggregate{Name: "quantiles", Of: Measures, Take: measure, read: readQuantiles, Type: func(of *cel.Type) *cel.Type {
 	switch {
 	case of == nil || of.Kind() == cel.DynKind:
@@ -26,8 +26,8 @@ var quantiles = &Aggregate{Name: "quantiles", Of: Measures, Take: measure, read:
 	return numberQuantiles.Type
 }}
 
-// The types of quantiles, by what is known of the values' type when a set is
-// compiled. CEL lets a duration be null.
+// The types of quantiles: for numbers, for durations, and for values whose type
+// is not known when the set is compiled. CEL allows null for a duration.
 var (
 	numberQuantiles   = quantilesOf("Quantiles", cel.NullableType(cel.DoubleType))
 	durationQuantiles = quantilesOf("DurationQuantiles", cel.DurationType)
@@ -36,22 +36,23 @@ var (
 
 func quantilesOf(name string, of *cel.Type) *value.Struct {
 	fields := map[string]value.Field{
-		"size": {Type: cel.IntType, Get: func(of any) ref.Val { return types.Int(len(of.([]value.Value))) }},
+		"size": {Type: cel.IntType, Get: func(values any) ref.Val { return types.Int(len(values.([]value.Value))) }},
 	}
 	for _, percent := range []int{10, 25, 50, 75, 90} {
-		fields[fmt.Sprintf("p%d", percent)] = value.Field{Type: of, Get: func(of any) ref.Val { return nearestRank(of.([]value.Value), percent) }}
+		fields[fmt.Sprintf("p%d", percent)] = value.Field{Type: of, Get: func(values any) ref.Val { return nearestRank(values.([]value.Value), percent) }}
 	}
 	s := value.NewStruct(name, fields)
 	s.Data = true
 	return s
 }
 
-// Structs are the types that aggregates read as, beside CEL's own.
+// Structs are the types, besides CEL's own, of values that aggregates are read
+// as.
 func Structs() []*value.Struct {
 	return []*value.Struct{numberQuantiles, durationQuantiles, anyQuantiles}
 }
 
-// measure takes a number, as a double, or a duration.
+// measure takes a duration, or a number as a double.
 func measure(v value.Value) (value.Value, error) {
 	if v.Kind == value.Duration {
 		return v, nil
@@ -59,10 +60,10 @@ func measure(v value.Value) (value.Value, error) {
 	return finite(v)
 }
 
-// readQuantiles is the struct of the values that lie after c, in their order.
-func readQuantiles(_ *Shape, rec []byte, c int64) ref.Val {
+// readQuantiles is the struct of the values later than cutoff, which it sorts.
+func readQuantiles(_ *Shape, rec []byte, cutoff int64) ref.Val {
 	values := []value.Value{}
-	each(rec, c, func(holds []byte) { values = append(values, heldValue(holds)) })
+	each(rec, cutoff, func(content []byte) { values = append(values, aliasValue(content)) })
 	slices.SortFunc(values, func(a, b value.Value) int {
 		if a.Kind != b.Kind {
 			return cmp.Compare(a.Kind, b.Kind) // value.Double is less than value.Duration
@@ -75,8 +76,8 @@ func readQuantiles(_ *Shape, rec []byte, c int64) ref.Val {
 	return anyQuantiles.Of(values)
 }
 
-// nearestRank is the smallest value that at least so many percent of the values,
-// which are in order, do not exceed; null where there are none.
+// nearestRank is the smallest of the sorted values that at least percent % of
+// the values do not exceed; null if there are no values.
 func nearestRank(sorted []value.Value, percent int) ref.Val {
 	n := len(sorted)
 	if n == 0 {

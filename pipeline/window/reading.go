@@ -9,8 +9,9 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// Total is the aggregate under a key, where it is Single; its text is valid
-// until the state changes. st may be nil, as everywhere in this file.
+// Total is the aggregate under a key as a single value (Aggregate.Single). Its
+// text is valid until the state changes. Here as in all of this file, st may be
+// nil.
 func (f *Shape) Total(st *State, key string, now int64) value.Value {
 	return f.total(st.find(key), now)
 }
@@ -18,31 +19,32 @@ func (f *Shape) Total(st *State, key string, now int64) value.Value {
 // total is Total of a record, which may be nil.
 func (f *Shape) total(rec []byte, now int64) value.Value {
 	if f.width > 0 {
-		buckets, entries := f.inSeries(rec, f.cut(now))
+		buckets, entries := f.inSeries(rec, f.cutoff(now))
 		return f.sum(part{buckets, entries, f.width, now})
 	}
-	return f.pick(f, rec, f.cut(now))
+	return f.pick(f, rec, f.cutoff(now))
 }
 
-// Read is the aggregate under a key in an expression.
+// Read is the aggregate under a key as an expression sees it.
 func (f *Shape) Read(st *State, key string, now int64) ref.Val {
 	rec := st.find(key)
 	if f.read != nil {
-		return f.read(f, rec, f.cut(now))
+		return f.read(f, rec, f.cutoff(now))
 	}
 	v := f.total(rec, now)
 	v.Str = strings.Clone(v.Str)
 	return v.CEL()
 }
 
-// Has says whether a key has an entry in the window.
+// Has reports whether a key has an entry in the window.
 func (f *Shape) Has(st *State, key string, now int64) bool {
 	rec := st.find(key)
-	return rec != nil && f.newest(rec) > f.cut(now)
+	return rec != nil && f.newest(rec) > f.cutoff(now)
 }
 
-// By is a feature with `by` in an expression: a map of the keys that have an
-// entry in the window. It has every key, the others with the empty value.
+// By is a feature with `by` as an expression sees it: a map of the keys that
+// have an entry in the window. Looking up any other key gives the aggregate's
+// empty value.
 func (f *Shape) By(st *State, now int64) ref.Val { return value.Map{Source: keysSource{f, st, now}} }
 
 type keysSource struct {
@@ -59,10 +61,10 @@ func (s keysSource) Keys() []string {
 	if s.st == nil {
 		return nil
 	}
-	c := s.f.cut(s.now)
+	cutoff := s.f.cutoff(s.now)
 	var ks []string
 	for i := range int(s.st.keys) {
-		if s.f.newest(s.st.record(i)) > c {
+		if s.f.newest(s.st.record(i)) > cutoff {
 			ks = append(ks, strings.Clone(s.st.key(i)))
 		}
 	}
@@ -72,14 +74,14 @@ func (s keysSource) Keys() []string {
 
 func (s keysSource) Size() int { return len(s.Keys()) }
 
-// part is what of a series lies in the window at now.
+// A part is that part of a series which lies in the window at now.
 type part struct {
 	buckets, entries []byte
 	width            int
 	now              int64
 }
 
-// count is how many entries there are, folded ones included.
+// count is the number of entries, including folded ones.
 func (p part) count() int64 {
 	n := int64(len(p.entries) / p.width)
 	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
@@ -88,7 +90,7 @@ func (p part) count() int64 {
 	return n
 }
 
-// total is the sum of their values.
+// total is the sum of the values.
 func (p part) total() int64 {
 	sum := int64(0)
 	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
@@ -100,16 +102,16 @@ func (p part) total() int64 {
 	return sum
 }
 
-// extreme is the value that beats all others, null where there is none; of a
-// bucket it is the word that at says.
-func (p part) extreme(at int, beats func(a, b float64) bool) (best value.Value) {
+// extreme is the value that beats all others, null if there are none. A
+// bucket's own extreme is its word number bucketWord.
+func (p part) extreme(bucketWord int, beats func(a, b float64) bool) (best value.Value) {
 	take := func(v int64) {
 		if x := double(v); best.Kind == value.Null || beats(x, best.Double()) {
 			best = value.OfDouble(x)
 		}
 	}
 	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
-		take(word(b, at))
+		take(word(b, bucketWord))
 	}
 	for e := p.entries; len(e) > 0; e = e[2*timeBytes:] {
 		take(word(e, 1))
@@ -117,7 +119,7 @@ func (p part) extreme(at int, beats func(a, b float64) bool) (best value.Value) 
 	return best
 }
 
-// stayed is the sum of stays; what is open counts to now.
+// stayed is the sum of the stays; a stay that is open lasts until now.
 func (p part) stayed() int64 {
 	var sum int64
 	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
@@ -133,16 +135,16 @@ func (p part) stayed() int64 {
 	return sum
 }
 
-// each calls fn with what each entry of a window holds that lies after c; rec
-// may be nil.
-func each(rec []byte, c int64, fn func(holds []byte)) {
+// each calls fn with the content of each entry of a window that is later than
+// cutoff; rec may be nil.
+func each(rec []byte, cutoff int64, fn func(content []byte)) {
 	if rec == nil {
 		return
 	}
-	for at := entriesAt(rec); at < len(rec); {
-		t, holds, next := entryAt(rec, at)
-		if at = next; t > c {
-			fn(holds)
+	for offset := entriesOffset(rec); offset < len(rec); {
+		t, content, next := readEntry(rec, offset)
+		if offset = next; t > cutoff {
+			fn(content)
 		}
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// rowKey is the key of the row that an entry holds, in the entry's memory.
-func rowKey(holds []byte) string {
-	r := value.Reader{B: holds, Views: true}
+// rowKey is the key of the row in an entry's content, in the content's memory.
+func rowKey(content []byte) string {
+	r := value.Reader{B: content, Alias: true}
 	r.Value()
 	if r.Len(1) == 0 {
 		return ""
@@ -19,39 +19,40 @@ func rowKey(holds []byte) string {
 	return r.Text()
 }
 
-// sameRow: a keyed list keeps one row a key.
-func sameRow(f *Shape, holds []byte, e Entry) bool { return f.Keyed && rowKey(holds) == e.Row.Key }
+// sameRow makes a list with `key` keep one row per key.
+func sameRow(f *Shape, content []byte, e Entry) bool { return f.Keyed && rowKey(content) == e.Row.Key }
 
-// RemoveRow takes the row of a key out of the lists of all keys of the feature.
-func (f *Shape) RemoveRow(st *State, key string) {
+// RemoveRow removes the row with a key from the lists under all keys of the
+// feature.
+func (f *Shape) RemoveRow(st *State, rowKey string) {
 	for i := range int(st.keys) {
-		f.removeRow(st, i, key)
+		f.removeRow(st, i, rowKey)
 	}
 }
 
 func (f *Shape) removeRow(st *State, i int, key string) {
 	rec := st.record(i)
-	for at := entriesAt(rec); at < len(rec); {
-		_, holds, next := entryAt(rec, at)
-		if rowKey(holds) == key {
-			f.cutEntry(st, i, at)
+	for offset := entriesOffset(rec); offset < len(rec); {
+		_, content, next := readEntry(rec, offset)
+		if rowKey(content) == key {
+			f.removeEntry(st, i, offset)
 			return
 		}
-		at = next
+		offset = next
 	}
 }
 
-// readRows is a list in an expression: its rows that lie after c.
-func readRows(f *Shape, rec []byte, c int64) ref.Val {
+// readRows is a list as an expression sees it: its rows later than cutoff.
+func readRows(f *Shape, rec []byte, cutoff int64) ref.Val {
 	rows := []ref.Val{}
-	each(rec, c, func(holds []byte) {
-		e := readHeld(&value.Reader{B: holds}, 0)
+	each(rec, cutoff, func(content []byte) {
+		e := readContent(&value.Reader{B: content}, 0)
 		rows = append(rows, value.Map{Source: rowSource{f.Fields, e.Row}})
 	})
 	return types.NewRefValList(types.DefaultTypeAdapter, rows)
 }
 
-// rowSource is a row as a map by the names of its fields.
+// A rowSource is a row as a map from the names of its fields.
 type rowSource struct {
 	names []string
 	r     *Row

@@ -2,19 +2,20 @@ package window
 
 import "math"
 
-// A series is what an aggregate of numbers (Aggregate.width) holds under one key:
-// buckets and entries, both of fixed size and in order of time, those of one
-// time in the order of the log. At most Shape.Entries are exact; the oldest
-// beyond fold into buckets, whose times are rounded up to whole steps of a
-// 64th of the window, so that what a user holds is bounded and still leaves
-// the window on time. What has left is dropped when something is added.
+// A series is the record of an aggregate of numbers (Aggregate.width > 0) under
+// one key: buckets, then entries. Both are of fixed size and sorted by time;
+// entries of the same time are in the order of the log. At most Shape.Entries
+// entries are exact. Beyond that, the oldest is folded into a bucket. Bucket
+// times are rounded up to multiples of a 64th of the window; so a user holds a
+// bounded number of buckets, and each leaves the window less than one 64th
+// late. What has left the window is dropped when something is added.
 //
-//	bucket  8 bytes each: when it counts as having happened, how many entries,
-//	        their sum or least, their greatest
-//	entry   8 bytes its event time, 8 its value (a count has none)
+//	bucket  4 words of 8 bytes: its time, the number of entries, their sum or
+//	        least value, their greatest value
+//	entry   8 bytes event time, 8 bytes value (except for a count)
 //
-// A value is millionths (sum, avg), a double (min, max), or nanoseconds
-// stayed (dwell); openStay stands for a stay that goes on.
+// A value is a number of millionths (sum, avg), a double (min, max), or the
+// nanoseconds of a stay (dwell); openStay stands for a stay that is open.
 const (
 	timeBytes   = 8
 	bucketBytes = 32
@@ -25,64 +26,68 @@ func word(b []byte, i int) int64 { return int64(le.Uint64(b[i*8:])) }
 
 func putWord(b []byte, i int, v int64) { le.PutUint64(b[i*8:], uint64(v)) }
 
-// series splits a record.
+// series splits a record into its buckets and its entries.
 func (f *Shape) series(rec []byte) (buckets, entries []byte) {
 	text, n := head(rec)
-	at := headBytes + text + n*bucketBytes
-	return rec[headBytes+text : at], rec[at:]
+	start := headBytes + text
+	end := start + n*bucketBytes
+	return rec[start:end], rec[end:]
 }
 
-// past is how many of the first records of that size lie at or before c.
-func past(b []byte, size int, c int64) int {
+// past counts the elements, of that size, whose time is at or before cutoff.
+// They are sorted by time.
+func past(b []byte, size int, cutoff int64) int {
 	n := 0
-	for n*size < len(b) && word(b[n*size:], 0) <= c {
+	for n*size < len(b) && word(b[n*size:], 0) <= cutoff {
 		n++
 	}
 	return n
 }
 
-// inSeries is the part of a series after c; rec may be nil.
-func (f *Shape) inSeries(rec []byte, c int64) (buckets, entries []byte) {
+// inSeries is that part of a series which is later than cutoff; rec may be nil.
+func (f *Shape) inSeries(rec []byte, cutoff int64) (buckets, entries []byte) {
 	if rec == nil {
 		return nil, nil
 	}
 	buckets, entries = f.series(rec)
-	return buckets[past(buckets, bucketBytes, c)*bucketBytes:], entries[past(entries, f.width, c)*f.width:]
+	return buckets[past(buckets, bucketBytes, cutoff)*bucketBytes:], entries[past(entries, f.width, cutoff)*f.width:]
 }
 
-// dropSeries drops what lies at or before c.
-func (f *Shape) dropSeries(st *State, i int, c int64) {
+// dropSeries drops the buckets and entries at or before cutoff.
+func (f *Shape) dropSeries(st *State, i int, cutoff int64) {
 	rec := st.record(i)
 	buckets, entries := f.series(rec)
-	at := len(rec) - len(entries)
-	if n := past(entries, f.width, c); n > 0 {
-		st.splice(i, at, n*f.width, 0)
+	start := len(rec) - len(entries)
+	if n := past(entries, f.width, cutoff); n > 0 {
+		st.splice(i, start, n*f.width, 0)
 		st.held -= uint32(n)
 	}
-	if n := past(buckets, bucketBytes, c); n > 0 {
-		st.splice(i, at-len(buckets), n*bucketBytes, 0)
+	if n := past(buckets, bucketBytes, cutoff); n > 0 {
+		st.splice(i, start-len(buckets), n*bucketBytes, 0)
 		st.addBuckets(i, -n)
 	}
 }
 
-// addBuckets changes how many buckets key i says it has.
+// addBuckets adds n, which may be negative, to the number of buckets in the
+// head of key i's record.
 func (s *State) addBuckets(i, n int) {
 	h := s.b[s.offset(i)+headBytes-1:]
 	h[0] = byte(int(h[0]) + n)
 	s.held = uint32(int(s.held) + n)
 }
 
-// addSeries puts a value into key i's series; full says that a bound was met.
+// addSeries adds an entry to key i's series; full reports that the bound was
+// reached.
 func (f *Shape) addSeries(st *State, i int, t, v int64, limit int) (full bool) {
 	rec := st.record(i)
 	_, entries := f.series(rec)
-	at := len(entries)
-	for at > 0 && word(entries[at-f.width:], 0) > t {
-		at -= f.width
+	offset := len(entries)
+	for offset > 0 && word(entries[offset-f.width:], 0) > t {
+		offset -= f.width
 	}
-	at += len(rec) - len(entries)
-	st.splice(i, at, 0, f.width)
-	en := st.record(i)[at:]
+	offset += len(rec) - len(entries)
+	st.splice(i, offset, 0, f.width)
+	en := st.record(i)[offset:]
 	putWord(en, 0, t)
 	if f.width > timeBytes {
 		putWord(en, 1, v)
@@ -95,8 +100,8 @@ func (f *Shape) addSeries(st *State, i int, t, v int64, limit int) (full bool) {
 	return true
 }
 
-// foldTo folds the oldest entries until limit are left. One that is open has
-// no length to fold yet: it and what is newer wait until it closes.
+// foldTo folds the oldest entries of a series until limit are left. An open
+// stay has no length yet, so folding stops there until it is closed.
 func (f *Shape) foldTo(st *State, i, limit int) {
 	for {
 		rec := st.record(i)
@@ -114,13 +119,13 @@ func (f *Shape) foldTo(st *State, i, limit int) {
 	}
 }
 
-// bucketTime is the time of the bucket that an entry of time t folds into.
+// bucketTime is the time of the bucket into which an entry of time t is folded.
 func (f *Shape) bucketTime(t int64) int64 {
 	if f.Within == 0 {
-		return 0 // one bucket, for ever
+		return 0 // a single bucket, which never leaves
 	}
-	step := max(int64(f.Within)/64, 1)
-	return ceilDiv(t, step) * step
+	slot := max(int64(f.Within)/64, 1)
+	return ceilDiv(t, slot) * slot
 }
 
 func ceilDiv(a, b int64) int64 {
@@ -131,27 +136,27 @@ func ceilDiv(a, b int64) int64 {
 	return q
 }
 
-// foldEntry adds an exact entry to the bucket of its step.
+// foldEntry adds the time and value of an entry to its bucket.
 func (f *Shape) foldEntry(st *State, i int, t, v int64) {
 	t = f.bucketTime(t)
 	rec := st.record(i)
 	buckets, entries := f.series(rec)
-	at := len(buckets)
-	for at > 0 && word(buckets[at-bucketBytes:], 0) >= t {
-		at -= bucketBytes
+	place := len(buckets)
+	for place > 0 && word(buckets[place-bucketBytes:], 0) >= t {
+		place -= bucketBytes
 	}
-	if at == len(buckets) || word(buckets[at:], 0) != t {
-		from := len(rec) - len(entries) - len(buckets) + at
-		st.splice(i, from, 0, bucketBytes)
+	if place == len(buckets) || word(buckets[place:], 0) != t {
+		offset := len(rec) - len(entries) - len(buckets) + place
+		st.splice(i, offset, 0, bucketBytes)
 		st.addBuckets(i, 1)
-		b := st.record(i)[from:]
+		b := st.record(i)[offset:]
 		putWord(b, 0, t)
 		putWord(b, 1, 1)
 		putWord(b, 2, v)
 		putWord(b, 3, v)
 		return
 	}
-	b := buckets[at:]
+	b := buckets[place:]
 	putWord(b, 1, word(b, 1)+1)
 	if f.fold != nil {
 		f.fold(b, v)
@@ -160,20 +165,20 @@ func (f *Shape) foldEntry(st *State, i int, t, v int64) {
 
 func double(v int64) float64 { return math.Float64frombits(uint64(v)) }
 
-// Close ends the open stays of a dwell at time t.
+// Close ends all open stays of a dwell at time t.
 func (f *Shape) Close(st *State, t int64) {
-	for i := int(st.keys) - 1; i >= 0 && st.open > 0; i-- { // the latest are open, if any
-		was := st.open
+	for i := int(st.keys) - 1; i >= 0 && st.open > 0; i-- { // open stays are under the keys touched last
+		before := st.open
 		_, entries := f.series(st.record(i))
-		for at := len(entries) - f.width; at >= 0 && st.open > 0; at -= f.width {
-			if en := entries[at:]; word(en, 1) == openStay {
+		for offset := len(entries) - f.width; offset >= 0 && st.open > 0; offset -= f.width {
+			if en := entries[offset:]; word(en, 1) == openStay {
 				putWord(en, 1, clampDwell(t-word(en, 0)))
 				st.open--
 			}
 		}
-		if st.open < was {
+		if st.open < before {
 			f.foldTo(st, i, f.Entries)
 		}
 	}
-	st.open = 0 // what was open and has left its window or its key
+	st.open = 0 // open stays whose entry or key was dropped are still counted
 }

@@ -5,69 +5,71 @@ import (
 	"time"
 )
 
-// A Shape is how the windows of one feature are kept. It may be shared by any
-// number of folds.
+// A Shape says how the windows of one feature are kept. Any number of folds may
+// share it.
 type Shape struct {
 	*Aggregate
-	Within  time.Duration // 0: for ever
-	Entries int           // exact entries a key; the oldest beyond fold or leave
-	Keys    int           // keys
-	Keyed   bool          // of a list: a row takes the place of the one with its key
-	Fields  []string      // of a list: what a row keeps of an item
+	Within  time.Duration // 0: without limit
+	Entries int           // exact entries per key; beyond it the oldest is folded or removed
+	Keys    int           // most keys
+	Keyed   bool          // of a list: a new row replaces the row with the same key
+	Fields  []string      // of a list: the fields of an item that a row keeps
 }
 
-// Left says whether an entry of time t has left the window at now.
-func (f *Shape) Left(t, now int64) bool { return t <= f.cut(now) }
+// Left reports whether an entry of time t has left the window at now.
+func (f *Shape) Left(t, now int64) bool { return t <= f.cutoff(now) }
 
-// Add puts an entry under a key, which becomes the most recently touched, and
-// returns how often a bound was met. scratch is memory to use.
-func (f *Shape) Add(st *State, key string, e Entry, now int64, scratch *[]byte) (met uint64) {
-	out := f.cut(now)
-	i, met := f.touch(st, key, out)
+// Add adds an entry under a key, which becomes the most recently touched key,
+// and returns how often a bound was reached. scratch is memory that Add may
+// use.
+func (f *Shape) Add(st *State, key string, e Entry, now int64, scratch *[]byte) (reached uint64) {
+	cutoff := f.cutoff(now)
+	i, reached := f.touch(st, key, cutoff)
 	full := false
 	if f.width > 0 {
-		f.dropSeries(st, i, out)
+		f.dropSeries(st, i, cutoff)
 		if f.Stays && int64(e.Value.Bits) == openStay {
 			st.open++
 		}
 		full = f.addSeries(st, i, e.Time, int64(e.Value.Bits), f.Entries)
 	} else {
-		full = f.addWindow(st, i, out, e, scratch)
+		full = f.addWindow(st, i, cutoff, e, scratch)
 	}
 	if full {
-		met++
+		reached++
 	}
-	return met
+	return reached
 }
 
-// touch finds or makes the key's record and moves it to the end of the keys.
-func (f *Shape) touch(st *State, key string, out int64) (i int, met uint64) {
+// touch finds or makes the record of a key, and moves it to the end of the
+// records.
+func (f *Shape) touch(st *State, key string, cutoff int64) (i int, reached uint64) {
 	if i := st.index(key); i >= 0 {
-		st.latest(i)
+		st.moveLast(i)
 		return int(st.keys) - 1, 0
 	}
 	if int(st.keys) >= f.Keys {
 		for i := int(st.keys) - 1; i >= 0; i-- {
-			if f.newest(st.record(i)) <= out {
+			if f.newest(st.record(i)) <= cutoff {
 				f.forget(st, i)
 			}
 		}
 		if int(st.keys) >= f.Keys {
 			f.forget(st, 0)
-			met++
+			reached++
 		}
 	}
 	st.append(key)
-	return int(st.keys) - 1, met
+	return int(st.keys) - 1, reached
 }
 
-// forget takes key i and what it holds away.
+// forget removes key i and its record.
 func (f *Shape) forget(st *State, i int) {
 	st.held -= uint32(f.holds(st.record(i)))
 	st.remove(i)
 }
 
-// newest is the time of a record's newest bucket or entry.
+// newest is the time of the newest bucket or entry of a record.
 func (f *Shape) newest(rec []byte) int64 {
 	newest := int64(math.MinInt64)
 	if f.width == 0 {
@@ -86,33 +88,33 @@ func (f *Shape) newest(rec []byte) int64 {
 	return newest
 }
 
-// holds is how many buckets and entries a record has.
+// holds is the number of buckets and entries of a record.
 func (f *Shape) holds(rec []byte) int {
 	if f.width > 0 {
 		buckets, entries := f.series(rec)
 		return len(buckets)/bucketBytes + len(entries)/f.width
 	}
 	if b := body(rec); len(b) > 0 {
-		return counted(b, windowEntries) + counted(b, windowBuckets)
+		return number32(b, windowEntries) + number32(b, windowBuckets)
 	}
 	return 0
 }
 
-// Drop drops what has left the window at now, under every key.
+// Drop drops what has left the window at now, under all keys.
 func (f *Shape) Drop(st *State, now int64) {
-	c := f.cut(now)
+	cutoff := f.cutoff(now)
 	for i := range int(st.keys) {
 		if f.width > 0 {
-			f.dropSeries(st, i, c)
+			f.dropSeries(st, i, cutoff)
 		} else {
-			f.dropWindow(st, i, c)
+			f.dropWindow(st, i, cutoff)
 		}
 	}
 }
 
-// Told is under how many keys anything is held, and how many of them hold
-// something that is folded.
-func (f *Shape) Told(st *State) (held, folded int) {
+// KeysHolding is the number of keys that hold anything, and of those that hold
+// buckets.
+func (f *Shape) KeysHolding(st *State) (held, folded int) {
 	for i := range int(st.keys) {
 		rec := st.record(i)
 		_, buckets := head(rec)

@@ -10,46 +10,47 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A State is what an entity holds of one feature: a record for each key,
-// without `by` at most one, under the key "". All of them lie in one piece of
-// memory, in the bytes in which they are stored, and are changed in place: so
-// an event touches few places, nothing is decoded or encoded, and a user who is
-// in the cache and not in use costs the garbage collector nothing.
+// A State is what an entity holds of one feature: a record for each key.
+// Without `by` there is at most one record, under the key "". All records lie
+// in one piece of memory, in the form in which they are stored, and are changed
+// in place. Hence an event touches little memory, nothing is decoded or
+// encoded, and the garbage collector has no work with users who are cached but
+// idle.
 //
-//	index    for each key, the least recently touched first: 4 bytes of its
-//	         text's hash, 4 of where its record begins behind the index
-//	records  in the same order: 3 bytes of the text's length, 1 of how many
-//	         buckets a series has, the text, and a series (series.go) or
-//	         a window (window.go)
+//	index    for each key, starting with the least recently touched: 4 bytes hash
+//	         of the key, 4 bytes offset of its record after the index
+//	records  in the same order: 3 bytes length of the key, 1 byte number of a
+//	         series' buckets, the key, and a series (series.go) or a window
+//	         (window.go)
 //
 // Integers are little-endian.
 type State struct {
-	ID    uint64 // the feature's (campaign.Feature.FeatureID)
-	Since uint32 // epoch in which the feature began
-	open  uint32 // dwell: how many stays are open
+	ID    uint64 // campaign.Feature.FeatureID
+	Since uint32 // the epoch in which the feature began
+	open  uint32 // number of open stays of a dwell
 	keys  uint32
-	held  uint32 // entries and buckets of all keys
+	held  uint32 // entries and buckets under all keys
 	b     []byte
 }
 
-// Held is how many entries and buckets there are, of all keys.
+// Held is the number of entries and buckets under all keys.
 func (s *State) Held() int { return int(s.held) }
 
-// Open says that a stay goes on.
+// Open reports whether a stay is open.
 func (s *State) Open() bool { return s.open > 0 }
 
 const (
 	indexBytes = 8
 	headBytes  = 4
-	MaxKey     = 1<<24 - 1 // bytes of a key's text
+	MaxKey     = 1<<24 - 1 // longest key, in bytes
 )
 
 var le = binary.LittleEndian
 
 func keySum(key string) uint32 { return uint32(xxhash.Sum64String(key)) }
 
-// offset is where key i's record begins in b; that of the number of keys is
-// where all ends.
+// offset is the offset in b of key i's record; with i the number of keys, the
+// end of the last record.
 func (s *State) offset(i int) int {
 	if i == int(s.keys) {
 		return len(s.b)
@@ -57,23 +58,24 @@ func (s *State) offset(i int) int {
 	return int(s.keys)*indexBytes + int(le.Uint32(s.b[i*indexBytes+4:]))
 }
 
-// record is key i's, valid until anything changes.
+// record is key i's record. It is valid until the state changes.
 func (s *State) record(i int) []byte { return s.b[s.offset(i):s.offset(i+1)] }
 
-// A head is a record's first bytes.
+// head reads a record's first bytes: the length of its key, the number of a
+// series' buckets.
 func head(rec []byte) (text, buckets int) {
 	h := le.Uint32(rec)
 	return int(h & MaxKey), int(h >> 24)
 }
 
-// key is key i's text, valid until anything changes.
+// key is the text of key i. It is valid until the state changes.
 func (s *State) key(i int) string {
 	rec := s.record(i)
 	n, _ := head(rec)
 	return unsafe.String(unsafe.SliceData(rec[headBytes:]), n)
 }
 
-// find is a key's record, nil where it has none.
+// find is the record of a key, nil if there is none.
 func (s *State) find(key string) []byte {
 	if s == nil {
 		return nil
@@ -84,10 +86,10 @@ func (s *State) find(key string) []byte {
 	return nil
 }
 
-// index is a key's place, -1 where it has none.
+// index is the number of a key, -1 if the state does not hold it.
 func (s *State) index(key string) int {
 	sum := keySum(key)
-	for i := int(s.keys) - 1; i >= 0; i-- { // the latest are asked for most
+	for i := int(s.keys) - 1; i >= 0; i-- { // recently touched keys are looked up most
 		if le.Uint32(s.b[i*indexBytes:]) == sum && s.key(i) == key {
 			return i
 		}
@@ -95,13 +97,13 @@ func (s *State) index(key string) int {
 	return -1
 }
 
-// append puts a new key behind the others.
+// append adds an empty record under a new key, which becomes the last.
 func (s *State) append(key string) {
-	old, at := len(s.b), int(s.keys)*indexBytes
+	old, slot := len(s.b), int(s.keys)*indexBytes
 	s.grow(indexBytes + headBytes + len(key))
-	copy(s.b[at+indexBytes:], s.b[at:old])
-	le.PutUint32(s.b[at:], keySum(key))
-	le.PutUint32(s.b[at+4:], uint32(old-at))
+	copy(s.b[slot+indexBytes:], s.b[slot:old])
+	le.PutUint32(s.b[slot:], keySum(key))
+	le.PutUint32(s.b[slot+4:], uint32(old-slot))
 	le.PutUint32(s.b[old+indexBytes:], uint32(len(key)))
 	copy(s.b[old+indexBytes+headBytes:], key)
 	s.keys++
@@ -111,8 +113,8 @@ func (s *State) grow(n int) {
 	s.b = slices.Grow(s.b, n)[:len(s.b)+n]
 }
 
-// latest makes key i the last.
-func (s *State) latest(i int) {
+// moveLast makes key i the last, that is, the most recently touched.
+func (s *State) moveLast(i int) {
 	end := int(s.keys) - 1
 	if i == end {
 		return
@@ -131,7 +133,7 @@ func (s *State) latest(i int) {
 	le.PutUint32(s.b[end*indexBytes+4:], uint32(len(s.b)-int(s.keys)*indexBytes-len(rec)))
 }
 
-// remove takes key i away.
+// remove removes key i and its record.
 func (s *State) remove(i int) {
 	from, to := s.offset(i), s.offset(i+1)
 	s.splice(i, 0, to-from, 0)
@@ -139,22 +141,22 @@ func (s *State) remove(i int) {
 	s.keys--
 }
 
-// splice replaces del bytes of key i's record by ins bytes of room. Both begin
-// at offset at of the record.
-func (s *State) splice(i, at, del, ins int) {
-	from, old := s.offset(i)+at, len(s.b)
-	if ins > del {
-		s.grow(ins - del)
+// splice deletes remove bytes of key i's record at an offset, and makes room
+// there for insert bytes, whose content is undefined.
+func (s *State) splice(i, offset, remove, insert int) {
+	start, old := s.offset(i)+offset, len(s.b)
+	if insert > remove {
+		s.grow(insert - remove)
 	}
-	copy(s.b[from+ins:], s.b[from+del:old])
-	s.b = s.b[:old+ins-del]
+	copy(s.b[start+insert:], s.b[start+remove:old])
+	s.b = s.b[:old+insert-remove]
 	for j := i + 1; j < int(s.keys); j++ {
 		off := s.b[j*indexBytes+4:]
-		le.PutUint32(off, le.Uint32(off)+uint32(ins-del))
+		le.PutUint32(off, le.Uint32(off)+uint32(insert-remove))
 	}
 }
 
-// Append writes the state.
+// Append writes the state to a record.
 func (s *State) Append(w *value.Writer) {
 	w.Fixed(s.ID)
 	w.Uint(uint64(s.Since))
@@ -164,10 +166,10 @@ func (s *State) Append(w *value.Writer) {
 	w.Bytes(s.b)
 }
 
-// StateBytes is the least that Append writes.
+// StateBytes is the least number of bytes that Append writes.
 const StateBytes = 13
 
-// ReadState reads what Append wrote. The state lives in the reader's memory
+// ReadState reads what Append wrote. The state aliases the reader's memory
 // until it grows.
 func ReadState(r *value.Reader) State {
 	s := State{ID: r.Fixed(), Since: uint32(r.Uint()), open: uint32(r.Uint()), keys: uint32(r.Uint()), held: uint32(r.Uint()), b: r.Bytes()}

@@ -1,32 +1,54 @@
 package window
 
 import (
+	"math"
 	"slices"
 	"time"
 )
 
-// maxDwell bounds one stay: nobody looks longer at one page.
+// maxDwell bounds one stay: nobody looks at one page for longer.
 const maxDwell = 5 * time.Minute
 
 func clampDwell(ns int64) int64 { return min(max(ns, 0), int64(maxDwell)) }
 
-// A Stay is a dwell of which a condition asks whether it is long enough: what
-// lies in its window now.
+// A Stay is one condition that a dwell be long enough, with the stays that lie
+// in the dwell's window.
 type Stay struct {
-	Need   int64 // nanoseconds
-	within int64 // 0: for ever
+	Need   int64 // how long the dwell must be, in nanoseconds
+	within int64 // the window, in nanoseconds; 0: without limit
 	closed []stayEntry
-	open   []int64 // when each open stay began
+	open   []int64 // the start of each open stay
 }
 
+// A stayEntry is a stay, or a bucket of stays, of time t that lasted d nanoseconds.
 type stayEntry struct{ t, d int64 }
 
-// Earliest is the first moment after now at which every stay has what it
-// needs without further events: what is open grows, what leaves its window
-// goes. False when that does not happen before the open stays end. points is
-// memory to use.
-func Earliest(now int64, stays []Stay, points []int64) (int64, bool) {
-	end := now
+// Earliest is the first moment after now at which every stay is long enough,
+// provided that no further event comes: open stays grow, and stays that leave
+// their window no longer count. ok is false if there is no such moment before the
+// open stays end. points is memory that Earliest may use.
+func Earliest(now int64, stays []Stay, points []int64) (moment int64, ok bool) {
+	points, end := changes(now, stays, points)
+	for i, p := range points {
+		if p < now || p > end {
+			continue
+		}
+		next := end + 1
+		if i+1 < len(points) {
+			next = min(points[i+1], end+1)
+		}
+		if m, ok := enough(p, stays); ok && m > now && m < next {
+			return m, true
+		}
+	}
+	return 0, false
+}
+
+// changes returns now and the moments at which the growth of any dwell changes,
+// sorted: when an open stay ends, or a stay leaves its window. end is when the
+// last open stay ends.
+func changes(now int64, stays []Stay, points []int64) (moments []int64, end int64) {
+	end = now
 	points = append(points[:0], now)
 	for _, s := range stays {
 		for _, t := range s.open {
@@ -43,46 +65,40 @@ func Earliest(now int64, stays []Stay, points []int64) (int64, bool) {
 		}
 	}
 	slices.Sort(points)
-	points = slices.Compact(points)
-	for i, p := range points {
-		if p < now || p > end {
-			continue
-		}
-		next := end + 1
-		if i+1 < len(points) {
-			next = min(points[i+1], end+1)
-		}
-		at, ok := p, true
-		for _, s := range stays {
-			have, slope := s.at(p)
-			switch {
-			case have >= s.Need:
-			case slope == 0:
-				ok = false
-			default: // grows by slope a nanosecond
-				at = max(at, p+(s.Need-have+slope-1)/slope)
-			}
-		}
-		if ok && at > now && at < next {
-			return at, true
-		}
-	}
-	return 0, false
+	return slices.Compact(points), end
 }
 
-// at is the dwell at moment m and how fast it grows from there.
+// enough is the first moment, from p on, at which every dwell is long enough if
+// each goes on growing as at p.
+func enough(p int64, stays []Stay) (moment int64, ok bool) {
+	moment = p
+	for _, s := range stays {
+		have, slope := s.at(p)
+		switch {
+		case have >= s.Need:
+		case slope == 0:
+			return 0, false
+		default:
+			moment = max(moment, p+(s.Need-have+slope-1)/slope)
+		}
+	}
+	return moment, true
+}
+
+// at is the dwell at moment m, and how fast it grows from there: by slope
+// nanoseconds a nanosecond.
 func (s Stay) at(m int64) (have, slope int64) {
-	out := int64(-1 << 63)
+	cutoff := int64(math.MinInt64)
 	if s.within > 0 {
-		out = m - s.within
+		cutoff = m - s.within
 	}
 	for _, e := range s.closed {
-		if e.t > out {
+		if e.t > cutoff {
 			have += e.d
 		}
 	}
 	for _, t := range s.open {
-		if t > out {
+		if t > cutoff {
 			have += clampDwell(m - t)
 			if m >= t && m < t+int64(maxDwell) {
 				slope++
@@ -92,10 +108,11 @@ func (s Stay) at(m int64) (have, slope int64) {
 	return have, slope
 }
 
-// Stay fills in what lies in the window of a key at now.
+// Stay fills in the stays that lie in the window of a key at now. It keeps
+// into.Need, and reuses the memory of into.
 func (f *Shape) Stay(st *State, key string, now int64, into *Stay) {
 	*into = Stay{Need: into.Need, within: int64(f.Within), closed: into.closed[:0], open: into.open[:0]}
-	buckets, entries := f.inSeries(st.find(key), f.cut(now))
+	buckets, entries := f.inSeries(st.find(key), f.cutoff(now))
 	for b := buckets; len(b) > 0; b = b[bucketBytes:] {
 		into.closed = append(into.closed, stayEntry{word(b, 0), word(b, 2)})
 	}

@@ -8,18 +8,18 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A window is what an aggregate of any values holds under one key: values or
-// rows, in order of event time, those of one time in the order of the log.
-// Bounds are as those of a series; only some aggregates fold into buckets. It
-// is changed in place (state.go):
+// A window is the record of an aggregate of any values under one key: values or
+// rows, sorted by event time; entries of the same time are in the order of the
+// log. The bound on entries is that of a series, but only some aggregates fold
+// entries into buckets. A window is changed in place (state.go):
 //
 //	8 bytes  time of the newest bucket or entry
-//	4 bytes  how many entries
-//	4 bytes  how many buckets
-//	4 bytes  the size of the buckets
-//	         the buckets, each its time and two entries: the first and last
-//	         the entries: 8 bytes the time, 4 the size of what the entry holds,
-//	         and that: a value, and of a list its row (holds)
+//	4 bytes  number of entries
+//	4 bytes  number of buckets
+//	4 bytes  size of the buckets in bytes
+//	         the buckets, each its time and two entries: the first and the last
+//	         the entries, each 8 bytes time, 4 bytes size of its content, and the
+//	         content: a value, and of a list a row (writeContent)
 const (
 	windowEntries = 8
 	windowBuckets = 12
@@ -31,88 +31,94 @@ const (
 // An Entry is what an event adds under one key.
 type Entry struct {
 	Time  int64       // event time
-	Value value.Value // what the aggregate takes
+	Value value.Value // as Aggregate.Take returned it
 	Row   *Row        // of a list
 }
 
 // A Row is one element of a list.
 type Row struct {
 	Key    string
-	Fields []value.Value // by the place of their names in Shape.Fields
-	Has    []bool        // per field: the item had it
+	Fields []value.Value // in the order of Shape.Fields
+	Has    []bool        // for each field, whether the item has it
 }
 
 type bucket struct {
-	t           int64 // when it counts as having happened
+	t           int64 // its time: when its entries count as having happened
 	first, last Entry
 }
 
-// cut is the latest time that has left the window at now.
-func (f *Shape) cut(now int64) int64 {
+// cutoff is the latest time that has left the window at now.
+func (f *Shape) cutoff(now int64) int64 {
 	if f.Within == 0 {
 		return math.MinInt64
 	}
 	return now - int64(f.Within)
 }
 
-// body is a record behind its head and text; of no bytes when it is new.
+// body is a record without its head and key; empty if the record is new.
 func body(rec []byte) []byte {
 	n, _ := head(rec)
 	return rec[headBytes+n:]
 }
 
-func counted(b []byte, what int) int { return int(le.Uint32(b[what:])) }
+// number32 is the number, of 4 bytes, at an offset of a window's body.
+func number32(b []byte, offset int) int { return int(le.Uint32(b[offset:])) }
 
-func (s *State) count(i, what, n int) {
+// count adds n to the number of entries or buckets, at an offset of the body, of
+// key i's window.
+func (s *State) count(i, offset, n int) {
 	b := body(s.record(i))
-	le.PutUint32(b[what:], uint32(counted(b, what)+n))
+	le.PutUint32(b[offset:], uint32(number32(b, offset)+n))
 	s.held = uint32(int(s.held) + n)
 }
 
-// entriesAt is where a record's entries begin.
-func entriesAt(rec []byte) int {
+// entriesOffset is the offset of a record's first entry.
+func entriesOffset(rec []byte) int {
 	b := body(rec)
 	if len(b) == 0 {
 		return len(rec)
 	}
-	return len(rec) - len(b) + windowHead + counted(b, windowSize)
+	return len(rec) - len(b) + windowHead + number32(b, windowSize)
 }
 
-// entryAt reads the entry that begins at offset at of a record.
-func entryAt(rec []byte, at int) (t int64, holds []byte, next int) {
-	next = at + entryHead + int(le.Uint32(rec[at+8:]))
-	return word(rec[at:], 0), rec[at+entryHead : next], next
+// readEntry reads the entry at an offset of a record; next is the offset of the
+// next entry. The content aliases the record.
+func readEntry(rec []byte, offset int) (t int64, content []byte, next int) {
+	next = offset + entryHead + int(le.Uint32(rec[offset+8:]))
+	return word(rec[offset:], 0), rec[offset+entryHead : next], next
 }
 
-// bucketsOf decodes the buckets of a record, which may be nil; texts lie in it.
+// bucketsOf decodes the buckets of a record, which may be nil. Their texts
+// alias the record.
 func bucketsOf(rec []byte) []bucket {
 	if rec == nil {
 		return nil
 	}
 	b := body(rec)
-	if len(b) == 0 || counted(b, windowBuckets) == 0 {
+	if len(b) == 0 || number32(b, windowBuckets) == 0 {
 		return nil
 	}
-	buckets := make([]bucket, counted(b, windowBuckets))
-	r := value.Reader{B: b[windowHead:], Views: true}
+	buckets := make([]bucket, number32(b, windowBuckets))
+	r := value.Reader{B: b[windowHead:], Alias: true}
 	for i := range buckets {
-		buckets[i] = bucket{r.Int(), readHeld(&r, r.Int()), readHeld(&r, r.Int())}
+		buckets[i] = bucket{r.Int(), readContent(&r, r.Int()), readContent(&r, r.Int())}
 	}
 	return buckets
 }
 
-// addWindow puts an entry into key i's window, after dropping what has left it
-// at out; full says that a bound was met. scratch is memory to use.
-func (f *Shape) addWindow(st *State, i int, out int64, e Entry, scratch *[]byte) (full bool) {
-	f.dropWindow(st, i, out)
+// addWindow drops the entries of key i's window at or before cutoff and then
+// adds an entry; full reports that the bound was reached. scratch is memory
+// that it may use.
+func (f *Shape) addWindow(st *State, i int, cutoff int64, e Entry, scratch *[]byte) (full bool) {
+	f.dropWindow(st, i, cutoff)
 	if f.replaces != nil && !f.replace(st, i, e) {
 		return false
 	}
 	w := value.Writer{B: (*scratch)[:0]}
-	hold(&w, e)
+	writeContent(&w, e)
 	*scratch = w.B
 	st.insert(i, e.Time, w.B)
-	n := counted(body(st.record(i)), windowEntries) - f.Entries
+	n := number32(body(st.record(i)), windowEntries) - f.Entries
 	if n <= 0 {
 		return false
 	}
@@ -120,30 +126,31 @@ func (f *Shape) addWindow(st *State, i int, out int64, e Entry, scratch *[]byte)
 		f.foldWindow(st, i, n)
 	}
 	for range n {
-		f.cutEntry(st, i, entriesAt(st.record(i)))
+		f.removeEntry(st, i, entriesOffset(st.record(i)))
 	}
 	return true
 }
 
-// replace takes the entry away that e replaces; false where that one is newer.
+// replace removes the entry that e replaces. It returns false, and removes
+// nothing, if e must not be added because the entry of the same value is newer.
 func (f *Shape) replace(st *State, i int, e Entry) bool {
 	rec := st.record(i)
-	for at := entriesAt(rec); at < len(rec); {
-		t, holds, next := entryAt(rec, at)
-		if f.replaces(f, holds, e) {
+	for offset := entriesOffset(rec); offset < len(rec); {
+		t, content, next := readEntry(rec, offset)
+		if f.replaces(f, content, e) {
 			if !f.Rows && e.Time < t {
 				return false
 			}
-			f.cutEntry(st, i, at)
+			f.removeEntry(st, i, offset)
 			break
 		}
-		at = next
+		offset = next
 	}
 	return true
 }
 
-// insert puts an entry behind those of its time and before.
-func (s *State) insert(i int, t int64, holds []byte) {
+// insert inserts an entry after those of the same time or earlier.
+func (s *State) insert(i int, t int64, content []byte) {
 	rec := s.record(i)
 	if len(body(rec)) == 0 {
 		s.splice(i, len(rec), 0, windowHead)
@@ -151,73 +158,74 @@ func (s *State) insert(i int, t int64, holds []byte) {
 		clear(body(rec))
 		putWord(body(rec), 0, math.MinInt64)
 	}
-	at := len(rec)
+	offset := len(rec)
 	if newest := word(body(rec), 0); newest > t {
-		for at = entriesAt(rec); at < len(rec); {
-			was, _, next := entryAt(rec, at)
-			if was > t {
+		for offset = entriesOffset(rec); offset < len(rec); {
+			other, _, next := readEntry(rec, offset)
+			if other > t {
 				break
 			}
-			at = next
+			offset = next
 		}
 	} else {
 		putWord(body(rec), 0, t)
 	}
-	s.splice(i, at, 0, entryHead+len(holds))
-	en := s.record(i)[at:]
+	s.splice(i, offset, 0, entryHead+len(content))
+	en := s.record(i)[offset:]
 	putWord(en, 0, t)
-	le.PutUint32(en[8:], uint32(len(holds)))
-	copy(en[entryHead:], holds)
+	le.PutUint32(en[8:], uint32(len(content)))
+	copy(en[entryHead:], content)
 	s.count(i, windowEntries, 1)
 }
 
-// cutEntry takes the entry that begins at offset at out of key i's record.
-func (f *Shape) cutEntry(st *State, i, at int) {
+// removeEntry removes the entry at an offset of key i's record.
+func (f *Shape) removeEntry(st *State, i, offset int) {
 	rec := st.record(i)
-	_, _, next := entryAt(rec, at)
-	st.splice(i, at, next-at, 0)
+	_, _, next := readEntry(rec, offset)
+	st.splice(i, offset, next-offset, 0)
 	st.count(i, windowEntries, -1)
 	if next == len(rec) {
-		f.newestAgain(st, i)
+		f.updateNewest(st, i)
 	}
 }
 
-// newestAgain finds the time of key i's newest bucket or entry.
-func (f *Shape) newestAgain(st *State, i int) {
+// updateNewest stores the time of key i's newest bucket or entry in its record.
+func (f *Shape) updateNewest(st *State, i int) {
 	rec, newest := st.record(i), int64(math.MinInt64)
 	for _, b := range bucketsOf(rec) {
 		newest = b.t
 	}
-	for at := entriesAt(rec); at < len(rec); {
-		newest, _, at = entryAt(rec, at)
+	for offset := entriesOffset(rec); offset < len(rec); {
+		newest, _, offset = readEntry(rec, offset)
 	}
 	putWord(body(rec), 0, newest)
 }
 
-// dropWindow drops what lies at or before c.
-func (f *Shape) dropWindow(st *State, i int, c int64) {
+// dropWindow drops the buckets and entries at or before cutoff.
+func (f *Shape) dropWindow(st *State, i int, cutoff int64) {
 	for {
 		rec := st.record(i)
-		at := entriesAt(rec)
-		if at == len(rec) || word(rec[at:], 0) > c {
+		offset := entriesOffset(rec)
+		if offset == len(rec) || word(rec[offset:], 0) > cutoff {
 			break
 		}
-		f.cutEntry(st, i, at)
+		f.removeEntry(st, i, offset)
 	}
-	if buckets := bucketsOf(st.record(i)); len(buckets) > 0 && buckets[0].t <= c {
-		n := sort.Search(len(buckets), func(j int) bool { return buckets[j].t > c })
+	if buckets := bucketsOf(st.record(i)); len(buckets) > 0 && buckets[0].t <= cutoff {
+		n := sort.Search(len(buckets), func(j int) bool { return buckets[j].t > cutoff })
 		f.setBuckets(st, i, buckets[n:])
 	}
 }
 
-// foldWindow folds key i's first n entries into the buckets of their steps.
+// foldWindow folds the first n entries of key i's window into buckets. The
+// caller removes the entries.
 func (f *Shape) foldWindow(st *State, i, n int) {
 	rec := st.record(i)
 	buckets := bucketsOf(rec)
-	for at := entriesAt(rec); n > 0; n-- {
-		t, holds, next := entryAt(rec, at)
-		at = next
-		e := readHeld(&value.Reader{B: holds, Views: true}, t)
+	for offset := entriesOffset(rec); n > 0; n-- {
+		t, content, next := readEntry(rec, offset)
+		offset = next
+		e := readContent(&value.Reader{B: content, Alias: true}, t)
 		t = f.bucketTime(t)
 		j := sort.Search(len(buckets), func(j int) bool { return buckets[j].t >= t })
 		if j == len(buckets) || buckets[j].t != t {
@@ -235,28 +243,28 @@ func (f *Shape) foldWindow(st *State, i, n int) {
 	f.setBuckets(st, i, buckets)
 }
 
-// setBuckets gives key i's window other buckets, which may be views into it.
+// setBuckets replaces the buckets of key i's window. The new ones may alias it.
 func (f *Shape) setBuckets(st *State, i int, buckets []bucket) {
 	var w value.Writer
 	for _, b := range buckets {
 		w.Int(b.t)
 		for _, e := range [...]Entry{b.first, b.last} {
 			w.Int(e.Time)
-			hold(&w, e)
+			writeContent(&w, e)
 		}
 	}
 	rec := st.record(i)
 	b := body(rec)
-	size, at := counted(b, windowSize), len(rec)-len(b)+windowHead
-	st.count(i, windowBuckets, len(buckets)-counted(b, windowBuckets))
+	size, offset := number32(b, windowSize), len(rec)-len(b)+windowHead
+	st.count(i, windowBuckets, len(buckets)-number32(b, windowBuckets))
 	le.PutUint32(b[windowSize:], uint32(len(w.B)))
-	st.splice(i, at, size, len(w.B))
-	copy(st.record(i)[at:], w.B)
-	f.newestAgain(st, i)
+	st.splice(i, offset, size, len(w.B))
+	copy(st.record(i)[offset:], w.B)
+	f.updateNewest(st, i)
 }
 
-// hold writes what an entry holds.
-func hold(w *value.Writer, e Entry) {
+// writeContent writes the content of an entry: its value and its row.
+func writeContent(w *value.Writer, e Entry) {
 	w.Value(e.Value)
 	if e.Row == nil {
 		w.Len(0)
@@ -274,8 +282,8 @@ func hold(w *value.Writer, e Entry) {
 	}
 }
 
-// readHeld reads an entry of time t.
-func readHeld(r *value.Reader, t int64) Entry {
+// readContent reads the content of an entry of time t.
+func readContent(r *value.Reader, t int64) Entry {
 	e := Entry{Time: t, Value: r.Value()}
 	if n := r.Len(1); n > 0 {
 		e.Row = &Row{Key: r.Text(), Fields: make([]value.Value, n-1), Has: make([]bool, n-1)}
@@ -288,5 +296,5 @@ func readHeld(r *value.Reader, t int64) Entry {
 	return e
 }
 
-// heldValue is the value that an entry holds, in the entry's memory.
-func heldValue(holds []byte) value.Value { return (&value.Reader{B: holds, Views: true}).Value() }
+// aliasValue is the value in an entry's content, in the content's memory.
+func aliasValue(content []byte) value.Value { return (&value.Reader{B: content, Alias: true}).Value() }
