@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// TestAccept: an acceptance moves no time and fires nothing; each chain goes on
-// behind what the log gave and what was stored, with a mark; a fold that is
-// made anew between two of its steps goes on alike.
+// TestAccept checks that an acceptance moves no time and fires nothing; that
+// each chain continues, with a mark, after both the numbers of the log and the
+// numbers that were stored; and that a fold recreated within the message
+// continues in the same way.
 func TestAccept(t *testing.T) {
 	cursor := Cursor{Seq: 6, LogTime: 1000, Chains: map[string]Chain{"offers.sms": {Last: Position{N: 9, S: 5, T: 3}}, "offers.web": {Last: Position{N: 2, S: 6, T: 4}}}}
 	m := Message{Seq: 7, Stored: 5000, Kind: Accept, Data: []byte(`{"chains":{"dead":4,"offers.sms":3,"offers.web":12},"why":"a disk"}`)}
@@ -50,6 +51,6 @@ func TestAccept(t *testing.T) {
 	}
 	f, _ := NewFold(cursor, nil, Memory{})
 	if err := f.Begin(Message{Seq: 7, Kind: Accept, Data: []byte(`{"chains":{"tick":4}}`)}); err == nil {
-		t.Error("a chain that is none is accepted")
+		t.Error("the name tick is accepted as that of a chain")
 	}
 }

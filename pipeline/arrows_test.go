@@ -12,9 +12,8 @@ import (
 	"testing"
 )
 
-// arrows says which packages of ours each package may import: the ones that it
-// names, and in no other direction. A package that is not listed fails the
-// test. Tests are free.
+// arrows lists, for each package, those of our packages that it may import. A
+// package that is not listed fails the test. Tests may import anything.
 var arrows = map[string]string{
 	// The core, from the bottom up.
 	"pipeline/value":    "",
@@ -24,7 +23,7 @@ var arrows = map[string]string{
 	"pipeline/expr":     "pipeline/value pipeline/event pipeline/campaign",
 	"pipeline":          "pipeline/value pipeline/event pipeline/campaign pipeline/window pipeline/expr",
 	"pipeline/scenario": "pipeline pipeline/value pipeline/event pipeline/campaign",
-	"pipeline/oracle":   "", // the semantics once more, for tests alone
+	"pipeline/oracle":   "", // a second implementation of the semantics, for tests only
 
 	// The edges.
 	"pipeline/task":            "",
@@ -38,30 +37,31 @@ var arrows = map[string]string{
 	"config":                   core + " pipeline/scenario pipeline/window",
 	"deploy":                   "",
 
-	// The programs, which join all others.
+	// The programs, which join the other packages.
 	"cmd/gateway":        core + " pipeline/broker pipeline/ingest config",
 	"cmd/worker":         core + " pipeline/broker pipeline/worker config",
 	"cmd/offerctl":       "*",
 	"cmd/offerctl/bench": "*",
 }
 
-// core is what the core shows to others.
+// core is what packages outside of the core may import of it.
 const core = "pipeline pipeline/value pipeline/event pipeline/campaign"
 
-// edges are the packages below pipeline that may do more than compute; all
-// others are pure.
+// edges are the packages under pipeline that do input and output; all others
+// there are pure.
 var edges = []string{"pipeline/task", "pipeline/broker", "pipeline/ingest", "pipeline/checkpoint", "pipeline/worker", "pipeline/audit", "pipeline/oracle"}
 
-// impure is what a pure package may not import, with all below it.
+// impure lists what a pure package may not import, with all packages below it.
 var impure = []string{"os", "io/fs", "net/http", "log", "math/rand", "crypto/rand", "runtime", "path/filepath", "syscall",
 	"github.com/nats-io", "github.com/dgraph-io", "github.com/prometheus"}
 
-// alone are the packages that may import a library: who needs what it does
-// goes through them.
+// alone lists libraries that only some of our packages may import; others use
+// those packages.
 var alone = map[string][]string{
 	"github.com/dgraph-io": {"state"},
 }
 
+// TestArrows checks the imports of all packages against arrows and alone.
 func TestArrows(t *testing.T) {
 	seen := map[string]bool{}
 	eachFile(t, func(dir, path string, src []byte) {
@@ -77,9 +77,9 @@ func TestArrows(t *testing.T) {
 		}
 		for _, imp := range f.Imports {
 			to := strings.Trim(imp.Path.Value, `"`)
-			ours, is := strings.CutPrefix(to, "offerstream/")
-			if is && (ours == "pipeline/oracle" || may != "*" && !slices.Contains(strings.Fields(may), ours)) {
-				t.Errorf("%s imports %s: %s may import %q of ours", path, to, dir, may)
+			ours, isOurs := strings.CutPrefix(to, "offerstream/")
+			if isOurs && (ours == "pipeline/oracle" || may != "*" && !slices.Contains(strings.Fields(may), ours)) {
+				t.Errorf("%s imports %s: %s may import only %q of our packages", path, to, dir, may)
 			}
 			for lib, dirs := range alone {
 				if below(to, lib) && !slices.Contains(dirs, dir) {
@@ -90,22 +90,22 @@ func TestArrows(t *testing.T) {
 	})
 	for dir := range arrows {
 		if !seen[dir] {
-			t.Errorf("arrows lists %s, and there is no such package", dir)
+			t.Errorf("arrows lists %s, but there is no such package", dir)
 		}
 	}
 }
 
-// below says whether a path is another one, or lies below it.
+// below reports whether a path equals another one or lies below it.
 func below(path, other string) bool { return path == other || strings.HasPrefix(path, other+"/") }
 
-// pure says whether a package must only compute: all below pipeline that are
-// no edge.
+// pure reports whether a package must be pure: every package under pipeline
+// except the edges.
 func pure(dir string) bool {
 	return below(dir, "pipeline") && !slices.ContainsFunc(edges, func(e string) bool { return below(dir, e) })
 }
 
-// TestPure holds the core to its promise: no clock, no randomness, no file, no
-// socket, no goroutine.
+// TestPure checks that the core uses no clock, no randomness, no files, no
+// sockets and no goroutines.
 func TestPure(t *testing.T) {
 	checked := map[string]bool{}
 	eachFile(t, func(dir, path string, src []byte) {
@@ -137,15 +137,16 @@ func TestPure(t *testing.T) {
 	})
 	for _, dir := range []string{"pipeline", "pipeline/value", "pipeline/event", "pipeline/campaign", "pipeline/window", "pipeline/expr", "pipeline/scenario"} {
 		if !checked[dir] {
-			t.Errorf("%s was not looked at", dir)
+			t.Errorf("%s was not checked", dir)
 		}
 	}
 }
 
-// clocks are the functions of package time that read a clock, the host's zones,
-// or wait.
+// clocks are the functions of package time that read a clock or the host's time
+// zones, or that wait.
 var clocks = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "Tick", "NewTicker", "NewTimer", "LoadLocation", "Local"}
 
+// eachFile calls fn with each Go file of the repository that is not a test.
 func eachFile(t *testing.T, fn func(dir, path string, src []byte)) {
 	root := ".."
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

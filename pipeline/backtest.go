@@ -10,10 +10,10 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// Memory holds all entities in a map: what a backtest folds on.
+// Memory holds all entities in a map; backtests use it.
 type Memory map[string]*Entity
 
-// Entity is Entities'.
+// Entity implements Entities.
 func (m Memory) Entity(key string) (*Entity, error) {
 	e := m[key]
 	if e == nil {
@@ -23,7 +23,7 @@ func (m Memory) Entity(key string) (*Entity, error) {
 	return e, nil
 }
 
-// Look is Entities'.
+// Look implements Entities.
 func (m Memory) Look(key string) (*Entity, error) {
 	if e := m[key]; e != nil {
 		return e, nil
@@ -31,8 +31,9 @@ func (m Memory) Look(key string) (*Entity, error) {
 	return NewEntity(strings.Clone(key)), nil
 }
 
-// longJump is how far log time may move at once before a backtest warns: a
-// single wrong timestamp would silence all that comes after it.
+// longJump is the longest move of log time between two events without a warning
+// of the backtest: after a single timestamp in the far future, all later events
+// would be too old to trigger anything.
 const longJump = 7 * 24 * time.Hour
 
 // A Backtest runs a campaign set over a file of events, under clock: event,
@@ -42,20 +43,21 @@ type Backtest struct {
 	dec  event.Decoder
 	seq  uint64
 
-	Lines    uint64            // lines that were not empty
-	Applied  uint64            // events applied, duplicates included
-	Rejected map[string]uint64 // what the gateway would have rejected, by reason
-	Jumps    []Jump            // the first 10 long jumps of log time
+	Lines    uint64            // lines that are not empty
+	Applied  uint64            // events applied, including duplicates
+	Rejected map[string]uint64 // events that the gateway would have rejected, by reason
+	Jumps    []Jump            // the first 10 jumps of log time
 	Users    Memory
 }
 
-// A Jump is a line at which log time moved by more than 7 days.
+// A Jump is a line at which log time moved by more than 7 days, in nanoseconds
+// since 1970.
 type Jump struct {
 	Line     uint64
 	From, To int64
 }
 
-// NewBacktest makes a backtest of the definition.
+// NewBacktest compiles a definition and makes a backtest of it.
 func NewBacktest(def *campaign.Definition) (*Backtest, []campaign.Problem) {
 	timed := *def
 	timed.Clock = campaign.ClockEvent
@@ -70,9 +72,9 @@ func NewBacktest(def *campaign.Definition) (*Backtest, []campaign.Problem) {
 	return b, nil
 }
 
-// Backtest makes a backtest of a set that is compiled already, which many of
-// them may share: where an input has a few events, compiling takes most of
-// the time. The set must have been compiled under clock: event.
+// Backtest makes a backtest of a compiled set. Many backtests may share the
+// set: for a file of a few events, compilation takes most of the time. The set
+// must be compiled for clock: event.
 func (s *Set) Backtest() (*Backtest, error) {
 	if s.def.Clock != campaign.ClockEvent {
 		return nil, fmt.Errorf("a backtest runs under clock: %s, the set is compiled for clock: %s", campaign.ClockEvent, s.def.Clock)
@@ -83,8 +85,8 @@ func (s *Set) Backtest() (*Backtest, error) {
 	return b, err
 }
 
-// Line takes the next line of the file and calls out with every offer that
-// it brings. The line's bytes may be reused afterwards.
+// Line takes the next line of the file, and calls out with each resulting
+// offer. The caller may reuse the bytes of the line afterwards.
 func (b *Backtest) Line(raw []byte, out func(*Offer)) error {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 {
@@ -94,14 +96,14 @@ func (b *Backtest) Line(raw []byte, out func(*Offer)) error {
 	return b.Admitted(ev, err, out)
 }
 
-// Admitted is Line for an event that is admitted already, or refused.
+// Admitted is Line for the result of Decoder.AdmitLine.
 func (b *Backtest) Admitted(ev *event.Event, err error, out func(*Offer)) error {
 	b.Lines++
 	if err != nil {
 		return b.reject(err)
 	}
 	if ev.Type != event.Clock {
-		ev.HasLogTime = false // log time is this file's, not that of the log it came from
+		ev.HasLogTime = false // log time follows this file, not the log from which the event was exported
 	}
 	before := b.fold.cur.LogTime
 	if _, err := b.fold.logTimeOf(ev); err != nil {
@@ -139,11 +141,11 @@ func (b *Backtest) reject(err error) error {
 	return nil
 }
 
-// Counts are the outcomes so far, by campaign, and what features met.
+// Counts are the counts so far, by campaign, and those of all features.
 func (b *Backtest) Counts() (campaigns map[string]Counts, features Counts) { return b.fold.Counts() }
 
-// Duplicates is how many events had come before.
+// Duplicates is the number of duplicate events so far.
 func (b *Backtest) Duplicates() uint64 { return b.fold.Duplicates() }
 
-// LogTime is how far log time has come.
+// LogTime is the current log time.
 func (b *Backtest) LogTime() int64 { return b.fold.cur.LogTime }

@@ -8,8 +8,8 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// choose lets the best candidates out, one a channel (LANGUAGE.md, rule 10).
-// One that is stopped outranks nobody.
+// choose lets the best candidate of each channel go out (LANGUAGE.md, rule 10).
+// A candidate that is stopped outranks no other.
 func (s *step) choose() {
 	slices.SortFunc(s.candidates, func(a, b evaluation) int {
 		return cmp.Or(cmp.Compare(b.c.def.Priority, a.c.def.Priority), strings.Compare(a.campaign, b.campaign), strings.Compare(a.key, b.key))
@@ -29,8 +29,9 @@ func (s *step) choose() {
 	}
 }
 
-// pass takes a candidate through the stages that are left; out is what the step
-// lets out already. The offer is nil where a stage stops it.
+// pass takes a candidate through the remaining stages. out holds the offers
+// that this step has let out so far. The offer is nil if a stage stops the
+// candidate.
 func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	id := OfferID(e.campaign, s.entity.Key, e.key, e.event.ID, e.firstDue)
 	for _, g := range e.c.gates {
@@ -58,7 +59,7 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	return o, Fired
 }
 
-// offer makes what would go out.
+// offer makes the offer of a candidate.
 func (s *step) offer(e *evaluation, id string) (*Offer, error) {
 	spec := &e.c.def.Offer
 	o := &Offer{

@@ -15,16 +15,16 @@ import (
 	"offerstream/pipeline/window"
 )
 
-// Engine is the number of the semantics that this binary runs. It changes
+// Engine is the number of the semantics that this binary implements. It changes
 // whenever the same log would give other offers (testdata/golden/<Engine>). A
-// binary runs sets of the engine before as well (PROTOCOL.md, D3).
+// binary also runs sets of the previous engine (PROTOCOL.md, D3).
 const Engine = 1
 
-// runs says whether a binary whose engine is newest runs sets of an engine.
+// runs reports whether a binary with engine newest runs sets of an engine.
 func runs(engine, newest int) bool { return engine == newest || engine == newest-1 && engine > 0 }
 
-// A Set is a compiled Definition: what a step runs. It is immutable and may be
-// shared by any number of folds.
+// A Set is a compiled Definition. It is immutable, and any number of folds may
+// share it.
 type Set struct {
 	def           *campaign.Definition
 	hash          string
@@ -34,35 +34,36 @@ type Set struct {
 	campaigns     []*compiled // by id
 	campaignIndex map[string]int
 	match         index
-	keepSent      int // times that are remembered of a channel
-	dwells        []int
+	keepSent      int   // how many times of offers an entity remembers per channel
+	dwells        []int // indices of the features that aggregate stays
 }
 
-// Definition is what the set was compiled from.
+// Definition is the definition from which the set was compiled.
 func (s *Set) Definition() *campaign.Definition { return s.def }
 
-// Hash is the Definition's.
+// Hash is the Hash of the Definition.
 func (s *Set) Hash() string { return s.hash }
 
-// A compiled campaign.
+// A compiled is a compiled campaign.
 type compiled struct {
 	def      *campaign.Campaign
 	index    int
 	trigger  uint64 // campaign.Campaign.TriggerID
 	where    []*expr.Expr
 	cond     []*expr.Expr // the conjuncts of `if`
-	dwell    []*dwellTerm
-	unless   []*expr.Expr // its where
+	dwell    []*dwellTerm // those of cond that ask for a dwell
+	unless   []*expr.Expr // the conjuncts of unless.where
 	match    keyer
-	gates    []ownGate
-	data     *expr.Template // nil: none
-	keepSent int
+	gates    []ownGate      // in the order in which they are judged
+	data     *expr.Template // nil: the offer has no data
+	keepSent int            // how many times of its offers an entity remembers
 }
 
 var bareName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// envs are what expressions about an event see, and under a bare `by` about one
-// of its items. They are the same in all sets, and take long to make.
+// envs makes the CEL environments of expressions about an event, and, under a
+// bare `by`, about an item of it. All sets share them, because making them is
+// slow.
 var envs = sync.OnceValues(func() (envs struct{ about, items *cel.Env }, err error) {
 	base, err := expr.NewEnv(append(window.Structs(), sessionType)...)
 	if err == nil {
@@ -74,11 +75,11 @@ var envs = sync.OnceValues(func() (envs struct{ about, items *cel.Env }, err err
 	return envs, err
 })
 
-// Compile checks a definition and makes it runnable. The set is nil where
-// there are problems; all of them are reported.
+// Compile checks a definition and makes it runnable. It reports all problems;
+// if there are any, the set is nil.
 func Compile(def *campaign.Definition) (*Set, []campaign.Problem) { return compileFor(def, Engine) }
 
-// compileFor is Compile of a binary whose engine is newest.
+// compileFor is Compile for a binary with engine newest.
 func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem) {
 	c := &compiler{set: &Set{
 		def: def, hash: def.Hash(),
@@ -116,22 +117,22 @@ func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem)
 
 type compiler struct {
 	set      *Set
-	about    *expr.Language // where, by: about the event
-	items    *expr.Language // of, under a bare by
-	state    *expr.Language // if, templates
+	about    *expr.Language // of where, by and match: about the event
+	items    *expr.Language // of `of` under a bare `by`: about an item of the event
+	state    *expr.Language // of if, when_due and templates: about the entity's state
 	problems []campaign.Problem
 }
 
-func (c *compiler) problem(path []string, what, hint string) { c.at(path)(0, 0, what, hint) }
+func (c *compiler) problem(path []string, what, hint string) { c.reporter(path)(0, 0, what, hint) }
 
-// at reports what is wrong with an expression at path.
-func (c *compiler) at(path []string) expr.Report {
+// reporter reports problems of the expression at path.
+func (c *compiler) reporter(path []string) expr.Report {
 	return func(line, col int, what, hint string) {
 		c.problems = append(c.problems, campaign.Problem{Path: path, Line: line, Col: col, What: what, Hint: hint})
 	}
 }
 
-// seeState makes the language that sees the entity's state.
+// seeState makes the language of expressions about the entity's state.
 func (c *compiler) seeState() {
 	vars := []cel.EnvOption{cel.Variable("session", sessionType.Type), cel.Variable("profile", expr.JSONMap)}
 	loose := slices.Clone(vars)
@@ -150,8 +151,8 @@ func (c *compiler) seeState() {
 	}
 }
 
-// language makes a language; scope says what its expressions are about, where
-// that is not the entity's state.
+// language makes a language. scope describes, for hints, what its expressions
+// may be about; it is empty for the language about the entity's state.
 func (c *compiler) language(env *cel.Env, scope string) *expr.Language {
 	return expr.NewLanguage(env, expr.Names{
 		Hint: func(name string) string { return c.hint(name, scope) },
@@ -166,7 +167,7 @@ func (c *compiler) language(env *cel.Env, scope string) *expr.Language {
 	})
 }
 
-// hint says what to do about a name that nothing has.
+// hint tells what to do about an unknown name.
 func (c *compiler) hint(name, scope string) string {
 	isFeature := slices.ContainsFunc(c.set.def.Features, func(f campaign.Feature) bool { return f.Name == name })
 	if scope != "" && (name == "session" || name == "profile" || isFeature) {
@@ -188,7 +189,7 @@ func (c *compiler) hint(name, scope string) string {
 	return "known are " + strings.Join(known, ", ")
 }
 
-// laterNames are names that the language has and this engine does not yet.
+// laterNames are names of the language that this engine does not support yet.
 var laterNames = map[string]string{
 	"before": "before is not supported yet",
 	"clock":  "clock() is not supported yet",
@@ -199,25 +200,26 @@ var laterNames = map[string]string{
 	"coupon": "coupons are not supported yet",
 }
 
+// keyer compiles a `by` or `match`.
 func (c *compiler) keyer(src string, path []string) (k keyer) {
 	switch {
 	case src == "":
 	case bareName.MatchString(src):
 		k.name = src
 	default:
-		if k.expr = c.about.Compile(src, nil, c.at(path)); k.expr == nil {
-			k.expr = &expr.Expr{} // there is a problem: it never runs
+		if k.expr = c.about.Compile(src, nil, c.reporter(path)); k.expr == nil {
+			k.expr = &expr.Expr{} // a placeholder: a set with problems never runs
 		}
 	}
 	return k
 }
 
-// where compiles a condition about the event; nil where there is none.
+// where compiles a condition about the event, nil if src is empty.
 func (c *compiler) where(src string, path []string) []*expr.Expr {
 	if src == "" {
 		return nil
 	}
-	return c.about.Conjuncts(src, c.at(path))
+	return c.about.Conjuncts(src, c.reporter(path))
 }
 
 func (c *compiler) feature(i int, def *campaign.Feature) {
@@ -248,8 +250,8 @@ func (c *compiler) feature(i int, def *campaign.Feature) {
 	c.set.featureByID[f.id] = i
 }
 
-// operand compiles a feature's `of`, and gives the feature the type that
-// expressions see.
+// operand compiles a feature's `of`, and sets the type that expressions see of
+// the feature.
 func (c *compiler) operand(f *feature, path func(string) []string) {
 	def, agg := f.def, f.shape.Aggregate
 	switch wants := agg.Of != window.Nothing; {
@@ -264,10 +266,10 @@ func (c *compiler) operand(f *feature, path func(string) []string) {
 		if f.by.name != "" {
 			l = c.items
 		}
-		if f.of = l.Compile(def.Of, nil, c.at(path("of"))); f.of != nil {
+		if f.of = l.Compile(def.Of, nil, c.reporter(path("of"))); f.of != nil {
 			of = f.of.Type
-			if what := agg.Of.Mismatch(of); what != "" {
-				c.problem(path("of"), fmt.Sprintf("%s takes %s, this is a %s", agg.Name, what, of), "")
+			if wanted := agg.Of.Mismatch(of); wanted != "" {
+				c.problem(path("of"), fmt.Sprintf("%s takes %s, this is a %s", agg.Name, wanted, of), "")
 			}
 		}
 	}
@@ -276,8 +278,8 @@ func (c *compiler) operand(f *feature, path func(string) []string) {
 	}
 }
 
-// loose is the feature's type in a language that is loosened: dyn where it is
-// a number other than one that always is an int.
+// loose is the feature's type in a loosened language: dyn if it is a number
+// that is not always an int, else the ordinary type.
 func (f *feature) loose() *cel.Type {
 	one := f.typ
 	if !f.by.none() {
@@ -301,9 +303,9 @@ func (c *compiler) campaign(i int, def *campaign.Campaign) {
 	path := func(keys ...string) []string { return append([]string{"campaigns", def.ID}, keys...) }
 	cp := &compiled{def: def, index: i, keepSent: rememberedSent, trigger: def.TriggerID(), where: c.where(def.Where, path("where"))}
 	for j, src := range def.If {
-		at := c.at(path("if", strconv.Itoa(j)))
-		for _, x := range c.state.Conjuncts(src, at) {
-			if t := c.dwellTerm(x, at); t != nil {
+		report := c.reporter(path("if", strconv.Itoa(j)))
+		for _, x := range c.state.Conjuncts(src, report) {
+			if t := c.dwellTerm(x, report); t != nil {
 				t.conjunct = len(cp.cond)
 				cp.dwell = append(cp.dwell, t)
 			}
@@ -325,7 +327,7 @@ func (c *compiler) campaign(i int, def *campaign.Campaign) {
 	}
 	cp.gates = c.gates(def)
 	cp.data = c.state.Template(def.Offer.Data, func(within []string, line, col int, what, hint string) {
-		c.at(append(path("offer", "data"), within...))(line, col, what, hint)
+		c.reporter(append(path("offer", "data"), within...))(line, col, what, hint)
 	})
 	for _, l := range def.Limits {
 		cp.keepSent = max(cp.keepSent, l.Max)

@@ -7,36 +7,36 @@ import (
 	"maps"
 )
 
-// A Cursor says how far a fold has come, and with the entities it is all that
-// a fold needs to go on. It is checkpointed with them.
+// A Cursor tells how far a fold has come. Together with the entities it is all
+// that a fold needs in order to continue. It is checkpointed with them.
 type Cursor struct {
-	Seq     uint64            `json:"seq"`               // the last message applied whole; 0: none
-	Stored  int64             `json:"stored"`            // its stored time (PROTOCOL.md, P5)
-	Within  int               `json:"within,omitempty"`  // events of message Seq+1 applied already
-	Partly  int64             `json:"partly,omitempty"`  // stored time of message Seq+1 where steps of it are made already, timers too (P5)
+	Seq     uint64            `json:"seq"`               // the last message that was applied completely; 0: none
+	Stored  int64             `json:"stored"`            // the stored time of that message (PROTOCOL.md, P5)
+	Within  int               `json:"within,omitempty"`  // events of message Seq+1 that are already applied
+	Partly  int64             `json:"partly,omitempty"`  // the stored time of message Seq+1 if any step of it, also of a timer, is made; else 0 (P5)
 	LogTime int64             `json:"log_time"`          // nanoseconds since 1970; 0: no message yet
 	Set     string            `json:"set,omitempty"`     // hash of the campaign set in force
-	Epoch   uint32            `json:"epoch,omitempty"`   // how many sets have been in force
-	Since   map[string]uint32 `json:"since,omitempty"`   // feature or campaign, by its definition -> epoch in which it began
+	Epoch   uint32            `json:"epoch,omitempty"`   // number of changes of the set in force
+	Since   map[string]uint32 `json:"since,omitempty"`   // by feature or campaign (a hash of its definition): the epoch in which it began
 	Chains  map[string]Chain  `json:"chains,omitempty"`  // by subject without partition: "offers.web", "dead"
-	Applied uint64            `json:"applied,omitempty"` // events applied, duplicates included
+	Applied uint64            `json:"applied,omitempty"` // events applied, including duplicates
 
-	Accepted int64 `json:"accepted,omitempty"` // stored time of the last Accept message applied; 0: none
+	Accepted int64 `json:"accepted,omitempty"` // the stored time of the last Accept message applied; 0: none
 }
 
-// versioned is a Cursor as it is stored.
+// A versioned is a Cursor in its stored form.
 type versioned struct {
-	Version int `json:"version"` // RecordVersion of who wrote it
+	Version int `json:"version"` // the RecordVersion of the writer
 	Cursor
 }
 
-// JSON is the cursor as it is stored: an object with the record version of the
-// entities beside it.
+// JSON is the stored form of the cursor. It contains the record version, which
+// is also that of the entities stored with it.
 func (c Cursor) JSON() ([]byte, error) { return json.Marshal(versioned{RecordVersion, c}) }
 
-// ReadCursor reads what JSON wrote, here or in an older version from
-// oldestRecord on. A newer version's is ErrNewer: so are its entities, which
-// nobody need look at then.
+// ReadCursor reads the output of JSON, of this version or an older one down to
+// oldestRecord. A cursor of a newer version is ErrNewer; the entities stored
+// with it are of that version too.
 func ReadCursor(b []byte) (Cursor, error) {
 	var v versioned
 	err := json.Unmarshal(b, &v)
@@ -55,15 +55,15 @@ func (c Cursor) clone() Cursor {
 	return c
 }
 
-// A Chain is how far one chain of this partition has come.
+// A Chain tells how far one chain of the partition has come.
 type Chain struct {
-	Last Position `json:"last"`        // of the last record on it
-	K    uint32   `json:"k,omitempty"` // records on it that came from message Seq+1 so far
+	Last Position `json:"last"`        // of the last record on the chain
+	K    uint32   `json:"k,omitempty"` // number of records on the chain, so far, from message Seq+1
 }
 
-// A Position is what every record on a chain carries: its number on the
-// chain, the message that it came from, its index among that message's
-// records on the chain (from 0), and that message's stored time.
+// A Position is carried by each record on a chain: its number N on the chain,
+// the sequence S of its message, its index K (from 0) among the records on the
+// chain from that message, and the stored time T of the message.
 type Position struct {
 	N uint64 `json:"n"`
 	S uint64 `json:"s"`

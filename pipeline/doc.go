@@ -1,47 +1,51 @@
 // Package pipeline is the pure core: a partition's log in, offers out.
 //
-// It reads no clock, no randomness, no map order, no file and no socket, and
-// starts no goroutine. What it computes is a function of the log alone, so
-// that a crash, a replay, a backtest and another worker all find the same
-// offers. LANGUAGE.md (in config) has the rules, PROTOCOL.md what is promised
-// and why that holds.
+// It uses no clock, no randomness, no map order, no files, no sockets and no
+// goroutines. Its results are a function of the log alone, so that a crash, a
+// replay, a backtest and another worker all give the same offers. LANGUAGE.md
+// (in config) has the rules; PROTOCOL.md has the guarantees, and the reasons
+// why they hold.
 //
-// The flow, which is also the reading order, with the packages that it stands
-// on:
+// The parts, with their packages, in the order of the flow, which is also a
+// good order for reading:
 //
-//	value       what the core computes with, JSON, times, records (package value)
-//	event       what came from outside, read from JSON (package event)
-//	campaign    a set in its normal form (package campaign), compiled (compile.go)
-//	expr        its expressions: CEL (package expr), and what they see of an
-//	            entity (scope.go)
+//	value       the values of expressions, JSON, times, records (package value)
+//	event       what comes from outside, decoded from JSON (package event)
+//	campaign    a set in its normal form (package campaign), and compiled
+//	            (compile.go)
+//	expr        the language of conditions: CEL (package expr), and what
+//	            expressions see of an entity (scope.go)
 //	window      what a feature keeps (package window); what an event adds to it
-//	            (feature.go), under which key (key.go)
-//	entity      a user's state (entity.go), in bytes (record.go): features, visits
-//	            (session.go), what waits, what went out (sent.go)
-//	match       which features and campaigns an event can concern at all (match.go)
+//	            (feature.go), under which keys (key.go)
+//	entity      a user's state (entity.go) and its stored form (record.go):
+//	            features, the session (session.go), what is pending, what was sent
+//	            (sent.go)
+//	match       which features and campaigns an event can concern (match.go)
 //	step        one event or one due time on one entity (step.go)
-//	evaluation  one campaign judged in it, stage by stage (evaluation.go): dwell
-//	            (dwell.go), gates (gates.go), choice (choice.go), the offer
-//	            (offer.go); how it ended (outcome.go), and why (trace.go)
-//	fold        one log on all entities (fold.go): its messages (message.go), the
-//	            set that is live (live.go), the queue of what is due (queue.go), how
-//	            far it is (cursor.go), what becomes of a step that panics (poison.go)
+//	evaluation  one campaign judged for one entity, stage by stage (evaluation.go):
+//	            dwell (dwell.go), gates (gates.go), choice (choice.go), the offer
+//	            (offer.go); its outcome (outcome.go) and its trace (trace.go)
+//	fold        one log applied to all entities (fold.go): its messages
+//	            (message.go), acceptances (accept.go), the set in force (live.go),
+//	            the queue of due times (queue.go), the cursor (cursor.go), steps that
+//	            panic (poison.go)
 //
-// Beside the flow: a backtest over a file (backtest.go), a user as people see
-// them (user.go). A new aggregate is a row of window.Aggregates; a new gate a
-// row of gates, with its outcome.
+// Besides: a backtest over a file (backtest.go), and a user's state in readable
+// form (user.go). A new aggregate is a row of window.Aggregates; a new gate is
+// a row of gates, with its outcome.
 //
-// The log. A message is a pack of events (In), a Tick, a Control or an Accept:
+// The log consists of messages. A message is a pack of events (In), a Tick, a
+// Control or an Accept:
 //
 //	In       newline-delimited Segment-spec JSON objects; the gateway adds
-//	         receivedAt, messageId and type where they are missing, sentAt
-//	         where the batch has it, and lets logTime pass under clock: event
+//	         receivedAt, adds messageId and type if they are missing, copies sentAt
+//	         from the batch, and keeps logTime only under clock: event
 //	Tick     {"at": "2026-01-02T15:04:05Z"}
 //	Control  {"set": "<hash>", "engine": 1, "at": "..."}
 //	Accept   {"chains": {"offers.web": 12}, "why": "..."}
 //
-// A Fold applies one message in steps, each a due time or an event, and may be
-// checkpointed between any two:
+// A Fold applies a message in steps, each for a due time or an event. It may be
+// checkpointed between any two steps:
 //
 //	fold := NewFold(cursor, sets, entities)
 //	fold.Begin(message)

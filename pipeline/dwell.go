@@ -5,16 +5,16 @@ import (
 	"offerstream/pipeline/window"
 )
 
-// A dwellTerm is a conjunct of `if` that asks whether a dwell is long enough:
-// one of the form dwell >= duration("60s"), of a feature or one key of it.
+// A dwellTerm is a conjunct of `if` that asks whether a dwell is long enough,
+// in the form dwell >= duration("60s") or dwell[key] >= duration("60s").
 type dwellTerm struct {
 	conjunct int // index in compiled.cond
 	feature  int
-	key      *expr.Expr // of a feature with `by`
+	key      *expr.Expr // of a feature with `by`, else nil
 	need     int64      // nanoseconds
 }
 
-// dwellTerm recognises such a conjunct; nil for any other.
+// dwellTerm recognises such a conjunct. It returns nil for any other.
 func (c *compiler) dwellTerm(x *expr.Expr, report expr.Report) *dwellTerm {
 	least, ok := c.state.Least(x, report)
 	if !ok {
@@ -27,8 +27,8 @@ func (c *compiler) dwellTerm(x *expr.Expr, report expr.Report) *dwellTerm {
 	return &dwellTerm{feature: i, key: least.Key, need: least.Need}
 }
 
-// onlyDwell says when the campaign's `if` will hold without further events,
-// where nothing but dwell is missing.
+// onlyDwell reports whether only dwells are missing for the campaign's `if` to
+// hold. due is when they will be long enough if no further event comes.
 func (s *step) onlyDwell(c *compiled, sc *scope) (due int64, ok bool) {
 	if len(c.dwell) == 0 {
 		return 0, false

@@ -8,10 +8,10 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// TestEngineBefore: a binary runs the engine before its own as well. A log of
-// this engine gives its golden offers on a binary of the next, which here
-// means the same by everything, and takes sets of its own engine too. Sets of
-// other engines are refused.
+// TestEngineBefore checks that a binary also runs the previous engine. Here the
+// next engine has the same semantics as this one: on a binary of the next
+// engine, the log of this engine must give its golden offers; sets of both
+// engines are accepted, and sets of any other engine are refused.
 func TestEngineBefore(t *testing.T) {
 	const next = Engine + 1
 	g := readGolden(t, Engine)
@@ -30,16 +30,16 @@ func TestEngineBefore(t *testing.T) {
 		engine, newest int
 		runs           bool
 	}{{Engine, Engine, true}, {next, Engine, false}, {Engine, next, true}, {next, next, true}, {Engine, next + 1, false}, {0, 1, false}, {0, 0, true}} {
-		of := *def
-		of.Engine = c.engine
-		set, problems := compileFor(&of, c.newest)
+		changed := *def
+		changed.Engine = c.engine
+		set, problems := compileFor(&changed, c.newest)
 		if (set != nil) != c.runs {
 			t.Errorf("a set of engine %d on a binary of engine %d: %v", c.engine, c.newest, problems)
 		}
-		if of.Engine = c.newest; c.runs {
-			of.Engine = c.engine
+		if changed.Engine = c.newest; c.runs {
+			changed.Engine = c.engine
 		}
-		if set, problems = compileFor(&of, c.newest); len(problems) > 0 {
+		if set, problems = compileFor(&changed, c.newest); len(problems) > 0 {
 			t.Fatal(problems)
 		}
 		f, err := NewFold(Cursor{}, func(string) (*Set, error) { return set, nil }, Memory{})

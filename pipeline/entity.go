@@ -13,34 +13,34 @@ import (
 	"offerstream/pipeline/window"
 )
 
-// An Entity is one user's state. Its bytes: record.go.
+// An Entity is one user's state. record.go has its stored form.
 type Entity struct {
 	Key string // "u:" + userId or "a:" + anonymousId
 
-	seq      uint64 // events applied: the user's own log position
-	last     int64  // log time of the last
-	ring     []byte // ids' hashes and log times of events that were applied, seenBytes each, the newest last
-	tags     []byte // the lowest byte of each of these hashes, so that a search reads little
+	seq      uint64 // number of events applied, without duplicates
+	last     int64  // log time of the last event
+	ring     []byte // the newest applied events, oldest first: hash of the id and log time, seenBytes each
+	tags     []byte // the lowest byte of each hash in ring, so that a search reads little memory
 	traits   []trait
 	session  session
 	states   []window.State
-	waiting  []evaluation
-	order    uint64 // of the evaluation that was last set waiting
+	waiting  []evaluation // pending
+	order    uint64       // the order of the evaluation that was made pending last
 	sent     []sent
 	channels []channelSent
-	offers   []string // ids of the newest rememberedOffers, newest last
+	offers   []string // ids of the newest rememberedOffers offers, oldest first
 
 	binding
-	scheduled int64 // due time that the fold's queue holds for it; 0: none
-	loaded    bool  // read from bytes since: the queue holds it at Due() or before
+	scheduled int64 // the due time that the fold's queue holds for the entity; 0: none
+	loaded    bool  // not scheduled since it was decoded: the queue holds a due time at or before Due()
 }
 
-// A binding says where what an entity holds belongs in the set that is live.
-// It is made anew where another set is, and stored nowhere.
+// A binding maps what an entity holds to the set in force. It is made anew when
+// the set changes, and is not stored.
 type binding struct {
-	live    *liveSet // nil: not bound
-	place   []uint16 // by index of live's features: 1 + the place in states; 0: nothing held
-	entries int      // what is held of all features
+	live    *liveSet // nil: not bound yet
+	place   []uint16 // by index of live.features: 1 + the index in states; 0: the entity holds nothing of it
+	entries int      // entries and buckets of all features
 }
 
 type trait struct {
@@ -48,20 +48,21 @@ type trait struct {
 	value value.Value
 }
 
-// Limits of what is remembered of a user, beside Bounds.
+// Limits, besides Bounds, of what is remembered of a user.
 const (
-	ringAlways        = 64               // messageIds that are remembered whatever their age
-	ringMost          = 512              // and at most, while they are young
-	ringYoung         = 15 * time.Minute // by log time
+	ringAlways        = 64               // messageIds that are remembered at any age
+	ringMost          = 512              // messageIds that are remembered at most, as long as they are young
+	ringYoung         = 15 * time.Minute // greatest age of a young messageId, in log time
 	rememberedOffers  = 64
-	rememberedSent    = 8    // times of a campaign or channel that are kept beyond what limits ask for
-	rememberedSenders = 1024 // campaigns whose sending is remembered
+	rememberedSent    = 8    // times of offers that are remembered per campaign or channel, or more if limits need more
+	rememberedSenders = 1024 // campaigns of which times of offers are remembered
 )
 
-// NewEntity returns the state of a user who has done nothing yet.
+// NewEntity is the state of a user without any events.
 func NewEntity(key string) *Entity { return &Entity{Key: key} }
 
-// Due is when the earliest of what waits is due, 0 where nothing does.
+// Due is the earliest due time of the pending evaluations, 0 if none is
+// pending.
 func (e *Entity) Due() int64 {
 	var due int64
 	for i := range e.waiting {
@@ -72,10 +73,12 @@ func (e *Entity) Due() int64 {
 	return due
 }
 
-// Empty says that the entity reads as a new one and need not be kept.
+// Empty reports whether the entity equals a new one, so that it need not be
+// stored.
 func (e *Entity) Empty() bool { return e.seq == 0 }
 
-// forgotten says whether the user was away so long that all is forgotten.
+// forgotten reports whether the user was away for so long that all is forgotten
+// (LANGUAGE.md, rule 18).
 func (e *Entity) forgotten(now int64) bool {
 	f := e.live.def.Forget.Known
 	if e.Key[0] == 'a' {
@@ -88,23 +91,23 @@ func (e *Entity) forget() {
 	*e = Entity{Key: e.Key, scheduled: e.scheduled, loaded: e.loaded, binding: binding{live: e.live, place: make([]uint16, len(e.live.features))}}
 }
 
-// duplicate says whether the event was applied before, and remembers it if
-// not. See LANGUAGE.md, rule 15.
+// duplicate reports whether the event was applied before, and if not, remembers
+// its id (LANGUAGE.md, rule 15).
 func (e *Entity) duplicate(id string, now int64) bool {
 	h, young := xxhash.Sum64String(id), now-int64(ringYoung)
 	n := len(e.tags)
-	at := func(i int) int64 { return int64(le.Uint64(e.ring[i*seenBytes+8:])) }
+	seenAt := func(i int) int64 { return int64(le.Uint64(e.ring[i*seenBytes+8:])) }
 	for i := 0; i < n; i++ {
 		next := bytes.IndexByte(e.tags[i:], byte(h))
 		if next < 0 {
 			break
 		}
-		if i += next; le.Uint64(e.ring[i*seenBytes:]) == h && (i >= n-ringAlways || at(i) > young) {
+		if i += next; le.Uint64(e.ring[i*seenBytes:]) == h && (i >= n-ringAlways || seenAt(i) > young) {
 			return true
 		}
 	}
 	drop := max(n+1-ringMost, 0)
-	for drop < n+1-ringAlways && at(drop) <= young {
+	for drop < n+1-ringAlways && seenAt(drop) <= young {
 		drop++
 	}
 	e.ring = slices.Delete(e.ring, 0, drop*seenBytes)
@@ -113,7 +116,7 @@ func (e *Entity) duplicate(id string, now int64) bool {
 	return false
 }
 
-// tag makes the tags of a ring that was read.
+// tag makes the tags of a ring that was decoded.
 func (e *Entity) tag() {
 	e.tags = make([]byte, len(e.ring)/seenBytes)
 	for i := range e.tags {
@@ -121,21 +124,21 @@ func (e *Entity) tag() {
 	}
 }
 
-// seenBytes is an event in the ring: 8 bytes of its id's hash, 8 of its log
-// time, little-endian.
+// seenBytes is the size of an event in the ring: 8 bytes hash of its id, 8
+// bytes log time, little-endian.
 const seenBytes = 16
 
 var le = binary.LittleEndian
 
-// learn takes the traits of an identify event.
-func (e *Entity) learn(traits *fastjson.Value, c *Counts) {
+// learn takes over the traits of an identify event.
+func (e *Entity) learn(traits *fastjson.Value, counts *Counts) {
 	obj := traits.GetObject()
 	if obj == nil {
 		return
 	}
 	obj.Visit(func(k []byte, v *fastjson.Value) {
 		if obj.Get(string(k)) != v {
-			return // of a key that stands there twice the first counts
+			return // of duplicate keys the first counts
 		}
 		i, found := e.trait(string(k))
 		if found {
@@ -143,24 +146,25 @@ func (e *Entity) learn(traits *fastjson.Value, c *Counts) {
 			return
 		}
 		if len(e.traits) >= e.live.def.Bounds.Traits {
-			c.Bounds++
+			counts.Bounds++
 			return
 		}
 		e.traits = slices.Insert(e.traits, i, trait{string(k), value.OfJSON(v)})
 	})
 }
 
-// feature is the state of feature i, nil when there is none yet; valid until
-// the next ensure.
+// feature is the state of feature i, nil if there is none yet. It is valid
+// until the next call to ensure.
 func (e *Entity) feature(i int) *window.State {
-	if at := e.place[i]; at > 0 {
-		return &e.states[at-1]
+	if place := e.place[i]; place > 0 {
+		return &e.states[place-1]
 	}
 	return nil
 }
 
-// bind finds the places of what is held and waits in the set that is live.
-// What belongs to a feature or a trigger that has changed since is dropped.
+// bind maps the entity's features and pending evaluations to the set in force.
+// It drops state of features, and cancels evaluations of triggers, that are no
+// longer in the set or have changed.
 func (e *Entity) bind(l *liveSet) {
 	if e.live == l {
 		return
@@ -170,12 +174,12 @@ func (e *Entity) bind(l *liveSet) {
 		i, ok := l.featureByID[st.ID]
 		return !ok || l.featureSince[i] != st.Since
 	})
-	for at := range e.states {
-		st := &e.states[at]
-		e.place[l.featureByID[st.ID]] = uint16(at + 1)
+	for i := range e.states {
+		st := &e.states[i]
+		e.place[l.featureByID[st.ID]] = uint16(i + 1)
 		e.entries += st.Held()
 	}
-	e.keep(func(ev *evaluation) bool {
+	e.retain(func(ev *evaluation) bool {
 		if ev.c = l.triggered(ev); ev.c == nil {
 			l.end(ev, Cancelled)
 		}
@@ -183,8 +187,8 @@ func (e *Entity) bind(l *liveSet) {
 	})
 }
 
-// keep drops every waiting evaluation for which wanted is false.
-func (e *Entity) keep(wanted func(*evaluation) bool) {
+// retain removes the pending evaluations for which wanted is false.
+func (e *Entity) retain(wanted func(*evaluation) bool) {
 	n := 0
 	for i := range e.waiting {
 		if wanted(&e.waiting[i]) {
@@ -198,8 +202,8 @@ func (e *Entity) keep(wanted func(*evaluation) bool) {
 	e.waiting = e.waiting[:n]
 }
 
-// waits says whether an evaluation waits that is wanted.
-func (e *Entity) waits(wanted func(*evaluation) bool) bool {
+// anyWaits reports whether wanted is true for any pending evaluation.
+func (e *Entity) anyWaits(wanted func(*evaluation) bool) bool {
 	for i := range e.waiting {
 		if wanted(&e.waiting[i]) {
 			return true
@@ -208,7 +212,7 @@ func (e *Entity) waits(wanted func(*evaluation) bool) bool {
 	return false
 }
 
-// ensure returns the state of feature i, a new one where there is none.
+// ensure returns the state of feature i; if there is none, it makes one.
 func (e *Entity) ensure(i int) *window.State {
 	if e.place[i] == 0 {
 		e.states = append(e.states, window.State{ID: e.live.features[i].id, Since: e.live.featureSince[i]})
@@ -217,8 +221,8 @@ func (e *Entity) ensure(i int) *window.State {
 	return e.feature(i)
 }
 
-// full says whether the user holds all that a user may; what has left its
-// window does not count.
+// full reports whether the user holds the greatest allowed number of entries.
+// Before it returns true, it drops entries that have left their window.
 func (e *Entity) full(now int64) bool {
 	most := e.live.def.Bounds.UserEntries
 	if e.entries < most {

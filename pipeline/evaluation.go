@@ -9,35 +9,36 @@ import (
 	"offerstream/pipeline/expr"
 )
 
-// An evaluation is one campaign judged for one entity. A trigger begins it,
-// advance moves it through its stages, in some of which it waits with the
-// entity, and end gives it its one outcome:
+// An evaluation is one campaign judged for one entity. A trigger begins it;
+// advance moves it through its stages, in some of which it waits in the entity,
+// and is then called pending; end gives it its one outcome.
 //
-//	trigger   the event, and `if`
-//	dwell     waits until all that is missing, dwell, is long enough; then `if` again
-//	absence   waits for `unless`
-//	gates     what may stop an offer (gates.go)
-//	choice    the offer's data
-//	channel   one offer a channel and step: the best (choice.go)
-//	out       it went out
+//	trigger   the event has come; `if` is judged
+//	dwell     waits until the dwells that are missing are long enough; then `if`
+//	          is judged again
+//	absence   waits for the events of `unless` not to come
+//	gates     rules that may stop an offer (gates.go)
+//	choice    the offer's data are rendered
+//	channel   the best offer of each channel goes out (choice.go)
+//	out       the offer went out
 type evaluation struct {
 	stage    stage
-	campaign string // its id
-	trigger  uint64 // campaign.Campaign.TriggerID: a changed one cancels
-	since    uint32 // epoch in which the trigger began
-	key      string // match key
-	firstDue int64  // when it was due first, which is part of the offer's identity; 0: it has not waited
-	due      int64  // when it goes on, where it waits
-	order    uint64 // of setting it waiting, within the entity
+	campaign string // the campaign's id
+	trigger  uint64 // campaign.Campaign.TriggerID; if the campaign's differs, the evaluation is cancelled
+	since    uint32 // the epoch in which the trigger began
+	key      string // the match key
+	firstDue int64  // the first due time, which is part of the offer's identity; 0: it has never waited
+	due      int64  // when it continues, if it is pending
+	order    uint64 // its rank among the entity's evaluations by when they began to wait
 	stored   *storedEvent
 
-	c     *liveCampaign // bound to the set that is live; nil: no longer in it
-	event *event.Event  // the trigger, within a step
-	trace *Trace        // nil: nobody asks
+	c     *liveCampaign // nil: the campaign or its trigger is no longer in the set in force
+	event *event.Event  // the trigger; only set during a step
+	trace *Trace        // nil: not traced
 }
 
-// A stage is where an evaluation stands. Those in which it waits are stored:
-// append only.
+// A stage is the point that an evaluation has reached. Records store the stages
+// in which it waits, so existing numbers never change.
 type stage uint8
 
 const (
@@ -51,12 +52,12 @@ const (
 	stageOut     stage = 255
 )
 
-// stages says of each what all that look at evaluations have to know.
+// stages describes each stage.
 var stages = [256]struct {
 	name   string
-	waits  bool // with the entity, until due
+	waits  bool // the evaluation waits in the entity until it is due
 	viewed bool // the user's next view cancels it
-	unless bool // the campaign's `unless` cancels it (LANGUAGE.md, rule 4)
+	unless bool // the events of the campaign's `unless` cancel it (LANGUAGE.md, rule 4)
 }{
 	stageTrigger: {name: "trigger"},
 	stageDwell:   {name: "dwell", waits: true, viewed: true},
@@ -71,13 +72,13 @@ func (s stage) String() string { return stages[s].name }
 
 func (s stage) waits() bool { return stages[s].waits }
 
-// A storedEvent is an event by which evaluations were set waiting.
+// A storedEvent is the trigger of pending evaluations.
 type storedEvent struct {
 	raw  []byte
 	time int64 // event time
 	at   int64 // log time
-	own  bool  // its memory is its own
-	uses int   // how many evaluations wait with it; too high is harmless
+	own  bool  // raw does not alias the entity's record, and can be reused
+	uses int   // number of pending evaluations of this event; may be too high, which is harmless
 }
 
 // begin begins an evaluation of a campaign whose trigger has come.
@@ -88,8 +89,8 @@ func (s *step) begin(c *liveCampaign, ev *event.Event) evaluation {
 	return e
 }
 
-// advance moves an evaluation on, until it waits, ends or is a candidate of
-// this step's choice.
+// advance moves an evaluation on until it waits, ends, or becomes a candidate
+// of this step.
 func (s *step) advance(e evaluation) {
 	if e.stage == stageTrigger || e.stage == stageDwell {
 		if !s.condition(&e) {
@@ -104,8 +105,8 @@ func (s *step) advance(e evaluation) {
 	s.candidates = append(s.candidates, e)
 }
 
-// condition judges `if`. Where it does not hold the evaluation has ended, or
-// waits for dwell.
+// condition judges `if`, and reports whether it holds and the evaluation
+// continues. Otherwise the evaluation has ended or waits for dwell.
 func (s *step) condition(e *evaluation) bool {
 	sc := s.scopeOf(e.event)
 	holds := all(e.c.cond, sc, e.c.counts)
@@ -118,7 +119,7 @@ func (s *step) condition(e *evaluation) bool {
 	switch {
 	case !holds && !waits:
 		s.end(e, Condition)
-	case old && holds && e.c.def.Unless == nil && !e.c.def.Runs(s.now): // the period is judged before age
+	case old && holds && e.c.def.Unless == nil && !e.c.def.Runs(s.now): // outside of its period a campaign ends as Period, even if the event is too old
 		s.end(e, Period)
 	case old:
 		s.end(e, Age)
@@ -132,18 +133,18 @@ func (s *step) condition(e *evaluation) bool {
 	return false
 }
 
-// absences lets the evaluation wait for `unless`, once for each match key of
-// its event: from the second key on with evaluations of their own. The time
-// counts from the trigger, also where dwell was missing then; what is over
-// already goes on at once.
+// absences makes the evaluation wait for `unless`, once for each match key of
+// its event; for all keys after the first it begins further evaluations. The
+// wait counts from the trigger, even if the evaluation has waited for dwell
+// since then; if it is already over, the evaluation continues at once.
 func (s *step) absences(e evaluation) {
 	unless, started := e.c.def.Unless, false
 	err := e.c.match.each(s.scopeOf(e.event), func(key string, _ int, _ *fastjson.Value) {
-		same := func(o *evaluation) bool { return o.c == e.c && o.stage == stageAbsence && o.key == key }
-		if unless.NoRestart && s.entity.waits(same) {
+		sameKey := func(o *evaluation) bool { return o.c == e.c && o.stage == stageAbsence && o.key == key }
+		if unless.NoRestart && s.entity.anyWaits(sameKey) {
 			return
 		}
-		s.drop(same, Superseded)
+		s.drop(sameKey, Superseded)
 		if e.stored == nil {
 			e.stored = s.store(e.event)
 		}
@@ -163,8 +164,8 @@ func (s *step) absences(e evaluation) {
 	}
 }
 
-// wait sets an evaluation waiting with its entity until due. Where that has
-// passed, as where dwell took longer than the absence, it goes on at once.
+// wait makes an evaluation pending until due. If due has passed already (a
+// dwell can take longer than the absence), the evaluation continues at once.
 func (s *step) wait(e evaluation, in stage, due int64) {
 	e.stage, e.due, e.firstDue = in, due, due
 	if due <= s.now {
@@ -174,7 +175,7 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	s.traced(&e, "")
 	s.entity.order++
 	e.order = s.entity.order
-	e.event, e.trace = nil, nil // they are of this step
+	e.event, e.trace = nil, nil // these are valid only in this step
 	e.stored.uses++
 	s.entity.waiting = append(s.entity.waiting, e)
 	if in == stageAbsence {
@@ -182,7 +183,8 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	}
 }
 
-// boundAbsences supersedes the oldest absence of a campaign beyond its bound.
+// boundAbsences supersedes a campaign's oldest absence if there are more than
+// the bound allows.
 func (s *step) boundAbsences(c *liveCampaign) {
 	n, oldest := 0, uint64(0)
 	for i := range s.entity.waiting {
@@ -198,12 +200,12 @@ func (s *step) boundAbsences(c *liveCampaign) {
 	}
 }
 
-// drop ends what waits and is wanted.
+// drop ends the pending evaluations for which wanted is true.
 func (s *step) drop(wanted func(*evaluation) bool, how Outcome) {
-	if !s.entity.waits(wanted) {
+	if !s.entity.anyWaits(wanted) {
 		return
 	}
-	s.entity.keep(func(e *evaluation) bool {
+	s.entity.retain(func(e *evaluation) bool {
 		if !wanted(e) {
 			return true
 		}
@@ -219,19 +221,19 @@ func (s *step) end(e *evaluation, how Outcome) {
 	s.traced(e, how.String())
 }
 
-// end counts an outcome: no other function does.
+// end counts an outcome. No other function does so.
 func (l *liveSet) end(e *evaluation, how Outcome) {
 	if e.c != nil {
 		e.c.counts.Ended[how]++
 	} else {
-		l.tally.of(e.campaign).Ended[how]++
+		l.tally.counts(e.campaign).Ended[how]++
 	}
 }
 
-// all says whether every condition holds. One that fails with an error is
-// false and counted in c (in a `where` silently: c is nil), unless another is
-// simply false.
-func all(conds []*expr.Expr, sc *scope, c *Counts) bool {
+// all reports whether all conditions hold. A condition that fails with an error
+// does not hold. The error is counted, unless another condition is simply
+// false; counts is nil for a `where`, whose errors are not counted.
+func all(conds []*expr.Expr, sc *scope, counts *Counts) bool {
 	var failed error
 	for _, x := range conds {
 		ok, err := x.Holds(sc)
@@ -241,14 +243,14 @@ func all(conds []*expr.Expr, sc *scope, c *Counts) bool {
 			return false
 		}
 	}
-	if failed != nil && c != nil {
-		c.failed(failed)
+	if failed != nil && counts != nil {
+		counts.failed(failed)
 	}
 	return failed == nil
 }
 
-// store keeps the event of this step for what it sets waiting: one copy for
-// all, in the memory of one that nothing waits with any more.
+// store copies this step's event for the evaluations that it makes pending: one
+// copy for all of them, in the memory of a stored event that is no longer used.
 func (s *step) store(ev *event.Event) *storedEvent {
 	if s.stored == nil {
 		kept := &storedEvent{}
@@ -261,22 +263,23 @@ func (s *step) store(ev *event.Event) *storedEvent {
 	return s.stored
 }
 
-// maxSpare bounds the events that are kept for their memory.
+// maxSpare bounds the number of stored events that are kept for reuse.
 const maxSpare = 256
 
-// release says that one evaluation less waits with an event.
+// release counts one evaluation less that is pending with an event.
 func (s *step) release(ev *storedEvent) {
 	if ev.uses--; ev.uses == 0 && ev.own {
 		s.unused = append(s.unused, ev)
 	}
 }
 
-// recycle ends the use of what belongs to one step.
+// recycle makes the memory of unused stored events available again. It is
+// called between two steps.
 func (s *step) recycle() {
 	for i, ev := range s.unused {
 		if ev.uses == 0 && ev.own && len(s.spare) < maxSpare {
 			s.spare = append(s.spare, ev)
-			ev.own = false // should it stand there twice
+			ev.own = false // an event that is listed twice must be recycled once
 		}
 		s.unused[i] = nil
 	}

@@ -1,4 +1,5 @@
 package pipeline
 
-// For tests that read scenarios: the packages that do so import this one.
+// CompareWithOracle is exported for tests in package pipeline_test, which use
+// packages that import this one.
 var CompareWithOracle = compareWithOracle

@@ -19,12 +19,12 @@ type feature struct {
 	shape  window.Shape
 	where  []*expr.Expr
 	by     keyer
-	of     *expr.Expr // nil: the aggregate takes none
-	typ    *cel.Type  // that expressions see
-	remove bool       // it has remove_on
+	of     *expr.Expr // nil: the aggregate has no operand
+	typ    *cel.Type  // the type that expressions see
+	remove bool       // the feature has remove_on
 }
 
-// read is the feature in an expression; st may be nil.
+// read is the feature as an expression sees it; st may be nil.
 func (f *feature) read(st *window.State, now int64) ref.Val {
 	if f.by.none() {
 		return f.shape.Read(st, "", now)
@@ -32,31 +32,31 @@ func (f *feature) read(st *window.State, now int64) ref.Val {
 	return f.shape.By(st, now)
 }
 
-// update takes the event into the feature's state. What it meets is counted in
-// c; scratch is memory to use.
-func (f *feature) update(st *window.State, sc *scope, c *Counts, scratch *[]byte) {
+// update adds the event to the feature's state. Errors and reached bounds are
+// added to counts. scratch is memory that it may use.
+func (f *feature) update(st *window.State, sc *scope, counts *Counts, scratch *[]byte) {
 	err := f.by.each(sc, func(key string, item int, it *fastjson.Value) {
 		switch {
-		case f.shape.Left(sc.event.Time, sc.now): // before it came
+		case f.shape.Left(sc.event.Time, sc.now): // the event is too old for the window
 		case len(key) > window.MaxKey:
-			c.Bounds++
+			counts.Bounds++
 		case f.shape.Rows:
-			f.addRows(st, key, item, it, sc, c, scratch)
+			f.addRows(st, key, item, it, sc, counts, scratch)
 		default:
 			v, err := f.value(sc, it)
 			if err != nil {
-				c.failed(err)
+				counts.failed(err)
 				return
 			}
-			c.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Value: v}, sc.now, scratch)
+			counts.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Value: v}, sc.now, scratch)
 		}
 	})
 	if err != nil {
-		c.failed(err)
+		counts.failed(err)
 	}
 }
 
-// value is what the event brings to the aggregate.
+// value is the value of the event's entry.
 func (f *feature) value(sc *scope, item *fastjson.Value) (v value.Value, err error) {
 	switch {
 	case f.shape.Stays:
@@ -74,9 +74,9 @@ func (f *feature) value(sc *scope, item *fastjson.Value) (v value.Value, err err
 	return f.shape.Take(v)
 }
 
-// addRows adds the event's items to a list. Under a bare `by` it is called
-// once for each item, else once for all.
-func (f *feature) addRows(st *window.State, key string, item int, it *fastjson.Value, sc *scope, c *Counts, scratch *[]byte) {
+// addRows adds the event's items to a list. Under a bare `by` it adds only one
+// item, it, whose index is item; else it is nil, and all items are added.
+func (f *feature) addRows(st *window.State, key string, item int, it *fastjson.Value, sc *scope, counts *Counts, scratch *[]byte) {
 	items := sc.event.Items()
 	if it != nil {
 		items = items[item : item+1]
@@ -95,11 +95,11 @@ func (f *feature) addRows(st *window.State, key string, item int, it *fastjson.V
 				r.Fields[j], r.Has[j] = value.OfJSON(v), true
 			}
 		}
-		c.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Row: r}, sc.now, scratch)
+		counts.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Row: r}, sc.now, scratch)
 	}
 }
 
-// removeRows takes the event's items out of a list (remove_on).
+// removeRows removes the event's items from a list (remove_on).
 func (f *feature) removeRows(st *window.State, ev *event.Event) {
 	for _, it := range ev.Items() {
 		if key, ok := value.AliasJSONKey(it.Get(f.def.Key)); ok {

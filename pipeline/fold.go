@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"container/heap"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,45 +11,43 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// An Effect is a record that a step appends to one of its partition's chains.
+// An Effect is a record that a step appends to a chain of its partition.
 type Effect struct {
 	Chain string // "offers.<channel>" or "dead"
 	Pos   Position
-	Offer *Offer // set on offers.*
-	Dead  *Dead  // set on dead
-	Mark  *Mark  // set where an Acceptance begins the chain anew
+	Offer *Offer // set on chains offers.*
+	Dead  *Dead  // set on chain dead
+	Mark  *Mark  // set if an Acceptance continues the chain
 }
 
-// A Mark stands on a chain where an operator has accepted what was lost before.
-type Mark struct{ Why string }
-
-// A Dead letter is what could not be applied.
+// A Dead is a dead letter: what could not be applied, and why.
 type Dead struct {
 	Reason string
 	Detail string
 	Raw    []byte
 }
 
-// Entities holds the entities of one partition for a fold: a map for
-// backtests, a cache over Badger for workers. A key is valid until a method
-// returns.
+// Entities holds the entities of one partition for a fold: a Memory for
+// backtests, a cache over Badger for workers. A key passed to a method is valid
+// only until the method returns.
 type Entities interface {
-	// Entity returns the entity under key, a new one where there is none. The
-	// fold may change it until its next call to any method here; the holder
-	// takes it as changed.
+	// Entity returns the entity with a key; if there is none, it makes one. The
+	// fold may change the entity until its next call to a method of Entities,
+	// hence the entity must be regarded as changed.
 	Entity(key string) (*Entity, error)
-	// Look returns the entity under key for reading alone, a new one that is
-	// kept nowhere where there is none.
+	// Look returns the entity with a key for reading only; if there is none, it
+	// returns a new one and does not keep it.
 	Look(key string) (*Entity, error)
 }
 
-// maxAhead is how far a stored time may lie before the writer's own stamp:
-// one clock that is ahead must not freeze a partition.
+// maxAhead is how far the stored time of a message may be ahead of its writer's
+// stamp; any time beyond that is not taken. Thus a single clock that is ahead
+// cannot freeze a partition.
 const maxAhead = int64(time.Minute)
 
-// A Fold applies one partition's log to its entities. Between two steps it
-// may be checkpointed, and a new Fold made from the Cursor goes on exactly
-// there. Not for concurrent use.
+// A Fold applies the log of one partition to its entities. Between any two
+// steps it may be checkpointed: a new Fold made from the Cursor continues from
+// exactly there. It must not be used concurrently.
 type Fold struct {
 	cur    Cursor
 	sets   func(hash string) (*Set, error)
@@ -61,23 +57,23 @@ type Fold struct {
 	dec    event.Decoder
 
 	msg     Message
-	lines   []byte       // what is left of msg.Data
-	one     *event.Event // BeginEvent's
+	lines   []byte       // the rest of msg.Data
+	single  *event.Event // the event of BeginEvent
 	control *control
 	accept  *Acceptance
-	newest  int   // engine; it runs the one before as well
-	target  int64 // log time that the message brings, under clock: broker
+	newest  int   // the newest engine that it runs; it also runs the previous one
+	target  int64 // the log time to which the message moves the fold, under clock: broker
 	busy    bool
-	err     error // of the entities; the fold is of no use afterwards
+	err     error // an error of ents; the fold is of no use after it
 	effects []Effect
-	id      StepID // of the step that is made, or was made last
+	id      StepID // the step in progress, or the last one
 	guarded map[StepID]bool
 }
 
-// NewFold makes a fold that goes on at the cursor (the zero Cursor: at the
-// beginning). sets gives compiled sets by their hash: the cursor's now, and a
-// Control message's at Begin. What is pending in the entities must be told by
-// Schedule.
+// NewFold makes a fold that continues from the cursor; the zero Cursor is the
+// beginning. sets returns compiled sets by their hash: now that of the cursor,
+// later those of Control messages, at Begin. The caller must call Schedule for
+// all entities with pending evaluations.
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
 	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine}
 	f.step.out = f.offer
@@ -89,13 +85,14 @@ func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities)
 	return f, nil
 }
 
+// emptySet is the set that is in force before the first Control message.
 var emptySet = sync.OnceValue(func() *Set {
 	set, _ := Compile(&campaign.Definition{Engine: Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds,
 		Forget: campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown}})
 	return set
 })
 
-// set is the set of that hash; before the first, one without campaigns.
+// set is the set with a hash, emptySet if the hash is empty.
 func (f *Fold) set(hash string) (*Set, error) {
 	if hash == "" {
 		return emptySet(), nil
@@ -103,32 +100,34 @@ func (f *Fold) set(hash string) (*Set, error) {
 	return f.sets(hash)
 }
 
-// Schedule tells the fold that something is pending for an entity. Telling
-// it too early or twice is harmless. The queue is what grows with users who
-// wait, also those who are in no cache: about 50 bytes each, keys included.
+// Schedule tells the fold the due time of an entity. A time that is too early,
+// or is told twice, does no harm. The queue has an entry for every user with
+// pending evaluations, cached or not: about 50 bytes each, including the key.
 func (f *Fold) Schedule(due int64, key string) { heap.Push(&f.timers, timer{due, key}) }
 
-// NextDue is when the next timer may be due; false when none is pending.
-func (f *Fold) NextDue() (int64, bool) {
+// NextDue is the earliest due time in the queue; ok is false if the queue is
+// empty.
+func (f *Fold) NextDue() (due int64, ok bool) {
 	if len(f.timers) == 0 {
 		return 0, false
 	}
 	return f.timers[0].due, true
 }
 
-// Clock is that of the set in force.
+// Clock is the clock of the set in force.
 func (f *Fold) Clock() string { return f.step.live.def.Clock }
 
-// Counts are the outcomes since the fold was made, by campaign, and what
-// features met. They only grow: a change of sets resets none, and a campaign
-// that is gone keeps its own.
+// Counts are the counts since the fold was made, by campaign, and those of all
+// features. They only grow: a change of sets resets none, and campaigns that
+// are no longer in the set keep theirs.
 func (f *Fold) Counts() (campaigns map[string]Counts, features Counts) {
 	campaigns = make(map[string]Counts, len(f.step.live.tally.campaigns))
 	features = f.EachCount(func(id string, n Counts) { campaigns[id] = n })
 	return campaigns, features
 }
 
-// EachCount is Counts without a map: fn has each campaign, in no order.
+// EachCount is Counts without a map: it calls fn with each campaign, in no
+// particular order.
 func (f *Fold) EachCount(fn func(campaign string, n Counts)) (features Counts) {
 	for id, n := range f.step.live.tally.campaigns {
 		fn(id, *n)
@@ -136,29 +135,42 @@ func (f *Fold) EachCount(fn func(campaign string, n Counts)) (features Counts) {
 	return *f.step.live.tally.features
 }
 
-// Duplicates is how many events changed nothing because they had come before.
+// Duplicates is the number of events that were duplicates and so changed
+// nothing.
 func (f *Fold) Duplicates() uint64 { return f.step.duplicates }
 
-// Cursor is where the fold stands; it may be taken between any two steps.
+// Cursor is the fold's position. It may be taken between any two steps.
 func (f *Fold) Cursor() Cursor { return f.cur.clone() }
 
-// At is how far the fold has come: the last message applied whole, the events
-// applied, log time and the set in force. Unlike Cursor it copies nothing.
+// At is the essence of Cursor, without copying: the last message that was
+// applied completely, the number of events applied, log time, and the hash of
+// the set in force.
 func (f *Fold) At() (seq, applied uint64, logTime int64, set string) {
 	return f.cur.Seq, f.cur.Applied, f.cur.LogTime, f.cur.Set
 }
 
-// Effects are what the last step appends to the chains, valid until the next.
+// Effects are the records that the last step appends to chains. They are valid
+// until the next step.
 func (f *Fold) Effects() []Effect { return f.effects }
 
-// Begin takes the next message. Its sequence must follow the cursor's. Steps
-// of it that the cursor has passed are skipped.
+// Begin takes the next message, whose sequence must follow the cursor's. It skips
+// the steps of the message that the cursor has passed.
 func (f *Fold) Begin(m Message) error {
 	if m.Seq != f.cur.Seq+1 {
-		return fmt.Errorf("message %d does not follow %d", m.Seq, f.cur.Seq)
+		return fmt.Errorf("message %d does not follow message %d", m.Seq, f.cur.Seq)
 	}
-	f.msg, f.lines, f.one, f.control, f.accept = m, nil, nil, nil, nil
-	stamp, stamped := int64(0), false
+	f.msg, f.lines, f.single, f.control, f.accept = m, nil, nil, nil, nil
+	stamp, stamped, err := f.read(m)
+	if err != nil {
+		return err
+	}
+	f.target = f.targetOf(m, stamp, stamped)
+	f.busy = true
+	return nil
+}
+
+// read decodes a message, and returns the writer's stamp if it has one.
+func (f *Fold) read(m Message) (stamp int64, stamped bool, err error) {
 	switch m.Kind {
 	case In:
 		f.lines = m.Data
@@ -169,47 +181,50 @@ func (f *Fold) Begin(m Message) error {
 			stamp, stamped = lastReceived(m.Data)
 		}
 	case Tick:
-		stamp, stamped = readAt(m.Data)
+		stamp, stamped = readStamp(m.Data)
 	case Control:
-		c, err := f.readControl(m.Data)
-		if err != nil {
-			return fmt.Errorf("control message %d: %w", m.Seq, err)
+		if f.control, err = f.readControl(m.Data); err != nil {
+			return 0, false, fmt.Errorf("control message %d: %w", m.Seq, err)
 		}
-		f.control, stamp, stamped = c, c.at, c.at != 0
+		stamp, stamped = f.control.at, f.control.at != 0
 	case Accept:
-		a, err := readAcceptance(m.Data)
-		if err != nil {
-			return fmt.Errorf("accept message %d: %w", m.Seq, err)
+		if f.accept, err = readAcceptance(m.Data); err != nil {
+			return 0, false, fmt.Errorf("accept message %d: %w", m.Seq, err)
 		}
-		f.accept, f.busy = a, true
-		f.target = f.cur.LogTime // it moves no time: no timer fires of it, and nothing stands before the marks
-		return nil
 	default:
-		return fmt.Errorf("message %d is of no known kind", m.Seq)
+		return 0, false, fmt.Errorf("message %d is of an unknown kind", m.Seq)
 	}
-	f.target = m.Stored
-	if stamped {
-		f.target = min(f.target, stamp+maxAhead)
-	}
-	f.target = max(f.target, f.cur.LogTime)
-	if f.Clock() == campaign.ClockEvent || (f.control != nil && f.control.set.def.Clock == campaign.ClockEvent) {
-		f.target = f.cur.LogTime // time stands in the events
-	}
-	f.busy = true
-	return nil
+	return stamp, stamped, nil
 }
 
-// BeginEvent takes one event as a message of its own: a line of a file.
+// targetOf is the log time to which a message moves the fold, as far as the
+// message as a whole does so.
+func (f *Fold) targetOf(m Message, stamp int64, stamped bool) int64 {
+	switch {
+	case f.accept != nil: // no timer fires in it, so that no record precedes the marks
+		return f.cur.LogTime
+	case f.Clock() == campaign.ClockEvent || f.control != nil && f.control.set.def.Clock == campaign.ClockEvent:
+		return f.cur.LogTime // the events move log time
+	}
+	target := m.Stored
+	if stamped {
+		target = min(target, stamp+maxAhead)
+	}
+	return max(target, f.cur.LogTime)
+}
+
+// BeginEvent takes a single event, such as a line of a file, as a message of
+// its own.
 func (f *Fold) BeginEvent(seq uint64, ev *event.Event) error {
 	if err := f.Begin(Message{Seq: seq, Stored: f.cur.LogTime, Kind: In}); err != nil {
 		return err
 	}
-	f.one = ev
+	f.single = ev
 	return nil
 }
 
-// Next makes the next step, a due timer or an event, and says whether it
-// did; false means that the message is done.
+// Next makes the message's next step, that of a due time or of an event. It
+// returns false if there is none, and the message is done.
 func (f *Fold) Next() (bool, error) {
 	f.effects = f.effects[:0]
 	if !f.busy {
@@ -233,17 +248,17 @@ func (f *Fold) Next() (bool, error) {
 		return false, nil
 	case err != nil:
 		f.reject(raw, err)
-	case ev.Type != event.Clock: // under clock: broker it means nothing
+	case ev.Type != event.Clock: // clock events do nothing under clock: broker
 		f.apply(ev, f.target, f.ownTime(ev))
 	}
 	f.cur.Within++
 	return true, f.err
 }
 
-// nextTimed is Next under clock: event, where every event brings its own log
-// time: its timers fire first, one a step, and the event waits.
+// nextTimed is Next under clock: event, where each event moves log time. Before
+// an event, the timers that are due at its log time fire, one in each step.
 func (f *Fold) nextTimed() (bool, error) {
-	ahead := f.lines
+	before := f.lines
 	ev, raw, err := f.take()
 	if raw == nil {
 		f.finish()
@@ -259,9 +274,9 @@ func (f *Fold) nextTimed() (bool, error) {
 		return true, nil
 	}
 	if f.fire(now) {
-		f.lines = ahead
+		f.lines = before
 		if f.lines == nil {
-			f.one = ev
+			f.single = ev
 		}
 		return true, f.err
 	}
@@ -277,7 +292,7 @@ func (f *Fold) nextTimed() (bool, error) {
 	return true, f.err
 }
 
-// logTimeOf is the log time that an event brings under clock: event.
+// logTimeOf is the log time after an event, under clock: event.
 func (f *Fold) logTimeOf(ev *event.Event) (int64, error) {
 	switch {
 	case ev.HasLogTime:
@@ -290,8 +305,8 @@ func (f *Fold) logTimeOf(ev *event.Event) (int64, error) {
 	return 0, event.Rejectf("timestamp", "the event has no timestamp, and none came before it")
 }
 
-// ownTime is an event's own time under clock: broker, corrected by how far
-// the client's clock was off when it sent.
+// ownTime is an event's own time under clock: broker. It is corrected by the
+// error of the client's clock, as seen when the client sent the event.
 func (f *Fold) ownTime(ev *event.Event) int64 {
 	switch {
 	case ev.HasTimestamp && ev.HasSentAt && ev.HasReceived:
@@ -304,10 +319,10 @@ func (f *Fold) ownTime(ev *event.Event) int64 {
 	return f.target
 }
 
-// take decodes the message's next event. raw is nil when there is none.
+// take decodes the message's next event. raw is nil if there is none.
 func (f *Fold) take() (ev *event.Event, raw []byte, err error) {
-	if f.one != nil {
-		ev, f.one = f.one, nil
+	if f.single != nil {
+		ev, f.single = f.single, nil
 		return ev, ev.Raw, nil
 	}
 	if raw, f.lines = line(f.lines); raw == nil {
@@ -317,7 +332,8 @@ func (f *Fold) take() (ev *event.Event, raw []byte, err error) {
 	return ev, raw, err
 }
 
-// apply steps the event's entity at log time now.
+// apply makes the step of an event at log time now. own is the event's own
+// time.
 func (f *Fold) apply(ev *event.Event, now, own int64) {
 	ev.Time = max(min(own, now), now-int64(f.step.live.def.Lateness))
 	f.cur.Applied++
@@ -331,7 +347,8 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 	f.reschedule(e)
 }
 
-// fire makes one step of the earliest timer that is due at or before now.
+// fire makes one step, that of the earliest timer, if it is due at or before
+// now. It reports whether it did.
 func (f *Fold) fire(now int64) bool {
 	if len(f.timers) == 0 || f.timers[0].due > now {
 		return false
@@ -357,8 +374,8 @@ func (f *Fold) fire(now int64) bool {
 	return true
 }
 
-// reschedule keeps the promise that the queue holds, for every entity with
-// something pending, an entry at its Due or before.
+// reschedule ensures that the queue holds, for an entity with pending
+// evaluations, an entry at its Due or before.
 func (f *Fold) reschedule(e *Entity) {
 	if d := e.Due(); d != 0 && (e.scheduled == 0 || d < e.scheduled) {
 		f.Schedule(d, e.Key)
@@ -366,10 +383,12 @@ func (f *Fold) reschedule(e *Entity) {
 	}
 }
 
+// offer appends an offer to its chain.
 func (f *Fold) offer(o *Offer) {
 	f.emit(Effect{Chain: "offers." + o.Channel, Offer: o})
 }
 
+// reject makes a dead letter of an event that cannot be applied.
 func (f *Fold) reject(raw []byte, err error) {
 	d := &Dead{Reason: "error", Detail: err.Error(), Raw: bytes.Clone(raw)}
 	if r, ok := err.(*event.Reject); ok {
@@ -378,34 +397,7 @@ func (f *Fold) reject(raw []byte, err error) {
 	f.emit(Effect{Chain: "dead", Dead: d})
 }
 
-// mark makes one step of an Acceptance, of which all chains go on.
-func (f *Fold) mark() bool {
-	if f.cur.Within > 0 {
-		f.cur.Accepted = f.msg.Stored
-		f.finish()
-		return false
-	}
-	names := slices.Collect(maps.Keys(f.accept.Chains))
-	names = slices.AppendSeq(names, maps.Keys(f.cur.Chains))
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		ch := f.cur.Chains[name]
-		ch.Last.N = max(ch.Last.N, f.accept.Chains[name])
-		if f.cur.Chains == nil {
-			f.cur.Chains = map[string]Chain{}
-		}
-		f.cur.Chains[name] = ch
-		f.emit(Effect{Chain: name, Mark: &Mark{f.accept.Why}})
-	}
-	f.cur.Within++
-	return true
-}
-
-// Skip goes on behind message seq: what lies between is lost, and an operator
-// has accepted that.
-func (f *Fold) Skip(seq uint64) { f.cur.Seq, f.cur.Within, f.cur.Partly = max(f.cur.Seq, seq), 0, 0 }
-
-// emit numbers a record on its chain.
+// emit gives a record the next position on its chain.
 func (f *Fold) emit(e Effect) {
 	ch := f.cur.Chains[e.Chain]
 	ch.Last = Position{N: ch.Last.N + 1, S: f.msg.Seq, K: ch.K, T: f.msg.Stored}
@@ -418,11 +410,11 @@ func (f *Fold) emit(e Effect) {
 	f.effects = append(f.effects, e)
 }
 
-// finish ends a message: what it controls is in force from here on.
+// finish ends a message. A set that it controls is in force from here on.
 func (f *Fold) finish() {
 	if c := f.control; c != nil && c.set.hash != f.cur.Set {
 		if f.cur.Set == "" && c.set.def.Clock == campaign.ClockEvent {
-			f.cur.LogTime = 0 // nothing was timed yet that could count
+			f.cur.LogTime = 0 // log time so far is the broker's, and nothing was timed with it
 		}
 		f.cur.Set = c.set.hash
 		f.cur.Epoch++

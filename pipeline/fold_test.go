@@ -78,7 +78,7 @@ func TestBagScenario(t *testing.T) {
 		for _, o := range offers {
 			t.Logf("%+v %s", o, o.Data)
 		}
-		t.Fatal("want one offer after 60 s of looking")
+		t.Fatal("want one offer, after a dwell of 60 s")
 	}
 	if !strings.HasPrefix(offers[0].Expires, "2026-01-01T00:16:00") {
 		t.Fatal(offers[0].Expires)

@@ -8,8 +8,9 @@ import (
 	"offerstream/pipeline/oracle"
 )
 
-// FuzzFold holds that no message stops a fold: what cannot be applied becomes
-// a dead letter. A user's bytes read back whatever they went through.
+// FuzzFold checks that no message stops a fold: what cannot be applied becomes
+// a dead letter. It also checks that all entities can be decoded from their
+// records.
 func FuzzFold(f *testing.F) {
 	setJSON, events := oracle.Generate(7)
 	def, err := campaign.ParseDefinition(setJSON)
@@ -44,7 +45,7 @@ func FuzzFold(f *testing.F) {
 				}
 				for _, e := range fold.Effects() {
 					if (e.Offer == nil) == (e.Dead == nil) {
-						t.Fatalf("an effect is an offer or a dead letter: %+v", e)
+						t.Fatalf("an effect is not either an offer or a dead letter: %+v", e)
 					}
 				}
 			}
@@ -57,8 +58,8 @@ func FuzzFold(f *testing.F) {
 	})
 }
 
-// FuzzLine holds that core and oracle take or refuse the same lines and read
-// the same in them.
+// FuzzLine checks that core and oracle accept and refuse the same lines, and
+// read the same in them.
 func FuzzLine(f *testing.F) {
 	set := (&scene{
 		features: []string{countViews, `{"name":"by","on":["*"],"by":"category","agg":"list","fields":["category","price","note"],"keep":9}`,
@@ -71,7 +72,7 @@ func FuzzLine(f *testing.F) {
 			f.Add(e)
 		}
 	}
-	for _, props := range []string{ // what JSON readers differ on
+	for _, props := range []string{ // JSON that parsers read differently
 		`"note":"\ud83d\ude00"`, `"note":"\u0000\/\b\f"`, `"category":"\u0062ag","note":"\u2028<>&"`,
 		`"price":-0`, `"price":1E+2`, `"price":0.1e-400`, `"price":12345678901234567890`, `"price":9007199254740993`, `"price":4.35,"note":1e21`,
 		`"pri\u0063e":7`, `"category":"a","category":"b"`, `"category":{"a":1,"a":2}`, `"products":[{"category":"x"},[],7,null,"s"]`, `"products":{"0":1}`,

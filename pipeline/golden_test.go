@@ -21,25 +21,26 @@ import (
 
 var update = flag.Bool("update", false, "TestGolden makes testdata/golden/<Engine>, which must not exist, from the one before")
 
-// A golden is one engine's promise: this set and these events give these
-// offers, as a file under clock: event and as a log under clock: broker.
+// A golden is the promise of one engine: this set and these events give these
+// offers, both as a file under clock: event and as a log under clock: broker.
 //
 //	set.json       a Definition
 //	events.jsonl   events, some of which are refused
 //	offers.jsonl   the offers of a backtest
-//	effects.jsonl  offers and dead letters of the log that goldenLog makes
+//	effects.jsonl  the offers and dead letters of the log that goldenLog makes
 type golden struct{ set, events, offers, effects []byte }
 
 func goldenDir(engine int) string {
 	return filepath.Join("testdata", "golden", strconv.Itoa(engine))
 }
 
-// addedLater is what was added to this engine after its golden log was made,
-// which changes nothing that was there. The next engine's log must meet it all.
+// addedLater lists what was added to this engine after its golden log was made,
+// and which therefore the log does not meet. The log of the next engine must
+// meet it.
 var addedLater = []string{"quantiles", "outcome when_due"}
 
-// TestGolden keeps what a log gives from changing by accident: a deployment
-// that replays its log under a new binary must find the offers that it sent.
+// TestGolden checks that the semantics do not change by accident: a deployment
+// that replays its log with a new binary must get the offers that it has sent.
 func TestGolden(t *testing.T) {
 	if *update {
 		updateGolden(t)
@@ -64,9 +65,9 @@ func TestGolden(t *testing.T) {
 			want = append(want, agg.Name)
 		}
 	}
-	for _, what := range want {
-		if met[what] == 0 && !slices.Contains(addedLater, what) {
-			t.Errorf("the golden log never meets: %s", what)
+	for _, name := range want {
+		if met[name] == 0 && !slices.Contains(addedLater, name) {
+			t.Errorf("the golden log does not meet: %s", name)
 		}
 	}
 	compareWithOracle(t, g.set, bytes.Split(g.events, []byte("\n")))
@@ -89,14 +90,14 @@ func (g *golden) compare(t *testing.T, file string, want, got []byte) {
 		t.Errorf(`%s/%s, line %d:
   want %s
    got %s
-The semantics changed: the same log gives other offers. If that is meant, give
+The semantics changed: the same log gives other offers. If this is intended, give
 the engine a new number (Engine in compile.go) and make testdata/golden/<N>
-anew with: go test ./pipeline -run TestGolden -update`, goldenDir(Engine), file, i+1, bytes.TrimSpace(a), bytes.TrimSpace(b))
+with: go test ./pipeline -run TestGolden -update`, goldenDir(Engine), file, i+1, bytes.TrimSpace(a), bytes.TrimSpace(b))
 		return
 	}
 }
 
-// run computes both outputs.
+// run computes offers.jsonl and effects.jsonl.
 func (g *golden) run(t *testing.T) (b *Backtest, offers, effects []byte) {
 	t.Helper()
 	def, err := campaign.ParseDefinition(g.set)
@@ -119,8 +120,8 @@ func (g *golden) run(t *testing.T) (b *Backtest, offers, effects []byte) {
 }
 
 // goldenLog is a log of the lines: a control message, packs of three events
-// with the stamps of a gateway, ticks. The broker's clock steps back now and
-// then, and once in a while it is hours ahead.
+// with the stamps of a gateway, and ticks. The broker's clock goes back
+// sometimes, and at times it is hours ahead.
 func goldenLog(set *Set, lines [][]byte) []Message {
 	at := time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC).UnixNano()
 	var log []Message
@@ -156,7 +157,7 @@ func goldenLog(set *Set, lines [][]byte) []Message {
 	return log
 }
 
-// foldGolden folds the log on a binary whose engine is newest.
+// foldGolden folds the log as a binary with engine newest does.
 func foldGolden(t *testing.T, set *Set, lines [][]byte, newest int) (out []byte) {
 	t.Helper()
 	f, err := NewFold(Cursor{}, func(string) (*Set, error) { return set, nil }, Memory{})
@@ -207,8 +208,8 @@ func (g *golden) files() map[string]*[]byte {
 	return map[string]*[]byte{"set.json": &g.set, "events.jsonl": &g.events, "offers.jsonl": &g.offers, "effects.jsonl": &g.effects}
 }
 
-// updateGolden makes the directory of a new engine. What stands is never
-// written again: deployments hold offers that were made by it.
+// updateGolden makes the directory of a new engine. It refuses to overwrite
+// one, because deployments have sent offers that were made by that engine.
 func updateGolden(t *testing.T) {
 	t.Helper()
 	dir := goldenDir(Engine)
@@ -218,7 +219,7 @@ func updateGolden(t *testing.T) {
 	g := readGolden(t, Engine-1)
 	old := fmt.Appendf(nil, `"engine": %d,`, Engine-1)
 	if !bytes.Contains(g.set, old) {
-		t.Fatalf("%s/set.json does not say %s", goldenDir(Engine-1), old)
+		t.Fatalf("%s/set.json does not contain %s", goldenDir(Engine-1), old)
 	}
 	g.set = bytes.Replace(g.set, old, fmt.Appendf(nil, `"engine": %d,`, Engine), 1)
 	_, g.offers, g.effects = g.run(t)

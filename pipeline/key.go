@@ -7,8 +7,8 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A keyer is a compiled `by` or `match`: none, a property of each item, or an
-// expression about the event.
+// A keyer is a compiled `by` or `match`: nothing, a property of each item
+// (name), or an expression about the event (expr).
 type keyer struct {
 	name string
 	expr *expr.Expr
@@ -16,10 +16,10 @@ type keyer struct {
 
 func (k keyer) none() bool { return k.name == "" && k.expr == nil }
 
-// each calls fn with every key of the event, in the order of its items; item
-// is the index among them. What has no key is skipped. A key is valid as long
+// each calls fn with every key of the event, in the order of its items; index
+// is that of the item. Items without a key are skipped. A key is valid as long
 // as the event.
-func (k keyer) each(sc *scope, fn func(key string, item int, v *fastjson.Value)) error {
+func (k keyer) each(sc *scope, fn func(key string, index int, item *fastjson.Value)) error {
 	switch {
 	case k.expr != nil:
 		key, err := k.expr.Key(sc)

@@ -9,17 +9,20 @@ import (
 	"offerstream/pipeline/expr"
 )
 
-// An index finds what an event can concern: by the event's name and, where a
-// `where` has one, by an equality (path == "text", path in ["a", "b"], or
-// such joined by ||). What is not found is never evaluated; what is found
-// still has the rest of its `where` to pass.
+// An index finds the features and campaigns that an event can concern: by the
+// event's name and, if their `where` contains one, by an equality (path ==
+// "text", path in ["a", "b"], or several of these joined by ||). All others are
+// skipped without being evaluated. Those found still have to pass the rest of
+// their `where`.
 type index struct {
-	features  selector // features.update
-	removes   selector // remove_on
-	campaigns selector // triggers
-	cancels   selector // unless
+	features  selector // features that the event updates
+	removes   selector // features with remove_on
+	campaigns selector // campaigns that the event triggers
+	cancels   selector // campaigns whose absences the event ends (`unless`)
 }
 
+// build fills the index, and removes the equalities that it uses from the
+// conditions.
 func (x *index) build(s *Set) {
 	for i, f := range s.features {
 		f.where = x.features.add(i, f.def.On, f.where)
@@ -35,27 +38,29 @@ func (x *index) build(s *Set) {
 	}
 }
 
-// A selector maps an event to the numbers of what it selects.
+// A selector maps an event to the numbers of the features or campaigns that it
+// selects.
 type selector struct {
-	named map[string]*selection       // events by their own names
+	named map[string]*selection       // by the names of track events
 	typed [len(event.Types)]selection // all events of a type (event.Types, Selector)
-	star  selection
+	star  selection                   // all events
 }
 
-// A selection is what one event name selects: some by the text at a path,
-// the rest always.
+// A selection holds what one event name selects: with guards, only if the text
+// at a path matches; always, in any case.
 type selection struct {
 	guards []guard
 	always []int
 }
 
+// A guard selects numbers by the text at a path.
 type guard struct {
 	path   []string
 	values map[string][]int
 }
 
-// add files number i under the events' names and its guard, and returns the
-// conditions that remain to be checked.
+// add adds number i under the names of its events, and under its guard if it
+// has one. It returns the conditions that remain to be checked.
 func (s *selector) add(i int, on []string, where []*expr.Expr) []*expr.Expr {
 	path, values, rest := takeGuard(where)
 	if slices.Contains(on, "*") {
@@ -103,7 +108,7 @@ func (s *selection) add(i int, path, values []string) {
 	}
 }
 
-// each calls fn with every number that the event can concern, once.
+// each calls fn once with every number that the event selects.
 func (s *selector) each(ev *event.Event, fn func(i int)) {
 	s.star.each(ev, fn)
 	s.typed[ev.Type].each(ev, fn)
@@ -129,8 +134,8 @@ func (s *selection) each(ev *event.Event, fn func(i int)) {
 	}
 }
 
-// takeGuard finds the first conjunct that is an equality on text in the
-// event, and returns the others as what is left to check.
+// takeGuard finds the first conjunct that is an equality on a text in the
+// event, and returns the other conjuncts as rest.
 func takeGuard(where []*expr.Expr) (path, values []string, rest []*expr.Expr) {
 	for i, x := range where {
 		if path, values = x.Equality(); path != nil {

@@ -7,24 +7,24 @@ import (
 	"encoding/json"
 )
 
-// An Offer is what goes out: on its subject, in a backtest's file, in a
-// user's history. Its JSON is the same everywhere; Data is without white space.
+// An Offer is what goes out to a user. Its JSON is the same on its subject, in
+// the file of a backtest and in the history of a user. Data has no white space.
 type Offer struct {
-	ID       string          `json:"id"` // the idempotency key
+	ID       string          `json:"id"` // idempotency key (OfferID)
 	Campaign string          `json:"campaign"`
 	Channel  string          `json:"channel"`
 	Kind     string          `json:"kind"`
-	User     string          `json:"user"`                // the bare userId or anonymousId
+	User     string          `json:"user"`                // userId or anonymousId
 	Anon     bool            `json:"anonymous,omitempty"` // User is an anonymousId
-	Event    string          `json:"event"`               // messageId of the event that triggered
-	Key      string          `json:"key,omitempty"`       // of an absence with match
+	Event    string          `json:"event"`               // messageId of the trigger
+	Key      string          `json:"key,omitempty"`       // match key of an absence
 	Time     string          `json:"time"`                // log time, RFC 3339
 	Expires  string          `json:"expires,omitempty"`
 	Data     json.RawMessage `json:"data,omitempty"`
 }
 
-// AppendJSON appends the offer's JSON, byte for byte what encoding/json makes
-// of it, which is slow.
+// AppendJSON appends the offer's JSON: the same bytes as encoding/json, which
+// is slower.
 func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
 	plain := true
 	for _, s := range [...]string{o.ID, o.Campaign, o.Channel, o.Kind, o.User, o.Event, o.Key, o.Time, o.Expires} {
@@ -33,7 +33,7 @@ func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
 			plain = plain && c >= ' ' && c < 0x7f && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
 		}
 	}
-	for _, c := range o.Data { // 0xe2 begins the two line separators, which are escaped too
+	for _, c := range o.Data { // 0xe2 begins U+2028 and U+2029, which encoding/json escapes
 		plain = plain && c != '<' && c != '>' && c != '&' && c != 0xe2
 	}
 	if !plain {
@@ -63,10 +63,11 @@ func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// OfferID is an offer's identity: the first 16 bytes, in hex, of the SHA-256
-// of campaign, entity key, match key and trigger messageId, each after its
-// length (4 bytes, big-endian), and of one that has waited its first due time
-// (8 bytes, big-endian, nanoseconds since 1970; firstDue 0: it has not).
+// OfferID is the identity of an offer: the first 16 bytes, in hex, of a
+// SHA-256. The hash is over campaign, entity key, match key and the trigger's
+// messageId, each preceded by its length (4 bytes, big-endian). If the
+// evaluation has waited, it is also over the first due time (8 bytes,
+// big-endian, nanoseconds since 1970); firstDue is 0 if it has not.
 func OfferID(campaign, entity, matchKey, trigger string, firstDue int64) string {
 	b := make([]byte, 0, 160)
 	for _, s := range [...]string{campaign, entity, matchKey, trigger} {

@@ -8,8 +8,8 @@ import (
 	"offerstream/pipeline/expr"
 )
 
-// An Outcome is how an evaluation ended. Every evaluation has one, or waits
-// (LANGUAGE.md, rule 13).
+// An Outcome is how an evaluation ended. Every evaluation that is not pending
+// has exactly one (LANGUAGE.md, rule 13).
 type Outcome uint8
 
 // The outcomes, in the order in which they are shown.
@@ -27,10 +27,10 @@ const (
 	Failed
 	Cancelled
 	Superseded
-	outcomes // how many
+	outcomes // the number of outcomes
 )
 
-// outcomeNames are what JSON, metrics and people read.
+// outcomeNames are the names in JSON, metrics and texts.
 var outcomeNames = [outcomes]string{
 	Fired: "fired", Condition: "condition", Period: "period", Age: "age", WhenDue: "when_due", Limit: "limit", Cap: "cap", Paused: "pause",
 	Outranked: "outranked", Duplicate: "duplicate", Failed: "error", Cancelled: "cancelled", Superseded: "superseded",
@@ -38,7 +38,7 @@ var outcomeNames = [outcomes]string{
 
 func (o Outcome) String() string { return outcomeNames[o] }
 
-// Outcomes are all that there are, in their order.
+// Outcomes are all outcomes, in the order in which they are shown.
 func Outcomes() []Outcome {
 	all := make([]Outcome, outcomes)
 	for o := range all {
@@ -47,19 +47,19 @@ func Outcomes() []Outcome {
 	return all
 }
 
-// Counts are the evaluations of one campaign, and how they ended. Missing,
-// Errors and Bounds are no outcomes: they say what was met on the way. Of
-// features there are only these three.
+// Counts are the numbers of evaluations of one campaign, by outcome. Missing,
+// Errors and Bounds are not outcomes: they count events on the way. Counts of
+// features have only these three.
 type Counts struct {
 	Evaluated uint64
 	Ended     [outcomes]uint64 // by Outcome
-	Missing   uint64           // expressions that failed on a missing field
-	Errors    uint64           // expressions that failed otherwise
-	Bounds    uint64           // how often a bound was met
+	Missing   uint64           // expressions that failed because a field is missing
+	Errors    uint64           // expressions that failed for another reason
+	Bounds    uint64           // how often a bound was reached
 }
 
-// Pending is how many evaluations still wait for their outcome, where the
-// counts are of a whole log.
+// Pending is the number of evaluations without an outcome. It is valid if the
+// counts cover the whole log.
 func (c *Counts) Pending() uint64 {
 	n := c.Evaluated
 	for _, ended := range c.Ended {
@@ -68,7 +68,7 @@ func (c *Counts) Pending() uint64 {
 	return n
 }
 
-// MarshalJSON writes an object: evaluated, each outcome, then what was met.
+// MarshalJSON writes an object: evaluated, each outcome, then the other counts.
 func (c Counts) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `{"evaluated":%d`, c.Evaluated)
@@ -79,7 +79,7 @@ func (c Counts) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (c *Counts) UnmarshalJSON(b []byte) error {
 	var by map[string]uint64
 	if err := json.Unmarshal(b, &by); err != nil {
@@ -101,15 +101,15 @@ func (c *Counts) failed(err error) {
 	}
 }
 
-// A tally is what a fold has counted, whatever sets were in force.
+// A tally holds all counts of a fold. It survives changes of the set in force.
 type tally struct {
-	campaigns map[string]*Counts // those that are gone too
-	features  *Counts            // Missing, Errors, Bounds
+	campaigns map[string]*Counts // also campaigns that are no longer in the set
+	features  *Counts            // Missing, Errors and Bounds
 }
 
 func newTally() *tally { return &tally{map[string]*Counts{}, &Counts{}} }
 
-func (t *tally) of(campaign string) *Counts {
+func (t *tally) counts(campaign string) *Counts {
 	n := t.campaigns[campaign]
 	if n == nil {
 		n = &Counts{}
@@ -118,21 +118,21 @@ func (t *tally) of(campaign string) *Counts {
 	return n
 }
 
-// copied is the tally as it is now.
+// copied is a copy of the tally.
 func (t *tally) copied() *tally {
 	c := newTally()
 	*c.features = *t.features
 	for id, n := range t.campaigns {
-		*c.of(id) = *n
+		*c.counts(id) = *n
 	}
 	return c
 }
 
-// restore makes the tally what it was when was was copied. Counts that others
-// point to stay where they are.
-func (t *tally) restore(was *tally) {
-	*t.features = *was.features
+// restore gives the tally the counts of an earlier copy. It keeps the Counts to
+// which others have pointers.
+func (t *tally) restore(before *tally) {
+	*t.features = *before.features
 	for id, n := range t.campaigns {
-		*n = *was.of(id)
+		*n = *before.counts(id)
 	}
 }

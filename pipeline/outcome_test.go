@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestCountsAcrossSets holds that counts only grow: a campaign keeps its own
-// through changes of sets, one that is gone as well, and what it had pending
-// is cancelled.
+// TestCountsAcrossSets checks that counts only grow: a campaign keeps its
+// counts when the set changes, even if the new set lacks it, and its pending
+// evaluations are cancelled.
 func TestCountsAcrossSets(t *testing.T) {
 	cart := `"on":["Add"],"unless":{"on":["Order"],"within":60000000000}`
 	both, one, changed := setOf(t, sends("cart", "", cart), sends("view", "", `"on":["View"],"where":"event.properties.p > 1","if":["event.properties.q > 1"]`)),
@@ -47,15 +47,15 @@ func TestCountsAcrossSets(t *testing.T) {
 	event("a", "View")
 	check("cart", "evaluated:2 pending:2")
 	check("view", "condition:1 evaluated:1 missing:1")
-	live(one) // cart is gone
+	live(one) // without cart
 	if v, err := f.User("u:a"); err != nil || len(v.Pending) != 0 {
-		t.Errorf("a view under the new set: %+v, %v", v, err)
+		t.Errorf("the user under the new set: %+v, %v", v, err)
 	}
 	check("cart", "evaluated:2 pending:2")
 	event("a", "View")
 	check("cart", "cancelled:1 evaluated:2 pending:1")
 	check("view", "condition:1 evaluated:2 fired:1 missing:1")
-	live(changed) // it is back, another; what was pending is no longer
+	live(changed) // with cart again, changed: its pending evaluations are cancelled
 	event("b", "Add")
 	check("cart", "cancelled:2 evaluated:3 pending:1")
 	live(both)

@@ -14,9 +14,9 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// TestPartitions holds that nothing depends on how many partitions there are,
-// how events are packed, or where a fold is broken off and resumed from its
-// cursor and its entities' bytes.
+// TestPartitions checks that the offers do not depend on the number of
+// partitions, on how events are packed, or on where a fold is stopped and
+// resumed from its cursor and the records of its entities.
 func TestPartitions(t *testing.T) {
 	for s := *seed; s < *seed+uint64(*seeds)/2; s++ {
 		setJSON, events := oracle.Generate(s)
@@ -40,7 +40,7 @@ func TestPartitions(t *testing.T) {
 			rng := rand.New(rand.NewPCG(s, uint64(p)))
 			got := map[string]string{}
 			for _, log := range packed(t, events, p, rng) {
-				foldBroken(t, set, log, rng, got)
+				foldResumed(t, set, log, rng, got)
 			}
 			if !maps.Equal(got, want) {
 				t.Fatalf("seed %d, %d partitions: %d offers, want %d\n%s", s, p, len(got), len(want), differ(got, want))
@@ -64,8 +64,9 @@ func differ(got, want map[string]string) string {
 	return b.String()
 }
 
-// packed stamps log times as replay does, spreads the events over p
-// partitions and packs them at random; a clock event ends each log.
+// packed writes log times into the events as replay does, distributes the
+// events over p partitions, and packs them at random. A clock event ends each
+// log.
 func packed(t *testing.T, events [][]byte, p int, rng *rand.Rand) [][]Message {
 	logs := make([][]Message, p)
 	packs := make([][]byte, p)
@@ -106,9 +107,9 @@ func packed(t *testing.T, events [][]byte, p int, rng *rand.Rand) [][]Message {
 	return logs
 }
 
-// foldBroken folds a log, breaking off at random between steps, and checks
-// that the positions on every chain are gapless.
-func foldBroken(t *testing.T, set *Set, log []Message, rng *rand.Rand, offers map[string]string) {
+// foldResumed folds a log, stopping and resuming at random between steps, and
+// checks that the positions on every chain have no gaps.
+func foldResumed(t *testing.T, set *Set, log []Message, rng *rand.Rand, offers map[string]string) {
 	users := Memory{}
 	sets := func(string) (*Set, error) { return set, nil }
 	f, err := NewFold(Cursor{Set: set.Hash()}, sets, users)
@@ -126,15 +127,11 @@ func foldBroken(t *testing.T, set *Set, log []Message, rng *rand.Rand, offers ma
 				t.Fatal(err)
 			}
 			for _, e := range f.Effects() {
-				l := last[e.Chain]
-				if e.Pos.N != l.N+1 || e.Pos.S != m.Seq || e.Pos.T != m.Stored || (e.Pos.S == l.S && e.Pos.K != l.K+1) || (e.Pos.S != l.S && e.Pos.K != 0) {
-					t.Fatalf("%s: %+v follows %+v", e.Chain, e.Pos, l)
-				}
-				last[e.Chain] = e.Pos
+				checkPosition(t, e, m, last)
 				if e.Offer == nil {
 					t.Fatalf("a dead letter: %+v", e.Dead)
 				}
-				id := e.Offer.ID + e.Offer.Time // a user who was forgotten may get the same again, later
+				id := e.Offer.ID + e.Offer.Time // a forgotten user may get the same offer again, later
 				if offers[id] != "" {
 					t.Fatalf("offer %s came twice", id)
 				}
@@ -146,25 +143,43 @@ func foldBroken(t *testing.T, set *Set, log []Message, rng *rand.Rand, offers ma
 			if rng.IntN(20) != 0 {
 				continue
 			}
-			cur := f.Cursor()
-			kept := Memory{}
-			for key, e := range users {
-				if kept[key], err = DecodeEntity(key, e.AppendBinary(nil)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			users = kept
-			if f, err = NewFold(cur, sets, users); err != nil {
-				t.Fatal(err)
-			}
-			for key, e := range users {
-				if e.Due() != 0 {
-					f.Schedule(e.Due(), key)
-				}
-			}
+			f, users = resumed(t, f, sets, users)
 			if err := f.Begin(m); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+}
+
+// checkPosition checks the position of an effect against the last position on its
+// chain, in last, which it updates.
+func checkPosition(t *testing.T, e Effect, m Message, last map[string]Position) {
+	t.Helper()
+	l := last[e.Chain]
+	if e.Pos.N != l.N+1 || e.Pos.S != m.Seq || e.Pos.T != m.Stored || (e.Pos.S == l.S && e.Pos.K != l.K+1) || (e.Pos.S != l.S && e.Pos.K != 0) {
+		t.Fatalf("%s: %+v follows %+v", e.Chain, e.Pos, l)
+	}
+	last[e.Chain] = e.Pos
+}
+
+// resumed makes a fold from the cursor of f and the records of its entities.
+func resumed(t *testing.T, f *Fold, sets func(string) (*Set, error), users Memory) (*Fold, Memory) {
+	t.Helper()
+	decoded := Memory{}
+	for key, e := range users {
+		var err error
+		if decoded[key], err = DecodeEntity(key, e.AppendBinary(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := NewFold(f.Cursor(), sets, decoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, e := range decoded {
+		if e.Due() != 0 {
+			again.Schedule(e.Due(), key)
+		}
+	}
+	return again, decoded
 }

@@ -5,23 +5,24 @@ import (
 	"slices"
 )
 
-// A StepID names one step of a log: an event, or a due time (Due is not 0).
+// A StepID identifies one step of a log: an event, or a due time (Due is not
+// 0).
 type StepID struct {
-	Seq    uint64 // of its message
-	Within int    // events of the message before it
-	Due    int64
-	Key    string // the entity's, of a due time
+	Seq    uint64 // of the message
+	Within int    // number of events of the message before the step
+	Due    int64  // nanoseconds since 1970
+	Key    string // the entity's key; only of a due time
 }
 
-// StepID is the step that Next is making, or made last. Where it panics, what it
-// left of its entity is of no use, so the fold is not either: make another
-// from the last cursor and Guard the step there. The same log panics at the
-// same step wherever it is folded, so what becomes of it is a function of the
-// log.
+// StepID is the step that Next is making, or the last that it made. After a
+// panic, the step's entity is damaged and the fold is of no use: make another
+// fold from the last checkpoint, and Guard the step there. The same log panics
+// at the same step wherever it is folded; hence the outcome of such a step is a
+// function of the log.
 func (f *Fold) StepID() StepID { return f.id }
 
-// Guard makes a step that has panicked one that can be rolled back: alone, it
-// changes nothing but log time and becomes a dead letter.
+// Guard makes a step that has panicked one that can be rolled back. When it
+// panics again, it changes nothing but log time, and becomes a dead letter.
 func (f *Fold) Guard(s StepID) {
 	if f.guarded == nil {
 		f.guarded = map[StepID]bool{}
@@ -29,7 +30,7 @@ func (f *Fold) Guard(s StepID) {
 	f.guarded[s] = true
 }
 
-// run makes a step on an entity. raw is what its dead letter would hold.
+// run makes a step on an entity. raw returns the event for a dead letter.
 func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 	f.id = s
 	if !f.guarded[s] {
@@ -46,16 +47,16 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 		scheduled, loaded := e.scheduled, e.loaded
 		was, err := DecodeEntity(e.Key, before)
 		if err != nil {
-			f.err = err // it was encoded a moment ago
+			f.err = err // cannot happen: the record was encoded above
 			return
 		}
 		*e = *was
 		e.scheduled, e.loaded = scheduled, loaded
 		f.cur, f.effects = cur, f.effects[:effects]
 		f.step.live.tally.restore(counts)
-		if s.Due != 0 { // what is due would be for ever
+		if s.Due != 0 { // end what is due, or it would be due for ever
 			e.bind(f.step.live)
-			e.keep(func(w *evaluation) bool {
+			e.retain(func(w *evaluation) bool {
 				if w.due == s.Due {
 					f.step.live.end(w, Failed)
 				}
@@ -67,7 +68,7 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 	do()
 }
 
-// dueEvent is the event by which what is due was set waiting.
+// dueEvent is the trigger of an evaluation that is due at that time.
 func (e *Entity) dueEvent(due int64) []byte {
 	for _, w := range e.waiting {
 		if w.due == due {

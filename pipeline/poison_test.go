@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// poisonSet sends an offer at each view with how many there were, and one a
-// minute after each.
+// poisonSet is a set with two campaigns: one sends an offer at each view, one a
+// minute after each view; both with the number of views.
 func poisonSet(t *testing.T) *Set {
 	t.Helper()
 	offer := func(channel string) campaign.OfferSpec {
@@ -31,8 +31,9 @@ func poisonSet(t *testing.T) *Set {
 	return set
 }
 
-// poisoned folds lines as a worker does, beginning anew at each step that
-// panics: those that send an offer of channel because of the event boom.
+// poisoned folds lines as a worker does: it begins anew after each step that
+// panics. A step panics if it sends an offer on channel because of the event
+// boom.
 func poisoned(t *testing.T, set *Set, lines []string, channel string) (offers, dead []string) {
 	t.Helper()
 	var guarded []StepID
@@ -62,7 +63,7 @@ func poisoned(t *testing.T, set *Set, lines []string, channel string) (offers, d
 	}
 }
 
-// conserved holds that every evaluation has an outcome, or waits.
+// conserved checks that every evaluation either has an outcome or is pending.
 func (f *Fold) conserved(t *testing.T) {
 	t.Helper()
 	waiting := map[string]uint64{}
@@ -74,7 +75,7 @@ func (f *Fold) conserved(t *testing.T) {
 	counts, _ := f.Counts()
 	for id, c := range counts {
 		if c.Pending() != waiting[id] {
-			t.Errorf("%s: %d evaluations have no outcome, %d wait: %+v", id, int64(c.Pending()), waiting[id], c)
+			t.Errorf("%s: %d evaluations have no outcome, %d are pending: %+v", id, int64(c.Pending()), waiting[id], c)
 		}
 	}
 }
@@ -99,7 +100,7 @@ func poisonedOnce(f *Fold, lines []string) (offers, dead []string, err error) {
 			}
 			for _, e := range f.Effects() {
 				if last[e.Chain]++; e.Pos.N != last[e.Chain] {
-					return nil, nil, fmt.Errorf("record %d of %s where %d was to come", e.Pos.N, e.Chain, last[e.Chain])
+					return nil, nil, fmt.Errorf("record %d of %s, want record %d", e.Pos.N, e.Chain, last[e.Chain])
 				}
 				if e.Dead != nil {
 					dead = append(dead, fmt.Sprintf("%s %s: %s", e.Dead.Reason, e.Dead.Detail, e.Dead.Raw))
@@ -115,8 +116,8 @@ func poisonedOnce(f *Fold, lines []string) (offers, dead []string, err error) {
 	return offers, dead, nil
 }
 
-// TestPoison: a step that panics is a dead letter and nothing else: all other
-// offers are as if it had not been.
+// TestPoison checks that a step that panics becomes a dead letter and has no
+// other effect: all other offers are the same as without it.
 func TestPoison(t *testing.T) {
 	set := poisonSet(t)
 	view := func(id, user, at string) string {
@@ -130,7 +131,7 @@ func TestPoison(t *testing.T) {
 	without := []string{view("a", "ada", "00:00") + "\n" + view("b", "bob", "00:20"), with[1], with[2]}
 	want, _ := poisoned(t, set, without, "none")
 
-	offers, dead := poisoned(t, set, with, "web") // the event
+	offers, dead := poisoned(t, set, with, "web") // the step of the event panics
 	if !slices.Equal(offers, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(offers, "\n"), strings.Join(want, "\n"))
 	}
@@ -139,7 +140,7 @@ func TestPoison(t *testing.T) {
 	}
 
 	all, _ := poisoned(t, set, with, "none")
-	offers, dead = poisoned(t, set, with, "push") // its timer
+	offers, dead = poisoned(t, set, with, "push") // the step of its due time panics
 	all = slices.DeleteFunc(all, func(o string) bool { return strings.Contains(o, `"later"`) && strings.Contains(o, `"boom"`) })
 	if !slices.Equal(offers, all) || len(offers) == len(want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(offers, "\n"), strings.Join(all, "\n"))

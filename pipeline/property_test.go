@@ -16,13 +16,13 @@ import (
 
 var (
 	seeds = flag.Int("seeds", 500, "how many seeds TestProperty runs")
-	seed  = flag.Uint64("seed", 1, "the first of them")
+	seed  = flag.Uint64("seed", 1, "the first seed that TestProperty runs")
 )
 
-// TestProperty holds the core against the brute-force oracle: the same
-// offers, in the same order, ids included, and the same outcomes, on random
-// campaigns and random events. With every event the entity also goes through
-// its bytes and back.
+// TestProperty compares the core with the brute-force oracle on random
+// campaigns and random events: they must give the same offers in the same
+// order, including ids, and the same outcomes. After each event, entities are
+// also encoded and decoded.
 func TestProperty(t *testing.T) {
 	met := map[string]int{}
 	for s := *seed; s < *seed+uint64(*seeds); s++ {
@@ -35,20 +35,20 @@ func TestProperty(t *testing.T) {
 		}
 	}
 	t.Logf("%d seeds from %d met", *seeds, *seed)
-	for _, what := range slices.Sorted(maps.Keys(met)) {
-		t.Logf("%8d %s", met[what], what)
+	for _, name := range slices.Sorted(maps.Keys(met)) {
+		t.Logf("%8d %s", met[name], name)
 	}
 	if *seeds < 500 {
 		return
 	}
-	for _, what := range wantMet() {
-		if met[what] == 0 {
-			t.Errorf("%d seeds never met: %s", *seeds, what)
+	for _, name := range wantMet() {
+		if met[name] == 0 {
+			t.Errorf("%d seeds did not meet: %s", *seeds, name)
 		}
 	}
 }
 
-// wantMet is what the seeds of a normal run must meet.
+// wantMet lists what the seeds of a normal run must meet.
 func wantMet() []string {
 	want := []string{"duplicates", "bounds", "missing fields", "errors", "traits", "sessions with a referrer", "users by number", "anonymous users", "sent by service"}
 	for _, o := range Outcomes() {
@@ -68,7 +68,7 @@ func wantMet() []string {
 	return want
 }
 
-// tell adds what a run has met.
+// tell counts in met what a run has met.
 func (b *Backtest) tell(met map[string]int) {
 	counts, features := b.Counts()
 	for _, c := range counts {
@@ -87,12 +87,12 @@ func (b *Backtest) tell(met map[string]int) {
 	for key, e := range b.Users {
 		e.bind(b.fold.step.live)
 		met["traits"] += len(e.traits)
-		for what, is := range map[string]bool{
+		for name, is := range map[string]bool{
 			"users by number": key == "u:42", "anonymous users": key[0] == 'a', "sessions with a referrer": e.session.referrerHost != "",
 			"sent by service": len(e.sent) > 0 && len(e.channels) == 0,
 		} {
 			if is {
-				met[what]++
+				met[name]++
 			}
 		}
 		for i, f := range e.live.features {
@@ -104,17 +104,17 @@ func (b *Backtest) tell(met map[string]int) {
 }
 
 func (f *feature) tell(st *window.State, met map[string]int) {
-	what := f.def.Agg
+	name := f.def.Agg
 	if !f.by.none() {
-		what += " by"
+		name += " by"
 	}
 	held, folded := f.shape.KeysHolding(st)
-	met[what] += held
+	met[name] += held
 	met[f.def.Agg+" folded"] += folded
 }
 
-// compareWithOracle runs both over the lines; nil where the set does not
-// compile.
+// compareWithOracle runs core and oracle on the lines, and compares them. It
+// returns nil if the set does not compile.
 func compareWithOracle(t *testing.T, set []byte, events [][]byte) (*Backtest, []*Offer) {
 	t.Helper()
 	want, err := oracle.Run(set, events)
@@ -156,12 +156,12 @@ func compareWithOracle(t *testing.T, set []byte, events [][]byte) (*Backtest, []
 	return b, got
 }
 
-// compareJSON holds that an offer's JSON is what encoding/json makes of it.
+// compareJSON checks that Offer.AppendJSON gives the same as encoding/json.
 func compareJSON(t *testing.T, o *Offer) {
 	t.Helper()
 	got, err := o.AppendJSON(nil)
 	if want := asJSON(o); err != nil || string(got) != want {
-		t.Errorf("the offer's JSON is %s (%v), encoding/json says %s", got, err, want)
+		t.Errorf("the offer's JSON is %s (%v), encoding/json gives %s", got, err, want)
 	}
 }
 
@@ -196,10 +196,10 @@ func (b *Backtest) compareCounts(t *testing.T, want oracle.Result) {
 	}
 }
 
-// recode passes every entity that the last line touched through its bytes.
+// recode encodes and decodes entities that the last line touched.
 func (b *Backtest) recode(t *testing.T) {
 	for key, e := range b.Users {
-		if e.last != b.fold.cur.LogTime || len(key)%2 == 0 { // half of them, so that both ways are seen
+		if e.last != b.fold.cur.LogTime || len(key)%2 == 0 { // only half of the entities, so that both cases are tested
 			continue
 		}
 		got, err := DecodeEntity(key, e.AppendBinary(nil))

@@ -1,8 +1,9 @@
 package pipeline
 
-// timers is the queue of what is due: by time, then user.
+// timers is the queue of due times, a heap ordered by time, then by entity key.
 type timers []timer
 
+// A timer is the due time of an entity.
 type timer struct {
 	due int64
 	key string

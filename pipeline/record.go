@@ -9,21 +9,22 @@ import (
 	"offerstream/pipeline/window"
 )
 
-// RecordVersion counts the changes of what an entity's bytes and a Cursor's
-// JSON mean. A binary reads every version from oldestRecord on, and writes its
-// own. So a part that is added gets a section of its own, or stands at the end
-// of one and is read from the version on that has it.
+// RecordVersion is the version of the records of entities and of the JSON of
+// Cursors; it grows whenever their meaning changes. A binary reads versions from
+// oldestRecord to RecordVersion, and writes RecordVersion. New data go into a new
+// section, or at the end of an existing one, where only versions that have them
+// are read for them.
 const (
 	RecordVersion = 3
 	oldestRecord  = 3
 )
 
-// ErrNewer says that a record was written by a newer version, which alone can
-// read it. It is no damage.
+// ErrNewer reports that a record was written by a newer version of the program,
+// which must be used to read it. The record is not damaged.
 var ErrNewer = errors.New("a newer version wrote it: run that version")
 
-// ReadsRecords says why this binary cannot read records of a version, nil where
-// it can: ErrNewer where a newer one wrote them.
+// ReadsRecords returns nil if this binary can read records of a version, else
+// the reason why it cannot: ErrNewer if a newer version wrote them.
 func ReadsRecords(version int) error {
 	switch {
 	case version > RecordVersion:
@@ -34,22 +35,22 @@ func ReadsRecords(version int) error {
 	return nil
 }
 
-// An entity's bytes are the version and sections in the order of their
-// numbers (value.Writer.Section). Framing and checksum are the store's. The
-// numbers are append only.
+// The record of an entity is the version, then sections in the order of their
+// numbers (value.Writer.Section). The store adds framing and a checksum. The
+// number of a section never changes.
 const (
-	sectionEvents   = 1 // how many, the last one's log time, order
+	sectionEvents   = 1 // number of events, log time of the last one, order
 	sectionRing     = 2
 	sectionTraits   = 3
 	sectionSession  = 4
 	sectionFeatures = 5
-	sectionWaiting  = 6 // the events that evaluations were set by, each once; the evaluations
+	sectionWaiting  = 6 // the triggers of pending evaluations, each once; the evaluations
 	sectionSent     = 7 // by campaign
 	sectionChannels = 8 // by channel
 	sectionOffers   = 9 // ids
 )
 
-// AppendBinary appends the entity's bytes to dst.
+// AppendBinary appends the entity's record to dst.
 func (e *Entity) AppendBinary(dst []byte) []byte {
 	w := value.Writer{B: dst}
 	w.Byte(RecordVersion)
@@ -59,7 +60,7 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 		w.Uint(e.order)
 	})
 	w.Section(sectionRing, func() { w.B = append(w.B, e.ring...) })
-	list := func(n int, item func(i int)) { // nothing where there are none, so that the section is left out
+	list := func(n int, item func(i int)) { // writes nothing for n = 0, so that the section is left out
 		if n > 0 {
 			w.Len(n)
 		}
@@ -87,9 +88,10 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 	return w.B
 }
 
-// DecodeEntity reads what AppendBinary wrote, here or in an older version from
-// oldestRecord on. A newer version's record is ErrNewer. The entity keeps no
-// part of b: it lives in a copy, whose pieces move out as they grow.
+// DecodeEntity reads a record that AppendBinary of this version, or of an older
+// one down to oldestRecord, wrote. The record of a newer version is ErrNewer.
+// The entity does not alias b: it uses a copy, from which parts move out as
+// they grow.
 func DecodeEntity(key string, b []byte) (*Entity, error) {
 	r := value.Reader{B: slices.Clone(b), Alias: true}
 	e := &Entity{Key: key, loaded: true}
@@ -98,7 +100,7 @@ func DecodeEntity(key string, b []byte) (*Entity, error) {
 		err = r.Err
 	}
 	if err == nil && len(r.B) == 0 {
-		err = value.ErrShort // sectionEvents is always there
+		err = value.ErrShort // every record has sectionEvents
 	}
 	for number := uint64(0); err == nil && len(r.B) > 0; {
 		var body value.Reader
@@ -114,7 +116,7 @@ func DecodeEntity(key string, b []byte) (*Entity, error) {
 	return e, nil
 }
 
-// section reads one section.
+// section decodes one section.
 func (e *Entity) section(number uint64, r *value.Reader) error {
 	switch number {
 	case sectionEvents:
@@ -145,7 +147,8 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 	return nil
 }
 
-// readList reads how many there are, and each, which takes at least size bytes.
+// readList reads a list: its length, and its elements, each of at least size
+// bytes.
 func readList[T any](r *value.Reader, size int, item func() T) []T {
 	all := make([]T, r.Len(size))
 	for i := range all {
@@ -154,8 +157,8 @@ func readList[T any](r *value.Reader, size int, item func() T) []T {
 	return all
 }
 
-// appendWaiting writes each stored event once, however many evaluations wait
-// with it.
+// appendWaiting writes pending evaluations. It writes each trigger once, even
+// if several evaluations are pending with it.
 func appendWaiting(w *value.Writer, evs []evaluation) {
 	if len(evs) == 0 {
 		return
@@ -188,6 +191,7 @@ func appendWaiting(w *value.Writer, evs []evaluation) {
 	}
 }
 
+// readWaiting reads the output of appendWaiting.
 func readWaiting(r *value.Reader) []evaluation {
 	events := readList(r, 3, func() *storedEvent { return &storedEvent{time: r.Int(), at: r.Int(), raw: r.Bytes()} })
 	return readList(r, 16, func() evaluation {

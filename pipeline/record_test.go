@@ -12,7 +12,7 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// lived is an entity with something in each of its sections.
+// lived is an entity with content in each section of its record.
 func lived(t *testing.T) *Entity {
 	t.Helper()
 	def, err := campaign.ParseDefinition((&scene{
@@ -38,9 +38,10 @@ func lived(t *testing.T) *Entity {
 	return b.Users["u:u"]
 }
 
-// TestRecord: an entity's record is that of its version, and every version that
-// was ever written reads as the same entity. What a newer version wrote is
-// refused as such, and what is cut or changed is never read as something else.
+// TestRecord checks that the record of an entity does not change within a
+// version, and that the records of all versions are read as the same entity. A
+// record of a newer version is refused as such. A record that is cut off or
+// changed is never read as another entity.
 func TestRecord(t *testing.T) {
 	b := lived(t).AppendBinary(nil)
 	for version := oldestRecord; version <= RecordVersion; version++ {
@@ -55,10 +56,10 @@ func TestRecord(t *testing.T) {
 		}
 		e, err := DecodeEntity("u:u", frozen)
 		if err != nil || !bytes.Equal(e.AppendBinary(nil), b) {
-			t.Errorf("%s does not read as the entity that it was made of: %v", file, err)
+			t.Errorf("%s does not decode to the entity from which it was made: %v", file, err)
 		}
 		if version == RecordVersion && !bytes.Equal(frozen, b) {
-			t.Errorf("a record of version %d is now\n%x\nand no longer what %s has. If that is meant, give RecordVersion the next number, read both, and add a file", version, b, file)
+			t.Errorf("a record of version %d is now\n%x\nand no longer that of %s. If this is intended, increase RecordVersion, read both versions, and add a file", version, b, file)
 		}
 	}
 	newer := append([]byte{RecordVersion + 1}, b[1:]...)
@@ -67,20 +68,20 @@ func TestRecord(t *testing.T) {
 	}
 	for _, version := range []byte{0, 1, 2} {
 		if _, err := DecodeEntity("u:u", append([]byte{version}, b[1:]...)); err == nil || errors.Is(err, ErrNewer) {
-			t.Errorf("a record of version %d, from before this line of versions: %v", version, err)
+			t.Errorf("a record of version %d, which is older than oldestRecord: %v", version, err)
 		}
 	}
 	if _, err := DecodeEntity("u:u", append(bytes.Clone(b), 200, 1, 1, 7)); err == nil || errors.Is(err, ErrNewer) {
 		t.Errorf("a section that the version does not have: %v", err)
 	}
-	for n := range len(b) - 1 { // a record that ends between two sections is one of a younger user
+	for n := range len(b) - 1 { // a record that ends between two sections is that of another, valid entity
 		if e, err := DecodeEntity("u:u", b[:n]); err == nil && n > 0 && !bytes.Equal(e.AppendBinary(nil), b[:n]) {
-			t.Errorf("cut to %d bytes it reads as another entity", n)
+			t.Errorf("cut to %d bytes, it decodes to another entity", n)
 		}
 	}
 }
 
-// TestCursorVersion: a cursor is read by its version.
+// TestCursorVersion checks that a cursor is read according to its version.
 func TestCursorVersion(t *testing.T) {
 	c := Cursor{Seq: 7, Stored: 5, LogTime: 9, Chains: map[string]Chain{"offers.web": {Last: Position{N: 1, S: 2, T: 3}}}}
 	b, err := c.JSON()

@@ -8,9 +8,9 @@ import (
 	"offerstream/pipeline"
 )
 
-// TestScenarios holds the core to the scenarios of the language's rules, and
-// the core and the oracle to each other on them. With every event the entity
-// also goes through its bytes and back.
+// TestScenarios runs the scenarios of the language's rules on the core, and
+// compares core and oracle on them. After each event, entities are also encoded
+// and decoded.
 func TestScenarios(t *testing.T) {
 	files, err := config.FindScenarios("testdata/scenarios")
 	if err != nil {
@@ -32,7 +32,7 @@ func TestScenarios(t *testing.T) {
 					t.Errorf("%s:%d:\n%s", s.File, s.Line, wrong)
 				}
 				if !s.Compares || s.Outcomes == nil {
-					t.Error("a rule's scenario names both its offers and its outcomes")
+					t.Error("the scenario of a rule must state both its offers and its outcomes")
 				}
 				var lines [][]byte
 				for _, e := range s.Events {

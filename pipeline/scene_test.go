@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A scene is a small set of the tests that look into the core, its features
-// and campaigns in JSON. What campaigns send is shown by the scenarios in
+// A scene is a small set for tests of the core's internals, with features and
+// campaigns in JSON. Tests of what campaigns send are scenarios, in
 // testdata/scenarios.
 type scene struct{ features, campaigns []string }
 
@@ -17,7 +17,8 @@ const (
 	looked     = `"on":["View"],"if":["looking >= duration(\"60s\")"]`
 )
 
-// sends is a campaign that shows x on a channel of its own.
+// sends is a campaign that sends the expression x on a channel of its own; rest
+// is the remaining JSON of the campaign.
 func sends(id, x, rest string) string {
 	data := ""
 	if x != "" {

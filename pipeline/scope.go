@@ -12,15 +12,15 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A scope is what expressions of one entity's step see.
+// A scope is what expressions see during a step on one entity.
 type scope struct {
 	set    *Set
 	now    int64
 	event  *event.Event
-	item   *fastjson.Value // in `of` under a bare `by`
+	item   *fastjson.Value // set only for `of` under a bare `by`
 	entity *Entity
 
-	totals *totals // nil while the entity's state may change
+	totals *totals // nil while the entity's features may change
 }
 
 var _ expr.Scope = (*scope)(nil)
@@ -54,41 +54,42 @@ func (s *scope) Has(i int, key string) bool {
 	return s.set.features[i].shape.Has(s.entity.feature(i), key, s.now)
 }
 
-// Total is feature i, which has no `by`; its text is valid until the state
-// changes.
+// Total is the single value of feature i, which has no `by`. Its text is valid
+// until the entity's features change.
 func (s *scope) Total(i int) value.Value {
 	if s.totals == nil {
 		return s.Under(i, "")
 	}
-	t := &s.totals.at[i]
+	t := &s.totals.features[i]
 	if t.step != s.totals.step {
 		*t = total{s.totals.step, s.Under(i, "")}
 	}
 	return t.v
 }
 
-// totals are the aggregates without `by` that a step has read: many campaigns
-// ask for the same.
+// totals caches the values of features without `by` during a step, because many
+// campaigns read the same features.
 type totals struct {
-	step uint64
-	at   []total // by feature
+	step     uint64 // number of the current step
+	features []total
 }
 
+// A total is the value of a feature in the step of that number.
 type total struct {
-	step uint64 // that read it
+	step uint64
 	v    value.Value
 }
 
-// next forgets what the step before has read.
+// next begins a new step: cached values of earlier steps are no longer used.
 func (t *totals) next(features int) *totals {
 	t.step++
-	if len(t.at) != features {
-		t.at = make([]total, features)
+	if len(t.features) != features {
+		t.features = make([]total, features)
 	}
 	return t
 }
 
-// profile is `profile` in an expression: the traits of its entity.
+// A profile is `profile` in an expression: the traits of an entity.
 type profile struct{ e *Entity }
 
 func (p profile) Find(key string) (ref.Val, bool) {
@@ -114,8 +115,9 @@ func (p profile) Keys() []string {
 
 func (p profile) Size() int { return len(p.e.traits) }
 
-// trait is the place of a trait, or where it would be.
-func (e *Entity) trait(name string) (int, bool) {
-	i := sort.Search(len(e.traits), func(i int) bool { return e.traits[i].name >= name })
+// trait is the index of a trait. If the entity lacks it, found is false and i
+// is the index at which to insert it.
+func (e *Entity) trait(name string) (i int, found bool) {
+	i = sort.Search(len(e.traits), func(i int) bool { return e.traits[i].name >= name })
 	return i, i < len(e.traits) && e.traits[i].name == name
 }

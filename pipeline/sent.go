@@ -6,23 +6,26 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// sent is what went out of one campaign: how often ever, and the newest times.
+// A sent holds what went out of one campaign: the number of offers ever, and
+// the newest times.
 type sent struct {
 	campaign string
 	ever     uint64
 	times    []int64
 }
 
-// channelSent are the newest times at which advertising went out on a channel.
+// A channelSent holds the newest times at which advertising went out on a
+// channel.
 type channelSent struct {
 	channel string
 	times   []int64
 }
 
-// since is how many of the times, oldest first, lie after c.
-func since(times []int64, c int64) int {
+// countAfter is the number of times, which are sorted, that are later than
+// cutoff.
+func countAfter(times []int64, cutoff int64) int {
 	n := 0
-	for n < len(times) && times[len(times)-1-n] > c {
+	for n < len(times) && times[len(times)-1-n] > cutoff {
 		n++
 	}
 	return n
@@ -46,7 +49,8 @@ func (e *Entity) timesOf(channel string) []int64 {
 	return nil
 }
 
-// limited says whether the campaign has sent all that its limits allow.
+// limited reports whether the campaign has sent as many offers as a limit
+// allows.
 func (e *Entity) limited(def *campaign.Campaign, now int64) bool {
 	s := e.sentOf(def.ID)
 	if s == nil {
@@ -55,7 +59,7 @@ func (e *Entity) limited(def *campaign.Campaign, now int64) bool {
 	for _, l := range def.Limits {
 		switch {
 		case l.PerSession:
-			if since(s.times, e.session.started-1) >= l.Max {
+			if countAfter(s.times, e.session.started-1) >= l.Max {
 				return true
 			}
 		case l.Within == 0:
@@ -63,7 +67,7 @@ func (e *Entity) limited(def *campaign.Campaign, now int64) bool {
 				return true
 			}
 		default:
-			if since(s.times, now-int64(l.Within)) >= l.Max {
+			if countAfter(s.times, now-int64(l.Within)) >= l.Max {
 				return true
 			}
 		}
@@ -71,16 +75,17 @@ func (e *Entity) limited(def *campaign.Campaign, now int64) bool {
 	return false
 }
 
-// sentAfter is how many advertising offers went out on the channels after c.
-func (e *Entity) sentAfter(channels []string, c int64) int {
+// sentAfter is the number of advertising offers that went out on the channels
+// after cutoff.
+func (e *Entity) sentAfter(channels []string, cutoff int64) int {
 	n := 0
 	for _, ch := range channels {
-		n += since(e.timesOf(ch), c)
+		n += countAfter(e.timesOf(ch), cutoff)
 	}
 	return n
 }
 
-// wentOut remembers an offer for limits, caps, pause and duplicates.
+// wentOut remembers an offer for limits, caps, the pause and duplicates.
 func (e *Entity) wentOut(c *compiled, id string, now int64) {
 	s := e.sentOf(c.def.ID)
 	if s == nil {

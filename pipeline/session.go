@@ -16,27 +16,28 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// sessionGap ends a session: so long without a track, page or screen event.
+// sessionGap is the time without a view after which a session has ended.
 const sessionGap = 30 * time.Minute
 
-// sessionEvents is how many of a session's newest event names are kept.
+// sessionEvents is how many event names a session keeps: those of its newest
+// events.
 const sessionEvents = 64
 
-// A session is a visit: by log time, from its first track, page or screen
-// until sessionGap after its last.
+// A session is a visit: from its first view until sessionGap after its last, in
+// log time.
 type session struct {
-	started, last int64
-	count         int64  // its events; 0: there has been none
-	events        []byte // names, each after its length
-	named         int    // how many names
-	referrerHost  string // the first referrer whose host is not the page's own
-	query         string // that referrer's q, query or keyword
-	source, term  string // the first campaign's
+	started, last int64  // log time of the first and the last view
+	count         int64  // number of its views; 0: the user has had no session
+	events        []byte // names of the newest views, each preceded by its length
+	named         int    // number of these names
+	referrerHost  string // the host of the first referrer that is not the page's own host
+	query         string // the parameter q, query or keyword of that referrer
+	source, term  string // of the first context.campaign that has them
 }
 
 var noSession session
 
-// sessionType is the type of `session` in expressions.
+// sessionType is the CEL type of `session`.
 var sessionType = value.NewStruct("Session", map[string]value.Field{
 	"started": {Type: cel.DynType, Get: ofSession(func(s *session) ref.Val {
 		if s.count == 0 {
@@ -51,15 +52,15 @@ var sessionType = value.NewStruct("Session", map[string]value.Field{
 	"keyword":       {Type: cel.StringType, Get: ofSession(func(s *session) ref.Val { return types.String(s.keyword()) })},
 })
 
-// ofSession reads the session that is on at the moment of a scope.
+// ofSession makes a field of the session that is open at a scope's log time.
 func ofSession(get func(s *session) ref.Val) func(any) ref.Val {
-	return func(of any) ref.Val {
-		sc := of.(*scope)
+	return func(target any) ref.Val {
+		sc := target.(*scope)
 		return get(sc.entity.sessionAt(sc.now))
 	}
 }
 
-// names are the events' names, oldest first.
+// names are the names of the newest views, oldest first.
 func (s *session) names() []string {
 	names := make([]string, 0, s.named)
 	for b := s.events; len(b) > 0; {
@@ -70,7 +71,7 @@ func (s *session) names() []string {
 	return names
 }
 
-// keyword is what the visitor searched for before coming.
+// keyword is what the visitor searched for before the session.
 func (s *session) keyword() string {
 	if s.term != "" {
 		return s.term
@@ -80,7 +81,7 @@ func (s *session) keyword() string {
 
 func (s *session) over(now int64) bool { return s.count == 0 || now >= s.last+int64(sessionGap) }
 
-// sessionAt is the session at now, an empty one where none is on.
+// sessionAt is the session that is open at now, an empty one if there is none.
 func (e *Entity) sessionAt(now int64) *session {
 	if e.session.over(now) {
 		return &noSession
@@ -88,7 +89,7 @@ func (e *Entity) sessionAt(now int64) *session {
 	return &e.session
 }
 
-// append writes the session.
+// append writes the session to a record.
 func (s *session) append(w *value.Writer) {
 	if s.count == 0 {
 		return
@@ -117,7 +118,7 @@ func (s *session) read(r *value.Reader) {
 	}
 }
 
-// extend takes an event into the session, or begins another.
+// extend adds a view to the session, or begins a new session with it.
 func (s *session) extend(ev *event.Event, now int64) {
 	if s.over(now) {
 		*s = session{started: now}
@@ -146,8 +147,8 @@ func (s *session) extend(ev *event.Event, now int64) {
 	}
 }
 
-// plainSite is a URL's scheme and host where both can be told without
-// parsing: most referrers are the shop's own pages.
+// plainSite is the scheme and host of a URL if it can be found without parsing,
+// else "". It is fast, because most referrers are pages of the shop itself.
 func plainSite(u string) string {
 	i := strings.Index(u, "://")
 	if i < 0 || u[:i] != "https" && u[:i] != "http" {
@@ -173,6 +174,8 @@ func plainSite(u string) string {
 	return u[:end]
 }
 
+// refer sets referrerHost and query from the event's referrer, unless that is a page
+// of the shop itself.
 func (s *session) refer(ev *event.Event) {
 	find := func(name string) string {
 		t := ev.AliasText(event.InPage, name)
@@ -181,11 +184,11 @@ func (s *session) refer(ev *event.Event) {
 		}
 		return t
 	}
-	from := find("referrer")
-	if from == "" {
+	referrer := find("referrer")
+	if referrer == "" {
 		return
 	}
-	if site := plainSite(from); site != "" && site == plainSite(find("url")) {
+	if site := plainSite(referrer); site != "" && site == plainSite(find("url")) {
 		return
 	}
 	pick := func(name string) *url.URL {

@@ -7,50 +7,52 @@ import (
 	"offerstream/pipeline/window"
 )
 
-// A step is one event or one due time on one entity, at one log time. One of
-// them serves a fold: what it is made of is used again.
+// A step is one event or one due time on one entity, at one log time. A fold
+// has one step value and reuses it.
 type step struct {
 	live       *liveSet
-	out        func(o *Offer)
-	tracing    func(*Trace) // nil: nobody asks
+	out        func(o *Offer) // takes the offers that go out
+	tracing    func(*Trace)   // nil: nothing is traced
 	duplicates uint64
 
-	// Of the step that is being made:
+	// The step in progress:
 	entity     *Entity
 	now        int64
 	scope      scope
-	candidates []evaluation // that have come to the gates
-	due        []evaluation // that went on
-	stored     *storedEvent // the event, once something waits with it
+	candidates []evaluation // those that have reached the gates
+	due        []evaluation // those that continue because they are due
+	stored     *storedEvent // the copy of the event, if an evaluation became pending with it
 
-	// Memory:
+	// Memory that is reused:
 	totals  totals
-	unused  []*storedEvent // that nothing waits with since this step
-	spare   []*storedEvent
-	stays   []window.Stay // of onlyDwell, as is points
-	points  []int64
-	scratch []byte // of a feature's update
+	unused  []*storedEvent // no longer used since this step
+	spare   []*storedEvent // can be reused
+	stays   []window.Stay  // of onlyDwell
+	points  []int64        // of onlyDwell
+	scratch []byte         // of feature.update
 }
 
-// start makes it a step of an entity.
+// start begins a step on an entity.
 func (s *step) start(e *Entity, now int64) {
 	e.bind(s.live)
-	s.recycle() // the step before may have panicked
+	s.recycle() // here, because the previous step may have panicked
 	s.entity, s.now, s.candidates = e, now, s.candidates[:0]
 	s.scope = scope{set: s.live.Set, now: now, entity: e}
 }
 
-// scopeOf is what expressions about an event see.
+// scopeOf is what expressions about an event see. There is one scope for each
+// step.
 func (s *step) scopeOf(ev *event.Event) *scope {
 	s.scope.event = ev
 	return &s.scope
 }
 
-// settled says that the entity's features change no more in this step.
+// settled is called when the entity's features do not change any more in this
+// step.
 func (s *step) settled() { s.scope.totals = s.totals.next(len(s.live.features)) }
 
-// onEvent applies one event at log time now; ev.Time is set. The order is that
-// of LANGUAGE.md, rule 3: duplicates, cancellations, features, triggers.
+// onEvent applies an event, whose event time is set, at log time now. It
+// follows LANGUAGE.md, rule 3: duplicates, cancellations, features, triggers.
 func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	s.start(e, now)
 	if e.forgotten(now) {
@@ -74,22 +76,22 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	s.choose()
 }
 
-// onDue lets go on what waited until now, all of it in one step.
+// onDue continues all evaluations of an entity that are due at now.
 func (s *step) onDue(e *Entity, now int64) {
 	s.start(e, now)
 	s.settled()
 	s.due = s.due[:0]
-	e.keep(func(w *evaluation) bool {
+	e.retain(func(w *evaluation) bool {
 		if w.due == now {
 			s.due = append(s.due, *w)
 		}
 		return w.due != now
 	})
 	for _, w := range s.due {
-		var dec event.Decoder // an event each, since candidates outlive the loop
+		var dec event.Decoder // one for each event, because candidates outlive the loop
 		ev, err := dec.Decode(w.stored.raw)
 		s.trace(&w)
-		if err != nil { // it was decoded before, so another engine wrote it
+		if err != nil { // it could be decoded when it was stored, so another engine stored it
 			s.end(&w, Failed)
 			continue
 		}
@@ -103,8 +105,8 @@ func (s *step) onDue(e *Entity, now int64) {
 	}
 }
 
-// cancel ends what the event ends: waiting for dwell, and absences that it is
-// the other half of.
+// cancel ends what the event cancels: evaluations that wait for dwell, and
+// absences whose `unless` it meets.
 func (s *step) cancel(sc *scope) {
 	if len(s.entity.waiting) == 0 {
 		return
@@ -115,20 +117,20 @@ func (s *step) cancel(sc *scope) {
 	s.live.match.cancels.each(sc.event, func(i int) {
 		c := &s.live.campaigns[i]
 		waits := func(e *evaluation) bool { return e.c == c && stages[e.stage].unless }
-		if !s.entity.waits(waits) || !all(c.unless, sc, nil) {
+		if !s.entity.anyWaits(waits) || !all(c.unless, sc, nil) {
 			return
 		}
 		if c.match.none() {
 			s.drop(waits, Cancelled)
 			return
 		}
-		_ = c.match.each(sc, func(key string, _ int, _ *fastjson.Value) { // an error: it has no key and cancels nothing
+		_ = c.match.each(sc, func(key string, _ int, _ *fastjson.Value) { // an event whose key cannot be computed cancels nothing
 			s.drop(func(e *evaluation) bool { return waits(e) && e.key == key }, Cancelled)
 		})
 	})
 }
 
-// learn takes the event into profile, session and features.
+// learn adds the event to profile, session and features.
 func (s *step) learn(sc *scope) {
 	e, ev, features := s.entity, sc.event, s.live.tally.features
 	if ev.Type == event.Identify {

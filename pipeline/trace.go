@@ -5,8 +5,8 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A Trace is what one step did to one evaluation: the stages that it passed,
-// and how it ended, or until when it waits.
+// A Trace tells what one step did to one evaluation: the stages that it passed,
+// and how it ended or until when it waits.
 type Trace struct {
 	Campaign string       `json:"campaign"`
 	User     string       `json:"user"`  // the entity's key
@@ -14,12 +14,13 @@ type Trace struct {
 	Key      string       `json:"key,omitempty"`
 	Time     string       `json:"time"` // log time
 	Stages   []TraceStage `json:"stages"`
-	Outcome  string       `json:"outcome,omitempty"` // empty: it waits
-	Stage    string       `json:"stage"`             // in which it ended or waits
-	Due      string       `json:"due,omitempty"`     // until when it waits
+	Outcome  string       `json:"outcome,omitempty"` // empty: the evaluation is pending
+	Stage    string       `json:"stage"`             // the stage in which it ended or waits
+	Due      string       `json:"due,omitempty"`     // when it continues, if it is pending
 }
 
-// A TraceStage is a stage that was passed, with what was looked at there.
+// A TraceStage is a stage that the evaluation passed, with what was judged
+// there.
 type TraceStage struct {
 	Stage string      `json:"stage"`
 	Parts []TracePart `json:"parts"`
@@ -30,11 +31,12 @@ type TracePart struct {
 	Text   string            `json:"text"`
 	OK     bool              `json:"ok"`
 	Error  string            `json:"error,omitempty"`
-	Values map[string]string `json:"values,omitempty"` // what the condition reads, as JSON
+	Values map[string]string `json:"values,omitempty"` // the features that the condition reads, as JSON
 }
 
-// Trace lets fn see each evaluation in each step that touches it, when it ends
-// or is set waiting. It costs time: what a condition reads is read once more.
+// Trace makes the fold call fn for each evaluation in each step that touches
+// it, when the evaluation ends or becomes pending. Tracing costs time:
+// conditions are judged twice.
 func (f *Fold) Trace(fn func(*Trace)) { f.step.tracing = fn }
 
 // trace begins the trace of an evaluation in this step.
@@ -44,13 +46,13 @@ func (s *step) trace(e *evaluation) {
 	}
 }
 
-// traced shows an evaluation that has ended or waits.
+// traced shows the trace of an evaluation that has ended or is pending.
 func (s *step) traced(e *evaluation, outcome string) {
 	if s.tracing == nil {
 		return
 	}
 	t := e.trace
-	if t == nil { // it ended while it waited
+	if t == nil { // it ended while it was pending
 		t = &Trace{}
 	}
 	t.Campaign, t.User, t.Key, t.Time, t.Outcome, t.Stage = e.campaign, s.entity.Key, e.key, value.FormatTime(s.now), outcome, e.stage.String()
@@ -63,6 +65,7 @@ func (s *step) traced(e *evaluation, outcome string) {
 	s.tracing(t)
 }
 
+// add adds a part to the trace of a stage.
 func (t *Trace) add(in stage, p TracePart) {
 	if n := len(t.Stages); n == 0 || t.Stages[n-1].Stage != in.String() {
 		t.Stages = append(t.Stages, TraceStage{Stage: in.String()})
@@ -71,7 +74,7 @@ func (t *Trace) add(in stage, p TracePart) {
 	last.Parts = append(last.Parts, p)
 }
 
-// conditions notes how each conjunct of `if` stands, and what it reads.
+// conditions adds the result of each conjunct, and the features that it reads.
 func (t *Trace) conditions(in stage, conds []*expr.Expr, sc *scope) {
 	if t == nil {
 		return
@@ -108,7 +111,7 @@ func (t *Trace) choice(err error) {
 	t.add(stageChoice, p)
 }
 
-// channel notes whether the channel was free, or by which campaign it is taken.
+// channel adds whether the channel was free, or the campaign that has taken it.
 func (t *Trace) channel(channel, by string) {
 	if t == nil {
 		return

@@ -8,9 +8,9 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// TestTrace: the trace of an evaluation names each stage that it passed and
-// what was looked at there, in each step that touched it; and every outcome
-// that is counted ends a trace.
+// TestTrace checks that the trace of an evaluation names each stage that it
+// passed and what was judged there, in each step that touched it; and that
+// every outcome that is counted ends a trace.
 func TestTrace(t *testing.T) {
 	def, err := campaign.ParseDefinition((&scene{
 		features: []string{countViews, looking},
@@ -72,8 +72,8 @@ func TestTrace(t *testing.T) {
 	counts, _ := b.Counts()
 	for id, c := range counts {
 		for o, n := range c.Ended {
-			if what := id + " " + Outcome(o).String(); ended[what] != n {
-				t.Errorf("%s is counted %d times and traced %d times", what, n, ended[what])
+			if end := id + " " + Outcome(o).String(); ended[end] != n {
+				t.Errorf("%s is counted %d times and traced %d times", end, n, ended[end])
 			}
 		}
 	}

@@ -10,23 +10,23 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A User is what is stored about one user, as it reads at log time Now.
-// Times are RFC 3339 in UTC.
+// A User is what is stored about one user, as expressions would read it at log
+// time Now. Times are RFC 3339 in UTC.
 type User struct {
 	Key      string                     `json:"key"`
-	Known    bool                       `json:"known"`                // false: no event yet, or forgotten
+	Known    bool                       `json:"known"`                // false: the user has no events, or is forgotten
 	Now      string                     `json:"now,omitempty"`        // log time
 	Last     string                     `json:"last_event,omitempty"` // log time of the last event
-	Events   uint64                     `json:"events"`               // that were applied, without duplicates
+	Events   uint64                     `json:"events"`               // events applied, without duplicates
 	Traits   map[string]json.RawMessage `json:"traits"`
-	Session  *UserSession               `json:"session"`  // null: none is on
-	Features map[string]json.RawMessage `json:"features"` // as expressions read them; with `by` an object by key
+	Session  *UserSession               `json:"session"`  // null: no session is open
+	Features map[string]json.RawMessage `json:"features"` // as expressions read them; a feature with `by` is an object by key
 	Pending  []UserPending              `json:"pending"`  // by due time
 	Sent     []UserSent                 `json:"sent"`     // by campaign
-	Offers   []string                   `json:"offers"`   // ids that are remembered, oldest first
+	Offers   []string                   `json:"offers"`   // remembered ids of offers, oldest first
 }
 
-// A UserSession is the visit that is on.
+// A UserSession is the open session.
 type UserSession struct {
 	Started      string   `json:"started"`
 	Last         string   `json:"last"`
@@ -37,7 +37,7 @@ type UserSession struct {
 	Keyword      string   `json:"keyword"`
 }
 
-// A UserPending is an offer that waits for its moment.
+// A UserPending is a pending evaluation.
 type UserPending struct {
 	Campaign string `json:"campaign"`
 	Key      string `json:"key,omitempty"` // match key
@@ -45,16 +45,17 @@ type UserPending struct {
 	Due      string `json:"due"`
 }
 
-// A UserSent is what a campaign has sent: how often ever, and the newest times.
+// A UserSent is what a campaign has sent: the number of offers ever, and the
+// newest times.
 type UserSent struct {
 	Campaign string   `json:"campaign"`
 	Ever     uint64   `json:"ever"`
 	Times    []string `json:"times"`
 }
 
-// User shows the user under an entity key. It changes nothing: what a change
-// of sets or the time away will take from the user at the next event is taken
-// from a copy.
+// User shows the user with an entity key. It works on a copy and changes
+// nothing: the effects of a change of sets, or of a long absence, which would
+// be applied at the user's next event, are applied to the copy.
 func (f *Fold) User(key string) (*User, error) {
 	stored, err := f.ents.Look(key)
 	if err != nil {
@@ -94,7 +95,7 @@ func (f *Fold) User(key string) (*User, error) {
 	return v, nil
 }
 
-// waiting fills in what is pending and what went out.
+// waiting fills in what is pending and what was sent.
 func (v *User) waiting(e *Entity) {
 	slices.SortFunc(e.waiting, func(a, b evaluation) int {
 		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.stage, b.stage), cmp.Compare(a.campaign, b.campaign), cmp.Compare(a.key, b.key))
@@ -112,7 +113,8 @@ func (v *User) waiting(e *Entity) {
 	}
 }
 
-// shown is a value as JSON; in place of one that has none the reason, as text.
+// shown is a value as JSON. If it cannot be written as JSON, the reason is
+// shown as a text.
 func shown(v ref.Val) json.RawMessage {
 	b, err := value.AppendJSON(nil, v)
 	if err != nil {

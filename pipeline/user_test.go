@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestView holds that a view tells what is stored as expressions read it, and
-// leaves it alone.
-func TestView(t *testing.T) {
+// TestUser checks that User shows what is stored as expressions read it, and
+// that it changes nothing.
+func TestUser(t *testing.T) {
 	def, err := campaign.ParseDefinition((&scene{
 		features: []string{`{"name":"brands","on":["View"],"by":"category","agg":"distinct","of":"item.brand","within":60000000000}`, countViews,
 			`{"name":"seen","on":["View"],"agg":"list","fields":["brand","p"],"keep":2}`, `{"name":"low","on":["Add"],"agg":"min","of":"event.properties.p"}`, looking},
@@ -34,7 +34,7 @@ func TestView(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := string(b.Users["u:u"].AppendBinary(nil)); after != before {
-		t.Error("the view changed the user")
+		t.Error("User changed the user")
 	}
 	ids := v.Offers
 	v.Offers = nil

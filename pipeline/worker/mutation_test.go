@@ -58,7 +58,7 @@ var mutations = []mutation{
 	{"a log that expires meanwhile is no reason to stop", "worker/reading.go", "if end >= seen && (a.reader != nil || !a.p.hopeless) {", "if false {"},
 	{"P9: snapshots from before an acceptance count no more", "worker/snapshot.go", "case accepted != 0 && !checkpoint.HasFolded(m, accepted):", "case false:"},
 	{"P9: the state from before an acceptance is discarded", "worker/snapshot.go", "if cursor.Accepted != accepted && cursor.Seq > 0 {", "if false {"},
-	{"P9: the numbers go on behind what was stored", "fold.go", "ch.Last.N = max(ch.Last.N, f.accept.Chains[name])", "ch.Last.N = max(ch.Last.N, 0)"},
+	{"P9: the numbers go on behind what was stored", "accept.go", "ch.Last.N = max(ch.Last.N, f.accept.Chains[name])", "ch.Last.N = max(ch.Last.N, 0)"},
 	{"P9: a gap is looked at again before it counts as a loss", "audit/replay.go", "if m.Seq > from && (m.Seq != gap || looks < gapLooks) {", "if false {"},
 	{"P9: a snapshot that cannot be had now is no misfit", "audit/replay.go", "if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) {", "if false {"},
 	{"P9: a snapshot of another log is not accepted", "audit/replay.go", "if m.Seq != known.seq || m.Stored != known.stored {", "if false {"},
