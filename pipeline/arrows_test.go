@@ -83,7 +83,7 @@ func TestArrows(t *testing.T) {
 			}
 			for lib, dirs := range alone {
 				if below(to, lib) && !slices.Contains(dirs, dir) {
-					t.Errorf("%s imports %s: only %q may", path, to, dirs)
+					t.Errorf("%s imports %s, which only %q may import", path, to, dirs)
 				}
 			}
 		}

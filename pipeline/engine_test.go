@@ -34,7 +34,7 @@ func TestEngineBefore(t *testing.T) {
 		changed.Engine = c.engine
 		set, problems := compileFor(&changed, c.newest)
 		if (set != nil) != c.runs {
-			t.Errorf("a set of engine %d on a binary of engine %d: %v", c.engine, c.newest, problems)
+			t.Errorf("a set of engine %d on a binary of engine %d: problems %v", c.engine, c.newest, problems)
 		}
 		if changed.Engine = c.newest; c.runs {
 			changed.Engine = c.engine
@@ -49,7 +49,7 @@ func TestEngineBefore(t *testing.T) {
 		f.newest = c.newest
 		err = f.Begin(Message{Seq: 1, Stored: 1, Kind: Control, Data: fmt.Appendf(nil, `{"set":"x","engine":%d}`, c.engine)})
 		if (err == nil) != c.runs {
-			t.Errorf("a control message of engine %d on a binary of engine %d: %v", c.engine, c.newest, err)
+			t.Errorf("a control message of engine %d on a binary of engine %d: error %v", c.engine, c.newest, err)
 		}
 	}
 }

@@ -119,7 +119,8 @@ func (s *step) condition(e *evaluation) bool {
 	switch {
 	case !holds && !waits:
 		s.end(e, Condition)
-	case old && holds && e.c.def.Unless == nil && !e.c.def.Runs(s.now): // outside of its period a campaign ends as Period, even if the event is too old
+	case old && holds && e.c.def.Unless == nil && !e.c.def.Runs(s.now):
+		// Outside of its period a campaign ends as Period, even if the event is too old.
 		s.end(e, Period)
 	case old:
 		s.end(e, Age)
@@ -266,7 +267,8 @@ func (s *step) store(ev *event.Event) *storedEvent {
 // maxSpare bounds the number of stored events that are kept for reuse.
 const maxSpare = 256
 
-// release counts one evaluation less that is pending with an event.
+// release takes one from the number of evaluations that are pending with an
+// event.
 func (s *step) release(ev *storedEvent) {
 	if ev.uses--; ev.uses == 0 && ev.own {
 		s.unused = append(s.unused, ev)

@@ -197,8 +197,8 @@ func (f *Fold) read(m Message) (stamp int64, stamped bool, err error) {
 	return stamp, stamped, nil
 }
 
-// targetOf is the log time to which a message moves the fold, as far as the
-// message as a whole does so.
+// targetOf is the log time to which a message moves the fold. Under clock:
+// event the message itself does not move it, but its events do.
 func (f *Fold) targetOf(m Message, stamp int64, stamped bool) int64 {
 	switch {
 	case f.accept != nil: // no timer fires in it, so that no record precedes the marks

@@ -19,7 +19,7 @@ import (
 	"github.com/valyala/fastjson"
 )
 
-var update = flag.Bool("update", false, "TestGolden makes testdata/golden/<Engine>, which must not exist, from the one before")
+var update = flag.Bool("update", false, "TestGolden makes testdata/golden/<Engine>, which must not exist yet, from that of the previous engine")
 
 // A golden is the promise of one engine: this set and these events give these
 // offers, both as a file under clock: event and as a log under clock: broker.

@@ -207,7 +207,7 @@ func (b *Backtest) recode(t *testing.T) {
 			t.Fatal(err)
 		}
 		if a, b := string(e.AppendBinary(nil)), string(got.AppendBinary(nil)); a != b {
-			t.Fatalf("entity %s changes in its bytes:\n%x\n%x", key, a, b)
+			t.Fatalf("entity %s changes when it is encoded and decoded:\n%x\n%x", key, a, b)
 		}
 		b.Users[key] = got
 	}

@@ -64,15 +64,15 @@ func TestRecord(t *testing.T) {
 	}
 	newer := append([]byte{RecordVersion + 1}, b[1:]...)
 	if _, err := DecodeEntity("u:u", newer); !errors.Is(err, ErrNewer) {
-		t.Errorf("a record of a newer version: %v", err)
+		t.Errorf("a record of a newer version: error %v, want ErrNewer", err)
 	}
 	for _, version := range []byte{0, 1, 2} {
 		if _, err := DecodeEntity("u:u", append([]byte{version}, b[1:]...)); err == nil || errors.Is(err, ErrNewer) {
-			t.Errorf("a record of version %d, which is older than oldestRecord: %v", version, err)
+			t.Errorf("a record of version %d, which is older than oldestRecord: error %v, want another than ErrNewer", version, err)
 		}
 	}
 	if _, err := DecodeEntity("u:u", append(bytes.Clone(b), 200, 1, 1, 7)); err == nil || errors.Is(err, ErrNewer) {
-		t.Errorf("a section that the version does not have: %v", err)
+		t.Errorf("a section that the version does not have: error %v, want another than ErrNewer", err)
 	}
 	for n := range len(b) - 1 { // a record that ends between two sections is that of another, valid entity
 		if e, err := DecodeEntity("u:u", b[:n]); err == nil && n > 0 && !bytes.Equal(e.AppendBinary(nil), b[:n]) {

@@ -44,12 +44,12 @@ func TestUser(t *testing.T) {
 		`"pending":[{"campaign":"cart","key":"acme","kind":"absence","due":"2026-01-01T10:10:00Z"},{"campaign":"cart","key":"apex","kind":"absence","due":"2026-01-01T10:11:00Z"},{"campaign":"cart","key":"zeta","kind":"absence","due":"2026-01-01T10:11:00Z"}],` +
 		`"sent":[{"campaign":"hello","ever":3,"times":["2026-01-01T10:00:00Z","2026-01-01T10:01:00Z","2026-01-01T10:01:00Z"]},{"campaign":"stay","ever":3,"times":["2026-01-01T10:01:00Z","2026-01-01T10:01:00Z","2026-01-01T10:01:00Z"]}],"offers":null}`
 	if got := asJSON(v); got != want {
-		t.Errorf("the view is\n%s\nwant\n%s", got, want)
+		t.Errorf("the user is\n%s\nwant\n%s", got, want)
 	}
 	if len(ids) != 6 {
 		t.Errorf("%d offer ids are remembered, want 6", len(ids))
 	}
 	if v, err = b.fold.User("a:nobody"); err != nil || v.Known || v.Last != "" || string(v.Features["n"]) != "0" {
-		t.Errorf("somebody unknown: %+v, %v", v, err)
+		t.Errorf("an unknown user: %+v, %v", v, err)
 	}
 }

@@ -23,9 +23,9 @@ type Decoder struct {
 	names  map[string]string // interned event names, which are few
 
 	// Set if ev was scanned:
-	key      []byte
-	found    found
-	sections [3]section
+	key     []byte
+	found   found
+	objects [3]lazyObject
 }
 
 // maxNames bounds the interned names; beyond it, interning starts anew.
@@ -71,7 +71,7 @@ func (d *Decoder) AdmitLine(raw []byte) (*Event, error) {
 // at the event's fields.
 func admissible(raw []byte) error {
 	if len(raw) > MaxEventBytes {
-		return Rejectf("size", "the event has %d bytes; at most %d are taken", len(raw), MaxEventBytes)
+		return Rejectf("size", "the event has %d bytes; at most %d are allowed", len(raw), MaxEventBytes)
 	}
 	if !utf8.Valid(raw) {
 		return Rejectf("json", "not valid UTF-8")
@@ -219,7 +219,7 @@ func entityKey(root *fastjson.Value) (string, error) {
 // CheckUser returns a Reject if s cannot be a userId or anonymousId.
 func CheckUser(s string) error {
 	if len(s) > MaxUserBytes {
-		return Rejectf("user", "the user id has %d bytes; at most %d are taken", len(s), MaxUserBytes)
+		return Rejectf("user", "the user id has %d bytes; at most %d are allowed", len(s), MaxUserBytes)
 	}
 	ascii := true
 	for i := range len(s) {

@@ -90,7 +90,7 @@ type Event struct {
 
 	Raw  []byte             // the event's bytes
 	Root *fastjson.Value    // the parsed object; nil if the event was scanned (scan.go)
-	dec  *Decoder           // holds the sections of a scanned event
+	dec  *Decoder           // holds the objects of a scanned event
 	sole [1]*fastjson.Value // memory for Items of an event without products
 }
 

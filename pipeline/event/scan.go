@@ -90,8 +90,8 @@ func memberOfContext(key string) Member {
 	return noMember
 }
 
-// A section is properties, traits or context, parsed on demand.
-type section struct {
+// A lazyObject is properties, traits or context, parsed on demand.
+type lazyObject struct {
 	parsed *fastjson.Value
 	parser fastjson.Parser
 }
@@ -107,24 +107,24 @@ func (d *Decoder) scan(raw []byte) bool {
 		return false
 	}
 	d.ev = Event{Raw: raw, dec: d}
-	if !d.scanSections() || !d.scanName() || !d.scanTimes() {
+	if !d.scanObjects() || !d.scanName() || !d.scanTimes() {
 		return false
 	}
 	d.ev.ID = aliasPlainText(m[inMessageID])
 	return d.ev.ID != "" && d.scanUser()
 }
 
-// scanSections checks that properties, traits and context are objects or null.
+// scanObjects checks that properties, traits and context are objects or null.
 // It takes null as missing.
-func (d *Decoder) scanSections() bool {
-	for i := range d.sections {
+func (d *Decoder) scanObjects() bool {
+	for i := range d.objects {
 		if v := d.found[i]; v != nil && v[0] != '{' {
 			if v[0] != 'n' {
 				return false
 			}
 			d.found[i] = nil
 		}
-		d.sections[i].parsed = nil
+		d.objects[i].parsed = nil
 	}
 	return true
 }
@@ -217,13 +217,10 @@ func object(b []byte, i int, member func(key string) Member, m *found) int {
 	}
 	for {
 		end := skipString(b, i)
-		if end < 0 {
+		if end < 0 || bytes.IndexByte(b[i+1:end-1], '\\') >= 0 {
 			return -1
 		}
 		key := b[i+1 : end-1]
-		if bytes.IndexByte(key, '\\') >= 0 {
-			return -1
-		}
 		i = space(b, end)
 		if i == len(b) || b[i] != ':' {
 			return -1
@@ -241,27 +238,15 @@ func object(b []byte, i int, member func(key string) Member, m *found) int {
 		if m[k] == nil {
 			m[k] = b[i:end:end]
 		}
-		var closed bool
-		if i, closed = separator(b, end, '}'); closed || i < 0 {
-			return i
+		i = space(b, end)
+		if i < len(b) && b[i] == '}' {
+			return i + 1
 		}
+		if i == len(b) || b[i] != ',' {
+			return -1
+		}
+		i = space(b, i+1)
 	}
-}
-
-// separator reads what follows an element that ends at i: a comma, or the
-// closing brace or bracket. It returns the offset of the next element, or of the
-// end; -1 if neither follows.
-func separator(b []byte, i int, closing byte) (next int, closed bool) {
-	i = space(b, i)
-	switch {
-	case i == len(b):
-		return -1, false
-	case b[i] == ',':
-		return space(b, i+1), false
-	case b[i] == closing:
-		return i + 1, true
-	}
-	return -1, false
 }
 
 func space(b []byte, i int) int {
@@ -357,9 +342,16 @@ func skipInside(b []byte, i, depth int) int {
 		if i = skip(b, i, depth+1); i < 0 {
 			return -1
 		}
-		var closed bool
-		if i, closed = separator(b, i, closing); closed || i < 0 {
-			return i
+		i = space(b, i)
+		switch {
+		case i == len(b):
+			return -1
+		case b[i] == ',':
+			i = space(b, i+1)
+		case b[i] == closing:
+			return i + 1
+		default:
+			return -1
 		}
 	}
 }
@@ -370,11 +362,11 @@ func (e *Event) Get(path ...string) *fastjson.Value {
 	if e.Root != nil {
 		return e.Root.Get(path...)
 	}
-	return e.section(memberOf(path[0])).Get(path[1:]...)
+	return e.lazyObject(memberOf(path[0])).Get(path[1:]...)
 }
 
-func (e *Event) section(m Member) *fastjson.Value {
-	s := &e.dec.sections[m]
+func (e *Event) lazyObject(m Member) *fastjson.Value {
+	s := &e.dec.objects[m]
 	if raw := e.dec.found[m]; s.parsed == nil && raw != nil {
 		s.parsed, _ = s.parser.ParseBytes(raw) // cannot fail: skip has read all of it
 	}
@@ -384,7 +376,7 @@ func (e *Event) section(m Member) *fastjson.Value {
 var pathTo = [noMember][]string{InProperties: {"properties"}, InCampaign: {"context", "campaign"}, InPage: {"context", "page"}}
 
 // AliasText is the text of a member of properties, campaign or page, "" if it
-// is not a text. It is valid as long as the event. It parses the section only
+// is not a text. It is valid as long as the event. It parses the object only
 // if the JSON is not plain.
 func (e *Event) AliasText(in Member, key string) string {
 	if e.Root == nil {

@@ -69,7 +69,7 @@ func compareScan(t *testing.T, raw []byte) bool {
 			t.Errorf("%s\nscanned, %v is %s; parsed, it is %s", raw, path, g, w)
 		}
 	}
-	scan.scan(raw) // start anew, with no section parsed
+	scan.scan(raw) // again, so that no section is parsed yet
 	for _, where := range []struct {
 		in  Member
 		key string

@@ -173,7 +173,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 	}
 	if est, err := l.env.EstimateCost(a, sizes{}); err == nil && est.Max > maxCost {
 		bad = true
-		report(1, 0, fmt.Sprintf("this may cost %d operations; at most %d are allowed", est.Max, maxCost), "nest fewer loops")
+		report(1, 0, fmt.Sprintf("this may cost %d; at most %d is allowed", est.Max, maxCost), "nest fewer loops")
 	}
 	if bad {
 		return nil
