@@ -45,7 +45,8 @@ func NewEnv(structs ...*value.Struct) (*cel.Env, error) {
 	return cel.NewCustomEnv(opts...)
 }
 
-// zonedOverloads are the overloads, by function, that take a time zone.
+// zonedOverloads are the overloads that take a time zone, by function. They are
+// left out.
 var zonedOverloads = map[string][]string{
 	overloads.TimeGetFullYear:     {overloads.TimestampToYearWithTz},
 	overloads.TimeGetMonth:        {overloads.TimestampToMonthWithTz},

@@ -26,13 +26,13 @@ type Language struct {
 	names    Names
 	env      *cel.Env
 	loose    *cel.Env            // see Loosen; nil: not loosened
-	compiled map[wording][]*Expr // the expressions that compiled, because campaigns repeat each other
+	compiled map[wording][]*Expr // for reuse, because campaigns repeat the same expressions
 	planned  []*Expr             // all that were made runnable
 }
 
 // Names gives the meaning of names in a language.
 type Names struct {
-	Feature func(name string) (Feature, bool) // finds a feature; never, if the language does not see features
+	Feature func(name string) (Feature, bool) // finds a feature by its name
 	Hint    func(name string) string          // tells what to do about an unknown name
 }
 
@@ -40,7 +40,7 @@ type Names struct {
 type Feature struct {
 	Index  int  // identifies it in a Scope
 	By     bool // it has `by`: it is a map, in which every key can be looked up
-	Single bool // it aggregates to a single value, under each key
+	Single bool // its aggregate is a single value, with `by` under each key
 }
 
 // A wording identifies a compilation: the source, and what it was compiled for.

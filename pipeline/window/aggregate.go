@@ -19,7 +19,7 @@ type Aggregate struct {
 	Of    Operand                                      // the operand that `of` must give
 	Rows  bool                                         // keeps rows of items; only it takes fields, key, keep and remove_on
 	Stays bool                                         // its entries are stays, each of which is open until the user's next view
-	Type  func(of *cel.Type) *cel.Type                 // the type in expressions; of is nil if `of` did not compile
+	Type  func(of *cel.Type) *cel.Type                 // the type in expressions; of is the type of `of`, nil if there is none or it did not compile
 	Take  func(value.Value) (v value.Value, err error) // converts the result of `of` to the value of an entry; nil: no conversion
 
 	// Of an aggregate that is kept as a series:
@@ -45,10 +45,11 @@ const (
 	Scalars                 // any values but lists and maps
 )
 
-// Mismatch describes the values that the operand requires, if values of type of
-// are not such; "" if they are, or if the type is known only at run time.
-func (o Operand) Mismatch(of *cel.Type) string {
-	switch of.Kind() {
+// Mismatch returns "" if values of type t can be the operand, or if only their
+// evaluation can tell. Otherwise it describes the values that the operand
+// requires.
+func (o Operand) Mismatch(t *cel.Type) string {
+	switch t.Kind() {
 	case cel.DynKind:
 		return ""
 	case cel.IntKind, cel.UintKind, cel.DoubleKind:
@@ -121,16 +122,17 @@ func always(t *cel.Type) func(*cel.Type) *cel.Type {
 	return func(*cel.Type) *cel.Type { return t }
 }
 
-// nullable is the type of a value of type of that may be null.
-func nullable(of *cel.Type) *cel.Type {
-	if of == nil {
+// nullable is the type t with null as an additional value. t is nil if it is
+// not known.
+func nullable(t *cel.Type) *cel.Type {
+	if t == nil {
 		return cel.DynType
 	}
-	switch of.Kind() {
+	switch t.Kind() {
 	case cel.BoolKind, cel.IntKind, cel.UintKind, cel.DoubleKind, cel.StringKind:
-		return cel.NullableType(of)
+		return cel.NullableType(t)
 	case cel.TimestampKind, cel.DurationKind:
-		return of // CEL allows null for these
+		return t // CEL allows null for these
 	}
 	return cel.DynType
 }

@@ -11,7 +11,7 @@ type Shape struct {
 	*Aggregate
 	Within  time.Duration // 0: without limit
 	Entries int           // exact entries per key; beyond it the oldest is folded or removed
-	Keys    int           // most keys
+	Keys    int           // the greatest number of keys
 	Keyed   bool          // of a list: a new row replaces the row with the same key
 	Fields  []string      // of a list: the fields of an item that a row keeps
 }

@@ -86,7 +86,8 @@ func (s *State) find(key string) []byte {
 	return nil
 }
 
-// index is the number of a key, -1 if the state does not hold it.
+// index is the position of a key among the keys, -1 if the state does not hold
+// it.
 func (s *State) index(key string) int {
 	sum := keySum(key)
 	for i := int(s.keys) - 1; i >= 0; i-- { // recently touched keys are looked up most
