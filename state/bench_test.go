@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// fill commits users of so many bytes each.
+// fill makes a store with users of size bytes each.
 func fill(b *testing.B, users, size int) *Store {
 	s, err := Open(b.TempDir(), Options{Identity: testIdentity})
 	if err != nil {
@@ -32,7 +32,7 @@ func fill(b *testing.B, users, size int) *Store {
 			batch.Reset()
 		}
 	}
-	if err := s.db.Flatten(1); err != nil { // so that Badger rests
+	if err := s.db.Flatten(1); err != nil { // so that no compaction runs during the benchmark
 		b.Fatal(err)
 	}
 	return s
@@ -57,7 +57,7 @@ func BenchmarkEntity(b *testing.B) {
 	}
 }
 
-// BenchmarkCommit says what one entity costs in commits of so many.
+// BenchmarkCommit measures the cost of one entity in commits of several sizes.
 func BenchmarkCommit(b *testing.B) {
 	for _, n := range []int{100, 1000, 5000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -92,8 +92,8 @@ func BenchmarkSnapshot(b *testing.B) {
 	b.SetBytes(info.Bytes)
 }
 
-// BenchmarkBeside says how long reading 100 users takes, and committing them,
-// one after the other, alone and beside snapshots without end.
+// BenchmarkBeside measures how long it takes to read 100 users and to commit
+// them, one after the other, alone and while snapshots are taken without pause.
 func BenchmarkBeside(b *testing.B) {
 	for _, commits := range []bool{false, true} {
 		for _, snapshots := range []bool{false, true} {

@@ -11,14 +11,14 @@ type Report struct {
 	Commit   uint64 // number of the last commit
 	Entities int
 	Timers   int
-	Bytes    int64 // of keys and records, as stored
+	Bytes    int64 // size of the stored keys and records
 }
 
-// Check reads everything once and returns ErrDamaged for the first thing
-// that cannot be: a record that differs from its checksum, a timer without
-// its entity, an entity without its timer, an unknown key. due tells when an
-// entity is due (0: never) from its bytes; nil leaves timers unchecked
-// against it.
+// Check reads everything once and returns ErrDamaged for the first
+// inconsistency: a record that does not match its checksum, a timer without
+// its entity, an entity without its timer, an unknown key. due decodes when an
+// entity is due (0: never); if due is nil, timers are not compared with
+// entities.
 func (s *Store) Check(due func(key string, payload []byte) (int64, error)) (Report, error) {
 	var r Report
 	timers := make(map[string]int64)
@@ -27,7 +27,7 @@ func (s *Store) Check(due func(key string, payload []byte) (int64, error)) (Repo
 		o.PrefetchSize = 100
 		it := t.NewIterator(o)
 		defer it.Close()
-		for _, kind := range []byte{kindTimer, 0} { // timers first, for entities are held against them
+		for _, kind := range []byte{kindTimer, 0} { // timers first: entities are compared with them
 			for it.Seek([]byte{kind}); it.Valid(); it.Next() {
 				item := it.Item()
 				if k := item.Key()[0]; kind == kindTimer && k != kindTimer {
@@ -44,18 +44,18 @@ func (s *Store) Check(due func(key string, payload []byte) (int64, error)) (Repo
 		return r, err
 	}
 	for key, at := range timers {
-		return r, damaged("timer of %s at %d has no entity due then", key, at)
+		return r, damaged("timer of %s at %d: no such entity is due then", key, at)
 	}
 	commit, _, err := s.cursor()
 	if err != nil {
 		return r, err
 	}
 	r.Commit = commit
-	return r, s.marks(commit)
+	return r, s.seals(commit)
 }
 
-// item checks one key and its value. An entity that is due takes its timer
-// out of timers.
+// item checks one key and its value. It removes an entity's timer from timers
+// when it has compared them.
 func (r *Report) item(item *badger.Item, timers map[string]int64, timer bool, due func(string, []byte) (int64, error)) error {
 	key := item.Key()
 	if timer {
@@ -74,7 +74,7 @@ func (r *Report) item(item *badger.Item, timers map[string]int64, timer bool, du
 	switch key[0] {
 	case kindTimer:
 		return nil
-	case kindIdentity, kindCursor, kindMark, kindNote, kindEntity:
+	case kindIdentity, kindCursor, kindSeal, kindNote, kindEntity:
 	case '!': // Badger's own
 		return nil
 	default:

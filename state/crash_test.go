@@ -16,8 +16,9 @@ import (
 	"testing"
 )
 
-// TestMain is also the child that the crash tests kill: it goes on from what
-// the directory holds and prints each commit's number once it has returned.
+// TestMain is also the child process that the crash tests kill: it continues
+// from the state in the directory and prints each commit's number once the
+// commit has returned.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("STATE_TEST_CHILD"); dir != "" {
 		if snapshot := os.Getenv("STATE_TEST_SNAPSHOT"); snapshot != "" {
@@ -68,8 +69,8 @@ func caughtUp(s *Store, seed uint64) (*model, uint64, error) {
 	return m, n, nil
 }
 
-// crash lets a child commit on dir and kills it after so many commits. It
-// returns the last that the child said was done.
+// crash starts a child that commits to dir and kills it after the given number
+// of commits. It returns the last commit that the child has printed.
 func crash(t *testing.T, dir string, seed uint64, commits int) uint64 {
 	t.Helper()
 	c := exec.Command(os.Args[0])
@@ -96,8 +97,8 @@ func crash(t *testing.T, dir string, seed uint64, commits int) uint64 {
 	return last
 }
 
-// Whatever the moment of a kill -9, cursor, entities and timers agree, and
-// no commit that returned is lost.
+// TestKill: after a kill -9 at any moment cursor, entities and timers agree,
+// and no commit that returned is lost.
 func TestKill(t *testing.T) {
 	r := rnd(t)
 	seed, dir := r.Uint64(), t.TempDir()
@@ -115,9 +116,10 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// Whatever byte of whatever file is flipped after a crash, the store either
-// says that it is damaged, now or when the entity is read, or holds an older
-// consistent state. It never gives a wrong answer, and never exits.
+// TestFlip: whichever bit of whichever file is flipped after a crash, the store
+// either reports damage, when it is opened or when the entity is read, or holds
+// an older consistent state. It never returns wrong data and never ends the
+// process.
 func TestFlip(t *testing.T) {
 	r := rnd(t)
 	seed, origin := r.Uint64(), t.TempDir()
@@ -128,7 +130,7 @@ func TestFlip(t *testing.T) {
 	})
 }
 
-// The same for a file that ends too early.
+// TestTruncate is TestFlip with a truncated file.
 func TestTruncate(t *testing.T) {
 	r := rnd(t)
 	seed, origin := r.Uint64(), t.TempDir()
@@ -136,7 +138,7 @@ func TestTruncate(t *testing.T) {
 	damage(t, r, seed, origin, 30, func(b []byte) []byte { return b[:r.IntN(len(b))] })
 }
 
-// The same for a file that is gone.
+// TestLostFile is TestFlip with a deleted file.
 func TestLostFile(t *testing.T) {
 	r := rnd(t)
 	seed, origin := r.Uint64(), t.TempDir()
@@ -144,7 +146,7 @@ func TestLostFile(t *testing.T) {
 	damage(t, r, seed, origin, 30, func([]byte) []byte { return nil })
 }
 
-// damage opens copies of origin after harm has changed one file of each.
+// damage opens copies of origin, each with one file changed by harm.
 func damage(t *testing.T, r *rand.Rand, seed uint64, origin string, rounds int, harm func([]byte) []byte) {
 	type file struct {
 		name    string
@@ -197,7 +199,7 @@ func damage(t *testing.T, r *rand.Rand, seed uint64, origin string, rounds int, 
 	}
 }
 
-// content cuts what a mapped file has of zeros at its end, for flipping those
+// content cuts off the zeros at the end of a mapped file: flipping their bits
 // shows nothing.
 func content(b []byte) []byte {
 	n := len(b)

@@ -2,11 +2,11 @@ package state
 
 import "encoding/binary"
 
-// The first byte of a key says what it is.
+// The kinds of keys: the first byte of each key.
 const (
 	kindIdentity = 'm'
 	kindCursor   = 'c'
-	kindMark     = 'l'
+	kindSeal     = 'l'
 	kindNote     = 'n'
 	kindEntity   = 'e'
 	kindTimer    = 't'
@@ -30,12 +30,12 @@ func appendNoteKey(dst []byte, name string) []byte {
 	return append(append(dst, kindNote), name...)
 }
 
-func appendMarkKey(dst []byte, commit uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(dst, kindMark), commit)
+func appendSealKey(dst []byte, commit uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, kindSeal), commit)
 }
 
 // splitTimerKey is the inverse of appendTimerKey; ok is false for a key that
-// it cannot have written.
+// appendTimerKey cannot have written.
 func splitTimerKey(k []byte) (due int64, key string, ok bool) {
 	if len(k) < 9 || k[0] != kindTimer {
 		return 0, "", false
@@ -43,8 +43,8 @@ func splitTimerKey(k []byte) (due int64, key string, ok bool) {
 	return int64(binary.BigEndian.Uint64(k[1:]) ^ 1<<63), string(k[9:]), true
 }
 
-func splitMarkKey(k []byte) (commit uint64, ok bool) {
-	if len(k) != 9 || k[0] != kindMark {
+func splitSealKey(k []byte) (commit uint64, ok bool) {
+	if len(k) != 9 || k[0] != kindSeal {
 		return 0, false
 	}
 	return binary.BigEndian.Uint64(k[1:]), true

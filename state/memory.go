@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// A Memory is a partition's state without a disk, for simulations: what Store
-// does, and what may happen to it.
+// A Memory is a partition's state in memory, for simulations. It behaves like a
+// Store, and Forget simulates a power cut.
 type Memory struct {
 	limit Limit
 
@@ -18,22 +18,23 @@ type Memory struct {
 	commits []moment // the newest last
 }
 
-// A moment is all that is stored after one; records are shared and never change.
+// A moment is everything that is stored after one commit. Moments share their
+// records, which never change.
 type moment struct {
 	records map[string][]byte
 	cursor  []byte
 }
 
-// kept is how many commits a Memory can lose.
+// kept is the number of newest commits that Forget can remove.
 const kept = 4
 
-// NewMemory is an empty one, whose commits may have so much.
+// NewMemory returns an empty Memory whose commits may be as large as l.
 func NewMemory(l Limit) *Memory {
 	return &Memory{limit: l, commits: []moment{{records: map[string][]byte{}}}}
 }
 
-// Forget loses the last n commits, as a power cut does: an older state, and a
-// consistent one. At most as many as are kept.
+// Forget removes the last n commits, at most as many as are kept. As after a
+// power cut, an older, consistent state is left.
 func (m *Memory) Forget(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,7 +105,7 @@ func (m *Memory) Commit(b *Batch, cursor []byte) error {
 	return nil
 }
 
-// Snapshot writes the last commit.
+// Snapshot writes the state of the last commit.
 func (m *Memory) Snapshot(w io.Writer) (SnapshotInfo, error) {
 	last := m.last()
 	info := SnapshotInfo{Cursor: last.cursor, Entities: len(last.records)}
@@ -116,7 +117,7 @@ type memorySnapshot struct {
 	Cursor  []byte
 }
 
-// Restore makes an empty one hold what Snapshot wrote.
+// Restore replaces the state with the one that Snapshot wrote.
 func (m *Memory) Restore(r io.Reader) error {
 	var s memorySnapshot
 	if err := gob.NewDecoder(r).Decode(&s); err != nil {

@@ -11,7 +11,7 @@ import (
 
 var seed = flag.Uint64("seed", 0, "seed of the random tests; 0: by the clock")
 
-// rnd returns a seeded source and says which seed it was.
+// rnd returns a seeded random source and logs its seed.
 func rnd(t *testing.T) *rand.Rand {
 	s := *seed
 	if s == 0 {
@@ -21,7 +21,7 @@ func rnd(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(s, 1))
 }
 
-// A model is a store that is too simple to be wrong.
+// A model is a store in maps, too simple to be wrong.
 type model struct {
 	entities map[string]string
 	due      map[string]int64
@@ -32,14 +32,14 @@ func newModel() *model {
 	return &model{entities: map[string]string{}, due: map[string]int64{}}
 }
 
-// step makes commit n, whose content only the seed and n decide, and writes
-// it into b too when there is one.
+// step makes commit n, whose content depends on seed and n alone. If b is not
+// nil, step writes the commit into b as well.
 func (m *model) step(seed, n uint64, b *Batch) {
 	r := rand.New(rand.NewPCG(seed, n))
 	touched := map[string]bool{}
 	for range r.IntN(60) {
 		key := fmt.Sprintf("u:%d", r.IntN(500))
-		if touched[key] { // the store promises nothing about a key twice in a batch's timers
+		if touched[key] { // one batch must not change the timer of a key twice
 			continue
 		}
 		touched[key] = true
@@ -74,7 +74,7 @@ func (m *model) step(seed, n uint64, b *Batch) {
 	m.cursor = fmt.Sprint(n)
 }
 
-// compare says how the store differs from the model.
+// compare returns an error if the store differs from the model.
 func (m *model) compare(s *Store) error {
 	cursor, err := s.Cursor()
 	if err != nil {

@@ -17,14 +17,14 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 )
 
-// DefaultMemTable is the size of a memtable unless Options says otherwise.
+// DefaultMemTable is the size of a memtable in bytes if Options sets none.
 const DefaultMemTable = 16 << 20
 
 // Identity names the partition that a directory belongs to.
 type Identity struct {
-	Prefix     string `json:"prefix"`     // of the deployment; empty: none
-	Partitions int    `json:"partitions"` // P
-	Partition  int    `json:"partition"`  // 0 to P-1
+	Prefix     string `json:"prefix"`     // the deployment's; empty: it has none
+	Partitions int    `json:"partitions"` // how many the deployment has
+	Partition  int    `json:"partition"`  // from 0
 }
 
 func (i Identity) String() string {
@@ -35,41 +35,41 @@ func (i Identity) String() string {
 	return fmt.Sprintf("deployment %s, partition %d of %d", p, i.Partition, i.Partitions)
 }
 
-// Options of a Store.
+// Options configure a Store.
 type Options struct {
 	Identity Identity
-	// MemTable is the size of one of Badger's memtables in bytes, from 1 MB; 0:
-	// DefaultMemTable. A commit may have 15% of it. Under load there are three:
-	// one is written, one waits, one goes to disk.
+	// MemTable is the size of one of Badger's memtables in bytes, at least 1 MB;
+	// 0: DefaultMemTable. A commit may take up to 15% of it. Under load there are
+	// three memtables: one is written to, one waits, one is flushed to disk.
 	MemTable int64
 	Log      *slog.Logger // nil: silent
 }
 
-// largeRecord is the size from which a record goes to the value log: Badger's
-// own 1 MB, or what a commit can hold of it.
+// largeRecord returns the size in bytes from which a record goes to the value
+// log: 1 MB as in Badger's default, less if a commit could not hold that.
 func largeRecord(o Options) int64 { return min(1<<20, o.MemTable/10) }
 
-// badgerOptions tunes for one writer whose state can be rebuilt: no fsync, no
-// conflicts, small memtables.
+// badgerOptions tunes Badger for a single writer whose state can be rebuilt: no
+// fsync, no conflict detection, small memtables.
 func badgerOptions(dir string, o Options, f *failure) badger.Options {
 	b := badger.DefaultOptions(dir)
 	b.MemTableSize = o.MemTable
-	b.NumMemtables = 1                                     // that wait
-	b.BaseTableSize = min(max(o.MemTable/2, 1<<20), 8<<20) // a compaction has ten and more in memory at once, each twice over
-	b.BlockSize = 16 << 10                                 // a user of some KB wastes half a block of 4 KB, and has an index entry alone
+	b.NumMemtables = 1                                     // waiting to be flushed
+	b.BaseTableSize = min(max(o.MemTable/2, 1<<20), 8<<20) // a compaction holds ten or more tables in memory, each of them twice
+	b.BlockSize = 16 << 10                                 // with blocks of 4 KB, a user of some KB would waste half a block and need an index entry of its own
 	b.BaseLevelSize = max(2*o.MemTable, 4<<20)
 	b.ValueThreshold = largeRecord(o)
-	b.ValueLogFileSize = 64 << 20 // mapped twice over when open: small, for little is in it
+	b.ValueLogFileSize = 64 << 20 // kept small, as little is in it: its file is mapped at twice this size
 	b.NumCompactors = 2
 	b.NumGoroutines = 1
 	b.SyncWrites = false
 	b.DetectConflicts = false
 	b.NumVersionsToKeep = 1
 	b.MetricsEnabled = false
-	b.Compression = options.None                        // a block that does not decompress reads as "no such key"
+	b.Compression = options.None                        // Badger reads a block that does not decompress as "no such key"
 	b.BlockCacheSize = 0                                // uncompressed blocks are read from the mapped file: the page cache is the cache
 	b.IndexCacheSize = 0                                // indexes and filters stay in memory, about 1% of the data
-	b.ChecksumVerificationMode = options.NoVerification // verifyTables has looked at all; see doc.go
+	b.ChecksumVerificationMode = options.NoVerification // verifyTables has verified all of them; see doc.go
 	log := o.Log
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -78,17 +78,17 @@ func badgerOptions(dir string, o Options, f *failure) badger.Options {
 	return b
 }
 
-// ErrFailed means that the disk did not take what it was given: what is in the
-// directory is not to be trusted. The next Open finds it damaged.
+// ErrFailed means that the disk failed while Badger wrote to it. The directory
+// cannot be trusted any more; the next Open returns ErrDamaged for it.
 var ErrFailed = errors.New("the disk failed")
 
-// A failure is the first time that the disk did not take what Badger wrote to
-// it beside the commits. Badger says so in its log alone and tries again for
-// ever, while commits wait.
+// A failure records the first time that the disk failed while Badger wrote to
+// it in the background. Badger only logs such an error and retries for ever,
+// while commits wait.
 type failure struct {
 	dir  string
 	once sync.Once
-	come chan struct{} // closed when it has
+	come chan struct{} // closed when the disk has failed
 	why  string
 }
 
@@ -103,15 +103,15 @@ func (f *failure) err() error {
 	}
 }
 
-// failedFile marks a directory under which the disk failed: Badger opens it
-// without an error, and some of what was committed last may be gone.
+// failedFile lies in a directory whose disk has failed. Badger would open that
+// directory without an error although some of the newest commits may be lost.
 const failedFile = "failed"
 
-func markFailed(dir, why string) error {
+func recordFailure(dir, why string) error {
 	return os.WriteFile(filepath.Join(dir, failedFile), []byte(why), 0o600)
 }
 
-// failedBefore is ErrDamaged where there is such a mark.
+// failedBefore returns ErrDamaged if failedFile is in the directory.
 func failedBefore(dir string) error {
 	why, err := os.ReadFile(filepath.Join(dir, failedFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -120,13 +120,14 @@ func failedBefore(dir string) error {
 	if err != nil {
 		return err
 	}
-	return damaged("the disk failed under it: %s", why)
+	return damaged("its disk failed before: %s", why)
 }
 
-// failures are how the formats begin with which Badger says so.
+// failures are the beginnings of the format strings with which Badger logs such
+// a failure.
 var failures = []string{"error flushing memtable to disk", "While running doCompact"}
 
-// badgerLog passes Badger's own messages on, its news as debug.
+// badgerLog passes Badger's log messages on, its info messages as debug.
 type badgerLog struct {
 	log *slog.Logger
 	*failure
@@ -140,18 +141,18 @@ func (l badgerLog) Debugf(string, ...any)       {}
 func (l badgerLog) say(level slog.Level, f string, a []any) {
 	text := strings.TrimSpace(fmt.Sprintf(f, a...))
 	if slices.ContainsFunc(failures, func(begin string) bool { return strings.HasPrefix(f, begin) }) {
-		if len(text) > 500 { // a compaction's has all that it was about to do, and last what went wrong
+		if len(text) > 500 { // a compaction's message first lists its whole plan; the error comes last
 			text = strings.ToValidUTF8(text[:100]+" ... "+text[len(text)-400:], "")
 		}
 		first := false
 		l.once.Do(func() {
 			l.why, first = text, true
 			close(l.come)
-			if err := markFailed(l.dir, text); err != nil {
-				l.log.Error("cannot mark the state as one to be made anew: remove it", "dir", l.dir, "error", err)
+			if err := recordFailure(l.dir, text); err != nil {
+				l.log.Error("cannot record that the disk failed: remove the state directory before the next start", "dir", l.dir, "error", err)
 			}
 		})
-		if !first { // it tries again every second
+		if !first { // Badger retries, and logs this, every second
 			level = slog.LevelDebug
 		}
 	}

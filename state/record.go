@@ -8,8 +8,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// ErrDamaged means that the directory does not hold what was written to it.
-// The way on is Discard, then a rebuild from snapshot and log.
+// ErrDamaged means that a directory or a snapshot does not hold what was
+// written to it. A directory must be discarded (Discard) and rebuilt from
+// snapshot and log.
 var ErrDamaged = errors.New("state is damaged")
 
 func damaged(format string, args ...any) error {
@@ -21,14 +22,14 @@ const (
 	frameBytes   = 9
 )
 
-// appendFrame appends payload's record under key to dst.
+// appendFrame appends to dst the record that stores payload under key.
 func appendFrame(dst, key, payload []byte) []byte {
 	dst = append(dst, frameVersion)
 	dst = binary.BigEndian.AppendUint64(dst, frameSum(key, payload))
 	return append(dst, payload...)
 }
 
-// openFrame returns the payload within a record read under key.
+// openFrame returns the payload of a record that was read under key.
 func openFrame(key, record []byte) ([]byte, error) {
 	if len(record) < frameBytes {
 		return nil, damaged("record under %q has %d bytes", key, len(record))
@@ -43,7 +44,8 @@ func openFrame(key, record []byte) ([]byte, error) {
 	return payload, nil
 }
 
-// frameSum covers the key too: a right value in a wrong place is damage.
+// frameSum is the checksum of a record. It covers the key too, so that a record
+// under another record's key is damage.
 func frameSum(key, payload []byte) uint64 {
 	var d xxhash.Digest
 	d.Reset()
@@ -52,7 +54,8 @@ func frameSum(key, payload []byte) uint64 {
 	return d.Sum64()
 }
 
-// The cursor's payload is the commit's number before the caller's bytes.
+// appendCursor appends the cursor's payload: the commit number, then the
+// caller's bytes.
 func appendCursor(dst []byte, commit uint64, cursor []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(dst, commit), cursor...)
 }

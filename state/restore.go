@@ -9,14 +9,14 @@ import (
 	"path/filepath"
 )
 
-// Restore makes a partition's directory from a snapshot. It builds it beside
-// its place, and renames it when all has come and is right: whatever happens,
-// there is the whole state or nothing. A directory that is there already is
-// the caller's to discard first.
+// Restore makes a partition's directory from a snapshot. It builds the
+// directory under another name and renames it when the whole snapshot has been
+// read and verified: whatever happens, dir holds the whole state or nothing.
+// The caller must discard an existing directory first.
 //
-// Errors: ErrDamaged (the snapshot is not what was written), ErrForeign (it
-// is of another deployment or partition), others from r, from the disk, or
-// because only a newer binary can read it.
+// The error is ErrDamaged if the snapshot is not what was written, ErrForeign
+// if it is of another deployment or partition, ErrNewer if only a newer binary
+// can read it; other errors come from r or from the disk.
 func Restore(dir string, o Options, r io.Reader) (info SnapshotInfo, err error) {
 	defer func() {
 		if err != nil {
@@ -34,7 +34,7 @@ func Restore(dir string, o Options, r io.Reader) (info SnapshotInfo, err error) 
 		return info, err
 	}
 	info.Identity, info.Cursor = h.Identity, h.Cursor
-	beside := besides(dir)
+	beside := buildDir(dir)
 	defer os.RemoveAll(beside)
 	if err := build(beside, o, in, &info); err != nil {
 		return info, err
@@ -45,11 +45,11 @@ func Restore(dir string, o Options, r io.Reader) (info SnapshotInfo, err error) 
 	return info, os.Rename(beside, dir)
 }
 
-// besides is where the directory is built.
-func besides(dir string) string { return filepath.Clean(dir) + ".restore" }
+// buildDir returns the name under which Restore builds a directory.
+func buildDir(dir string) string { return filepath.Clean(dir) + ".restore" }
 
-// build makes a directory of the records that follow the header. One that a
-// crash has left there is removed.
+// build makes a directory of the records that follow the header. It first
+// removes a directory that a crash has left there.
 func build(dir string, o Options, in *snapshotReader, info *SnapshotInfo) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err

@@ -12,8 +12,7 @@ import (
 	"testing/iotest"
 )
 
-// refused says that bytes restore to nothing, and where the place is empty
-// leave it so.
+// refused checks that Restore refuses b, and that it leaves nothing behind.
 func refused(t *testing.T, what string, b []byte) error {
 	t.Helper()
 	return refusedFrom(t, what, bytes.NewReader(b))
@@ -33,7 +32,7 @@ func refusedFrom(t *testing.T, what string, r io.Reader) error {
 	return err
 }
 
-// small is a snapshot with one of each.
+// small returns a snapshot with one key of each kind.
 func small(t *testing.T) []byte {
 	t.Helper()
 	s := open(t, t.TempDir())
@@ -78,7 +77,8 @@ func TestRestoreTruncated(t *testing.T) {
 	}
 }
 
-// What no flipped byte explains: the checksums are right.
+// TestRestoreWrong: snapshots with right checksums but inconsistent content are
+// refused.
 func TestRestoreWrong(t *testing.T) {
 	type fields = map[string]any
 	head := func(change ...any) fields {
@@ -88,35 +88,35 @@ func TestRestoreWrong(t *testing.T) {
 		}
 		return h
 	}
-	cursor, mark := framed("c", "\x00\x00\x00\x00\x00\x00\x00\x01one"), framed("l\x00\x00\x00\x00\x00\x00\x00\x01", "")
+	cursor, seal := framed("c", "\x00\x00\x00\x00\x00\x00\x00\x01one"), framed("l\x00\x00\x00\x00\x00\x00\x00\x01", "")
 	ada, bob := framed("eu:1", "ada"), framed("eu:2", "bob")
-	good := forge(1, head(), 2, 0, concat(cursor, ada, bob, mark)...)
+	good := forge(1, head(), 2, 0, concat(cursor, ada, bob, seal)...)
 	if _, err := Restore(filepath.Join(t.TempDir(), "p"), testOptions, bytes.NewReader(good)); err != nil {
 		t.Fatal(err)
 	}
 	for what, b := range map[string][]byte{
 		"nothing":                nil,
 		"trailing garbage":       append(slices.Clone(good), 'x'),
-		"entities counted wrong": forge(1, head(), 3, 0, concat(cursor, ada, bob, mark)...),
-		"timers counted wrong":   forge(1, head(), 2, 1, concat(cursor, ada, bob, mark)...),
-		"out of order":           forge(1, head(), 2, 0, concat(cursor, bob, ada, mark)...),
-		"twice":                  forge(1, head(), 2, 0, concat(cursor, ada, ada, mark)...),
-		"no cursor":              forge(1, head(), 1, 0, concat(ada, mark)...),
-		"another cursor":         forge(1, head("cursor", []byte("two")), 0, 0, concat(cursor, mark)...),
-		"a cursor cut short":     forge(1, head(), 0, 0, concat(framed("c", "one"), mark)...),
-		"no mark":                forge(1, head(), 1, 0, concat(cursor, ada)...),
-		"another mark":           forge(1, head(), 0, 0, concat(cursor, framed("l\x00\x00\x00\x00\x00\x00\x00\x02", ""))...),
-		"two marks":              forge(1, head(), 0, 0, concat(cursor, framed("l\x00\x00\x00\x00\x00\x00\x00\x00", ""), mark)...),
-		"no mark's key":          forge(1, head(), 0, 0, concat(cursor, framed("l1", ""))...),
-		"an identity":            forge(1, head(), 0, 0, concat(cursor, mark, framed("m", "{}"))...),
-		"unknown key":            forge(1, head(), 0, 0, concat(cursor, mark, framed("x", ""))...),
-		"two cursors":            forge(1, head(), 0, 0, concat(cursor, framed("c2", "\x00\x00\x00\x00\x00\x00\x00\x01one"), mark)...),
-		"no frame":               forge(1, head(), 1, 0, concat(cursor, []string{"eu:1", "ada"}, mark)...),
-		"another's frame":        forge(1, head(), 1, 0, concat(cursor, []string{"eu:1", bob[1]}, mark)...),
-		"no timer's key":         forge(1, head(), 0, 1, concat(cursor, mark, []string{"t1", ""})...),
-		"a timer with a value":   forge(1, head(), 0, 1, concat(cursor, mark, framed("t\x80\x00\x00\x00\x00\x00\x00\x05u:1", ""))...),
-		"header no JSON":         forge(1, "x", 0, 0, concat(cursor, mark)...),
-		"long key":               forge(1, head(), 1, 0, concat(cursor, framed("e"+strings.Repeat("x", maxKey), ""), mark)...),
+		"entities counted wrong": forge(1, head(), 3, 0, concat(cursor, ada, bob, seal)...),
+		"timers counted wrong":   forge(1, head(), 2, 1, concat(cursor, ada, bob, seal)...),
+		"out of order":           forge(1, head(), 2, 0, concat(cursor, bob, ada, seal)...),
+		"twice":                  forge(1, head(), 2, 0, concat(cursor, ada, ada, seal)...),
+		"no cursor":              forge(1, head(), 1, 0, concat(ada, seal)...),
+		"another cursor":         forge(1, head("cursor", []byte("two")), 0, 0, concat(cursor, seal)...),
+		"a cursor cut short":     forge(1, head(), 0, 0, concat(framed("c", "one"), seal)...),
+		"no seal":                forge(1, head(), 1, 0, concat(cursor, ada)...),
+		"another seal":           forge(1, head(), 0, 0, concat(cursor, framed("l\x00\x00\x00\x00\x00\x00\x00\x02", ""))...),
+		"two seals":              forge(1, head(), 0, 0, concat(cursor, framed("l\x00\x00\x00\x00\x00\x00\x00\x00", ""), seal)...),
+		"no seal's key":          forge(1, head(), 0, 0, concat(cursor, framed("l1", ""))...),
+		"an identity":            forge(1, head(), 0, 0, concat(cursor, seal, framed("m", "{}"))...),
+		"unknown key":            forge(1, head(), 0, 0, concat(cursor, seal, framed("x", ""))...),
+		"two cursors":            forge(1, head(), 0, 0, concat(cursor, framed("c2", "\x00\x00\x00\x00\x00\x00\x00\x01one"), seal)...),
+		"no frame":               forge(1, head(), 1, 0, concat(cursor, []string{"eu:1", "ada"}, seal)...),
+		"another's frame":        forge(1, head(), 1, 0, concat(cursor, []string{"eu:1", bob[1]}, seal)...),
+		"no timer's key":         forge(1, head(), 0, 1, concat(cursor, seal, []string{"t1", ""})...),
+		"a timer with a value":   forge(1, head(), 0, 1, concat(cursor, seal, framed("t\x80\x00\x00\x00\x00\x00\x00\x05u:1", ""))...),
+		"header no JSON":         forge(1, "x", 0, 0, concat(cursor, seal)...),
+		"long key":               forge(1, head(), 1, 0, concat(cursor, framed("e"+strings.Repeat("x", maxKey), ""), seal)...),
 		"record of 1 TB":         append(good[:len(good)-25:len(good)-25], 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20),
 	} {
 		if err := refused(t, what, b); !errors.Is(err, ErrDamaged) {
@@ -126,9 +126,9 @@ func TestRestoreWrong(t *testing.T) {
 		}
 	}
 	for what, b := range map[string][]byte{
-		"prefix":     forge(1, head("prefix", "y"), 2, 0, concat(cursor, ada, bob, mark)...),
-		"partitions": forge(1, head("partitions", 16), 2, 0, concat(cursor, ada, bob, mark)...),
-		"partition":  forge(1, head("partition", 4), 2, 0, concat(cursor, ada, bob, mark)...),
+		"prefix":     forge(1, head("prefix", "y"), 2, 0, concat(cursor, ada, bob, seal)...),
+		"partitions": forge(1, head("partitions", 16), 2, 0, concat(cursor, ada, bob, seal)...),
+		"partition":  forge(1, head("partition", 4), 2, 0, concat(cursor, ada, bob, seal)...),
 	} {
 		if err := refused(t, what, b); !errors.Is(err, ErrForeign) {
 			t.Errorf("another %s: %v, want ErrForeign", what, err)
@@ -138,7 +138,7 @@ func TestRestoreWrong(t *testing.T) {
 	}
 	for what, b := range map[string][]byte{
 		"snapshot": forge(2, []int{2}, 0, 0),
-		"state":    forge(1, head("format", 2), 2, 0, concat(cursor, ada, bob, mark)...),
+		"state":    forge(1, head("format", 2), 2, 0, concat(cursor, ada, bob, seal)...),
 	} {
 		if err := refused(t, what, b); !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
 			t.Errorf("newer %s: %v", what, err)
@@ -146,7 +146,7 @@ func TestRestoreWrong(t *testing.T) {
 			t.Log(err)
 		}
 	}
-	// The reader's own trouble says nothing of the snapshot.
+	// An error of the reader is returned as it is: it does not mean damage.
 	away := errors.New("away")
 	for n := range good {
 		err := refusedFrom(t, "away", io.MultiReader(bytes.NewReader(good[:n]), failing{away}))
@@ -156,7 +156,8 @@ func TestRestoreWrong(t *testing.T) {
 	}
 }
 
-// Whatever a reader returns at once, and into a directory that is there and empty.
+// TestRestoreReaders: the size of the reads does not matter, and Restore accepts
+// an existing, empty directory.
 func TestRestoreReaders(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
@@ -180,7 +181,7 @@ func TestRestoreReaders(t *testing.T) {
 	}
 }
 
-// A directory that is there stays as it is.
+// TestRestoreOver: a directory that holds a store is refused and not changed.
 func TestRestoreOver(t *testing.T) {
 	b, dir := small(t), t.TempDir()
 	s := open(t, dir)
@@ -196,7 +197,8 @@ func TestRestoreOver(t *testing.T) {
 	}
 }
 
-// A length takes no memory before its bytes come.
+// TestRestoreMemory: a length in the snapshot allocates no memory before its
+// bytes have been read.
 func TestRestoreMemory(t *testing.T) {
 	b := small(t)
 	b = append(b[:len(b)-25], 1, 0xff, 0xff, 0xff, 0x1f) // 64 MB

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Killed between the last byte and the new name: nothing is there, and what
-// lies beside it is in nobody's way.
+// TestRestoreUnnamed: after a kill between the last write and the rename there
+// is no state, and the leftover directory does no harm.
 func TestRestoreUnnamed(t *testing.T) {
 	b, dir := small(t), filepath.Join(t.TempDir(), "p")
 	leave := func() {
@@ -23,11 +23,11 @@ func TestRestoreUnnamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := build(besides(dir), testOptions, in, &SnapshotInfo{Cursor: h.Cursor}); err != nil {
+		if err := build(buildDir(dir), testOptions, in, &SnapshotInfo{Cursor: h.Cursor}); err != nil {
 			t.Fatal(err)
 		}
-		for i := range 3 { // of a larger one, killed earlier
-			if err := os.WriteFile(filepath.Join(besides(dir), fmt.Sprintf("%06d.sst", i+7)), []byte("x"), 0o600); err != nil {
+		for i := range 3 { // leftover tables of an earlier, larger restore
+			if err := os.WriteFile(filepath.Join(buildDir(dir), fmt.Sprintf("%06d.sst", i+7)), []byte("x"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -59,8 +59,8 @@ func TestRestoreUnnamed(t *testing.T) {
 	}
 }
 
-// restoreChild is what TestRestoreKilled kills: it restores the snapshot
-// again and again, and prints a line for each piece that it reads.
+// restoreChild runs in the process that TestRestoreKilled kills: it restores
+// the snapshot again and again, and prints a line for each piece that it reads.
 func restoreChild(dir, snapshot string) error {
 	b, err := os.ReadFile(snapshot)
 	if err != nil {
@@ -85,7 +85,7 @@ func (r *telling) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// paddedSnapshot is one of several pieces, at a commit of the model.
+// paddedSnapshot returns a snapshot of several pieces, at a commit of the model.
 func paddedSnapshot(t *testing.T, seed, commits uint64) []byte {
 	t.Helper()
 	s, m := open(t, t.TempDir()), newModel()
@@ -102,7 +102,8 @@ func paddedSnapshot(t *testing.T, seed, commits uint64) []byte {
 	return snapshot(t, s)
 }
 
-// Whatever the moment of a kill -9, a directory that has its name is whole.
+// TestRestoreKilled: after a kill -9 at any moment, a directory that has its
+// final name is whole.
 func TestRestoreKilled(t *testing.T) {
 	r := rnd(t)
 	seed := r.Uint64()
@@ -156,7 +157,7 @@ func TestRestoreKilled(t *testing.T) {
 	t.Logf("%d whole, %d without a name", whole, unnamed)
 }
 
-// A restored directory tells of damage as one that grew does: see TestFlip.
+// TestRestoredDamage: damage to a restored directory is noticed as in TestFlip.
 func TestRestoredDamage(t *testing.T) {
 	r := rnd(t)
 	seed := r.Uint64()

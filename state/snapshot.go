@@ -12,32 +12,32 @@ import (
 
 const (
 	snapshotMagic  = "OFFERSNP"
-	snapshotFormat = 1       // counts the changes of what doc.go says of a snapshot
-	snapshotPiece  = 1 << 20 // bytes written at once
+	snapshotFormat = 1       // version of the snapshot layout in doc.go
+	snapshotPiece  = 1 << 20 // bytes in one write
 	maxHeader      = 8 << 20
-	maxKey         = 65000    // Badger's own
-	maxRecord      = 64 << 20 // what the value log takes
+	maxKey         = 65000    // Badger's limit
+	maxRecord      = 64 << 20 // the value log's limit
 )
 
-// SnapshotInfo says what a snapshot holds.
+// SnapshotInfo describes a snapshot.
 type SnapshotInfo struct {
 	Identity Identity
-	Cursor   []byte // what the last commit in it was given, nil before the first
+	Cursor   []byte // the cursor of its last commit; nil before the first commit
 	Entities int
 	Timers   int
-	Bytes    int64 // of the snapshot itself
+	Bytes    int64 // size of the snapshot
 }
 
-// A header is the JSON before the records.
+// A header is the JSON that precedes a snapshot's records.
 type header struct {
 	label
 	Cursor []byte `json:"cursor"`
 }
 
-// Snapshot writes the state of one commit to w, in pieces of about 1 MB. It
-// may run in any goroutine beside those of Entity and Commit, but must have
-// returned before Close. An error of w ends it, and is returned. While it
-// runs, what is replaced keeps its disk space.
+// Snapshot writes the state of the newest commit to w, in pieces of about
+// 1 MB. It may run in any goroutine, concurrently with Entity and Commit, but
+// must have returned before Close. It returns the first error of w. While it
+// runs, replaced records keep their disk space.
 func (s *Store) Snapshot(w io.Writer) (SnapshotInfo, error) {
 	out := &snapshotWriter{w: w, buf: make([]byte, 0, snapshotPiece+maxKey)}
 	err := s.db.View(out.write)
@@ -50,8 +50,8 @@ func (s *Store) Snapshot(w io.Writer) (SnapshotInfo, error) {
 
 type snapshotWriter struct {
 	w     io.Writer
-	buf   []byte        // not written yet
-	sum   xxhash.Digest // of what is written
+	buf   []byte        // to be written
+	sum   xxhash.Digest // of the bytes written
 	bytes int64
 	info  SnapshotInfo
 }
@@ -62,7 +62,7 @@ func (w *snapshotWriter) write(t *badger.Txn) error {
 		return err
 	}
 	o := badger.DefaultIteratorOptions
-	o.PrefetchValues = false // it starts a goroutine for each, and values lie beside their keys
+	o.PrefetchValues = false // prefetching starts a goroutine for each value, and values lie beside their keys
 	it := t.NewIterator(o)
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {
@@ -70,7 +70,7 @@ func (w *snapshotWriter) write(t *badger.Txn) error {
 			return err
 		}
 	}
-	w.buf = append(w.buf, 0) // a key of no bytes ends the records
+	w.buf = append(w.buf, 0) // an empty key ends the records
 	w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(w.info.Entities))
 	w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(w.info.Timers))
 	w.sum.Write(w.buf)
@@ -114,14 +114,14 @@ func (w *snapshotWriter) header(t *badger.Txn) error {
 func (w *snapshotWriter) item(item *badger.Item) error {
 	key := item.Key()
 	switch key[0] {
-	case kindIdentity, '!': // in the header; Badger's own
+	case kindIdentity, '!': // the identity is in the header; '!' begins Badger's own keys
 		return nil
 	case kindTimer:
 		w.info.Timers++
 		return w.record(key, nil)
 	case kindEntity:
 		w.info.Entities++
-	case kindCursor, kindMark, kindNote:
+	case kindCursor, kindSeal, kindNote:
 	default:
 		return damaged("unknown key %q", key)
 	}
@@ -151,7 +151,7 @@ func (w *snapshotWriter) flush() error {
 	return err
 }
 
-// payload returns a copy of what lies under a key.
+// payload returns a copy of the payload under a key.
 func payload(t *badger.Txn, key []byte) ([]byte, error) {
 	item, err := t.Get(key)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 var testOptions = Options{Identity: testIdentity, MemTable: 1 << 20}
 
-// snapshot takes one that must be right.
+// snapshot takes a snapshot and checks its size.
 func snapshot(t *testing.T, s *Store) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -28,7 +28,7 @@ func snapshot(t *testing.T, s *Store) []byte {
 	return b.Bytes()
 }
 
-// pad writes notes, so that a snapshot is several pieces long, with entities
+// pad writes so many notes that a snapshot has several pieces, with entities
 // in the first and timers in the last, and a restored directory two tables.
 func pad(t *testing.T, s *Store, seed uint64) {
 	t.Helper()
@@ -46,7 +46,7 @@ func padding(seed uint64, i int) []byte {
 	return b
 }
 
-// A gate lets a snapshot's first piece through once it is told to.
+// A gate blocks a snapshot's first piece until it is opened.
 type gate struct {
 	bytes.Buffer
 	reached, open chan struct{}
@@ -60,9 +60,9 @@ func (g *gate) Write(b []byte) (int, error) {
 	return g.Buffer.Write(b)
 }
 
-// A snapshot that is taken while commits go on, before it, beside its first
-// piece and beside the rest, is the state of one commit, and what is made of
-// it goes on as the original does.
+// TestSnapshot: a snapshot that is taken while commits go on (before it, during
+// its first piece and during the rest) is the state of one commit, and a
+// restored store takes further commits as the original does.
 func TestSnapshot(t *testing.T) {
 	r := rnd(t)
 	seed := r.Uint64()
@@ -123,8 +123,8 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// restored compares what a snapshot restores to with the model, then goes on
-// with it. It returns the number of its last commit.
+// restored restores a snapshot, compares the store with the model, and makes
+// further commits. It returns the number of the snapshot's last commit.
 func restored(t *testing.T, b []byte, taken SnapshotInfo, seed uint64) uint64 {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "a", "b")
@@ -174,7 +174,8 @@ func restored(t *testing.T, b []byte, taken SnapshotInfo, seed uint64) uint64 {
 	return n
 }
 
-// A store without a commit has a snapshot too.
+// TestSnapshotOfNothing: a store without a commit can be snapshotted and
+// restored.
 func TestSnapshotOfNothing(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
@@ -190,8 +191,8 @@ func TestSnapshotOfNothing(t *testing.T) {
 	commit(t, s, "one", func(b *Batch) { b.Put("u:1", []byte("first")) })
 }
 
-// Nothing that is damaged becomes a snapshot, and an error of the writer's
-// comes back.
+// TestSnapshotErrors: a damaged store does not become a snapshot, and an error
+// of the writer is returned.
 func TestSnapshotErrors(t *testing.T) {
 	for name, bad := range map[string][]string{
 		"record":      {"eu:1", string(appendFrame(nil, []byte("eu:2"), nil))},

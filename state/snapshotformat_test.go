@@ -10,7 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// forge writes a snapshot as doc.go has it, right or wrong.
+// forge writes a snapshot in the format of doc.go, with right or wrong content.
 func forge(version uint32, h any, entities, timers uint64, records ...string) []byte {
 	text, _ := json.Marshal(h)
 	b := binary.BigEndian.AppendUint32([]byte("OFFERSNP"), version)
@@ -28,7 +28,7 @@ func forge(version uint32, h any, entities, timers uint64, records ...string) []
 	return binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
 }
 
-// framed is a key and the record of a payload under it.
+// framed returns a key and the record that stores payload under it.
 func framed(key, payload string) []string {
 	return []string{key, string(appendFrame(nil, []byte(key), []byte(payload)))}
 }
@@ -55,7 +55,7 @@ func TestSnapshotFormat(t *testing.T) {
 			framed("c", "\x00\x00\x00\x00\x00\x00\x00\x01one"), framed("eu:1", "ada"), framed("eu:2", ""),
 			framed("l\x00\x00\x00\x00\x00\x00\x00\x01", ""), framed("nset", "bags"),
 			[]string{"t\x80\x00\x00\x00\x00\x00\x00\x05u:1", ""})...)
-	// The header's fields come in another order.
+	// Compare decoded headers: the order of JSON fields may differ.
 	from := func(b []byte) []byte { return b[16+binary.BigEndian.Uint32(b[12:])+8 : len(b)-8] }
 	if !bytes.Equal(from(got), from(want)) {
 		t.Errorf("got %q, want %q", got, want)

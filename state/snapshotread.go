@@ -11,22 +11,21 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A snapshotReader reads what a snapshotWriter has written and believes none
-// of it.
+// A snapshotReader reads and verifies the output of a snapshotWriter.
 type snapshotReader struct {
 	r      io.Reader
-	end    bool   // r has no more
-	buf    []byte // read
-	at     int    // of these were consumed
-	summed int    // of these are in sum
+	end    bool   // r has ended
+	buf    []byte // bytes read from r
+	at     int    // how many bytes of buf are consumed
+	summed int    // how many bytes of buf are in sum
 	sum    xxhash.Digest
-	before int64 // bytes that have left buf
+	before int64 // how many bytes came before buf
 
-	last             []byte // key
+	lastKey          []byte
 	entities, timers int
-	cursor           []byte // payload
-	mark             uint64
-	marks, cursors   int
+	cursor           []byte // the cursor's payload
+	seal             uint64 // the commit number of the seal
+	seals, cursors   int
 }
 
 func newSnapshotReader(r io.Reader) *snapshotReader {
@@ -42,7 +41,7 @@ func (r *snapshotReader) header(want Identity) (h header, err error) {
 		return h, err
 	}
 	if string(b[:len(snapshotMagic)]) != snapshotMagic {
-		return h, damaged("this is no snapshot")
+		return h, damaged("it does not begin as a snapshot does")
 	}
 	b = b[len(snapshotMagic):]
 	version, n := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])
@@ -56,7 +55,7 @@ func (r *snapshotReader) header(want Identity) (h header, err error) {
 	if err := r.checksum("header"); err != nil {
 		return h, err
 	}
-	// What follows is what was written.
+	// The checksum is right, so the header is what was written.
 	if version > snapshotFormat {
 		return h, fmt.Errorf("the snapshot's format is %d and this binary knows %d: %w", version, snapshotFormat, ErrNewer)
 	}
@@ -67,13 +66,14 @@ func (r *snapshotReader) header(want Identity) (h header, err error) {
 		return h, fmt.Errorf("the snapshot's state has format %d and this binary knows %d: %w", h.Format, format, ErrNewer)
 	}
 	if h.Identity != want {
-		return h, fmt.Errorf("%w: the snapshot holds %v, wanted is %v", ErrForeign, h.Identity, want)
+		return h, fmt.Errorf("%w: the snapshot is of %v, and this is %v", ErrForeign, h.Identity, want)
 	}
 	return h, nil
 }
 
-// record returns the next key and what lies under it, until the next call;
-// no key after the last. Each is right by itself, and follows the one before.
+// record returns the next key and its record, which are valid until the next
+// call; after the last record the key is nil. It verifies the record and the
+// order of keys.
 func (r *snapshotReader) record() (key, record []byte, err error) {
 	k, err := r.uvarint(maxKey)
 	if err != nil || k == 0 {
@@ -88,14 +88,14 @@ func (r *snapshotReader) record() (key, record []byte, err error) {
 		return nil, nil, err
 	}
 	key, record = b[:k], b[k:]
-	if bytes.Compare(key, r.last) <= 0 {
-		return nil, nil, damaged("key %q after %q", key, r.last)
+	if bytes.Compare(key, r.lastKey) <= 0 {
+		return nil, nil, damaged("key %q after %q", key, r.lastKey)
 	}
-	r.last = append(r.last[:0], key...)
+	r.lastKey = append(r.lastKey[:0], key...)
 	return key, record, r.take(key, record)
 }
 
-// take checks one record and remembers what it says of the whole.
+// take verifies one record, and keeps what trailer and agrees need of it.
 func (r *snapshotReader) take(key, record []byte) error {
 	if key[0] == kindTimer {
 		if _, _, ok := splitTimerKey(key); !ok || len(record) > 0 {
@@ -117,19 +117,20 @@ func (r *snapshotReader) take(key, record []byte) error {
 			return damaged("unknown key %q", key)
 		}
 		r.cursor, r.cursors = bytes.Clone(payload), r.cursors+1
-	case kindMark:
-		n, ok := splitMarkKey(key)
+	case kindSeal:
+		n, ok := splitSealKey(key)
 		if !ok {
 			return damaged("unknown key %q", key)
 		}
-		r.mark, r.marks = n, r.marks+1
+		r.seal, r.seals = n, r.seals+1
 	default:
 		return damaged("unknown key %q", key)
 	}
 	return nil
 }
 
-// trailer reads what follows the last record, and sees that nothing follows.
+// trailer reads and verifies the end of the snapshot: counts, checksum, and
+// that nothing follows.
 func (r *snapshotReader) trailer() error {
 	b, err := r.next(16)
 	if err != nil {
@@ -140,47 +141,47 @@ func (r *snapshotReader) trailer() error {
 		return err
 	}
 	if entities != uint64(r.entities) || timers != uint64(r.timers) {
-		return damaged("it counts %d entities and %d timers and has %d and %d", entities, timers, r.entities, r.timers)
+		return damaged("its trailer says %d entities and %d timers, but it has %d and %d", entities, timers, r.entities, r.timers)
 	}
 	if err := r.fill(1); err != nil {
 		return err
 	}
 	if len(r.buf) > r.at {
-		return damaged("something follows the end, at byte %d", r.before+int64(r.at))
+		return damaged("more bytes follow its end, at byte %d", r.before+int64(r.at))
 	}
 	return nil
 }
 
-// agrees holds the records against the header: one cursor, the same, and one
-// mark, its own.
+// agrees compares the records with the header: there must be one cursor, the
+// header's, and one seal, that of the cursor's commit.
 func (r *snapshotReader) agrees(info *SnapshotInfo) error {
-	if r.cursors != 1 || r.marks != 1 {
-		return damaged("it has %d cursors and %d marks", r.cursors, r.marks)
+	if r.cursors != 1 || r.seals != 1 {
+		return damaged("it has %d cursors and %d seals, want one of each", r.cursors, r.seals)
 	}
 	commit, cursor, err := splitCursor(r.cursor)
 	if err != nil {
 		return err
 	}
-	if commit != r.mark || !bytes.Equal(cursor, info.Cursor) {
-		return damaged("commit %d has the mark of %d, or the header another cursor", commit, r.mark)
+	if commit != r.seal || !bytes.Equal(cursor, info.Cursor) {
+		return damaged("its cursor is of commit %d and its seal of commit %d, or its header has another cursor", commit, r.seal)
 	}
 	info.Entities, info.Timers = r.entities, r.timers
 	info.Bytes = r.before + int64(r.at)
 	return nil
 }
 
-// checksum compares the sum of all that was consumed with the 8 bytes that follow.
-func (r *snapshotReader) checksum(of string) error {
+// checksum compares the sum of everything consumed so far with the next 8 bytes.
+func (r *snapshotReader) checksum(part string) error {
 	r.hash()
 	want := r.sum.Sum64()
 	b, err := r.next(8)
 	if err == nil && binary.BigEndian.Uint64(b) != want {
-		err = damaged("the %s has a wrong checksum", of)
+		err = damaged("the %s has a wrong checksum", part)
 	}
 	return err
 }
 
-// next consumes n bytes and returns them, until the next call.
+// next consumes n bytes and returns them; they are valid until the next call.
 func (r *snapshotReader) next(n int) ([]byte, error) {
 	if err := r.fill(n); err != nil {
 		return nil, err
@@ -201,13 +202,13 @@ func (r *snapshotReader) uvarint(most uint64) (int, error) {
 		return 0, damaged("the snapshot ends early, after %d bytes", r.before+int64(len(r.buf)))
 	}
 	if n < 0 || v > most {
-		return 0, damaged("length at byte %d, over %d", r.before+int64(r.at), most)
+		return 0, damaged("the length at byte %d is over %d", r.before+int64(r.at), most)
 	}
 	r.at += n
 	return int(v), nil
 }
 
-// fill makes n bytes ready, fewer only where r ends.
+// fill reads until n unconsumed bytes are in buf, or r ends.
 func (r *snapshotReader) fill(n int) error {
 	if len(r.buf)-r.at >= n || r.end {
 		return nil
@@ -218,7 +219,7 @@ func (r *snapshotReader) fill(n int) error {
 	r.at, r.summed = 0, 0
 	for len(r.buf) < n && !r.end {
 		if len(r.buf) == cap(r.buf) {
-			r.buf = slices.Grow(r.buf, len(r.buf)) // by what came, whatever a length says
+			r.buf = slices.Grow(r.buf, len(r.buf)) // by the bytes that came: a length in the snapshot may be wrong
 		}
 		m, err := r.r.Read(r.buf[len(r.buf):cap(r.buf)])
 		r.buf = r.buf[:len(r.buf)+m]

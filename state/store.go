@@ -13,8 +13,8 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// ErrForeign means that the directory belongs to another deployment or
-// partition. Nothing was changed.
+// ErrForeign means that a directory or snapshot belongs to another deployment
+// or partition. Nothing was changed.
 var ErrForeign = errors.New("state belongs to another deployment")
 
 // ErrNewer means that only a newer binary can read a directory or snapshot.
@@ -22,24 +22,26 @@ var ErrForeign = errors.New("state belongs to another deployment")
 var ErrNewer = errors.New("use the newer binary")
 
 // A Store is one partition's state. Entity, Cursor and Timers are for one
-// goroutine; Commit may run beside them in another.
+// goroutine; Commit may run concurrently with them in another.
 type Store struct {
 	db     *badger.DB
 	limit  Limit
-	commit uint64 // number of the last
+	commit uint64 // number of the last commit
 
 	failing *failure
 
-	read  *badger.Txn // what Entity reads from, until the next commit
-	stale atomic.Bool // a commit has passed it
+	read  *badger.Txn // Entity reads from it until the next commit
+	stale atomic.Bool // a commit is newer than read
 	key   []byte
 }
 
-// Open opens the partition's directory and makes it when it is not there.
-// It reads every table once to verify it.
+// Open opens the partition's directory, and makes it if it does not exist. It
+// reads every table once to verify it.
 //
-// Errors: ErrDamaged (discard it; so is what a disk failed under), ErrForeign (a directory given to the wrong
-// worker), others from the disk or because another process has it open.
+// The error is ErrDamaged if the directory must be discarded, also because its
+// disk has failed before; ErrForeign if it belongs to another partition or
+// deployment; ErrNewer if a newer binary wrote it. Other errors come from the
+// disk, or because another process has the directory open.
 func Open(dir string, o Options) (_ *Store, err error) {
 	if o.MemTable == 0 {
 		o.MemTable = DefaultMemTable
@@ -53,25 +55,16 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		}
 		if err != nil {
 			if strings.Contains(err.Error(), syscall.EIO.Error()) {
-				err = errors.Join(err, markFailed(dir, err.Error()))
+				err = errors.Join(err, recordFailure(dir, err.Error()))
 			}
 			err = fmt.Errorf("open state %s: %w", dir, err)
 		}
 	}()
-	if err := failedBefore(dir); err != nil {
-		return nil, err
-	}
 	fresh, err := empty(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := verifyTables(dir); err != nil {
-		return nil, err
-	}
-	if err := dropEmptyLogs(dir); err != nil {
-		return nil, err
-	}
-	if err := verifyLogs(dir); err != nil {
+	if err := verifyDir(dir); err != nil {
 		return nil, err
 	}
 	failing := newFailure(dir)
@@ -83,7 +76,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		return nil, damaged("%v", err)
 	}
 	s := &Store{db: db, failing: failing}
-	// A tenth is kept for the cursor and the marks, which each commit adds.
+	// A tenth is reserved for the cursor and the seals, which each commit adds.
 	s.limit = Limit{
 		Entries: int(db.MaxBatchCount())*9/10 - 4,
 		Bytes:   int(db.MaxBatchSize()) * 9 / 10,
@@ -101,17 +94,28 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// Discard removes a partition's directory, and what a Restore that was killed
-// has left beside it. It must not be open.
+// verifyDir verifies a directory as far as Badger itself does not, before Badger
+// opens it.
+func verifyDir(dir string) error {
+	for _, verify := range [...]func(dir string) error{failedBefore, verifyTables, dropEmptyLogs, verifyLogs} {
+		if err := verify(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Discard removes a partition's directory, and what a killed Restore has left
+// beside it. The directory must not be open.
 func Discard(dir string) error {
-	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(besides(dir))); err != nil {
+	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(buildDir(dir))); err != nil {
 		return fmt.Errorf("discard state: %w", err)
 	}
 	return nil
 }
 
-// Bytes is what a partition's directory takes on disk, open or not. What
-// Badger itself counts comes with its metrics, which cost and are off.
+// Bytes returns the size of a partition's directory on disk, open or not.
+// Badger counts it only as part of its metrics, which are off to save time.
 func Bytes(dir string) (int64, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -121,20 +125,20 @@ func Bytes(dir string) (int64, error) {
 	for _, f := range files {
 		info, err := f.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed meanwhile
+			continue // just removed
 		}
 		if err != nil {
 			return 0, fmt.Errorf("size of state: %w", err)
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok { // files are made longer than what is in them
+		if st, ok := info.Sys().(*syscall.Stat_t); ok { // Badger makes files longer than their content
 			sum += st.Blocks * 512
 		}
 	}
 	return sum, nil
 }
 
-// create writes the first commit: whose directory this is. It is the only
-// one that is waited for on disk, because all damage is told by it.
+// create writes the first commit, which has the identity. It is the only
+// commit that is fsynced: a directory without an identity counts as damaged.
 func (s *Store) create(id Identity) error {
 	record, err := identityRecord(id)
 	if err != nil {
@@ -152,27 +156,27 @@ func (s *Store) create(id Identity) error {
 	return s.db.Sync()
 }
 
-// format counts the changes of what doc.go says.
+// format is the version of the layout in doc.go.
 const format = 1
 
-// A label is what a directory and a snapshot say of themselves.
+// A label identifies a directory or a snapshot.
 type label struct {
 	Format int `json:"format"`
 	Identity
 }
 
-// identityRecord is what lies under identityKey.
+// identityRecord returns the record to store under identityKey.
 func identityRecord(id Identity) ([]byte, error) {
 	b, err := json.Marshal(label{format, id})
 	return appendFrame(nil, identityKey, b), err
 }
 
-// recognise compares the directory with what is wanted and looks for lost
-// commits.
+// recognise checks that the directory is the wanted one, and that no commit is
+// lost.
 func (s *Store) recognise(want Identity) error {
 	b, err := s.get(identityKey)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return damaged("it says nothing about whose it is")
+		return damaged("it has no identity")
 	} else if err != nil {
 		return err
 	}
@@ -184,35 +188,35 @@ func (s *Store) recognise(want Identity) error {
 		return fmt.Errorf("its format is %d and this binary knows %d: %w, or remove the directory", got.Format, format, ErrNewer)
 	}
 	if got.Identity != want {
-		return fmt.Errorf("%w: it holds %v, wanted is %v: point this worker elsewhere, or remove the directory", ErrForeign, got.Identity, want)
+		return fmt.Errorf("%w: it is of %v, and this is %v: point this worker elsewhere, or remove the directory", ErrForeign, got.Identity, want)
 	}
 	commit, _, err := s.cursor()
 	if err != nil {
 		return err
 	}
 	s.commit = commit
-	return s.marks(commit)
+	return s.seals(commit)
 }
 
-// marks checks that just the newest commit has left its mark.
-func (s *Store) marks(commit uint64) error {
+// seals checks that exactly one seal exists, that of the newest commit.
+func (s *Store) seals(commit uint64) error {
 	found := false
-	err := s.scan(kindMark, false, func(it *badger.Item) error {
-		n, ok := splitMarkKey(it.Key())
+	err := s.scan(kindSeal, false, func(it *badger.Item) error {
+		n, ok := splitSealKey(it.Key())
 		if !ok || n != commit {
-			return damaged("commit %d is the newest, but what followed commit %d is lost", commit, n)
+			return damaged("commit %d is the newest, but the commit after %d is lost", commit, n)
 		}
 		found = true
 		return nil
 	})
 	if err == nil && !found {
-		err = damaged("commit %d has left no mark", commit)
+		err = damaged("commit %d has no seal", commit)
 	}
 	return err
 }
 
-// Entity returns the entity's bytes, appended to dst[:0], and whether there
-// is one. It sees the last commit that returned.
+// Entity returns the entity's bytes, appended to dst[:0], and whether the
+// entity exists. It reads the state of the last commit that returned.
 func (s *Store) Entity(key string, dst []byte) ([]byte, bool, error) {
 	if s.read == nil || s.stale.Load() {
 		s.stale.Store(false)
@@ -268,7 +272,7 @@ func (s *Store) Note(name string) ([]byte, error) {
 	return b, err
 }
 
-// Timers calls fn for each timer, the earliest first, until it fails.
+// Timers calls fn for each timer, the earliest first, until fn fails.
 func (s *Store) Timers(fn func(due int64, key string) error) error {
 	return s.scan(kindTimer, false, func(it *badger.Item) error {
 		due, key, ok := splitTimerKey(it.Key())
@@ -279,12 +283,12 @@ func (s *Store) Timers(fn func(due int64, key string) error) error {
 	})
 }
 
-// Limit is what one commit may hold.
+// Limit returns the largest size of one commit.
 func (s *Store) Limit() Limit { return s.limit }
 
 // Commit writes the batch and the cursor in one transaction: all of it or
-// nothing. ErrTooBig wrote nothing. After any other error the outcome is
-// unknown: close, open again, and read the cursor.
+// nothing. After ErrTooBig nothing is written. After any other error the
+// outcome is unknown: close the store, open it again, and read the cursor.
 func (s *Store) Commit(b *Batch, cursor []byte) error {
 	if n := b.bytes + min(len(cursor), s.limit.Large); !s.limit.Admits(len(b.ops), n) {
 		return fmt.Errorf("%w: %d entries and %d bytes, at most %d and %d", ErrTooBig,
@@ -319,7 +323,7 @@ func (s *Store) Commit(b *Batch, cursor []byte) error {
 		if err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
-	case <-s.failing.come: // it may never end
+	case <-s.failing.come: // the commit may never end
 		return fmt.Errorf("commit: %w", s.failing.err())
 	}
 	s.commit++
@@ -327,22 +331,22 @@ func (s *Store) Commit(b *Batch, cursor []byte) error {
 	return nil
 }
 
-// advance adds cursor and marks to a commit.
+// advance adds the cursor and the change of seals to a commit.
 func (s *Store) advance(t *badger.Txn, commit uint64, cursor []byte) error {
 	if commit > 0 {
-		if err := t.Delete(appendMarkKey(nil, commit-1)); err != nil {
+		if err := t.Delete(appendSealKey(nil, commit-1)); err != nil {
 			return err
 		}
 	}
-	mark := appendMarkKey(nil, commit)
-	if err := t.Set(mark, appendFrame(nil, mark, nil)); err != nil {
+	seal := appendSealKey(nil, commit)
+	if err := t.Set(seal, appendFrame(nil, seal, nil)); err != nil {
 		return err
 	}
 	return t.Set(cursorKey, appendFrame(nil, cursorKey, appendCursor(nil, commit, cursor)))
 }
 
-// Tidy gives back disk space of values over 1 MB that were replaced. It may
-// take seconds: call it now and then, from any goroutine.
+// Tidy frees the disk space of replaced records in the value log. It may take
+// seconds: call it now and then, from any goroutine.
 func (s *Store) Tidy() error {
 	if err := s.db.RunValueLogGC(0.5); err != nil && !errors.Is(err, badger.ErrNoRewrite) && !errors.Is(err, badger.ErrRejected) {
 		return fmt.Errorf("tidy state: %w", err)
@@ -350,7 +354,7 @@ func (s *Store) Tidy() error {
 	return nil
 }
 
-// Close writes what is in memory to disk. The Store is of no use afterwards.
+// Close writes the memtables to disk. The Store cannot be used afterwards.
 func (s *Store) Close() error {
 	if s.read != nil {
 		s.read.Discard()
@@ -364,8 +368,8 @@ func (s *Store) Close() error {
 			return fmt.Errorf("close state: %w", err)
 		}
 		return nil
-	case <-s.failing.come: // Badger waits for the disk, it may be for ever
-		return fmt.Errorf("close state: left to the end of the process: %w", s.failing.err())
+	case <-s.failing.come: // Badger waits for the disk, perhaps for ever
+		return fmt.Errorf("close state: it stays open until the process ends: %w", s.failing.err())
 	}
 }
 
@@ -385,7 +389,7 @@ func (s *Store) get(key []byte) (payload []byte, err error) {
 	return payload, err
 }
 
-// scan calls fn for each key of a kind, in order, of one moment.
+// scan calls fn for each key of a kind, in order, within one read transaction.
 func (s *Store) scan(kind byte, values bool, fn func(*badger.Item) error) error {
 	return s.db.View(func(t *badger.Txn) error {
 		o := badger.DefaultIteratorOptions

@@ -111,8 +111,8 @@ func TestStore(t *testing.T) {
 	check("changed", "none", want, "two")
 }
 
-// A batch that is too big is refused before anything is written, and one
-// that the limit admits is never refused by Badger.
+// TestLimit: a batch that is too big is refused before anything is written, and
+// Badger never refuses a batch that the limit admits.
 func TestLimit(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
@@ -140,8 +140,8 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// Records beyond Badger's threshold lie in another file, hardly count, and
-// are as good.
+// TestLargeEntity: records over Badger's threshold lie in the value log, add
+// little to the size of a commit, and are read back like others.
 func TestLargeEntity(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -183,7 +183,8 @@ func TestForeign(t *testing.T) {
 	open(t, dir).Close() // unharmed
 }
 
-// A directory of a newer version is neither damaged nor changed.
+// TestNewer: a directory of a newer version is refused with ErrNewer, and not
+// changed.
 func TestNewer(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -202,8 +203,8 @@ func TestNewer(t *testing.T) {
 	}
 }
 
-// After the disk has failed no commit ends well or hangs, Close leaves what it
-// cannot do, and the directory is damaged from then on.
+// TestFailed: after the disk has failed, commits return an error and do not
+// hang, Close returns an error, and the directory counts as damaged from then on.
 func TestFailed(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -221,11 +222,11 @@ func TestFailed(t *testing.T) {
 	if _, err := Open(dir, Options{Identity: testIdentity}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "input/output error") {
 		t.Errorf("open: %v", err)
 	}
-	s.db.Close() // waits for the one that goes on: this disk works
+	s.db.Close() // waits for the Close that still runs: the real disk works
 }
 
-// A directory in use, or one that may not be read, is not damaged: it must
-// not be discarded.
+// TestInUse: a directory that is in use, or that may not be read, does not count
+// as damaged, as it must not be discarded.
 func TestInUse(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -237,7 +238,7 @@ func TestInUse(t *testing.T) {
 	}
 }
 
-// TestBytes: what is on disk, and not how long the files are made.
+// TestBytes: Bytes counts the space used on disk, not the length of the files.
 func TestBytes(t *testing.T) {
 	if _, err := Bytes(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("of no directory: %v", err)

@@ -14,18 +14,18 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A tableWriter writes a directory as Badger has it, of keys that come in
-// order: tables, then the MANIFEST that names them in one set of changes. So a
-// MANIFEST that is cut names all of them or none, and then the identity is
-// gone too. Badger's own StreamWriter adds them one by one.
+// A tableWriter writes a Badger directory from keys in sorted order: tables,
+// then a MANIFEST that names all of them in one set of changes. So a truncated
+// MANIFEST names no table, and the missing identity shows the damage. Badger's
+// own StreamWriter adds tables to the MANIFEST one by one.
 //
-// It writes with write(2): a full disk is an error. Badger maps its files,
-// where a full disk is a SIGBUS.
+// It writes with write(2), so that a full disk is an error. Badger maps its
+// files, so that a full disk is a SIGBUS.
 type tableWriter struct {
 	dir     string
 	table   table.Options
 	level   int
-	builder *table.Builder // of the next table
+	builder *table.Builder // builds the next table
 	tables  []*pb.ManifestChange
 	key     []byte
 	buf     []byte
@@ -54,13 +54,13 @@ func (w *tableWriter) add(key, record []byte) error {
 		}
 		w.builder = table.NewTableBuilder(w.table)
 	}
-	// Badger's version 1, as of a first transaction: later ones sort before.
+	// Version 1, as if written by Badger's first transaction: later versions sort before it.
 	w.key = binary.BigEndian.AppendUint64(append(w.key[:0], key...), math.MaxUint64-1)
 	w.builder.Add(w.key, y.ValueStruct{Value: record}, 0)
 	return nil
 }
 
-// flush writes the table.
+// flush writes the current table to its file.
 func (w *tableWriter) flush() error {
 	data := w.builder.Done()
 	if cap(w.buf) < data.Size {
@@ -75,8 +75,9 @@ func (w *tableWriter) flush() error {
 	return os.WriteFile(table.NewFilename(id, w.dir), w.buf, 0o600)
 }
 
-// finish writes the last table, and the MANIFEST: magic, 2 bytes of an
-// application's, 2 of version; then length, checksum and changes.
+// finish writes the last table, and the MANIFEST: magic (4 bytes), the
+// application's version (2), Badger's version (2), then length, checksum and
+// changes.
 func (w *tableWriter) finish() error {
 	if err := w.flush(); err != nil {
 		return err
@@ -91,7 +92,7 @@ func (w *tableWriter) finish() error {
 	return os.WriteFile(filepath.Join(w.dir, badger.ManifestFilename), append(b, set...), 0o600)
 }
 
-// close gives up the table that is being built.
+// close drops the table that is being built.
 func (w *tableWriter) close() {
 	if w.builder != nil {
 		w.builder.Close()

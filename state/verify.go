@@ -18,7 +18,7 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 )
 
-// empty says that there is no directory, or that nothing is in it.
+// empty reports whether the directory is missing or has no files.
 func empty(dir string) (bool, error) {
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -27,12 +27,12 @@ func empty(dir string) (bool, error) {
 	return len(files) == 0, err
 }
 
-// ours says that an error of Badger's tells of the machine (rights, space, a
-// second process) and not of what the files hold. Badger passes errors on as
-// text.
+// ours reports whether an error from Badger is about the machine (permissions,
+// space, a second process) and not about the content of the files. Badger keeps
+// only the text of errors, so this compares texts.
 func ours(err error) bool {
 	for _, e := range [...]syscall.Errno{
-		syscall.EAGAIN, // the lock: another process has it open
+		syscall.EAGAIN, // another process holds the directory's lock
 		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EIO,
 		syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM,
 	} {
@@ -43,14 +43,14 @@ func ours(err error) bool {
 	return false
 }
 
-// verifyTables reads every table that the MANIFEST names and verifies all
-// its checksums. Badger would do so as well, but exits the process on a torn
-// footer, and takes a block that is torn in use for one without the key.
-// Tables that no MANIFEST names are leftovers of a crash: Badger removes them.
+// verifyTables reads every table that the MANIFEST names and verifies all its
+// checksums. Badger can verify tables too, but it ends the process on a torn
+// footer, and reads a torn block as one that lacks the key. Tables that the
+// MANIFEST does not name are leftovers of a crash: Badger removes them.
 func verifyTables(dir string) error {
 	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // recognise tells whether anything was lost with it
+		return nil // recognise finds out whether anything is lost
 	} else if err != nil {
 		return err
 	}
@@ -78,8 +78,8 @@ func verifyTables(dir string) error {
 	return nil
 }
 
-// verifyTable checks one table: blocks, index, index length (4 bytes,
-// big-endian), checksum of the index, its length (4 bytes).
+// verifyTable verifies one table: blocks, index, length of the index (4 bytes,
+// big-endian), checksum of the index, length of the checksum (4 bytes).
 func verifyTable(b []byte) error {
 	rest, sum, err := cutChecksum(b)
 	if err != nil {
@@ -96,7 +96,7 @@ func verifyTable(b []byte) error {
 	if err := y.VerifyChecksum(index, sum); err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
-	// The checksum held, so the index is what was written.
+	// The checksum is right, so the index is what was written.
 	ti := fb.GetRootAsTableIndex(index, 0)
 	var o fb.BlockOffset
 	for i := range ti.OffsetsLength() {
@@ -116,8 +116,8 @@ func verifyTable(b []byte) error {
 	return nil
 }
 
-// cutChecksum splits off what ends a block and a table: a checksum as
-// protobuf (field 1 the algorithm, field 2 the sum) and its length.
+// cutChecksum splits off the end of a block or table: a checksum as protobuf
+// (field 1 is the algorithm, field 2 the sum) and its length (4 bytes).
 func cutChecksum(b []byte) (data []byte, sum *pb.Checksum, err error) {
 	if len(b) < 4 {
 		return nil, nil, errors.New("no checksum")

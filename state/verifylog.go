@@ -17,11 +17,12 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 )
 
-// verifyLogs reads the write-ahead logs of the memtables, all but the newest:
-// whatever kills the process, they were complete when the next one began. Of
-// one that is torn Badger would take the part before the tear. Where its table
-// was written already, and compacted, that part may bring back keys whose
-// deletion stood behind the tear, and the marks cannot tell: it is damage.
+// verifyLogs verifies the write-ahead logs of the memtables, all but the
+// newest: each was complete before the next one began, however the process
+// died. Badger would replay a torn log up to the tear. If the log's table was
+// already written and compacted, that replay can bring back keys whose
+// deletion is behind the tear, and the seals do not show it. So a torn log is
+// damage.
 func verifyLogs(dir string) error {
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -51,10 +52,10 @@ func verifyLogs(dir string) error {
 	return nil
 }
 
-// dropEmptyLogs removes logs of no bytes: a process that was killed just as it
-// began one leaves it so, and Badger does not open a directory that has one.
-// It holds Badger's own lock meanwhile; a directory that is in use it leaves
-// alone, and Badger then says so.
+// dropEmptyLogs removes logs of 0 bytes: a process that is killed just after it
+// made one leaves it so, and Badger does not open a directory with such a log.
+// dropEmptyLogs holds Badger's lock meanwhile; it does nothing in a directory
+// that is in use, which Badger then reports.
 func dropEmptyLogs(dir string) error {
 	d, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,39 +84,38 @@ func dropEmptyLogs(dir string) error {
 }
 
 const (
-	logHeader  = 20     // before the first entry
-	logTxn     = 1 << 6 // the entry belongs to a transaction
-	logTxnEnd  = 1 << 7 // it ends one
+	logHeader  = 20     // bytes before the first entry
+	logTxn     = 1 << 6 // flag: the transaction goes on; the entry that ends it lacks the flag
 	maxLogKey  = 1 << 16
 	logTrailer = crc32.Size
 )
 
-// verifyLog reads entries until nothing but zeros is left: two bytes of flags,
-// length of key and of value and expiry as varints, key, value, checksum of
-// all this.
+// verifyLog reads entries until only zeros are left. An entry is 2 bytes of
+// flags; the length of the key, the length of the value and the expiry as
+// varints; key; value; checksum of all this.
 func verifyLog(b []byte) error {
 	if len(b) < logHeader {
 		return errors.New("it has no header")
 	}
-	within := false // a transaction
+	inTxn := false
 	for at := logHeader; at < len(b); {
 		n, flags, ok := logEntry(b[at:])
 		if !ok {
 			if zero := len(bytes.Trim(b[at:], "\x00")) == 0; !zero {
-				return fmt.Errorf("what stands at %d is torn", at)
+				return fmt.Errorf("the entry at byte %d is torn", at)
 			}
 			break
 		}
-		within = flags&logTxn != 0
+		inTxn = flags&logTxn != 0
 		at += n
 	}
-	if within {
+	if inTxn {
 		return errors.New("its last transaction has no end")
 	}
 	return nil
 }
 
-// logEntry is the length of the entry at the beginning of b, and its flags.
+// logEntry returns the length and the flags of the entry at the beginning of b.
 func logEntry(b []byte) (n int, flags byte, ok bool) {
 	if len(b) < 2 {
 		return 0, 0, false

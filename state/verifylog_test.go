@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestEmptyLog: killed just as it began another log.
+// TestEmptyLog: a directory opens after a kill at the moment that Badger had
+// made an empty log.
 func TestEmptyLog(t *testing.T) {
 	r := rnd(t)
 	seed, dir := r.Uint64(), t.TempDir()
@@ -23,7 +24,8 @@ func TestEmptyLog(t *testing.T) {
 	}
 }
 
-// wholeLog crashes until the newest log was not being written just then.
+// wholeLog repeats crashes until the newest log is whole: it was not being
+// written at the moment of the kill.
 func wholeLog(t *testing.T, r *rand.Rand) (dir, path string, whole []byte) {
 	t.Helper()
 	for range 20 {
@@ -46,9 +48,9 @@ func wholeLog(t *testing.T, r *rand.Rand) (dir, path string, whole []byte) {
 	return
 }
 
-// TestTornLog: a log is whole as a crash leaves it, torn wherever a bit of it
-// is flipped or its end is cut off within a transaction, and that matters
-// where another log follows.
+// TestTornLog: verifyLog accepts a log as a crash leaves it, and refuses it if
+// any bit is flipped or its end is cut off within a transaction. verifyLogs
+// refuses a torn log only if another log follows.
 func TestTornLog(t *testing.T) {
 	r := rnd(t)
 	dir, path, whole := wholeLog(t, r)
