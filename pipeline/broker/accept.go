@@ -12,8 +12,8 @@ import (
 	"offerstream/pipeline"
 )
 
-// LastAccept is the last Accept message in a partition's log and its stored
-// time; 0: there is none.
+// LastAccept returns the sequence and the stored time of the last acceptance in
+// a partition's log; both are 0 if there is none.
 func (c *Conn) LastAccept(ctx context.Context, partition int) (seq uint64, stored int64, err error) {
 	m, err := c.Wire.Last(ctx, c.Names.EventsStream(partition), c.Names.EventsSubject(partition, "accept"))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -22,8 +22,8 @@ func (c *Conn) LastAccept(ctx context.Context, partition int) (seq uint64, store
 	return m.Seq, m.Time, err
 }
 
-// AppendAccept puts an acceptance into a partition's log, if the last one there
-// is after.
+// AppendAccept appends an acceptance to a partition's log, provided that the
+// last acceptance there has sequence after.
 func (c *Conn) AppendAccept(ctx context.Context, partition int, after uint64, a pipeline.Acceptance) (seq uint64, err error) {
 	data, err := json.Marshal(a)
 	if err != nil {
@@ -37,13 +37,15 @@ func (c *Conn) AppendAccept(ctx context.Context, partition int, after uint64, a 
 	return pub.Publish(ctx, nats.Header{}, data, after)
 }
 
-// A ChainTail is the last record of a chain, and its sequence in the stream.
+// A ChainTail is the position of a chain's last record, and its sequence in the
+// stream.
 type ChainTail struct {
 	pipeline.Position
 	Seq uint64
 }
 
-// ChainTails are the tails of a partition's chains that have records, by name.
+// ChainTails returns the tails of those chains of a partition that have records,
+// by chain name.
 func (c *Conn) ChainTails(ctx context.Context, partition int) (map[string]ChainTail, error) {
 	names, err := (&Chains{conn: c, partition: partition}).stored(ctx)
 	if err != nil {
@@ -68,8 +70,8 @@ func (c *Conn) ChainTails(ctx context.Context, partition int) (map[string]ChainT
 	return tails, nil
 }
 
-// PublishMark puts a Mark onto its chain behind the message with sequence
-// after.
+// PublishMark appends a mark to its chain, provided that the last message on the
+// chain has sequence after.
 func (c *Conn) PublishMark(ctx context.Context, partition int, e pipeline.Effect, after uint64) error {
 	m, err := message(c.Names.ChainSubject(e.Chain, partition), e)
 	if err != nil {
@@ -81,13 +83,13 @@ func (c *Conn) PublishMark(ctx context.Context, partition int, e pipeline.Effect
 	}
 	defer pub.Close()
 	if _, err = pub.Publish(ctx, m.Header, m.Data, after); err != nil {
-		return fmt.Errorf("chain %s: %w: something else publishes on it: stop it and begin again", m.Subject, err)
+		return fmt.Errorf("chain %s: %w: another process publishes on it: stop that process and try again", m.Subject, err)
 	}
 	return nil
 }
 
-// DropSnapshots removes the snapshots of a partition of whose sequence drop says
-// so, and what was put of others that were cut.
+// DropSnapshots removes those snapshots of a partition for whose sequence drop
+// returns true, including the pieces of snapshots whose upload was interrupted.
 func (c *Conn) DropSnapshots(ctx context.Context, partition int, drop func(seq uint64) bool) error {
 	st, err := c.snapshotsAnew(ctx)
 	if err != nil {
@@ -97,7 +99,7 @@ func (c *Conn) DropSnapshots(ctx context.Context, partition int, drop func(seq u
 	if err != nil {
 		return err
 	}
-	for _, m := range all { // first they are no longer listed
+	for _, m := range all { // remove the metadata first, so that no removed snapshot is listed
 		if !drop(m.Seq) {
 			continue
 		}

@@ -8,10 +8,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Ask asks whoever listens on a subject, and calls fn with each answer until
-// that is enough, ctx is done or it is clear that nobody listens; none of these
-// is an error. It is for tools, which have a connection to NATS and no other
-// wire.
+// Ask sends a request to everyone who listens on a subject, and calls fn with
+// each answer until fn returns true, ctx is done, or NATS reports that nobody
+// listens. It returns nil in all three cases. It is for tools: it needs a
+// connection to NATS and does not work in the simulation.
 func (c *Conn) Ask(ctx context.Context, subject string, data []byte, fn func(answer []byte) (enough bool)) error {
 	inbox := c.NC.NewInbox()
 	answers, err := c.NC.SubscribeSync(inbox)

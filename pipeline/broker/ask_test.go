@@ -9,7 +9,7 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// TestAsk asks two that listen, one of them, and nobody.
+// TestAsk asks two listeners, only the first of two, and nobody.
 func TestAsk(t *testing.T) {
 	s := serve(t, embedded.Options{Port: -1})
 	asker, a, b := dial(t, Options{URL: s.ClientURL(), Log: quiet()}), dial(t, Options{URL: s.ClientURL(), Log: quiet()}), dial(t, Options{URL: s.ClientURL(), Log: quiet()})
@@ -22,7 +22,7 @@ func TestAsk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.NC.FlushTimeout(time.Minute); err != nil { // the server knows of it
+		if err := c.NC.FlushTimeout(time.Minute); err != nil { // so that the server knows the subscription
 			t.Fatal(err)
 		}
 		return stop

@@ -19,23 +19,23 @@ import (
 
 const (
 	liveKey  = "live"
-	maxChunk = 900 << 10 // of a set, so that a message of 1 MB holds it
-	maxSet   = 256 << 20 // of a set, inflated
+	maxChunk = 900 << 10 // bytes of one chunk of a set, so that it fits into a message of 1 MB
+	maxSet   = 256 << 20 // bytes of a set, uncompressed
 )
 
-// manifest is what stands under set.<hash>, written after the chunks.
+// manifest is the value of key set.<hash>, written after the chunks.
 type manifest struct {
 	Chunks int `json:"chunks"`
-	Bytes  int `json:"bytes"` // of the Definition's JSON
+	Bytes  int `json:"bytes"` // size of the Definition's JSON
 }
 
 func setKey(hash string) string          { return "set." + hash }
 func chunkKey(hash string, i int) string { return setKey(hash) + "." + strconv.Itoa(i) }
 
-// ErrNoSet says that the bucket does not have the set.
+// ErrNoSet means that the bucket does not have the set.
 var ErrNoSet = errors.New("there is no such campaign set")
 
-// ErrLiveChanged says that another set became live meanwhile.
+// ErrLiveChanged means that another set has become live since Live was called.
 var ErrLiveChanged = errors.New("another campaign set has become live meanwhile: look at what is live now and apply again")
 
 // PutSet stores the set under its hash. Putting it again changes nothing.
@@ -70,8 +70,8 @@ func (c *Conn) PutSet(ctx context.Context, def *campaign.Definition) (hash strin
 	return hash, nil
 }
 
-// Set reads a set and checks that its content has the hash. ErrNoSet: the
-// bucket has none.
+// Set reads a set and checks its hash. The error is ErrNoSet if the bucket does
+// not have the set.
 func (c *Conn) Set(ctx context.Context, hash string) (*campaign.Definition, error) {
 	text, err := c.setText(ctx, hash)
 	if err != nil {
@@ -82,7 +82,7 @@ func (c *Conn) Set(ctx context.Context, hash string) (*campaign.Definition, erro
 		return nil, fmt.Errorf("read campaign set %s: %w", hash, err)
 	}
 	if got := def.Hash(); got != hash {
-		return nil, fmt.Errorf("read campaign set %s: what is stored has the hash %s: apply the set again, with this version of the program", hash, got)
+		return nil, fmt.Errorf("read campaign set %s: the stored set has hash %s: apply the campaigns again, with this version of the program", hash, got)
 	}
 	return def, nil
 }
@@ -116,13 +116,13 @@ func (c *Conn) setText(ctx context.Context, hash string) ([]byte, error) {
 		return nil, err
 	}
 	if len(text) != m.Bytes {
-		return nil, fmt.Errorf("it has not the %d bytes that its manifest says", m.Bytes)
+		return nil, fmt.Errorf("its size is not the %d bytes that its manifest says", m.Bytes)
 	}
 	return text, nil
 }
 
-// Live is the hash of the live set, "" where none is, and what MakeLive needs
-// to replace just that.
+// Live returns the hash of the live set ("" if there is none) and the revision
+// that MakeLive needs to replace that set and no other.
 func (c *Conn) Live(ctx context.Context) (hash string, rev uint64, err error) {
 	value, rev, err := c.Wire.Get(ctx, c.Names.CampaignsBucket(), liveKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -134,8 +134,8 @@ func (c *Conn) Live(ctx context.Context) (hash string, rev uint64, err error) {
 	return string(value), rev, nil
 }
 
-// MakeLive makes a stored set the live one, if what is live is still what
-// Live returned with rev; else ErrLiveChanged.
+// MakeLive makes a stored set the live one, provided that the live set is still
+// the one that Live returned with rev; otherwise it returns ErrLiveChanged.
 func (c *Conn) MakeLive(ctx context.Context, hash string, rev uint64) error {
 	if _, err := c.Set(ctx, hash); err != nil {
 		return fmt.Errorf("make a campaign set live: %w", err)
@@ -151,9 +151,9 @@ func (c *Conn) MakeLive(ctx context.Context, hash string, rev uint64) error {
 	return nil
 }
 
-// WatchLive calls fn with the hash of the live set, "" where none is, and
-// again whenever it changes, until ctx is done or the connection is closed.
-// It may skip what was live for a moment only.
+// WatchLive calls fn with the hash of the live set ("" if there is none), and
+// again whenever the hash changes, until ctx is done or the connection is
+// closed. It may skip a set that was live only for a moment.
 func (c *Conn) WatchLive(ctx context.Context, fn func(hash string)) error {
 	told, have := "", false
 	tell := func(hash string) {

@@ -32,7 +32,7 @@ func TestSets(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	ctx := limited(t)
 	for _, def := range []*campaign.Definition{define(campaign.ClockBroker, 0), define(campaign.ClockBroker, 25_000)} {
-		for range 2 { // a second time changes nothing
+		for range 2 { // storing it a second time changes nothing
 			hash, err := c.PutSet(ctx, def)
 			if err != nil || hash != def.Hash() {
 				t.Fatalf("put: %q, %v", hash, err)
@@ -56,8 +56,8 @@ func TestSets(t *testing.T) {
 	}
 }
 
-// What is stored is believed only if it has the hash; putting it again mends
-// it.
+// TestDamagedSet: a stored set whose content does not have its hash is refused;
+// storing it again repairs it.
 func TestDamagedSet(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	ctx := limited(t)
@@ -119,7 +119,7 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// live makes a set of so many campaigns the live one.
+// live stores a set and makes it the live one.
 func live(t *testing.T, c *Conn, def *campaign.Definition) string {
 	t.Helper()
 	ctx := limited(t)
@@ -137,8 +137,8 @@ func live(t *testing.T, c *Conn, def *campaign.Definition) string {
 	return hash
 }
 
-// A watch tells what is live and what becomes live, also after the server was
-// away.
+// TestWatchLive: a watch reports the live set and each change, also after the
+// server was away.
 func TestWatchLive(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, embedded.Options{Dir: dir, Port: -1})

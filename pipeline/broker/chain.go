@@ -16,76 +16,80 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// Bounds of what waits for its turn on the chains of one partition. Append
-// blocks at them, so that the fold never runs far ahead of what is stored.
 const (
+	// maxWaiting is how many records may wait on the chains of one partition.
+	// Append blocks there, so that the fold never runs far ahead of the records
+	// that are stored.
 	maxWaiting = 4096
-	publishFor = 5 * time.Second // one publish, until its outcome counts as unknown
+	// publishFor is how long one publish waits for its acknowledgement; then its
+	// outcome counts as unknown.
+	publishFor = 5 * time.Second
 )
 
-// Chains are the chains of one partition, over one connection: what is known
-// of their tails dies with it (PROTOCOL.md, P5). Append and Err are for the
-// partition's task, Await for one other.
+// Chains are the chains of one partition over one connection. What is known of
+// the tails must not outlive that connection (PROTOCOL.md, P5). Append and Err
+// are for the partition's task, Await for one other task.
 //
-// Muted, they publish nothing: a follower keeps what waits until it sees that
-// the owner has stored it.
+// Muted chains publish nothing: a follower keeps waiting records until it sees
+// that the owner has stored them.
 //
-// Whatever happens to a publish, the chain's last message says where to go
-// on (P1):
+// Whatever happens to a publish, the chain's last message tells which record
+// comes next (P1):
 //
-//	what happened                       the tail then says     next
+//	what happened                       the tail is then       next
 //	stored, acknowledged                -                      the next record
 //	stored, acknowledgement lost        this record            the next record
-//	not stored                          the one before         this record again
-//	another writer was faster           a later one            the one after that
-//	the broker lost what it had         less than was known    loud, after 20 s
-//	another log's record stands there   differs from the fold  loud, after 20 s
+//	not stored                          the record before      this record again
+//	another writer was faster           a later record         the record after that
+//	the broker lost records             below a known record   loud, after 20 s
+//	the record is of another log        not the fold's         loud, after 20 s
 //
-// A tail ahead of the fold is skipped up to, and compared when the fold gets
-// there. That it never does would be a silence in which offers are lost, so a
-// fold that is past the tail's message without it is loud too.
+// If the tail is ahead of the fold, the fold's records are skipped up to the
+// tail, and the tail is compared with the fold's record of that number. A fold
+// that never produced that record would lose offers in silence, so it is also
+// loud if the fold passes the tail's message without producing it.
 type Chains struct {
 	conn      *Conn
 	partition int
 	confirm   time.Duration
-	end       atomic.Uint64 // the log's, when it was last looked up
+	end       atomic.Uint64 // the log's last sequence, when last looked up
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   task.Group
-	failed task.Event // a chain cannot go on
+	failed task.Event // set when a chain cannot go on
 	muted  atomic.Bool
 
 	mu      sync.Mutex
 	chains  map[string]*chain // written by the partition's task alone
-	names   []string          // of chains, in the order in which they were opened
+	names   []string          // of the chains, in the order of opening
 	known   Known
 	waiting int
-	awaited bool       // somebody waits until a chain moves on:
-	room    task.Event // Append, until there is room
-	settled task.Event // Await, until all is stored
+	awaited bool       // a task waits for one of these events:
+	room    task.Event // set for Append when there may be room
+	settled task.Event // set for Await when a record has been stored
 }
 
-// Known is, by chain, the number of the last record that was acknowledged or
+// Known maps a chain to the number of its last record that was acknowledged or
 // seen stored. It outlives connections: a tail below it means that the broker
-// lost what it had.
+// has lost records.
 type Known map[string]uint64
 
-// ChainOptions say how OpenChains opens a partition's chains.
+// ChainOptions tell OpenChains how to open a partition's chains.
 type ChainOptions struct {
-	Cursor  pipeline.Cursor // of the state
-	Known   Known           // what was seen stored before; it is kept up
+	Cursor  pipeline.Cursor // the state's
+	Known   Known           // records seen stored before; Chains updates it
 	End     uint64          // the last sequence of the partition's log
-	Confirm time.Duration   // how long a tail that cannot be is read again; then the error is Loud
+	Confirm time.Duration   // how long to read an impossible tail again before the error is Loud
 	Muted   bool            // until SetMuted
-	Failed  task.Event      // set when a chain cannot go on: Err says why
+	Failed  task.Event      // set when a chain cannot go on: then Err returns why
 }
 
-// OpenChains reads the tails of all the partition's chains and holds them
-// against the cursor and against what is known stored.
+// OpenChains reads the tails of all chains of the partition and compares them
+// with the cursor and with the records known stored.
 func (c *Conn) OpenChains(ctx context.Context, partition int, o ChainOptions) (*Chains, error) {
 	if c.opt.Reconnect {
-		return nil, errors.New("chains need a connection that does not come back by itself: what is known of their tails dies with it")
+		return nil, errors.New("open chains: the connection must not reconnect by itself, as what is known of the tails would be stale then")
 	}
 	cs := &Chains{conn: c, partition: partition, confirm: o.Confirm, chains: map[string]*chain{}, known: o.Known, failed: o.Failed,
 		done: task.Group{World: c.World}, room: c.World.NewEvent(), settled: c.World.NewEvent()}
@@ -112,8 +116,8 @@ func (c *Conn) OpenChains(ctx context.Context, partition int, o ChainOptions) (*
 // stored lists the chains that have records.
 func (cs *Chains) stored(ctx context.Context) (names []string, err error) {
 	n := cs.conn.Names
-	for _, of := range [...]struct{ stream, filter string }{{n.OffersStream(), n.OffersOf(cs.partition)}, {n.DeadStream(), n.DeadSubject(cs.partition)}} {
-		subjects, err := cs.conn.Wire.Subjects(ctx, of.stream, of.filter)
+	for _, from := range [...]struct{ stream, filter string }{{n.OffersStream(), n.OffersOf(cs.partition)}, {n.DeadStream(), n.DeadSubject(cs.partition)}} {
+		subjects, err := cs.conn.Wire.Subjects(ctx, from.stream, from.filter)
 		if err != nil {
 			return nil, fmt.Errorf("chains of partition %d: %w", cs.partition, err)
 		}
@@ -130,7 +134,7 @@ func (n Names) chainOf(subject string) string {
 	return name[:strings.LastIndexByte(name, '.')]
 }
 
-// open reads a chain's tail and starts it.
+// open reads a chain's tail and starts the chain.
 func (cs *Chains) open(ctx context.Context, name string, cursor pipeline.Cursor) (*chain, error) {
 	c := cs.conn
 	ch := &chain{all: cs, name: name, subject: c.Names.ChainSubject(name, cs.partition), wake: c.World.NewEvent(), msg: nats.Msg{Header: nats.Header{}}}
@@ -165,9 +169,9 @@ func (cs *Chains) open(ctx context.Context, name string, cursor pipeline.Cursor)
 	return ch, nil
 }
 
-// Append puts a record behind those that wait on its chain, and blocks while
-// too many do. Records come in the fold's order, those that are stored
-// already included.
+// Append adds a record to those that wait on its chain, and blocks while too
+// many wait. Records must come in the fold's order, including those that are
+// already stored.
 func (cs *Chains) Append(ctx context.Context, e pipeline.Effect) error {
 	ch := cs.chains[e.Chain]
 	if ch == nil {
@@ -199,7 +203,7 @@ func (cs *Chains) Await(ctx context.Context, cursor pipeline.Cursor) error {
 		cs.mu.Lock()
 		behind := false
 		cs.awaited = true
-		var never *chain // whose tail the fold should have come to by now
+		var never *chain // a chain whose tail the fold has passed without producing its record
 		for name, c := range cursor.Chains {
 			ch := cs.chains[name]
 			behind = behind || ch == nil || ch.stored < c.Last.N
@@ -238,7 +242,7 @@ func (cs *Chains) wait(ctx context.Context, moved task.Event) error {
 	return ctx.Err()
 }
 
-// Err says why a chain cannot go on, nil while all can.
+// Err returns why a chain cannot go on; nil while all chains can.
 func (cs *Chains) Err() error { return context.Cause(cs.ctx) }
 
 // fail ends all chains.
@@ -251,7 +255,8 @@ func (cs *Chains) fail(err error) {
 	}
 }
 
-// SetMuted ends or begins publishing. What is on its way may still be stored.
+// SetMuted stops or resumes publishing. A record that is on its way may still be
+// stored.
 func (cs *Chains) SetMuted(muted bool) {
 	cs.muted.Store(muted)
 	cs.mu.Lock()
@@ -261,14 +266,14 @@ func (cs *Chains) SetMuted(muted bool) {
 	}
 }
 
-// Waiting is how many records are not known stored yet.
+// Waiting returns how many records are not known stored yet.
 func (cs *Chains) Waiting() int {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	return cs.waiting
 }
 
-// Close gives up what waits and ends the chains.
+// Close drops the waiting records and ends the chains.
 func (cs *Chains) Close() {
 	cs.fail(errors.New("closed"))
 	cs.done.Wait()

@@ -16,10 +16,11 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// soon is how long the tests confirm what is wrong.
+// soon is the tests' ChainOptions.Confirm.
 const soon = 200 * time.Millisecond
 
-// records are what a fold gives a chain: from message 2 on, a few each.
+// records returns n records of a chain as a fold would give them: a few for each
+// message, from message 2 on.
 func records(rng *rand.Rand, chain string, n int) []pipeline.Effect {
 	var all []pipeline.Effect
 	s, k := uint64(2), uint32(0)
@@ -33,7 +34,7 @@ func records(rng *rand.Rand, chain string, n int) []pipeline.Effect {
 	return all
 }
 
-// upTo is the cursor when message s has been applied.
+// upTo returns the cursor after message s.
 func upTo(s uint64, all ...[]pipeline.Effect) pipeline.Cursor {
 	c := pipeline.Cursor{Seq: s, Chains: map[string]pipeline.Chain{}}
 	for _, chain := range all {
@@ -65,7 +66,7 @@ func appendAll(t *testing.T, cs *Chains, all []pipeline.Effect) {
 	}
 }
 
-// onlyThese checks that the offers stream has these records, in order, once.
+// onlyThese checks that the offers stream has exactly these records, in order.
 func onlyThese(t *testing.T, c *Conn, want map[string][]pipeline.Effect) {
 	t.Helper()
 	got := map[string][]Record{}
@@ -87,8 +88,8 @@ func onlyThese(t *testing.T, c *Conn, want map[string][]pipeline.Effect) {
 	}
 }
 
-// TestChainsContend lets several writers, each from another checkpoint,
-// publish the same fold at once, and end and begin again on the way.
+// TestChainsContend lets several writers publish the same fold at once, each from
+// another checkpoint, and lets them stop and start again meanwhile.
 func TestChainsContend(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)
@@ -124,7 +125,7 @@ func TestChainsContend(t *testing.T) {
 						}
 					}
 				}
-				if rng.IntN(3) > 0 { // else it dies before its checkpoint
+				if rng.IntN(3) > 0 { // otherwise it dies before its checkpoint
 					if err := cs.Await(limited(t), upTo(to, web, push)); err != nil {
 						t.Error(err)
 					}
@@ -138,7 +139,7 @@ func TestChainsContend(t *testing.T) {
 	onlyThese(t, dial(t, Options{InProcess: ns}), map[string][]pipeline.Effect{"offers.web": web, "offers.push": push})
 }
 
-// put stores a record as it stands, whatever the chain is at.
+// put stores a record, whatever the chain's tail is.
 func put(t *testing.T, c *Conn, e pipeline.Effect) {
 	t.Helper()
 	m, err := message(c.Names.ChainSubject(e.Chain, 0), e)
@@ -150,8 +151,8 @@ func put(t *testing.T, c *Conn, e pipeline.Effect) {
 	}
 }
 
-// isLoud checks that an error stops the partition, says these words and what
-// can be done.
+// isLoud checks that an error stops the partition, contains these words, and
+// tells the operator what to do.
 func isLoud(t *testing.T, err error, words string) {
 	t.Helper()
 	if !errors.Is(err, ErrLoud) || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "start the worker again") {
@@ -159,7 +160,7 @@ func isLoud(t *testing.T, err error, words string) {
 	}
 }
 
-// TestTails opens chains whose tails cannot be the fold's.
+// TestTails opens chains whose tails contradict the fold.
 func TestTails(t *testing.T) {
 	web := records(rand.New(rand.NewPCG(1, 1)), "offers.web", 10)
 	last := web[9].Pos
@@ -205,8 +206,9 @@ func TestTails(t *testing.T) {
 	}
 }
 
-// TestTailThatTheFoldNeverReaches: what is ahead of the fold is skipped up to,
-// so a tail that the fold passes by must not go unnoticed.
+// TestTailThatTheFoldNeverReaches: records are skipped up to a tail that is ahead
+// of the fold, so it must be noticed if the fold passes the tail's message
+// without producing the tail's record.
 func TestTailThatTheFoldNeverReaches(t *testing.T) {
 	web := records(rand.New(rand.NewPCG(2, 2)), "offers.web", 20)
 	for _, tc := range []struct {
@@ -217,7 +219,7 @@ func TestTailThatTheFoldNeverReaches(t *testing.T) {
 		at    uint64 // checkpoint
 	}{
 		{"another record at its number", pipeline.Position{N: 5, S: web[4].Pos.S, K: web[4].Pos.K, T: 1}, "the log gives", web[:5], 0},
-		{"a later record came from a later message", pipeline.Position{N: 15, S: web[9].Pos.S - 1, T: 1}, "the log gives record", web[:10], 0},
+		{"a later record came from a later message", pipeline.Position{N: 15, S: web[9].Pos.S - 1, T: 1}, "the log gives the earlier record", web[:10], 0},
 		{"no later record comes", pipeline.Position{N: 15, S: web[9].Pos.S + 1, T: 1}, "there are only 10 records", web[:10], web[9].Pos.S + 1},
 		{"no record comes at all", pipeline.Position{N: 1, S: 2, T: 1}, "there are only 0 records", nil, 2},
 	} {
@@ -238,8 +240,8 @@ func TestTailThatTheFoldNeverReaches(t *testing.T) {
 	}
 }
 
-// TestTailIsReadAgain: an answer that is wrong for a moment only stops nobody,
-// nor does a log whose end cannot be looked up for a while.
+// TestTailIsReadAgain: a partition is not stopped by a tail that is wrong only
+// for a moment, nor by a log whose end cannot be looked up for a while.
 func TestTailIsReadAgain(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
 	web := records(rand.New(rand.NewPCG(3, 3)), "offers.web", 3)
@@ -262,7 +264,7 @@ func TestTailIsReadAgain(t *testing.T) {
 		t.Error(err)
 	}
 
-	// The chain's tail can be read, the log's end cannot: no reason to be loud.
+	// The chain's tail can be read but the log's end cannot: that is not loud.
 	if err := c.JS.DeleteStream(limited(t), c.Names.EventsStream(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +280,7 @@ func TestTailIsReadAgain(t *testing.T) {
 	}
 }
 
-// TestLatePublish: a publish that comes when its writer has long given it up
+// TestLatePublish: a publish that arrives long after its writer has given it up
 // stores the right next record or nothing.
 func TestLatePublish(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
@@ -298,8 +300,8 @@ func TestLatePublish(t *testing.T) {
 	if err := cs.Await(limited(t), upTo(web[2].Pos.S, web[:3])); err != nil {
 		t.Fatal(err)
 	}
-	late(web[1], 1) // was stored
-	late(web[3], 3) // was not: now it is, and the writer finds it so
+	late(web[1], 1) // it is stored already
+	late(web[3], 3) // it is stored now, and the writer finds it
 	appendAll(t, cs, web[3:])
 	if err := cs.Await(limited(t), upTo(web[9].Pos.S, web)); err != nil {
 		t.Fatal(err)
@@ -329,8 +331,8 @@ func TestChainCutBack(t *testing.T) {
 	isLoud(t, cs.Err(), "record 3 was acknowledged")
 }
 
-// TestChainsThatCannotStore: a stream that is full is waited for; Append
-// blocks at its bound, and Close and a lost connection end what blocks.
+// TestChainsThatCannotStore: while the stream is full the chains retry; Append
+// blocks at maxWaiting; Close and a lost connection end both.
 func TestChainsThatCannotStore(t *testing.T) {
 	for name, end := range map[string]func(cs *Chains, c *Conn, cancel func()){
 		"room":                  nil,
@@ -394,21 +396,21 @@ func TestChainsThatCannotStore(t *testing.T) {
 	}
 }
 
-// TestChainsRefuseReconnect: what is known of a tail must die with its
-// connection.
+// TestChainsRefuseReconnect: chains need a connection that does not reconnect, as
+// what is known of a tail must not outlive the connection.
 func TestChainsRefuseReconnect(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Reconnect: true})
 	if _, err := c.OpenChains(limited(t), 0, ChainOptions{Known: Known{}, Confirm: soon}); err == nil {
-		t.Error("chains over a connection that comes back by itself")
+		t.Error("chains were opened over a connection that reconnects by itself")
 	}
 }
 
-// TestNoRecord: a message that is no record, at the end of a chain.
+// TestNoRecord: a chain ends with a message that is not a record.
 func TestNoRecord(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
 	if _, err := c.JS.PublishMsg(limited(t), &nats.Msg{Subject: c.Names.OfferSubject("web", 0), Data: []byte("hello")}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := c.OpenChains(limited(t), 0, ChainOptions{Known: Known{}, Confirm: soon})
-	isLoud(t, err, "no record of a chain")
+	isLoud(t, err, "not a record of a chain")
 }

@@ -9,8 +9,8 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// TestClockSaid: the log says once that the clocks differ, and again when that
-// has changed much.
+// TestClockSaid: a difference of the clocks is logged once, and again when it has
+// changed by more than a minute.
 func TestClockSaid(t *testing.T) {
 	var log lines
 	k := &clockWatch{log: log.logger()}
@@ -21,13 +21,13 @@ func TestClockSaid(t *testing.T) {
 		{0, ""},
 		{50 * time.Second, ""},
 		{-time.Minute, ""},
-		{24 * time.Hour, `AHEAD of that of NATS: let NTP set the clocks of both; nothing is lost or doubled meanwhile" ahead=24h0m0s`},
+		{24 * time.Hour, `AHEAD of the clock of NATS: let NTP set both clocks; nothing is lost or doubled meanwhile" ahead=24h0m0s`},
 		{24*time.Hour + 50*time.Second, ""},
 		{24*time.Hour + 2*time.Minute, "ahead=24h2m0s"},
 		{61 * time.Second, "ahead=1m1s"},
-		{59 * time.Second, "agrees with that of NATS again"},
+		{59 * time.Second, "agrees with the clock of NATS again"},
 		{0, ""},
-		{-24 * time.Hour, "BEHIND that of NATS"},
+		{-24 * time.Hour, "BEHIND the clock of NATS"},
 		{-24 * time.Hour, ""},
 		{90 * time.Second, "ahead=1m30s"},
 	} {
@@ -40,7 +40,7 @@ func TestClockSaid(t *testing.T) {
 	}
 }
 
-// TestWatchClock asks a server.
+// TestWatchClock compares clocks with a real server.
 func TestWatchClock(t *testing.T) {
 	s := serve(t, embedded.Options{Port: -1})
 	for _, off := range []time.Duration{0, 24 * time.Hour, -24 * time.Hour} {
@@ -48,7 +48,7 @@ func TestWatchClock(t *testing.T) {
 		c := dial(t, Options{URL: s.ClientURL(), Log: log.logger()})
 		ctx, cancel := context.WithCancel(limited(t))
 		c.WatchClock(ctx, func() int64 { return time.Now().Add(off).UnixNano() }, func(ahead time.Duration) {
-			cancel() // so that it ends
+			cancel() // ends WatchClock
 			if (ahead-off).Abs() > time.Minute || off == 0 && ahead != 0 {
 				t.Errorf("%v ahead, want %v", ahead, off)
 			}

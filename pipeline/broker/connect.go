@@ -16,29 +16,29 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// Options of a connection. What is zero has the default in parentheses.
+// Options configure a connection. Zero values mean the defaults in parentheses.
 type Options struct {
-	URL       string                     // one or several, separated by commas
+	URL       string                     // one or several URLs, separated by commas
 	Creds     string                     // a credentials file (none)
 	InProcess nats.InProcessConnProvider // an embedded server, instead of URL
-	Client    string                     // the connection's name, as operators see it; answers come to _INBOX_<Client>
+	Client    string                     // the connection's name, shown to operators; answers come to _INBOX_<Client>
 	Prefix    string                     // Names.Prefix
 
-	Partitions int           // (as the deployment has it; 8 where there is none yet)
+	Partitions int           // (the deployment's number; 8 for a new deployment)
 	Replicas   int           // of each stream (1)
 	Retention  time.Duration // of events (7 days)
 
-	// Durability is what is done where NATS may lose what it acknowledged:
-	// DurabilityWarn or DurabilityStrict ("": it is not looked at).
+	// Durability is DurabilityWarn or DurabilityStrict: what Connect does if NATS
+	// may lose messages that it has acknowledged ("": this is not checked).
 	Durability string
 
-	// Join takes the deployment as it is, once it is there: for tools, which
-	// make nothing and are told nothing of what it should be.
+	// Join makes Connect accept an existing deployment as it is, and create
+	// nothing. It is for tools.
 	Join bool
 
-	// Reconnect makes the connection come back by itself, for ever; nothing is
-	// buffered meanwhile. Without it a connection that is lost is closed, and
-	// what was known over it is known no more (PROTOCOL.md, P5).
+	// Reconnect makes a lost connection reconnect by itself, for ever, without
+	// buffering anything meanwhile. Without it a lost connection is closed, and
+	// what was learned over it must not be relied on any more (PROTOCOL.md, P5).
 	Reconnect bool
 
 	Log *slog.Logger // (slog.Default)
@@ -50,21 +50,20 @@ const (
 	DefaultRetention  = 7 * 24 * time.Hour
 )
 
-// Bounds of the waits between attempts to connect, and how often the log says
-// that there is still no success.
+// Times of connecting.
 const (
-	firstWait = 100 * time.Millisecond
-	lastWait  = 5 * time.Second
-	sayEvery  = 10 * time.Second
-	tryFor    = 10 * time.Second // an attempt; a cluster without a leader answers nothing, and what was made stays made
+	firstWait = 100 * time.Millisecond // after the first failed attempt
+	lastWait  = 5 * time.Second        // at most, between two attempts
+	sayEvery  = 10 * time.Second       // between two log lines about failed attempts
+	tryFor    = 10 * time.Second       // limit of one attempt: a cluster without a leader never answers; the next attempt goes on with what this one made
 )
 
-// A Conn is a connection to a deployment that has been provisioned or checked.
+// A Conn is a connection to a deployment that Connect has provisioned or checked.
 type Conn struct {
 	Wire       Wire
 	World      task.World
-	NC         *nats.Conn          // nil in the simulation, as is
-	JS         jetstream.JetStream // the rest of NATS
+	NC         *nats.Conn          // nil in the simulation
+	JS         jetstream.JetStream // nil in the simulation
 	Names      Names
 	Partitions int
 	Log        *slog.Logger
@@ -75,9 +74,9 @@ type Conn struct {
 	closed chan struct{}
 }
 
-// Connect connects, and provisions or checks the deployment. While NATS
-// cannot be reached or is not ready it tries again until ctx is done; a
-// Refusal it returns at once.
+// Connect connects, and provisions or checks the deployment. While NATS cannot
+// be reached or is not ready, Connect tries again until ctx is done. It returns
+// a Refusal at once.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.Replicas == 0 {
 		o.Replicas = 1
@@ -113,7 +112,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	}
 }
 
-// where names the server without its password.
+// where returns the server's URLs without passwords.
 func (o Options) where() string {
 	if o.InProcess != nil {
 		return "this process"
@@ -132,7 +131,7 @@ func (o Options) where() string {
 	return strings.Join(all, ",")
 }
 
-// connect tries once.
+// connect makes one attempt.
 func connect(ctx context.Context, o Options) (c *Conn, err error) {
 	c = &Conn{World: task.Real{}, Names: Names{o.Prefix}, Log: o.Log, opt: o, closed: make(chan struct{})}
 	if c.NC, err = nats.Connect(o.URL, c.options()...); err != nil {
@@ -167,7 +166,7 @@ func (c *Conn) options() []nats.Option {
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
 	}
-	if o.Client != "" { // not where every user may listen, for what is read from the log comes there
+	if o.Client != "" { // an inbox that other users may not listen on: messages of the log are delivered there
 		opts = append(opts, nats.CustomInboxPrefix("_INBOX_"+o.Client))
 	}
 	if o.Creds != "" {
@@ -196,12 +195,12 @@ func (c *Conn) options() []nats.Option {
 	)
 }
 
-// Simulated is a connection to a deployment that is none.
+// Simulated returns a connection to a simulated deployment.
 func Simulated(w Wire, world task.World, names Names, partitions int, log *slog.Logger) *Conn {
 	return &Conn{Wire: w, World: world, Names: names, Partitions: partitions, Log: log, closed: make(chan struct{})}
 }
 
-// Closed is closed when the connection has ended for good.
+// Closed returns a channel that is closed when the connection has ended for good.
 func (c *Conn) Closed() <-chan struct{} { return c.closed }
 
 // Close ends the connection and returns when it has ended.

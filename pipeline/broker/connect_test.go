@@ -14,8 +14,8 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// within bounds what a test awaits; it says that something hangs, never that
-// it is slow.
+// within is how long a test waits for a condition. It is so long that only
+// something that hangs exceeds it, not a slow machine.
 const within = 2 * time.Minute
 
 func limited(t *testing.T) context.Context {
@@ -24,7 +24,7 @@ func limited(t *testing.T) context.Context {
 	return ctx
 }
 
-// await looks again and again until ok, for conditions that nothing signals.
+// await polls until ok returns true, for conditions that nothing signals.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -55,7 +55,7 @@ func serve(t *testing.T, o embedded.Options) *embedded.Server {
 	return s
 }
 
-// portOf is where a server listens, so that it can be started there again.
+// portOf returns the port of a server, so that it can be started there again.
 func portOf(t *testing.T, s *embedded.Server) int {
 	t.Helper()
 	u, err := url.Parse(s.ClientURL())
@@ -89,7 +89,7 @@ func open(t *testing.T, o Options) (*Conn, error) {
 	return c, err
 }
 
-// refusal is the Refusal that opening must meet.
+// refusal connects, which must fail with a Refusal, and returns its text.
 func refusal(t *testing.T, o Options) string {
 	t.Helper()
 	_, err := open(t, o)
@@ -100,7 +100,7 @@ func refusal(t *testing.T, o Options) string {
 	return err.Error()
 }
 
-// lines collects what is logged.
+// lines collects log lines.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -175,7 +175,7 @@ func TestConnectRefusals(t *testing.T) {
 	}
 }
 
-// A worker's connection that is lost is closed; a gateway's comes back.
+// TestReconnect: a worker's lost connection is closed; a gateway's reconnects.
 func TestReconnect(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, embedded.Options{Dir: dir, Port: -1})

@@ -10,28 +10,28 @@ import (
 	"offerstream/pipeline"
 )
 
-// A DeadLetter is what could not be applied, as it is stored: a record of
-// chain dead.<p>, or what the gateway refused.
+// A DeadLetter is an event that could not be applied, as it is stored: a record
+// of chain dead.<p>, or an event that the gateway refused.
 type DeadLetter struct {
 	Source string            // a partition's number, or "gateway"
-	Number uint64            // on the chain; of the gateway the sequence in DEADLETTERS
-	Pos    pipeline.Position // of a chain's record: the message that it came from
+	Number uint64            // on the chain; from the gateway, the sequence in DEADLETTERS
+	Pos    pipeline.Position // of a chain's record; zero from the gateway
 	Stored time.Time
 	Reason string // one word
 	Detail string
-	Raw    []byte // the event as it came; cut where it was longer than 900 KB
+	Raw    []byte // the event as it came, cut to 900 KB
 }
 
-// ID names the letter: 3/17, gateway/42.
+// ID names the letter, such as 3/17 or gateway/42.
 func (d *DeadLetter) ID() string { return d.Source + "/" + strconv.FormatUint(d.Number, 10) }
 
-// FromGateway is the Source of what the gateway refused.
+// FromGateway is the Source of the dead letters of the gateway.
 const FromGateway = "gateway"
 
-// ScanDeadLetters calls fn with each dead letter of a source ("": all of them)
-// that is stored since then (the zero time: ever), in the order in which they
-// were stored. A newest other than 0 leaves out all but about so many. The
-// letter is fn's.
+// ScanDeadLetters calls fn with each dead letter of a source ("": all sources)
+// that was stored after since (the zero time: all), in the order in which they
+// were stored. If newest is not 0, it skips all but about that many of the
+// newest. fn may keep the letter.
 func (c *Conn) ScanDeadLetters(ctx context.Context, source string, since time.Time, newest int, fn func(*DeadLetter) error) error {
 	filter := c.Names.subject("dead.*")
 	if source != "" {

@@ -11,42 +11,43 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// What is done where NATS may lose what it acknowledged, and whether it may
-// could not be seen.
+// Values of Options.Durability: what Connect does if NATS may lose messages that
+// it has acknowledged, or if that cannot be found out.
 const (
-	DurabilityWarn   = "warn"   // the log says so
-	DurabilityStrict = "strict" // Connect refuses
+	DurabilityWarn   = "warn"   // it logs a warning
+	DurabilityStrict = "strict" // it refuses
 )
 
-// serversSubject is where all servers say how they are set up: the system
-// account's, which deploy/nats.conf lends to the deployment's.
+// serversSubject is where all servers answer with their configuration. It
+// belongs to the system account; deploy/nats.conf exports it to the deployment's
+// account.
 const serversSubject = "$SYS.REQ.SERVER.PING.JSZ"
 
 // answerWithin bounds the wait for the servers' answers.
 const answerWithin = 2 * time.Second
 
-// oldestServer is the first nats-server of which we know no way to lose what
-// it acknowledged.
+// oldestServer is the first version of nats-server for which no way is known to
+// lose acknowledged messages.
 var oldestServer = version{2, 15, 2}
 
 type version [3]int
 
 func readVersion(text string) (v version) {
-	fmt.Sscanf(text, "%d.%d.%d", &v[0], &v[1], &v[2]) // what cannot be read is old
+	fmt.Sscanf(text, "%d.%d.%d", &v[0], &v[1], &v[2]) // what cannot be parsed is 0, which is too old
 	return v
 }
 
 func (v version) String() string { return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2]) }
 
-// tooOld says what is wrong with a server of this version; "": nothing.
+// tooOld returns what is wrong with a server of this version; "" if nothing is.
 func tooOld(text string) string {
 	if v := readVersion(text); slices.Compare(v[:], oldestServer[:]) >= 0 {
 		return ""
 	}
-	return fmt.Sprintf("it is nats-server %s; before %s one may lose what it acknowledged: upgrade it", text, oldestServer)
+	return fmt.Sprintf("it is nats-server %s, and versions before %s may lose acknowledged messages: upgrade it", text, oldestServer)
 }
 
-// aServer is what a server says of itself.
+// aServer is a server's answer about itself.
 type aServer struct {
 	Server struct {
 		Name string `json:"name"`
@@ -64,10 +65,9 @@ type aServer struct {
 	} `json:"data"`
 }
 
-// durability looks whether the servers keep what they acknowledge, whatever
-// happens, and warns or refuses where they do not or cannot be asked. Servers
-// that do not answer while others do are taken to be down: a cluster lives
-// with that.
+// durability checks whether the servers keep acknowledged messages whatever
+// happens, and warns or refuses if they do not or cannot be asked. A server that
+// does not answer while others do counts as down, which a cluster tolerates.
 func (c *Conn) durability(ctx context.Context) error {
 	weak, err := c.weaknesses(ctx)
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *Conn) weaknesses(ctx context.Context) (weak []*Refusal, err error) {
 			return nil, c.failed("stream "+bucket, err)
 		}
 		if have := st.CachedInfo().Config.Replicas; have < c.opt.Replicas {
-			weak = append(weak, &Refusal{"stream " + bucket, fmt.Sprintf("num_replicas is %d, %d are asked for", have, c.opt.Replicas),
+			weak = append(weak, &Refusal{"stream " + bucket, fmt.Sprintf("num_replicas is %d, this process asks for %d", have, c.opt.Replicas),
 				fmt.Sprintf("`nats stream edit %s --replicas %d`", bucket, c.opt.Replicas)})
 		}
 	}
@@ -112,14 +112,14 @@ func (c *Conn) weaknesses(ctx context.Context) (weak []*Refusal, err error) {
 			weak = append(weak, &Refusal{what, old, "all servers of the cluster"})
 		}
 		if !s.Data.Config.SyncAlways {
-			weak = append(weak, &Refusal{what, fmt.Sprintf("it syncs its disk every %s, and a power cut loses what it acknowledged since", s.Data.Config.SyncInterval),
+			weak = append(weak, &Refusal{what, fmt.Sprintf("it syncs its disk every %s, and a power cut loses the messages acknowledged since the last sync", s.Data.Config.SyncInterval),
 				"set sync_interval: always in its jetstream block"})
 		}
 	}
 	return weak, nil
 }
 
-// servers asks all servers that have JetStream what they are.
+// servers asks all servers with JetStream for their version and configuration.
 func (c *Conn) servers(ctx context.Context) (all []aServer, err error) {
 	ctx, end := c.denied.watch(ctx)
 	defer end()
@@ -137,7 +137,7 @@ func (c *Conn) servers(ctx context.Context) (all []aServer, err error) {
 	for want := 1; len(all) < want; {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil && len(all) > 0 {
-			c.Log.Info("not all servers of the cluster say how they store", "servers", want, "answers", len(all))
+			c.Log.Info("not all servers of the cluster have told their configuration", "servers", want, "answers", len(all))
 			return all, nil
 		}
 		switch {

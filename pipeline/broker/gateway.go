@@ -16,23 +16,22 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// headerTime is when the gateway refused what is in a dead letter.
+// headerTime is the header with the time at which the gateway refused the event.
 const headerTime = "Offerstream-Time"
 
-// A GatewayLog is where a gateway's events go, an ingest.Log.
+// A GatewayLog stores a gateway's events; it is an ingest.Log.
 //
-// Its errors are of two kinds. One that is Loud says that the log is not the
-// one that acknowledged earlier events; whatever else went wrong (no
-// connection, no answer, no stream) may be right the next time, with the same
-// pack under the same id.
+// Its errors are of two kinds. A Loud error means that the log is not the one
+// that acknowledged earlier events. After any other error (no connection, no
+// answer, no stream) the same pack can be published again under the same id.
 type GatewayLog struct {
 	conn  *Conn
-	seqs  []atomic.Uint64        // the highest acknowledged, by partition; the last one the dead letters'
-	clock atomic.Pointer[string] // of the live set
+	seqs  []atomic.Uint64        // the highest acknowledged sequence of each partition, then that of the dead letters
+	clock atomic.Pointer[string] // the live set's clock
 }
 
-// OpenGatewayLog returns when it is known which clock the live set has, which
-// it follows until ctx is done or the connection is closed.
+// OpenGatewayLog returns when it knows the live set's clock. It keeps the clock
+// up to date until ctx is done or the connection is closed.
 func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
 	g := &GatewayLog{conn: c, seqs: make([]atomic.Uint64, c.Partitions+1)}
 	known, ended := make(chan struct{}), make(chan error, 1)
@@ -52,8 +51,9 @@ func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
 	}
 }
 
-// follow notes the clock of the set, trying until it can be read: of what is
-// live then. It reports false when ctx has ended before.
+// follow sets the log's clock to that of the set with hash. It retries until a
+// set can be read, each time the one that is live then. It returns false if ctx
+// or the connection has ended before.
 func (g *GatewayLog) follow(ctx context.Context, hash string) bool {
 	c := g.conn
 	for {
@@ -64,7 +64,7 @@ func (g *GatewayLog) follow(ctx context.Context, hash string) bool {
 			}
 			return true
 		}
-		c.Log.Warn("which clock the live campaign set has is not known: trying again", "error", err)
+		c.Log.Warn("cannot read the live campaign set's clock: trying again", "error", err)
 		if task.Sleep(ctx, c.World, time.Second) != nil || c.NC.IsClosed() {
 			return false
 		}
@@ -88,10 +88,10 @@ func (c *Conn) clock(ctx context.Context, hash string) (string, error) {
 // Partitions is the number of partitions.
 func (g *GatewayLog) Partitions() int { return g.conn.Partitions }
 
-// Clock is the live set's clock, ClockBroker where none is live.
+// Clock is the live set's clock, and ClockBroker if no set is live.
 func (g *GatewayLog) Clock() string { return *g.clock.Load() }
 
-// Ready says, from memory, why nothing can be published now.
+// Ready returns why nothing can be published now, without asking the server.
 func (g *GatewayLog) Ready() error {
 	if s := g.conn.NC.Status(); s != nats.CONNECTED {
 		return fmt.Errorf("the connection to NATS is %s", s)
@@ -100,14 +100,14 @@ func (g *GatewayLog) Ready() error {
 }
 
 // Publish appends a pack to the partition's log and returns when it is
-// acknowledged. Under the same id it is stored once.
+// acknowledged. Packs with the same id are stored once.
 func (g *GatewayLog) Publish(ctx context.Context, partition int, id string, pack []byte) error {
 	m := &nats.Msg{Subject: g.conn.Names.EventsSubject(partition, "in"), Data: pack}
 	return g.publish(ctx, &g.seqs[partition], m, id)
 }
 
-// DeadLetter does the same with an event that was refused: the event as it
-// came, and in headers why and when.
+// DeadLetter stores a refused event in the same way: the event as it came, and
+// in headers the reason and the time.
 func (g *GatewayLog) DeadLetter(ctx context.Context, id string, letter pipeline.Dead) error {
 	m := &nats.Msg{Subject: g.conn.Names.DeadGateway(), Header: nats.Header{}}
 	putDead(m, letter)
@@ -115,8 +115,9 @@ func (g *GatewayLog) DeadLetter(ctx context.Context, id string, letter pipeline.
 	return g.publish(ctx, &g.seqs[g.conn.Partitions], m, id)
 }
 
-// publish holds the acknowledgement against those that had come before it was
-// asked for: a log only grows. A duplicate's sequence is its first copy's.
+// publish compares the acknowledged sequence with those that were acknowledged
+// before it was sent: a log only grows. A duplicate's sequence is that of its
+// first copy.
 func (g *GatewayLog) publish(ctx context.Context, highest *atomic.Uint64, m *nats.Msg, id string) error {
 	before := highest.Load()
 	ack, err := g.conn.JS.PublishMsg(ctx, m, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
@@ -126,7 +127,7 @@ func (g *GatewayLog) publish(ctx context.Context, highest *atomic.Uint64, m *nat
 	case err != nil:
 		return fmt.Errorf("publish to %s: %w", m.Subject, err)
 	case ack.Sequence <= before && !ack.Duplicate:
-		return Loud(fmt.Errorf("publish to %s: message %d was acknowledged after message %d: the broker came back with less than it had acknowledged; what is lost must be looked at before more is taken",
+		return Loud(fmt.Errorf("publish to %s: message %d was acknowledged after message %d: the broker has lost messages that it had acknowledged: find out what is lost before this gateway takes more",
 			m.Subject, ack.Sequence, before))
 	}
 	for {

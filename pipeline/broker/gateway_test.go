@@ -29,7 +29,7 @@ func TestGatewayLog(t *testing.T) {
 	if g.Partitions() != 2 || g.Clock() != campaign.ClockBroker || g.Ready() != nil {
 		t.Errorf("%d partitions, clock %s, ready: %v", g.Partitions(), g.Clock(), g.Ready())
 	}
-	for _, id := range []string{"a", "b", "a"} { // the same pack again: once
+	for _, id := range []string{"a", "b", "a"} { // the same pack again is stored once
 		if err := g.Publish(ctx, 1, id, []byte(id)); err != nil {
 			t.Fatal(err)
 		}
@@ -67,8 +67,8 @@ func TestGatewayLog(t *testing.T) {
 	}
 }
 
-// A log that has lost what it had acknowledged stops the gateway; one that is
-// merely gone does not.
+// TestGatewayLogThatWasCutBack: a log that has lost acknowledged messages stops
+// the gateway; a log that is merely unavailable does not.
 func TestGatewayLogThatWasCutBack(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	g := openLog(t, c)
@@ -107,7 +107,7 @@ func TestGatewayLogFollowsTheClock(t *testing.T) {
 	live(t, c, define(campaign.ClockBroker, 1))
 	await(t, "clock: broker", func() bool { return g.Clock() == campaign.ClockBroker })
 
-	// A live set that cannot be read is tried until another one is live.
+	// A live set that cannot be read is retried until another set is live.
 	if _, err := c.kv.Put(limited(t), liveKey, []byte("0123")); err != nil {
 		t.Fatal(err)
 	}
@@ -125,8 +125,8 @@ func TestGatewayLogFollowsTheClock(t *testing.T) {
 	cancel()
 }
 
-// While NATS is away nothing is ready and nothing is taken; when it is back
-// the same packs are, once.
+// TestGatewayLogOutage: while NATS is away the log is not ready and accepts
+// nothing; when it is back, the same packs are stored once.
 func TestGatewayLogOutage(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, embedded.Options{Dir: dir, Port: -1})

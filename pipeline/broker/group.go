@@ -16,49 +16,51 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// A lease says that a worker lives: one key of the group's bucket, which
-// expires unless it is renewed. Its value is a line that says how long the
-// lease lasts, such as 3s, and what its holder says. A key without a value is
-// a mark that the lease has ended.
+// A lease shows that a worker is alive. It is a key of the group's bucket, which
+// expires unless the lease is renewed. Its value is a line with the lease's
+// duration, such as 3s, and then the worker's Claim. A key without a value shows
+// that the lease has ended.
 //
 // No correctness rests on leases (PROTOCOL.md, P2).
 
 const (
-	maxLease   = 64 << 10    // bytes of what a holder says
-	maxMembers = 1000        // that a watch keeps
-	markerFor  = time.Minute // for which the mark of a lease's end stays, for those who look late
+	maxLease   = 64 << 10    // bytes of a lease's value
+	maxMembers = 1000        // leases that a watch keeps
+	endedFor   = time.Minute // how long the key of an ended lease stays, for watchers that look late
 
-	leaseGrace = time.Second     // after which a lease of whose end nothing is heard is looked for
-	listWithin = 2 * time.Second // a message of what is there comes after the one before, or never
-	lookAgain  = time.Second     // after a look that failed
+	leaseGrace = time.Second     // how long after a lease must have ended the watch looks it up, if it has heard nothing
+	listWithin = 2 * time.Second // how long the watch waits for the next of the existing leases before it starts anew
+	lookAgain  = time.Second     // how long it waits after a failure
 )
 
 var memberID = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
 
-// ErrLeaseLost says that a lease has expired, or that another put is after the
-// last one that its holder knows of.
+// ErrLeaseLost means that a lease has expired, or that a newer put exists than
+// the last one that the holder knows.
 var ErrLeaseLost = errors.New("the lease is lost")
 
-// PutLease takes a lease for ttl, in whole seconds and at least one: with rev 0
-// anew, where there is none that lives; else it renews the one that the put
-// with newRev rev left, with a new value. It waits while another put on the
-// key is under way.
+// PutLease takes or renews a lease for ttl, which is rounded up to whole seconds
+// and at least one. With rev 0 it takes a new lease, provided that none is
+// alive. Otherwise rev must be the newRev of the last put, and PutLease renews
+// the lease with a new value. It waits while another put on the key is under
+// way.
 //
-// With ErrLeaseLost newRev is what stands there, 0 for none that lives. Where
-// nobody else uses the id that is a put of one's own whose answer was lost,
-// and the next can follow it. A value has at most 64 KB.
+// With ErrLeaseLost, newRev is the revision of the lease that is alive, 0 if
+// none is. If nobody else uses the id, that revision is the holder's own put
+// whose answer was lost, and the next put can build on it. A value has at most
+// 64 KB.
 //
-// If the bucket has been deleted it is made anew, without the leases.
+// If the bucket has been deleted, PutLease makes it anew, without leases.
 func (c *Conn) PutLease(ctx context.Context, id string, value []byte, ttl time.Duration, rev uint64) (newRev uint64, err error) {
 	switch {
 	case !memberID.MatchString(id):
-		return 0, fmt.Errorf("lease %q: a member's id is 1 to 32 of a-z and 0-9", id)
+		return 0, fmt.Errorf("lease %q: a member's id must have 1 to 32 characters, a-z and 0-9", id)
 	case ttl < time.Second:
-		return 0, fmt.Errorf("lease %s for %s: it must last a second at least", id, ttl)
+		return 0, fmt.Errorf("lease %s for %s: it must last at least a second", id, ttl)
 	case len(value) > maxLease:
-		return 0, fmt.Errorf("lease %s: a value of %d bytes, %d are allowed", id, len(value), maxLease)
+		return 0, fmt.Errorf("lease %s: its value has %d bytes, at most %d are allowed", id, len(value), maxLease)
 	}
-	ttl = (ttl + time.Second - 1).Truncate(time.Second) // the server would cut it to whole ones
+	ttl = (ttl + time.Second - 1).Truncate(time.Second) // the server would round it down to whole seconds
 	h := nats.Header{jetstream.MsgTTLHeader: {ttl.String()}}
 	if newRev, err = c.lease(ctx, id, h, append([]byte(ttl.String()+"\n"), value...), rev); err != nil {
 		err = fmt.Errorf("put lease %s: %w", id, err)
@@ -66,20 +68,20 @@ func (c *Conn) PutLease(ctx context.Context, id string, value []byte, ttl time.D
 	return newRev, err
 }
 
-// DropLease ends a lease at once. One that has ended already is no error.
+// DropLease ends a lease at once. It is no error if the lease has already ended.
 func (c *Conn) DropLease(ctx context.Context, id string, rev uint64) error {
 	if !memberID.MatchString(id) || rev == 0 {
-		return nil // there can be none
+		return nil // there can be no such lease
 	}
-	h := nats.Header{"KV-Operation": {"PURGE"}, jetstream.MsgTTLHeader: {markerFor.String()}}
+	h := nats.Header{"KV-Operation": {"PURGE"}, jetstream.MsgTTLHeader: {endedFor.String()}}
 	if at, err := c.lease(ctx, id, h, nil, rev); err != nil && !(errors.Is(err, ErrLeaseLost) && at == 0) {
 		return fmt.Errorf("drop lease %s: %w", id, err)
 	}
 	return nil
 }
 
-// lease puts a message under a member's key after the one with revision rev,
-// or with 0 where no lease lives.
+// lease puts a message under a member's key, provided that the last one there
+// has revision rev, or, if rev is 0, that no lease is alive.
 func (c *Conn) lease(ctx context.Context, id string, h nats.Header, data []byte, rev uint64) (uint64, error) {
 	subject := c.Names.leaseSubject(id)
 	pub, err := c.Wire.Publisher(subject)
@@ -106,15 +108,15 @@ func (c *Conn) lease(ctx context.Context, id string, h nats.Header, data []byte,
 		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return 0, err
 		}
-		lives := len(last.Data) > 0
+		alive := len(last.Data) > 0
 		switch {
-		case last.Seq == expect: // another put is under way on R3
+		case last.Seq == expect: // with several replicas, another put is under way
 			if err := task.Sleep(ctx, c.World, 3*time.Millisecond+c.World.Jitter(3*time.Millisecond)); err != nil {
 				return 0, err
 			}
-		case rev == 0 && !lives:
+		case rev == 0 && !alive:
 			expect = last.Seq
-		case lives:
+		case alive:
 			return last.Seq, ErrLeaseLost
 		default:
 			return 0, ErrLeaseLost
@@ -127,7 +129,7 @@ func (c *Conn) regroup(ctx context.Context) error {
 	bucket := c.Names.GroupBucket()
 	_, err := c.JS.Stream(ctx, c.Names.groupStream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		c.Log.Warn("the bucket of the workers' leases is gone, somebody must have deleted it: making it anew", "bucket", bucket)
+		c.Log.Warn("the bucket of the workers' leases is gone, it must have been deleted: making it anew", "bucket", bucket)
 		_, err = c.group(ctx)
 	}
 	if err != nil {
@@ -136,11 +138,11 @@ func (c *Conn) regroup(ctx context.Context) error {
 	return nil
 }
 
-// WatchLeases calls fn with the values of all leases that live, by id: when
-// they are known, and again when they have changed, until ctx is done or the
-// connection is closed. The map is fn's to keep. A lease that expires leaves
-// within a second. Where the bucket is not there, or not any more, there are
-// no leases but those known whose time is not over.
+// WatchLeases calls fn with the values of all leases that are alive, by id: once
+// when they are known, and again when they have changed, until ctx is done or
+// the connection is closed. fn may keep the map. An expired lease leaves the map
+// within a second. If the bucket does not exist, or has been deleted, the map
+// has only the known leases that have not expired.
 func (c *Conn) WatchLeases(ctx context.Context, fn func(leases map[string][]byte)) error {
 	w := &leaseWatch{conn: c, fn: fn, known: map[string]lease{}, come: c.World.NewEvent()}
 	defer c.Wire.OnClose(w.come)()
@@ -164,22 +166,22 @@ func (c *Conn) WatchLeases(ctx context.Context, fn func(leases map[string][]byte
 	}
 }
 
-// splitLease reads what lies under a member's key: a lease, or the mark of its
-// end.
-func splitLease(data []byte) (ttl time.Duration, value []byte, lives bool) {
+// splitLease reads the message under a member's key. alive is false if the lease
+// has ended.
+func splitLease(data []byte) (ttl time.Duration, value []byte, alive bool) {
 	line, value, _ := bytes.Cut(data, []byte("\n"))
 	ttl, err := time.ParseDuration(string(line))
 	return ttl, value, err == nil
 }
 
-// A Lease is one that lives.
+// A Lease is a lease that is alive.
 type Lease struct {
 	Value []byte
 	Time  time.Time // when it was put, by the server's clock
 }
 
-// Leases are those that live now, by id: for tools, which look once. Where
-// the bucket is not there, there are none.
+// Leases returns the leases that are alive now, by id; none if the bucket does
+// not exist. It is for tools, which look once.
 func (c *Conn) Leases(ctx context.Context) (map[string]Lease, error) {
 	all := map[string]Lease{}
 	subjects, err := c.Wire.Subjects(ctx, c.Names.groupStream(), c.Names.leaseSubject("*"))
@@ -196,12 +198,12 @@ func (c *Conn) Leases(ctx context.Context) (map[string]Lease, error) {
 		}
 		m, err := c.Wire.Last(ctx, c.Names.groupStream(), subject)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue // it ended meanwhile
+			continue // it has just ended
 		}
 		if err != nil {
 			return nil, fmt.Errorf("lease %s: %w", id, err)
 		}
-		if _, value, lives := splitLease(m.Data); lives {
+		if _, value, alive := splitLease(m.Data); alive {
 			all[id] = Lease{value, time.Unix(0, m.Time)}
 		}
 	}
@@ -210,7 +212,7 @@ func (c *Conn) Leases(ctx context.Context) (map[string]Lease, error) {
 
 type lease struct {
 	value []byte
-	until time.Time // it must have ended, by this process' clock
+	until time.Time // when it must have ended, by this process' clock
 }
 
 type leaseWatch struct {
@@ -218,15 +220,15 @@ type leaseWatch struct {
 	fn    func(map[string][]byte)
 	come  task.Event
 	known map[string]lease
-	told  map[string][]byte // nil before the first time
+	told  map[string][]byte // what fn was last called with; nil before the first call
 }
 
-// look reads what is there and what comes, until it is to be looked at anew:
-// then the error is nil.
+// look reads the existing leases and then their changes. It returns nil when
+// the watch has to start anew.
 func (w *leaseWatch) look(ctx context.Context) error {
 	c := w.conn
 	within, cancel := context.WithTimeout(ctx, publishFor)
-	src, err := c.Wire.Read(within, c.Names.groupStream(), 1) // each key's last message alone is kept
+	src, err := c.Wire.Read(within, c.Names.groupStream(), 1) // the bucket keeps only the last message of each key
 	cancel()
 	if err != nil {
 		return err
@@ -249,7 +251,7 @@ func (w *leaseWatch) look(ctx context.Context) error {
 			w.forget()
 		}
 		switch {
-		case listed && w.rest() == 0: // its end may have been missed
+		case listed && w.rest() == 0: // a lease must have ended: the message of its end may have been missed
 			return nil
 		case !listed && now.Sub(last) > listWithin, now.Sub(src.Heard()) > readSilence:
 			return nil
@@ -269,8 +271,8 @@ func (w *leaseWatch) take(m Stored) {
 	if !ok || !memberID.MatchString(id) {
 		return
 	}
-	ttl, value, lives := splitLease(m.Data)
-	if !lives {
+	ttl, value, alive := splitLease(m.Data)
+	if !alive {
 		delete(w.known, id)
 		return
 	}
@@ -280,7 +282,7 @@ func (w *leaseWatch) take(m Stored) {
 	w.known[id] = lease{value, w.conn.World.Now().Add(ttl + leaseGrace)}
 }
 
-// rest is how long until a lease is to be looked for, if nothing is heard.
+// rest returns the time until the first known lease must have ended.
 func (w *leaseWatch) rest() time.Duration {
 	rest, now := time.Duration(task.Forever), w.conn.World.Now()
 	for _, l := range w.known {
@@ -289,13 +291,14 @@ func (w *leaseWatch) rest() time.Duration {
 	return rest
 }
 
-// forget drops the leases whose time is over; what is there has been looked at.
+// forget drops the leases that must have ended. It is called when all existing
+// leases have been read.
 func (w *leaseWatch) forget() {
 	now := w.conn.World.Now()
 	maps.DeleteFunc(w.known, func(_ string, l lease) bool { return !now.Before(l.until) })
 }
 
-// tell calls fn if something has changed.
+// tell calls fn if the leases have changed.
 func (w *leaseWatch) tell() {
 	leases := map[string][]byte{}
 	for id, l := range w.known {

@@ -16,7 +16,7 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// watched is what a watch has told last.
+// watched holds what a watch has last reported.
 type watched struct {
 	mu     sync.Mutex
 	leases map[string][]byte // nil before the first time
@@ -77,7 +77,7 @@ func putLease(t *testing.T, c *Conn, id, value string, ttl time.Duration, rev ui
 	return rev
 }
 
-// lost checks that a put is refused, and what is said to stand there.
+// lost checks that a put is refused, and which revision is reported as alive.
 func lost(t *testing.T, c *Conn, id string, rev, stands uint64) {
 	t.Helper()
 	got, err := c.PutLease(limited(t), id, []byte("lost"), time.Minute, rev)
@@ -114,7 +114,7 @@ func TestLeases(t *testing.T) {
 	if err := b.DropLease(limited(t), "two", two); !errors.Is(err, ErrLeaseLost) {
 		t.Errorf("dropped by one who does not hold it: %v", err)
 	}
-	for range 2 { // a second time changes nothing
+	for range 2 { // dropping it a second time changes nothing
 		if err := b.DropLease(limited(t), "two", renewed); err != nil {
 			t.Error(err)
 		}
@@ -140,18 +140,18 @@ func TestLeaseThatIsNone(t *testing.T) {
 		ttl       time.Duration
 		want      string
 	}{
-		{"", "", time.Minute, "1 to 32 of a-z and 0-9"},
-		{"a.b", "", time.Minute, "1 to 32 of a-z and 0-9"},
-		{"*", "", time.Minute, "1 to 32 of a-z and 0-9"},
-		{strings.Repeat("a", 33), "", time.Minute, "1 to 32 of a-z and 0-9"},
-		{"a", "", time.Second - 1, "a second at least"},
-		{"a", strings.Repeat("x", maxLease+1), time.Minute, "65537 bytes, 65536 are allowed"},
+		{"", "", time.Minute, "1 to 32 characters, a-z and 0-9"},
+		{"a.b", "", time.Minute, "1 to 32 characters, a-z and 0-9"},
+		{"*", "", time.Minute, "1 to 32 characters, a-z and 0-9"},
+		{strings.Repeat("a", 33), "", time.Minute, "1 to 32 characters, a-z and 0-9"},
+		{"a", "", time.Second - 1, "at least a second"},
+		{"a", strings.Repeat("x", maxLease+1), time.Minute, "65537 bytes, at most 65536 are allowed"},
 	} {
 		if _, err := c.PutLease(limited(t), bad.id, []byte(bad.value), bad.ttl, 0); err == nil || !strings.Contains(err.Error(), bad.want) {
 			t.Errorf("lease %q: %v", bad.id, err)
 		}
 	}
-	// What somebody puts there by hand is no member.
+	// A key put there by hand is not a member.
 	for _, key := range []string{"member.UPPER", "member.a", "note"} {
 		if _, err := c.JS.Publish(limited(t), "$KV.GROUP."+key, []byte("hello")); err != nil {
 			t.Fatal(err)
@@ -161,9 +161,9 @@ func TestLeaseThatIsNone(t *testing.T) {
 	watchLeases(t, c).await(t, "a large one alone", map[string]string{"b": strings.Repeat("x", maxLease)})
 }
 
-// TestLeaseExpires: a lease that is renewed lives on past its first time, one
-// that is not ends, its holder's late renewal is refused, and the id can be
-// taken again.
+// TestLeaseExpires: a renewed lease outlives its first duration. A lease that is
+// not renewed ends, its holder's late renewal is refused, and the id can be taken
+// again.
 func TestLeaseExpires(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	w := watchLeases(t, c)
@@ -185,7 +185,7 @@ func TestLeaseExpires(t *testing.T) {
 	w.await(t, "the id is taken again", map[string]string{"alive": "x", "frozen": "back"})
 }
 
-// Renewing keeps a lease: its time begins anew.
+// TestLeaseRenewed: renewing a lease restarts its duration.
 func TestLeaseRenewed(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	ctx := limited(t)
@@ -200,7 +200,7 @@ func TestLeaseRenewed(t *testing.T) {
 	putLease(t, c, "a", "", time.Hour, rev)
 }
 
-// Of several who take a lease at once one gets it.
+// TestLeaseForOne: if several take a lease at once, one gets it.
 func TestLeaseForOne(t *testing.T) {
 	s := serve(t, embedded.Options{})
 	dial(t, Options{InProcess: s, Partitions: 1})
@@ -227,14 +227,14 @@ func TestLeaseForOne(t *testing.T) {
 		if won < 0 {
 			t.Fatal("nobody has it")
 		}
-		if err := dial(t, Options{InProcess: s}).DropLease(ctx, "a", revs[won]); err != nil { // the next take it after a marker
+		if err := dial(t, Options{InProcess: s}).DropLease(ctx, "a", revs[won]); err != nil { // the next round takes the lease after the message that ended it
 			t.Fatal(err)
 		}
 	}
 }
 
-// The bucket is deleted: who renews makes it anew, says so, and watchers go
-// on, without letting go of those who come back in time.
+// TestLeasesBucketDeleted: if the bucket is deleted, a renewal makes it anew and
+// logs that. Watches continue, and keep the members that renew in time.
 func TestLeasesBucketDeleted(t *testing.T) {
 	s := serve(t, embedded.Options{})
 	var log lines
@@ -246,7 +246,7 @@ func TestLeasesBucketDeleted(t *testing.T) {
 		w.await(t, "a lease", map[string]string{"a": "1"})
 	}
 	putLease(t, c, "b", "1", 2*time.Second, 0)
-	over := time.Now().Add(2 * time.Second) // on a slow machine nobody sees it
+	over := time.Now().Add(2 * time.Second) // on a slow machine the lease may end before a watch sees it
 	for _, w := range []*watched{w, far} {
 		await(t, "a short one", func() bool { return w.is(map[string]string{"a": "1", "b": "1"}) || time.Now().After(over) })
 	}
@@ -275,8 +275,9 @@ func TestLeasesBucketDeleted(t *testing.T) {
 	}
 }
 
-// A deployment without the buckets, an older version's, gets them from who may
-// make them; a tool makes none, and sees no leases and no snapshots.
+// TestOlderDeployment: in a deployment of an older version, without the buckets,
+// a process with the right to make them does so. A tool makes none, and finds no
+// leases and no snapshots.
 func TestOlderDeployment(t *testing.T) {
 	s := serve(t, embedded.Options{})
 	c := dial(t, Options{InProcess: s, Partitions: 1})
@@ -312,8 +313,8 @@ func TestForeignGroup(t *testing.T) {
 	}
 }
 
-// A watch sees what has changed while its server was away, the end of a lease
-// too.
+// TestLeasesAfterAnOutage: a watch notices what has changed while its server was
+// away, including the end of a lease.
 func TestLeasesAfterAnOutage(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, embedded.Options{Dir: dir, Port: -1})

@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// ErrLoud marks an error that must stop a partition until an operator has
-// looked: going on could lose or double offers in silence.
+// ErrLoud is matched by errors that must stop a partition until an operator has
+// acted: going on could lose or double offers in silence.
 var ErrLoud = errors.New("stopped for an operator to look at")
 
-// WayOut is what an operator can do about a log or a chain that is not the
-// one that the state was made of.
+// WayOut returns what an operator can do about a log or a chain that does not
+// match the state.
 func (c *Conn) WayOut(partition int) string {
-	return "put the streams of NATS back as they were and start the worker again; where they are lost, " + c.Accept(partition)
+	return "restore the streams of NATS and start the worker again; if they are lost, " + c.Accept(partition)
 }
 
-// Accept is the command that accepts that something of a partition is lost.
+// Accept returns how an operator accepts that data of a partition is lost.
 func (c *Conn) Accept(partition int) string {
 	prefix := ""
 	if c.Names.Prefix != "" {
@@ -24,7 +24,7 @@ func (c *Conn) Accept(partition int) string {
 	return fmt.Sprintf("stop all workers, run `offerctl accept --partition %d%s --nats %s`, which says what is lost, and start them again", partition, prefix, c.opt.where())
 }
 
-// Loud makes err such an error.
+// Loud wraps err in an error that matches ErrLoud.
 func Loud(err error) error { return &loud{err} }
 
 type loud struct{ error }

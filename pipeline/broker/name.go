@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// Names are the subjects, streams and buckets of one deployment. Several
-// deployments share one NATS by different prefixes.
+// Names are the names of one deployment's subjects, streams and buckets. Several
+// deployments can share one NATS under different prefixes.
 type Names struct{ Prefix string }
 
 var prefixes = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 
-// check refuses a prefix that is no subject token, that is not told apart
-// when it is in capitals, or under which subjects would be another
-// deployment's.
+// check refuses a prefix that is not a subject token, that has capitals (streams
+// have the prefix in capitals, so two prefixes could become one), or under which
+// subjects would belong to the deployment without a prefix.
 func (n Names) check() error {
 	switch n.Prefix {
 	case "":
 		return nil
 	case "events", "offers", "withheld", "dead", "query":
-		return &Refusal{"prefix " + n.Prefix, "is the first word of subjects without a prefix", "choose another one"}
+		return &Refusal{"prefix " + n.Prefix, "it is the first word of subjects without a prefix", "choose another one"}
 	}
 	if !prefixes.MatchString(n.Prefix) {
-		return &Refusal{fmt.Sprintf("prefix %q", n.Prefix), "is no prefix for subjects", "use a lower-case letter and up to 31 lower-case letters, digits, _ or -"}
+		return &Refusal{fmt.Sprintf("prefix %q", n.Prefix), "it is not a valid prefix for subjects", "use a lower-case letter and up to 31 lower-case letters, digits, _ or -"}
 	}
 	return nil
 }
@@ -43,11 +43,11 @@ func (n Names) stream(s string) string {
 	return strings.ToUpper(n.Prefix) + "-" + s
 }
 
-// EventsStream is the stream that is partition p's log.
+// EventsStream is the stream of partition p's log.
 func (n Names) EventsStream(p int) string { return n.stream("EVENTS-" + strconv.Itoa(p)) }
 
-// EventsSubject is where messages of a kind (in, tick, control) enter
-// partition p's log.
+// EventsSubject is the subject in partition p's log of messages of a kind: in,
+// tick, control or accept.
 func (n Names) EventsSubject(p int, kind string) string {
 	return n.subject("events." + strconv.Itoa(p) + "." + kind)
 }
@@ -65,7 +65,7 @@ func (n Names) OffersSubjects() []string {
 	return []string{n.subject("offers.*.*"), n.subject("withheld.*")}
 }
 
-// OfferSubject is the chain of partition p's offers on a channel.
+// OfferSubject is the subject of partition p's offers on a channel, a chain.
 func (n Names) OfferSubject(channel string, p int) string {
 	return n.ChainSubject("offers."+channel, p)
 }
@@ -76,19 +76,19 @@ func (n Names) OffersOf(p int) string { return n.OfferSubject("*", p) }
 // DeadStream holds the dead letters of all partitions and of the gateway.
 func (n Names) DeadStream() string { return n.stream("DEADLETTERS") }
 
-// DeadSubject is the chain of partition p's dead letters.
+// DeadSubject is the subject of partition p's dead letters, a chain.
 func (n Names) DeadSubject(p int) string { return n.ChainSubject("dead", p) }
 
-// DeadGateway is where the gateway's rejects go. It is no chain.
+// DeadGateway is the subject of the gateway's dead letters. It is not a chain.
 func (n Names) DeadGateway() string { return n.subject("dead.gateway") }
 
-// ChainSubject is the subject in partition p of a chain, named as a
-// pipeline.Effect names it: "offers.<channel>" or "dead".
+// ChainSubject is the subject of a chain of partition p. The chain is named as
+// in pipeline.Effect: "offers.<channel>" or "dead".
 func (n Names) ChainSubject(chain string, p int) string {
 	return n.subject(chain + "." + strconv.Itoa(p))
 }
 
-// ChainStream is the stream that a chain is in.
+// ChainStream is the stream that stores a chain.
 func (n Names) ChainStream(chain string) string {
 	if chain == "dead" {
 		return n.DeadStream()
@@ -111,18 +111,18 @@ func (n Names) SnapshotsBucket() string { return n.stream("SNAPSHOTS") }
 
 func (n Names) snapshotsStream() string { return "OBJ_" + n.SnapshotsBucket() }
 
-// snapshotSubject holds what there is to know of a snapshot, as an object's
-// name is written in a subject; * is any.
+// snapshotSubject is the subject of a snapshot's metadata. name is the object's
+// name in base64, or * for all.
 func (n Names) snapshotSubject(name string) string {
 	return "$O." + n.SnapshotsBucket() + ".M." + name
 }
 
-// pieceSubject holds a snapshot's bytes, under <partition>.<sequence>.<random>:
-// each attempt to put it has one of its own.
+// pieceSubject is the subject of a snapshot's bytes. id is
+// <partition>.<sequence>.<random>: each attempt to store a snapshot has its own.
 func (n Names) pieceSubject(id string) string { return "$O." + n.SnapshotsBucket() + ".C." + id }
 
-// QuerySubject is where partition p's owner answers requests.
+// QuerySubject is the subject on which partition p's owner answers requests.
 func (n Names) QuerySubject(p int) string { return n.subject("query." + strconv.Itoa(p)) }
 
-// StatusSubject is where each worker says how far it is.
+// StatusSubject is the subject on which each worker answers with its Report.
 func (n Names) StatusSubject() string { return n.subject("query.status") }

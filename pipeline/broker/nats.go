@@ -16,7 +16,7 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// natsWire is a connection to NATS as a Wire.
+// natsWire implements Wire over a connection to NATS.
 type natsWire struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
@@ -144,7 +144,7 @@ func (w *natsWire) Get(ctx context.Context, bucket, key string) ([]byte, uint64,
 }
 
 func (w *natsWire) Watch(ctx context.Context, bucket, key string, fn func(value []byte)) error {
-	again := w.nc.StatusChanged(nats.CONNECTED) // the new connection's server may know nothing of the watch
+	again := w.nc.StatusChanged(nats.CONNECTED) // after a reconnect, the new server may not know the watch
 	defer w.nc.RemoveStatusListener(again)
 	kv, err := w.bucket(ctx, bucket)
 	if err != nil {
@@ -161,7 +161,7 @@ func (w *natsWire) Watch(ctx context.Context, bucket, key string, fn func(value 
 		case e, ok := <-watch.Updates():
 			switch {
 			case !ok:
-				return errors.New("no more updates")
+				return errors.New("the server sends no more updates")
 			case e != nil && e.Operation() == jetstream.KeyValuePut:
 				none = false
 				fn(e.Value())
@@ -192,8 +192,8 @@ func (w *natsWire) OnClose(e task.Event) (stop func()) {
 	return func() { close(ended) }
 }
 
-// A natsPublisher publishes one message at a time, each in the memory of the
-// one before. Acknowledgements come to inbox.<attempt>.
+// A natsPublisher publishes one message at a time and reuses the memory of the
+// message before. Acknowledgements come to <inbox>.<attempt>.
 type natsPublisher struct {
 	w       *natsWire
 	msg     nats.Msg
@@ -231,7 +231,7 @@ func (p *natsPublisher) Publish(ctx context.Context, h nats.Header, data []byte,
 		select {
 		case m := <-p.acks:
 			if m.Subject != p.msg.Reply {
-				continue // late, of an attempt that was given up
+				continue // a late answer to an earlier attempt
 			}
 			return acknowledged(m)
 		case <-p.timeout.C:
@@ -246,7 +246,8 @@ func (p *natsPublisher) Publish(ctx context.Context, h nats.Header, data []byte,
 
 var errNoAnswer = fmt.Errorf("no answer within %v", publishFor)
 
-// acknowledged reads the server's answer to a publish: the message's sequence.
+// acknowledged reads the sequence of the stored message from the server's answer
+// to a publish.
 func acknowledged(m *nats.Msg) (uint64, error) {
 	var answer struct {
 		Seq   uint64              `json:"seq"`
@@ -255,7 +256,7 @@ func acknowledged(m *nats.Msg) (uint64, error) {
 	if seq, ok := plainAck(m.Data); ok {
 		return seq, nil
 	}
-	if len(m.Data) == 0 { // nobody listens: there is no such stream, or no leader
+	if len(m.Data) == 0 { // no responders: there is no such stream, or it has no leader
 		return 0, jetstream.ErrNoStreamResponse
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
@@ -270,7 +271,8 @@ func acknowledged(m *nats.Msg) (uint64, error) {
 	return answer.Seq, nil
 }
 
-// plainAck reads {"stream":"OFFERS","seq":7}, which nearly all answers are.
+// plainAck reads an answer of the form {"stream":"OFFERS","seq":7}, as nearly all
+// answers are, without a JSON decoder.
 func plainAck(b []byte) (seq uint64, ok bool) {
 	b, found := bytes.CutPrefix(b, []byte(`{"stream":"`))
 	i := bytes.IndexByte(b, '"')

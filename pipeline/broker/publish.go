@@ -22,15 +22,15 @@ type chain struct {
 	tail    tail // changed by run alone, under all.mu
 	log     *slog.Logger
 
-	queue  []pipeline.Effect // under all.mu, as is stored
-	stored uint64            // the last record of the fold's known stored
-	wake   task.Event        // there is something in the queue
+	queue  []pipeline.Effect // under all.mu
+	stored uint64            // number of the fold's last record that is known stored; under all.mu
+	wake   task.Event        // set when the queue has a record
 
 	publisher Publisher
-	msg       nats.Msg // the one that is published, its memory used again
+	msg       nats.Msg // the message to publish; its memory is reused
 }
 
-// run publishes what waits until ctx is done.
+// run publishes waiting records until ctx is done.
 func (ch *chain) run(ctx context.Context) error {
 	for {
 		e, ok := ch.next()
@@ -43,7 +43,7 @@ func (ch *chain) run(ctx context.Context) error {
 		}
 		if err := ch.put(ctx, e); err != nil {
 			if ctx.Err() != nil {
-				return nil // closed: what waits is for whoever opens the chains next
+				return nil // closed: whoever opens the chains next publishes the waiting records
 			}
 			return err
 		}
@@ -60,7 +60,7 @@ func (ch *chain) next() (pipeline.Effect, bool) {
 	return ch.queue[0], true
 }
 
-// moved notes that record n is stored and no longer waits.
+// moved records that record n is stored, and removes it from the queue.
 func (ch *chain) moved(n uint64) {
 	cs := ch.all
 	cs.mu.Lock()
@@ -76,16 +76,16 @@ func (ch *chain) moved(n uint64) {
 	}
 }
 
-// followEvery is how often a follower looks whether the owner has written what
-// waits here.
+// followEvery is the time between two looks of a follower at whether the owner
+// has stored the records that wait here.
 const followEvery = 250 * time.Millisecond
 
 // put returns when the record is on the chain, whoever wrote it. A follower
-// leaves that to the owner (P6).
+// waits for the owner to write it (P6).
 func (ch *chain) put(ctx context.Context, e pipeline.Effect) error {
 	for attempt := 0; ; {
 		if e.Pos.N <= ch.tail.N {
-			if ch.tail.against(e.Pos) != nil { // read it again before that is believed
+			if ch.tail.against(e.Pos) != nil { // the tail may be stale: read it again before reporting a mismatch
 				return ch.check(ctx, func(t tail) error { return t.against(e.Pos) })
 			}
 			return nil
@@ -111,8 +111,8 @@ func (ch *chain) put(ctx context.Context, e pipeline.Effect) error {
 	}
 }
 
-// publish sends the record, expecting that the tail is what is known of it,
-// and waits for the acknowledgement.
+// publish sends the record, expecting the known tail, and waits for the
+// acknowledgement.
 func (ch *chain) publish(ctx context.Context, e pipeline.Effect) error {
 	if err := compose(&ch.msg, e); err != nil {
 		return err
@@ -124,11 +124,11 @@ func (ch *chain) publish(ctx context.Context, e pipeline.Effect) error {
 	return err
 }
 
-// codeOneInFlight is the answer when another publish on the subject is under
-// way on R3: trying at once makes no progress.
+// codeOneInFlight is the error code when, with several replicas, another publish
+// on the subject is under way. Retrying at once makes no progress.
 const codeOneInFlight = 10164
 
-// again waits as long as the failure asks for and reads the tail.
+// again waits as long as the kind of failure demands, and then reads the tail.
 func (ch *chain) again(ctx context.Context, attempt int, failure error) error {
 	var api *jetstream.APIError
 	wait := time.Duration(0)
@@ -141,7 +141,7 @@ func (ch *chain) again(ctx context.Context, attempt int, failure error) error {
 		wait += ch.all.conn.World.Jitter(wait / 2)
 	}
 	if attempt > 0 && (!crowded || attempt%200 == 0) {
-		ch.log.Warn("an offer is not stored yet: trying again", "error", failure, "attempt", attempt+1)
+		ch.log.Warn("a record is not stored yet: trying again", "error", failure, "attempt", attempt+1)
 	}
 	if err := task.Sleep(ctx, ch.all.conn.World, wait); err != nil {
 		return err

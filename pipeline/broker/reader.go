@@ -11,35 +11,35 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// readSilence is how long a server may not be heard until the consumer counts
-// as gone.
+// readSilence is how long nothing may come from the server before the consumer
+// counts as gone.
 const readSilence = 3 * readIdle
 
-// ErrGap means that the log delivered a message that does not follow the one
-// before.
+// ErrGap means that a message does not follow the one that came before it.
 var ErrGap = errors.New("a gap in the log")
 
-// ErrClosed means that the connection has ended: what was known over it is
-// known no more.
+// ErrClosed means that the connection has ended. What was learned over it must
+// not be relied on any more.
 var ErrClosed = errors.New("the connection to NATS is closed")
 
-// A Reader reads a partition's log from a sequence on, and notices gaps. The
-// position is the checkpoint's business. For one task.
+// A Reader reads a partition's log from a sequence on, and notices gaps. It does
+// not store how far it has read: the checkpoint does. It is for one task.
 type Reader struct {
 	conn      *Conn
 	partition int
 	source    Source
-	next      uint64 // sequence that comes next
-	lossy     bool   // gaps are passed
+	next      uint64 // the expected sequence of the next message
+	lossy     bool   // gaps are accepted
 }
 
-// Extent says where a partition's log begins and ends now: first and last
-// sequence. An empty log's first is one more than its last.
+// Extent returns the first and the last sequence of a partition's log. In an
+// empty log first is one more than last.
 func (c *Conn) Extent(ctx context.Context, partition int) (first, last uint64, err error) {
 	return c.Wire.Extent(ctx, c.Names.EventsStream(partition))
 }
 
-// OpenReader reads the partition's log from sequence from (at least 1) on.
+// OpenReader reads the partition's log from sequence from on, which is at least
+// 1.
 func (c *Conn) OpenReader(ctx context.Context, partition int, from uint64) (*Reader, error) {
 	stream := c.Names.EventsStream(partition)
 	src, err := c.Wire.Read(ctx, stream, from)
@@ -49,8 +49,8 @@ func (c *Conn) OpenReader(ctx context.Context, partition int, from uint64) (*Rea
 	return &Reader{conn: c, partition: partition, source: src, next: from}, nil
 }
 
-// Take is the log's next message, if one has come. An error means that the
-// reader is of no use any more; ErrGap is one.
+// Take returns the log's next message, if one has come. After an error, such as
+// ErrGap, the reader cannot be used any more.
 func (r *Reader) Take() (msg pipeline.Message, ok bool, err error) {
 	m, ok, err := r.source.Next()
 	if err != nil {
@@ -63,17 +63,18 @@ func (r *Reader) Take() (msg pipeline.Message, ok bool, err error) {
 		r.next = max(r.next, m.Seq)
 	}
 	if m.Seq != r.next {
-		return msg, false, fmt.Errorf("read partition %d: %w: message %d came where %d was to come", r.partition, ErrGap, m.Seq, r.next)
+		return msg, false, fmt.Errorf("read partition %d: %w: message %d came instead of message %d", r.partition, ErrGap, m.Seq, r.next)
 	}
 	r.next++
 	return pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: kindOf(m.Subject), Data: m.Data}, true, nil
 }
 
-// PassGaps makes Take go on behind a gap, as an operator has accepted it.
+// PassGaps makes Take accept gaps: an operator has accepted that messages are
+// lost.
 func (r *Reader) PassGaps() { r.lossy = true }
 
-// Wait returns when the event is set, something has come, d has passed or ctx
-// is done.
+// Wait returns when the event is set, a message has come, d has passed or ctx is
+// done.
 func (r *Reader) Wait(ctx context.Context, e task.Event, d time.Duration) { r.source.Wait(ctx, e, d) }
 
 func kindOf(subject string) pipeline.Kind {
@@ -90,16 +91,15 @@ func kindOf(subject string) pipeline.Kind {
 	return 0
 }
 
-// Pending is how many messages were behind the last when it came, or have come
-// since.
+// Pending is the number of messages that followed the last one when it came, and
+// of those that came since.
 func (r *Reader) Pending() uint64 { return r.source.Pending() }
 
-// CaughtUp says whether nothing was behind the last message when it came, and
-// nothing has come since.
+// CaughtUp reports whether Pending is 0.
 func (r *Reader) CaughtUp() bool { return r.source.Pending() == 0 }
 
-// Silent says that the server has not been heard for so long that the
-// consumer must be gone. What has come and was not taken yet counts as heard.
+// Silent reports that nothing has come from the server for readSilence, so that
+// the consumer must be gone. While a message waits to be taken it is false.
 func (r *Reader) Silent() bool {
 	return r.conn.World.Now().Sub(r.source.Heard()) > readSilence
 }

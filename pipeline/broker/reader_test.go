@@ -34,7 +34,7 @@ func openReader(t *testing.T, c *Conn, from uint64) *Reader {
 	return r
 }
 
-// nextMessage is the log's next message, or the reader's error.
+// nextMessage waits for the log's next message, or the reader's error.
 func (r *Reader) nextMessage(t *testing.T) (pipeline.Message, error) {
 	t.Helper()
 	ctx := limited(t)
@@ -48,8 +48,8 @@ func (r *Reader) nextMessage(t *testing.T) (pipeline.Message, error) {
 	return pipeline.Message{}, nil
 }
 
-// TestReader reads a log whole and as it grows: more messages than are asked
-// for at once, and more bytes.
+// TestReader reads an existing log and one that grows, with more messages and
+// bytes than one pull requests.
 func TestReader(t *testing.T) {
 	for _, size := range []int{10, 300_000} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestReader(t *testing.T) {
 	}
 }
 
-// TestReaderTakesAnySize: a message larger than all that is asked for at once.
+// TestReaderTakesAnySize reads a message larger than one pull requests.
 func TestReaderTakesAnySize(t *testing.T) {
 	ns, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), MaxPayload: 8 << 20, MaxPending: 64 << 20})
 	if err != nil {
@@ -105,7 +105,8 @@ func TestReaderTakesAnySize(t *testing.T) {
 	}
 }
 
-// TestReaderGap: what does not follow is an error, never skipped.
+// TestReaderGap: a message that does not follow the one before is an error, and
+// never skipped.
 func TestReaderGap(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
 	fill(t, c, 5, []byte("x"))
@@ -127,14 +128,14 @@ func TestReaderGap(t *testing.T) {
 	}
 }
 
-// TestReaderWithoutConsumer: an operator deletes the consumer. (Of one
-// that is deleted before the first pull has come to it nothing is heard: the
-// reader falls silent.)
+// TestReaderWithoutConsumer: an operator deletes the consumer. (If it is deleted
+// before it has received the first pull, the server sends nothing, and the
+// reader becomes Silent.)
 func TestReaderWithoutConsumer(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
 	fill(t, c, 1, []byte("x"))
 	r := openReader(t, c, 1)
-	if _, err := r.nextMessage(t); err != nil { // so that the consumer knows of the reader
+	if _, err := r.nextMessage(t); err != nil { // so that the consumer has received the pull
 		t.Fatal(err)
 	}
 	if err := c.JS.DeleteConsumer(limited(t), c.Names.EventsStream(0), r.source.(*natsSource).consumer); err != nil {
@@ -145,7 +146,7 @@ func TestReaderWithoutConsumer(t *testing.T) {
 	}
 }
 
-// TestReaderSilent: what has come and is not taken yet is no silence.
+// TestReaderSilent: a reader is not silent while a message waits to be taken.
 func TestReaderSilent(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
 	r := openReader(t, c, 1)

@@ -10,13 +10,13 @@ import (
 	"offerstream/pipeline"
 )
 
-// Headers that every record on a chain carries: its pipeline.Position. A
-// subscriber drops an n that it has seen and warns when n skips.
+// Headers of every record on a chain: its pipeline.Position. A subscriber drops
+// records whose number it has seen, and warns when a number is skipped.
 const (
 	headerN = "Offerstream-N" // number on the chain, from 1
-	headerS = "Offerstream-S" // sequence in EVENTS that it came from
-	headerK = "Offerstream-K" // index among that message's records on the chain
-	headerT = "Offerstream-T" // stored time of EVENTS[s], nanoseconds since 1970
+	headerS = "Offerstream-S" // sequence in EVENTS-<p> of the message that it came from
+	headerK = "Offerstream-K" // index among that message's records on the chain, from 0
+	headerT = "Offerstream-T" // stored time of that message, nanoseconds since 1970
 )
 
 // Headers of a dead letter.
@@ -25,70 +25,81 @@ const (
 	headerDetail = "Offerstream-Detail" // percent-encoded text
 )
 
-// headerAccepted is on a Mark, which is no offer and no dead letter: why an
-// operator accepted that what should stand before it may be missing.
+// headerAccepted is the header of a mark, which is neither an offer nor a dead
+// letter. It has the reason why an operator accepted that records before the
+// mark may be missing.
 const headerAccepted = "Offerstream-Accepted"
 
-// maxLetter bounds the raw bytes in a dead letter, so that it fits into a
-// message of 1 MB with its headers; what is longer is cut.
+// maxLetter is the size in bytes to which the event in a dead letter is cut, so
+// that it fits into a message of 1 MB with its headers.
 const maxLetter = 900 << 10
 
-// message is an effect as it is published: an offer as a CloudEvent in binary
-// mode, a dead letter as it came.
+// message returns the message that publishes an effect: for an offer a CloudEvent
+// in binary mode, for a dead letter the event as it came.
 func message(subject string, e pipeline.Effect) (*nats.Msg, error) {
 	m := &nats.Msg{Subject: subject, Header: nats.Header{}}
 	return m, compose(m, e)
 }
 
-// compose makes m the message of an effect, whatever effect of its chain it was
-// before.
+// compose makes m the message of an effect. m may hold an earlier effect of the
+// same chain.
 func compose(m *nats.Msg, e pipeline.Effect) error {
-	if e.Mark != nil || len(m.Header[headerAccepted]) > 0 { // the only ones that share few headers with others
+	if e.Mark != nil || len(m.Header[headerAccepted]) > 0 { // marks have other headers than the other records of their chain
 		clear(m.Header)
 	}
 	putPosition(m.Header, e.Pos)
 	switch {
 	case e.Mark != nil:
-		m.Data = m.Data[:0]
-		setHeader(m.Header, headerAccepted, percent(e.Mark.Why))
-		setHeader(m.Header, "ce-specversion", "1.0")
-		setHeader(m.Header, "ce-id", MarkID(e))
-		setHeader(m.Header, "ce-source", "offerstream")
-		setHeader(m.Header, "ce-type", "offerstream.accepted")
+		putMark(m, e)
 	case e.Offer != nil:
-		data, err := e.Offer.AppendJSON(m.Data[:0])
-		if err != nil {
-			return fmt.Errorf("offer %s: %w", e.Offer.ID, err)
-		}
-		m.Data = data
-		o := e.Offer
-		for _, a := range [...][2]string{
-			{"ce-specversion", "1.0"},
-			{"ce-id", o.ID},
-			{"ce-source", "offerstream"},
-			{"ce-type", "offerstream.offer"},
-			{"ce-subject", o.User},
-			{"ce-time", o.Time},
-			{"ce-datacontenttype", "application/json"},
-			{"ce-campaign", o.Campaign},
-			{"ce-expirytime", o.Expires},
-		} {
-			if a[1] != "" {
-				setHeader(m.Header, a[0], percent(a[1]))
-			} else {
-				delete(m.Header, a[0])
-			}
-		}
+		return putOffer(m, e.Offer)
 	case e.Dead != nil:
 		putDead(m, *e.Dead)
 	}
 	return nil
 }
 
-// MarkID is the ce-id of a Mark.
+// putMark makes m the message of a mark.
+func putMark(m *nats.Msg, e pipeline.Effect) {
+	m.Data = m.Data[:0]
+	setHeader(m.Header, headerAccepted, percent(e.Mark.Why))
+	setHeader(m.Header, "ce-specversion", "1.0")
+	setHeader(m.Header, "ce-id", MarkID(e))
+	setHeader(m.Header, "ce-source", "offerstream")
+	setHeader(m.Header, "ce-type", "offerstream.accepted")
+}
+
+// putOffer makes m the message of an offer.
+func putOffer(m *nats.Msg, o *pipeline.Offer) error {
+	data, err := o.AppendJSON(m.Data[:0])
+	if err != nil {
+		return fmt.Errorf("offer %s: %w", o.ID, err)
+	}
+	m.Data = data
+	for _, a := range [...][2]string{
+		{"ce-specversion", "1.0"},
+		{"ce-id", o.ID},
+		{"ce-source", "offerstream"},
+		{"ce-type", "offerstream.offer"},
+		{"ce-subject", o.User},
+		{"ce-time", o.Time},
+		{"ce-datacontenttype", "application/json"},
+		{"ce-campaign", o.Campaign},
+		{"ce-expirytime", o.Expires},
+	} {
+		if a[1] != "" {
+			setHeader(m.Header, a[0], percent(a[1]))
+		} else {
+			delete(m.Header, a[0])
+		}
+	}
+	return nil
+}
+
+// MarkID is the ce-id of a mark.
 func MarkID(e pipeline.Effect) string { return fmt.Sprintf("accepted-%d-%d", e.Pos.S, e.Pos.T) }
 
-// setHeader sets a header in the memory that it has.
+// setHeader sets a header, reusing its memory.
 func setHeader(h nats.Header, name, value string) {
 	if was := h[name]; len(was) == 1 {
 		was[0] = value
@@ -97,7 +108,7 @@ func setHeader(h nats.Header, name, value string) {
 	}
 }
 
-// putDead makes m a dead letter.
+// putDead makes m the message of a dead letter.
 func putDead(m *nats.Msg, d pipeline.Dead) {
 	m.Data = d.Raw[:min(len(d.Raw), maxLetter)]
 	setHeader(m.Header, headerReason, d.Reason)
@@ -116,7 +127,7 @@ func ParsePosition(h nats.Header) (p pipeline.Position, err error) {
 	num := func(name string) uint64 {
 		n, e := strconv.ParseUint(h.Get(name), 10, 64)
 		if e != nil && err == nil {
-			err = fmt.Errorf("header %s is %q, not a number: this message is no record of a chain", name, h.Get(name))
+			err = fmt.Errorf("header %s is %q, not a number: this message is not a record of a chain", name, h.Get(name))
 		}
 		return n
 	}
@@ -124,9 +135,9 @@ func ParsePosition(h nats.Header) (p pipeline.Position, err error) {
 	return p, err
 }
 
-// percent encodes a header's value as the CloudEvents binding asks: what is
-// no visible ASCII character, and space, double quote and percent, as %XX of
-// its UTF-8 bytes.
+// percent encodes a header's value as the CloudEvents binding demands: every
+// byte that is not a visible ASCII character, and space, double quote and
+// percent, becomes %XX.
 func percent(s string) string {
 	plain := func(c byte) bool { return c > ' ' && c < 0x7f && c != '"' && c != '%' }
 	n := 0

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Refusal is an error that trying again cannot mend: a deployment is not what
-// this process was told, or the server does not let it in.
+// A Refusal is an error that retrying cannot resolve: the deployment is not what
+// this process was told it is, or the server denies access.
 type Refusal struct {
 	What string // such as stream OFFERS
 	Why  string // such as max_msgs_per_subject is 5, this deployment needs 100000
@@ -22,7 +22,8 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.What + ": " + r.Why + ": " + r.Do }
 
-// refused makes a Refusal of an error of connecting that stays.
+// refused turns an error of connecting into a Refusal if retrying cannot resolve
+// it.
 func (o Options) refused(err error) error {
 	what := "NATS at " + o.where()
 	for _, e := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
@@ -40,8 +41,8 @@ func (o Options) refused(err error) error {
 	return fmt.Errorf("connect: %w", err)
 }
 
-// failed says what could not be provisioned: a Refusal where waiting will not
-// help.
+// failed adds to err what could not be provisioned, and makes it a Refusal if
+// waiting cannot help.
 func (c *Conn) failed(what string, err error) error {
 	var no *Refusal
 	switch {
@@ -59,19 +60,21 @@ func (c *Conn) failed(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// errMaking is what a user meets who may not make what is not there yet: it
-// waits for one who may.
-var errMaking = errors.New("it is not there yet, and this user may not make it: waiting for a worker or operator to")
+// errMaking means that something does not exist yet and this user has no right
+// to make it. Connect then waits until a user with that right has made it.
+var errMaking = errors.New("it does not exist yet, and this user may not make it: waiting for a worker or operator to make it")
 
-// denials notes the server's refusals while there is a watch. They come apart
-// from the requests that they answer, which would only time out.
+// denials records the server's permission errors while a watch is on. They come
+// separately from the requests that they answer; the requests themselves would
+// only time out.
 type denials struct {
 	mu     sync.Mutex
 	err    error
-	cancel context.CancelFunc // set while there is a watch
+	cancel context.CancelFunc // set while a watch is on
 }
 
-// note reports whether it was a denial on which there is a watch.
+// note records err and reports true if it is a permission error and a watch is
+// on.
 func (d *denials) note(err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -83,7 +86,7 @@ func (d *denials) note(err error) bool {
 	return true
 }
 
-// watch gives a context that ends at the first denial.
+// watch returns a context that ends at the first permission error.
 func (d *denials) watch(ctx context.Context) (_ context.Context, end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	d.mu.Lock()
@@ -103,7 +106,7 @@ func (d *denials) last() error {
 	return d.err
 }
 
-// making marks the error of making something that was denied.
+// making turns err into errMaking if making something was denied.
 func (d *denials) making(err error) error {
 	if denied := d.last(); err != nil && denied != nil {
 		return fmt.Errorf("%w (%v)", errMaking, denied)

@@ -5,31 +5,31 @@ import (
 	"time"
 )
 
-// A Report is what a worker answers on the StatusSubject.
+// A Report is a worker's answer on the StatusSubject.
 type Report struct {
 	Member     string
 	Partitions []PartitionReport // that it owns or follows, or that have stopped
-	Ahead      time.Duration     // by which the worker's clock is ahead of that of NATS; below 0: behind
+	Ahead      time.Duration     // how far the worker's clock is ahead of the clock of NATS; negative: behind
 }
 
-// A PartitionReport is one partition's status with a worker.
+// A PartitionReport is the status of one partition in a worker.
 type PartitionReport struct {
 	Partition int
 	PartitionStatus
-	Bytes int64 // of its state on disk; 0: not known
+	Bytes int64 // size of its state on disk; 0: not known
 }
 
-// A PartitionStatus is how far a worker is with one partition.
+// A PartitionStatus says how far a worker is with one partition.
 type PartitionStatus struct {
 	Owned   bool   // by this worker
-	Follows bool   // it is folded here, and nothing published
+	Follows bool   // this worker folds it and publishes nothing
 	Seq     uint64 // the last message applied
-	Lag     uint64 // messages behind it, when last looked at
-	Applied uint64 // events applied, over its life
-	Waiting int    // offers not known stored
+	Lag     uint64 // messages after it, when last looked up
+	Applied uint64 // events applied since the partition began
+	Waiting int    // records not known stored
 	LogTime int64  // nanoseconds since 1970
 	Set     string // hash of the campaign set in force
-	Stopped string // why it stopped loudly; empty: it did not
+	Stopped string // why it stopped loudly; empty: it has not
 }
 
 // A Query asks a partition's owner about a user. It goes to the partition's
@@ -38,7 +38,7 @@ type Query struct {
 	Key string `json:"key"` // of the user's entity
 }
 
-// An Answer has a pipeline.User, or says why there is none.
+// An Answer has a pipeline.User, or the reason why there is none.
 type Answer struct {
 	Error string          `json:"error,omitempty"`
 	User  json.RawMessage `json:"user,omitempty"`

@@ -14,7 +14,7 @@ import (
 )
 
 // ScanLog calls fn with each message of a partition's log, from sequence from,
-// or else the first that is there, to the last that was there when it began.
+// or the first that still exists, to the last that existed when ScanLog began.
 func (c *Conn) ScanLog(ctx context.Context, partition int, from uint64, fn func(pipeline.Message) error) error {
 	first, last, err := c.Extent(ctx, partition)
 	first = max(first, from)
@@ -42,7 +42,7 @@ func (c *Conn) ScanLog(ctx context.Context, partition int, from uint64, fn func(
 		case c.Wire.IsClosed():
 			return ErrClosed
 		case r.Silent():
-			return fmt.Errorf("read partition %d: the server has not been heard for %s: try again", partition, readSilence)
+			return fmt.Errorf("read partition %d: nothing has come from the server for %s: try again", partition, readSilence)
 		default:
 			r.Wait(ctx, wake, readIdle)
 		}
@@ -88,7 +88,7 @@ func (c *Conn) ScanOffers(ctx context.Context, partition int, fn func(Record) er
 			}
 		}
 		err = batch.Error()
-		if errors.Is(err, nats.ErrNoResponders) && silent < 100 { // the servers of a cluster do not know of the consumer yet, or it moves
+		if errors.Is(err, nats.ErrNoResponders) && silent < 100 { // in a cluster: the servers do not know the consumer yet, or it moves to another server
 			silent++
 			if err := task.Sleep(ctx, c.World, 100*time.Millisecond); err != nil {
 				return err

@@ -21,48 +21,49 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// Snapshots are objects of the object store, as `nats object` sees them too,
-// under <partition>/<sequence>. They are written and read here and not by the
-// client: that sends as much as it can at once, leaves a mark for each object
-// that it deletes, and waits for what was deleted while it reads.
+// Snapshots are objects of the object store, named <partition>/<sequence>; `nats
+// object` shows them too. They are written and read here and not with the client
+// library's object store, which sends as much as it can at once, leaves a
+// deletion message for each object that it deletes, and hangs when an object is
+// deleted while it is read.
 
 const (
-	pieceSize     = 1 << 20 // bytes in a message, where the server takes so large ones
-	piecesAtOnce  = 4       // asked for and not read yet
-	rests         = 3       // times as long as a piece took to be put, before the next: offers share the server's disk
-	snapshotsKept = 2       // of a partition
+	pieceSize     = 1 << 20 // bytes in a message, less if the server does not allow that much
+	piecesAtOnce  = 4       // pieces requested and not read yet
+	rests         = 3       // pause after a piece, as a multiple of the time that storing it took: offers share the server's disk
+	snapshotsKept = 2       // for each partition
 
-	pieceWithin = 20 * time.Second // the next comes, when reading
-	trimWithin  = 30 * time.Second // what is asked of the server before and after a snapshot is put is answered
+	pieceWithin = 20 * time.Second // limit for the next piece to come, when reading
+	trimWithin  = 30 * time.Second // limit for the server's answers before and after a snapshot is stored
 )
 
-// SnapshotMeta is what there is to know of a snapshot.
+// SnapshotMeta describes a snapshot.
 type SnapshotMeta struct {
 	Partition int
-	Seq       uint64            // as it was put
-	Bytes     int64             //
-	Time      time.Time         // when it was whole, by the server's clock
-	Metadata  map[string]string // as it was put
+	Seq       uint64 // the last message of the log that it has applied
+	Bytes     int64
+	Time      time.Time         // when it was complete, by the server's clock
+	Metadata  map[string]string // as given to PutSnapshot
 
 	subject string
 	object  jetstream.ObjectInfo
 }
 
-// Errors of a snapshot that is read.
+// Errors of reading a snapshot.
 var (
 	ErrSnapshotDamaged = errors.New("the snapshot is damaged: its checksum is wrong")
-	ErrSnapshotGone    = errors.New("the snapshot is not there any more")
+	ErrSnapshotGone    = errors.New("the snapshot has been removed")
 )
 
-// PutSnapshot stores what r has as the partition's snapshot at sequence seq.
-// When it returns without an error the snapshot is whole, and all but the last
-// two of the partition are removed. What fails, or is cut by ctx, is not
-// listed. At most 1 MB is in memory.
+// PutSnapshot stores the content of r as the partition's snapshot at sequence
+// seq. When it returns without an error the snapshot is complete, and all but
+// the last two of the partition are removed. A snapshot that fails, or is
+// interrupted by ctx, is not listed. At most 1 MB is in memory.
 //
-// It takes a quarter of the time that the server could give it, so that the
-// offers of others pass (`offerctl bench --group`: the longest time from an
-// event to its offer is some 2 ms longer while one is put; without the rests
-// 6 to 100 ms). A connection of its own helps, too.
+// It uses a quarter of the server's time, so that offers are not held up
+// (`offerctl bench --group`: the longest time from an event to its offer is some
+// 2 ms longer while a snapshot is stored; without the pauses 6 to 100 ms). A
+// separate connection helps, too.
 func (c *Conn) PutSnapshot(ctx context.Context, partition int, seq uint64, metadata map[string]string, r io.Reader) error {
 	st, err := c.snapshotsAnew(ctx)
 	if err == nil {
@@ -79,13 +80,14 @@ func (c *Conn) PutSnapshot(ctx context.Context, partition int, seq uint64, metad
 	return nil
 }
 
-// snapshotsAnew is the bucket's stream, made anew if it is not there.
+// snapshotsAnew returns the bucket's stream, and makes it anew if it has been
+// deleted.
 func (c *Conn) snapshotsAnew(ctx context.Context) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, trimWithin)
 	defer cancel()
 	st, err := c.JS.Stream(ctx, c.Names.snapshotsStream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) && !c.opt.Join {
-		c.Log.Warn("the bucket of snapshots is gone, somebody must have deleted it: making it anew", "bucket", c.Names.SnapshotsBucket())
+		c.Log.Warn("the bucket of snapshots is gone, it must have been deleted: making it anew", "bucket", c.Names.SnapshotsBucket())
 		st, err = c.snapshots(ctx)
 	}
 	return st, err
@@ -111,7 +113,7 @@ func (c *Conn) putSnapshot(ctx context.Context, st jetstream.Stream, partition i
 	return err
 }
 
-// putPieces stores what r has, and notes in object how much that is.
+// putPieces stores the content of r, and sets size and checksum in object.
 func (c *Conn) putPieces(ctx context.Context, subject string, object *jetstream.ObjectInfo, r io.Reader) error {
 	js, err := jetstream.New(c.NC, jetstream.WithPublishAsyncTimeout(publishFor))
 	if err != nil {
@@ -120,7 +122,7 @@ func (c *Conn) putPieces(ctx context.Context, subject string, object *jetstream.
 	defer js.CleanupPublisher()
 	sum, piece := sha256.New(), make([]byte, object.Opts.ChunkSize)
 	var ack jetstream.PubAckFuture
-	defer func() { // what is on its way would come after its removal
+	defer func() { // a piece that is still on its way would be stored after the caller has removed the others
 		if ack != nil {
 			select {
 			case <-ack.Ok():
@@ -138,7 +140,7 @@ func (c *Conn) putPieces(ctx context.Context, subject string, object *jetstream.
 			break
 		}
 		put := c.World.Now()
-		if ack, err = js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: piece[:n]}, jetstream.WithRetryAttempts(0)); err != nil { // the piece's memory is used again
+		if ack, err = js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: piece[:n]}, jetstream.WithRetryAttempts(0)); err != nil { // no retries: the memory of the piece is reused
 			return err
 		}
 		sum.Write(piece[:n])
@@ -163,7 +165,7 @@ func (c *Conn) putPieces(ctx context.Context, subject string, object *jetstream.
 	return ctx.Err()
 }
 
-// putMeta makes the snapshot one that is listed.
+// putMeta stores the metadata, from which on the snapshot is listed.
 func (c *Conn) putMeta(ctx context.Context, object jetstream.ObjectInfo) error {
 	data, err := json.Marshal(object)
 	if err != nil {
@@ -177,14 +179,14 @@ func (c *Conn) putMeta(ctx context.Context, object jetstream.ObjectInfo) error {
 	return err
 }
 
-// trimSnapshots removes all but the partition's last snapshots, and older
-// pieces that belong to none: of puts that were cut.
+// trimSnapshots removes all but the partition's last snapshots, and older pieces
+// without metadata, from uploads that were interrupted.
 func (c *Conn) trimSnapshots(ctx context.Context, st jetstream.Stream, partition int) error {
 	all, err := c.listSnapshots(ctx, partition)
 	if err != nil || len(all) < snapshotsKept {
 		return err
 	}
-	for _, m := range all[snapshotsKept:] { // first they are no longer listed
+	for _, m := range all[snapshotsKept:] { // remove the metadata first, so that no removed snapshot is listed
 		if err := st.Purge(ctx, jetstream.WithPurgeSubject(m.subject)); err != nil {
 			return err
 		}
@@ -196,7 +198,7 @@ func (c *Conn) trimSnapshots(ctx context.Context, st jetstream.Stream, partition
 	}
 	for subject, seq := range pieces {
 		kept := slices.ContainsFunc(all, func(m SnapshotMeta) bool { return c.Names.pieceSubject(m.object.NUID) == subject })
-		if kept || seq >= all[len(all)-1].Seq { // it may be on its way
+		if kept || seq >= all[len(all)-1].Seq { // a newer one may be an upload under way
 			continue
 		}
 		if err := st.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
@@ -206,8 +208,8 @@ func (c *Conn) trimSnapshots(ctx context.Context, st jetstream.Stream, partition
 	return nil
 }
 
-// snapshotPieces are the subjects of the pieces of a partition's snapshots, with
-// the snapshot's sequence.
+// snapshotPieces returns the subjects of the pieces of a partition's snapshots,
+// each with its snapshot's sequence.
 func (c *Conn) snapshotPieces(ctx context.Context, partition int) (map[string]uint64, error) {
 	prefix := c.Names.pieceSubject(strconv.Itoa(partition) + ".")
 	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), prefix+">")
@@ -224,10 +226,10 @@ func (c *Conn) snapshotPieces(ctx context.Context, partition int) (map[string]ui
 	return pieces, nil
 }
 
-// OpenSnapshot reads a snapshot. At its end, instead of io.EOF, comes
-// ErrSnapshotDamaged if the bytes are not those that were put, and
-// ErrSnapshotGone comes if it has been removed meanwhile. What was read before
-// is worth nothing then. The reader ends with ctx.
+// OpenSnapshot returns a reader of a snapshot. Instead of io.EOF the reader
+// returns ErrSnapshotDamaged if the bytes are not those that were stored, and
+// ErrSnapshotGone if the snapshot is removed while it is read. Then the bytes
+// read before must not be used. The reader ends with ctx.
 func (c *Conn) OpenSnapshot(ctx context.Context, m SnapshotMeta) (io.ReadCloser, error) {
 	s := &snapshot{ctx: ctx, conn: c, meta: m, sum: sha256.New()}
 	if m.object.Chunks == 0 {
@@ -241,7 +243,7 @@ func (c *Conn) OpenSnapshot(ctx context.Context, m SnapshotMeta) (io.ReadCloser,
 		InactiveThreshold: time.Minute,
 	})
 	if err == nil && con.CachedInfo().NumPending != uint64(m.object.Chunks) {
-		err = fmt.Errorf("%w: there are %d pieces of %d", ErrSnapshotGone, con.CachedInfo().NumPending, m.object.Chunks)
+		err = fmt.Errorf("%w: %d pieces of %d are left", ErrSnapshotGone, con.CachedInfo().NumPending, m.object.Chunks)
 	}
 	if err == nil {
 		s.consumer = con.CachedInfo().Name
@@ -253,16 +255,16 @@ func (c *Conn) OpenSnapshot(ctx context.Context, m SnapshotMeta) (io.ReadCloser,
 	return s, nil
 }
 
-// A snapshot that is being read.
+// A snapshot is a reader of a snapshot.
 type snapshot struct {
 	ctx      context.Context
 	conn     *Conn
 	meta     SnapshotMeta
 	consumer string
-	pieces   jetstream.MessagesContext // nil: there are none
+	pieces   jetstream.MessagesContext // nil if the snapshot is empty
 
-	read  uint32 // pieces
-	piece []byte // what is left of the last
+	read  uint32 // how many pieces are read
+	piece []byte // the unread rest of the last piece
 	sum   hash.Hash
 	err   error
 }
@@ -302,14 +304,15 @@ func (s *snapshot) next() error {
 	s.read++
 	left := s.meta.object.Chunks - s.read
 	if meta.Sequence.Consumer != uint64(s.read) || meta.NumPending != uint64(left) {
-		return fmt.Errorf("%w: after piece %d of %d there are %d", ErrSnapshotGone, meta.Sequence.Consumer, s.meta.object.Chunks, meta.NumPending)
+		return fmt.Errorf("%w: after piece %d of %d, %d are left", ErrSnapshotGone, meta.Sequence.Consumer, s.meta.object.Chunks, meta.NumPending)
 	}
 	s.piece = m.Data()
 	s.sum.Write(s.piece)
 	return nil
 }
 
-// await waits for the next piece, and looks now and then whether it can come.
+// await waits for the next piece, and checks each second whether the pieces
+// still exist.
 func (s *snapshot) await() (jetstream.Msg, error) {
 	subject := s.conn.Names.pieceSubject(s.meta.object.NUID)
 	for began := time.Now(); ; {
@@ -322,7 +325,7 @@ func (s *snapshot) await() (jetstream.Msg, error) {
 		case !errors.Is(err, context.DeadlineExceeded):
 			return m, err
 		case time.Since(began) > pieceWithin:
-			return nil, fmt.Errorf("nothing comes after piece %d of %d", s.read, s.meta.object.Chunks)
+			return nil, fmt.Errorf("the server sends nothing after piece %d of %d", s.read, s.meta.object.Chunks)
 		}
 		within, cancel = context.WithTimeout(s.ctx, publishFor)
 		left, err := s.conn.Wire.Subjects(within, s.conn.Names.snapshotsStream(), subject)
@@ -333,7 +336,7 @@ func (s *snapshot) await() (jetstream.Msg, error) {
 	}
 }
 
-// Close ends the reading.
+// Close ends the reader.
 func (s *snapshot) Close() error {
 	if s.pieces == nil {
 		return nil

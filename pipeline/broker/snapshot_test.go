@@ -19,7 +19,7 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// noise is n bytes of a seed, and their sum so far.
+// noise is a reader of pseudo-random bytes, with the checksum of those read.
 type noise struct {
 	from *rand.ChaCha8
 	left int64
@@ -34,7 +34,7 @@ func (r *noise) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
 	}
-	n, _ := r.from.Read(p[:min(int64(len(p)), r.left, 300_000)]) // less than is asked for
+	n, _ := r.from.Read(p[:min(int64(len(p)), r.left, 300_000)]) // fewer bytes than requested
 	r.sum.Write(p[:n])
 	r.left -= int64(n)
 	return n, nil
@@ -82,7 +82,7 @@ func TestSnapshots(t *testing.T) {
 		t.Errorf("there are %v", all)
 	}
 	for i, n := range []int64{20 << 20, 20<<20 + 1, 1, 0} {
-		seq := uint64(9 + i) // 9 and 10: by number, not by text
+		seq := uint64(9 + i) // 9 and 10 show that the order is by number, not by text
 		sum := putSnapshot(t, c, 1, seq, n)
 		putSnapshot(t, c, 11, seq, 10)
 		m := snapshots(t, c, 1)[0]
@@ -114,10 +114,10 @@ func TestSnapshots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(info.State.Subjects); n != 4+3 { // four kept, one of them without bytes
+	if n := len(info.State.Subjects); n != 4+3 { // four metadata messages, and the pieces of three: one snapshot is empty
 		t.Errorf("what was removed left something: %v", info.State.Subjects)
 	}
-	// It is an object store for others too.
+	// The bucket is a regular object store for other clients.
 	store, err := c.JS.ObjectStore(limited(t), "X-SNAPSHOTS")
 	if err != nil {
 		t.Fatal(err)
@@ -127,8 +127,8 @@ func TestSnapshots(t *testing.T) {
 	}
 }
 
-// Putting the same again takes its place; an older one than those kept is not
-// kept.
+// TestSnapshotAgain: storing the same snapshot again replaces it; a snapshot older
+// than those that are kept is removed at once.
 func TestSnapshotAgain(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	putSnapshot(t, c, 0, 5, 100)
@@ -144,7 +144,7 @@ func TestSnapshotAgain(t *testing.T) {
 	}
 }
 
-// failing ends a reader with an error.
+// failing makes a reader end with an error.
 type failing struct {
 	io.Reader
 	err error
@@ -158,7 +158,7 @@ func (f failing) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// calling calls fn at the reader's end, and goes on with another.
+// calling reads first, calls fn at its end, and goes on with then.
 func calling(first io.Reader, fn func(), then io.Reader) io.Reader {
 	return io.MultiReader(first, readerFunc(func([]byte) (int, error) { fn(); return 0, io.EOF }), then)
 }
@@ -167,8 +167,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// An upload that is cut is not listed, and what it has left is removed: at
-// once, or when two later ones are there.
+// TestSnapshotCut: an interrupted upload is not listed, and its pieces are
+// removed at once, or when two later snapshots exist.
 func TestSnapshotCut(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, embedded.Options{Dir: dir})
@@ -211,7 +211,8 @@ func TestSnapshotCut(t *testing.T) {
 	pieces(2, "when there are two later ones they are removed, and the first too")
 }
 
-// A snapshot is read while others are put: until it is removed.
+// TestSnapshotReadMeanwhile: a snapshot can be read while others are stored, until
+// it is removed.
 func TestSnapshotReadMeanwhile(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	const size = 20 << 20
@@ -237,7 +238,7 @@ func TestSnapshotReadMeanwhile(t *testing.T) {
 		t.Errorf("removed before it is read: %v", err)
 	}
 
-	// Its end, or its context's, ends a read.
+	// Close, and the end of its context, end a read.
 	ctx, cancel := context.WithCancel(limited(t))
 	r, err := c.OpenSnapshot(ctx, snapshots(t, c, 0)[0])
 	if err != nil {
@@ -253,7 +254,8 @@ func TestSnapshotReadMeanwhile(t *testing.T) {
 	}
 }
 
-// What is not what was put is an error at the end.
+// TestSnapshotDamaged: if the bytes are not those that were stored, reading ends
+// with an error.
 func TestSnapshotDamaged(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	putSnapshot(t, c, 0, 1, 3<<20)
@@ -282,7 +284,8 @@ func TestSnapshotDamaged(t *testing.T) {
 	}
 }
 
-// The bucket is deleted while running: the next put makes it anew.
+// TestSnapshotsBucketDeleted: if the bucket is deleted, the next PutSnapshot makes
+// it anew.
 func TestSnapshotsBucketDeleted(t *testing.T) {
 	var log lines
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1, Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -299,7 +302,7 @@ func TestSnapshotsBucketDeleted(t *testing.T) {
 	}
 }
 
-// BenchmarkSnapshot puts and gets 100 MB and 600 MB; -benchtime=3x will do.
+// BenchmarkSnapshot stores and reads 100 MB and 600 MB; -benchtime=3x is enough.
 func BenchmarkSnapshot(b *testing.B) {
 	for _, sync := range []bool{false, true} {
 		s, err := embedded.Start(embedded.Options{Dir: b.TempDir(), Port: -1, SyncAlways: sync, Log: quiet()})

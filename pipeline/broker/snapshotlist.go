@@ -15,8 +15,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Snapshots are the partition's, the newest first. Where there is no bucket
-// there are none.
+// Snapshots returns the partition's snapshots, the newest first; none if the
+// bucket does not exist.
 func (c *Conn) Snapshots(ctx context.Context, partition int) ([]SnapshotMeta, error) {
 	all, err := c.listSnapshots(ctx, partition)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -28,8 +28,8 @@ func (c *Conn) Snapshots(ctx context.Context, partition int) ([]SnapshotMeta, er
 	return all, nil
 }
 
-// NewestSnapshots are the last one of each partition that has any, by
-// partition. Where there is no bucket there are none.
+// NewestSnapshots returns the newest snapshot of each partition that has one, by
+// partition; none if the bucket does not exist.
 func (c *Conn) NewestSnapshots(ctx context.Context) (map[int]SnapshotMeta, error) {
 	newest := map[int]SnapshotMeta{}
 	all, err := c.namedSnapshots(ctx)
@@ -54,8 +54,8 @@ func (c *Conn) NewestSnapshots(ctx context.Context) (map[int]SnapshotMeta, error
 	return newest, nil
 }
 
-// namedSnapshots are all partitions', the newest first, as far as their
-// subjects say.
+// namedSnapshots returns the snapshots of all partitions, the newest first, with
+// the fields that their subjects tell.
 func (c *Conn) namedSnapshots(ctx context.Context) (all []SnapshotMeta, err error) {
 	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), c.Names.snapshotSubject("*"))
 	if err != nil {
@@ -70,8 +70,8 @@ func (c *Conn) namedSnapshots(ctx context.Context) (all []SnapshotMeta, err erro
 	return all, nil
 }
 
-// snapshotOf is what a snapshot's subject says of it; not ok: it was put by
-// hand.
+// snapshotOf reads a snapshot's subject; ok is false for an object that is not a
+// snapshot.
 func (n Names) snapshotOf(subject string) (m SnapshotMeta, ok bool) {
 	name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, n.snapshotSubject("")))
 	p, seq, _ := strings.Cut(string(name), "/")
@@ -82,7 +82,8 @@ func (n Names) snapshotOf(subject string) (m SnapshotMeta, ok bool) {
 	return m, err == nil && errP == nil && errSeq == nil
 }
 
-// snapshotMeta is the rest of it, where it is still there.
+// snapshotMeta reads the remaining fields of a snapshot; there is false if the
+// snapshot has been removed.
 func (c *Conn) snapshotMeta(ctx context.Context, meta SnapshotMeta) (_ SnapshotMeta, there bool, err error) {
 	m, err := c.Wire.Last(ctx, c.Names.snapshotsStream(), meta.subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -16,17 +16,18 @@ import (
 )
 
 const (
-	readAhead     = 512     // messages asked for in one pull; the next follows when half of them are here
-	readAheadSize = 2 << 20 // and their bytes
+	readAhead     = 512     // messages requested in one pull; the next pull follows when half of them have come
+	readAheadSize = 2 << 20 // bytes requested in one pull
 	readIdle      = 5 * time.Second
 	readExpires   = 30 * time.Second
 )
 
-// errReader asks for the reader to be opened again.
+// errReader means that the reader must be opened again.
 var errReader = errors.New("the reader must be opened again")
 
-// A natsSource is an AckNone pull consumer in memory. Its channel holds all
-// that is ever asked for at once, so that nothing is dropped on the way.
+// A natsSource is a pull consumer without acknowledgements, in memory. Its
+// channel has room for all messages that are requested at once, so that none is
+// dropped.
 type natsSource struct {
 	w        *natsWire
 	stream   string
@@ -35,9 +36,9 @@ type natsSource struct {
 	sub      *nats.Subscription
 	msgs     chan *nats.Msg
 	first    *nats.Msg // taken from msgs in Wait
-	asked    int       // messages asked for and not come yet
-	heard    time.Time
-	pending  uint64 // messages behind the last, as the server said with it
+	asked    int       // messages requested that have not come yet
+	heard    time.Time // when a message last came from the server
+	pending  uint64    // messages after the last one, as the server said with it
 }
 
 func (w *natsWire) Read(ctx context.Context, stream string, from uint64) (Source, error) {
@@ -60,7 +61,7 @@ func (w *natsWire) Read(ctx context.Context, stream string, from uint64) (Source
 	return s, s.pull(readAhead, readAheadSize)
 }
 
-// pull asks for more: so many messages and bytes, 0 for any.
+// pull requests more messages, at most that many bytes (0: no limit).
 func (s *natsSource) pull(messages, bytes int) error {
 	req, err := json.Marshal(struct {
 		Batch     int           `json:"batch"`
@@ -101,7 +102,7 @@ func (s *natsSource) Next() (Stored, bool, error) {
 	}
 }
 
-// take is the next of what has come, nil if there is none.
+// take returns the next message that has come, nil if none has.
 func (s *natsSource) take() *nats.Msg {
 	if m := s.first; m != nil {
 		s.first = nil
@@ -128,8 +129,8 @@ func (s *natsSource) more() error {
 	return s.pull(readAhead, readAheadSize)
 }
 
-// note takes the server's word on a pull: a heartbeat, its end with so many
-// messages not sent, or trouble.
+// note handles a status message about a pull: a heartbeat, the pull's end with
+// the number of messages not sent, or an error.
 func (s *natsSource) note(m *nats.Msg) error {
 	status, about := m.Header.Get("Status"), m.Header.Get("Description")
 	if status == "100" {
@@ -141,7 +142,7 @@ func (s *natsSource) note(m *nats.Msg) error {
 		return fmt.Errorf("%w: %s %s", errReader, status, about)
 	}
 	s.asked -= left
-	if left == readAhead && strings.Contains(about, "MaxBytes") { // not even one fits
+	if left == readAhead && strings.Contains(about, "MaxBytes") { // a single message exceeds the limit
 		return s.pull(1, 0)
 	}
 	return s.more()

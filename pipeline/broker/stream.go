@@ -12,29 +12,31 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Settings of the streams, as PROTOCOL.md's table and P3 want them.
+// Settings of the streams, from PROTOCOL.md's table and P3.
 const (
-	dedupe         = 2 * time.Minute // for which a pack's id is known
+	dedupe         = 2 * time.Minute // how long the stream knows a pack's id
 	keepPerSubject = 100_000         // records that a chain keeps
 
-	// Bytes that a server reserves for a stream when it is made; a smaller
-	// server has them halved until they fit. Seven eighths of a power of two,
-	// so that a server with just that much has room for both.
+	// Bytes that the server reserves when it makes a stream. If it does not have
+	// that many, create halves them until they fit. They are seven eighths of a
+	// power of two, so that a server whose storage is that power of two has room
+	// for both streams.
 	maxOffers     = 7 << 30
 	maxDead       = 7 << 27
 	leastReserved = 16 << 20
 )
 
-// deployment is what the first process wrote and all others keep to.
+// deployment is what the first process has written and all others must match.
 type deployment struct {
 	Partitions int `json:"partitions"`
 }
 
 const deploymentKey = "deployment"
 
-// provision makes what is not there and checks what is. It reads before it
-// makes, so that a user who may not make anything gets by once all is there;
-// of several who make a thing at once, all but the first read it again.
+// provision makes streams and buckets that do not exist and checks those that
+// do. It reads before it makes, so that a user without the right to make
+// anything can connect once everything exists. If several processes make the
+// same stream at once, all but the first read it again.
 func (c *Conn) provision(ctx context.Context) error {
 	ctx, end := c.denied.watch(ctx)
 	defer end()
@@ -72,13 +74,13 @@ func (c *Conn) provision(ctx context.Context) error {
 	return nil
 }
 
-// join takes the deployment as it is.
+// join accepts an existing deployment as it is.
 func (c *Conn) join(ctx context.Context, bucket string, err error) error {
 	if err == nil {
 		_, err = c.kv.Get(ctx, deploymentKey)
 	}
 	if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrKeyNotFound) {
-		return errors.New("there is no deployment yet: start a worker or a gateway, which make it")
+		return errors.New("there is no deployment yet: start a worker or a gateway, which makes it")
 	}
 	if err != nil {
 		return c.failed("bucket "+bucket, err)
@@ -86,7 +88,7 @@ func (c *Conn) join(ctx context.Context, bucket string, err error) error {
 	return c.deployment(ctx)
 }
 
-// deployment reads, or writes, how many partitions there are.
+// deployment reads the number of partitions, or writes it in a new deployment.
 func (c *Conn) deployment(ctx context.Context) error {
 	what := "deployment in bucket " + c.Names.CampaignsBucket()
 	e, err := c.kv.Get(ctx, deploymentKey)
@@ -108,9 +110,9 @@ func (c *Conn) deployment(ctx context.Context) error {
 	return nil
 }
 
-// deploy writes how many partitions there are to be, unless another process
-// was faster. Where logs are already, the bucket has been lost, and a guess
-// would send users to other partitions than before.
+// deploy writes the number of partitions, unless another process was faster. If
+// logs exist already, the bucket has been lost, and a guessed number would send
+// users to other partitions than before: deploy refuses.
 func (c *Conn) deploy(ctx context.Context) (jetstream.KeyValueEntry, error) {
 	_, err := c.JS.Stream(ctx, c.Names.EventsStream(0))
 	if err == nil {
@@ -140,7 +142,7 @@ func (c *Conn) deploy(ctx context.Context) (jetstream.KeyValueEntry, error) {
 	return c.kv.Get(ctx, deploymentKey)
 }
 
-// streams are the deployment's streams as this process would make them.
+// streams returns the deployment's streams as this process would make them.
 func (c *Conn) streams() []jetstream.StreamConfig {
 	all := []jetstream.StreamConfig{
 		c.chainStream(c.Names.OffersStream(), maxOffers, c.Names.OffersSubjects()...),
@@ -162,8 +164,9 @@ func (c *Conn) streams() []jetstream.StreamConfig {
 	return all
 }
 
-// chainStream never loses a chain's last record: nothing in it expires, and
-// when it is full it refuses. Each chain keeps its newest records.
+// chainStream returns a stream that never loses a chain's last record: its
+// messages do not expire, it refuses new ones when it is full, and each chain
+// keeps its newest records.
 func (c *Conn) chainStream(name string, maxBytes int64, subjects ...string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              name,
@@ -177,7 +180,7 @@ func (c *Conn) chainStream(name string, maxBytes int64, subjects ...string) jets
 	}
 }
 
-// stream checks a stream, and makes it if it is not there.
+// stream checks a stream, and makes it if it does not exist.
 func (c *Conn) stream(ctx context.Context, want jetstream.StreamConfig) error {
 	st, err := c.JS.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -192,10 +195,12 @@ func (c *Conn) stream(ctx context.Context, want jetstream.StreamConfig) error {
 	return differs(st.CachedInfo().Config, want)
 }
 
-// codeNoStorage is the answer when the server cannot reserve a stream's bytes.
+// codeNoStorage is the error code when the server cannot reserve a stream's
+// bytes.
 const codeNoStorage = 10047
 
-// create makes the stream, with fewer bytes where the server has not so many.
+// create makes the stream, with fewer bytes if the server does not have that
+// many.
 func (c *Conn) create(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	for {
 		st, err := c.JS.CreateStream(ctx, want)
@@ -209,13 +214,13 @@ func (c *Conn) create(ctx context.Context, want jetstream.StreamConfig) (jetstre
 	}
 }
 
-// group is the stream of the leases' bucket, made if it is not there: leases
-// in it expire, and watchers learn of that.
+// group returns the stream of the leases' bucket, and makes the bucket if it does
+// not exist. Leases in it expire, and watchers are told when they do.
 func (c *Conn) group(ctx context.Context) (jetstream.Stream, error) {
 	bucket := c.Names.GroupBucket()
 	st, err := c.bucket(ctx, c.Names.groupStream(), func() error {
 		_, err := c.JS.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: bucket, Storage: jetstream.FileStorage, Replicas: c.opt.Replicas,
-			LimitMarkerTTL: markerFor, Description: "the workers that live, and what each owns"})
+			LimitMarkerTTL: endedFor, Description: "the workers that live, and what each owns"})
 		return err
 	})
 	if err != nil {
@@ -227,8 +232,8 @@ func (c *Conn) group(ctx context.Context) (jetstream.Stream, error) {
 	return st, nil
 }
 
-// snapshots is the stream of the snapshots' object store, made if it is not
-// there.
+// snapshots returns the stream of the snapshots' object store, and makes the
+// store if it does not exist.
 func (c *Conn) snapshots(ctx context.Context) (jetstream.Stream, error) {
 	return c.bucket(ctx, c.Names.snapshotsStream(), func() error {
 		_, err := c.JS.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: c.Names.SnapshotsBucket(), Storage: jetstream.FileStorage, Replicas: c.opt.Replicas,
@@ -237,8 +242,8 @@ func (c *Conn) snapshots(ctx context.Context) (jetstream.Stream, error) {
 	})
 }
 
-// bucket is the stream that a bucket is, made if it is not there. Only those
-// who do not Join may make it.
+// bucket returns a bucket's stream, and calls create if it does not exist, unless
+// this connection joins.
 func (c *Conn) bucket(ctx context.Context, stream string, create func() error) (jetstream.Stream, error) {
 	st, err := c.JS.Stream(ctx, stream)
 	if !errors.Is(err, jetstream.ErrStreamNotFound) || c.opt.Join {
@@ -250,8 +255,8 @@ func (c *Conn) bucket(ctx context.Context, stream string, create func() error) (
 	return c.JS.Stream(ctx, stream)
 }
 
-// differs refuses a stream that is not as it must be. Its MaxBytes may be any,
-// as long as there are some: the operator's to set.
+// differs returns a Refusal if a stream's settings are not the wanted ones. Where
+// MaxBytes is wanted, any limit is accepted: operators may change it.
 func differs(have, want jetstream.StreamConfig) error {
 	if have.MaxBytes > 0 && want.MaxBytes > 0 {
 		want.MaxBytes = have.MaxBytes
@@ -281,7 +286,7 @@ func differs(have, want jetstream.StreamConfig) error {
 		{"duplicate_window", have.Duplicates, want.Duplicates, ""},
 		{"allow_direct", have.AllowDirect, false, ""},
 		{"no_ack", have.NoAck, false, ""},
-		{"persist_mode", have.PersistMode, jetstream.DefaultPersistMode, ""}, // the other one acknowledges before it has written
+		{"persist_mode", have.PersistMode, jetstream.DefaultPersistMode, ""}, // the other mode acknowledges before it has written
 		{"sealed", have.Sealed, false, ""},
 	} {
 		if f.have == f.want {

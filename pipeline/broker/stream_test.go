@@ -15,8 +15,9 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// Whoever comes first makes the deployment, all others see the same one, and
-// deployments with other prefixes are apart.
+// TestProvisionAtOnce: of several processes that start at once, the first makes
+// the deployment and all others use it; deployments with other prefixes are
+// separate.
 func TestProvisionAtOnce(t *testing.T) {
 	s := serve(t, embedded.Options{})
 	partitions := make([]int, 8)
@@ -39,8 +40,8 @@ func TestProvisionAtOnce(t *testing.T) {
 	}
 }
 
-// Of several that want different partition counts one wins, and the others
-// are refused.
+// TestOnePartitionCount: if several processes want different numbers of
+// partitions, one wins and the others are refused.
 func TestOnePartitionCount(t *testing.T) {
 	s := serve(t, embedded.Options{})
 	errs := make([]error, 6)
@@ -66,7 +67,7 @@ func TestOnePartitionCount(t *testing.T) {
 	for range c.JS.StreamNames(limited(t)).Name() {
 		n++
 	}
-	if n != won+2+3 { // and three buckets
+	if n != won+2+3 { // the logs, two streams of chains, three buckets
 		t.Errorf("%d streams for %d partitions", n, won)
 	}
 	if got := refusal(t, Options{InProcess: s, Partitions: won + 1}); !strings.Contains(got, fmt.Sprintf("it has %d partitions, not %d", won, won+1)) {
@@ -137,7 +138,8 @@ func TestForeignBucket(t *testing.T) {
 	}
 }
 
-// A deployment whose bucket is lost is not made anew with other partitions.
+// TestLostBucket: a deployment whose bucket is lost is not made anew with another
+// number of partitions.
 func TestLostBucket(t *testing.T) {
 	s := serve(t, embedded.Options{})
 	c := dial(t, Options{InProcess: s, Partitions: 3})
@@ -159,8 +161,8 @@ func TestLostBucket(t *testing.T) {
 	}
 }
 
-// A chain keeps its newest records, its last one always; a full stream
-// refuses (P3).
+// TestChainStreamTrimsAndRefuses: a chain keeps its newest records, always
+// including the last; a full stream refuses new messages (P3).
 func TestChainStreamTrimsAndRefuses(t *testing.T) {
 	s := serve(t, embedded.Options{})
 	c := dial(t, Options{InProcess: s, Prefix: "x"})
@@ -171,7 +173,7 @@ func TestChainStreamTrimsAndRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := uint64(0) // of small.a
+	last := uint64(0) // the last sequence on small.a
 	for i := range 4 {
 		ack, err := c.JS.Publish(ctx, "small.a", fmt.Append(nil, i), jetstream.WithExpectLastSequencePerSubject(last))
 		if err != nil {
@@ -202,8 +204,8 @@ func TestChainStreamTrimsAndRefuses(t *testing.T) {
 	}
 }
 
-// A server with little storage gets a smaller reservation, one with next to
-// none a clear word.
+// TestLittleStorage: a server with little storage reserves less; one with next to
+// none is refused with a reason.
 func TestLittleStorage(t *testing.T) {
 	for _, c := range []struct {
 		store  int64

@@ -12,13 +12,14 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// A tail is a chain's last message; seq 0: there is none.
+// A tail is the position of a chain's last message; seq is 0 if the chain is
+// empty.
 type tail struct {
 	pipeline.Position
-	seq uint64 // in its stream: what the next publish expects
+	seq uint64 // its sequence in the stream, which the next publish expects
 }
 
-// saw notes the chain's tail.
+// saw records that t is the chain's tail.
 func (ch *chain) saw(t tail) {
 	ch.all.mu.Lock()
 	defer ch.all.mu.Unlock()
@@ -26,7 +27,7 @@ func (ch *chain) saw(t tail) {
 	ch.all.known[ch.name] = max(ch.all.known[ch.name], t.N)
 }
 
-// passed says what is wrong with a tail where the log up to message seq gives
+// passed returns what is wrong with the tail if the log up to message seq gives
 // the chain n records.
 func (t tail) passed(n, seq uint64) error {
 	if t.N > n && t.S <= seq {
@@ -35,21 +36,21 @@ func (t tail) passed(n, seq uint64) error {
 	return nil
 }
 
-// against says what is wrong with a tail where the log gives record p, at the
+// against returns what is wrong with the tail if the log gives record p, at the
 // tail or before it.
 func (t tail) against(p pipeline.Position) error {
 	switch {
 	case t.N < p.N:
-		return fmt.Errorf("it ends at record %d after record %d was seen", t.N, p.N)
+		return fmt.Errorf("it ends at record %d, but record %d was seen stored", t.N, p.N)
 	case t.N == p.N && t.Position != p:
 		return fmt.Errorf("its record %d is %+v, the log gives %+v", t.N, t.Position, p)
 	case t.N > p.N && (t.S < p.S || t.S == p.S && t.K <= p.K):
-		return fmt.Errorf("its record %d is %+v, the log gives record %d as late as %+v", t.N, t.Position, p.N, p)
+		return fmt.Errorf("its record %d is %+v, but the log gives the earlier record %d only at %+v", t.N, t.Position, p.N, p)
 	}
 	return nil
 }
 
-// check looks at the tail and takes it for the chain's.
+// check reads the tail until it is right, and records it.
 func (ch *chain) check(ctx context.Context, right func(tail) error) error {
 	t, err := ch.look(ctx, right)
 	if err == nil {
@@ -58,11 +59,11 @@ func (ch *chain) check(ctx context.Context, right func(tail) error) error {
 	return err
 }
 
-// look reads the tail until it is right. What is wrong for as long as a stale
-// answer may last, on end, is Loud. A tail that cannot be read is tried again
-// until ctx is done or the connection has ended.
+// look reads the tail until it is right. If it stays wrong for longer than a
+// stale answer can last, the error is Loud. If it cannot be read, look tries
+// again until ctx is done or the connection has ended.
 func (ch *chain) look(ctx context.Context, right func(tail) error) (tail, error) {
-	var first time.Time // since when it is wrong
+	var first time.Time // since when the tail is wrong
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		t, err := ch.read(ctx)
 		switch {
@@ -73,7 +74,7 @@ func (ch *chain) look(ctx context.Context, right func(tail) error) (tail, error)
 		case errors.Is(err, ErrLoud):
 			return t, err
 		case err != nil:
-			first = time.Time{} // a broker that does not answer may answer stale for a moment
+			first = time.Time{} // a broker that was not answering may give stale answers for a moment
 			ch.log.Warn("cannot read the chain's tail: trying again", "error", err)
 		default:
 			wrong := ch.possible(t)
@@ -85,10 +86,10 @@ func (ch *chain) look(ctx context.Context, right func(tail) error) (tail, error)
 			}
 			if first.IsZero() {
 				first = ch.all.conn.World.Now()
-				ch.log.Warn("the chain's tail is not what it must be: reading it again", "error", wrong)
+				ch.log.Warn("the chain's tail does not match what is known of the chain: reading it again", "error", wrong)
 			}
 			if ch.all.conn.World.Now().Sub(first) >= ch.all.confirm {
-				return t, Loud(fmt.Errorf("chain %s: %w: the broker came back with less than it had acknowledged, or with another log: %s", ch.subject, wrong, ch.all.conn.WayOut(ch.all.partition)))
+				return t, Loud(fmt.Errorf("chain %s: %w: the broker has lost records that it had acknowledged, or has another log: %s", ch.subject, wrong, ch.all.conn.WayOut(ch.all.partition)))
 			}
 		}
 		if err := task.Sleep(ctx, ch.all.conn.World, wait); err != nil {
@@ -97,24 +98,24 @@ func (ch *chain) look(ctx context.Context, right func(tail) error) (tail, error)
 	}
 }
 
-// possible says what is wrong with a tail whatever the fold is at.
+// possible returns what is wrong with a tail, independent of the fold.
 func (ch *chain) possible(t tail) error {
 	cs := ch.all
 	cs.mu.Lock()
 	known := cs.known[ch.name]
 	cs.mu.Unlock()
 	if t.N < known {
-		return fmt.Errorf("it ends at record %d, record %d was acknowledged", t.N, known)
+		return fmt.Errorf("it ends at record %d, but record %d was acknowledged", t.N, known)
 	}
 	if end := cs.end.Load(); t.S > end {
-		return fmt.Errorf("its record %d came from message %d, the log ends at message %d", t.N, t.S, end)
+		return fmt.Errorf("its record %d came from message %d, but the log ends at message %d", t.N, t.S, end)
 	}
 	return nil
 }
 
-// read asks the stream's leader for the chain's last message. Where that came
-// from beyond the log's known end, another owner may be ahead of this one, and
-// the end is looked up anew.
+// read asks the stream's leader for the chain's last message. If the record came
+// from a message after the log's known end, another owner may be ahead of this
+// one, so read looks up the end again.
 func (ch *chain) read(ctx context.Context) (tail, error) {
 	m, err := ch.all.conn.Wire.Last(ctx, ch.all.conn.Names.ChainStream(ch.name), ch.subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -125,7 +126,7 @@ func (ch *chain) read(ctx context.Context) (tail, error) {
 	}
 	pos, err := ParsePosition(m.Header)
 	if err != nil {
-		return tail{}, Loud(fmt.Errorf("chain %s, message %d: %w: delete it from stream %s if it was published by hand, and start the worker again; then, or if it was not: %s",
+		return tail{}, Loud(fmt.Errorf("chain %s, message %d: %w: if it was published by hand, delete it from stream %s and start the worker again; otherwise, %s",
 			ch.subject, m.Seq, err, ch.all.conn.Names.ChainStream(ch.name), ch.all.conn.WayOut(ch.all.partition)))
 	}
 	if pos.S > ch.all.end.Load() {

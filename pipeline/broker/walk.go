@@ -12,28 +12,28 @@ import (
 )
 
 const (
-	walkIdle    = time.Minute // after which the server removes a walk's consumer
-	walkSilence = 10 * time.Second
+	walkIdle    = time.Minute      // without use, after which the server removes a walk's consumer
+	walkSilence = 10 * time.Second // without a message although one is stored, after which a walk fails
 )
 
-// A walk reads what a stream has under a filter, in the order in which it was
-// stored, at its caller's pace and with few messages in memory. It may rest
-// for hours: its consumer is made anew then.
+// A walk reads the messages of a stream under a filter, in the order in which
+// they were stored, at its caller's pace and with few messages in memory. It may
+// pause for hours: then it makes its consumer anew.
 type walk struct {
 	conn   *Conn
 	stream jetstream.Stream
 	filter string
 	batch  int
-	since  time.Time // of what is stored before the first message, if not zero
+	since  time.Time // if not zero, messages stored earlier are skipped
 
 	con     jetstream.Consumer
 	used    time.Time
-	taken   uint64 // messages that the consumer gave
-	next    uint64 // the stream's sequence from which it goes on
+	taken   uint64 // how many messages the consumer has delivered
+	next    uint64 // the stream's sequence at which the walk goes on
 	fetched []walked
 }
 
-// A walked message.
+// A walked is a message that a walk has read.
 type walked struct {
 	seq     uint64
 	stored  time.Time
@@ -50,8 +50,8 @@ func (c *Conn) walk(ctx context.Context, stream, filter string, batch int, since
 	return &walk{conn: c, stream: st, filter: filter, batch: batch, since: since, next: 1}, nil
 }
 
-// open makes the consumer, if there is none that the server still knows. Its
-// NumPending are the messages that are there.
+// open makes the consumer, unless there is one that the server must still have.
+// The NumPending of a new consumer counts the messages to be read.
 func (w *walk) open(ctx context.Context) error {
 	if w.con != nil && time.Since(w.used) < walkIdle/2 {
 		w.used = time.Now()
@@ -71,7 +71,7 @@ func (w *walk) open(ctx context.Context) error {
 	return nil
 }
 
-// take returns the next message, or nil where no more is stored now.
+// take returns the next message, or nil if no more is stored now.
 func (w *walk) take(ctx context.Context) (*walked, error) {
 	if len(w.fetched) == 0 {
 		if err := w.fetch(ctx); err != nil {
@@ -86,8 +86,8 @@ func (w *walk) take(ctx context.Context) (*walked, error) {
 	return m, nil
 }
 
-// fetch gets a few more messages, or none where the stream's leader has none:
-// a consumer may be on a server that is behind.
+// fetch gets a few more messages. It returns without any only if the stream's
+// leader has none: the consumer may be on a server that is behind.
 func (w *walk) fetch(ctx context.Context) error {
 	for start := time.Now(); ; {
 		if err := w.open(ctx); err != nil {
@@ -104,7 +104,7 @@ func (w *walk) fetch(ctx context.Context) error {
 				return err
 			}
 			if time.Since(start) > walkSilence {
-				return fmt.Errorf("message %d is stored and the server does not send it: try again", last)
+				return fmt.Errorf("message %d is stored, but the server does not send it: try again", last)
 			}
 		}
 		if len(w.fetched) > 0 {
@@ -118,8 +118,9 @@ func (w *walk) fetch(ctx context.Context) error {
 	}
 }
 
-// pull asks the consumer once. Messages that were sent and did not come leave
-// a gap in its numbers: then it is given up, and another goes on before it.
+// pull asks the consumer once. If messages were sent but lost, the consumer's
+// numbers have a gap: then pull drops the consumer, and the next one begins
+// before the gap.
 func (w *walk) pull() error {
 	batch, err := w.con.FetchNoWait(w.batch)
 	if err != nil {
@@ -141,8 +142,8 @@ func (w *walk) pull() error {
 	return batch.Error()
 }
 
-// last is the sequence of the last message under the filter, as the stream's
-// leader says; 0: there is none.
+// last asks the stream's leader for the sequence of the last message under the
+// filter; 0 if there is none.
 func (w *walk) last(ctx context.Context) (uint64, error) {
 	m, err := w.stream.GetLastMsgForSubject(ctx, w.filter)
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Time.Before(w.since) {
@@ -168,22 +169,23 @@ func (w *walk) close() {
 	w.stream.DeleteConsumer(ctx, name)
 }
 
-// A ChainWalk reads the records that are stored on one chain of offers, in
-// their order, at its caller's pace.
+// A ChainWalk reads the stored records of one chain of offers, in order, at its
+// caller's pace.
 type ChainWalk struct {
 	*walk
 	chain string
 }
 
-// WalkChain begins at the oldest record that the chain still has.
+// WalkChain returns a walk that begins at the oldest record that the chain still
+// has.
 func (c *Conn) WalkChain(ctx context.Context, chain string, partition int) (*ChainWalk, error) {
 	w, err := c.walk(ctx, c.Names.ChainStream(chain), c.Names.ChainSubject(chain, partition), 100, time.Time{})
 	return &ChainWalk{w, chain}, err
 }
 
-// Next is the next record and its sequence in the stream, which is 0 where no
-// more is stored now: later there may be. What is stored there and is no
-// record has no Position.
+// Next returns the next record and its sequence in the stream, which is 0 if no
+// more is stored now; there may be more later. A stored message that is not a
+// record has a zero Position.
 func (w *ChainWalk) Next(ctx context.Context) (r Record, seq uint64, err error) {
 	m, err := w.take(ctx)
 	if m == nil || err != nil {
@@ -196,11 +198,11 @@ func (w *ChainWalk) Next(ctx context.Context) (r Record, seq uint64, err error) 
 	return r, m.seq, nil
 }
 
-// Fetched says that Next will not have to ask the server.
+// Fetched reports whether Next can return without asking the server.
 func (w *ChainWalk) Fetched() bool { return len(w.fetched) > 0 }
 
-// Oldest is the number of the oldest record that the chain has now, and its
-// sequence in the stream; 0: it has none.
+// Oldest returns the number of the oldest record that the chain has now, and its
+// sequence in the stream; both are 0 if the chain is empty.
 func (w *ChainWalk) Oldest(ctx context.Context) (n, seq uint64, err error) {
 	m, err := w.stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(w.filter))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -215,7 +217,8 @@ func (w *ChainWalk) Oldest(ctx context.Context) (n, seq uint64, err error) {
 	return n, m.Sequence, nil
 }
 
-// Last is the stream's sequence of the chain's last record; 0: it has none.
+// Last returns the stream's sequence of the chain's last record; 0 if the chain
+// is empty.
 func (w *ChainWalk) Last(ctx context.Context) (uint64, error) {
 	seq, err := w.last(ctx)
 	if err != nil {

@@ -25,7 +25,7 @@ func store(t *testing.T, c *Conn, chain string, p, n int) {
 	}
 }
 
-// TestWalkChain walks one chain among others, to its end and on when more is
+// TestWalkChain walks one of several chains to its end, and further when more is
 // stored, while an operator deletes the consumers.
 func TestWalkChain(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2, Prefix: "x"})

@@ -9,11 +9,12 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// members are the claims of all that are alive, by their ids.
+// members are the claims of all members that are alive, by id.
 type members map[string]broker.Claim
 
-// ranked are the members that take partitions, the one that should own p
-// first: rendezvous hashing, so that only what must move moves.
+// ranked returns the members that take partitions, the one that should own p
+// first. The order is by rendezvous hashing, so that few partitions move when a
+// member comes or goes.
 func (m members) ranked(p int) []string {
 	ids := make([]string, 0, len(m))
 	for id, c := range m {
@@ -37,22 +38,24 @@ func (m members) ranked(p int) []string {
 type duty uint8
 
 const (
-	leaveIt  duty = iota // not run it
-	followIt             // fold it, and publish nothing
+	leaveIt  duty = iota // do not run it
+	followIt             // fold it and publish nothing
 	ownIt                // fold it and publish
 )
 
-// duty says what member me should do about p, by what all claim and what it
-// does now: owns p, or has caught up with it.
+// duty returns what member me should do about partition p, given the claims of
+// all members and what me does now: whether it owns p, and whether it is ready,
+// that is, has caught up with p.
 //
-// The first in rank shall own it, the next ones (standbys) shall follow. Who
-// owns it goes on until the first is ready, so that nobody waits for a replay.
-// Where nobody owns it, the first that is ready does; the first of all where
-// nobody is. Two that own it at once are no error: the lower in rank lets go.
+// The first in rank should own p, and the next ones (as many as standbys) should
+// follow it. The present owner goes on until the first in rank is ready, so that
+// offers do not wait for a replay. If nobody owns p, the first in rank that is
+// ready takes it, or the first of all if none is ready. It is no error if two own
+// p at once: the lower in rank lets go.
 func (m members) duty(me string, p, standbys int, owns, ready bool) duty {
 	ranks := m.ranked(p)
 	rank := slices.Index(ranks, me)
-	at := func(id string) int { // a member that leaves stands behind all others
+	at := func(id string) int { // a member that leaves ranks behind all others
 		if i := slices.Index(ranks, id); i >= 0 {
 			return i
 		}
@@ -63,14 +66,14 @@ func (m members) duty(me string, p, standbys int, owns, ready bool) duty {
 	if rank >= 0 && rank <= standbys {
 		wanted = followIt
 	}
-	owned, before, anyReady := false, false, false // by others; one before me, or any other, is ready
+	owned, before, anyReady := false, false, false // another member owns p; one that ranks before me is ready; any other is ready
 	for id, c := range m {
 		if id == me {
 			continue
 		}
 		own, isReady := slices.Contains(c.Own, p), slices.Contains(c.Ready, p)
 		if owns && at(id) < mine && (own || at(id) == 0 && isReady) {
-			return wanted // it goes on from here
+			return wanted // the other member takes over
 		}
 		owned = owned || own
 		anyReady = anyReady || isReady

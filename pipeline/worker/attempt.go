@@ -12,9 +12,8 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// An attempt is one attempt to live over a connection, which begins at the
-// checkpoint and ends with the connection or an error: it folds the
-// partition's log.
+// An attempt folds a partition's log over one connection. It begins at the last
+// checkpoint and ends with the connection or an error.
 type attempt struct {
 	p      *partition
 	conn   *broker.Conn
@@ -23,30 +22,30 @@ type attempt struct {
 	chains *broker.Chains
 	reader *broker.Reader
 	commit *committer
-	tasks  task.Group // what is done beside the fold
+	tasks  task.Group // tasks that run beside the fold
 
-	from    pipeline.Cursor // where it began
-	last    time.Time       // of the last checkpoint's beginning
-	moved   bool            // since then
-	at      place           // the last message applied whole: the reader begins there
-	partly  place           // the one that the state had applied in part; zero: none
+	from    pipeline.Cursor // the cursor at which the attempt began
+	last    time.Time       // when the last checkpoint began
+	moved   bool            // whether anything was applied since then
+	at      place           // the last message that is applied completely: reading begins there
+	partly  place           // the message that the state had applied in part; zero: none
 	doubt   doubt
-	tickAt  time.Time
+	tickAt  time.Time // when a tick was last published, or was not needed
 	control controller
 
-	snapshotAt time.Time // when the next is due
-	archived   uint64    // message up to which the last one is
+	snapshotAt time.Time // when the next snapshot is due
+	archived   uint64    // the last message in the last snapshot
 
 	counting        time.Time // when outcomes were last added to the metrics
 	counted         map[string]pipeline.Counts
 	countedFeatures pipeline.Counts
 }
 
-// errEnded ends an attempt whose worker is to stop.
+// errEnded ends an attempt because the partition is to end.
 var errEnded = errors.New("ended")
 
-// live makes an attempt, until ctx is done (then it leaves a checkpoint), the
-// connection is lost, or something is wrong.
+// live makes an attempt, until ctx is done (then it stores a last checkpoint),
+// the connection is lost, or an error occurs.
 func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 	if err := p.restore(ctx, conn); err != nil {
 		return err
@@ -65,7 +64,7 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 		cancel()
 		a.chains.Close()
 		a.reader.Close()
-		a.commit.wait() // its outcome is the next attempt's to read
+		a.commit.wait() // the next attempt reads from the store whether it succeeded
 	}()
 	err = a.loop(ctx, within)
 	if errors.Is(err, errEnded) {
@@ -74,8 +73,8 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 	return err
 }
 
-// bound cancels what an attempt does some time after ctx is done: opening may
-// take long, and so may the last checkpoint.
+// bound cancels within a while after ctx is done: opening may take long, and so
+// may the last checkpoint.
 func (a *attempt) bound(ctx, within context.Context, cancel func()) (ended func()) {
 	e := a.p.w.world.NewEvent()
 	a.p.w.world.Go(func() {
@@ -88,11 +87,12 @@ func (a *attempt) bound(ctx, within context.Context, cancel func()) (ended func(
 	return func() { cancel(); e.Set() }
 }
 
-// leaveFor bounds the last checkpoint: what stops a container kills it after
-// ten seconds.
+// leaveFor is the time for the last checkpoint: container runtimes kill a process
+// ten seconds after they have asked it to stop.
 const leaveFor = 7 * time.Second
 
-// open reads the cursor, holds it against log and chains, and makes the fold.
+// open reads the cursor, compares it with the log and the chains, and makes the
+// fold.
 func (a *attempt) open(ctx, within context.Context) error {
 	var err error
 	if a.from, err = checkpoint.LoadCursor(a.p.store); err != nil {
@@ -122,15 +122,16 @@ func (a *attempt) open(ctx, within context.Context) error {
 		return err
 	}
 	a.commit = newCommitter(a)
-	a.last = a.now().Add(-a.p.w.opt.Checkpoint * time.Duration(a.p.number) / time.Duration(a.conn.Partitions))      // each at a moment of its own
-	a.snapshotAt = a.now().Add(a.p.w.opt.Snapshot * time.Duration(a.p.number+1) / time.Duration(a.conn.Partitions)) // each at a time of its own
+	a.last = a.now().Add(-a.p.w.opt.Checkpoint * time.Duration(a.p.number) / time.Duration(a.conn.Partitions))      // so that partitions do not make their checkpoints at the same moment
+	a.snapshotAt = a.now().Add(a.p.w.opt.Snapshot * time.Duration(a.p.number+1) / time.Duration(a.conn.Partitions)) // so that partitions do not make their snapshots at the same time
 	a.progress()
-	a.chains.SetMuted(a.p.muted.Load()) // which may have changed before anybody could see the chains
+	a.chains.SetMuted(a.p.muted.Load()) // it may have changed before setMuted could see the chains
 	a.p.log.Info("partition catching up", "from", a.from.Seq, "to", end, "applied", a.from.Applied)
 	return nil
 }
 
-// loop takes what comes, one thing at a time, and waits when nothing does.
+// loop handles messages, timers and queries as they come, one at a time, and
+// waits when there is nothing to do.
 func (a *attempt) loop(ctx, within context.Context) error {
 	beat := a.now()
 	for {
@@ -173,10 +174,10 @@ func (a *attempt) loop(ctx, within context.Context) error {
 	}
 }
 
-// beat is what is done now and then.
+// beat does the periodic work.
 func (a *attempt) beat(ctx context.Context) error {
 	if a.reader.Silent() {
-		if err := a.reopen(ctx, errors.New("the server has not been heard")); err != nil {
+		if err := a.reopen(ctx, errors.New("nothing has come from the server for a while")); err != nil {
 			return err
 		}
 	}
@@ -191,7 +192,8 @@ func (a *attempt) beat(ctx context.Context) error {
 
 func (a *attempt) now() time.Time { return a.p.w.world.Now() }
 
-// apply folds a message, with a checkpoint in between where it is large.
+// apply folds a message. If the message is large, it makes checkpoints in
+// between.
 func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
 	start := a.now()
 	if err := a.fold.Begin(m); err != nil {
@@ -227,8 +229,8 @@ func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
 	return nil
 }
 
-// checkpoint begins one where it is time, or now: then it waits for the one
-// under way.
+// checkpoint begins a checkpoint if it is time for one. If now is true it begins
+// one in any case, after waiting for the one under way.
 func (a *attempt) checkpoint(ctx context.Context, now bool) error {
 	if !now {
 		if !a.moved || a.commit.busy && !a.cache.Full(a.p.shrink) {
@@ -245,8 +247,8 @@ func (a *attempt) checkpoint(ctx context.Context, now bool) error {
 	return a.commit.begin(ctx, a.fold.Cursor())
 }
 
-// leave stores what has been folded, so that the next attempt need not fold
-// it again.
+// leave makes a last checkpoint, so that the next attempt need not fold the same
+// messages again.
 func (a *attempt) leave(ctx context.Context) error {
 	if err := a.commit.wait(); err != nil {
 		return err
@@ -258,10 +260,11 @@ func (a *attempt) leave(ctx context.Context) error {
 	return a.commit.wait()
 }
 
-// setError makes loud what only another campaign set or binary can mend.
+// setError makes an error loud if only another campaign set or another binary can
+// resolve it.
 func setError(err error) error {
 	if errors.Is(err, broker.ErrNoSet) || !errors.Is(err, checkpoint.ErrFetch) {
-		return broker.Loud(fmt.Errorf("%w: a set or a message of the log is never skipped: see to it and start the worker again; where that cannot be, begin anew under another --prefix", err))
+		return broker.Loud(fmt.Errorf("%w: the worker never skips a set or a message of the log: resolve this and start the worker again; if that is impossible, begin anew under another --prefix", err))
 	}
 	return err
 }

@@ -7,11 +7,12 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// tickEvery is how often at most a tick is published: the one before may have
-// been too early, where the broker's clock is behind.
+// tickEvery is the least time between two ticks. A tick is repeated because the
+// one before may have been too early, if the broker's clock is behind.
 const tickEvery = 100 * time.Millisecond
 
-// untilTick is how long to wait until a timer is due by the owner's clock.
+// untilTick returns the time until the next tick may be needed: when a timer is
+// due by the owner's clock.
 func (a *attempt) untilTick() time.Duration {
 	due, ok := a.fold.NextDue()
 	if !ok || a.p.muted.Load() || a.fold.Clock() == campaign.ClockEvent {
@@ -21,8 +22,8 @@ func (a *attempt) untilTick() time.Duration {
 	return max(wait, a.tickAt.Add(tickEvery).Sub(a.now()), 0)
 }
 
-// tick moves the log's time on where a timer is due and nothing else does.
-// It may be lost or come twice: neither matters.
+// tick publishes a tick if a timer is due and no message has moved log time on.
+// A tick may be lost or come twice: neither does harm.
 func (a *attempt) tick() {
 	due, ok := a.fold.NextDue()
 	now := a.p.w.opt.Now()
@@ -30,7 +31,7 @@ func (a *attempt) tick() {
 		return
 	}
 	if !a.reader.CaughtUp() {
-		a.tickAt = a.now() // messages that are there will do
+		a.tickAt = a.now() // the messages that have come will move log time on
 		return
 	}
 	a.tickAt = a.now()
@@ -44,13 +45,14 @@ func (a *attempt) tick() {
 // A controller appends a control message to the log when the live campaign
 // set is not the one that was last put in force.
 type controller struct {
-	tried time.Time
+	tried time.Time // when it last compared with the stored live set
 }
 
-const controlEvery = time.Second
+const controlEvery = time.Second // least time between two looks
 
-// look compares and appends. Another owner may do the same at the same time:
-// the message is appended where none has come since the last one applied.
+// look compares the live set with the set in force, and appends a control message
+// if they differ. Another owner may do the same at the same time: so the message
+// is appended only if no other control message follows the last one applied.
 func (c *controller) look(ctx context.Context, a *attempt) error {
 	live := a.p.w.liveSet()
 	seq, _, _, set := a.fold.At()
@@ -58,7 +60,9 @@ func (c *controller) look(ctx context.Context, a *attempt) error {
 		return nil
 	}
 	c.tried = a.now()
-	live, _, err := a.conn.Live(ctx) // the watch may tell late: another owner may have brought the set here before, and an older one would undo it
+	// The watch may lag behind: another owner may have put a newer set in force
+	// already, which the watched one would undo.
+	live, _, err := a.conn.Live(ctx)
 	if err != nil {
 		a.p.log.Warn("cannot read which campaign set is live: trying again", "error", err)
 		return nil
@@ -77,7 +81,7 @@ func (c *controller) look(ctx context.Context, a *attempt) error {
 		return nil
 	}
 	if last > seq {
-		return nil // one is on its way
+		return nil // a control message is on its way
 	}
 	if err := a.conn.Control(ctx, a.p.number, last, live, next.Definition().Engine, a.p.w.opt.Now()); err != nil {
 		a.p.log.Warn("cannot append the control message: trying again", "set", live, "error", err)

@@ -219,9 +219,9 @@ func TestClocksADayOff(t *testing.T) {
 		t.Errorf("%d offers at once, of %d events", atOnce, n)
 	}
 	for _, m := range group {
-		got, want := m.log.String(), "AHEAD of that of NATS"
+		got, want := m.log.String(), "AHEAD of the clock of NATS"
 		if m.off < 0 {
-			want = "BEHIND that of NATS"
+			want = "BEHIND the clock of NATS"
 		}
 		if strings.Count(got, "let NTP set") != 1 || !strings.Contains(got, want) {
 			t.Errorf("a clock %v ahead: the log does not say so once:\n%s", m.off, got)

@@ -14,28 +14,30 @@ import (
 	"offerstream/state"
 )
 
-// A committer stores checkpoints, one at a time, each after the records
-// before it: see doc.go. All but commit is for the partition's task.
+// A committer stores checkpoints, one at a time, each after all records before
+// its cursor are stored: see doc.go. All methods but commit are for the
+// partition's task.
 type committer struct {
 	world  task.World
-	wake   task.Event // the partition's, when one has ended
+	wake   task.Event // the partition's, set when a checkpoint has ended
 	writer *checkpoint.Writer
 	chains *broker.Chains
 	met    *metrics
-	busy   bool          // one is under way
-	took   time.Duration // its encoding
-	stored uint64        // the last message of the last one that is stored
+	busy   bool          // a checkpoint is under way
+	took   time.Duration // how long its encoding took
+	stored uint64        // the last message in the last stored checkpoint
 
 	mu    sync.Mutex
-	ended bool  // the one under way,
-	err   error // with this
+	ended bool  // the checkpoint under way has ended
+	err   error // with this error
 }
 
 func newCommitter(a *attempt) *committer {
 	return &committer{world: a.p.w.world, wake: a.p.wake, writer: checkpoint.NewWriter(a.cache, a.from.Epoch), chains: a.chains, met: a.p.w.met}
 }
 
-// begin encodes what the cache has changed and stores it beside the fold.
+// begin encodes what has changed in the cache, and stores it while the fold goes
+// on.
 func (c *committer) begin(ctx context.Context, cursor pipeline.Cursor) error {
 	start := c.world.Now()
 	if err := c.writer.Encode(cursor); err != nil {
@@ -96,6 +98,6 @@ func (c *committer) wait() error {
 	}
 }
 
-// errStore marks a commit that failed: whether it is in the store is known when
-// that is opened again.
-var errStore = errors.New("the disk does not take the state: make room or see to the disk, then start the worker again")
+// errStore means that a commit has failed. Whether it is in the store is known
+// only when the store is opened again.
+var errStore = errors.New("the state cannot be written to the disk: make room or repair the disk, then start the worker again")

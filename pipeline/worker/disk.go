@@ -13,12 +13,13 @@ import (
 	"offerstream/pipeline/checkpoint"
 )
 
-// A disk is where a worker's stores lie, in a directory that is its own.
+// A disk holds a worker's stores, in a directory that only this worker uses.
 type disk interface {
 	checkpoint.Disk
-	free(dir string) (bytes int64, err error) // of the disk that dir is on, for this process
-	// member is whose directory this is, as a member of a group; nobody else
-	// may use it until leave is called.
+	// free returns the free space, for this process, of the disk with dir.
+	free(dir string) (bytes int64, err error)
+	// member returns the id of the directory's member of the group, and locks the
+	// directory until leave is called.
 	member(dir string) (id string, leave func(), err error)
 }
 
@@ -33,8 +34,8 @@ func (machine) free(dir string) (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
-// member keeps the id in a file, so that a worker that is started again is the
-// same member, and locks it.
+// member keeps the id in a file, so that a restarted worker is the same member,
+// and locks that file.
 func (machine) member(dir string) (id string, leave func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, fmt.Errorf("the worker's directory: %w", err)
@@ -57,7 +58,7 @@ func (machine) member(dir string) (id string, leave func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if _, err := hex.DecodeString(string(b)); err != nil || len(b) != 16 { // new, or its writing was cut short
+	if _, err := hex.DecodeString(string(b)); err != nil || len(b) != 16 { // the file is new, or its writing was interrupted
 		b = make([]byte, 8)
 		rand.Read(b)
 		b = []byte(hex.EncodeToString(b))

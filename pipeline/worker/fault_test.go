@@ -263,14 +263,14 @@ func TestLoud(t *testing.T) {
 		change      func(t *testing.T, c *broker.Conn, events [][]byte)
 		none        bool // no offers, so that only the log can tell
 	}{
-		{"the log is cut back", "less than it had acknowledged", func(t *testing.T, c *broker.Conn, events [][]byte) {
+		{"the log is cut back", "lost messages that it had acknowledged", func(t *testing.T, c *broker.Conn, events [][]byte) {
 			remake(t, c, events[:len(events)-1])
 		}, false},
-		{"a log without offers is cut back", "less than it had acknowledged", func(t *testing.T, c *broker.Conn, events [][]byte) {
+		{"a log without offers is cut back", "lost messages that it had acknowledged", func(t *testing.T, c *broker.Conn, events [][]byte) {
 			remake(t, c, events[:len(events)-1])
 		}, true},
 		{"the log is another", "not the log", func(t *testing.T, c *broker.Conn, events [][]byte) { remake(t, c, events) }, true},
-		{"a chain is cut back", "less than it had acknowledged", func(t *testing.T, c *broker.Conn, _ [][]byte) {
+		{"a chain is cut back", "lost records that it had acknowledged", func(t *testing.T, c *broker.Conn, _ [][]byte) {
 			st, err := c.JS.Stream(within(t), c.Names.OffersStream())
 			if err == nil {
 				err = st.DeleteMsg(within(t), st.CachedInfo().State.LastSeq)

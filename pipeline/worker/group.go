@@ -14,25 +14,25 @@ import (
 
 const (
 	renewEvery = broker.LeaseFor / 3
-	handFor    = 4 * time.Second // how long a member that leaves waits for others to be ready
+	handFor    = 4 * time.Second // how long a leaving member waits for others to be ready
 )
 
-// A group is this worker among the others, over one connection. Its task
-// keeps the lease, and starts and ends partitions as duty says.
+// A group is this worker's part in the group of workers, over one connection. Its
+// task renews the lease, and starts and ends partitions as duty says.
 type group struct {
 	w    *Worker
 	conn *broker.Conn
 	log  *slog.Logger
-	wake task.Event // something has changed
-	all  task.Group // the partitions that run
+	wake task.Event // set when something has changed
+	all  task.Group // the running partitions
 
 	mu       sync.Mutex
-	others   members // nil: not known yet
-	assigned bool    // once what all do was known
+	others   members // the other members; nil: not known yet
+	assigned bool    // assign has run with others known
 	fatal    error
 
-	rev     uint64 // of the lease
-	said    broker.Claim
+	rev     uint64       // the lease's revision
+	said    broker.Claim // the lease's claim
 	renewed time.Time
 }
 
@@ -40,7 +40,7 @@ func newGroup(w *Worker, conn *broker.Conn) *group {
 	return &group{w: w, conn: conn, log: w.opt.Log.With("member", w.id), wake: w.world.NewEvent(), all: task.Group{World: w.world}}
 }
 
-// watch keeps up what the others claim.
+// watch keeps the other members' claims up to date.
 func (g *group) watch(ctx context.Context) {
 	g.conn.WatchLeases(ctx, func(leases map[string][]byte) {
 		others := members{}
@@ -50,7 +50,7 @@ func (g *group) watch(ctx context.Context) {
 			}
 			c, err := broker.ParseClaim(value)
 			if err != nil {
-				g.log.Warn("another member's lease is not understood: it counts as one that owns nothing", "other", id, "error", err)
+				g.log.Warn("another member's lease cannot be decoded: that member counts as owning nothing", "other", id, "error", err)
 			}
 			others[id] = c
 		}
@@ -61,10 +61,10 @@ func (g *group) watch(ctx context.Context) {
 	})
 }
 
-// run is the group's task until ctx is done, the connection is lost or the
-// worker can never work.
+// run is the group's task, until ctx is done, the connection is lost, or an error
+// shows that the worker can never work.
 func (g *group) run(ctx context.Context) error {
-	var until time.Time // leaving
+	var until time.Time // until when to wait for others to take over, when leaving or short of disk
 	for {
 		now := g.w.world.Now()
 		leaving, short := ctx.Err() != nil, g.w.short.Load() != nil
@@ -94,7 +94,7 @@ func (g *group) run(ctx context.Context) error {
 			return nil
 		case leaving && (len(g.claims(true).Own) == 0 || !now.Before(until)):
 			if err := g.conn.DropLease(context.Background(), g.w.id, g.rev); err != nil {
-				g.log.Warn("cannot give up the lease: it expires", "error", err)
+				g.log.Warn("cannot give up the lease: it will expire by itself", "error", err)
 			}
 			return nil
 		}
@@ -114,21 +114,22 @@ func (g *group) known() bool {
 	return g.others != nil
 }
 
-// joined says that it runs what it should of what was known once.
+// joined reports whether the worker has started the partitions that it should
+// run, given the other members.
 func (g *group) joined() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.assigned
 }
 
-// renew says in the lease what this member does, and that it lives.
+// renew puts the lease with this member's claim.
 func (g *group) renew(c broker.Claim) {
-	g.renewed = g.w.world.Now() // also where it fails: another attempt is soon enough
+	g.renewed = g.w.world.Now() // set before the outcome is known: after a failure too, the next renewal is soon enough
 	ctx := context.Background()
 	rev, err := g.conn.PutLease(ctx, g.w.id, c.Value(), broker.LeaseFor, g.rev)
-	if errors.Is(err, broker.ErrLeaseLost) { // expired, or of this worker before it was started again
+	if errors.Is(err, broker.ErrLeaseLost) { // it has expired, or it is from before this worker was restarted
 		if g.rev != 0 && rev == 0 {
-			g.log.Warn("the lease has expired: others may have taken over, and do for a moment what this worker does; nothing is lost or doubled by that")
+			g.log.Warn("the lease has expired: other workers may have taken over, and for a moment do the same work as this one; that loses and doubles nothing")
 		}
 		rev, err = g.conn.PutLease(ctx, g.w.id, c.Value(), broker.LeaseFor, rev)
 	}
@@ -139,7 +140,7 @@ func (g *group) renew(c broker.Claim) {
 	g.rev, g.said = rev, c
 }
 
-// claims are what this member does now.
+// claims returns what this member does now.
 func (g *group) claims(leaving bool) broker.Claim {
 	c := broker.Claim{Leaving: leaving, Short: g.w.short.Load() != nil}
 	for _, p := range g.w.all() {
@@ -147,7 +148,7 @@ func (g *group) claims(leaving bool) broker.Claim {
 		case p == nil || !p.running.Load() || p.status.stopped.Load() != nil:
 		case !p.muted.Load():
 			c.Own = append(c.Own, p.number)
-		case p.ending(): // it takes over nothing any more
+		case p.ending(): // it cannot take over any more
 		case p.status.caughtUp.Load():
 			c.Ready = append(c.Ready, p.number)
 		default:
@@ -222,7 +223,7 @@ func (g *group) start(n int, muted bool) {
 	})
 }
 
-// endAll ends all partitions, each with a checkpoint where it can be.
+// endAll ends all partitions, each with a last checkpoint if possible.
 func (g *group) endAll() {
 	for _, p := range g.w.all() {
 		if p != nil && p.running.Load() {

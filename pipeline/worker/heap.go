@@ -5,13 +5,14 @@ import (
 	"runtime/debug"
 )
 
-// heapBase is what a worker's heap may take beside twice its cache before the
-// collector becomes eager: Badger's memtables, and the tables that its stores
-// build, several at once where many partitions catch up together.
+// heapBase is how much a worker's heap may take in addition to twice its cache
+// before the garbage collector works harder. It is for Badger's memtables and the
+// tables that the stores build, several at once when many partitions catch up
+// together.
 const heapBase = 2 << 30 // bytes
 
-// LimitHeap bounds the heap of a process that holds one worker and little
-// else, softly. cache is Options.CacheBytes; GOMEMLIMIT, where set, stays.
+// LimitHeap sets a soft limit for the heap of a process with one worker and
+// little else. cache is Options.CacheBytes. If GOMEMLIMIT is set, it stays.
 func LimitHeap(cache int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(heapBase + 2*cache)

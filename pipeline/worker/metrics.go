@@ -9,7 +9,7 @@ import (
 	"offerstream/pipeline"
 )
 
-// metrics are what the worker counts, all under offerstream_worker_.
+// metrics are the worker's metrics, all named offerstream_worker_...
 type metrics struct {
 	step            prometheus.Histogram
 	cacheLookup     prometheus.Histogram
@@ -61,19 +61,20 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		interrupted:     counter("interruptions_total", "Times that a partition went on from its last checkpoint."),
 		letters:         counter("dead_letters_total", "Messages of the log that could not be applied, replayed ones included."),
 		outcomes:        vector("evaluations_total", "Evaluations since the process began, replayed ones included, by campaign and outcome; fired is an offer.", "campaign", "outcome"),
-		features:        vector("features_total", "What features met: missing fields, errors, bounds reached.", "what"),
-		free:            gauge("disk_free_bytes", "Free on the disk of the state, when last looked at."),
-		short:           gauge("disk_short", "1 where there is so little room on the disk that the worker has given up its partitions."),
-		stopped:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "offerstream_worker_partition_stopped", Help: "1 where a partition has stopped for an operator to look at."}, []string{"partition"}),
+		features:        vector("features_total", "Problems of features: missing fields, errors, bounds reached.", "what"),
+		free:            gauge("disk_free_bytes", "Free bytes on the disk of the state, when last looked up."),
+		short:           gauge("disk_short", "1 while the disk has so little room that the worker has given up its partitions."),
+		stopped:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "offerstream_worker_partition_stopped", Help: "1 if a partition has stopped until an operator acts."}, []string{"partition"}),
 	}
 	r.MustRegister(m.stopped, &partitionsCollector{w})
 	return m
 }
 
-// count adds the fold's outcomes to the metrics, at most every few seconds
-// unless it is the last time.
+// countEvery is the least time between two updates of the metrics of outcomes.
 const countEvery = 5 * time.Second
 
+// count adds the fold's outcomes to the metrics, at most once every countEvery
+// unless last is true.
 func (a *attempt) count(last bool) {
 	if !last && a.now().Sub(a.counting) < countEvery {
 		return
@@ -102,11 +103,12 @@ func (a *attempt) count(last bool) {
 	a.countedFeatures = features
 }
 
-// partitionsCollector shows the group, and every partition's status.
+// partitionsCollector collects the metrics of the group and of every partition's
+// status.
 type partitionsCollector struct{ w *Worker }
 
 var (
-	descMembers = prometheus.NewDesc("offerstream_worker_members", "Members of the group that are alive, as this one sees it; 0 while it does not know.", nil, nil)
+	descMembers = prometheus.NewDesc("offerstream_worker_members", "Members of the group that are alive, as far as this one sees; 0 while it does not know.", nil, nil)
 	descRoles   = prometheus.NewDesc("offerstream_worker_partitions", "Partitions that this worker owns, or follows without publishing.", []string{"role"}, nil)
 	descApplied = prometheus.NewDesc("offerstream_worker_events_applied_total", "Events applied to the partition's state, over its life.", []string{"partition"}, nil)
 	descLag     = prometheus.NewDesc("offerstream_worker_lag_messages", "Messages in the partition's log that are not applied yet.", []string{"partition"}, nil)

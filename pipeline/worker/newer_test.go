@@ -115,8 +115,8 @@ func TestSnapshotVersions(t *testing.T) {
 	}
 	for _, s := range []struct{ records, says string }{
 		{fmt.Sprint(pipeline.RecordVersion + 1), "a snapshot is of a newer version: it is left alone; run the newer binary to use it"},
-		{"2", "a snapshot is of no use to this version"},
-		{fmt.Sprint(pipeline.RecordVersion), "a snapshot was restored before and found damaged each time: passing it over"},
+		{"2", "this version cannot use a snapshot"},
+		{fmt.Sprint(pipeline.RecordVersion), "each time a snapshot was restored, the state was found damaged later: not using it"},
 	} {
 		if err := c.DropSnapshots(within(t), 0, func(uint64) bool { return true }); err != nil {
 			t.Fatal(err)

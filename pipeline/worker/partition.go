@@ -17,7 +17,8 @@ import (
 	"offerstream/state"
 )
 
-// A partition is one that this worker owns or follows, over all its attempts.
+// A partition is a partition that this worker owns or follows, or did. It
+// outlives attempts and connections.
 type partition struct {
 	w      *Worker
 	number int
@@ -25,37 +26,37 @@ type partition struct {
 	log    *slog.Logger
 	store  checkpoint.Store // nil: not open
 	dir    string
-	wake   task.Event // there is something to do
+	wake   task.Event // set when there is something to do
 
 	running   atomic.Bool
-	restoring atomic.Bool // from a snapshot
+	restoring atomic.Bool // a snapshot is being restored
 	muted     atomic.Bool // it follows: it publishes nothing
-	ended     atomic.Bool // it is to end,
-	discards  atomic.Bool // for good: its state is somewhere else now
+	ended     atomic.Bool // it is to end
+	discards  atomic.Bool // when it has ended, its state is discarded: another member has it
 
 	mu     sync.Mutex
 	cancel func()
 
-	known    broker.Known      // tails that were seen, also by attempts before
-	seen     place             // the newest message that was seen
-	shrink   int               // checkpoints are this much smaller than they might be
-	guarded  []pipeline.StepID // that panicked, and may come again
+	known    broker.Known      // records seen stored, also by earlier attempts
+	seen     place             // the newest message seen, also by earlier attempts
+	shrink   int               // checkpoints are smaller than the store's limit by this factor
+	guarded  []pipeline.StepID // steps that panicked and may come again
 	queries  chan broker.Question
-	hopeless bool           // state and log do not meet, and no snapshot lies between
-	restored uint64         // the message of the snapshot that was restored last; 0: none
-	damaging map[uint64]int // by such a message: how often the state was found damaged afterwards
+	hopeless bool           // messages between state and log have expired, and no snapshot has them
+	restored uint64         // the last message in the snapshot that was last restored; 0: none
+	damaging map[uint64]int // for the last message of a restored snapshot: how often the state was found damaged afterwards
 
 	status status
 }
 
-// A place is a message of the log, which its sequence and the time at which it
-// was stored tell from all others.
+// A place identifies a message of the log, by its sequence and the time at which
+// it was stored.
 type place struct {
 	seq    uint64
 	stored int64 // nanoseconds since 1970
 }
 
-// status is what others may see of a partition.
+// status is the part of a partition that other tasks may read.
 type status struct {
 	seq, applied atomic.Uint64
 	logTime      atomic.Int64
@@ -73,7 +74,7 @@ func newPartition(w *Worker, p int, id state.Identity) *partition {
 		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewEvent(), queries: make(chan broker.Question, 64)}
 }
 
-// begin prepares a run.
+// begin prepares a run of the partition.
 func (p *partition) begin(cancel func(), muted bool) {
 	p.mu.Lock()
 	p.cancel = cancel
@@ -84,7 +85,8 @@ func (p *partition) begin(cancel func(), muted bool) {
 	p.running.Store(true)
 }
 
-// end ends the run, with a last checkpoint where it can be had.
+// end ends the run, with a last checkpoint if possible. discard says whether to
+// discard the state then.
 func (p *partition) end(discard bool) {
 	p.discards.Store(discard)
 	p.ended.Store(true)
@@ -95,7 +97,7 @@ func (p *partition) end(discard bool) {
 
 func (p *partition) ending() bool { return p.ended.Load() }
 
-// setMuted makes an owner of a follower, or the other way round.
+// setMuted makes the partition's owner a follower, or the other way round.
 func (p *partition) setMuted(muted bool) {
 	p.muted.Store(muted)
 	if c := p.status.chains.Load(); c != nil {
@@ -104,7 +106,7 @@ func (p *partition) setMuted(muted bool) {
 	p.wake.Set()
 }
 
-// open opens the partition's store, a new one where it is damaged.
+// open opens the partition's store, and makes a new one if it is damaged.
 func (p *partition) open() (err error) {
 	p.store, err = p.w.disk.Open(p.dir, p.options())
 	if errors.Is(err, state.ErrDamaged) {
@@ -113,9 +115,10 @@ func (p *partition) open() (err error) {
 	return err
 }
 
-// rebuild makes the store anew, empty: the log has all that was in it.
+// rebuild discards the store and makes a new, empty one: its content can be
+// computed from the log.
 func (p *partition) rebuild(why error) (err error) {
-	if p.close(); p.status.stopped.Load() != nil { // it is still open
+	if p.close(); p.status.stopped.Load() != nil { // the store could not be closed
 		return why
 	}
 	p.log.Error("the state is damaged: it is discarded and made anew from the log", "error", why)
@@ -131,10 +134,9 @@ func (p *partition) options() state.Options {
 	return state.Options{Identity: p.id, MemTable: p.w.opt.memTable, Log: p.log}
 }
 
-// run opens the store and makes one attempt after another, until the partition
-// is to end or the connection is lost. It returns an error where the worker can
-// never work. A partition that has stopped loudly stays so for as long as the
-// process lives.
+// run opens the store and makes one attempt after another, until the partition is
+// to end or the connection is lost. It returns an error if the worker can never
+// work. A partition that has stopped loudly stays stopped until the process ends.
 func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 	if p.status.stopped.Load() != nil {
 		return nil
@@ -151,7 +153,7 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 	p.attempts(ctx, conn)
 	unlisten()
 	if !p.ended.Load() {
-		return nil // another connection comes
+		return nil // the worker connects again
 	}
 	p.status.forget()
 	if !p.discards.Load() || p.store == nil {
@@ -160,18 +162,18 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 	}
 	p.leaveSnapshot(conn)
 	p.close()
-	if p.status.stopped.Load() != nil { // it could not be closed
+	if p.status.stopped.Load() != nil { // the store could not be closed
 		return nil
 	}
-	p.log.Info("partition given up: its state is somewhere else now")
+	p.log.Info("partition given up: another worker has it now")
 	return p.w.disk.Discard(p.dir)
 }
 
-// mostDamaging is how often the state may be found damaged behind a snapshot
-// until that is passed over. Once may be the disk's doing.
+// mostDamaging is how often the state may be found damaged after a snapshot was
+// restored before that snapshot is no longer used. Once may be the disk's fault.
 const mostDamaging = 2
 
-// leaveSnapshot keeps in the archive what is given up here.
+// leaveSnapshot stores a snapshot of a partition that is given up.
 func (p *partition) leaveSnapshot(conn *broker.Conn) {
 	cursor, err := checkpoint.LoadCursor(p.store)
 	if err != nil || cursor.Seq == 0 || p.status.stopped.Load() != nil || conn.Wire.IsClosed() {
@@ -184,7 +186,7 @@ func (p *partition) leaveSnapshot(conn *broker.Conn) {
 		err = p.archive(ctx, conn, cursor.Seq)
 	}
 	if err != nil {
-		p.log.Warn("no snapshot could be made of what is given up: the one before stays", "error", err)
+		p.log.Warn("cannot make a snapshot of the partition that is given up: the one before stays", "error", err)
 	}
 }
 
@@ -193,10 +195,10 @@ func (p *partition) close() {
 		return
 	}
 	switch err := p.store.Close(); {
-	case errors.Is(err, state.ErrFailed) && p.status.stopped.Load() == nil: // it is still open: never again in this process
+	case errors.Is(err, state.ErrFailed) && p.status.stopped.Load() == nil: // the store stays open: this process can never use it again
 		p.stop(fmt.Errorf("%w: %w", errStore, err))
 	case err != nil:
-		p.log.Warn("closing state", "error", err)
+		p.log.Warn("cannot close the state", "error", err)
 	}
 	p.store = nil
 }
@@ -211,10 +213,10 @@ func (p *partition) attempts(ctx context.Context, conn *broker.Conn) {
 		switch {
 		case ctx.Err() != nil:
 			if err != nil {
-				p.log.Warn("left without a last checkpoint: the next start folds a little more", "error", err)
+				p.log.Warn("partition left without a last checkpoint: the next start replays a little more", "error", err)
 			}
 			return
-		case errors.Is(err, errStore): // its outcome is unknown: nothing goes on from here
+		case errors.Is(err, errStore): // the outcome of the commit is unknown
 			p.stop(err)
 			return
 		case err == nil, errors.Is(err, broker.ErrClosed), conn.Wire.IsClosed():
@@ -231,10 +233,10 @@ func (p *partition) attempts(ctx context.Context, conn *broker.Conn) {
 				p.stop(err)
 				return
 			}
-		case p.poisoned(err): // at once: it goes on past that step
+		case p.poisoned(err): // no wait: the next attempt gets past that step
 			p.w.met.interrupted.Inc()
 			continue
-		case errors.Is(err, state.ErrTooBig) && p.shrink < checkpoint.MaxShrink: // at once: nothing has to become better first
+		case errors.Is(err, state.ErrTooBig) && p.shrink < checkpoint.MaxShrink: // no wait: a smaller checkpoint can be made at once
 			p.shrink *= 2
 			p.log.Warn("a checkpoint was too big: making smaller ones", "error", err)
 			p.w.met.interrupted.Inc()
@@ -252,22 +254,22 @@ func (p *partition) attempts(ctx context.Context, conn *broker.Conn) {
 	}
 }
 
-// stop makes the partition's end visible. The way out is an operator's.
+// stop records that the partition has stopped loudly: an operator must act.
 func (p *partition) stop(err error) {
 	why := err.Error()
 	p.status.stopped.Store(&why)
 	p.w.met.stopped.WithLabelValues(fmt.Sprint(p.number)).Set(1)
-	p.log.Error("PARTITION STOPPED: no offer goes out of it until an operator has seen to it; the others go on", "error", err)
+	p.log.Error("PARTITION STOPPED: it sends no offers until an operator has resolved this; other partitions go on", "error", err)
 }
 
-// forget makes the status that of a partition that does not run.
+// forget resets the status to that of a partition that does not run.
 func (s *status) forget() {
 	s.caughtUp.Store(false)
 	s.chains.Store(nil)
 	s.seq.Store(0)
 }
 
-// waiting is how many records are not known stored yet.
+// waiting returns how many records are not known stored yet.
 func (s *status) waiting() int {
 	if c := s.chains.Load(); c != nil {
 		return c.Waiting()
@@ -275,11 +277,11 @@ func (s *status) waiting() int {
 	return 0
 }
 
-// progress makes visible how far the attempt is.
+// progress updates the status.
 func (a *attempt) progress() {
 	seq, applied, logTime, set := a.fold.At()
 	st := &a.p.status
-	st.chains.Store(a.chains) // before seq: who sees that seq sees what waits of it
+	st.chains.Store(a.chains) // before seq: whoever reads this seq also sees its waiting records
 	st.seq.Store(seq)
 	st.applied.Store(applied)
 	st.logTime.Store(logTime)

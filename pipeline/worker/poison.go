@@ -7,7 +7,8 @@ import (
 	"offerstream/pipeline/checkpoint"
 )
 
-// poisoned notes a step that panicked, for the next attempt.
+// poisoned reports whether err says that a step has panicked, and records the
+// step for the next attempt.
 func (p *partition) poisoned(err error) bool {
 	bad, ok := checkpoint.NewPoison(err, p.guarded)
 	if ok {
@@ -17,7 +18,7 @@ func (p *partition) poisoned(err error) bool {
 	return ok
 }
 
-// guard guards the steps that panicked and may come again.
+// guard guards the steps that have panicked and may come again.
 func (a *attempt) guard() {
 	a.p.guarded = slices.DeleteFunc(a.p.guarded, func(p pipeline.StepID) bool { return p.Seq <= a.from.Seq })
 	for _, p := range a.p.guarded {

@@ -9,8 +9,8 @@ import (
 	"offerstream/state"
 )
 
-// listen takes queries about the partition while it owns it: core NATS, so
-// that nothing of them is stored.
+// listen accepts queries about the partition while this worker owns it. They come
+// over core NATS, so they are not stored.
 func (p *partition) listen(conn *broker.Conn) (unlisten func(), err error) {
 	return conn.Wire.Listen(conn.Names.QuerySubject(p.number), func(q broker.Question) {
 		if p.muted.Load() {
@@ -19,7 +19,7 @@ func (p *partition) listen(conn *broker.Conn) (unlisten func(), err error) {
 		select {
 		case p.queries <- q:
 			p.wake.Set()
-		default: // whoever asks waits in vain, and asks again
+		default: // too many queries: the asker gets no answer and asks again
 		}
 	})
 }
@@ -28,26 +28,27 @@ func (a *attempt) answer(asked broker.Question) {
 	var q broker.Query
 	var answer broker.Answer
 	if err := json.Unmarshal(asked.Data, &q); err != nil || q.Key == "" {
-		answer.Error = "the query is not understood: use the offerctl of this version"
-	} else if view, err := a.fold.User(q.Key); err != nil {
+		answer.Error = "the query cannot be decoded: use the offerctl of the worker's version"
+	} else if user, err := a.fold.User(q.Key); err != nil {
 		answer.Error = err.Error()
-	} else if answer.User, err = json.Marshal(view); err != nil {
+	} else if answer.User, err = json.Marshal(user); err != nil {
 		answer.Error = err.Error()
 	}
 	b, err := json.Marshal(answer)
 	if err != nil {
-		b = []byte(`{"error":"the answer does not marshal"}`)
+		b = []byte(`{"error":"the answer cannot be encoded"}`)
 	}
 	if err := asked.Answer(b); err != nil {
 		a.p.log.Debug("cannot answer a query", "error", err)
 	}
 }
 
-// longestWhy bounds a stop's reason: the answer for all partitions is one message.
+// longestWhy is the size in bytes to which the reason of a stop is cut in a
+// report: the report of all partitions must fit into one message.
 const longestWhy = 500
 
-// report tells whoever asks how far the partitions are. No attempt is asked:
-// one that hangs or has stopped is what the asker wants to know of.
+// report answers requests for the worker's status. It asks no attempt, since an
+// attempt that hangs must not keep the report from being sent.
 func (w *Worker) report(conn *broker.Conn) (unlisten func(), err error) {
 	return conn.Wire.Listen(conn.Names.StatusSubject(), func(q broker.Question) {
 		b, err := json.Marshal(w.reports())
@@ -55,7 +56,7 @@ func (w *Worker) report(conn *broker.Conn) (unlisten func(), err error) {
 			err = q.Answer(b)
 		}
 		if err != nil {
-			w.opt.Log.Debug("cannot tell the status", "error", err)
+			w.opt.Log.Debug("cannot answer a request for the status", "error", err)
 		}
 	})
 }
@@ -72,7 +73,7 @@ func (w *Worker) reports() broker.Report {
 		}
 		bytes, err := state.Bytes(ps[n].dir)
 		if err != nil {
-			bytes = 0 // it is being made, or restored
+			bytes = 0 // the directory is being made or restored
 		}
 		r.Partitions = append(r.Partitions, broker.PartitionReport{Partition: n, PartitionStatus: s, Bytes: bytes})
 	}

@@ -13,13 +13,13 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// doubt is since when, on end, the log is not what it must be or cannot be
-// read, and when it was last found so.
+// doubt is since when the log has continuously been wrong or unreadable, and when
+// it was last found so.
 type doubt struct{ since, last time.Time }
 
-// sameLog holds the log against what was seen of it (P5), and says where it
-// ends and from where to read: at the last message applied, so that it can be
-// looked at, or behind it where it has expired.
+// sameLog compares the log with what was seen of it (P5). It returns the log's
+// end, and where to begin reading: at the last message applied, so that take can
+// check it, or after that if it has expired.
 func (a *attempt) sameLog(ctx context.Context) (end, from uint64, err error) {
 	seen := max(a.at.seq, a.p.seen.seq, a.partly.seq)
 	for start, first := a.now(), true; ; first = false {
@@ -30,11 +30,11 @@ func (a *attempt) sameLog(ctx context.Context) (end, from uint64, err error) {
 		}
 		switch {
 		case end < seen:
-			err = fmt.Errorf("the log ends at message %d, message %d was applied: the broker came back with less than it had acknowledged: %s", end, seen, a.conn.WayOut(a.p.number))
+			err = fmt.Errorf("the log ends at message %d, but message %d was applied: the broker has lost messages that it had acknowledged: %s", end, seen, a.conn.WayOut(a.p.number))
 		case a.at.seq == 0 && begin > 1:
-			err = fmt.Errorf("there is no state, and the log begins at message %d: what came before has expired, so the state cannot be computed: %s", begin, "put back the worker's directory as it was when the log reached so far; where it is lost, "+a.conn.Accept(a.p.number))
+			err = fmt.Errorf("there is no state, and the log begins at message %d: earlier messages have expired, so the state cannot be computed: %s", begin, "restore a copy of the worker's directory that is recent enough; if there is none, "+a.conn.Accept(a.p.number))
 		case a.at.seq+1 < begin:
-			err = fmt.Errorf("the state ends at message %d, the log begins at message %d: what lies between has expired: %s", a.at.seq, begin, "put back the worker's directory as it was when the log reached so far; where it is lost, "+a.conn.Accept(a.p.number))
+			err = fmt.Errorf("the state ends at message %d, but the log begins at message %d: the messages between have expired: %s", a.at.seq, begin, "restore a copy of the worker's directory that is recent enough; if there is none, "+a.conn.Accept(a.p.number))
 		default:
 			return end, max(a.at.seq, begin), nil
 		}
@@ -45,7 +45,7 @@ func (a *attempt) sameLog(ctx context.Context) (end, from uint64, err error) {
 			return 0, 0, broker.Loud(err)
 		}
 		if first {
-			a.p.log.Warn("the log is not what it must be: looking again", "error", err)
+			a.p.log.Warn("the log does not match what was seen of it: looking again", "error", err)
 		}
 		if err := task.Sleep(ctx, a.p.w.world, 250*time.Millisecond); err != nil {
 			return 0, 0, err
@@ -53,8 +53,8 @@ func (a *attempt) sameLog(ctx context.Context) (end, from uint64, err error) {
 	}
 }
 
-// takeMany takes what is there, up to some, without looking at anything else:
-// nothing else is in a hurry. It says whether there may be more.
+// takeMany takes the messages that have come, at most 64 of them, before loop
+// looks at anything else. more says whether there may be more.
 func (a *attempt) takeMany(ctx context.Context) (more bool, err error) {
 	for range 64 {
 		m, ok, err := a.reader.Take()
@@ -71,16 +71,16 @@ func (a *attempt) takeMany(ctx context.Context) (more bool, err error) {
 	return true, nil
 }
 
-// take applies a message of the log.
+// take applies a message of the log, unless it is the last one applied.
 func (a *attempt) take(ctx context.Context, m pipeline.Message) error {
 	for _, before := range [...]place{a.at, a.p.seen, a.partly} {
 		if m.Seq == before.seq && m.Stored != before.stored {
-			return a.reopen(ctx, fmt.Errorf("%w: message %d was stored at %s, it was applied as stored at %s",
+			return a.reopen(ctx, fmt.Errorf("%w: message %d was stored at %s, but the message that was applied was stored at %s",
 				checkpoint.ErrOtherLog, m.Seq, value.FormatTime(m.Stored), value.FormatTime(before.stored)))
 		}
 	}
 	if m.Seq == a.at.seq {
-		return nil // applied before: it was read to be looked at
+		return nil // it is applied already, and was read only for the check above
 	}
 	if err := a.apply(ctx, m); err != nil {
 		return err
@@ -93,8 +93,8 @@ func (a *attempt) take(ctx context.Context, m pipeline.Message) error {
 	return nil
 }
 
-// reopen reads on from the last message applied (P5, P8). What stays wrong is
-// loud; what cannot be read begins with another attempt.
+// reopen opens the reader again at the last message applied (P5, P8). A log that
+// stays wrong is loud; a log that stays unreadable ends the attempt.
 func (a *attempt) reopen(ctx context.Context, why error) error {
 	now := a.now()
 	again := now.Sub(a.doubt.last) < a.p.w.opt.Confirm+5*time.Second
@@ -105,15 +105,15 @@ func (a *attempt) reopen(ctx context.Context, why error) error {
 	switch {
 	case now.Sub(a.doubt.since) < a.p.w.opt.Confirm:
 	case errors.Is(why, broker.ErrGap):
-		return broker.Loud(fmt.Errorf("%w: a message has expired before it was applied, or was deleted: %s", why, a.conn.WayOut(a.p.number)))
+		return broker.Loud(fmt.Errorf("%w: a message was deleted, or has expired before it was applied: %s", why, a.conn.WayOut(a.p.number)))
 	case errors.Is(why, checkpoint.ErrOtherLog):
 		return broker.Loud(fmt.Errorf("%w: %s", why, a.conn.WayOut(a.p.number)))
 	default:
 		return why
 	}
-	a.p.log.Warn("reading the log anew", "from", a.at.seq, "because", why)
+	a.p.log.Warn("opening the log's reader again", "from", a.at.seq, "because", why)
 	a.reader.Close()
-	if again { // the broker has a moment
+	if again { // give the broker a moment
 		if err := task.Sleep(ctx, a.p.w.world, 100*time.Millisecond); err != nil {
 			return err
 		}

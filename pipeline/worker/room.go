@@ -7,29 +7,30 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// A disk that is full kills the process: Badger writes to files that it has
-// mapped, and a page that finds no room is a SIGBUS, again at each start.
-// So a worker whose disk has less than room free gives up its partitions, as
-// one that leaves does, closes their stores, and waits as a member that takes
-// nothing until there is a quarter more than that.
+// A full disk kills the process: Badger writes to mapped files, and writing a
+// page for which there is no room is a SIGBUS, again at each start. So a worker
+// whose disk has less than room free gives up its partitions as if it left, closes
+// their stores, and stays a member that takes no partitions until a quarter more
+// than room is free.
 
-// lookEvery is how often it looks at what is free.
+// lookEvery is the time between two looks at the free space.
 const lookEvery = renewEvery
 
-// room is what must be free. Each partition writes at most a table more when
-// its store is closed; between the look that finds too little and that, all of
-// them together may write some more tables, and compactions hold some twice.
+// room returns how many bytes must be free. Each partition writes at most one
+// more table when its store is closed. Until then, all partitions together may
+// write a few more tables, and compactions hold some tables twice.
 func (w *Worker) room(partitions int) int64 {
 	return int64(4+partitions)*w.opt.memTable + w.restoring.Load()
 }
 
-// take sees to it that a snapshot may be written; done is to be called after.
+// take reserves room for a snapshot, or returns an error if there is none. The
+// caller must call done when the snapshot is restored.
 func (w *Worker) take(bytes int64, partitions int) (done func(), err error) {
 	w.restoring.Add(bytes)
 	done = func() { w.restoring.Add(-bytes) }
 	free, err := w.disk.free(w.opt.Dir)
 	if need := w.room(partitions); err == nil && free < need {
-		err = fmt.Errorf("there is no room on the disk for a snapshot of %s: %s free on that of %s, %s are needed: free some", size(bytes), size(free), w.opt.Dir, size(need))
+		err = fmt.Errorf("no room on the disk for a snapshot of %s: the disk of %s has %s free and %s are needed: free some space", size(bytes), w.opt.Dir, size(free), size(need))
 	}
 	if err != nil {
 		done()
@@ -38,19 +39,19 @@ func (w *Worker) take(bytes int64, partitions int) (done func(), err error) {
 	return done, nil
 }
 
-// guard looks until ctx is done.
+// guard watches the free space until ctx is done.
 func (g *group) guard(ctx context.Context) {
 	for task.Sleep(ctx, g.w.world, lookEvery) == nil {
 		g.look()
 	}
 }
 
-// look sees whether there is room.
+// look checks whether there is room, and gives up partitions if not.
 func (g *group) look() {
 	w := g.w
 	free, err := w.disk.free(w.opt.Dir)
 	if err != nil {
-		w.opt.Log.Warn("cannot see how much room is on the disk", "error", err)
+		w.opt.Log.Warn("cannot find out how much room the disk has", "error", err)
 		return
 	}
 	w.met.free.Set(float64(free))
@@ -58,11 +59,11 @@ func (g *group) look() {
 	short := w.short.Load() != nil
 	switch {
 	case free < need:
-		why := fmt.Sprintf("no room on the disk: %s free on that of %s, %s are needed", size(free), w.opt.Dir, size(need))
+		why := fmt.Sprintf("no room on the disk: the disk of %s has %s free and %s are needed", w.opt.Dir, size(free), size(need))
 		w.short.Store(&why)
 		if !short {
 			w.met.short.Set(1)
-			w.opt.Log.Error("NO ROOM ON THE DISK: the worker gives up its partitions before the disk is full, and goes on by itself when there is room", "dir", w.opt.Dir, "free", size(free), "needed", size(need), "goes_on_at", size(need+need/4))
+			w.opt.Log.Error("NO ROOM ON THE DISK: the worker gives up its partitions before the disk is full, and takes partitions again by itself when there is room", "dir", w.opt.Dir, "free", size(free), "needed", size(need), "goes_on_at", size(need+need/4))
 			g.wake.Set()
 		}
 		g.endRestores()
@@ -72,12 +73,12 @@ func (g *group) look() {
 	case short && free >= need+need/4:
 		w.short.Store(nil)
 		w.met.short.Set(0)
-		w.opt.Log.Info("there is room on the disk again: the worker goes on", "free", size(free))
+		w.opt.Log.Info("there is room on the disk again: the worker takes partitions again", "free", size(free))
 		g.wake.Set()
 	}
 }
 
-// endRestores ends what takes the most room, and of which nothing is lost.
+// endRestores ends the restores, which take the most room and can be repeated.
 func (g *group) endRestores() {
 	for _, p := range g.w.all() {
 		if p != nil && p.running.Load() && p.restoring.Load() {
@@ -86,7 +87,8 @@ func (g *group) endRestores() {
 	}
 }
 
-// closeIdle closes the stores of what does not run: they may write too.
+// closeIdle closes the stores of partitions that do not run: an open store may
+// write, too.
 func (g *group) closeIdle() {
 	for _, p := range g.w.all() {
 		if p != nil && !p.running.Load() {

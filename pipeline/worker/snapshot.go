@@ -14,8 +14,8 @@ import (
 	"offerstream/state"
 )
 
-// snapshot puts the state of the last checkpoint into the archive, beside the
-// fold. One of a worker's partitions does so at a time.
+// snapshot stores the state of the last checkpoint in the archive if it is time
+// to, while the fold goes on. One of the worker's partitions does so at a time.
 func (a *attempt) snapshot(within context.Context) {
 	seq := a.commit.stored
 	if a.p.muted.Load() || seq <= a.archived || a.now().Before(a.snapshotAt) || !a.p.w.snapshotting.CompareAndSwap(false, true) {
@@ -25,12 +25,12 @@ func (a *attempt) snapshot(within context.Context) {
 	a.tasks.Go(func() {
 		defer a.p.w.snapshotting.Store(false)
 		if err := a.p.archive(within, a.conn, seq); err != nil && within.Err() == nil {
-			a.p.log.Warn("no snapshot could be made: the one before stays", "error", err, "next_in", a.p.w.opt.Snapshot)
+			a.p.log.Warn("cannot make a snapshot: the one before stays", "error", err, "next_in", a.p.w.opt.Snapshot)
 		}
 	})
 }
 
-// archive puts the store's state, as of message seq or later.
+// archive stores a snapshot of the state at message seq or later.
 func (p *partition) archive(ctx context.Context, conn *broker.Conn, seq uint64) error {
 	start := p.w.world.Now()
 	cursor, err := checkpoint.LoadCursor(p.store)
@@ -50,9 +50,9 @@ func (p *partition) archive(ctx context.Context, conn *broker.Conn, seq uint64) 
 	return err
 }
 
-// restore makes the store of a snapshot where it is empty, or so old that the
-// log does not begin before its end any more. Without one that can be used it
-// leaves things as they are: the log may have all, and else it is loud.
+// restore restores the store from a snapshot if the store is empty, or so old that
+// the log no longer has the messages that follow. If no snapshot can be used it
+// changes nothing: either the log has all messages, or sameLog is loud.
 func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	p.hopeless = false
 	cursor, err := checkpoint.LoadCursor(p.store)
@@ -75,7 +75,7 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	if err != nil {
 		return err
 	}
-	var gone error // one of these was replaced meanwhile
+	var gone error // a snapshot was removed, as a newer one has come
 	for _, m := range metas {
 		if !p.usable(m, cursor, first, accepted) {
 			continue
@@ -91,12 +91,12 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 			return nil
 		}
 		if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, broker.ErrSnapshotGone) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, state.ErrNewer) {
-			return err // it may be had the next time
+			return err // the next attempt may succeed
 		}
 		if errors.Is(err, broker.ErrSnapshotGone) {
 			gone = err
 		}
-		p.log.Error("a snapshot cannot be restored: trying the one before, or the log", "seq", m.Seq, "error", err)
+		p.log.Error("a snapshot cannot be restored: trying the one before, else the log", "seq", m.Seq, "error", err)
 	}
 	if cursor.Seq+1 >= first {
 		return nil
@@ -105,47 +105,47 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	return gone // there is a newer one
 }
 
-// accepted is the last acceptance (its message's stored time; 0: none) that a
-// state must have folded. A store at a cursor that has not is made anew; where
-// the store stands then is returned too.
+// accepted returns the last acceptance (the stored time of its message; 0: none)
+// that the state must have folded. If the store at cursor at has not folded it,
+// accepted discards the store and makes a new one. It returns the store's cursor.
 func (p *partition) accepted(ctx context.Context, conn *broker.Conn, at pipeline.Cursor) (cursor pipeline.Cursor, accepted int64, err error) {
 	cursor = at
 	if _, accepted, err = conn.LastAccept(ctx, p.number); err != nil {
 		return cursor, 0, err
 	}
-	if accepted == 0 { // or it has expired: then all that is there has folded it
+	if accepted == 0 { // none, or it has expired: then state and snapshots have folded it
 		accepted = cursor.Accepted
 	}
 	if cursor.Accepted != accepted && cursor.Seq > 0 {
-		p.log.Warn("an operator has accepted what was lost of the log or the offers: the state from before is discarded, and made anew", "state_at", cursor.Seq)
+		p.log.Warn("an operator has accepted that something is lost: the state from before the acceptance is discarded and made anew", "state_at", cursor.Seq)
 		p.close()
 		return pipeline.Cursor{}, accepted, errors.Join(p.w.disk.Discard(p.dir), p.open())
 	}
 	return cursor, accepted, nil
 }
 
-// usable says whether a snapshot is worth a try: where the store stands at the
-// cursor, and the log begins at message first.
+// usable reports whether to try a snapshot, given the store's cursor, the first
+// message of the log, and the acceptance that must be folded.
 func (p *partition) usable(m broker.SnapshotMeta, cursor pipeline.Cursor, first uint64, accepted int64) bool {
 	unreadable := checkpoint.Readable(m)
 	switch {
-	case accepted != 0 && !checkpoint.HasFolded(m, accepted): // it is of before that
+	case accepted != 0 && !checkpoint.HasFolded(m, accepted): // it is from before the acceptance
 	case m.Seq+1 < first:
-		p.log.Warn("a snapshot is older than the log's beginning: it is of no use", "seq", m.Seq, "log_begins", first)
+		p.log.Warn("a snapshot ends before the log begins: it cannot be used", "seq", m.Seq, "log_begins", first)
 	case errors.Is(unreadable, pipeline.ErrNewer):
 		p.log.Error("a snapshot is of a newer version: it is left alone; run the newer binary to use it", "seq", m.Seq, "error", unreadable)
 	case unreadable != nil:
-		p.log.Warn("a snapshot is of no use to this version", "seq", m.Seq, "error", unreadable)
+		p.log.Warn("this version cannot use a snapshot", "seq", m.Seq, "error", unreadable)
 	case p.damaging[m.Seq] >= mostDamaging:
-		p.log.Warn("a snapshot was restored before and found damaged each time: passing it over", "seq", m.Seq)
+		p.log.Warn("each time a snapshot was restored, the state was found damaged later: not using it", "seq", m.Seq)
 	default:
 		return m.Seq > cursor.Seq
 	}
 	return false
 }
 
-// restoreFrom leaves the store empty where the snapshot cannot be used, and nil
-// where it cannot be opened.
+// restoreFrom restores a snapshot. If the snapshot cannot be used the store is
+// empty afterwards, and nil if it cannot be opened.
 func (p *partition) restoreFrom(ctx context.Context, arch checkpoint.Archive, m broker.SnapshotMeta) error {
 	done, err := p.w.take(m.Bytes, p.id.Partitions)
 	if err != nil {
@@ -170,20 +170,19 @@ func (p *partition) restoreFrom(ctx context.Context, arch checkpoint.Archive, m 
 	return errors.Join(err, p.open())
 }
 
-// A resting reader lets others work half of the time, the broker and the
-// owner among them, while its partition only follows: then nobody waits.
-// `offerctl bench --group` shows in its hand-overs what that is for.
+// A resting reader pauses half of the time while its partition only follows, so
+// that the broker, the owner and others can work: nobody waits for a follower.
+// The hand-overs of `offerctl bench --group` show the effect.
 type resting struct {
 	ctx   context.Context
 	r     io.Reader
 	p     *partition
-	since time.Time // the last rest
+	since time.Time // of the last pause
 }
 
-// Bounds of how long it works between two rests, and of a rest.
 const (
-	restAfter = 5 * time.Millisecond
-	restMost  = 50 * time.Millisecond
+	restAfter = 5 * time.Millisecond  // the least time of work between two pauses
+	restMost  = 50 * time.Millisecond // the longest pause
 )
 
 func (r *resting) Read(b []byte) (int, error) {

@@ -20,20 +20,20 @@ import (
 	"offerstream/state"
 )
 
-// Options of a Worker. What is zero has the default in parentheses.
+// Options configure a Worker. Zero values mean the defaults in parentheses.
 type Options struct {
-	Connect    func(ctx context.Context) (*broker.Conn, error) // tries until ctx is done, or it can never be
-	Dir        string                                          // where the partitions' state lies
-	CacheBytes int64                                           // for decoded users of all partitions (256 MB)
-	Checkpoint time.Duration                                   // between two (1 s)
-	Snapshot   time.Duration                                   // between two of a partition (10 min)
-	Confirm    time.Duration                                   // how long what cannot be is looked at again (20 s)
+	Connect    func(ctx context.Context) (*broker.Conn, error) // connects; retries until ctx is done, or until it can never succeed
+	Dir        string                                          // directory of the partitions' state
+	CacheBytes int64                                           // size of the cache of decoded users, for all partitions together (256 MB)
+	Checkpoint time.Duration                                   // time between two checkpoints (1 s)
+	Snapshot   time.Duration                                   // time between two snapshots of a partition (10 min)
+	Confirm    time.Duration                                   // how long a contradiction is looked at again before it is loud (20 s)
 	Standbys   int                                             // members that follow each partition beside its owner, so that a crash costs no replay (0)
 	Now        func() int64                                    // the owner's clock, for ticks (time.Now)
-	Metrics    prometheus.Registerer                           // (none are registered anywhere)
+	Metrics    prometheus.Registerer                           // (metrics are not shown)
 	Log        *slog.Logger                                    // (slog.Default)
 
-	memTable int64                                 // a checkpoint has room for 15% of it (64 MB)
+	memTable int64                                 // size of the stores' memtables; a checkpoint may take 15% of it (64 MB)
 	world    task.World                            // (task.Real)
 	disk     disk                                  // (machine)
 	archive  func(*broker.Conn) checkpoint.Archive // (checkpoint.Objects)
@@ -71,29 +71,29 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// A Worker is a member of a deployment's group: it owns its share of the
-// partitions, alone all of them.
+// A Worker is a member of a deployment's group of workers. It owns its share of
+// the partitions; if it is the only member, all of them.
 type Worker struct {
 	opt   Options
-	id    string // as a member; its directory's
+	id    string // as a member of the group; kept in Options.Dir
 	world task.World
 	disk  disk
 	met   *metrics
 	sets  checkpoint.Sets
 	live  atomic.Pointer[string] // hash of the live set
 
-	snapshotting atomic.Bool // a partition makes a snapshot
+	snapshotting atomic.Bool // a partition is making a snapshot
 
-	short     atomic.Pointer[string] // why it takes nothing: no room on the disk
-	ahead     atomic.Int64           // how far its clock is from that of NATS, in nanoseconds, when last looked at
-	restoring atomic.Int64           // bytes of the snapshots that are being restored
+	short     atomic.Pointer[string] // why it takes no partitions: the disk has no room; nil: it has
+	ahead     atomic.Int64           // how far its clock is ahead of the clock of NATS, in nanoseconds, when last compared
+	restoring atomic.Int64           // bytes of the snapshots being restored
 
 	mu         sync.Mutex
-	partitions []*partition // by number; nil: never run
-	group      *group       // of the present connection
+	partitions []*partition // by number; nil: has never run
+	group      *group       // of the current connection; nil: none
 }
 
-// New makes a worker; Run is its life.
+// New makes a worker; Run runs it.
 func New(opt Options) (*Worker, error) {
 	if opt.Dir == "" {
 		return nil, errors.New("worker: no directory for the state given")
@@ -104,9 +104,10 @@ func New(opt Options) (*Worker, error) {
 	return w, nil
 }
 
-// Run works until ctx is done, then leaves a checkpoint. It returns early
-// when it can never work: the deployment is another, or its directory cannot
-// be used. A lost connection is made again.
+// Run runs the worker until ctx is done, and then stores a last checkpoint of each
+// partition. It connects again when the connection is lost. It returns an error
+// if the worker can never work: its deployment has changed, or its directory
+// cannot be used.
 func (w *Worker) Run(ctx context.Context) error {
 	id, leave, err := w.disk.member(w.opt.Dir)
 	if err != nil {
@@ -141,7 +142,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 }
 
-// work is the worker's part in the group over one connection.
+// work runs the worker over one connection.
 func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 	g := newGroup(w, conn)
 	if err := w.join(g); err != nil {
@@ -150,16 +151,16 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 	defer w.join(nil)
 	unlisten, err := w.report(conn)
 	if err != nil {
-		w.opt.Log.Warn("nobody is told the status", "error", err)
+		w.opt.Log.Warn("cannot listen for requests for the status: offerctl status will not show this worker", "error", err)
 	}
 	defer unlisten()
 	within, cancel := context.WithCancel(context.Background())
 	watch := task.Group{World: w.world}
 	defer watch.Wait()
 	defer cancel()
-	w.live.Store(nil) // what was live may not be any more
+	w.live.Store(nil) // another set may be live now
 	watch.Go(func() { conn.WatchLive(within, func(hash string) { w.live.Store(&hash) }) })
-	g.look() // before anything is opened
+	g.look() // look for room before a store is opened
 	watch.Go(func() { g.guard(within) })
 	watch.Go(func() { g.watch(within) })
 	watch.Go(func() { conn.WatchClock(within, w.opt.Now, func(ahead time.Duration) { w.ahead.Store(int64(ahead)) }) })
@@ -172,7 +173,7 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 	return err
 }
 
-// join makes g the present group; nil: there is none.
+// join makes g the current group; nil: there is none.
 func (w *Worker) join(g *group) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -184,12 +185,12 @@ func (w *Worker) join(g *group) error {
 		w.partitions = make([]*partition, g.conn.Partitions)
 	}
 	if len(w.partitions) != g.conn.Partitions {
-		return fmt.Errorf("the deployment now has %d partitions, it had %d", g.conn.Partitions, len(w.partitions))
+		return fmt.Errorf("the deployment now has %d partitions, it had %d: start the worker again, with an empty --dir", g.conn.Partitions, len(w.partitions))
 	}
 	return nil
 }
 
-// changed lets the group look again.
+// changed wakes the group's task.
 func (w *Worker) changed() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -198,7 +199,7 @@ func (w *Worker) changed() {
 	}
 }
 
-// partition is partition n, made where it never ran.
+// partition returns partition n, and makes it if it has never run.
 func (w *Worker) partition(n int, conn *broker.Conn) *partition {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -208,14 +209,14 @@ func (w *Worker) partition(n int, conn *broker.Conn) *partition {
 	return w.partitions[n]
 }
 
-// all are the partitions by number, nil where one has never run.
+// all returns the partitions by number, nil for those that have never run.
 func (w *Worker) all() []*partition {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.partitions)
 }
 
-// members are how many are alive, this one included; 0: not known.
+// members returns how many members are alive, this one included; 0: not known.
 func (w *Worker) members() int {
 	w.mu.Lock()
 	g := w.group
@@ -238,7 +239,7 @@ func (w *Worker) liveSet() string {
 	return ""
 }
 
-// Ready says why the worker does not keep up with what it owns, nil if it
+// Ready returns why the worker does not keep up with its partitions, nil if it
 // does.
 func (w *Worker) Ready() error {
 	w.mu.Lock()
@@ -267,7 +268,7 @@ func (w *Worker) Ready() error {
 	return nil
 }
 
-// Status is how far the partitions are, by number; nil before the first
+// Status returns the status of all partitions, by number; nil before the first
 // connection.
 func (w *Worker) Status() []broker.PartitionStatus {
 	var all []broker.PartitionStatus

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// logger passes what nats-server logs on: its notices, which are many, as
-// debug. A fatal error would end a nats-server that is a process of its own;
-// here Start returns it.
+// logger passes on the log lines of nats-server; its many notices become debug
+// lines. A fatal error would end a separate nats-server process; here Start
+// returns it.
 type logger struct {
 	log *slog.Logger
 

@@ -1,5 +1,5 @@
-// Package embedded is a nats-server with JetStream in this process, for demo,
-// serve and tests. In production it is a process of its own.
+// Package embedded runs a nats-server with JetStream in this process, for demo,
+// serve and tests. In production nats-server is a separate process.
 package embedded
 
 import (
@@ -16,11 +16,11 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Options of a Server.
+// Options configure a Server. Zero values mean the defaults in parentheses.
 type Options struct {
-	Dir        string // holds the streams, and a lock so that one process alone uses it
-	Host       string // to listen on (127.0.0.1)
-	Port       int    // 0: connections within the process only; -1: any free one
+	Dir        string // holds the streams, and a lock so that only one process uses it
+	Host       string // address to listen on (127.0.0.1)
+	Port       int    // 0: only connections within this process; -1: any free port
 	SyncAlways bool   // fsync before each acknowledgement
 	Log        *slog.Logger
 }
@@ -32,10 +32,10 @@ type Server struct {
 	once sync.Once
 }
 
-// readyFor bounds the start, which includes recovering the streams.
+// readyFor is the limit for the start, which includes recovering the streams.
 const readyFor = 2 * time.Minute
 
-// Start starts a server and returns when it takes connections.
+// Start starts a server and returns when it accepts connections.
 func Start(o Options) (*Server, error) {
 	if o.Host == "" {
 		o.Host = "127.0.0.1"
@@ -78,13 +78,13 @@ func start(o Options) (*server.Server, error) {
 	}
 	if !ns.ReadyForConnections(readyFor) || !ns.JetStreamEnabled() {
 		ns.Shutdown()
-		return nil, errors.Join(fmt.Errorf("it takes no connections after %s", readyFor), log.failure())
+		return nil, errors.Join(fmt.Errorf("it does not accept connections after %s", readyFor), log.failure())
 	}
 	return ns, nil
 }
 
 // lockDir makes the directory and takes its lock, which the operating system
-// gives back when the process ends, however it ends.
+// releases when the process ends, however it ends.
 func lockDir(dir string) (*os.File, error) {
 	if dir == "" {
 		return nil, errors.New("start NATS: no directory given")
@@ -103,7 +103,7 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// ClientURL is where clients connect; it means nothing with Port 0.
+// ClientURL is the URL for clients; it has no meaning with Port 0.
 func (s *Server) ClientURL() string { return s.ns.ClientURL() }
 
 // InProcessConn makes a connection without a socket.

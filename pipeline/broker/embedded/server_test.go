@@ -23,8 +23,8 @@ func begin(t *testing.T, o Options) *Server {
 	return s
 }
 
-// What is stored is there after a restart, on the same port, and without a
-// socket too.
+// TestRestart: after a restart on the same port, or without a socket, all stored
+// messages are there.
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	s := begin(t, Options{Dir: dir, Port: -1, SyncAlways: true})
@@ -48,7 +48,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Shutdown()
-	s.Shutdown() // does nothing
+	s.Shutdown() // the second call does nothing
 
 	port, err := strconv.Atoi(u.Port())
 	if err != nil {
@@ -81,8 +81,8 @@ func TestOneProcessADirectory(t *testing.T) {
 	begin(t, Options{Dir: dir})
 }
 
-// JetStream that cannot start is an error with its reason, not a server
-// without it.
+// TestNoJetStream: if JetStream cannot start, Start returns the reason, and not a
+// server without JetStream.
 func TestNoJetStream(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "jetstream"), nil, 0o600); err != nil {
@@ -95,7 +95,7 @@ func TestNoJetStream(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "jetstream")); err != nil {
 		t.Fatal(err)
 	}
-	begin(t, Options{Dir: dir}) // the lock was given back
+	begin(t, Options{Dir: dir}) // the lock has been released
 }
 
 func TestPortInUse(t *testing.T) {
