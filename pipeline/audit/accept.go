@@ -17,42 +17,44 @@ import (
 	"offerstream/pipeline/checkpoint"
 )
 
-// AcceptOptions say what Accept does.
+// AcceptOptions configure Accept. Fields with a value in parentheses may be nil,
+// which means that value; a simulation sets them.
 type AcceptOptions struct {
 	Partition int
-	Why       string // in the log and on the chains
-	Dir       string // where state may be made, which is removed in the end
-	Connect   func(context.Context) (*broker.Conn, error)
-	Lost      func(Example)                        // what the log gives and no chain has, one by one
-	Progress  func(partition int, seq, end uint64) // of the log, for each message; may be nil
+	Why       string                                      // the reason, which is stored in the log and on the chains
+	Dir       string                                      // a directory for temporary state, removed at the end
+	Connect   func(context.Context) (*broker.Conn, error) // for storing the snapshot
+	Lost      func(Example)                               // called with each offer that the log gives and no chain has
+	Progress  func(partition int, seq, end uint64)        // called for each message of the log; may be nil
 	Log       *slog.Logger
 
-	// A simulation has its own of these; nil is what is in parentheses.
-	Disk    checkpoint.Disk                                                             // (of this machine)
+	Disk    checkpoint.Disk                                                             // (this machine's)
 	Archive checkpoint.Archive                                                          // (in NATS)
 	Sets    *checkpoint.Sets                                                            // (fetched from NATS)
-	Records func(ctx context.Context, chain string, fn func(n uint64, id string)) error // calls fn with each record that a chain has, in order (in NATS)
+	Records func(ctx context.Context, chain string, fn func(n uint64, id string)) error // calls fn with each record of a chain, in order (reads NATS)
 }
 
-// An Accepted says what an acceptance has done.
+// An Accepted is the result of an acceptance.
 type Accepted struct {
 	Partition int               `json:"partition"`
-	Seq       uint64            `json:"seq"`     // of the message in the log that records it
-	From      uint64            `json:"from"`    // the last message of what the state was made of before the log; 0: of the log alone
-	Events    uint64            `json:"events"`  // in the state
-	Skipped   []string          `json:"skipped"` // messages of the log that are not there, as 5-7
+	Seq       uint64            `json:"seq"`     // the message in the log that records the acceptance
+	From      uint64            `json:"from"`    // the last message in the snapshot with which the replay began; 0: it began with an empty state
+	Events    uint64            `json:"events"`  // events applied to the state
+	Skipped   []string          `json:"skipped"` // missing messages of the log, such as 5-7
 	Lost      int               `json:"lost"`    // offers that the log gives and no chain has
-	Chains    map[string]uint64 `json:"chains"`  // the mark's number on each
+	Chains    map[string]uint64 `json:"chains"`  // the number of the mark on each chain
 }
 
-// Accept is the way out of a partition's loud stop where what was lost cannot
-// be had back (PROTOCOL.md, P9). It makes the state of the log as it is, from
-// its beginning, the newest snapshot that fits it, or, where neither is there,
-// of what the log still has; records that in the log; puts a mark onto each
-// chain, behind which the workers go on; and leaves a snapshot for them, the
-// only one. Nothing that the log gives up to there is published any more.
+// Accept is the way out of a partition's loud stop if the lost data cannot be
+// restored (PROTOCOL.md, P9). It records the acceptance in the log. It computes
+// the state from the log as it is: from the log's beginning, else from the newest
+// snapshot that fits the log, else from what the log still has. It puts a mark
+// onto each chain, after which the workers go on. And it leaves a snapshot of the
+// state for them, the only one. Offers that the log gives before that and no
+// chain has are never published.
 //
-// No worker may live meanwhile. One that was cut is begun again.
+// No worker may be alive meanwhile. An acceptance that was interrupted can be
+// started again.
 func Accept(ctx context.Context, conn *broker.Conn, opt AcceptOptions) (Accepted, error) {
 	a := newAcceptance(conn, opt)
 	if err := NoneLives(ctx, conn); err != nil {
@@ -80,11 +82,11 @@ func newAcceptance(conn *broker.Conn, opt AcceptOptions) *acceptance {
 	return a
 }
 
-// NoneLives fails where a worker of the deployment lives.
+// NoneLives returns an error if a worker of the deployment is alive.
 func NoneLives(ctx context.Context, conn *broker.Conn) error {
 	leases, err := conn.Leases(ctx)
 	if err == nil && len(leases) > 0 {
-		err = fmt.Errorf("these workers live: %s: stop all of them, wait %s and begin again", strings.Join(slices.Sorted(maps.Keys(leases)), ", "), broker.LeaseFor)
+		err = fmt.Errorf("these workers live: %s: stop all of them, wait %s and start this command again", strings.Join(slices.Sorted(maps.Keys(leases)), ", "), broker.LeaseFor)
 	}
 	return err
 }
@@ -92,16 +94,16 @@ func NoneLives(ctx context.Context, conn *broker.Conn) error {
 type acceptance struct {
 	replay
 	opt    AcceptOptions
-	before int64 // stored time of the acceptance before; 0: none
+	before int64 // stored time of the previous acceptance; 0: none
 	tails  map[string]broker.ChainTail
-	there  map[string]*onChain // of offers
+	there  map[string]*onChain // the offers stored on each chain of offers
 	done   Accepted
 }
 
-// onChain is which offers a chain has.
+// onChain says which offers a chain has.
 type onChain struct {
-	oldest uint64          // number of the oldest that it still has
-	ids    map[uint64]bool // by hash
+	oldest uint64          // number of the oldest record that it still has
+	ids    map[uint64]bool // hashes of the ids
 }
 
 func (a *acceptance) read(ctx context.Context, name string) (*onChain, error) {
@@ -129,7 +131,8 @@ func (a *acceptance) walk(ctx context.Context, name string, fn func(n uint64, id
 	}
 }
 
-// lost says whether no chain has, or had, an offer that the log gives.
+// lost reports whether the chain of an offer that the log gives neither has the
+// offer nor can have had it before it was trimmed.
 func (a *acceptance) lost(e pipeline.Effect) bool {
 	c := a.there[e.Chain]
 	return c == nil || e.Pos.N >= c.oldest && !c.ids[xxhash.Sum64String(e.Offer.ID)]
@@ -174,7 +177,8 @@ func (a *acceptance) run(ctx context.Context) error {
 	}
 }
 
-// compute folds the log up to message end, and publishes the marks.
+// compute folds the log up to the acceptance, message end, and publishes the
+// marks.
 func (a *acceptance) compute(ctx context.Context, end uint64) error {
 	first, _, err := a.conn.Extent(ctx, a.p)
 	if err != nil {
@@ -197,7 +201,7 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 			a.fold.Skip(m.Seq - 1)
 		}
 		if m.Seq == end {
-			if err := a.commit(); err != nil { // before the marks, which are there once
+			if err := a.commit(); err != nil { // before the marks are published, which must happen only once
 				return false, err
 			}
 		}
@@ -217,8 +221,8 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 	return a.commit()
 }
 
-// snapshots are the partition's, the newest first; before all others those of
-// the state that went on behind the acceptance before.
+// snapshots returns the partition's snapshots: first those that have folded the
+// previous acceptance, then the others, each the newest first.
 func (a *acceptance) snapshots(ctx context.Context) ([]broker.SnapshotMeta, error) {
 	all, err := a.archive.List(ctx, a.p)
 	var first, others []broker.SnapshotMeta
@@ -232,7 +236,8 @@ func (a *acceptance) snapshots(ctx context.Context) ([]broker.SnapshotMeta, erro
 	return append(first, others...), err
 }
 
-// apply folds a message; of the last one it publishes the marks.
+// apply folds a message. If it is the last one, the acceptance, apply publishes
+// its marks.
 func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) error {
 	if err := a.fold.Begin(m); err != nil {
 		return err
@@ -251,7 +256,7 @@ func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) e
 				a.done.Chains[e.Chain] = e.Pos.N
 			case e.Offer != nil && a.lost(e):
 				a.done.Lost++
-				a.opt.Lost(Example{"lost", e.Offer.ID, a.p, e.Chain, e.Pos.N, e.Pos.S, "the log gives it, its chain has it not"})
+				a.opt.Lost(Example{"lost", e.Offer.ID, a.p, e.Chain, e.Pos.N, e.Pos.S, "the log gives it, and its chain does not have it"})
 			}
 		}
 		if err := a.commitSome(); err != nil {
@@ -263,12 +268,12 @@ func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) e
 	}
 }
 
-// leave makes the state the partition's only snapshot. Until it is there one
-// from before stays, for an acceptance that is begun again.
+// leave stores the state as the partition's only snapshot. Until it is stored, an
+// older one stays, for an acceptance that is started again.
 func (a *acceptance) leave(ctx context.Context, end uint64) error {
-	drop := func(which func(seq uint64) bool) error {
-		if err := a.archive.Drop(ctx, a.p, which); err != nil {
-			return fmt.Errorf("remove the snapshots from before: %w: begin again", err)
+	drop := func(chosen func(seq uint64) bool) error {
+		if err := a.archive.Drop(ctx, a.p, chosen); err != nil {
+			return fmt.Errorf("remove the snapshots from before the acceptance: %w: start this command again", err)
 		}
 		return nil
 	}
@@ -280,7 +285,7 @@ func (a *acceptance) leave(ctx context.Context, end uint64) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("the acceptance is recorded, and the state could not be left for the workers: begin again: %w", err)
+		return fmt.Errorf("the acceptance is recorded, but its snapshot could not be stored for the workers: start this command again: %w", err)
 	}
 	return drop(func(seq uint64) bool { return seq != end })
 }

@@ -10,48 +10,48 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// A record is what is kept of an offer to compare it.
+// A record is what a comparison keeps of an offer.
 type record struct {
-	seq  uint64 // in the offers stream, of a stored one
+	seq  uint64 // its sequence in the offers stream, if it is stored
 	pos  pipeline.Position
 	id   string
-	hash uint64 // of its data
+	hash uint64 // hash of its data
 }
 
-// A comparison holds what is stored on one chain against what the fold gives,
-// in step. Both are in the fold's order, so the next one given is the next one
-// stored; what is stored and not given yet stays in a window. An offer given
-// is looked for there by its id; what is then left was not to be stored.
+// A comparison compares the offers stored on one chain with those that the fold
+// gives, as the fold goes on. Both are in the fold's order, so the next one given
+// should be the next one stored. Stored offers that are not given yet are in a
+// window. An offer that is given is looked up there by its id. Offers that remain
+// in the window should not be stored.
 //
-//	given     1  2  3  4           4 is given, and not stored: missing
-//	stored    1  2  2  3  x        2 is left, which was given: double; x: extra
+//	given     1  2  3  4           4 is given but not stored: missing
+//	stored    1  2  2  3  x        a second 2 remains: double; x was never given: extra
 type comparison struct {
 	*verification
 	name string
 	walk *broker.ChainWalk
-	from uint64 // number of the first record that is looked at
+	from uint64 // number of the first record to compare
 
 	window []record
-	here   map[string]int // ids in the window, and how often
-	oldest uint64         // of the records that the chain still has: what is given before it was trimmed
-	later  bool           // a record of a later message is stored: what is not, will not be
-	over   bool           // what is not stored is no longer waited for
-	seen   uint64         // seq of the last that was read
-	at     uint64         // and of the last that was compared, to begin with the oldest
+	here   map[string]int // how often each id is in the window
+	oldest uint64         // number of the oldest record that the chain still has: earlier ones have been trimmed
+	later  bool           // a record of a message after the log's end is stored: missing ones will not come any more
+	over   bool           // missing records are no longer waited for
+	seen   uint64         // sequence of the last record read
+	at     uint64         // sequence of the last record compared; at first that of the oldest
 
-	ids   map[uint64]bool // hashes of the ids given, the newest maxIDs
-	order []uint64        // the same as a ring
-	first int             // the ring's oldest, once it is full
+	ids   map[uint64]bool // hashes of the newest maxIDs ids given
+	order []uint64        // the same hashes as a ring
+	first int             // index of the ring's oldest, once the ring is full
 }
 
-// Bounds of what a comparison keeps: of records stored and not given, and of
-// ids given, as many as a chain keeps records.
+// Bounds of what a comparison keeps.
 const (
-	maxWindow = 1024
-	maxIDs    = 100_000
+	maxWindow = 1024    // records stored and not given yet
+	maxIDs    = 100_000 // ids given: as many as a chain keeps records
 )
 
-// given takes the next offer that the fold gives on the chain.
+// given compares the next offer that the fold gives on the chain.
 func (c *comparison) given(ctx context.Context, g record) error {
 	c.sums.Offers++
 	c.remember(g.id)
@@ -69,26 +69,26 @@ func (c *comparison) given(ctx context.Context, g record) error {
 	return nil
 }
 
-// compare holds a stored record against the one that the log gives.
+// compare compares a stored record with the one that the log gives.
 func (c *comparison) compare(g, r record) {
 	wrong := func(detail string, args ...any) {
 		c.wrong(&c.sums.Different, "different", c.name, g, detail, args...)
 	}
 	switch {
 	case r.id != g.id:
-		wrong("stored in its place is offer %q", r.id)
+		wrong("offer %q is stored in its place", r.id)
 	case r.pos != g.pos:
 		wrong("it is stored as %+v, the log gives %+v", r.pos, g.pos)
 	case r.hash != g.hash:
 		wrong("it is stored with other data than the log gives")
 	case r.seq < c.at:
-		wrong("it is stored before one that comes earlier")
+		wrong("it is stored before an offer that precedes it")
 	}
 	c.at = max(c.at, r.seq)
 }
 
-// find is the index in the window of the record that is to be compared with
-// one given, -1 where there is none.
+// find returns the index in the window of the record to compare with g, -1 if
+// there is none.
 func (c *comparison) find(ctx context.Context, g record) (int, error) {
 	for c.here[g.id] == 0 && g.pos.N >= c.oldest && !c.over {
 		if len(c.window) >= maxWindow && !c.makeRoom(g) {
@@ -102,7 +102,7 @@ func (c *comparison) find(ctx context.Context, g record) (int, error) {
 			continue
 		}
 		if c.later || slices.ContainsFunc(c.window, func(r record) bool { return r.pos.N >= g.pos.N }) {
-			break // what comes now comes behind it
+			break // records that are still to come follow g
 		}
 		more, err := c.wait(ctx)
 		if err != nil {
@@ -118,7 +118,7 @@ func (c *comparison) find(ctx context.Context, g record) (int, error) {
 		if err != nil {
 			return -1, err
 		}
-		if seq > c.at { // what was compared last is gone, and some behind it may have been trimmed before it was read
+		if seq > c.at { // the record compared last has been trimmed, and so may records after it have been before they were read
 			c.oldest = max(c.oldest, oldest)
 		}
 	}
@@ -128,7 +128,7 @@ func (c *comparison) find(ctx context.Context, g record) (int, error) {
 	return slices.IndexFunc(c.window, func(r record) bool { return r.pos.N == g.pos.N && !c.gave(r.id) }), nil
 }
 
-// read takes a few more records into the window, and says whether any came.
+// read reads a few more records into the window, and reports whether any came.
 func (c *comparison) read(ctx context.Context) (some bool, err error) {
 	for {
 		stored, seq, err := c.walk.Next(ctx)
@@ -156,7 +156,7 @@ func (c *comparison) read(ctx context.Context) (some bool, err error) {
 	}
 }
 
-// take takes a record out of the window.
+// take removes a record from the window and returns it.
 func (c *comparison) take(i int) record {
 	r := c.window[i]
 	if i == 0 {
@@ -170,8 +170,8 @@ func (c *comparison) take(i int) record {
 	return r
 }
 
-// makeRoom takes out of the window what cannot be given any more, as its
-// number has passed or is far off, and says whether there is room then.
+// makeRoom removes records from the window that cannot be given any more, as
+// their number has passed or is far away, and reports whether there is room then.
 func (c *comparison) makeRoom(g record) bool {
 	for i := 0; i < len(c.window); {
 		if n := c.window[i].pos.N; n < g.pos.N || n > g.pos.N+2*maxWindow {
@@ -183,18 +183,18 @@ func (c *comparison) makeRoom(g record) bool {
 	return len(c.window) < maxWindow
 }
 
-// stray counts a record that is stored and was not to be.
+// stray counts a stored record that should not be stored.
 func (c *comparison) stray(r record) {
 	if c.gave(r.id) {
 		c.wrong(&c.sums.Duplicate, "double", c.name, r, "it is stored once more")
 	} else if r.pos.S > c.end {
-		c.wrong(&c.sums.Extra, "extra", c.name, r, "it is stored, and the log ends at message %d", c.newest)
+		c.wrong(&c.sums.Extra, "extra", c.name, r, "it is stored, but the log ends at message %d", c.newest)
 	} else {
-		c.wrong(&c.sums.Extra, "extra", c.name, r, "it is stored, and the log does not give it")
+		c.wrong(&c.sums.Extra, "extra", c.name, r, "it is stored, but the log does not give it")
 	}
 }
 
-// remember notes an id that was given.
+// remember records an id that was given.
 func (c *comparison) remember(id string) {
 	h := xxhash.Sum64String(id)
 	if len(c.order) < maxIDs {
@@ -207,11 +207,11 @@ func (c *comparison) remember(id string) {
 	c.ids[h] = true
 }
 
-// finish looks at what is stored behind the last one given, as far as the
-// chain goes now.
+// finish reads the records after the last one given, up to the chain's present
+// end, and counts all that remain in the window.
 func (c *comparison) finish(ctx context.Context) error {
 	last := uint64(0)
-	if !c.over { // else what is there has come too late
+	if !c.over { // otherwise the remaining records have come too late
 		var err error
 		if last, err = c.walk.Last(ctx); err != nil {
 			return err

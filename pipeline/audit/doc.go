@@ -1,25 +1,24 @@
-// Package audit is for operators: it looks at a deployment from outside, with
-// the connection of a tool, and needs no worker in its process.
+// Package audit is for operators' tools: it examines a deployment from outside,
+// over a connection to NATS, without a worker in its process.
 //
-//	overview.go    what the workers say of themselves and of their partitions
-//	verify.go      whether the stored offers are those that the logs give
-//	comparison.go  one chain of them, record by record
-//	accept.go      accepts what a partition has lost, so that workers go on
-//	replay.go      a partition's state computed anew, for both of these
+//	overview.go    the status of workers and partitions
+//	verify.go      verifies that the stored offers are those that the logs give
+//	comparison.go  the part of a verification for one chain, record by record
+//	accept.go      accepts that data of a partition is lost, so that workers go on
+//	replay.go      computes a partition's state anew, for verify.go and accept.go
 //
 // A verification reads and compares; it changes nothing in NATS:
 //
 //	log -> replay -> offers that the log gives --+-- comparison -> Sums, Examples
 //	chains ------------------> offers stored ----+
 //
-// An acceptance changes the log, the chains and the snapshots, while no worker
-// lives (PROTOCOL.md, P9):
+// An acceptance changes the log, the chains and the snapshots, while no worker is
+// alive (PROTOCOL.md, P9):
 //
-//	log     <- one message with the last number on each chain
-//	chains  <- a mark on each, behind which the workers go on
-//	objects <- a snapshot of the replayed state, in place of all others
+//	log       <- a message with the last number on each chain
+//	chains    <- a mark on each, after which the workers go on
+//	snapshots <- a snapshot of the replayed state, which replaces all others
 //
-// A replay keeps its state in a directory of its own, which is removed in the
-// end. Where it can be computed from the log's first message, a verification
-// keeps it in memory.
+// A replay keeps its state in a temporary directory. A verification that can begin
+// with the log's first message keeps its state in memory.
 package audit

@@ -11,10 +11,10 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// An Overview is how a deployment is: what the workers say in their leases,
-// and when they are asked.
+// An Overview is the status of a deployment, from the workers' leases and from
+// their answers.
 type Overview struct {
-	Time       time.Time           `json:"time"`       // when the leases were looked at, by this machine's clock
+	Time       time.Time           `json:"time"`       // when the leases were read, by this machine's clock
 	Members    []Member            `json:"members"`    // by id
 	Partitions []PartitionOverview `json:"partitions"` // by number
 }
@@ -23,51 +23,52 @@ type Overview struct {
 type Member struct {
 	ID      string    `json:"id"`
 	Heard   time.Time `json:"heard,omitzero"` // when it renewed its lease, by the server's clock; zero: it has none
-	Answers bool      `json:"answers"`        // within the time given
+	Answers bool      `json:"answers"`        // it has answered in time
 	Leaving bool      `json:"leaving,omitempty"`
 	Short   bool      `json:"short,omitempty"`   // it has given up its partitions: no room on its disk
 	Owns    []int     `json:"owns,omitempty"`    // by its lease, or its answer
-	Ready   []int     `json:"ready,omitempty"`   // it follows, and has caught up
-	Follows []int     `json:"follows,omitempty"` // it follows, and has not
-	Ahead   float64   `json:"ahead,omitempty"`   // seconds that its clock is ahead of that of NATS; below 0: behind
+	Ready   []int     `json:"ready,omitempty"`   // follows and has caught up with
+	Follows []int     `json:"follows,omitempty"` // follows and has not caught up with
+	Ahead   float64   `json:"ahead,omitempty"`   // how many seconds its clock is ahead of the clock of NATS; negative: behind
 	Error   string    `json:"error,omitempty"`   // what is wrong with its lease
 }
 
-// A PartitionOverview is a partition, as its owner knows it.
+// A PartitionOverview is the status of a partition as its owner reports it.
 type PartitionOverview struct {
 	Partition int               `json:"partition"`
-	Owners    []string          `json:"owners"`  // two for a moment are no error
-	Answers   bool              `json:"answers"` // one of them; what follows is 0 or empty otherwise
+	Owners    []string          `json:"owners"`  // two for a moment are not an error
+	Answers   bool              `json:"answers"` // an owner has answered; otherwise the fields from here to Bytes are 0 or empty, unless the partition has stopped
 	Seq       uint64            `json:"seq"`     // the last message applied
-	Lag       uint64            `json:"lag"`     // messages behind it
-	Events    uint64            `json:"events"`  // applied, over its life
-	Waiting   int               `json:"waiting"` // offers not known stored
+	Lag       uint64            `json:"lag"`     // messages after it
+	Events    uint64            `json:"events"`  // events applied since the partition began
+	Waiting   int               `json:"waiting"` // records not known stored
 	LogTime   time.Time         `json:"log_time,omitzero"`
 	Set       string            `json:"set"`      // hash of the campaign set in force
-	Bytes     int64             `json:"bytes"`    // of the owner's state on disk
+	Bytes     int64             `json:"bytes"`    // size of the owner's state on disk
 	Snapshot  *SnapshotOverview `json:"snapshot"` // the newest; null: none
 	Stops     []Stop            `json:"stops"`
 }
 
-// A SnapshotOverview is a snapshot.
+// A SnapshotOverview describes a snapshot.
 type SnapshotOverview struct {
 	Seq   uint64    `json:"seq"` // the last message in it
 	Time  time.Time `json:"time"`
 	Bytes int64     `json:"bytes"`
 }
 
-// A Stop is a partition that has stopped loudly with a member.
+// A Stop says that the partition has stopped loudly in a member.
 type Stop struct {
 	Member string `json:"member"`
 	Why    string `json:"why"`
 }
 
-// OK says that each partition has an owner, and that none has stopped.
+// OK reports whether each partition has an owner and none has stopped.
 func (o Overview) OK() bool {
 	return !slices.ContainsFunc(o.Partitions, func(p PartitionOverview) bool { return len(p.Owners) == 0 || len(p.Stops) > 0 })
 }
 
-// Look asks everybody, and waits at most so long for answers. It makes nothing.
+// Look reads the leases and asks all workers, waiting at most that long for their
+// answers. It creates and changes nothing.
 func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview, error) {
 	now := time.Now()
 	leases, err := conn.Leases(ctx)
@@ -89,7 +90,7 @@ func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview,
 		if len(p.Stops) == 0 || p.Answers {
 			continue
 		}
-		_, end, err := conn.Extent(ctx, p.Partition) // who has stopped does not know what came after
+		_, end, err := conn.Extent(ctx, p.Partition) // a stopped partition does not know which messages came after
 		if err != nil {
 			return Overview{}, err
 		}
@@ -98,8 +99,8 @@ func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview,
 	return o, nil
 }
 
-// ask gathers the answers of those that have leases, and of who else answers
-// before them.
+// ask gathers the answers of all workers that have leases, and of any others that
+// answer before these have.
 func ask(ctx context.Context, conn *broker.Conn, leases map[string]broker.Lease, wait time.Duration) (map[string]broker.Report, error) {
 	within, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -138,7 +139,7 @@ func overview(partitions int, leases map[string]broker.Lease, reports map[string
 		if lease, has := leases[id]; has {
 			var err error
 			if c, err = broker.ParseClaim(lease.Value); err != nil {
-				m.Error = "its lease is not understood: " + err.Error()
+				m.Error = "its lease cannot be decoded: " + err.Error()
 			}
 		}
 		m.Leaving, m.Short, m.Ready, m.Follows = c.Leaving, c.Short, c.Ready, c.Follow
@@ -151,8 +152,8 @@ func overview(partitions int, leases map[string]broker.Lease, reports map[string
 	return o
 }
 
-// owns are the partitions that a member owns by its lease or its answer; what
-// the member says goes into each partition's overview.
+// owns returns the partitions that a member owns by its lease or its answer, and
+// adds the member's report to each partition's overview.
 func (o *Overview) owns(id string, c broker.Claim, report broker.Report) (owns []int) {
 	exists := func(p int) bool { return p >= 0 && p < len(o.Partitions) }
 	all := slices.Clone(c.Own)
@@ -175,8 +176,8 @@ func (o *Overview) owns(id string, c broker.Claim, report broker.Report) (owns [
 	return owns
 }
 
-// take takes what a member says of the partition: an owner's word counts, and
-// where it has stopped that of the member with which it has.
+// take adds a member's report to the partition's overview. The report of an owner
+// counts; without one, that of a member in which the partition has stopped.
 func (p *PartitionOverview) take(id string, r broker.PartitionReport) {
 	if r.Stopped != "" {
 		p.Stops = append(p.Stops, Stop{id, r.Stopped})

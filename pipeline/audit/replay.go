@@ -14,18 +14,18 @@ import (
 	"offerstream/state"
 )
 
-// A replay computes a partition's state once more, in a directory of its own,
-// beside whatever works on the partition.
+// A replay computes a partition's state anew, in a temporary directory, without
+// disturbing the partition's workers.
 type replay struct {
 	conn    *broker.Conn
 	p       int
-	dir     string // where state may be made, which is removed in the end
+	dir     string // a directory for the state, removed at the end
 	log     *slog.Logger
 	disk    checkpoint.Disk
 	archive checkpoint.Archive
 	sets    *checkpoint.Sets
 	guarded []pipeline.StepID
-	shrink  int // of commits
+	shrink  int // commits are smaller than the store's limit by this factor
 
 	store  checkpoint.Store // nil: not open
 	cache  *checkpoint.Cache
@@ -33,8 +33,8 @@ type replay struct {
 	fold   *pipeline.Fold
 }
 
-// begin makes the fold of the first of these snapshots that is of the log, from
-// message first to message end, or else an empty one.
+// begin makes the fold from the first of the snapshots that fits the log, which
+// has messages first to end; an empty fold if none does.
 func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, end uint64) (err error) {
 	if err := r.remove(); err != nil {
 		return err
@@ -60,8 +60,8 @@ func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, 
 	return r.store.Timers(func(due int64, key string) error { r.fold.Schedule(due, key); return nil })
 }
 
-// again says whether an error is one behind which a replay that is begun again
-// comes further.
+// again reports whether a replay that is started again can get past an error, and
+// prepares for that.
 func (r *replay) again(err error) bool {
 	if bad, ok := checkpoint.NewPoison(err, r.guarded); ok {
 		r.guarded = append(r.guarded, bad.Step)
@@ -74,7 +74,7 @@ func (r *replay) again(err error) bool {
 	return false
 }
 
-// remove closes the state and removes it.
+// remove closes and removes the state.
 func (r *replay) remove() error {
 	if r.store != nil {
 		r.store.Close()
@@ -96,9 +96,9 @@ func (r *replay) restore(ctx context.Context, opt state.Options, metas []broker.
 			return cursor, nil
 		}
 		if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) {
-			return none, fmt.Errorf("snapshot at message %d: %w: begin again", m.Seq, err) // it may be had the next time
+			return none, fmt.Errorf("snapshot at message %d: %w: start this command again", m.Seq, err) // the next attempt may succeed
 		}
-		r.log.Warn("a snapshot is not of this log, or is damaged", "seq", m.Seq, "error", err)
+		r.log.Warn("a snapshot does not fit this log, or is damaged: trying the one before", "seq", m.Seq, "error", err)
 		if err := r.remove(); err != nil {
 			return none, err
 		}
@@ -121,20 +121,21 @@ func (r *replay) restoreFrom(ctx context.Context, opt state.Options, m broker.Sn
 	return checkpoint.LoadCursor(r.store)
 }
 
-// sameLog says whether the log is the one of which the cursor is (P5).
+// sameLog returns an error if the log is not the one that the cursor was made of
+// (P5).
 func (r *replay) sameLog(ctx context.Context, c pipeline.Cursor, first, end uint64) error {
 	if c.Seq+1 < first || c.Seq > end {
-		return fmt.Errorf("%w: it ends at message %d, the log has %d to %d", checkpoint.ErrOtherLog, c.Seq, first, end)
+		return fmt.Errorf("%w: the state ends at message %d, and the log has messages %d to %d", checkpoint.ErrOtherLog, c.Seq, first, end)
 	}
-	for _, known := range [...]struct { // messages of which it has applied something
+	for _, known := range [...]struct { // messages that the state has applied, at least in part
 		seq    uint64
 		stored int64
 	}{{c.Seq, c.Stored}, {c.Seq + 1, c.Partly}} {
 		if known.stored == 0 || known.seq < first {
-			continue // nothing of it was applied, or it has expired
+			continue // it was not applied, or has expired
 		}
 		if known.seq > end {
-			return fmt.Errorf("%w: message %d was applied in part, the log ends at %d", checkpoint.ErrOtherLog, known.seq, end)
+			return fmt.Errorf("%w: message %d was applied in part, but the log ends at message %d", checkpoint.ErrOtherLog, known.seq, end)
 		}
 		err := r.scan(ctx, known.seq, func(m pipeline.Message) (bool, error) {
 			if m.Seq != known.seq || m.Stored != known.stored {
@@ -149,16 +150,16 @@ func (r *replay) sameLog(ctx context.Context, c pipeline.Cursor, first, end uint
 	return nil
 }
 
-// gapLooks is how often a message of the log must not come until it counts as
-// one that is not there: a server may leave out what it has (P8).
+// gapLooks is how often a message must be skipped until it counts as missing: a
+// server may skip messages that it has (P8).
 const gapLooks = 5
 
-// scan calls fn with each message of the log from a sequence on that is there,
-// until that is enough.
+// scan calls fn with each message that the log has, from sequence from on, until
+// fn returns enough.
 func (r *replay) scan(ctx context.Context, from uint64, fn func(pipeline.Message) (enough bool, err error)) error {
 	wake := r.conn.World.NewEvent()
 	defer r.conn.Wire.OnClose(wake)()
-	for gap, looks := uint64(0), 0; ; { // what came in place of the next, and how often
+	for gap, looks := uint64(0), 0; ; { // the message that came instead of the expected one, and how often it did
 		reader, err := r.conn.OpenReader(ctx, r.p, from)
 		if err != nil {
 			return err
@@ -199,14 +200,14 @@ func (r *replay) scanWith(ctx context.Context, reader *broker.Reader, wake task.
 		case r.conn.Wire.IsClosed():
 			return broker.ErrClosed
 		case reader.Silent():
-			return errors.New("the server has not been heard while the log was read: begin again")
+			return errors.New("the server has sent nothing for a while, as the log was read: start this command again")
 		default:
 			reader.Wait(ctx, wake, time.Second)
 		}
 	}
 }
 
-// commitSome stores what has changed, if it is much.
+// commitSome commits the changes if they are large enough.
 func (r *replay) commitSome() error {
 	if !r.cache.Full(r.shrink) {
 		return nil
@@ -214,7 +215,7 @@ func (r *replay) commitSome() error {
 	return r.commit()
 }
 
-// commit stores what has changed.
+// commit commits the changes.
 func (r *replay) commit() error {
 	if err := r.writer.Encode(r.fold.Cursor()); err != nil {
 		return err

@@ -18,40 +18,40 @@ import (
 	"offerstream/pipeline/checkpoint"
 )
 
-// Sums are what a verification counts.
+// Sums are the counts of a verification.
 type Sums struct {
-	Applied   uint64 `json:"events"`    // events in the log, behind the snapshot where it began with one
-	Offers    int    `json:"offers"`    // that the log gives
-	Stored    int    `json:"stored"`    // that are stored
-	Trimmed   int    `json:"trimmed"`   // given by the log, before the first that its chain still has, or before an acceptance: not looked at
-	Missing   int    `json:"missing"`   // given by the log and not stored
-	Duplicate int    `json:"double"`    // stored once more
-	Different int    `json:"different"` // stored otherwise than the log gives them
-	Extra     int    `json:"extra"`     // stored, and not given by the log
+	Applied   uint64 `json:"events"`    // events in the log, from the snapshot on if it began with one
+	Offers    int    `json:"offers"`    // offers that the log gives
+	Stored    int    `json:"stored"`    // offers that are stored
+	Trimmed   int    `json:"trimmed"`   // offers that the log gives but that were not compared: they precede the oldest record of their chain, or an acceptance
+	Missing   int    `json:"missing"`   // offers that the log gives and that are not stored
+	Duplicate int    `json:"double"`    // offers that are stored a second time
+	Different int    `json:"different"` // offers that are stored differently from what the log gives
+	Extra     int    `json:"extra"`     // offers that are stored and that the log does not give
 }
 
-// Wrong is how many of them should not be.
+// Wrong is the number of errors among them.
 func (s Sums) Wrong() int { return s.Missing + s.Duplicate + s.Different + s.Extra }
 
 // PartitionSums are the sums of one partition.
 type PartitionSums struct {
 	Partition int    `json:"partition"`
-	From      uint64 `json:"from"` // the last message of the snapshot that it began with; 0: it began with the log's first
+	From      uint64 `json:"from"` // the last message in the snapshot with which it began; 0: it began with the log's first message
 	Sums
 }
 
-// A Verdict says whether the offers stream equals a replay of the log.
+// A Verdict says whether the stored offers equal those of a replay of the logs.
 type Verdict struct {
 	Sums
-	Examples   []Example       `json:"examples"` // of what is wrong, the first few
+	Examples   []Example       `json:"examples"` // the first few errors
 	Partitions []PartitionSums `json:"partitions"`
 }
 
 const maxExamples = 10
 
-// An Example is an offer with which something is wrong, and where it came from.
+// An Example is an offer in error, and the message that it came from.
 type Example struct {
-	What      string `json:"what"` // missing, double, different or extra
+	What      string `json:"what"` // missing, double, different, extra or lost
 	ID        string `json:"id"`
 	Partition int    `json:"partition"`
 	Chain     string `json:"chain"`
@@ -64,7 +64,7 @@ func (e Example) String() string {
 	return fmt.Sprintf("%s: offer %s, record %d of %s.%d, from message %d: %s", e.What, e.ID, e.N, e.Chain, e.Partition, e.S, e.Detail)
 }
 
-// OK says that the two are equal.
+// OK reports whether there are no errors.
 func (v *Verdict) OK() bool { return v.Wrong() == 0 }
 
 func (v *Verdict) add(p int, from uint64, s Sums, examples []Example) {
@@ -80,29 +80,30 @@ func (v *Verdict) add(p int, from uint64, s Sums, examples []Example) {
 	v.Examples = append(v.Examples, examples[:min(len(examples), maxExamples-len(v.Examples))]...)
 }
 
-// VerifyOptions say what to verify. None are the zero value.
+// VerifyOptions configure Verify. Zero values mean the defaults in parentheses.
 type VerifyOptions struct {
 	Partitions   []int                                // (all)
-	Settle       time.Duration                        // how long to wait for an offer that a worker has yet to publish, from when the last one came (0)
-	Progress     func(partition int, seq, end uint64) // of the log, for each message; may be nil
-	FromSnapshot bool                                 // begin with a snapshot though the log may have all (false)
-	Dir          string                               // where a snapshot's state may be made, which is removed in the end (os.TempDir)
+	Settle       time.Duration                        // how long to wait, after the last offer came, for further offers that workers have not published yet (0)
+	Progress     func(partition int, seq, end uint64) // called for each message of the log (nil)
+	FromSnapshot bool                                 // begin with a snapshot even if the log has all messages (false)
+	Dir          string                               // directory for temporary state (os.TempDir)
 	Log          *slog.Logger                         // (none)
 }
 
-// Verify computes the partitions' logs anew and compares what they give with
-// the offers that are stored, chain by chain, in step: in memory are the users
-// of one partition, and of the offers those between the two. Where the log's
-// beginning has expired, it begins with the oldest snapshot that the log
-// reaches back to, on disk, and with what each chain has behind that. What comes
-// after Verify has begun with a partition is left out. It writes nothing to NATS.
+// Verify folds the partitions' logs anew and compares the offers that they give
+// with those that are stored, chain by chain, as the fold goes on. In memory it
+// has the users of one partition, and a window of offers. If the beginning of a
+// log has expired, Verify begins with the oldest snapshot to which the log reaches
+// back, whose state it keeps on disk, and with the records that follow it on each
+// chain. It ignores messages that come after it has begun with a partition. It
+// writes nothing to NATS.
 func Verify(ctx context.Context, conn *broker.Conn, opt *VerifyOptions) (v Verdict, err error) {
 	if opt == nil {
 		opt = &VerifyOptions{}
 	}
 	own, err := os.MkdirTemp(opt.Dir, "offerstream-verify-")
 	if err != nil {
-		return v, fmt.Errorf("a directory for a snapshot's state: %w", err)
+		return v, fmt.Errorf("make a directory for a snapshot's state: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(own)) }()
 	log := opt.Log
@@ -126,10 +127,11 @@ func Verify(ctx context.Context, conn *broker.Conn, opt *VerifyOptions) (v Verdi
 	return v, nil
 }
 
-// verifyPast begins anew at each step that panics, as a worker does.
-func verifyPast(ctx context.Context, of *verification) (*verification, error) {
+// verifyPast runs a verification, and runs it again if a step panics, guarding
+// that step, as a worker does.
+func verifyPast(ctx context.Context, template *verification) (*verification, error) {
 	for {
-		v := *of
+		v := *template
 		v.left, v.chains = v.opt.Settle, map[string]*comparison{}
 		err := v.run(ctx)
 		v.close()
@@ -139,25 +141,25 @@ func verifyPast(ctx context.Context, of *verification) (*verification, error) {
 	}
 }
 
-// A verification is that of one partition.
+// A verification verifies one partition.
 type verification struct {
-	*replay // of a snapshot; closed where it began with the log's first message, and users are in memory
+	*replay // its store is nil if the verification began with the log's first message: then users are in memory
 	opt     *VerifyOptions
 	next    func(*pipeline.Fold) (more bool, err error)
 
-	from     uint64                    // the last message of the snapshot; 0: none
-	before   map[string]pipeline.Chain // what the chains had by then
-	applied  uint64                    // events in it
-	accepted uint64                    // the last Accept message of the log: what is before it is not looked at; 0: none
-	end      uint64                    // the log's, when it began
-	newest   uint64                    // the log's, when it was last looked up
-	left     time.Duration             // for which may be waited
+	from     uint64                    // the last message in the snapshot; 0: none
+	before   map[string]pipeline.Chain // the chains in the snapshot's cursor
+	applied  uint64                    // events applied in the snapshot
+	accepted uint64                    // the log's last acceptance, before which nothing is compared; 0: none
+	end      uint64                    // the log's end when the verification began
+	newest   uint64                    // the log's end when last looked up
+	left     time.Duration             // how long it may still wait for offers
 	chains   map[string]*comparison
 	sums     Sums
 	examples []Example
 }
 
-// run computes what the log gives and compares it.
+// run folds the log and compares the offers that it gives.
 func (v *verification) run(ctx context.Context) error {
 	first, end, err := v.conn.Extent(ctx, v.p)
 	if err != nil {
@@ -188,7 +190,7 @@ func (v *verification) run(ctx context.Context) error {
 		return err
 	}
 	if seq, _, _, _ := fold.At(); seq != end {
-		return fmt.Errorf("the log was there up to message %d and could be read up to message %d", end, seq)
+		return fmt.Errorf("the log had messages up to %d but could be read only up to message %d: try again", end, seq)
 	}
 	_, applied, _, _ := fold.At()
 	v.sums.Applied = applied - v.applied
@@ -200,8 +202,8 @@ func (v *verification) run(ctx context.Context) error {
 	return nil
 }
 
-// beginChains begins with the chains that there are, unless each is looked at
-// from its mark on.
+// beginChains makes a comparison for each chain that exists, unless each chain is
+// compared from its mark on.
 func (v *verification) beginChains(ctx context.Context) error {
 	names, err := v.conn.OfferChains(ctx, v.p)
 	if err != nil || v.accepted > v.from {
@@ -215,8 +217,8 @@ func (v *verification) beginChains(ctx context.Context) error {
 	return nil
 }
 
-// origin is the fold that the verification begins with: an empty one, or that
-// of the oldest snapshot that the log reaches back to.
+// origin makes the fold with which the verification begins: an empty one, or one
+// from the oldest snapshot to which the log reaches back.
 func (v *verification) origin(ctx context.Context, first uint64, accepted int64) (*pipeline.Fold, error) {
 	if first == 1 && !v.opt.FromSnapshot {
 		fold, err := pipeline.NewFold(pipeline.Cursor{}, v.sets.Get(ctx, v.conn), pipeline.Memory{})
@@ -235,11 +237,11 @@ func (v *verification) origin(ctx context.Context, first uint64, accepted int64)
 		}
 		slices.Reverse(metas) // the oldest first
 		metas = slices.DeleteFunc(metas, func(m broker.SnapshotMeta) bool {
-			return accepted != 0 && !checkpoint.HasFolded(m, accepted) // of before that
+			return accepted != 0 && !checkpoint.HasFolded(m, accepted) // it is from before the acceptance
 		})
 		err = v.begin(ctx, metas, first, v.end)
 		if errors.Is(err, broker.ErrSnapshotGone) && attempt < 3 {
-			continue // there is a newer one
+			continue // it was removed, as a newer one has come
 		}
 		if err != nil {
 			return nil, err
@@ -252,7 +254,7 @@ func (v *verification) origin(ctx context.Context, first uint64, accepted int64)
 	case v.from > 0:
 		return v.fold, nil
 	case first > 1:
-		return nil, fmt.Errorf("the log begins at message %d, what came before has expired: its offers can only be computed from a snapshot of the log at message %d or behind it, and there is none", first, first-1)
+		return nil, fmt.Errorf("the log begins at message %d, as earlier messages have expired: it can only be verified from a snapshot at message %d or later, and there is none", first, first-1)
 	}
 	return nil, errors.New("there is no snapshot that fits the log")
 }
@@ -284,12 +286,12 @@ func (v *verification) apply(ctx context.Context, fold *pipeline.Fold, m pipelin
 	}
 }
 
-// compare compares an effect of message seq with what is stored, if it is an
-// offer or the accepted message's mark. It returns buf, which it may have made
-// larger, for the next call.
+// compare compares an effect of message seq with the stored record, if the effect
+// is an offer or a mark of the last acceptance. It returns buf, perhaps enlarged,
+// for the next call.
 func (v *verification) compare(ctx context.Context, seq uint64, e pipeline.Effect, buf []byte) (_ []byte, err error) {
 	var given record
-	var from uint64 // number on the chain
+	var from uint64 // number of the chain's first record to compare
 	switch {
 	case e.Mark != nil && seq == v.accepted && e.Chain != "dead":
 		given, from = record{pos: e.Pos, id: broker.MarkID(e), hash: xxhash.Sum64(nil)}, e.Pos.N
@@ -312,8 +314,8 @@ func (v *verification) compare(ctx context.Context, seq uint64, e pipeline.Effec
 	return buf, c.given(ctx, given)
 }
 
-// chain is the comparison of a chain, begun where there is none: at record
-// number from, or the oldest behind the snapshot.
+// chain returns the comparison of a chain. It makes it if there is none, beginning
+// at record from, or at the oldest record after the snapshot.
 func (v *verification) chain(ctx context.Context, name string, from uint64) (*comparison, error) {
 	if c := v.chains[name]; c != nil {
 		return c, nil
@@ -334,7 +336,7 @@ func (v *verification) chain(ctx context.Context, name string, from uint64) (*co
 	if _, err = c.read(ctx); err != nil {
 		return nil, err
 	}
-	for _, r := range c.window { // where the oldest one's number is wrong
+	for _, r := range c.window { // in case the oldest record has a wrong number
 		if n := r.pos.N; n > 0 {
 			c.oldest = min(c.oldest, n)
 		}
@@ -348,8 +350,8 @@ func (v *verification) close() {
 	}
 }
 
-// isLater says whether a record came from a message that the verification leaves out.
-// One from beyond the log's end did not.
+// isLater reports whether a record came from a message that was stored after the
+// verification had begun. It is false for a record from beyond the log's end.
 func (v *verification) isLater(ctx context.Context, pos pipeline.Position) (bool, error) {
 	if pos.S <= v.end {
 		return false, nil
@@ -364,8 +366,8 @@ func (v *verification) isLater(ctx context.Context, pos pipeline.Position) (bool
 	return pos.S <= v.newest, nil
 }
 
-// gave says whether the log has given an offer of that id, as far as the newest
-// of each chain go.
+// gave reports whether the log has given an offer with that id, among the newest
+// maxIDs of each chain.
 func (v *verification) gave(id string) bool {
 	h := xxhash.Sum64String(id)
 	for _, c := range v.chains {
@@ -376,8 +378,8 @@ func (v *verification) gave(id string) bool {
 	return false
 }
 
-// wait lets a moment pass in which an offer may come. It says no when the
-// time for that is over.
+// wait waits a moment for an offer to come. It returns false when the time for
+// waiting is over.
 func (v *verification) wait(ctx context.Context) (bool, error) {
 	if v.left <= 0 {
 		return false, nil
@@ -392,7 +394,7 @@ func (v *verification) wait(ctx context.Context) (bool, error) {
 	}
 }
 
-// wrong counts an offer that should not be as it is.
+// wrong counts an error, and keeps it as an example if it is among the first.
 func (v *verification) wrong(count *int, what, chain string, r record, detail string, args ...any) {
 	*count++
 	if len(v.examples) < maxExamples {

@@ -106,7 +106,7 @@ func TestVerify(t *testing.T) {
 		{"one again as it was", func(m []*nats.Msg) []*nats.Msg { return slices.Insert(m, 2, m[1]) }, Sums{Stored: 5, Duplicate: 1}, "record 2 of"},
 		{"one instead of another", func(m []*nats.Msg) []*nats.Msg { m[2] = with(m[1], n, "3"); return m }, Sums{Stored: 4, Duplicate: 1, Missing: 1}, "record 3 of"},
 		{"one before its time", func(m []*nats.Msg) []*nats.Msg { return slices.Insert(m, 0, with(m[3], n, "1")) }, Sums{Stored: 5, Duplicate: 1, Different: 1}, "record 4 of"},
-		{"out of order", func(m []*nats.Msg) []*nats.Msg { m[1], m[2] = m[2], m[1]; return m }, Sums{Stored: 4, Different: 1}, "before one that comes earlier"},
+		{"out of order", func(m []*nats.Msg) []*nats.Msg { m[1], m[2] = m[2], m[1]; return m }, Sums{Stored: 4, Different: 1}, "before an offer that precedes it"},
 		{"a foreign one at the end", func(m []*nats.Msg) []*nats.Msg { return append(m, with(m[3], n, "5", id, "x")) }, Sums{Stored: 5, Extra: 1}, "offer x, record 5"},
 		{"a foreign one between", func(m []*nats.Msg) []*nats.Msg { return slices.Insert(m, 2, with(m[3], n, "99", id, "x")) }, Sums{Stored: 5, Extra: 1}, "offer x, record 99"},
 		{"a foreign chain", func(m []*nats.Msg) []*nats.Msg {
@@ -120,7 +120,7 @@ func TestVerify(t *testing.T) {
 			return append(m, &nats.Msg{Subject: m[0].Subject, Data: []byte("hello")})
 		}, Sums{Stored: 5, Extra: 1}, "record 0 of"},
 		{"other data", func(m []*nats.Msg) []*nats.Msg { m[1] = with(m[1]); m[1].Data = []byte("{}"); return m }, Sums{Stored: 4, Different: 1}, "record 2 of offers.web.0, from message 2: it is stored with other data"},
-		{"another id", func(m []*nats.Msg) []*nats.Msg { m[1] = with(m[1], id, "x"); return m }, Sums{Stored: 4, Different: 1}, `stored in its place is offer "x"`},
+		{"another id", func(m []*nats.Msg) []*nats.Msg { m[1] = with(m[1], id, "x"); return m }, Sums{Stored: 4, Different: 1}, `offer "x" is stored in its place`},
 		{"another message", func(m []*nats.Msg) []*nats.Msg { m[1] = with(m[1], s, "3"); return m }, Sums{Stored: 4, Different: 1}, "it is stored as {N:2 S:3"},
 		{"a message beyond the log", func(m []*nats.Msg) []*nats.Msg { m[1] = with(m[1], s, "99"); return m }, Sums{Stored: 4, Different: 1}, "it is stored as {N:2 S:99"},
 		{"another number", func(m []*nats.Msg) []*nats.Msg { m[1] = with(m[1], n, "7"); return m }, Sums{Stored: 4, Different: 1}, "it is stored as {N:7 S:2"},

@@ -11,35 +11,38 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// An Archive keeps snapshots of partitions: the object store of NATS, or the
-// simulation's.
+// An Archive stores snapshots of partitions: in the object store of NATS, or in
+// the simulation.
 type Archive interface {
-	// Put keeps what write writes as the snapshot of a partition at message
-	// seq of its log. When Put returns, write has returned.
+	// Put stores what write writes as the snapshot of a partition at message seq
+	// of its log. When Put returns, write has returned.
 	Put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error
-	// List is what is kept of a partition, the newest first.
+	// List returns a partition's snapshots, the newest first.
 	List(ctx context.Context, partition int) ([]broker.SnapshotMeta, error)
-	// Open reads a snapshot: broker.ErrSnapshotGone where it was replaced, and
-	// from the reader broker.ErrSnapshotDamaged where it is not as it was put.
+	// Open returns a reader of a snapshot. The error is broker.ErrSnapshotGone
+	// if the snapshot has been removed; the reader's error is
+	// broker.ErrSnapshotDamaged if the bytes are not those that were stored.
 	Open(ctx context.Context, m broker.SnapshotMeta) (io.ReadCloser, error)
-	// Drop removes a partition's snapshots for whose message chosen is true.
+	// Drop removes those snapshots of a partition for whose message chosen
+	// returns true.
 	Drop(ctx context.Context, partition int, chosen func(seq uint64) bool) error
 }
 
 // The keys of a snapshot's metadata.
 const (
-	recordsKey  = "records"  // pipeline.RecordVersion of its records
-	engineKey   = "engine"   // which engine made it
-	acceptedKey = "accepted" // which acceptance its state has folded: the message's stored time
+	recordsKey  = "records"  // pipeline.RecordVersion of the records
+	engineKey   = "engine"   // the engine that made the snapshot
+	acceptedKey = "accepted" // the last acceptance that the state has folded: the stored time of its message
 )
 
-// Metadata is what is kept with a snapshot whose state ends at the cursor.
+// Metadata returns the metadata of a snapshot whose state is at the cursor.
 func Metadata(c pipeline.Cursor) map[string]string {
 	return map[string]string{recordsKey: strconv.Itoa(pipeline.RecordVersion), engineKey: strconv.Itoa(pipeline.Engine), acceptedKey: strconv.FormatInt(c.Accepted, 10)}
 }
 
-// Readable says why this binary cannot read a snapshot, by its metadata, nil
-// where it can: pipeline.ErrNewer where a newer version made it.
+// Readable returns, from a snapshot's metadata, why this binary cannot read the
+// snapshot; nil if it can. The error is pipeline.ErrNewer if a newer version has
+// made it.
 func Readable(m broker.SnapshotMeta) error {
 	records, _ := strconv.Atoi(m.Metadata[recordsKey])
 	if err := pipeline.ReadsRecords(records); err != nil {
@@ -51,21 +54,20 @@ func Readable(m broker.SnapshotMeta) error {
 	return nil
 }
 
-// HasFolded reports whether the state in a snapshot has folded the acceptance
-// that was stored at that time (nanoseconds since 1970; 0: it has folded none)
-// as its last.
+// HasFolded reports whether the last acceptance that a snapshot's state has folded
+// is the one stored at accepted (nanoseconds since 1970; 0: none).
 func HasFolded(m broker.SnapshotMeta, accepted int64) bool {
 	return m.Metadata[acceptedKey] == strconv.FormatInt(accepted, 10)
 }
 
-// Objects is the archive in NATS. What is put goes over a connection of its
-// own, so that no offer waits behind its pieces.
+// Objects is the archive in NATS. It stores snapshots over a separate connection,
+// so that offers do not wait behind their pieces.
 type Objects struct {
 	Conn    *broker.Conn
-	Connect func(context.Context) (*broker.Conn, error) // nil where nothing is put
+	Connect func(context.Context) (*broker.Conn, error) // may be nil if Put is not called
 }
 
-// Put is Archive's.
+// Put implements Archive.
 func (o Objects) Put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error {
 	own, err := o.Connect(ctx)
 	if err != nil {
@@ -79,22 +81,22 @@ func (o Objects) Put(ctx context.Context, partition int, seq uint64, metadata ma
 		w.CloseWithError(write(w))
 	}()
 	err = own.PutSnapshot(ctx, partition, seq, metadata, r)
-	r.CloseWithError(errors.New("the snapshot is not wanted any more"))
+	r.CloseWithError(errors.New("storing the snapshot has ended"))
 	<-written // nothing reads the store after this
 	return err
 }
 
-// List is Archive's.
+// List implements Archive.
 func (o Objects) List(ctx context.Context, partition int) ([]broker.SnapshotMeta, error) {
 	return o.Conn.Snapshots(ctx, partition)
 }
 
-// Open is Archive's.
+// Open implements Archive.
 func (o Objects) Open(ctx context.Context, m broker.SnapshotMeta) (io.ReadCloser, error) {
 	return o.Conn.OpenSnapshot(ctx, m)
 }
 
-// Drop is Archive's.
+// Drop implements Archive.
 func (o Objects) Drop(ctx context.Context, partition int, chosen func(seq uint64) bool) error {
 	return o.Conn.DropSnapshots(ctx, partition, chosen)
 }

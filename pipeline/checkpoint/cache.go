@@ -10,59 +10,56 @@ import (
 	"offerstream/state"
 )
 
-// A Cache holds decoded entities of one partition over its store, the least
-// recently used leaving when they take more than max bytes. What has changed
-// stays until it is committed. A cache is for one goroutine.
+// A Cache holds decoded entities of one partition in front of its store. When
+// they take more than max bytes, the least recently used ones leave; changed
+// entities stay until they are committed. A cache is for one goroutine.
 //
-// Each checkpoint has a generation: an entity changed in generation g is in
-// the store once checkpoint g is committed, and may leave then.
+// Changes are numbered by generations, one for each checkpoint: an entity that
+// was last changed in generation g may leave once checkpoint g is committed.
 type Cache struct {
 	store   Store
 	max     int64
 	lookups Lookups
 	entries map[string]*cached
-	newest  *cached // of the ring: newest.next is older, newest.prev the oldest
+	newest  *cached // the head of the ring: newest.next is older, newest.prev is the oldest
 	bytes   int64
 
-	gen       uint64 // of changes made now, from 1
-	committed uint64 // what is in the store
-	dirty     []*cached
-	changed   int // bytes that dirty may take, as guessed
+	gen       uint64    // generation of the changes made now, from 1
+	committed uint64    // the last committed generation
+	dirty     []*cached // the entities changed in gen
+	changed   int       // estimated bytes of dirty
 	buf       []byte
-	count     uint64 // of lookups
+	count     uint64 // number of lookups
 }
 
 var _ pipeline.Entities = (*Cache)(nil)
 
-// Lookups observe how long lookups take, in seconds. One that is nil observes
-// nothing.
+// Lookups observe how long lookups take, in seconds. Either may be nil.
 type Lookups struct {
-	Cached prometheus.Observer // of entities that are in the cache, one in 64
-	Stored prometheus.Observer // of all others: they are read from the store and decoded
+	Cached prometheus.Observer // of one in 64 lookups of entities in the cache
+	Stored prometheus.Observer // of all other lookups, which read from the store and decode
 }
 
 type cached struct {
 	entity     *pipeline.Entity
 	size       int    // bytes when last read or encoded
-	due        int64  // its timer in the store, or in the batch on its way there
-	stored     bool   // there is a record in the store, or on its way
-	gen        uint64 // last changed in; 0: as in the store
+	due        int64  // its timer in the store or in the batch under way
+	stored     bool   // it has a record in the store or in the batch under way
+	gen        uint64 // the generation in which it was last changed; 0: unchanged
 	prev, next *cached
 }
 
-// What an entity takes in memory, as a multiple of its bytes, and beside
-// them; and by how much a touch may make its bytes grow, and more the first
-// one. All are guesses; too low a one costs a checkpoint that is too big for a
-// transaction and is made anew.
+// Estimates in bytes. If one is too low, a checkpoint may be too big for a
+// transaction and must be made anew.
 const (
-	decodedFactor = 2
-	decodedExtra  = 768
-	growth        = 128
-	firstGrowth   = 512
+	decodedFactor = 2   // memory of an entity, as a multiple of its encoded bytes
+	decodedExtra  = 768 // and in addition to that
+	growth        = 128 // how much one change may add to an entity's encoded bytes
+	firstGrowth   = 512 // and its first change in addition to that
 )
 
-// NewCache makes an empty cache over a store. It holds about max bytes of
-// decoded entities, and beyond that only what is not committed yet.
+// NewCache makes an empty cache in front of a store. It holds about max bytes of
+// decoded entities, and more only if they are not committed yet.
 func NewCache(store Store, max int64, lookups Lookups) *Cache {
 	none := prometheus.ObserverFunc(func(float64) {})
 	if lookups.Cached == nil {
@@ -74,9 +71,10 @@ func NewCache(store Store, max int64, lookups Lookups) *Cache {
 	return &Cache{store: store, max: max, lookups: lookups, entries: map[string]*cached{}, gen: 1}
 }
 
-// Entity returns the entity with a key, a new one if there is none, and counts
-// it as changed. The error is pipeline.ErrNewer where a newer version wrote its
-// record, and state.ErrDamaged where that cannot be decoded otherwise.
+// Entity returns the entity with a key, a new one if there is none, and counts it
+// as changed. The error is pipeline.ErrNewer if a newer version has written its
+// record, and state.ErrDamaged if the record cannot be decoded for another
+// reason.
 func (c *Cache) Entity(key string) (*pipeline.Entity, error) {
 	e := c.entries[key]
 	c.count++
@@ -88,7 +86,7 @@ func (c *Cache) Entity(key string) (*pipeline.Entity, error) {
 		}
 		c.touch(e)
 	} else {
-		c.evict() // before the load: what has just been read must not leave
+		c.evict() // before the load, so that the loaded entity does not leave at once
 		var err error
 		if e, err = c.load(key); err != nil {
 			return nil, err
@@ -106,8 +104,8 @@ func (c *Cache) Entity(key string) (*pipeline.Entity, error) {
 	return e.entity, nil
 }
 
-// Look returns the entity without counting it as changed, a new one that is
-// kept nowhere if there is none. Its errors are those of Entity.
+// Look returns the entity without counting it as changed or keeping it in the
+// cache; a new one if there is none. Its errors are those of Entity.
 func (c *Cache) Look(key string) (*pipeline.Entity, error) {
 	if e := c.entries[key]; e != nil {
 		return e.entity, nil
@@ -138,7 +136,7 @@ func (c *Cache) read(key string) (*cached, error) {
 }
 
 func (c *Cache) load(key string) (*cached, error) {
-	key = strings.Clone(key) // the fold's is valid as long as its event
+	key = strings.Clone(key) // the fold's key is valid only as long as its event
 	e, err := c.read(key)
 	if err != nil {
 		return nil, err
@@ -153,8 +151,9 @@ func weight(e *cached) int64 {
 	return int64(decodedFactor*e.size + 2*len(e.entity.Key) + decodedExtra)
 }
 
-// evict lets the oldest go that are in the store as they are. It looks at a
-// few only, so that a cache full of changes costs no more.
+// evict removes the least recently used entities that have no uncommitted
+// changes. It looks at no more than 16, so that it stays fast in a cache full of
+// changes.
 func (c *Cache) evict() {
 	for e, looks := c.oldest(), 0; c.bytes > c.max && c.newest != nil && looks < 16; looks++ {
 		newer := e.prev
@@ -163,14 +162,14 @@ func (c *Cache) evict() {
 			delete(c.entries, e.entity.Key)
 			c.bytes -= weight(e)
 		} else {
-			c.touch(e) // out of the way
+			c.touch(e) // so that the next call looks at others
 		}
 		e = newer
 	}
 }
 
-// encode puts all that has changed into the batch and begins the next
-// generation; it returns the one that ended.
+// encode puts all changes into the batch and begins the next generation. It
+// returns the generation that has ended.
 func (c *Cache) encode(b *state.Batch) uint64 {
 	for i, e := range c.dirty {
 		key := e.entity.Key
@@ -204,19 +203,19 @@ func (c *Cache) encode(b *state.Batch) uint64 {
 	return ended
 }
 
-// MaxShrink is the largest value of use for Full: with it each step is followed
-// by a checkpoint.
+// MaxShrink is the largest useful argument of Full: with it a checkpoint follows
+// each step.
 const MaxShrink = 1 << 20
 
-// Full reports whether what has changed should be stored soon: it is about half
-// of what one transaction of the store holds, divided by shrink. That is at
-// least 1, and more where checkpoints were too big before.
+// Full reports whether the changes should be stored soon: they take about half of
+// what one transaction of the store can hold, divided by shrink. shrink is 1, and
+// larger if checkpoints were too big before.
 func (c *Cache) Full(shrink int) bool {
 	limit := c.store.Limit()
 	return len(c.dirty) >= limit.Entries/6/shrink || c.changed >= limit.Bytes/2/shrink
 }
 
-// The ring of entries, by last use.
+// The entries form a ring in the order of last use.
 
 func (c *Cache) push(e *cached) {
 	if c.newest == nil {

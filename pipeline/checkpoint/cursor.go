@@ -9,19 +9,19 @@ import (
 	"offerstream/state"
 )
 
-// ErrOtherLog says that a log is not the one that a state was made of: a
-// message that the state has applied is stored there with another time, or the
-// log ends before it.
+// ErrOtherLog means that a log is not the one that a state was made of: the log
+// has a message that the state has applied with another stored time, or ends
+// before that message.
 var ErrOtherLog = errors.New("this is not the log that the state was made of")
 
-// noteSince is the note that holds Cursor.Since, which is large and changes
-// only with the campaign set.
+// noteSince is the note with Cursor.Since, which is large and changes only with
+// the campaign set.
 const noteSince = "since"
 
 // LoadCursor reads the cursor of a store's last checkpoint: how far the log is
-// applied, and what the fold goes on from. Of a store without one it is zero.
-// The error is pipeline.ErrNewer where a newer version wrote it, else
-// state.ErrDamaged where it cannot be decoded.
+// applied, and from where the fold goes on. It is zero if there is no checkpoint.
+// The error is pipeline.ErrNewer if a newer version has written it, and
+// state.ErrDamaged if it cannot be decoded for another reason.
 func LoadCursor(store Store) (cursor pipeline.Cursor, err error) {
 	b, err := store.Cursor()
 	if err != nil || b == nil {
@@ -42,8 +42,8 @@ func LoadCursor(store Store) (cursor pipeline.Cursor, err error) {
 	return cursor, nil
 }
 
-// notNewer makes of what is wrong with a record damage, unless a newer version
-// wrote it: that is to be left alone.
+// notNewer turns an error of decoding a record into state.ErrDamaged, unless a
+// newer version has written the record: that must be left alone.
 func notNewer(err error) error {
 	if errors.Is(err, pipeline.ErrNewer) {
 		return err

@@ -1,21 +1,21 @@
-// Package checkpoint is what lies between a fold and the disk: entities cached
-// over a store, and committed with the cursor. Whoever computes a partition's
-// state needs it: a worker, and whoever audits what workers have done.
+// Package checkpoint connects a fold with the disk: it caches entities in front
+// of a store, and commits them together with the cursor. Workers use it, and so
+// does package audit, which computes states anew.
 //
-// What is in a store (package state has its keys):
+// Content of a store (its keys are in package state):
 //
-//	each entity that is not empty, and when its timer is due
+//	entities       all that are not empty, with the time at which each is due
 //	the cursor     pipeline.Cursor as JSON, without Since
 //	note "since"   Cursor.Since as JSON, written when the campaign set changes
 //
-// A checkpoint changes all of these in one transaction, so that a store is
-// always the state of one moment of the log:
+// A checkpoint changes all of these in one transaction, so that a store always
+// has the state at one position of the log:
 //
 //	store -> Cache.Entity -> fold
-//	            | what has changed, and the cursor: Writer.Encode
+//	            | Writer.Encode: changed entities and the cursor
 //	         Writer.Commit -> store
 //
-// cache.go has the entities, writer.go and cursor.go the checkpoints, store.go
-// and archive.go where stores and snapshots of them lie, set.go the campaign
-// sets that a fold needs, and poison.go a step that panics.
+// Files: cache.go (the cache of entities), writer.go and cursor.go (checkpoints),
+// store.go and archive.go (interfaces of stores and of snapshots), set.go (the
+// campaign sets that a fold needs), poison.go (steps that panic).
 package checkpoint

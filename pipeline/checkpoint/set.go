@@ -10,19 +10,19 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// Sets are the compiled campaign sets of a process: all its folds share them.
-// The zero value has none.
+// Sets are the compiled campaign sets of a process, which all its folds share.
+// The zero value is empty.
 type Sets struct {
 	mu   sync.Mutex
 	sets map[string]*pipeline.Set
 }
 
-// ErrFetch marks a set that could not be fetched now, but may be later.
+// ErrFetch means that a set could not be fetched now. A later attempt may succeed.
 var ErrFetch = errors.New("the campaign set cannot be fetched now")
 
-// Get returns a function that finds sets by hash, for a fold: those that are
-// known, and others by fetching and compiling them. Its error is ErrFetch,
-// broker.ErrNoSet, or that the set does not compile here.
+// Get returns a function, for a fold, that finds sets by hash. It fetches and
+// compiles sets that are not known yet. Its error is ErrFetch, broker.ErrNoSet,
+// or that this binary cannot compile the set.
 func (s *Sets) Get(ctx context.Context, conn *broker.Conn) func(hash string) (*pipeline.Set, error) {
 	return func(hash string) (*pipeline.Set, error) {
 		s.mu.Lock()
@@ -39,14 +39,14 @@ func (s *Sets) Get(ctx context.Context, conn *broker.Conn) func(hash string) (*p
 		}
 		set, problems := pipeline.Compile(def)
 		if len(problems) > 0 {
-			return nil, fmt.Errorf("campaign set %s does not compile here: run the binary that it was applied with: %w", hash, problems[0])
+			return nil, fmt.Errorf("campaign set %s cannot be compiled by this binary: run the binary that applied it: %w", hash, problems[0])
 		}
 		s.add(hash, set)
 		return set, nil
 	}
 }
 
-// Add makes a compiled set known, which is then not fetched.
+// Add makes a compiled set known, so that it is not fetched.
 func (s *Sets) Add(hash string, set *pipeline.Set) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

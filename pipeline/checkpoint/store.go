@@ -6,8 +6,8 @@ import (
 	"offerstream/state"
 )
 
-// A Store holds the state of one partition: a state.Store, or the
-// simulation's. Its methods and their errors are those of state.Store.
+// A Store holds the state of one partition. It is a state.Store, or the
+// simulation's; methods and errors are those of state.Store.
 type Store interface {
 	Entity(key string, dst []byte) ([]byte, bool, error)
 	Cursor() ([]byte, error)
@@ -20,22 +20,23 @@ type Store interface {
 	Close() error
 }
 
-// A Disk is where stores lie, each in a directory of its own.
+// A Disk holds stores, each in its own directory.
 type Disk interface {
-	// Open opens a directory's store, an empty one where there is none. The
-	// error is state.ErrDamaged where it must be made anew.
+	// Open opens the store in a directory, and makes an empty one if there is
+	// none. The error is state.ErrDamaged if the store must be made anew.
 	Open(dir string, o state.Options) (Store, error)
-	// Discard removes a directory's store, if there is one. It must be closed.
+	// Discard removes the store in a directory, if there is one. The store must
+	// be closed.
 	Discard(dir string) error
-	// Restore makes a store of a snapshot, in a directory that has none, and
-	// leaves it closed. Its errors are those of state.Restore.
+	// Restore makes a store from a snapshot, in a directory that has none, and
+	// leaves the store closed. Its errors are those of state.Restore.
 	Restore(dir string, o state.Options, r io.Reader) error
 }
 
-// Badgers is the disk of this machine, on which Badger keeps each store.
+// Badgers is the disk of this machine, with a Badger database for each store.
 type Badgers struct{}
 
-// Open is Disk's.
+// Open implements Disk.
 func (Badgers) Open(dir string, o state.Options) (Store, error) {
 	s, err := state.Open(dir, o)
 	if err != nil {
@@ -44,10 +45,10 @@ func (Badgers) Open(dir string, o state.Options) (Store, error) {
 	return s, nil
 }
 
-// Discard is Disk's.
+// Discard implements Disk.
 func (Badgers) Discard(dir string) error { return state.Discard(dir) }
 
-// Restore is Disk's.
+// Restore implements Disk.
 func (Badgers) Restore(dir string, o state.Options, r io.Reader) error {
 	_, err := state.Restore(dir, o, r)
 	return err

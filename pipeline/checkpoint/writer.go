@@ -9,29 +9,29 @@ import (
 
 // A Writer stores checkpoints of a cache, one at a time:
 //
-//	Encode   between two steps of the fold: all that has changed, and the cursor
-//	Commit   into the store, which may take place while the fold goes on
-//	Done     after that: what was stored may leave the cache
+//	Encode   takes all changes and the cursor, between two steps of the fold
+//	Commit   stores them; the fold may go on meanwhile
+//	Done     lets the stored entities leave the cache
 //
-// Encode and Done are for the goroutine that has the cache. After a failed
-// Commit the writer and its cache are of no use any more.
+// Encode and Done are for the goroutine of the cache. After a failed Commit the
+// writer and its cache cannot be used any more.
 type Writer struct {
 	cache  *Cache
 	batch  *state.Batch
-	epoch  uint32          // of the Since that the store holds, or that the batch brings
-	gen    uint64          // of the cache, in the batch
-	cursor pipeline.Cursor // with the batch
+	epoch  uint32          // the epoch of the Since in the store or in the batch
+	gen    uint64          // the generation of the cache in the batch
+	cursor pipeline.Cursor // the cursor to store with the batch
 }
 
-// NewWriter makes the writer of a cache whose store stands at epoch, the
-// cursor's.
+// NewWriter makes a writer for a cache. epoch is that of the cursor in the
+// cache's store.
 func NewWriter(c *Cache, epoch uint32) *Writer {
 	return &Writer{cache: c, batch: c.store.NewBatch(), epoch: epoch}
 }
 
-// Encode takes all that has changed in the cache, as of the cursor. What the
-// cursor leaves to the note is taken too where another campaign set has come
-// into force since the last checkpoint.
+// Encode takes all changes in the cache, and the cursor. It includes the note with
+// Cursor.Since if another campaign set has come into force since the last
+// checkpoint.
 func (w *Writer) Encode(cursor pipeline.Cursor) error {
 	w.batch.Reset()
 	w.gen = w.cache.encode(w.batch)
@@ -50,9 +50,9 @@ func (w *Writer) Encode(cursor pipeline.Cursor) error {
 	return nil
 }
 
-// Commit stores what was encoded, all of it or nothing. The error is
-// state.ErrTooBig where it is more than a transaction holds; after any other
-// it is not known whether it is stored.
+// Commit stores the encoded checkpoint, all of it or nothing. The error is
+// state.ErrTooBig if a transaction cannot hold it; after any other error it is
+// not known whether the checkpoint is stored.
 func (w *Writer) Commit() error {
 	j, err := w.cursor.JSON()
 	if err != nil {
@@ -61,11 +61,11 @@ func (w *Writer) Commit() error {
 	return w.cache.store.Commit(w.batch, j)
 }
 
-// Done says that what was encoded last is stored.
+// Done tells the cache that the last encoded checkpoint is stored.
 func (w *Writer) Done() { w.cache.committed = w.gen }
 
-// Cursor is that of what was encoded last.
+// Cursor is the cursor of the last encoded checkpoint.
 func (w *Writer) Cursor() pipeline.Cursor { return w.cursor }
 
-// Bytes is about how much what was encoded last takes in the store.
+// Bytes is the approximate size of the last encoded checkpoint in the store.
 func (w *Writer) Bytes() int { return w.batch.Bytes() }

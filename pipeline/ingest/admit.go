@@ -8,26 +8,27 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// An admission is what all events of one request are admitted under.
+// An admission has what the admission of all events of one request shares.
 type admission struct {
 	decoder    *event.Decoder
 	times      *logTimes // set under clock: event
 	receivedAt string    // the gateway's clock, RFC 3339
-	sentAt     string    // the batch's, RFC 3339; "" where it has none
-	context    []byte    // the batch's, an object; nil where it has none
+	sentAt     string    // the batch's, RFC 3339; "" if it has none
+	context    []byte    // the batch's, a JSON object; nil if it has none
 	copied     int       // bytes of context copied so far
 }
 
-// errContext refuses a batch whose context would be copied into so many events
-// that it multiplies.
+// errContext refuses a batch whose context is so large that the copies of it in
+// all the batch's events would exceed MaxBatchBytes.
 var errContext = &problem{http.StatusRequestEntityTooLarge, "size", "the batch's context is too large to be copied into each of its events; put it into the events that need it"}
 
-// admit reads one event strictly and appends what the log gets of it to dst.
-// It refuses with a *event.Reject; errContext refuses the whole batch.
+// admit reads one event strictly and appends its text for the log to dst. If it
+// refuses the event the error is an *event.Reject; errContext refuses the whole
+// batch.
 func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte, *event.Event, error) {
 	raw := v.of(body)
 	switch {
-	case len(raw) > event.MaxEventBytes: // before anything reads it
+	case len(raw) > event.MaxEventBytes: // the decoder refuses it; the other checks are for bodies that it reads
 	case v.deep:
 		return dst, nil, &event.Reject{Reason: "json", Detail: "nested too deeply"}
 	case v.control:
@@ -65,17 +66,18 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 	return s.append(dst, raw, v.newlines), ev, nil
 }
 
-// logTimes is the running maximum of the events' own times under clock:
-// event, over everything that this gateway has admitted. Whoever replays
-// stamps logTime into the events; it is for those who do not.
+// logTimes is, under clock: event, the maximum of the own times of all events
+// that this gateway has admitted. It is for events without a logTime; a replay
+// stamps logTime itself.
 type logTimes struct {
 	mu   sync.Mutex
 	at   int64
 	some bool
 }
 
-// pass moves log time on by an admitted event and returns it. Resent after a
-// 503, an event passes again, which changes nothing: a maximum.
+// pass moves log time on by an admitted event and returns log time. An event that
+// is resent after a 503 passes again, which changes nothing, as log time is a
+// maximum.
 func (l *logTimes) pass(ev *event.Event) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,20 +7,21 @@ import (
 	"strings"
 )
 
-// A problem is an answer other than success.
+// A problem is any answer but success.
 //
-//	400  the body is no JSON, no batch, or the one event it holds is refused
+//	400  the body is not JSON, not a batch, or its only event is refused
 //	401  no write key, or a wrong one
-//	404  no such path      405  not a POST
+//	404  no such path
+//	405  not a POST
 //	408  the body came too slowly
 //	413  body, event or batch too large
-//	429  too much at once; Retry-After says when to come again
-//	503  the log did not acknowledge, or the gateway is going; Retry-After
+//	429  too much at once; Retry-After says when to try again
+//	503  the log did not acknowledge, or the gateway is shutting down; Retry-After
 //
 // The body is {"success": false, "status": 400, "reason": "...", "error": "..."}.
 type problem struct {
 	status int
-	reason string // a short constant, also the metric's label
+	reason string // one word, also the metric's label
 	text   string
 }
 
@@ -30,15 +31,15 @@ var (
 	errKey      = &problem{http.StatusUnauthorized, "key", "a write key is needed: as the user name of Basic authorization, or as writeKey in the body"}
 	errPath     = &problem{http.StatusNotFound, "path", "no such path; events go to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias"}
 	errMethod   = &problem{http.StatusMethodNotAllowed, "method", "use POST"}
-	errMemory   = &problem{http.StatusTooManyRequests, "memory", "too many bytes at once; come again"}
-	errRequests = &problem{http.StatusTooManyRequests, "requests", "too many requests at once; come again"}
-	errQueue    = &problem{http.StatusTooManyRequests, "queue", "the log takes events more slowly than they come; come again"}
-	errDrain    = &problem{http.StatusServiceUnavailable, "drain", "this gateway is going; come again"}
-	errLog      = &problem{http.StatusServiceUnavailable, "log", "the events could not be stored; send them again"}
+	errMemory   = &problem{http.StatusTooManyRequests, "memory", "too many bytes at once: send the request again later"}
+	errRequests = &problem{http.StatusTooManyRequests, "requests", "too many requests at once: send the request again later"}
+	errQueue    = &problem{http.StatusTooManyRequests, "queue", "events come faster than the log can store them: send the request again later"}
+	errDrain    = &problem{http.StatusServiceUnavailable, "drain", "this gateway is shutting down: send the request again"}
+	errLog      = &problem{http.StatusServiceUnavailable, "log", "the events could not be stored: send them again"}
 	errLeft     = &problem{http.StatusServiceUnavailable, "gone", "the client left before its events were stored"}
 )
 
-// Header values that are the same in every answer, so that none is allocated.
+// Header values that are the same in every answer; shared to avoid allocations.
 var (
 	typeJSON  = []string{"application/json"}
 	anyOrigin = []string{"*"}
@@ -46,7 +47,7 @@ var (
 	okLength  = []string{strconv.Itoa(len(okBody))}
 )
 
-// answerOK is the one answer that every SDK takes for success.
+// answerOK sends an answer that every SDK accepts as success.
 func answerOK(w http.ResponseWriter) {
 	h := w.Header()
 	h["Content-Type"], h["Content-Length"] = typeJSON, okLength
@@ -77,8 +78,8 @@ func answer(w http.ResponseWriter, p *problem) {
 	w.Write(body)
 }
 
-// preflight answers a browser's question whether it may send events from a
-// page of another origin, with a write key.
+// preflight answers a browser that asks whether a page of another origin may send
+// events with a write key.
 func preflight(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
@@ -87,7 +88,7 @@ func preflight(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// clip shortens a text that may quote what was sent.
+// clip shortens a text that may quote what a client has sent.
 func clip(s string) string {
 	const most = 200
 	if len(s) <= most {

@@ -12,16 +12,16 @@ import (
 	"sync/atomic"
 )
 
-// pooledBytes is the size up to which buffers are kept for the next request.
+// pooledBytes is the size up to which a buffer is kept for the next request.
 const pooledBytes = 64 << 10
 
-// A budget bounds the bytes that all requests hold at once.
+// A budget limits the bytes that all requests together hold in memory.
 type budget struct {
 	max  int64
 	used atomic.Int64
 }
 
-// take takes n bytes, or refuses.
+// take reserves n bytes, or returns errMemory.
 func (b *budget) take(n int) error {
 	if b.used.Add(int64(n)) > b.max {
 		b.used.Add(int64(-n))
@@ -32,13 +32,13 @@ func (b *budget) take(n int) error {
 
 func (b *budget) give(n int) { b.used.Add(int64(-n)) }
 
-// A body is a request's body in memory, paid for from the budget by its
-// capacity.
+// A body is a request's body in memory. The capacity of its buffers is reserved
+// from the budget.
 type body struct {
 	raw      []byte
 	inflated []byte
 	budget   *budget
-	paid     int
+	paid     int // bytes reserved
 }
 
 var (
@@ -58,9 +58,9 @@ func (b *body) release() {
 	bodies.Put(b)
 }
 
-// readBody reads the whole body, inflated if it begins like gzip whatever its
-// headers say. At most limit bytes are taken, as sent and inflated; memory
-// grows with what has come, not with what was announced.
+// readBody reads the whole body, and inflates it if it begins like gzip, whatever
+// its headers say. At most limit bytes are accepted, both as sent and inflated.
+// Memory grows with the bytes that have come, not with the announced length.
 func readBody(r *http.Request, limit int, bud *budget) (*body, []byte, error) {
 	if r.ContentLength > int64(limit) {
 		return nil, nil, tooLarge(limit)
@@ -98,19 +98,19 @@ func (b *body) read(r *http.Request, limit int) (text []byte, err error) {
 		return nil, inReading(err, "gzip body")
 	}
 	if isGzip(b.inflated) {
-		return nil, &problem{http.StatusBadRequest, "gzip", "gzip inside gzip is not taken"}
+		return nil, &problem{http.StatusBadRequest, "gzip", "gzip inside gzip is not accepted"}
 	}
 	return b.inflated, nil
 }
 
 func isGzip(b []byte) bool { return len(b) >= 2 && b[0] == 0x1f && b[1] == 0x8b }
 
-// readAll reads to the end into buf, growing it by doubling.
+// readAll reads from to its end into buf, doubling buf as needed.
 func (b *body) readAll(buf []byte, from io.Reader, limit int) ([]byte, error) {
 	for {
 		if len(buf) == cap(buf) {
 			size := min(max(2*cap(buf), 4<<10), limit+1)
-			if size <= cap(buf) { // limit+1 bytes are there: one too many
+			if size <= cap(buf) { // buf is full with limit+1 bytes: one too many
 				return buf, tooLarge(limit)
 			}
 			if err := b.pay(size - cap(buf)); err != nil {
@@ -141,7 +141,7 @@ func (b *body) pay(n int) error {
 }
 
 func tooLarge(limit int) error {
-	return &problem{http.StatusRequestEntityTooLarge, "size", fmt.Sprintf("at most %d bytes are taken, as sent and inflated", limit)}
+	return &problem{http.StatusRequestEntityTooLarge, "size", fmt.Sprintf("the body may have at most %d bytes, both as sent and inflated", limit)}
 }
 
 func inReading(err error, what string) error {
@@ -152,5 +152,5 @@ func inReading(err error, what string) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &problem{http.StatusRequestTimeout, "slow", "the " + what + " came too slowly"}
 	}
-	return &problem{http.StatusBadRequest, "body", "the " + what + " cannot be read to its end: " + clip(err.Error())}
+	return &problem{http.StatusBadRequest, "body", "the " + what + " cannot be read completely: " + clip(err.Error())}
 }

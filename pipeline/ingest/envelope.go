@@ -7,23 +7,23 @@ import (
 	"github.com/valyala/fastjson"
 )
 
-// An envelope is the body of POST /v1/batch, taken apart but not copied:
+// An envelope is the body of POST /v1/batch, split but not copied:
 //
 //	{"batch": [event, ...], "sentAt": time, "context": {...}, "writeKey": "..."}
 //
-// Other members are let pass unread.
+// Other members are ignored.
 type envelope struct {
 	events   []jsonValue
-	sentAt   string // as text; "" where absent or no string
-	context  span   // an object, or not present
+	sentAt   string // "" if it is missing or not a string
+	context  span   // a JSON object; empty if it is missing or not an object
 	writeKey string
 }
 
-var errTooManyEvents = fmt.Errorf("the batch has more than %d events; send them in several", MaxBatchEvents)
+var errTooManyEvents = fmt.Errorf("the batch has more than %d events: send several batches", MaxBatchEvents)
 
-// read takes the body apart. Whatever it refuses is no envelope (400), except
-// errTooManyEvents (413). What the events themselves hold is not its business:
-// one that is no JSON fails alone, later.
+// read splits the body. An error means that the body is not an envelope (400),
+// except errTooManyEvents (413). read does not check the events themselves: an
+// event that is not JSON fails alone, later.
 func (e *envelope) read(body []byte) error {
 	*e = envelope{events: e.events[:0]}
 	m := members{b: body}
@@ -45,7 +45,7 @@ func (e *envelope) read(body []byte) error {
 			continue
 		}
 		if val.deep || val.control {
-			return fmt.Errorf("the envelope's %q is not JSON that can be taken", k)
+			return fmt.Errorf("the envelope's %q nests too deeply, or has a string with a raw control character", k)
 		}
 		if err := fastjson.ValidateBytes(val.of(body)); err != nil {
 			return fmt.Errorf("the envelope's %q is not JSON: %w", k, err)
@@ -65,7 +65,7 @@ func (e *envelope) read(body []byte) error {
 		return m.err
 	}
 	if i := skipSpace(body, m.at); i < len(body) {
-		return fmt.Errorf("something follows the envelope at byte %d", i)
+		return fmt.Errorf("the body goes on after the envelope, at byte %d", i)
 	}
 	if !found {
 		return fmt.Errorf("the envelope has no batch")
@@ -104,7 +104,7 @@ func (e *envelope) readEvents(body []byte, list jsonValue) error {
 	}
 }
 
-// stringOf is a JSON string's text, "" for anything else.
+// stringOf returns the text of a JSON string, "" for anything else.
 func stringOf(raw []byte) string {
 	var s string
 	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {

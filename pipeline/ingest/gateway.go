@@ -19,46 +19,47 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// Bounds of what one request may bring.
+// Limits of one request.
 const (
-	MaxBatchBytes  = 500 << 10 // one body, as sent and inflated
-	MaxBatchEvents = 5000      // events in one batch
+	MaxBatchBytes  = 500 << 10 // bytes of the body, both as sent and inflated
+	MaxBatchEvents = 5000      // events in a batch
 )
 
-// deadLanes carry the dead letters, each a message of its own and in no
-// order; several, so that a batch of nothing else is stored in time.
+// deadLanes is the number of lanes for dead letters. Each dead letter is a separate
+// message, and their order does not matter. There are several lanes so that a batch
+// of only bad events is stored in time.
 const deadLanes = 8
 
-// A Log is where events go: the broker's streams, or a fake in memory.
+// A Log stores events: in the broker's streams, or in memory for tests.
 type Log interface {
 	// Partitions is the number of partitions, which never changes.
 	Partitions() int
 	// Publish appends a pack to the partition's log and returns once it is
-	// acknowledged. A pack published again under the same id is stored once.
-	// A broker.ErrLoud says that publishing must end.
+	// acknowledged. A pack that is published again under the same id is stored
+	// once. After a broker.ErrLoud nothing more may be published.
 	Publish(ctx context.Context, partition int, id string, pack []byte) error
-	// DeadLetter does the same on the gateway's dead letters.
+	// DeadLetter stores a dead letter in the same way.
 	DeadLetter(ctx context.Context, id string, letter pipeline.Dead) error
-	// Clock is the live campaign set's clock, ClockBroker where none is live.
+	// Clock is the live campaign set's clock, and ClockBroker if no set is live.
 	Clock() string
-	// Ready says why the log cannot take events now, nil if it can. It is
-	// asked at every request and answers from memory.
+	// Ready returns why the log cannot store events now, nil if it can. It is
+	// called for every request, so it must not ask the server.
 	Ready() error
 }
 
-// Options of a Gateway. What is zero has the default in parentheses.
+// Options configure a Gateway. Zero values mean the defaults in parentheses.
 type Options struct {
 	Log         Log
 	WriteKeys   []string              // at least one
-	Timeout     time.Duration         // for the acknowledgement of one request's events (10 s)
-	Attempt     time.Duration         // for one publish, which is then repeated (2 s)
-	PackBytes   int                   // of one pack (256 KB); NATS takes 1 MB by default
-	PackEvents  int                   // in one pack (2000)
-	QueueBytes  int                   // waiting in one partition (4 MB); beyond: 429
-	MemoryBytes int                   // in all requests together (128 MB); beyond: 429
-	Requests    int                   // at once (4096); beyond: 429
+	Timeout     time.Duration         // limit for the acknowledgement of one request's events (10 s)
+	Attempt     time.Duration         // limit for one publish, which is then repeated (2 s)
+	PackBytes   int                   // limit for one pack (256 KB); NATS accepts 1 MB by default
+	PackEvents  int                   // limit for one pack (2000)
+	QueueBytes  int                   // limit for what waits in one partition (4 MB); beyond it, 429
+	MemoryBytes int                   // limit for all requests together (128 MB); beyond it, 429
+	Requests    int                   // limit for requests at once (4096); beyond it, 429
 	Now         func() int64          // the clock for receivedAt, nanoseconds since 1970 (time.Now)
-	Metrics     prometheus.Registerer // (none are registered anywhere)
+	Metrics     prometheus.Registerer // (metrics are not shown)
 	Logger      *slog.Logger          // (slog.Default)
 }
 
@@ -89,20 +90,20 @@ func set[T comparable](to *T, def T) {
 	}
 }
 
-// A Gateway takes events over HTTP and puts them into the log. It is an
-// http.Handler; Run serves it on listeners of its own.
+// A Gateway accepts events over HTTP and stores them in the log. It is an
+// http.Handler; Run serves it on a listener.
 type Gateway struct {
 	opt    Options
 	keys   [][sha256.Size]byte
 	lanes  []*lane // one per partition
 	dead   []*lane
 	memory budget
-	slots  chan struct{} // one per request in hand
+	slots  chan struct{} // holds an element for each request being handled
 	times  logTimes
 	met    *metrics
 
-	leaving  atomic.Bool   // not ready any more, but requests are still taken
-	draining atomic.Bool   // no further request is taken
+	leaving  atomic.Bool   // not ready any more, but requests are still accepted
+	draining atomic.Bool   // no further request is accepted
 	stopped  chan struct{} // closed by stop
 	stopOnce sync.Once
 	cause    error // why it stopped; read after stopped
@@ -120,7 +121,7 @@ func New(opt Options) (*Gateway, error) {
 		return nil, errors.New("ingest: no log given")
 	}
 	if len(opt.WriteKeys) == 0 {
-		return nil, errors.New("ingest: no write key given: without one nobody could send events")
+		return nil, errors.New("ingest: no write key given: nobody could send events")
 	}
 	opt = opt.withDefaults()
 	g := &Gateway{
@@ -176,7 +177,7 @@ func (g *Gateway) queued() float64 {
 	return float64(n)
 }
 
-// sent looks at a publish's outcome for the error that stops the gateway.
+// sent stops the gateway if a publish has failed with a loud error.
 func (g *Gateway) sent(err error) error {
 	if errors.Is(err, broker.ErrLoud) {
 		g.stop(err)
@@ -190,11 +191,11 @@ func (g *Gateway) stop(err error) {
 		g.cause = err
 		close(g.stopped)
 		g.cancel()
-		g.opt.Logger.Error("gateway stopped: no event is taken any more", "error", err)
+		g.opt.Logger.Error("gateway stopped: it accepts no more events", "error", err)
 	})
 }
 
-// Ready says why the gateway should get no further requests, nil if it may.
+// Ready returns why the gateway should not get further requests, nil if it may.
 func (g *Gateway) Ready() error {
 	if g.leaving.Load() || g.draining.Load() {
 		return errors.New("draining")
@@ -202,7 +203,7 @@ func (g *Gateway) Ready() error {
 	return g.able()
 }
 
-// able says why events cannot be stored now, nil if they can.
+// able returns why events cannot be stored now, nil if they can.
 func (g *Gateway) able() error {
 	select {
 	case <-g.stopped:
@@ -212,10 +213,10 @@ func (g *Gateway) able() error {
 	}
 }
 
-// Drain takes no further request (503), waits until those in hand are
-// answered and ends the lanes. Every event that was answered with 200 is in
-// the log by then; at ctx's end the rest is given up, unanswered. Later calls
-// wait for the first and return what it did.
+// Drain refuses further requests (503), waits until the accepted ones are
+// answered, and ends the lanes. When ctx ends, it fails the remaining requests.
+// Every event that was answered with 200 is in the log. Later calls wait for the
+// first one and return its error.
 func (g *Gateway) Drain(ctx context.Context) error {
 	g.drainOnce.Do(func() {
 		g.draining.Store(true)
@@ -226,13 +227,13 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	return g.drainErr
 }
 
-// drain takes all slots: when they are its own, no request is in hand.
+// drain takes all slots: once it has them, no request is being handled.
 func (g *Gateway) drain(ctx context.Context) error {
 	for i := range cap(g.slots) {
 		select {
 		case g.slots <- struct{}{}:
 		case <-ctx.Done():
-			err := fmt.Errorf("drain: %d requests were still in hand: %w", cap(g.slots)-i, ctx.Err())
+			err := fmt.Errorf("drain: %d requests were not answered yet: %w", cap(g.slots)-i, ctx.Err())
 			g.stop(err)
 			return err
 		}
@@ -240,7 +241,8 @@ func (g *Gateway) drain(ctx context.Context) error {
 	return nil
 }
 
-// known reports whether key is a write key. Its time depends on neither.
+// known reports whether key is a write key. How long it takes depends neither on
+// key nor on the write keys.
 func (g *Gateway) known(key string) bool {
 	sum, found := sha256.Sum256([]byte(key)), 0
 	for i := range g.keys {

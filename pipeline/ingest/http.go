@@ -11,16 +11,16 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// bodySlack is what white space may add around a single event.
+// bodySlack is how many bytes of white space may surround a single event.
 const bodySlack = 1 << 10
 
 // A route is one path under /v1/.
 type route struct {
 	batch bool
-	def   event.Type // where the event says no type
+	def   event.Type // the type of an event that has none
 }
 
-// routes are /v1/batch, and a path for each type of event.
+// routes has /v1/batch, and a path for each type of event.
 var routes = func() map[string]route {
 	all := map[string]route{"/v1/batch": {batch: true}}
 	for t := event.Track; t < event.Clock; t++ {
@@ -29,7 +29,7 @@ var routes = func() map[string]route {
 	return all
 }()
 
-// ServeHTTP takes events, and answers /healthz and /readyz.
+// ServeHTTP accepts events, and answers /healthz and /readyz.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt, ok := routes[r.URL.Path]
 	if !ok {
@@ -71,7 +71,7 @@ func (g *Gateway) serveOther(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// problemOf is what the client is told about an error.
+// problemOf returns what to tell the client about an error.
 func (g *Gateway) problemOf(err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {
@@ -88,12 +88,12 @@ func (g *Gateway) problemOf(err error) *problem {
 	if errors.Is(err, errGone) {
 		return errLeft
 	}
-	g.opt.Logger.Debug("events not stored", "error", err) // lanes warn, once
+	g.opt.Logger.Debug("events not stored", "error", err) // the lane has logged a warning
 	return errLog
 }
 
-// take does the whole work for one request. It returns nil once every event
-// that it brought is acknowledged, the refused ones as dead letters.
+// take handles one request. It returns nil once every event of the request is
+// acknowledged, the refused ones as dead letters.
 func (g *Gateway) take(r *http.Request, rt route) error {
 	if r.Method != http.MethodPost {
 		return errMethod
@@ -160,7 +160,7 @@ func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Typ
 		return bad("json", err)
 	}
 	if i := skipSpace(text, v.to); i < len(text) {
-		return bad("json", errors.New("something follows the event"))
+		return bad("json", errors.New("the body goes on after the event"))
 	}
 	err = g.place(req, a, text, v, def)
 	var rej *event.Reject
@@ -201,7 +201,7 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, trusted boo
 	return nil
 }
 
-// bodyKey is the writeKey in a single event's body.
+// bodyKey returns the writeKey in the body of a single event.
 func bodyKey(text []byte) string {
 	m := members{b: text}
 	for {
@@ -219,8 +219,8 @@ func bad(reason string, err error) error {
 	return &problem{http.StatusBadRequest, reason, clip(err.Error())}
 }
 
-// place admits one event and threads it into its partition's parcel, a clock
-// event into all of them.
+// place admits one event and adds it to its partition's parcel; a clock event to
+// the parcels of all partitions.
 func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, def event.Type) error {
 	from := len(req.text)
 	out, ev, err := a.admit(req.text, text, v, def)

@@ -4,7 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are what the gateway counts, all under offerstream_gateway_.
+// metrics are the gateway's metrics, all named offerstream_gateway_...
 type metrics struct {
 	accepted   prometheus.Counter     // events acknowledged by the log
 	clocks     prometheus.Counter     // clock events acknowledged by every partition
@@ -13,7 +13,7 @@ type metrics struct {
 	answers    *prometheus.CounterVec // requests not answered with 200, by reason
 	requests   prometheus.Counter     // requests answered with 200
 	limits     *prometheus.CounterVec // limits reached: requests, memory, queue
-	inFlight   prometheus.Gauge       // requests in hand
+	inFlight   prometheus.Gauge       // requests being handled
 	publish    prometheus.Histogram   // seconds from a pack's first sending to its acknowledgement
 	failures   prometheus.Counter     // publishes that failed, the repeated ones included
 	givenUp    prometheus.Counter     // packs not acknowledged by their deadline
@@ -43,15 +43,15 @@ func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
 		rejected:   vector("events_rejected_total", "Events refused, by reason.", "reason"),
 		letters:    counter("dead_letters_total", "Refused events of batches, stored as dead letters."),
 		requests:   counter("requests_ok_total", "Requests answered with 200."),
-		answers:    vector("requests_refused_total", "Requests answered otherwise, by reason.", "reason"),
-		limits:     vector("limits_reached_total", "Limits that were reached, by which.", "limit"),
+		answers:    vector("requests_refused_total", "Requests not answered with 200, by reason.", "reason"),
+		limits:     vector("limits_reached_total", "Requests refused because a limit was reached, by limit.", "limit"),
 		publish:    histogram("publish_seconds", "Time from a pack's first sending to its acknowledgement.", prometheus.ExponentialBuckets(50e-6, 2, 18)),
 		failures:   counter("publish_failures_total", "Publishes that failed or timed out, the repeated ones included."),
 		givenUp:    counter("packs_given_up_total", "Packs not acknowledged by their deadline."),
 		packEvents: histogram("pack_events", "Events in a pack.", prometheus.ExponentialBuckets(1, 2, 12)),
 		packBytes:  histogram("pack_bytes", "Bytes of a pack.", prometheus.ExponentialBuckets(256, 2, 12)),
 	}
-	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "offerstream_gateway_requests_in_flight", Help: "Requests in hand."})
-	r.MustRegister(m.inFlight, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "offerstream_gateway_queue_bytes", Help: "Bytes waiting for or out in publishes."}, queued))
+	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "offerstream_gateway_requests_in_flight", Help: "Requests being handled."})
+	r.MustRegister(m.inFlight, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "offerstream_gateway_queue_bytes", Help: "Bytes that wait to be published or are being published."}, queued))
 	return m
 }

@@ -14,70 +14,70 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// A lane carries parcels into one partition's log, in order: group commit.
+// A lane publishes parcels to one partition's log, in order, with group commit:
 //
-//	one publish is outstanding at a time; what gathers meanwhile is the next
-//	pack, so that an idle lane adds no wait and a busy one sends large packs.
+//	One publish is under way at a time. Events that come meanwhile form the
+//	next pack. So an idle lane adds no delay, and a busy lane sends large packs.
 //
-// A publish that fails or times out is sent again, the same pack under the
-// same id, until the last deadline of the requests in it; then those requests
-// fail and the lane goes on with the next pack. Of a request that has failed
-// nothing more is sent: its client sends all of it again, and of what was
-// stored the entity's duplicate ring knows the ids.
+// A publish that fails or times out is repeated, with the same pack under the same
+// id, until the last deadline of the requests in it. Then those requests fail and
+// the lane goes on with the next pack. The lane sends nothing more of a request
+// that has failed: its client resends the whole request, and the entities'
+// duplicate rings know the ids of the events that were stored.
 //
-//	what happens                         outcome
-//	acknowledged                         its parcels are settled
-//	stored, the acknowledgement lost     sent again; the stream drops it by id
-//	not acknowledged by the deadline     503; stored or not, the client resends
-//	the process dies                     no answer was given: the client resends
+//	what happens to a pack               outcome
+//	it is acknowledged                   its parcels are settled
+//	its acknowledgement is lost          it is sent again; the stream drops it by id
+//	no acknowledgement by the deadline   503; stored or not, the client resends
+//	the process dies                     the client has no answer and resends
 type lane struct {
 	lim  limits
 	send func(ctx context.Context, p *pack) error
-	name string // the ids' prefix, unique to this lane and process
+	name string // prefix of pack ids, unique to this lane and process
 	met  *metrics
 	log  *slog.Logger
 
-	queued atomic.Int64 // bytes reserved: waiting or in the pack that is out
+	queued atomic.Int64 // bytes reserved: waiting, or in the pack being published
 
 	mu      sync.Mutex
 	waiting []*parcel
 	wake    chan struct{}
 
-	packs   uint64 // of run alone, as is failing
-	failing bool
+	packs   uint64 // number of packs; for run alone
+	failing bool   // the last publish failed; for run alone
 }
 
-// limits bound a lane.
+// limits are the limits of a lane.
 type limits struct {
 	packBytes  int
 	packEvents int
 	queueBytes int64
-	attempt    time.Duration // one publish
+	attempt    time.Duration // of one publish
 }
 
-// A pack is what one publish carries.
+// A pack is the content of one publish.
 type pack struct {
 	data     []byte
 	id       string
 	events   int
 	parcels  []packed
 	deadline time.Time
-	why      *event.Reject // of a dead letter, which travels alone
+	why      *event.Reject // of a dead letter, which is always alone in its pack
 }
 
-// packed says what of a parcel is in a pack.
+// packed is the part of a parcel that is in a pack.
 type packed struct {
 	*parcel
 	bytes int
-	last  bool // nothing of the parcel is left
+	last  bool // it is the last part of the parcel
 }
 
 func newLane(name string, lim limits, met *metrics, log *slog.Logger, send func(context.Context, *pack) error) *lane {
 	return &lane{lim: lim, send: send, name: name, met: met, log: log, wake: make(chan struct{}, 1)}
 }
 
-// reserve takes room for n bytes, or refuses. An empty lane takes anything,
-// so that no request is too large for ever.
+// reserve reserves n bytes of the queue, or returns false. An empty lane accepts
+// any number, so that no request is refused for ever.
 func (l *lane) reserve(n int) bool {
 	for {
 		have := l.queued.Load()
@@ -92,8 +92,8 @@ func (l *lane) reserve(n int) bool {
 
 func (l *lane) unreserve(n int) { l.queued.Add(int64(-n)) }
 
-// dispatch hands the request to its lanes, or reports false if one of them
-// has no room; then none has got anything.
+// dispatch passes the request's parcels to their lanes. It returns false if one
+// lane has no room; then no lane has got a parcel.
 func dispatch(r *request) bool {
 	for i := range r.parcels {
 		if p := &r.parcels[i]; !p.lane.reserve(p.bytes) {
@@ -134,7 +134,7 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-// gather takes the next pack, or reports false if nothing waits.
+// gather fills the next pack, or returns false if nothing waits.
 func (l *lane) gather(p *pack) bool {
 	if cap(p.data) > 2*l.lim.packBytes {
 		p.data = nil
@@ -167,8 +167,8 @@ func (l *lane) gather(p *pack) bool {
 	return true
 }
 
-// take puts into the pack what fits of a parcel and reports whether that was
-// all of it. An empty pack takes an event of any size.
+// take adds as many events of a parcel to the pack as fit, and reports whether
+// these are all. An empty pack takes an event of any size.
 func (l *lane) take(p *pack, w *parcel) bool {
 	text, entries := w.req.text, w.req.entries
 	part := packed{parcel: w}
@@ -197,7 +197,7 @@ func (l *lane) take(p *pack, w *parcel) bool {
 	return part.last
 }
 
-// finish tells the requests what became of the pack.
+// finish tells the requests the outcome of the pack.
 func (l *lane) finish(p *pack, err error) {
 	for _, part := range p.parcels {
 		l.unreserve(part.bytes)
@@ -211,8 +211,8 @@ func (l *lane) finish(p *pack, err error) {
 	}
 }
 
-// publish sends the pack until it is acknowledged, its deadline has passed,
-// the log says that publishing must end, or ctx is done.
+// publish sends the pack repeatedly until it is acknowledged, its deadline has
+// passed, the error is loud, or ctx is done.
 func (l *lane) publish(ctx context.Context, p *pack) error {
 	start := time.Now()
 	if p.why == nil {
@@ -248,14 +248,14 @@ func (l *lane) publish(ctx context.Context, p *pack) error {
 	}
 }
 
-// note logs when publishing begins to fail and when it works again, not each
+// note logs when publishing begins to fail and when it works again, but not each
 // failure.
 func (l *lane) note(err error) {
 	switch {
 	case err != nil && !l.failing:
-		l.log.Warn("publish failed; repeating until the requests' deadlines", "lane", l.name, "error", err)
+		l.log.Warn("publish failed: trying again until the requests' deadlines", "lane", l.name, "error", err)
 	case err == nil && l.failing:
-		l.log.Info("publishing again", "lane", l.name)
+		l.log.Info("publishing works again", "lane", l.name)
 	}
 	l.failing = err != nil
 }

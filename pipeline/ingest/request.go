@@ -9,24 +9,24 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// A request is one HTTP request's events on their way into the log: their
-// stored text one after the other, threaded into one parcel per lane.
+// A request holds the events of one HTTP request on their way into the log: the
+// texts to store, one after the other, linked into one parcel for each lane.
 //
-// The handler fills it, sends it and waits for one outcome. Lanes read text
-// and entries until their parcel is settled, so that a request whose handler
-// has left early (abandoned) is never used again.
+// The handler fills it, dispatches it and waits for one outcome. Lanes read text
+// and entries until their parcel is settled, so a request whose handler has left
+// early (abandoned) is never reused.
 type request struct {
 	text     []byte
 	entries  []entry
 	parcels  []parcel
 	deadline time.Time
 
-	events  int // events, clock events not counted
+	events  int // number of events, without clock events
 	clocks  int
 	letters []*event.Reject
 
-	open  atomic.Int32 // parcels that are not settled
-	state atomic.Int32 // live, then one of the others for ever
+	open  atomic.Int32 // number of parcels that are not settled
+	state atomic.Int32 // live, and then one of the others for good
 	err   error        // why it failed; read after done
 	done  chan struct{}
 }
@@ -34,29 +34,29 @@ type request struct {
 const (
 	live      = iota
 	stored    // every event is acknowledged
-	failed    // some event is not
-	abandoned // the handler did not wait
+	failed    // an event will not be acknowledged
+	abandoned // the handler no longer waits
 )
 
-// An entry is one event's text and the place of the next one for its lane.
+// An entry is one event's text, with a link to the next event for the same lane.
 type entry struct {
 	span
-	next int           // index into entries; -1: none
-	why  *event.Reject // why it is a dead letter; nil: it is none
+	next int           // index into entries; -1: there is none
+	why  *event.Reject // why it is a dead letter; nil: it is not
 }
 
-// A parcel is what one request has for one lane, in its order.
+// A parcel is the list of one request's events for one lane, in order.
 type parcel struct {
 	req   *request
 	lane  *lane
-	head  int // the first entry not yet packed; -1: none
-	tail  int
-	bytes int // of what is not yet settled, as the lane counts them
+	head  int // the first entry that is not packed yet; -1: there is none
+	tail  int // the last entry
+	bytes int // bytes that are not settled yet, as reserved in the lane
 }
 
 var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 
-// add threads the event text[from:len(text)] into the lane's parcel.
+// add adds the event text[from:] to the lane's parcel.
 func (r *request) add(l *lane, from int, why *event.Reject) {
 	at := len(r.entries)
 	r.entries = append(r.entries, entry{span{from, len(r.text)}, -1, why})
@@ -70,8 +70,9 @@ func (r *request) add(l *lane, from int, why *event.Reject) {
 	p.tail = at
 }
 
-// parcel finds the lane's parcel, or makes it. Lanes are few: a search is
-// cheaper than an index that has to be cleared for every request.
+// parcel returns the lane's parcel, and makes it if there is none. There are few
+// lanes, so a search is cheaper than an index that must be cleared for every
+// request.
 func (r *request) parcel(l *lane) *parcel {
 	for i := range r.parcels {
 		if r.parcels[i].lane == l {
@@ -82,14 +83,15 @@ func (r *request) parcel(l *lane) *parcel {
 	return &r.parcels[len(r.parcels)-1]
 }
 
-// settle says that all of one parcel is acknowledged.
+// settle records that one parcel is acknowledged completely.
 func (r *request) settle() {
 	if r.open.Add(-1) == 0 && r.state.CompareAndSwap(live, stored) {
 		r.done <- struct{}{}
 	}
 }
 
-// fail says that some event will not be acknowledged. The first one counts.
+// fail records that an event will not be acknowledged. Only the first error is
+// kept.
 func (r *request) fail(err error) {
 	if r.state.CompareAndSwap(live, failed) {
 		r.err = err
@@ -103,9 +105,9 @@ var (
 	errStopped  = errors.New("the gateway has stopped")
 )
 
-// wait returns when every event is acknowledged (nil), when one has failed,
-// at the deadline, or when gone or stopped is closed. After an error nothing
-// of the request that has not been sent will be.
+// wait returns when every event is acknowledged (nil), when one has failed, at
+// the deadline, or when gone or stopped is closed. After an error, lanes send
+// nothing more of the request.
 func (r *request) wait(gone, stopped <-chan struct{}) error {
 	timer := time.NewTimer(time.Until(r.deadline))
 	defer timer.Stop()
@@ -126,7 +128,7 @@ func (r *request) wait(gone, stopped <-chan struct{}) error {
 	return r.err
 }
 
-// release gives the request's memory back, if no lane can still read it.
+// release returns the request to the pool, if no lane can still read it.
 func (r *request) release() {
 	if s := r.state.Load(); s == failed || s == abandoned {
 		return
@@ -143,7 +145,8 @@ func (r *request) release() {
 	requests.Put(r)
 }
 
-// What is needed for the reading only is pooled apart from requests.
+// Decoders and envelopes are needed only while a request is read, so they have
+// their own pools.
 var (
 	decoders  = sync.Pool{New: func() any { return new(event.Decoder) }}
 	envelopes = sync.Pool{New: func() any { return new(envelope) }}

@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// maxDepth is how deep an event's JSON may nest. It is checked here, by a
-// scan that does not recurse, before any parser that does sees the bytes: on
-// deep nonsense such a parser's time grows with the square of the depth.
+// maxDepth is how deep an event's JSON may nest. This scan, which does not
+// recurse, checks it before a recursive parser sees the bytes: such a parser's
+// time grows with the square of the depth.
 const maxDepth = 200
 
 // A span is body[from:to].
@@ -17,16 +17,17 @@ type span struct{ from, to int }
 func (s span) of(b []byte) []byte { return b[s.from:s.to] }
 func (s span) present() bool      { return s.to > s.from }
 
-// A jsonValue is a JSON value's place, and what the scan saw on the way.
+// A jsonValue is the place of a JSON value in a body, with what the scan has found
+// in it.
 type jsonValue struct {
 	span
-	deep     bool // nests beyond maxDepth
-	control  bool // a raw control character inside a string: not JSON
-	newlines bool // line breaks between its tokens
+	deep     bool // it nests deeper than maxDepth
+	control  bool // a string has a raw control character, which is not JSON
+	newlines bool // it has line breaks between tokens
 }
 
-// scanValue finds the end of the JSON value at b[i]. It looks at brackets and
-// strings only: what it accepts need not be JSON, what it refuses is not.
+// scanValue finds the end of the JSON value at b[i]. It looks only at brackets and
+// strings: a value that it accepts need not be JSON, one that it refuses is not.
 func scanValue(b []byte, i int) (v jsonValue, err error) {
 	v.from = i
 	depth := 0
@@ -55,7 +56,7 @@ func scanValue(b []byte, i int) (v jsonValue, err error) {
 		case '\n', '\r':
 			v.newlines = true
 		case ' ', '\t':
-		default: // a number or a literal, as far as it goes
+		default: // a number or a literal: read it to its end
 			for i+1 < len(b) && classes[b[i+1]] == inScalar {
 				i++
 			}
@@ -69,8 +70,8 @@ func scanValue(b []byte, i int) (v jsonValue, err error) {
 	return v, fmt.Errorf("the JSON ends early, at byte %d", len(b))
 }
 
-// scanString returns the index after the string that opens at b[i], or -1,
-// and whether it holds a raw control character.
+// scanString returns the index after the string that begins at b[i], or -1 if the
+// string does not end, and whether it has a raw control character.
 func scanString(b []byte, i int) (end int, control bool) {
 	for i++; i < len(b); i++ {
 		switch classes[b[i]] & (isQuote | isEscape | isControl) {
@@ -89,7 +90,7 @@ const (
 	inScalar  = 0
 	isQuote   = 1 << iota // ends a string
 	isEscape              // makes the next byte part of the string
-	isControl             // must not stand in a string raw
+	isControl             // must not be in a string unescaped
 	isOther               // ends a number or a literal
 )
 
@@ -111,7 +112,7 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// members walks over the members of the object that opens at b[at].
+// members iterates over the members of the object that begins at b[at].
 type members struct {
 	b      []byte
 	at     int // the next byte to read
@@ -119,8 +120,8 @@ type members struct {
 	err    error
 }
 
-// next reads a member, or reports false at the closing brace (at stands after
-// it then) and on an error.
+// next reads a member. It returns false on an error, and at the closing brace;
+// then at is the index after the brace.
 func (m *members) next() (key span, val jsonValue, ok bool) {
 	fail := func(err error) (span, jsonValue, bool) { m.err = err; return span{}, jsonValue{}, false }
 	i := skipSpace(m.b, m.at)
@@ -162,7 +163,7 @@ func (m *members) next() (key span, val jsonValue, ok bool) {
 	return key, val, true
 }
 
-// name is a member's name with its escapes resolved.
+// name returns a member's name without escapes.
 func name(raw []byte) string {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return string(raw)

@@ -13,19 +13,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Bounds of a connection. A client may take readTimeout for a request; the
-// answer comes within the gateway's own timeout, which is added for writing.
+// Limits of a connection.
 const (
 	headerTimeout = 10 * time.Second
-	readTimeout   = 30 * time.Second
+	readTimeout   = 30 * time.Second // for a whole request; the answer may take Options.Timeout more
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10 // bytes
 	drainTimeout  = 45 * time.Second
 )
 
-// Run serves events on api until ctx is done, then drains: the listener is
-// closed, /readyz says no, what is in hand is answered. It returns nil when
-// nothing was left, and early with the cause when the gateway has stopped.
+// Run accepts events on api until ctx is done, and then drains: it closes the
+// listener, /readyz fails, and the accepted requests are answered. It returns nil
+// if all were answered. If the gateway stops, Run returns early with the cause.
 func (g *Gateway) Run(ctx context.Context, api net.Listener) error {
 	srv := &http.Server{
 		Handler:           g,
@@ -50,8 +49,8 @@ func (g *Gateway) Run(ctx context.Context, api net.Listener) error {
 	return errors.Join(cause, g.shutdown(srv))
 }
 
-// shutdown ends the server first and the lanes after it, so that a request
-// that is being read as the signal comes is still taken.
+// shutdown ends the server first and the lanes after it, so that a request that
+// is being read when the signal comes is still accepted.
 func (g *Gateway) shutdown(srv *http.Server) error {
 	g.opt.Logger.Info("gateway draining", "requests", len(g.slots))
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
@@ -68,7 +67,7 @@ func (g *Gateway) shutdown(srv *http.Server) error {
 	return err
 }
 
-// Ops serves /metrics, /healthz and /readyz, for an address of its own.
+// Ops serves /metrics, /healthz and /readyz, for a separate address.
 func (g *Gateway) Ops(from prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(from, promhttp.HandlerOpts{}))
@@ -77,8 +76,8 @@ func (g *Gateway) Ops(from prometheus.Gatherer) http.Handler {
 	return mux
 }
 
-// RunOps serves h until ctx is done. It is meant to outlive Run, so that a
-// draining gateway can be watched.
+// RunOps serves h until ctx is done. It should outlive Run, so that a draining
+// gateway can be observed.
 func RunOps(ctx context.Context, ops net.Listener, h http.Handler) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })

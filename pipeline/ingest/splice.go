@@ -6,22 +6,22 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// A splice turns an event as received into what the log gets, without parsing
-// it into a value and printing that again, which would change numbers and
-// escapes: the text stays, members are taken out and put at its end.
+// A splice turns the text of an event as received into the text for the log. It
+// removes members from the text and appends others. It does not decode and encode
+// the event, which would change numbers and escapes.
 //
 //	receivedAt  always the gateway's
-//	messageId   put in where the event has none: the hash of its bytes
-//	type        put in where the path said it
-//	sentAt      the batch's where the event has none that can be read
-//	context     the batch's where the event has none
-//	logTime     taken out under clock: broker, put in under clock: event
+//	messageId   added if the event has none: the hash of the event's bytes
+//	type        added if the event has none: the path's
+//	sentAt      the batch's, if the event has none that can be read
+//	context     the batch's, if the event has none
+//	logTime     removed under clock: broker, added under clock: event if the event has none
 type splice struct {
 	ev          *event.Event
 	receivedAt  string
-	sentAt      string // "": leave as it is
-	logTime     string // "": leave as it is
-	context     []byte // nil: leave as it is
+	sentAt      string // "": do not change it
+	logTime     string // "": do not change it
+	context     []byte // nil: do not change it
 	dropLogTime bool
 }
 
@@ -39,11 +39,11 @@ func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	if drop {
 		dst = s.appendKept(dst, raw)
 	} else {
-		end := len(raw) - 1 // the closing brace: an admitted event is an object, trimmed
+		end := len(raw) - 1 // without the closing brace: an admitted event is an object without space around it
 		dst = append(dst, raw[:end]...)
 	}
-	// An admitted event keeps at least the member that identifies it, so
-	// that a comma is right before each of these.
+	// An admitted event keeps at least the member that names its user, so each of
+	// these needs a comma before it.
 	dst = append(dst, `,"receivedAt":"`...)
 	dst = append(append(dst, s.receivedAt...), '"')
 	if s.newType() {
@@ -72,8 +72,8 @@ func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	return dst
 }
 
-// appendKept appends the object without its closing brace and without the
-// members that the splice puts in, or takes out.
+// appendKept appends the object without its closing brace, and without the members
+// that the splice replaces or removes.
 func (s *splice) appendKept(dst, raw []byte) []byte {
 	dst = append(dst, '{')
 	first := true
@@ -114,8 +114,8 @@ func (s *splice) drops(name string) bool {
 
 func (s *splice) newType() bool { return isAbsent(s.ev, "type") }
 
-// newID: a messageId counts if it is a non-empty string. A clock event has
-// and needs none.
+// newID reports whether to add a messageId: the event has none that is a
+// non-empty string, and is not a clock event, which needs none.
 func (s *splice) newID() bool {
 	return s.ev.Type != event.Clock && len(s.ev.Root.GetStringBytes("messageId")) == 0
 }
@@ -125,8 +125,8 @@ func isAbsent(ev *event.Event, member string) bool {
 	return v == nil || v.Type() == fastjson.TypeNull
 }
 
-// oneLine replaces line breaks by spaces. In JSON without raw control
-// characters inside strings they stand between tokens only.
+// oneLine replaces line breaks by spaces. In JSON whose strings have no raw
+// control characters, line breaks are only between tokens.
 func oneLine(b []byte) {
 	for i, c := range b {
 		if c == '\n' || c == '\r' {

@@ -1,11 +1,10 @@
-// Package task is how workers do several things at a time, and wait. A task
-// runs for itself and waits on events; whoever has something for it leaves
-// that where the task looks, and sets the event.
+// Package task lets workers run several tasks concurrently. A task waits on
+// events. To pass something to a task, put it where the task looks for it, and
+// set the task's event.
 //
-// There are two worlds: Real, where a task is a goroutine, and the
-// simulation's, where one task runs at a time and a seed decides which. What
-// runs in both starts no goroutine, waits on no channel and looks at no clock
-// but through its World.
+// There are two worlds: Real, where a task is a goroutine, and the simulation's,
+// where one task runs at a time and a seed decides which one. Code that runs in
+// both must start goroutines, wait and read the clock through its World only.
 package task
 
 import (
@@ -15,25 +14,26 @@ import (
 	"time"
 )
 
-// A World is where tasks run and time passes.
+// A World runs tasks and has a clock.
 type World interface {
 	Go(fn func())
 	NewEvent() Event
-	Now() time.Time                       // to measure how long things take; it never steps
-	Jitter(d time.Duration) time.Duration // at random, from 0 to below d
+	Now() time.Time                       // for measuring durations; it never steps
+	Jitter(d time.Duration) time.Duration // a random duration from 0 to below d
 }
 
-// An Event is what one task waits on.
+// An Event wakes one task.
 type Event interface {
-	// Set wakes the task, or lets its next Wait return at once. Anybody may.
+	// Set wakes the task, or lets its next Wait return at once. Any task may
+	// call it.
 	Set()
 	// Wait returns when the event has been set since the last Wait, when d has
-	// passed, or when ctx is done. What was waited for is to be looked at
-	// again: it may have been taken before.
+	// passed, or when ctx is done. The caller must check again whether there is
+	// something to do: it may have been done already.
 	Wait(ctx context.Context, d time.Duration)
 }
 
-// Forever is as long as a Wait can be.
+// Forever is the longest Wait.
 const Forever = time.Hour
 
 // Sleep waits for d, or until ctx is done: then it returns ctx's error.
@@ -44,13 +44,13 @@ func Sleep(ctx context.Context, w World, d time.Duration) error {
 	return ctx.Err()
 }
 
-// A Group is tasks whose end can be awaited, by any number of others.
+// A Group is a set of tasks whose end any number of other tasks can wait for.
 type Group struct {
 	World World
 
 	mu      sync.Mutex
 	n       int
-	waiters []Event // each of its own, as an event is one task's
+	waiters []Event // one for each waiting task, as an event wakes only one task
 }
 
 // Go runs fn as a task of the group.
@@ -76,7 +76,7 @@ func (g *Group) ended() {
 	g.waiters = nil
 }
 
-// Wait returns when all have ended.
+// Wait returns when all tasks of the group have ended.
 func (g *Group) Wait() {
 	for {
 		g.mu.Lock()
@@ -107,7 +107,7 @@ func (Real) Jitter(d time.Duration) time.Duration {
 
 func (Real) NewEvent() Event { return &RealEvent{set: make(chan struct{}, 1)} }
 
-// A RealEvent is what Real's NewEvent makes.
+// A RealEvent is an event of Real.
 type RealEvent struct {
 	set   chan struct{}
 	timer *time.Timer
@@ -128,7 +128,8 @@ func (e *RealEvent) Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// WaitOr is e.Wait, which also ends when something comes on a channel.
+// WaitOr is e.Wait, but also returns when c delivers a value, which it returns
+// with ok true.
 func WaitOr[T any](ctx context.Context, e *RealEvent, d time.Duration, c <-chan T) (got T, ok bool) {
 	if d <= 0 {
 		return got, false

@@ -13,21 +13,21 @@ import (
 	"testing"
 )
 
-var mutate = flag.Bool("mutations", false, "let TestMutations run, which takes some minutes")
+var mutate = flag.Bool("mutations", false, "run TestMutations, which takes some minutes")
 
-// A mutation leaves one rule out of the code.
+// A mutation removes one rule from the code.
 type mutation struct {
 	rule, file, from, to string
 }
 
-// mutations are the rules of the protocol (PROTOCOL.md) and of what stands
-// around it, each with the line that holds it. What costs nothing but work when
-// it is missing is not among them: that a control message is appended once, or
-// that leases keep two from owning the same. Nor is that a cursor says how much
-// of a message is applied: users tell their duplicates (TestKillWithinMessage
-// looks at it).
+// mutations are the rules of the protocol (PROTOCOL.md), and others on which it
+// relies, each with the line of code that implements it. Rules without which only
+// work is done twice are not among them: that a control message is appended once,
+// and that leases keep two workers from owning the same partition. Nor is the rule
+// that a cursor says how much of a message is applied: without it users recognise
+// their duplicates (TestKillWithinMessage tests it).
 var mutations = []mutation{
-	{"P1: what is not acknowledged is not known stored", "broker/publish.go",
+	{"P1: a record without an acknowledgement is not known stored", "broker/publish.go",
 		"		err := ch.publish(ctx, e)\n", "		err := ch.publish(ctx, e)\n		if err != nil && ctx.Err() == nil {\n			ch.saw(tail{e.Pos, ch.tail.seq + 1})\n			return nil\n		}\n"},
 	{"P1: after a failure the tail is read", "broker/publish.go",
 		"		if err := ch.again(ctx, attempt, err); err != nil {\n			return err\n		}\n		attempt++", "		attempt++"},
@@ -35,38 +35,38 @@ var mutations = []mutation{
 		"seq, err = p.w.b.store(p.subject, own, data, &expect)", "seq, err = p.w.b.store(p.subject, own, data, nil)"},
 	{"P4: a checkpoint waits for its offers", "worker/committer.go",
 		"if err := c.chains.Await(ctx, cursor); err != nil {", "if err := ctx.Err(); err != nil {"},
-	{"P5: a tail is not before what is known stored", "broker/tail.go", "if t.N < known {", "if false && t.N < known {"},
-	{"P5: a tail is what the state has seen", "broker/chain.go", "case t.N < have.N:", "case false:"},
-	{"P5: the log does not end before what was applied", "worker/reading.go", "case end < seen:", "case false:"},
+	{"P5: a tail does not precede a record that is known stored", "broker/tail.go", "if t.N < known {", "if false && t.N < known {"},
+	{"P5: a tail does not precede the state's last record", "broker/chain.go", "case t.N < have.N:", "case false:"},
+	{"P5: the log does not end before the last message applied", "worker/reading.go", "case end < seen:", "case false:"},
 	{"P5: the message at the cursor is the one that was applied", "worker/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {"},
 	{"P5: the message that was applied in part is the same", "worker/attempt.go", "if a.from.Partly != 0 {", "if false {"},
-	{"P5: a fold that passes a tail has come to it", "broker/tail.go", "if t.N > n && t.S <= seq {", "if false {"},
+	{"P5: a fold does not pass a tail without giving its record", "broker/tail.go", "if t.N > n && t.S <= seq {", "if false {"},
 	{"P6: a follower publishes nothing and waits for the owner", "broker/publish.go", "if ch.all.muted.Load() {\n", "if ch.all.muted.Load() {\n			ch.saw(tail{e.Pos, ch.tail.seq})\n			return nil\n"},
-	{"P8: a gap is no next message", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {"},
-	{"D4: the cursor and what has changed are of one moment", "checkpoint/writer.go", "j, err := w.cursor.JSON()", "cursor := w.cursor\n	if cursor.Seq > 1 {\n		cursor.Seq--\n	}\n	j, err := json.Marshal(cursor)"},
+	{"P8: a gap in the log is an error", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {"},
+	{"D4: cursor and changes are of the same moment", "checkpoint/writer.go", "j, err := w.cursor.JSON()", "cursor := w.cursor\n	if cursor.Seq > 1 {\n		cursor.Seq--\n	}\n	j, err := json.Marshal(cursor)"},
 	{"a user whose change is not stored stays in the cache", "checkpoint/cache.go", "if e.gen <= c.committed {", "if true {"},
-	{"a checkpoint has all that has changed", "checkpoint/cache.go", "for i, e := range c.dirty {\n", "for i, e := range c.dirty {\n		if i == 3 {\n			continue\n		}\n"},
+	{"a checkpoint has all changes", "checkpoint/cache.go", "for i, e := range c.dirty {\n", "for i, e := range c.dirty {\n		if i == 3 {\n			continue\n		}\n"},
 	{"timers are read from the store", "worker/attempt.go", "a.fold.Schedule(due, key); return nil", "return nil"},
 	{"a silent reader is opened again", "worker/attempt.go", "if a.reader.Silent() {", "if false {"},
-	{"an owner lets go where another should own", "worker/assignment.go", "if owns && at(id) < mine && (own || at(id) == 0 && isReady) {", "if false {"},
-	{"a follower takes over where nobody owns", "worker/assignment.go", "case ready && !before, rank == 0 && !anyReady:", "case false:"},
+	{"an owner lets go when another should own", "worker/assignment.go", "if owns && at(id) < mine && (own || at(id) == 0 && isReady) {", "if false {"},
+	{"a follower takes over when nobody owns", "worker/assignment.go", "case ready && !before, rank == 0 && !anyReady:", "case false:"},
 	{"a lease is renewed", "worker/group.go", "!c.Equal(g.said) || now.Sub(g.renewed) >= renewEvery", "!c.Equal(g.said)"},
-	{"where the log has expired a snapshot is restored", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:"},
+	{"a snapshot is restored when the log has expired", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:"},
 	{"a worker gives up before its disk is full", "worker/room.go", "case free < need:", "case false:"},
-	{"a snapshot is restored where there is room", "worker/room.go", "err == nil && free < need {", "false {"},
-	{"a snapshot that was replaced meanwhile is no reason to stop", "worker/snapshot.go", "	return gone // there is a newer one", "	p.hopeless = true\n	return nil"},
-	{"a log that expires meanwhile is no reason to stop", "worker/reading.go", "if end >= seen && (a.reader != nil || !a.p.hopeless) {", "if false {"},
-	{"P9: snapshots from before an acceptance count no more", "worker/snapshot.go", "case accepted != 0 && !checkpoint.HasFolded(m, accepted):", "case false:"},
+	{"a snapshot is restored only if there is room", "worker/room.go", "err == nil && free < need {", "false {"},
+	{"a partition does not stop because a snapshot was replaced meanwhile", "worker/snapshot.go", "	return gone // there is a newer one", "	p.hopeless = true\n	return nil"},
+	{"a partition does not stop because the log expires meanwhile", "worker/reading.go", "if end >= seen && (a.reader != nil || !a.p.hopeless) {", "if false {"},
+	{"P9: snapshots from before an acceptance are not used", "worker/snapshot.go", "case accepted != 0 && !checkpoint.HasFolded(m, accepted):", "case false:"},
 	{"P9: the state from before an acceptance is discarded", "worker/snapshot.go", "if cursor.Accepted != accepted && cursor.Seq > 0 {", "if false {"},
-	{"P9: the numbers go on behind what was stored", "accept.go", "ch.Last.N = max(ch.Last.N, f.accept.Chains[name])", "ch.Last.N = max(ch.Last.N, 0)"},
-	{"P9: a gap is looked at again before it counts as a loss", "audit/replay.go", "if m.Seq > from && (m.Seq != gap || looks < gapLooks) {", "if false {"},
-	{"P9: a snapshot that cannot be had now is no misfit", "audit/replay.go", "if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) {", "if false {"},
+	{"P9: numbers go on after the stored records", "accept.go", "ch.Last.N = max(ch.Last.N, f.accept.Chains[name])", "ch.Last.N = max(ch.Last.N, 0)"},
+	{"P9: a gap is read again before it counts as a loss", "audit/replay.go", "if m.Seq > from && (m.Seq != gap || looks < gapLooks) {", "if false {"},
+	{"P9: a snapshot that cannot be read now is not skipped", "audit/replay.go", "if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) {", "if false {"},
 	{"P9: a snapshot of another log is not accepted", "audit/replay.go", "if m.Seq != known.seq || m.Stored != known.stored {", "if false {"},
-	{"P9: snapshots stay until the acceptance has left its own", "audit/accept.go", "return seq > end }); err != nil { // of another log", "return true }); err != nil { // of another log"},
-	{"P9: an acceptance leaves a snapshot", "audit/accept.go", "return a.leave(ctx, end)", "return nil"},
+	{"P9: older snapshots stay until the acceptance has stored its own", "audit/accept.go", "return seq > end }); err != nil { // of another log", "return true }); err != nil { // of another log"},
+	{"P9: an acceptance stores a snapshot", "audit/accept.go", "return a.leave(ctx, end)", "return nil"},
 }
 
-// sources is the directory of this package's sources.
+// sources returns the directory of this package's sources.
 func sources(t *testing.T) string {
 	t.Helper()
 	_, here, _, ok := runtime.Caller(0)
@@ -76,7 +76,7 @@ func sources(t *testing.T) string {
 	return filepath.Dir(here)
 }
 
-// apply is the file that the mutation changes, and what it makes of it.
+// apply returns the file that the mutation changes, and its changed content.
 func (m mutation) apply(t *testing.T) (file string, mutant []byte) {
 	t.Helper()
 	file = filepath.Join(filepath.Dir(sources(t)), m.file)
@@ -90,19 +90,19 @@ func (m mutation) apply(t *testing.T) (file string, mutant []byte) {
 	return file, bytes.Replace(src, []byte(m.from), []byte(m.to), 1)
 }
 
-// TestMutationLines sees that each mutation's line is still where the mutation
-// looks for it, so that a line that has moved is noticed at once.
+// TestMutationLines checks that each file still has the line that its mutation
+// changes, so that a changed line is noticed at once.
 func TestMutationLines(t *testing.T) {
 	for _, m := range mutations {
 		t.Run(m.rule, func(t *testing.T) { m.apply(t) })
 	}
 }
 
-// TestMutations builds the simulation once for each mutation and lets it find
-// that a rule is missing, within 1,000 seeds.
+// TestMutations builds the simulation once for each mutation. The simulation must
+// notice within 1,000 seeds that the rule is missing.
 func TestMutations(t *testing.T) {
 	if !*mutate {
-		t.Skip("takes some minutes: go test ./pipeline/worker -run TestMutations -v -timeout 30m -args -mutations")
+		t.Skip("this takes some minutes: run go test ./pipeline/worker -run TestMutations -v -timeout 30m -args -mutations")
 	}
 	here := sources(t)
 	for i, m := range mutations {

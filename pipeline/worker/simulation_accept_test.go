@@ -14,9 +14,9 @@ import (
 	"offerstream/state"
 )
 
-// accept is what an operator does after a loud stop: all workers are stopped,
-// what the partitions that have stopped have lost is accepted, again and again
-// until nothing is in the way, and the workers are started again.
+// accept does what an operator does after a loud stop: stop all workers, accept
+// the loss in each partition that has stopped, retrying until that succeeds, and
+// start the workers again.
 func (g *simGroup) accept() error {
 	stopped := slices.Sorted(maps.Keys(g.stopped()))
 	for _, m := range g.workers {
@@ -47,7 +47,7 @@ func (g *simGroup) accept() error {
 		if all := g.snapshots[p]; len(all) > 0 {
 			before[p] = all[0]
 		}
-		if g.chance(400) { // it has taken the operator long to come
+		if g.chance(400) { // the operator comes late
 			g.expire(p)
 		}
 	}
@@ -71,14 +71,14 @@ func (g *simGroup) accept() error {
 		return fmt.Errorf("an acceptance: %w", err)
 	}
 	for _, p := range stopped {
-		if old, ok := before[p]; ok && err == nil && old.meta.Seq != g.snapshots[p][0].meta.Seq && g.chance(300) { // of a worker that was frozen while it put that
+		if old, ok := before[p]; ok && err == nil && old.meta.Seq != g.snapshots[p][0].meta.Seq && g.chance(300) { // a worker that was frozen while storing a snapshot stores it now
 			g.keep(p, old)
 		}
 	}
 	return err
 }
 
-// acceptOne begins until it comes through.
+// acceptOne starts an acceptance again and again until one succeeds.
 func (g *simGroup) acceptOne(p int) error {
 	fits := slices.ContainsFunc(g.snapshots[p], func(s simSnapshot) bool { return g.fits(p, s) })
 	for attempt := 0; ; attempt++ {
@@ -109,7 +109,7 @@ func (g *simGroup) acceptOne(p int) error {
 				})
 			}})
 		wire.end()
-		if done.Seq > 0 { // it may have left a snapshot
+		if done.Seq > 0 { // it may have stored its snapshot
 			g.accepted[p] = append(g.accepted[p], simAccepted{done, g.broker.stream(fmt.Sprint("EVENTS-", p)).messages[done.Seq-1].Time})
 		}
 		switch {
@@ -127,7 +127,7 @@ func (g *simGroup) acceptOne(p int) error {
 	}
 }
 
-// fits says whether a snapshot is of the log as it is now.
+// fits reports whether a snapshot fits the log as it is now.
 func (g *simGroup) fits(p int, s simSnapshot) bool {
 	st := g.broker.stream(fmt.Sprint("EVENTS-", p))
 	m := state.NewMemory(state.Limit{})
@@ -141,13 +141,13 @@ func (g *simGroup) fits(p int, s simSnapshot) bool {
 	return err == nil && c.Seq+1 >= st.first && c.Seq <= uint64(len(st.messages)) && same(c.Seq, c.Stored) && same(c.Seq+1, c.Partly)
 }
 
-// A simAccepted is an acceptance that was begun.
+// A simAccepted is an acceptance that has been started.
 type simAccepted struct {
 	audit.Accepted
 	stored int64
 }
 
-// acceptances are a partition's that are in its log.
+// acceptances returns the acceptances in a partition's log.
 func (g *simGroup) acceptances(p int) (all []simAccepted) {
 	log := g.broker.stream(fmt.Sprint("EVENTS-", p)).messages
 	for _, a := range g.accepted[p] {
@@ -158,9 +158,9 @@ func (g *simGroup) acceptances(p int) (all []simAccepted) {
 	return all
 }
 
-// mark is the message of the log from which on a partition's offers are exact,
-// and its stored time; 0: from the beginning.
-func (g *simGroup) mark(p int) (seq uint64, stored int64) {
+// lastAccepted returns the message of the last acceptance in a partition's log,
+// after which the offers are exact, and its stored time; 0: there is none.
+func (g *simGroup) lastAccepted(p int) (seq uint64, stored int64) {
 	if all := g.acceptances(p); len(all) > 0 {
 		last := all[len(all)-1]
 		return last.Seq, last.stored
@@ -168,18 +168,18 @@ func (g *simGroup) mark(p int) (seq uint64, stored int64) {
 	return 0, 0
 }
 
-// isBehind says whether a snapshot is of the state that went on behind the last
-// acceptance.
+// isBehind reports whether a snapshot's state has folded the last acceptance.
 func (g *simGroup) isBehind(p int, m broker.SnapshotMeta) bool {
-	_, stored := g.mark(p)
+	_, stored := g.lastAccepted(p)
 	return checkpoint.HasFolded(m, stored)
 }
 
-// skipped says of which messages the acceptances had nothing.
+// skipped returns the messages that no acceptance could read or had in its
+// snapshot.
 func (g *simGroup) skipped(p int) map[uint64]bool {
 	none := map[uint64]bool{}
 	all := g.acceptances(p)
-	for of := len(all) - 1; of >= 0; { // what it began with is of the acceptance before that
+	for of := len(all) - 1; of >= 0; { // its snapshot may be from the acceptance before
 		a := all[of]
 		for _, gap := range a.Skipped {
 			var from, to uint64
@@ -197,8 +197,7 @@ func (g *simGroup) skipped(p int) map[uint64]bool {
 	return none
 }
 
-// behind leaves of what a chain has what stands behind an acceptance, from its
-// mark on.
+// behind returns the records of a chain from the mark of an acceptance on.
 func behind(stored []broker.Stored, seq uint64, at int64) []broker.Stored {
 	for i, r := range stored {
 		if pos, err := broker.ParsePosition(r.Header); err == nil && pos.S == seq && pos.T == at && r.Header.Get("ce-type") == "offerstream.accepted" {

@@ -16,7 +16,7 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// A simBroker is a NATS server: its streams and buckets, which survive its
+// A simBroker is a simulated NATS server: its streams and buckets, which survive
 // restarts, and the connections to it.
 type simBroker struct {
 	*simulation
@@ -25,21 +25,21 @@ type simBroker struct {
 	watches []*simWatch
 	wires   []*simWire
 	rev     uint64
-	skew    time.Duration // of its clock
-	frozen  time.Duration // until then it answers what it knew before
-	down    time.Duration // until then it takes no connections
+	skew    time.Duration // how far its clock is ahead
+	frozen  time.Duration // until then it gives stale answers
+	down    time.Duration // until then it accepts no connections
 
 	faults simFaults
 }
 
-// simFaults are how often, of a thousand calls, something goes wrong.
+// simFaults say in how many of a thousand calls each fault occurs.
 type simFaults struct {
-	lost     int // a request never comes
-	late     int // it comes after the caller has given up
-	ackLost  int // the answer never comes
-	refused  int // for no reason
-	gap      int // a message is not delivered
-	silence  int // a consumer delivers nothing more
+	lost     int // the request never arrives
+	late     int // the request arrives after the caller has given up
+	ackLost  int // the answer never arrives
+	refused  int // the request is refused without a reason
+	gap      int // a message is skipped
+	silence  int // a consumer stops delivering
 	cut      int // the connection ends
 	slowness time.Duration
 }
@@ -47,8 +47,8 @@ type simFaults struct {
 type simStream struct {
 	messages []broker.Stored // by sequence, from 1
 	last     map[string]uint64
-	first    uint64 // what came before has expired, but stays here for whoever knows all
-	latest   bool   // each subject's last message alone is kept: of others the data is gone
+	first    uint64 // earlier messages have expired, but stay here for the oracle
+	latest   bool   // only each subject's last message is kept: the data of others is gone
 }
 
 type simValue struct {
@@ -69,7 +69,7 @@ func (b *simBroker) stream(name string) *simStream {
 	return st
 }
 
-// streamOf is the stream that takes a subject.
+// streamOf returns the stream that stores a subject.
 func (b *simBroker) streamOf(subject string) *simStream {
 	parts := strings.Split(subject, ".")
 	switch parts[0] {
@@ -87,8 +87,8 @@ func (b *simBroker) streamOf(subject string) *simStream {
 
 var errWrongLast = &jetstream.APIError{Code: 400, ErrorCode: jetstream.JSErrCodeStreamWrongLastSequence, Description: "wrong last sequence"}
 
-// store puts a message into its stream, if the last one on its subject is
-// expect (nil: any).
+// store stores a message in its stream, provided that the last one on its subject
+// is expect (nil: any).
 func (b *simBroker) store(subject string, h nats.Header, data []byte, expect *uint64) (uint64, error) {
 	st := b.streamOf(subject)
 	if expect != nil && st.last[subject] != *expect {
@@ -108,8 +108,8 @@ func (b *simBroker) store(subject string, h nats.Header, data []byte, expect *ui
 	return seq, nil
 }
 
-// expire lets a message's time run out: a mark of that takes its place, whose
-// own time runs out as well.
+// expire replaces a message, when its time is over, by a message that says so,
+// which expires as well.
 func (b *simBroker) expire(st *simStream, subject string, seq uint64, ttl time.Duration) {
 	for until := b.time + ttl; b.time < until; {
 		b.simulation.rest(context.Background(), nil, until-b.time)
@@ -123,10 +123,10 @@ func (b *simBroker) expire(st *simStream, subject string, seq uint64, ttl time.D
 	}
 }
 
-// gone says whether a message is in the stream no more.
+// gone reports whether a message is no longer in the stream.
 func (st *simStream) gone(m broker.Stored) bool { return st.latest && st.last[m.Subject] != m.Seq }
 
-// tell wakes whoever reads the stream.
+// tell wakes all readers of the stream.
 func (b *simBroker) tell(st *simStream) {
 	for _, w := range b.wires {
 		for _, src := range w.sources {
@@ -137,7 +137,7 @@ func (b *simBroker) tell(st *simStream) {
 	}
 }
 
-// cutBack takes a stream's last n messages away.
+// cutBack removes a stream's last n messages.
 func (b *simBroker) cutBack(name string, n int) {
 	st := b.stream(name)
 	st.messages = st.messages[:max(0, len(st.messages)-n)]
@@ -148,7 +148,7 @@ func (b *simBroker) cutBack(name string, n int) {
 	st.first = min(st.first, uint64(len(st.messages)+1))
 }
 
-// restart ends all connections. It is back after a while.
+// restart ends all connections. The broker is down for a while.
 func (b *simBroker) restart(after time.Duration) {
 	b.down = b.time + after
 	for _, w := range slices.Clone(b.wires) {
@@ -165,7 +165,7 @@ func (b *simBroker) put(bucket, key string, value []byte) {
 	b.told(bucket, key)
 }
 
-// told wakes whoever watches a key, or all keys.
+// told wakes all watches of a key.
 func (b *simBroker) told(bucket, key string) {
 	for _, w := range b.watches {
 		if w.bucket == bucket && (w.key == key || w.key == "") {
@@ -174,7 +174,7 @@ func (b *simBroker) told(bucket, key string) {
 	}
 }
 
-// A simWire is one connection of a process.
+// A simWire is a connection of a process to the simulated broker.
 type simWire struct {
 	b       *simBroker
 	of      *process
@@ -208,7 +208,7 @@ func (w *simWire) rest() {
 	w.b.simulation.rest(context.Background(), nil, w.b.upTo(w.b.faults.slowness+time.Millisecond))
 }
 
-// call asks the server to do something, with all that may go wrong.
+// call executes a request at the server, with all faults that may occur.
 func (w *simWire) call(ctx context.Context, do func() error) error {
 	b := w.b
 	if b.chance(b.faults.cut) {
@@ -260,7 +260,8 @@ func (w *simWire) Extent(ctx context.Context, stream string) (first, last uint64
 	return first, last, err
 }
 
-// known is what the server says that a stream holds.
+// known returns the messages of a stream that the server reports, which may be
+// stale.
 func (b *simBroker) known(stream string) []broker.Stored {
 	all := b.stream(stream).messages
 	if b.frozen > b.time && len(all) > 0 {
@@ -312,7 +313,7 @@ func (w *simWire) Send(subject string, data []byte) error {
 	return nil
 }
 
-// Listen: nobody asks in the simulation.
+// Listen does nothing: nobody asks in the simulation.
 func (w *simWire) Listen(string, func(broker.Question)) (stop func(), err error) {
 	return func() {}, nil
 }
@@ -414,7 +415,7 @@ type simSource struct {
 	w      *simWire
 	stream *simStream
 	next   uint64
-	come   task.Event // nil: nobody has waited yet
+	come   task.Event // the reader's event; nil: it has not waited yet
 	heard  time.Time
 	silent bool
 }
@@ -484,7 +485,7 @@ func (s *simSource) Pending() uint64 {
 	return uint64(max(0, len(s.stream.messages)-int(s.next)+1))
 }
 
-// Heard: an idle server sends heartbeats, unless the consumer is gone.
+// Heard is now, as an idle server sends heartbeats, unless the consumer is gone.
 func (s *simSource) Heard() time.Time {
 	if s.silent || s.w.closed {
 		return s.heard

@@ -15,18 +15,18 @@ import (
 	"offerstream/state"
 )
 
-// A simDisk survives its worker.
+// A simDisk is a simulated disk, which survives its worker.
 type simDisk struct {
 	*simulation
-	limit  state.Limit // of a commit
+	limit  state.Limit // the largest commit
 	stores map[string]*state.Memory
 
-	since, until time.Duration // it gets full, and there is room again
-	from, to     int64         // what is free: falls so far
-	died         error         // it was written to where nothing was free
+	since, until time.Duration // while it is getting full; then there is room again
+	from, to     int64         // the free bytes at since, and how far they fall
+	died         error         // it was written to when nothing was free
 }
 
-// fillsWithin is how long a disk takes to get full.
+// fillsWithin is the time in which a disk gets full.
 const fillsWithin = 20 * time.Second
 
 func (d *simDisk) free(string) (int64, error) {
@@ -36,14 +36,15 @@ func (d *simDisk) free(string) (int64, error) {
 	return max(d.to, d.from-int64(float64(d.from)*(d.time-d.since).Seconds()/fillsWithin.Seconds())), nil
 }
 
-// write needs so much room; a machine's disk would kill the process without.
+// write records an error if the disk does not have room for a write: a real disk
+// would kill the process then.
 func (d *simDisk) write(bytes int64) {
 	if free, _ := d.free(""); free < bytes && d.died == nil {
 		d.died = fmt.Errorf("SIGBUS after %v: %d bytes are free on a disk and %d are written", d.time, free, bytes)
 	}
 }
 
-// A simStore is a store on a disk that may be full.
+// A simStore is a store on a disk that may get full.
 type simStore struct {
 	*state.Memory
 	disk *simDisk
@@ -85,14 +86,14 @@ func (d *simDisk) member(dir string) (string, func(), error) { return dir, func(
 
 func (d *simDisk) Discard(dir string) error { delete(d.stores, dir); return nil }
 
-// snapshotByte is how many bytes of a snapshot one in the simulation stands for.
+// snapshotByte is how many real bytes one byte of a simulated snapshot stands for.
 const snapshotByte = 1 << 18
 
-// A simArchive is the object store, as one connection sees it.
+// A simArchive is the simulated object store over one connection.
 type simArchive struct {
 	*simGroup
 	wire  broker.Wire
-	whole bool // nothing of it is damaged later: there is no other
+	whole bool // snapshots are not damaged later, as there are no others
 }
 
 type simSnapshot struct {
@@ -109,7 +110,7 @@ func (a simArchive) Put(ctx context.Context, partition int, seq uint64, metadata
 	return a.wire.(*simWire).call(ctx, func() error {
 		put := simSnapshot{broker.SnapshotMeta{Partition: partition, Seq: seq, Bytes: int64(b.Len()) * snapshotByte, Metadata: metadata}, b.Bytes(), false}
 		a.keep(partition, put)
-		for i, s := range a.snapshots[partition] { // where another is of use
+		for i, s := range a.snapshots[partition] { // damage one only if another is usable
 			if s.meta.Seq == seq && !a.whole && a.chance(100) && slices.ContainsFunc(a.snapshots[partition], func(o simSnapshot) bool {
 				return o.meta.Seq != seq && !o.damaged && maps.Equal(o.meta.Metadata, metadata)
 			}) {
@@ -121,7 +122,7 @@ func (a simArchive) Put(ctx context.Context, partition int, seq uint64, metadata
 	})
 }
 
-// keep adds a snapshot, of which there are two.
+// keep adds a snapshot to a partition's, of which the last two are kept.
 func (g *simGroup) keep(p int, s simSnapshot) {
 	all := append(slices.DeleteFunc(slices.Clone(g.snapshots[p]), func(o simSnapshot) bool { return o.meta.Seq == s.meta.Seq }), s)
 	slices.SortStableFunc(all, func(x, y simSnapshot) int { return cmp.Compare(y.meta.Seq, x.meta.Seq) })
@@ -133,7 +134,7 @@ func (a simArchive) Drop(ctx context.Context, partition int, which func(seq uint
 	if err != nil {
 		return err
 	}
-	return a.wire.(*simWire).call(ctx, func() error { // late, it removes none that has come since
+	return a.wire.(*simWire).call(ctx, func() error { // if the call is executed late, it must not remove snapshots that have come since
 		a.snapshots[partition] = slices.DeleteFunc(slices.Clone(a.snapshots[partition]), func(s simSnapshot) bool {
 			return which(s.meta.Seq) && slices.ContainsFunc(listed, func(m broker.SnapshotMeta) bool { return m.Seq == s.meta.Seq })
 		})
@@ -153,7 +154,7 @@ func (a simArchive) List(ctx context.Context, partition int) (metas []broker.Sna
 }
 
 func (a simArchive) Open(ctx context.Context, m broker.SnapshotMeta) (r io.ReadCloser, err error) {
-	if a.chance(150) { // until then it may have been replaced
+	if a.chance(150) { // it may be replaced meanwhile
 		if a.rest(ctx, nil, a.upTo(20*time.Second)); ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

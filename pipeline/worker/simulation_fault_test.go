@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// fault lets something go wrong.
+// fault causes a random fault.
 func (g *simGroup) fault() {
 	m := g.workers[g.rng.IntN(len(g.workers))]
 	switch g.rng.IntN(14) {
 	case 0, 1, 2:
 		g.crash(m)
 	case 3:
-		if m.of != nil && m.disk.until <= g.time { // who is frozen sees no disk get full
+		if m.of != nil && m.disk.until <= g.time { // not while frozen: a frozen worker cannot notice that its disk gets full
 			m.of.frozen = g.time + g.upTo(40*time.Second)
 			g.counts.freezes++
 		}
@@ -53,7 +53,7 @@ func (g *simGroup) fault() {
 	}
 }
 
-// expire lets the log's beginning expire, up to a snapshot.
+// expire expires the beginning of a log, up to a snapshot.
 func (g *simGroup) expire(p int) {
 	st := g.broker.stream(fmt.Sprint("EVENTS-", p))
 	all := slices.DeleteFunc(slices.Clone(g.snapshots[p]), func(s simSnapshot) bool {
@@ -65,8 +65,8 @@ func (g *simGroup) expire(p int) {
 	}
 }
 
-// fill lets a disk have less and less room for a while, down to none at all,
-// or to what is enough for stores and not for a snapshot.
+// fill makes a disk get full gradually for a while, until it has no room, or
+// room for stores but not for a snapshot.
 func (d *simDisk) fill(need int64) {
 	d.since, d.until = d.time, d.time+d.upTo(90*time.Second)
 	d.from, d.to = need*5/4, 0
@@ -75,7 +75,7 @@ func (d *simDisk) fill(need int64) {
 	}
 }
 
-// crash kills a worker, and may do something to its disk.
+// crash kills a worker, and may damage its disk or lose commits.
 func (g *simGroup) crash(m *simWorker) {
 	if m.of == nil || m.ended != nil {
 		return

@@ -12,7 +12,7 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// heal ends all faults, and starts what does not run.
+// heal ends all faults, and starts all workers that do not run.
 func (g *simGroup) heal() {
 	g.broker.faults, g.broker.frozen, g.broker.down = simFaults{}, 0, 0
 	for _, m := range g.workers {
@@ -26,17 +26,16 @@ func (g *simGroup) heal() {
 	}
 }
 
-// settled says whether every partition has one owner that has applied
-// everything, as many that follow it as there should be, and every offer is
-// stored.
+// settled reports whether every partition has one owner, which has applied
+// everything, and the right number of followers, and all offers are stored.
 func (g *simGroup) settled() bool {
 	if len(g.stopped()) > 0 {
-		return true // exact or not, it stays so
+		return true // waiting changes nothing any more
 	}
 	owners, follow := make([]int, g.partitions), make([]int, g.partitions)
 	for _, m := range g.workers {
 		if m.ended != nil {
-			g.run1(m) // it was told to leave before it was to stay
+			g.run1(m) // it was told to leave before heal
 			return false
 		}
 		for p, s := range m.w.Status() {
@@ -59,7 +58,7 @@ func (g *simGroup) settled() bool {
 	return true
 }
 
-// stopped says which partitions stopped loudly, and why.
+// stopped returns why partitions have stopped loudly, by partition.
 func (g *simGroup) stopped() map[int]error {
 	var stopped map[int]error
 	for _, m := range g.workers {
@@ -75,7 +74,7 @@ func (g *simGroup) stopped() map[int]error {
 	return stopped
 }
 
-// died says which disk was written to when it was full.
+// died returns an error if a disk was written to when it was full.
 func (g *simGroup) died() error {
 	for _, m := range g.workers {
 		if m.disk.died != nil {
@@ -85,7 +84,7 @@ func (g *simGroup) died() error {
 	return nil
 }
 
-// exact holds what is stored against a pure fold of the log.
+// exact compares the stored offers with a pure fold of the log.
 func (g *simGroup) exact() error {
 	stored := map[string][]broker.Stored{}
 	for _, stream := range []string{"OFFERS", "DEADLETTERS"} {
@@ -93,7 +92,7 @@ func (g *simGroup) exact() error {
 			stored[r.Subject] = append(stored[r.Subject], r)
 		}
 	}
-	for _, subject := range slices.Sorted(maps.Keys(stored)) { // whoever receives them counts
+	for _, subject := range slices.Sorted(maps.Keys(stored)) { // check the numbers as a subscriber does
 		n := uint64(0)
 		for _, r := range stored[subject] {
 			pos, err := broker.ParsePosition(r.Header)
@@ -104,15 +103,15 @@ func (g *simGroup) exact() error {
 		}
 	}
 	for p := range g.partitions {
-		mark, markStored := g.mark(p)
+		accepted, acceptedStored := g.lastAccepted(p)
 		skipped := g.skipped(p)
 		for subject := range stored {
-			if mark > 0 && strings.HasSuffix(subject, fmt.Sprint(".", p)) {
-				stored[subject] = behind(stored[subject], mark, markStored)
+			if accepted > 0 && strings.HasSuffix(subject, fmt.Sprint(".", p)) {
+				stored[subject] = behind(stored[subject], accepted, acceptedStored)
 			}
 		}
 		for _, m := range g.workers {
-			all, end := m.w.Status(), len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages) // nil: just started again
+			all, end := m.w.Status(), len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages) // nil: the worker has just been restarted
 			if all == nil {
 				continue
 			}
@@ -137,8 +136,8 @@ func (g *simGroup) exact() error {
 					return err
 				}
 				for _, e := range fold.Effects() {
-					if m.Seq < mark {
-						continue // an operator has accepted how that is stored
+					if m.Seq < accepted {
+						continue // an operator has accepted these offers as they are
 					}
 					subject := broker.Names{}.ChainSubject(e.Chain, p)
 					if len(stored[subject]) == 0 {
@@ -180,7 +179,7 @@ func simKind(subject string) pipeline.Kind {
 	return 0
 }
 
-// state says where everything stands.
+// state describes all partitions and workers, for error messages.
 func (g *simGroup) state() string {
 	s := fmt.Sprintf("after %v, %d steps:\n", g.time, g.steps)
 	for _, name := range slices.Sorted(maps.Keys(g.broker.streams)) {

@@ -28,11 +28,11 @@ var (
 	fromSeed = flag.Uint64("seed", 1, "of the first simulation")
 )
 
-// TestSimulation runs a whole group, broker, disks and clocks included, as
-// seeds have it: crashes at any step, lost and late answers, frozen workers
-// and brokers, lost disks, joins and leaves. The offers must be those of a
-// pure fold of the log, each once and in order. A seed is some groups, one
-// after the other.
+// TestSimulation runs whole groups of workers, with broker, disks and clocks, and
+// with faults that seeds decide: crashes at any step, lost and late answers,
+// frozen workers and brokers, lost disks, joins and leaves. The offers must be
+// those of a pure fold of the log, each once and in order. Each seed runs several
+// groups, one after the other.
 func TestSimulation(t *testing.T) {
 	var total simCounts
 	var mu sync.Mutex
@@ -57,7 +57,7 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%d seeds, %d groups each: %s", *seeds, histories, total)
 }
 
-// TestSimulationRepeats: a seed is one history.
+// TestSimulationRepeats: the same seed gives the same history.
 func TestSimulationRepeats(t *testing.T) {
 	for seed := uint64(1); seed <= 20; seed++ {
 		a, err := simulate(t, seed)
@@ -74,7 +74,7 @@ func TestSimulationRepeats(t *testing.T) {
 	}
 }
 
-// simCounts say what a simulation went through.
+// simCounts count the events and faults of a simulation.
 type simCounts struct {
 	events, offers, steps                                                                                   int
 	crashes, freezes, restarts, lostDisks, full, leaves, cuts, loud, accepted, snapshots, restored, expired int
@@ -114,25 +114,25 @@ type simGroup struct {
 	sets       map[string]*pipeline.Set
 	snapshots  map[int][]simSnapshot
 	accepted   map[int][]simAccepted
-	sound      map[int]bool // partitions of which nothing was lost since
+	sound      map[int]bool // partitions of which nothing was lost since the last acceptance
 	workers    []*simWorker
-	world      *process // what is no worker
+	world      *process // the process of all tasks that belong to no worker
 	log        *slog.Logger
 	counts     simCounts
 }
 
-// A simWorker is a machine on which a worker runs, again and again.
+// A simWorker is a machine on which a worker runs and is restarted.
 type simWorker struct {
 	name   string
 	disk   *simDisk
 	cache  int64
-	of     *process // nil: it does not run
+	of     *process // the worker's process; nil: it does not run
 	w      *Worker
 	cancel context.CancelFunc
-	ended  *error // of Run, once it has returned
+	ended  *error // the result of Run, once it has returned
 }
 
-// histories is how many groups a seed runs, one after the other.
+// histories is the number of groups that a seed runs, one after the other.
 const histories = 4
 
 // simulate runs a seed's histories.
@@ -163,7 +163,7 @@ func simulateOne(t *testing.T, seed uint64) (simCounts, error) {
 	g.standbys = g.rng.IntN(2)
 	for i := range 1 + g.rng.IntN(3) {
 		m := &simWorker{name: fmt.Sprint("worker", i), cache: 256 << 20, disk: &simDisk{simulation: g.simulation, limit: state.Limit{Entries: 2000, Bytes: 1 << 20, Large: 1 << 19}, stores: map[string]*state.Memory{}}}
-		if g.chance(500) { // checkpoints within messages, and users that leave the cache
+		if g.chance(500) { // small limits, so that checkpoints fall within messages and users leave the cache
 			m.disk.limit.Entries, m.cache = 30+g.rng.IntN(100), int64(1+g.rng.IntN(20_000))
 		}
 		g.workers = append(g.workers, m)
@@ -179,14 +179,14 @@ func simulateOne(t *testing.T, seed uint64) (simCounts, error) {
 	return g.counts, err
 }
 
-// history lets events come and things go wrong. Where a stream is cut back and
-// partitions stop, an operator may accept that, and more comes.
+// history publishes events and causes faults. If a stream is cut back and
+// partitions stop, an operator may accept that, and more events follow.
 func (g *simGroup) history(next func() (scripted, bool)) error {
 	for {
 		cut := g.chance(400)
 		limit := 1 << 30
 		if cut && g.chance(500) {
-			limit = g.rng.IntN(60) // and the rest behind it
+			limit = g.rng.IntN(60) // the remaining packs follow after the cut
 		}
 		if err := g.phase(next, limit, cut); err != nil {
 			return err
@@ -216,9 +216,9 @@ func (g *simGroup) history(next func() (scripted, bool)) error {
 	}
 }
 
-// phase lets at most so many packs come, and faults meanwhile, in the end a
-// stream that is cut back; and returns once all is done or partitions have
-// stopped.
+// phase publishes at most limit packs and causes faults meanwhile; at the end, if
+// cut is set, it cuts a stream back. It returns once everything is applied or
+// partitions have stopped.
 func (g *simGroup) phase(next func() (scripted, bool), limit int, cut bool) error {
 	g.broker.faults = g.someFaults()
 	loaded, over := false, false
@@ -251,14 +251,15 @@ func (g *simGroup) phase(next func() (scripted, bool), limit int, cut bool) erro
 		}
 		g.rest(context.Background(), nil, g.upTo(5*time.Second))
 		g.heal()
-		g.rest(context.Background(), nil, time.Minute) // until all have heard of the last faults, and what is confirmed for long
+		g.rest(context.Background(), nil, time.Minute) // until all have noticed the last faults, and contradictions have been confirmed
 		over = true
 	})
 	return g.simulation.run(func() bool { return over && g.settled() }, g.time+time.Hour)
 }
 
-// script makes a set live, and returns what gives one pack after the other: of
-// random campaigns under the events' clock, or of timers under the broker's.
+// script makes a set live, and returns a function that returns one pack after the
+// other: either for random campaigns under clock: event, or for timers under
+// clock: broker.
 func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, bool)) {
 	if g.chance(600) {
 		s := write(t, seed, g.partitions)
@@ -276,28 +277,28 @@ func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, boo
 	g.goLive(t, def)
 	left, ahead := 40+g.rng.IntN(80), time.Duration(0)
 	if g.chance(100) {
-		ahead = 24 * time.Hour // the gateway's clock
+		ahead = 24 * time.Hour // how far the gateway's clock is ahead
 	}
 	return func() (scripted, bool) {
 		left--
-		if left == 30 && g.chance(300) { // campaigns change meanwhile
+		if left == 30 && g.chance(300) { // the campaign set changes meanwhile
 			other := waiting(t, campaign.ClockBroker, time.Duration(1+g.rng.IntN(20))*time.Second)
 			other.Features = append(other.Features, campaign.Feature{Name: "more", On: []string{"Product Viewed"}, Agg: "count"})
 			g.goLive(t, other)
 		}
 		p := g.rng.IntN(g.partitions)
 		var data []byte
-		for i := range 1 + g.rng.IntN([]int{3, 3, 30}[g.rng.IntN(3)]) { // many: so that checkpoints fall within
+		for i := range 1 + g.rng.IntN([]int{3, 3, 30}[g.rng.IntN(3)]) { // sometimes many, so that checkpoints fall within messages
 			data = append(data, g.visit(p, fmt.Sprint("m", left, "-", i), ahead)...)
 		}
 		return scripted{p, data}, left > 0
 	}
 }
 
-// visit is an event of somebody in a partition.
+// visit returns an event of a random user in a partition.
 func (g *simGroup) visit(p int, id string, ahead time.Duration) []byte {
 	user := "user-0"
-	for i := range 200 { // somebody is in it
+	for i := range 200 { // find a user of the partition
 		user = fmt.Sprint("user-", g.rng.IntN(20)+i/20)
 		if event.Partition("u:"+user, g.partitions) == p {
 			break
@@ -307,7 +308,7 @@ func (g *simGroup) visit(p int, id string, ahead time.Duration) []byte {
 	return fmt.Appendf(nil, `{"type":"track","event":%q,"userId":%q,"messageId":%q,"receivedAt":%q}`+"\n", name, user, id, value.FormatTime(g.now().Add(ahead).UnixNano()))
 }
 
-// cutBack lets the broker come back with less than it had acknowledged.
+// cutBack makes the broker lose messages that it had acknowledged.
 func (g *simGroup) cutBack() {
 	streams := []string{"OFFERS", "EVENTS-0"}
 	name := streams[g.rng.IntN(len(streams))]
@@ -316,11 +317,11 @@ func (g *simGroup) cutBack() {
 	}
 	g.broker.restart(g.upTo(time.Second))
 	n := 1 + g.rng.IntN(5)
-	if name != "OFFERS" && g.chance(500) { // a power loss: nobody remembers more than is on its disk
+	if name != "OFFERS" && g.chance(500) { // a power cut of all machines: workers know only what is on their disks
 		for _, m := range g.workers {
 			g.crash(m)
 		}
-		for _, m := range g.workers { // and the log loses what is in part there
+		for _, m := range g.workers { // and the log loses the message that the state has applied in part
 			if st := m.disk.stores[filepath.Join(m.name, "partition-0")]; st != nil {
 				c, err := checkpoint.LoadCursor(simStore{st, m.disk})
 				if lost := len(g.broker.stream(name).messages) - int(c.Seq); err == nil && c.Partly != 0 && 0 < lost && lost < 10 {
@@ -331,7 +332,7 @@ func (g *simGroup) cutBack() {
 	}
 	g.broker.cutBack(name, n)
 	clear(g.sound)
-	if name != "OFFERS" && g.chance(500) { // others come in place of those that are lost
+	if name != "OFFERS" && g.chance(500) { // other messages take the place of the lost ones
 		for i := range n + g.rng.IntN(3) {
 			g.broker.store("events.0.in", nil, g.visit(0, fmt.Sprint("instead-", i), 0), nil)
 		}
@@ -339,7 +340,7 @@ func (g *simGroup) cutBack() {
 	g.counts.cuts++
 }
 
-// goLive makes a set the live one.
+// goLive stores a set and makes it the live one.
 func (g *simGroup) goLive(t *testing.T, def *campaign.Definition) {
 	hash := def.Hash()
 	set, problems := pipeline.Compile(def)
@@ -348,7 +349,7 @@ func (g *simGroup) goLive(t *testing.T, def *campaign.Definition) {
 		return
 	}
 	g.sets[hash] = set
-	for _, m := range g.workers { // nobody fetches it: that is under a lock
+	for _, m := range g.workers { // no worker fetches the set: fetching holds a lock, which the simulation cannot schedule
 		m.w.sets.Add(hash, set)
 	}
 	g.broker.put("CAMPAIGNS", "live", []byte(hash))
@@ -359,7 +360,7 @@ func (g *simGroup) someFaults() simFaults {
 	return simFaults{lost: rate(), late: rate(), ackLost: rate(), refused: rate(), gap: rate() / 4, silence: rate() / 8, cut: rate() / 4, slowness: g.upTo(20 * time.Millisecond)}
 }
 
-// run1 starts a machine's worker.
+// run1 starts the worker of a machine.
 func (g *simGroup) run1(m *simWorker) {
 	m.of = &process{name: m.name}
 	m.ended = nil

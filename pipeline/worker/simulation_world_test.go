@@ -10,19 +10,20 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// A simulation runs tasks one at a time, each until it waits; the seed says
-// which is next, and time passes when all wait. So a seed is one history.
+// A simulation runs tasks one at a time, each until it waits. The seed decides
+// which task runs next, and time passes only when all wait. So each seed gives
+// one history.
 type simulation struct {
 	rng   *rand.Rand
 	time  time.Duration // since the simulation began
-	tasks []*simTask    // that have not ended, in the order of their start
-	runs  *simTask      // now
+	tasks []*simTask    // the tasks that have not ended, in the order of their start
+	runs  *simTask      // the task that runs now
 	steps int
-	trace uint64 // of which task ran when: equal histories have equal traces
-	count int    // tasks so far
+	trace uint64 // hash of which task ran when: equal histories have equal traces
+	count int    // number of tasks so far
 }
 
-// A process is what dies as a whole: a worker, or the world around.
+// A process is a set of tasks that die together: a worker, or the world around it.
 type process struct {
 	name   string
 	dead   bool
@@ -36,33 +37,33 @@ type simTask struct {
 	stop   func()
 	yield  func(struct{}) bool
 
-	waits *simEvent // nil: it goes on at due
+	waits *simEvent // the event it waits on; nil: it goes on at due
 	ctx   context.Context
 	due   time.Duration
 }
 
 type killed struct{}
 
-// maxSteps is more than any history takes that does not go in circles.
+// maxSteps is more than any history takes, unless it loops for ever.
 const maxSteps = 1_000_000
 
 func newSimulation(seed uint64) *simulation {
 	return &simulation{rng: rand.New(rand.NewPCG(seed, 5))}
 }
 
-// simEpoch is when every simulation begins.
+// simEpoch is the time at which every simulation begins.
 var simEpoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func (s *simulation) now() time.Time { return simEpoch.Add(s.time) }
 
-// chance is true in so many of a thousand.
+// chance returns true with the given probability in thousandths.
 func (s *simulation) chance(permille int) bool { return s.rng.IntN(1000) < permille }
 
 func (s *simulation) upTo(d time.Duration) time.Duration {
 	return time.Duration(s.rng.Int64N(int64(d)))
 }
 
-// start makes a task of a process, which runs later.
+// start makes a task of a process. The task runs later.
 func (s *simulation) start(of *process, fn func()) {
 	t := &simTask{of: of, number: s.count, ctx: context.Background(), due: s.time}
 	s.count++
@@ -78,8 +79,8 @@ func (s *simulation) start(of *process, fn func()) {
 	s.tasks = append(s.tasks, t)
 }
 
-// rest lets other tasks run until d has passed, the event is set or ctx is
-// done. A task whose process has died does not come back.
+// rest runs other tasks until d has passed, the event is set or ctx is done. It
+// does not return to a task whose process has died.
 func (s *simulation) rest(ctx context.Context, e *simEvent, d time.Duration) {
 	t := s.runs
 	if t.of.dead {
@@ -98,7 +99,7 @@ func (s *simulation) ready(t *simTask) bool {
 	return t.due <= s.time || t.ctx.Err() != nil || t.waits != nil && t.waits.set
 }
 
-// run lets tasks run until done says so, at most until a time.
+// run runs tasks until done returns true, at most until the given time.
 func (s *simulation) run(done func() bool, until time.Duration) error {
 	var ready []*simTask
 	for !done() {
@@ -142,12 +143,12 @@ func (s *simulation) remove(t *simTask) {
 	}
 }
 
-// kill ends a process at once: its tasks never go on.
+// kill ends a process at once: its tasks do not continue.
 func (s *simulation) kill(p *process) {
 	p.dead = true
 	var left []*simTask
 	for _, t := range s.tasks {
-		if t.of != p || t == s.runs { // one that runs ends where it rests
+		if t.of != p || t == s.runs { // the running task ends at its next rest
 			left = append(left, t)
 			continue
 		}
@@ -156,7 +157,7 @@ func (s *simulation) kill(p *process) {
 	s.tasks = left
 }
 
-// unwind lets a task whose process is dead run what it has deferred.
+// unwind runs the deferred calls of a task whose process is dead.
 func (s *simulation) unwind(t *simTask) {
 	was := s.runs
 	s.runs = t
@@ -164,7 +165,7 @@ func (s *simulation) unwind(t *simTask) {
 	s.runs = was
 }
 
-// end lets no task go on.
+// end ends all tasks.
 func (s *simulation) end() {
 	for _, t := range s.tasks {
 		t.of.dead = true
@@ -175,7 +176,7 @@ func (s *simulation) end() {
 	s.tasks = nil
 }
 
-// simWorld is a process's task.World.
+// simWorld is the task.World of a process.
 type simWorld struct {
 	*simulation
 	of *process
