@@ -20,7 +20,7 @@ import (
 	"offerstream/pipeline/worker"
 )
 
-// quiet logs nowhere, unless LOG is set.
+// quiet returns a logger that discards everything, unless LOG is set.
 func quiet() *slog.Logger {
 	if os.Getenv("LOG") != "" {
 		return slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -28,7 +28,7 @@ func quiet() *slog.Logger {
 	return slog.New(slog.NewTextHandler(io.Discard, nil))
 }
 
-// within bounds what a test awaits.
+// within returns a context that limits how long a test waits.
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
@@ -55,7 +55,7 @@ func connect(t *testing.T, url string, partitions int) *broker.Conn {
 	return c
 }
 
-// apply makes the set live.
+// apply stores the set and makes it live.
 func apply(t *testing.T, c *broker.Conn, def *campaign.Definition) string {
 	t.Helper()
 	ctx := within(t)
@@ -73,7 +73,7 @@ func apply(t *testing.T, c *broker.Conn, def *campaign.Definition) string {
 	return hash
 }
 
-// A running worker and its end.
+// A running is a running worker.
 type running struct {
 	*worker.Worker
 	cancel context.CancelFunc
@@ -109,7 +109,7 @@ func (r *running) stop(t *testing.T) {
 	}
 }
 
-// await polls until what holds.
+// await polls until holds returns true.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for start := time.Now(); !holds(); <-time.After(5 * time.Millisecond) {
@@ -119,8 +119,8 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// inForce awaits that the set is in force in every partition, and all that is
-// to run here does.
+// inForce waits until the set is in force in every partition, and every partition
+// that this worker should run is running.
 func (r *running) inForce(t *testing.T, hash string) {
 	t.Helper()
 	await(t, "set in force", func() bool {
@@ -134,7 +134,7 @@ func (r *running) inForce(t *testing.T, hash string) {
 	})
 }
 
-// applied awaits that every message of the logs is applied and every offer
+// applied waits until every message of the logs is applied and every offer is
 // stored.
 func (r *running) applied(t *testing.T, c *broker.Conn) {
 	t.Helper()
@@ -153,13 +153,13 @@ func (r *running) applied(t *testing.T, c *broker.Conn) {
 	})
 }
 
-// A scripted pack is for partition p.
+// A scripted is a pack for a partition.
 type scripted struct {
 	p    int
 	data []byte
 }
 
-// publish puts packs into the logs.
+// publish appends packs to the logs.
 func publish(t *testing.T, c *broker.Conn, packs []scripted) {
 	t.Helper()
 	ctx := within(t)
@@ -183,8 +183,8 @@ func verified(t *testing.T, c *broker.Conn) Verdict {
 	return v
 }
 
-// views is a set that sends an offer at every Product Viewed, at least the
-// min'th.
+// views returns a set that sends an offer at every Product Viewed from the given
+// number on.
 func views(t *testing.T, least int) *campaign.Definition {
 	t.Helper()
 	return &campaign.Definition{
@@ -200,7 +200,7 @@ func view(i int, user string) []byte {
 	return fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":"%s-%d","receivedAt":%q}`, user, user, i, value.FormatTime(time.Now().UnixNano()))
 }
 
-// waiting is a set that sends an offer some time after a Product Viewed.
+// waiting returns a set that sends an offer a given time after a Product Viewed.
 func waiting(t *testing.T, clock string, after time.Duration) *campaign.Definition {
 	t.Helper()
 	def := views(t, 1)
@@ -209,7 +209,7 @@ func waiting(t *testing.T, clock string, after time.Duration) *campaign.Definiti
 	return def
 }
 
-// at is an event with a log time, padded to some size.
+// at returns an event with a log time, padded to a size.
 func at(ns int64, id, user string, size int) []byte {
 	e := fmt.Sprintf(`{"type":"track","event":"Product Viewed","userId":%q,"messageId":%q,"timestamp":%q,"properties":{"x":"`, user, id, value.FormatTime(ns))
 	return append([]byte(e), strings.Repeat("x", size)+`"}}`...)

@@ -9,14 +9,14 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// TestOverview joins what leases and answers say, also where they differ.
+// TestOverview joins leases and answers, also where they contradict each other.
 func TestOverview(t *testing.T) {
 	at := time.Unix(100, 0)
 	leases := map[string]broker.Lease{
 		"a": {Value: []byte(`{"own":[0,1,99],"ready":[2]}`), Time: at},
-		"b": {Value: []byte(`{"own":[1],"leaving":true}`), Time: at}, // 1 is being handed over
-		"c": {Value: []byte(`{"own":"all"}`), Time: at},              // of some other version
-		"d": {Value: []byte(`{"own":[3]}`), Time: at},                // does not answer
+		"b": {Value: []byte(`{"own":[1],"leaving":true}`), Time: at}, // partition 1 is being handed over
+		"c": {Value: []byte(`{"own":"all"}`), Time: at},              // a lease of another version
+		"d": {Value: []byte(`{"own":[3]}`), Time: at},                // this member does not answer
 	}
 	reports := map[string]broker.Report{
 		"a": {Member: "a", Partitions: []broker.PartitionReport{{Partition: 0, PartitionStatus: broker.PartitionStatus{Owned: true, Seq: 7, Lag: 3, Waiting: 2, LogTime: 5}, Bytes: 9}, {Partition: 1, PartitionStatus: broker.PartitionStatus{Follows: true, Seq: 1}}, {Partition: 77}}},

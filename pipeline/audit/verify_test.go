@@ -20,10 +20,10 @@ import (
 	"offerstream/pipeline/checkpoint"
 )
 
-// A tampering changes the list of all records that are stored.
+// A tampering changes the list of all stored records.
 type tampering func([]*nats.Msg) []*nats.Msg
 
-// tamper makes the offers stream anew with changed records.
+// tamper replaces the offers stream by one with changed records.
 func tamper(t *testing.T, c *broker.Conn, change tampering) {
 	t.Helper()
 	st, err := c.JS.Stream(within(t), c.Names.OffersStream())
@@ -49,7 +49,7 @@ func tamper(t *testing.T, c *broker.Conn, change tampering) {
 	}
 }
 
-// with is a copy of a record with other headers: name, value, ...
+// with returns a copy of a record with other headers: name, value, ...
 func with(m *nats.Msg, headers ...string) *nats.Msg {
 	cp := &nats.Msg{Subject: m.Subject, Header: nats.Header{}, Data: m.Data}
 	for name, v := range m.Header {
@@ -67,8 +67,8 @@ func without(m *nats.Msg, header string) *nats.Msg {
 	return m
 }
 
-// shopped makes a deployment in which ada has four offers, from messages 2
-// and 3, and the worker has stopped.
+// shopped makes a deployment without a worker in which ada has four offers, from
+// messages 2 and 3.
 func shopped(t *testing.T, partitions int) *broker.Conn {
 	t.Helper()
 	ns := startNATS(t, t.TempDir())
@@ -84,7 +84,7 @@ func shopped(t *testing.T, partitions int) *broker.Conn {
 	return c
 }
 
-// TestVerify changes the offers stream in every way that a verdict tells.
+// TestVerify changes the offers stream in every way that a verdict distinguishes.
 func TestVerify(t *testing.T) {
 	const n, s, id = "Offerstream-N", "Offerstream-S", "ce-id"
 	c := shopped(t, 1)
@@ -94,7 +94,7 @@ func TestVerify(t *testing.T) {
 		name   string
 		change func(m []*nats.Msg) []*nats.Msg
 		want   Sums
-		like   string // the first example
+		like   string // a part of the first example
 	}{
 		{"unchanged", func(m []*nats.Msg) []*nats.Msg { return m }, Sums{Stored: 4}, ""},
 		{"one removed", func(m []*nats.Msg) []*nats.Msg { return slices.Delete(m, 1, 2) }, Sums{Stored: 3, Missing: 1}, "record 2 of offers.web.0, from message 2: it is not stored"},
@@ -146,7 +146,7 @@ func TestVerify(t *testing.T) {
 
 var verifySeed = flag.Uint64("seed", 0, "of what TestVerifyMany changes; 0: a new one")
 
-// TestVerifyMany changes many of a long chain's records at once.
+// TestVerifyMany changes many records of a long chain at once.
 func TestVerifyMany(t *testing.T) {
 	seed := *verifySeed
 	if seed == 0 {
@@ -174,7 +174,7 @@ func TestVerifyMany(t *testing.T) {
 	w.applied(t, c)
 	w.stop(t)
 	want := Sums{Applied: offers, Offers: offers}
-	rarely := 5 + rng.IntN(10) // at 5 more is left over than the window holds
+	rarely := 5 + rng.IntN(10) // with 5, more records are left over than the window holds
 	tamper(t, c, func(all []*nats.Msg) (out []*nats.Msg) {
 		want.Trimmed = rng.IntN(offers / 2)
 		for i, m := range all[want.Trimmed:] {
@@ -213,8 +213,8 @@ func TestVerifyMany(t *testing.T) {
 	t.Logf("%+v", want)
 }
 
-// TestVerifyEmpty: nothing there is nothing wrong; a partition without offers
-// and dead letters are no matter.
+// TestVerifyEmpty: an empty deployment has no errors; partitions without offers,
+// and dead letters, do no harm.
 func TestVerifyEmpty(t *testing.T) {
 	ns := startNATS(t, t.TempDir())
 	c := connect(t, ns.ClientURL(), 3)
@@ -245,14 +245,15 @@ func TestVerifyEmpty(t *testing.T) {
 	}
 }
 
-// TestVerifyCut: without its beginning a log cannot be computed anew.
+// TestVerifyCut: a log without its beginning cannot be verified without a
+// snapshot.
 func TestVerifyCut(t *testing.T) {
 	c := shopped(t, 1)
 	st, err := c.JS.Stream(within(t), c.Names.EventsStream(0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, from := range []uint64{3, 4} { // of three: the last one left, and none
+	for _, from := range []uint64{3, 4} { // of three messages, the last one is left, or none
 		if err := st.Purge(within(t), jetstream.WithPurgeSequence(from)); err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +263,7 @@ func TestVerifyCut(t *testing.T) {
 	}
 }
 
-// TestVerifyPanic: a step that panics is guarded, and counts once.
+// TestVerifyPanic: a step that panics is guarded, and its events count once.
 func TestVerifyPanic(t *testing.T) {
 	c := shopped(t, 1)
 	var compiled checkpoint.Sets
@@ -289,8 +290,8 @@ func TestVerifyPanic(t *testing.T) {
 	}
 }
 
-// TestVerifyLive verifies while a worker has yet to publish, and while events
-// come: nothing is missing, and what comes meanwhile is left out.
+// TestVerifyLive verifies while a worker has not published everything, and while
+// events come: no offer is reported missing, and later events are ignored.
 func TestVerifyLive(t *testing.T) {
 	c := shopped(t, 1)
 	url := c.NC.ConnectedUrl()
@@ -325,7 +326,7 @@ func TestVerifyLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := st.DeleteMsg(within(t), 8); err != nil { // the newest but one: what comes behind it is there, so nothing is waited for
+	if err := st.DeleteMsg(within(t), 8); err != nil { // the newest but one: the newest is stored, so there is nothing to wait for
 		t.Fatal(err)
 	}
 	v, err = Verify(within(t), c, &VerifyOptions{Settle: 24 * time.Hour})
@@ -334,7 +335,7 @@ func TestVerifyLive(t *testing.T) {
 	}
 }
 
-// TestVerifyTrimmedMeanwhile: a chain goes on being trimmed while it is read.
+// TestVerifyTrimmedMeanwhile: a chain is trimmed while it is read.
 func TestVerifyTrimmedMeanwhile(t *testing.T) {
 	c := shopped(t, 1)
 	var all []record
@@ -351,7 +352,7 @@ func TestVerifyTrimmedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ch.take(1) // as if it had not been read before it was trimmed
+	ch.take(1) // as if it had been trimmed before it was read
 	st, err := c.JS.Stream(within(t), c.Names.OffersStream())
 	if err == nil {
 		err = st.Purge(within(t), jetstream.WithPurgeSequence(3))

@@ -19,7 +19,7 @@ import (
 	"offerstream/state"
 )
 
-// archived puts the state of a worker that has stopped into the archive.
+// archived stores a snapshot of the state of a worker that has ended.
 func archived(t *testing.T, c *broker.Conn, dir string) (seq uint64) {
 	t.Helper()
 	st, err := state.Open(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, Log: quiet()})
@@ -49,7 +49,7 @@ func TestVerifyFromSnapshot(t *testing.T) {
 	hash := apply(t, c, views(t, 1))
 	dir, tmp := t.TempDir(), t.TempDir()
 	var at []uint64
-	for round := range 3 { // four offers in each, a snapshot behind the first two
+	for round := range 3 { // four offers in each round, with a snapshot after the first two rounds
 		w := start(t, ns.ClientURL(), dir)
 		w.inForce(t, hash)
 		for i := range 4 {
@@ -125,7 +125,7 @@ func TestVerifyFromSnapshot(t *testing.T) {
 	}
 }
 
-// TestVerifyFromSnapshotTimers: what waits in the snapshot fires behind it.
+// TestVerifyFromSnapshotTimers: timers in the snapshot fire after it.
 func TestVerifyFromSnapshotTimers(t *testing.T) {
 	ns := startNATS(t, t.TempDir())
 	c := connect(t, ns.ClientURL(), 1)

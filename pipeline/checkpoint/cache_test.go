@@ -17,7 +17,7 @@ import (
 
 var cacheSeed = flag.Uint64("seed", 0, "of the random events; 0: a new one")
 
-// random is a source of random choices whose seed is in the log.
+// random returns a seeded random source and logs its seed.
 func random(t *testing.T) *rand.Rand {
 	seed := *cacheSeed
 	if seed == 0 {
@@ -27,8 +27,8 @@ func random(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 2))
 }
 
-// views is a set that sends an offer some time after the third Product Viewed,
-// unless it is cancelled.
+// views returns a set that sends an offer some time after the third Product
+// Viewed, unless it is cancelled.
 func views() *campaign.Definition {
 	return &campaign.Definition{
 		Engine: pipeline.Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds,
@@ -44,16 +44,16 @@ func view(i int, user string) []byte {
 	return fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":"%s-%d","receivedAt":%q}`, user, user, i, value.FormatTime(time.Now().UnixNano()))
 }
 
-// TestCache folds random events through caches of many sizes, with checkpoints
-// that commit at once, late or not before the next, and compares every user
-// with a fold that keeps all of them.
+// TestCache folds random events through caches of many sizes. Checkpoints are
+// committed at once, late, or only before the next one. Every user is compared
+// with a fold that keeps all users in memory.
 func TestCache(t *testing.T) {
 	for _, max := range []int64{1, 2000, 20_000, 1 << 30} {
 		t.Run(fmt.Sprint(max, " bytes"), func(t *testing.T) { cacheAgainstMemory(t, max, false) })
 	}
 }
 
-// TestCacheCancels does so with absences that are cancelled.
+// TestCacheCancels is TestCache with absences that are cancelled.
 func TestCacheCancels(t *testing.T) {
 	for _, max := range []int64{1, 2000, 20_000, 1 << 30} {
 		t.Run(fmt.Sprint(max, " bytes"), func(t *testing.T) { cacheAgainstMemory(t, max, true) })
@@ -76,7 +76,7 @@ func cacheAgainstMemory(t *testing.T, max int64, cancels bool) {
 	all := pipeline.Memory{}
 	cached, plain := newFold(t, sets, c), newFold(t, sets, all)
 	batch := store.NewBatch()
-	under := uint64(0) // the checkpoint that is encoded and not committed; 0: none
+	under := uint64(0) // the checkpoint that is encoded but not committed; 0: none
 	commit := func() {
 		if err := store.Commit(batch, []byte("x")); err != nil {
 			t.Fatal(err)
@@ -139,7 +139,7 @@ func newFold(t *testing.T, sets func(string) (*pipeline.Set, error), ents pipeli
 	return f
 }
 
-// effects are a message's, as text.
+// effects returns the effects of a message as text.
 func effects(t *testing.T, f *pipeline.Fold, m pipeline.Message) (all string) {
 	t.Helper()
 	if err := f.Begin(m); err != nil {
@@ -178,7 +178,7 @@ func sameUser(t *testing.T, c *Cache, all pipeline.Memory, key string) {
 	}
 }
 
-// check holds the cache against what it says of itself.
+// check verifies the cache's own counts.
 func (c *Cache) check(t *testing.T) {
 	t.Helper()
 	bytes, n := int64(0), 0

@@ -16,7 +16,7 @@ import (
 
 var overloadUsers = flag.Int("overload-users", 100_000, "of TestOverloadUsers")
 
-// waiting is a set that sends an offer an hour after a Product Viewed.
+// waiting returns a set that sends an offer an hour after a Product Viewed.
 func waiting() *campaign.Definition {
 	def := views()
 	def.Clock = campaign.ClockEvent
@@ -25,9 +25,9 @@ func waiting() *campaign.Definition {
 	return def
 }
 
-// TestOverloadUsers folds one event each of very many users, which leaves a
-// timer each: the cache stays as large as it may be, and the queue of timers
-// is all that grows with them.
+// TestOverloadUsers folds one event for each of very many users, each of which
+// then has a timer. The cache stays within its limit; only the queue of timers
+// grows with the number of users.
 func TestOverloadUsers(t *testing.T) {
 	const most = 8 << 20
 	store, err := state.Open(t.TempDir(), state.Options{MemTable: 4 << 20})
@@ -45,7 +45,7 @@ func TestOverloadUsers(t *testing.T) {
 	users := *overloadUsers
 	peak, cached := int64(0), 0
 	for u := range users {
-		at := value.FormatTime(1e9 + int64(u)*60_000) // a million a minute
+		at := value.FormatTime(1e9 + int64(u)*60_000) // a million users a minute
 		e := fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":"user-%d","messageId":"m%d","timestamp":%q,"properties":{"x":"xxxxxxxxxx"}}`, u, u, at)
 		if got := effects(t, fold, pipeline.Message{Seq: uint64(u + 2), Kind: pipeline.In, Data: e}); got != "" {
 			t.Fatalf("offers before their time: %s", got)
@@ -58,7 +58,7 @@ func TestOverloadUsers(t *testing.T) {
 			w.Done()
 		}
 	}
-	// What has changed stays until it is committed: at most what Full says.
+	// Changed entities stay until they are committed, at most as many as Full allows.
 	changed := int64(store.Limit().Bytes / 2 / growth * (decodedExtra + 64))
 	t.Logf("%d users: at most %d in the cache, which took %.1f MB, and may take %.1f beside what has changed", users, cached, float64(peak)/1e6, most/1e6)
 	if peak > most+changed {
@@ -85,7 +85,7 @@ func TestOverloadUsers(t *testing.T) {
 	runtime.KeepAlive(queue)
 }
 
-// allocated is what a collection leaves of the heap.
+// allocated returns the size of the heap after a garbage collection.
 func allocated() int64 {
 	runtime.GC()
 	var m runtime.MemStats

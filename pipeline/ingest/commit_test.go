@@ -13,11 +13,12 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// What the group commit promises about time, to the nanosecond: in a bubble
-// the clock stands still while anybody can run, and a sleep takes no time.
+// These tests check the timing of group commit to the nanosecond: in a synctest
+// bubble the clock stands still while any goroutine can run, and a sleep takes no
+// real time.
 
-// inBubble runs a test whose requests are its own: their channels belong to
-// the bubble, and may not stay in the pool.
+// inBubble runs a test in a bubble, with a separate pool of requests: their
+// channels belong to the bubble, and must not stay in the shared pool.
 func inBubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	fresh := func() { requests = sync.Pool{New: requests.New} }
@@ -40,7 +41,7 @@ func slowLog(partitions int, takes func(partition int) time.Duration) *fakeLog {
 	return log
 }
 
-// userOf is a user of a partition.
+// userOf returns a user of a partition.
 func userOf(partition, of int) string {
 	for n := 0; ; n++ {
 		if u := fmt.Sprint("v", n); event.Partition("u:"+u, of) == partition {
@@ -49,7 +50,7 @@ func userOf(partition, of int) string {
 	}
 }
 
-// timed posts and says how long the answer took.
+// timed posts a request and returns how long the answer took.
 func timed(g *Gateway, path, body string) (*httptest.ResponseRecorder, time.Duration) {
 	start := time.Now()
 	w := post(g, path, body)
@@ -65,8 +66,8 @@ func packSizes(log *fakeLog, partition int) (sizes []int) {
 	return sizes
 }
 
-// An idle gateway adds nothing to what the log takes, and packs nothing
-// together that does not come together.
+// TestIdleAddsNoWait: an idle gateway adds no delay to that of the log, and does
+// not pack events together that come one after the other.
 func TestIdleAddsNoWait(t *testing.T) {
 	for _, takes := range []time.Duration{0, 3 * time.Millisecond} {
 		inBubble(t, func(t *testing.T) {
@@ -90,8 +91,8 @@ func TestIdleAddsNoWait(t *testing.T) {
 	}
 }
 
-// Under load packs grow with the load: all that came while one publish was
-// out is in the next, so that nobody waits for more than two.
+// TestPacksGrowUnderLoad: packs grow with the load: all events that come during
+// one publish are in the next, so that no request waits for more than two.
 func TestPacksGrowUnderLoad(t *testing.T) {
 	const takes = 10 * time.Millisecond
 	for _, load := range []struct{ each, pack int }{{5, 2}, {50, 20}, {200, 80}} { // requests in 25 ms, events in a pack
@@ -128,8 +129,9 @@ func TestPacksGrowUnderLoad(t *testing.T) {
 	}
 }
 
-// A log that takes nothing for one partition holds up the requests that touch
-// it, each until its own timeout and no longer, and no other request at all.
+// TestStalledPartition: if the log of one partition stores nothing, the requests
+// with events for it fail, each at its own timeout. Other requests are not
+// delayed.
 func TestStalledPartition(t *testing.T) {
 	const timeout = 7 * time.Second
 	inBubble(t, func(t *testing.T) {
@@ -142,7 +144,7 @@ func TestStalledPartition(t *testing.T) {
 		g := newGateway(t, log, func(o *Options) { o.Timeout, o.Attempt = timeout, 2*time.Second })
 		stalled := userOf(2, 4)
 		var all sync.WaitGroup
-		for n := range 40 { // one each 500 ms: many of them begin while another's pack is out
+		for n := range 40 { // one every 500 ms: many of them come while another request's pack is being published
 			all.Go(func() {
 				events := numbered(stalled, n)
 				if n%2 == 1 {
@@ -150,7 +152,7 @@ func TestStalledPartition(t *testing.T) {
 				}
 				path := [...]string{"/v1/page", "/v1/batch"}[n%2]
 				w, took := timed(g, path, events)
-				// A pack is given up early only where the pause before another attempt would not fit.
+				// A pack is given up early only if there is no time for the pause before another attempt.
 				if w.Code != 503 || took > timeout || took < timeout-time.Second {
 					t.Errorf("request %d, which touches the partition: %d after %s, its timeout is %s", n, w.Code, took, timeout)
 				}
@@ -169,7 +171,8 @@ func TestStalledPartition(t *testing.T) {
 	})
 }
 
-// A publish that is only slow is waited for by those that touch its partition.
+// TestSlowPartition: a slow publish delays only the requests with events for its
+// partition.
 func TestSlowPartition(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		log := slowLog(2, func(p int) time.Duration { return time.Duration(p) * 1500 * time.Millisecond })

@@ -11,14 +11,15 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// fakeLog is a Log in memory: like the broker's it stores a pack once per id.
+// fakeLog is a Log in memory. Like the broker's, it stores packs with the same id
+// once.
 type fakeLog struct {
 	mu      sync.Mutex
 	packs   [][]string // by partition, in order
 	ids     map[string]bool
 	letters []pipeline.Dead
 	clock   string
-	down    error // what Ready says
+	down    error // returned by Ready
 
 	// publish, if set, runs before each publish is stored; its error is
 	// returned, after storing if it is errAckLost.
@@ -83,7 +84,7 @@ func (f *fakeLog) DeadLetter(ctx context.Context, id string, letter pipeline.Dea
 	return nil
 }
 
-// events are the stored events of one partition, in order.
+// events returns the stored events of one partition, in order.
 func (f *fakeLog) events(p int) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,7 +95,7 @@ func (f *fakeLog) events(p int) []string {
 	return out
 }
 
-// all are the stored events of all partitions.
+// all returns the stored events of all partitions.
 func (f *fakeLog) all() []string {
 	var out []string
 	for p := range f.packs {
@@ -103,7 +104,7 @@ func (f *fakeLog) all() []string {
 	return out
 }
 
-// dead are the reasons of the dead letters.
+// dead returns the reasons of the dead letters.
 func (f *fakeLog) dead() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

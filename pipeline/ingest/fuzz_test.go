@@ -11,8 +11,8 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// Whatever is sent, the answer is a clear one and never a server error, and
-// what is stored is one JSON object a line that the log's reader can read.
+// FuzzBody: whatever is sent, the answer is a documented one and never an internal
+// error, and each stored line is a JSON object that the log's reader can read.
 func FuzzBody(f *testing.F) {
 	for _, s := range []string{
 		batch(good), good, batch(good, `{}`, `tru`, `[[]]`), zipped(batch(good)), zipped(zipped("x")), "\x1f\x8b",
@@ -61,7 +61,7 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
-// The scan takes everything that is JSON, and finds its end.
+// FuzzScan: the scan accepts all valid JSON, and finds its end.
 func FuzzScan(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(`{"a":["\"\\",-1.5e3,true,null,{}]}`))

@@ -32,7 +32,7 @@ func newGateway(t testing.TB, log Log, change ...func(*Options)) *Gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // a test that leaves requests stuck ends here, not well
+	t.Cleanup(func() { // fails the test if it leaves requests that never end
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := g.Drain(ctx); err != nil {
@@ -91,7 +91,7 @@ func TestBadInput(t *testing.T) {
 		name, path, body string
 		change           func(*http.Request)
 		status           int
-		reason           string // of the answer
+		reason           string // the reason in the answer
 		stored           int
 		dead             []string
 	}{
@@ -188,7 +188,7 @@ func TestBadInput(t *testing.T) {
 
 func noAuth(r *http.Request) { r.Header.Del("Authorization") }
 
-// User ids are data: whatever they hold, the event goes to its partition.
+// TestUserIDs: whatever a user id contains, the event goes to the right partition.
 func TestUserIDs(t *testing.T) {
 	for _, user := range []string{"a.b", "*", ">", "ann@example.com", "a b", "$SYS.>", "events.0.in", "김", strings.Repeat("x", 512), "a\\b\"c"} {
 		log := newFakeLog(8)
@@ -225,7 +225,7 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// A bomb costs what the limit allows, not what it inflates to.
+// TestBombMemory: a gzip bomb uses no more memory than the limit allows.
 func TestBombMemory(t *testing.T) {
 	bomb := zipped(strings.Repeat(" ", 100<<20))
 	g := newGateway(t, newFakeLog(1))

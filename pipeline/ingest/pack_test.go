@@ -21,7 +21,8 @@ func numbered(user string, n int) string {
 	return fmt.Sprintf(`{"type":"page","userId":%q,"messageId":"%d"}`, user, n)
 }
 
-// numberOf is the messageId of a stored event as numbered wrote it.
+// numberOf returns the number that numbered has put into a stored event's
+// messageId.
 func numberOf(t *testing.T, event string) (n int) {
 	t.Helper()
 	_, rest, _ := strings.Cut(event, `"messageId":"`)
@@ -31,7 +32,7 @@ func numberOf(t *testing.T, event string) (n int) {
 	return n
 }
 
-// await looks again and again until ok, for conditions that nothing signals.
+// await polls until ok returns true, for conditions that nothing signals.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	again, end := time.NewTicker(200*time.Microsecond), time.After(20*time.Second)
@@ -45,8 +46,8 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// What gathers while a publish is outstanding travels together, in order and
-// within bounds; the idle lane does not wait.
+// TestGroupCommit: events that come during a publish are packed together, in order
+// and within the limits; an idle lane does not wait.
 func TestGroupCommit(t *testing.T) {
 	log := newFakeLog(1)
 	entered, gate := make(chan string, 100), make(chan struct{})
@@ -72,7 +73,7 @@ func TestGroupCommit(t *testing.T) {
 		}
 	}
 	send(0)
-	<-entered // the first one goes alone, at once
+	<-entered // the first event is published alone, at once
 	for n := 1; n <= 25; n++ {
 		send(n)
 		await(t, "the next event waits", waiting(n))
@@ -93,8 +94,8 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
-// A publish that fails, or whose acknowledgement is lost, is repeated with the
-// same pack and the same id, and nothing overtakes it.
+// TestRetry: a publish that fails, or whose acknowledgement is lost, is repeated
+// with the same pack and the same id, and no other pack overtakes it.
 func TestRetry(t *testing.T) {
 	log := newFakeLog(1)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -134,8 +135,8 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// A batch larger than a pack is split between events; an event larger than
-// the bound goes alone.
+// TestPackBytes: a batch larger than a pack is split between events; an event
+// larger than a pack is alone in one.
 func TestPackBytes(t *testing.T) {
 	log := newFakeLog(1)
 	g := newGateway(t, log, func(o *Options) { o.PackBytes = 1000 })
@@ -160,8 +161,9 @@ func TestPackBytes(t *testing.T) {
 	}
 }
 
-// A log that stands still is answered with 503 at the deadline, and what had
-// not been sent by then never is; the queue's bound is 429; then all is well.
+// TestStandstill: while the log stores nothing, requests are answered with 503 at
+// their deadline, and events not sent by then are never sent; a full queue is
+// answered with 429. When the log works again, so do requests.
 func TestStandstill(t *testing.T) {
 	log := newFakeLog(2)
 	p := event.Partition("u:u", 2)
@@ -218,8 +220,8 @@ func TestStandstill(t *testing.T) {
 	await(t, "the queues are empty", func() bool { return g.queued() == 0 })
 }
 
-// A pack that is given up takes with it what the same request has behind it:
-// sent on its own it would overtake what the client sends again.
+// TestNoOvertaking: if a pack is given up, the later events of its requests are
+// not sent either: they would overtake the earlier ones, which the client resends.
 func TestNoOvertaking(t *testing.T) {
 	log := newFakeLog(1)
 	log.publish = func(_ context.Context, _ int, _ string, pack []byte) error {
@@ -241,7 +243,8 @@ func TestNoOvertaking(t *testing.T) {
 	}
 }
 
-// A log that went back stops the gateway: 503 from then on, loudly.
+// TestStop: a log that has lost messages stops the gateway loudly; requests are
+// answered with 503 from then on.
 func TestStop(t *testing.T) {
 	log := newFakeLog(2)
 	log.publish = func(context.Context, int, string, []byte) error {
@@ -264,7 +267,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// A client that leaves does not leave its memory behind.
+// TestClientLeaves: the memory of a client that leaves is freed.
 func TestClientLeaves(t *testing.T) {
 	log := newFakeLog(1)
 	entered, gate := make(chan struct{}, 10), make(chan struct{})

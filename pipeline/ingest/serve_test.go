@@ -25,7 +25,7 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// postTo sends over the network and returns the status, 0 without an answer.
+// postTo posts over the network and returns the status, 0 without an answer.
 func postTo(c *http.Client, addr, path, body string) int {
 	r, _ := http.NewRequest("POST", "http://"+addr+path, strings.NewReader(body))
 	r.SetBasicAuth(testKey, "")
@@ -38,8 +38,8 @@ func postTo(c *http.Client, addr, path, body string) int {
 	return resp.StatusCode
 }
 
-// Whatever was answered with 200 while the gateway drained under load is in
-// the log, each once per acknowledged request.
+// TestDrainUnderLoad: all events that were answered with 200 while the gateway
+// drained under load are in the log, once for each acknowledged request.
 func TestDrainUnderLoad(t *testing.T) {
 	log := newFakeLog(4)
 	log.publish = func(context.Context, int, string, []byte) error {
@@ -67,7 +67,7 @@ func TestDrainUnderLoad(t *testing.T) {
 				e := []string{numbered(user, n), numbered(user, n+1), numbered(user, n+2)}
 				status := postTo(c, api.Addr().String(), "/v1/batch", batch(e...))
 				if status == 0 || status == 503 {
-					return // gone, or going
+					return // the gateway has ended or is draining
 				}
 				if status != 200 {
 					t.Errorf("answered %d", status)
@@ -104,8 +104,8 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 }
 
-// A request that is in hand as the signal comes is answered, and /readyz says
-// no meanwhile.
+// TestDrainWaits: a request that is being handled when the signal comes is
+// answered, and /readyz fails meanwhile.
 func TestDrainWaits(t *testing.T) {
 	log := newFakeLog(1)
 	entered, gate := make(chan struct{}, 10), make(chan struct{})
@@ -172,7 +172,7 @@ func TestOps(t *testing.T) {
 	}
 }
 
-// Too many requests at once are refused, not kept.
+// TestRequestsBound: too many requests at once are refused, not queued.
 func TestRequestsBound(t *testing.T) {
 	log := newFakeLog(1)
 	entered, gate := make(chan struct{}, 10), make(chan struct{})

@@ -10,7 +10,7 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// What the log gets of one event, under clock: broker.
+// TestSplice: the text for the log of one event, under clock: broker.
 func TestSplice(t *testing.T) {
 	at := `"receivedAt":"2026-01-02T15:04:05Z"`
 	id := func(raw string) string { return `"messageId":"` + event.ContentID([]byte(raw)) + `"` }
@@ -49,7 +49,7 @@ func TestSplice(t *testing.T) {
 	}
 }
 
-// Under clock: event log time stands in every stored event.
+// TestSpliceClockEvent: under clock: event every stored event has a logTime.
 func TestSpliceClockEvent(t *testing.T) {
 	log := newFakeLog(3)
 	log.clock = campaign.ClockEvent
@@ -58,11 +58,11 @@ func TestSpliceClockEvent(t *testing.T) {
 		t.Fatalf("an event before any time: %d %s", w.Code, w.Body)
 	}
 	w := post(g, "/v1/batch", batch(
-		`{"type":"page","userId":"u"}`, // still none before: a dead letter
+		`{"type":"page","userId":"u"}`, // no log time yet: a dead letter
 		`{"type":"page","userId":"u","timestamp":"2026-01-01T00:00:10Z"}`,
 		`{"type":"page","userId":"u","originalTimestamp":"2026-01-01T00:00:05Z"}`,
 		`{"type":"page","userId":"u"}`,
-		`{"type":"page","timestamp":"2027-01-01T00:00:00Z"}`, // refused: moves nothing
+		`{"type":"page","timestamp":"2027-01-01T00:00:00Z"}`, // refused: it does not move log time
 		`{"type":"page","userId":"u","logTime":"2026-01-01T00:00:30Z","timestamp":"2020-01-01T00:00:00Z"}`,
 		`{"type":"page","userId":"u","timestamp":"2026-01-01T00:00:20Z"}`,
 		`{"type":"clock","timestamp":"2026-01-01T00:01:00Z"}`,

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestGroupManyWait: whoever waits for a group comes back, however many do.
+// TestGroupManyWait: all of many tasks that wait for a group return.
 func TestGroupManyWait(t *testing.T) {
 	for range 200 {
 		g := Group{World: Real{}}

@@ -18,15 +18,14 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// The logs' truth about a user.
+// logged is what the logs say about a user.
 type logged struct {
-	events uint64 // once each
+	events uint64 // number of events, each counted once
 	views  uint64
 }
 
-// audit compares what was acknowledged, what the logs hold, what was applied,
-// and which offers there are. It counts by itself, and then lets Verify and
-// offerctl do so.
+// audit compares the acknowledged events, the logs, the applied events and the
+// offers. It counts on its own, and then also runs Verify and offerctl verify.
 func (ch *chaos) audit(l *load) {
 	t := ch.t
 	t.Helper()
@@ -69,7 +68,8 @@ func (ch *chaos) audit(l *load) {
 	t.Logf("longest pause: %v of %s; audited in %v", pause.Round(time.Millisecond), where, time.Since(begin).Round(time.Millisecond))
 }
 
-// logs reads all logs: what each user did, and how often each event is there.
+// logs reads all logs. It returns each user's events, and how often each event is
+// in a log.
 func (ch *chaos) logs(l *load) (users map[string]*logged, copies map[string]int) {
 	t := ch.t
 	users, copies = map[string]*logged{}, map[string]int{}
@@ -113,8 +113,8 @@ func (ch *chaos) logs(l *load) (users map[string]*logged, copies map[string]int)
 	return users, copies
 }
 
-// applied asks the workers about each user: awaits that all events are
-// applied, and returns how many were once too often.
+// applied asks the workers about each user, until all events are applied. It
+// returns how many events were applied more than once.
 func (ch *chaos) applied(users map[string]*logged) (doubled uint64) {
 	t := ch.t
 	var last string
@@ -134,7 +134,7 @@ func (ch *chaos) applied(users map[string]*logged) (doubled uint64) {
 			}
 			if time.Now().After(until) {
 				t.Error("in vain awaited: ", last)
-				break // and ask once about each of the others
+				break // out of time: ask only once about each of the others
 			}
 			<-time.After(10 * time.Millisecond)
 		}
@@ -142,7 +142,7 @@ func (ch *chaos) applied(users map[string]*logged) (doubled uint64) {
 	return doubled
 }
 
-// ask asks the owner of a user's partition.
+// ask asks the owner of a user's partition about the user.
 func (ch *chaos) ask(key string) (view pipeline.User, err error) {
 	q, err := json.Marshal(broker.Query{Key: key})
 	if err != nil {
@@ -162,14 +162,15 @@ func (ch *chaos) ask(key string) (view pipeline.User, err error) {
 	return view, json.Unmarshal(a.User, &view)
 }
 
-// A sentOffer is an offer as it was stored.
+// A sentOffer is a stored offer.
 type sentOffer struct {
 	caused, stored time.Time
 }
 
-// offers reads the offers: each once, numbered without gaps, one for each
-// third view that is in the log. It returns how long a partition's offers
-// stood still at most, from when the cause of the next was in the log.
+// offers checks the stored offers: each once, numbered without gaps, one for each
+// third view in the log. It returns the longest time from the storing of an event
+// that causes an offer to the storing of that offer, if no other offer of the
+// partition came meanwhile.
 func (ch *chaos) offers(users map[string]*logged) (pause time.Duration, where string) {
 	t := ch.t
 	ids, numbers, thirds := map[string]bool{}, map[string]uint64{}, map[string][]string{}
@@ -234,8 +235,8 @@ func (ch *chaos) offers(users map[string]*logged) (pause time.Duration, where st
 	return pause, where
 }
 
-// restarts says how long after its start a worker that was killed had its
-// first offer out, where it is known what it owned.
+// restarts logs, for each worker that was killed and whose partitions are known,
+// the time from its restart to its first offer.
 func (ch *chaos) restarts(byPartition [][]sentOffer) {
 	var took []time.Duration
 	for _, d := range ch.deaths {
@@ -253,7 +254,7 @@ func (ch *chaos) restarts(byPartition [][]sentOffer) {
 	ch.t.Logf("from the start after kill -9 to the first offer of what the worker had owned: %v, with whatever other faults there were", took)
 }
 
-// eachOffer calls fn with each offer of a partition, as they were stored.
+// eachOffer calls fn with each offer of a partition, in the order of storing.
 func (ch *chaos) eachOffer(p int, fn func(jetstream.Msg) error) {
 	t := ch.t
 	c := ch.conn

@@ -22,8 +22,8 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// TestChaosServer is the NATS of TestChaos, on a port and a directory that
-// outlive it.
+// TestChaosServer runs the NATS of TestChaos in a separate process, on a port and
+// in a directory that it can be restarted with.
 func TestChaosServer(t *testing.T) {
 	dir := os.Getenv("OFFERSTREAM_TEST_CHAOS_NATS")
 	if dir == "" {
@@ -37,11 +37,11 @@ func TestChaosServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	io.Copy(io.Discard, os.Stdin) // until whoever started it has ended
+	io.Copy(io.Discard, os.Stdin) // runs until the parent process ends
 	ns.Shutdown()
 }
 
-// build builds the commands and returns the directory that they are in.
+// build builds the commands and returns their directory.
 func build(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -55,9 +55,9 @@ func build(t *testing.T, names ...string) string {
 	return dir
 }
 
-// freeAddr is an address that nothing listens on. Its port is below those that
-// connections take, so that it is still free when its process was killed and
-// starts again, and that whoever dials it meanwhile does not meet itself.
+// freeAddr returns an address that nothing listens on. Its port is below the
+// ephemeral ports. So it is still free when its process is killed and restarted,
+// and a client that dials it meanwhile cannot connect to itself.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
@@ -74,24 +74,24 @@ func freeAddr(t *testing.T) string {
 
 var nextPort int
 
-// A child is a process that is killed, stopped, and started again.
+// A child is a process that is killed, stopped and restarted.
 type child struct {
 	name string
 	args []string
 	env  []string
-	log  string // file of what it says
+	log  string // file of its output
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
 	stdin io.Closer
 	ended chan struct{} // closed when cmd has ended
-	asked bool          // to end
-	again int           // how often it had to be started again
-	wrong []string      // that it did
+	asked bool          // it was asked to end
+	again int           // how often it had to be restarted
+	wrong []string      // its misbehaviour
 }
 
-// newChild makes a process that is to be started, and ends it after the test.
-// When the test has failed, the end of its log is shown.
+// newChild makes a process to be started, which is ended after the test. If the
+// test fails, the end of the process's log is shown.
 func newChild(t *testing.T, name string, env []string, args ...string) *child {
 	p := &child{name: name, args: args, env: append(os.Environ(), env...), log: filepath.Join(t.ArtifactDir(), strings.ReplaceAll(name, " ", "-")+".log")}
 	t.Cleanup(func() {
@@ -103,7 +103,7 @@ func newChild(t *testing.T, name string, env []string, args ...string) *child {
 	return p
 }
 
-// tail is the end of a file.
+// tail returns the end of a file.
 func tail(path string) []byte {
 	const most = 6000
 	b, err := os.ReadFile(path)
@@ -141,11 +141,11 @@ func (p *child) begin() error {
 		close(ended)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if p.asked || p.cmd != cmd { // or was, and has been started again since
+		if p.asked || p.cmd != cmd { // it was asked to end, or has been restarted since
 			return
 		}
 		p.wrong = append(p.wrong, fmt.Sprintf("%s ended by itself at %s: %v", p.name, time.Now().UTC().Format(time.RFC3339Nano), err))
-		if p.again++; p.again <= 5 { // as whatever supervises it would
+		if p.again++; p.again <= 5 { // restart it, as a supervisor would
 			if err := p.begin(); err != nil {
 				p.wrong = append(p.wrong, err.Error())
 			}
@@ -154,7 +154,7 @@ func (p *child) begin() error {
 	return nil
 }
 
-// signal sends a signal; last says that the process is to end of it.
+// signal sends a signal; last says that the process should end then.
 func (p *child) signal(s syscall.Signal, last bool) (ended chan struct{}, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -168,7 +168,7 @@ func (p *child) signal(s syscall.Signal, last bool) (ended chan struct{}, err er
 	return p.ended, err
 }
 
-// kill is kill -9.
+// kill kills the process with kill -9.
 func (p *child) kill() error {
 	ended, err := p.signal(syscall.SIGKILL, true)
 	if err == nil {
@@ -177,7 +177,7 @@ func (p *child) kill() error {
 	return err
 }
 
-// leave tells it to end in good order, which it should do soon.
+// leave asks the process to end, and waits until it has.
 func (p *child) leave() error {
 	ended, err := p.signal(syscall.SIGTERM, true)
 	if err != nil {
@@ -186,7 +186,7 @@ func (p *child) leave() error {
 	select {
 	case <-ended:
 	case <-time.After(30 * time.Second):
-		p.signal(syscall.SIGQUIT, true) // where it hangs is in its log
+		p.signal(syscall.SIGQUIT, true) // it logs its stacks, which show where it hangs
 		<-ended
 		return fmt.Errorf("%s does not end within half a minute of SIGTERM", p.name)
 	}
@@ -196,14 +196,14 @@ func (p *child) leave() error {
 	return nil
 }
 
-// faults are what it did that it should not have.
+// faults returns the process's misbehaviour.
 func (p *child) faults() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.wrong
 }
 
-// A link is the way from one process to NATS.
+// A link is a proxy between one process and NATS.
 type link struct {
 	server   *toxiproxy.ApiServer
 	addr, to string
@@ -224,7 +224,7 @@ func newProxies() *toxiproxy.ApiServer {
 	return toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 }
 
-// open makes a good link.
+// open makes a proxy without faults.
 func (l *link) open() error {
 	l.proxy = toxiproxy.NewProxy(l.server, l.addr, l.addr, l.to)
 	if err := l.proxy.Start(); err != nil {
@@ -233,20 +233,20 @@ func (l *link) open() error {
 	return nil
 }
 
-// cut ends all connections and takes no new ones.
+// cut ends all connections and accepts no new ones.
 func (l *link) cut() error {
 	l.proxy.Stop()
 	return nil
 }
 
-// poison puts a toxic into one direction of the link.
+// poison adds a toxic to one direction of the link.
 func (l *link) poison(toxic, stream, attributes string) error {
 	_, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"name":%q,"type":%q,"stream":%q,"attributes":{%s}}`, stream, toxic, stream, attributes)))
 	return err
 }
 
-// heal makes it a good link again; what was on its way is lost. It makes a new
-// proxy, for one whose connections are stuck may not let go of a toxic.
+// heal removes all faults; data on its way is lost. It makes a new proxy, as a
+// proxy with stuck connections may not remove a toxic.
 func (l *link) heal() error {
 	l.proxy.Stop()
 	return l.open()

@@ -16,11 +16,11 @@ import (
 
 const (
 	chaosRate    = 500  // events a second
-	chaosUsers   = 2000 // so many that none has more events than messageIds are remembered
+	chaosUsers   = 2000 // so many that no user has more events than a duplicate ring remembers
 	chaosClients = 64
 )
 
-// A load is what shops' servers and browsers send: each event until it is
+// A load sends events as shops' servers and browsers do: each event until it is
 // acknowledged, under the same messageId.
 type load struct {
 	url    string
@@ -30,8 +30,8 @@ type load struct {
 	mu       sync.Mutex
 	made     map[string]bool // events by messageId; true: acknowledged
 	attempts int
-	failed   int      // attempts
-	refused  []string // answers that say that an event is wrong
+	failed   int      // number of failed attempts
+	refused  []string // answers that refuse an event as bad
 }
 
 func newLoad(addr string, seed uint64) *load {
@@ -39,7 +39,7 @@ func newLoad(addr string, seed uint64) *load {
 		client: http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: chaosClients}}}
 }
 
-// A parcel is one request and the events in it.
+// A parcel is a request and the events in it.
 type parcel struct {
 	path string
 	body []byte
@@ -57,7 +57,7 @@ type chaosEvent struct {
 	Properties  map[string]any `json:"properties,omitempty"`
 }
 
-// event is what a shopper does.
+// event returns an event of a random shopper.
 func (l *load) event(rng *rand.Rand, n int) chaosEvent {
 	e := chaosEvent{Type: "track", Event: "Product Viewed", MessageID: fmt.Sprint(l.run, n), Timestamp: value.FormatTime(time.Now().UnixNano()),
 		Properties: map[string]any{"product_id": fmt.Sprint("p", rng.IntN(8)), "price": 1 + rng.IntN(300)}}
@@ -77,7 +77,7 @@ func (l *load) event(rng *rand.Rand, n int) chaosEvent {
 	return e
 }
 
-// parcel is the next request: an event by itself, as from a page, or a batch.
+// parcel returns the next request: a single event, as from a page, or a batch.
 func (l *load) parcel(rng *rand.Rand, n int) parcel {
 	var p parcel
 	events := make([]chaosEvent, 1+rng.IntN(6))
@@ -90,12 +90,12 @@ func (l *load) parcel(rng *rand.Rand, n int) parcel {
 	if len(events) == 1 {
 		p.path, body = "/v1/"+events[0].Type, events[0]
 	}
-	p.body, _ = json.Marshal(body) // plain values: cannot fail
+	p.body, _ = json.Marshal(body) // cannot fail for plain values
 	return p
 }
 
-// send sends for so long, then goes on until all is acknowledged or ctx is
-// done.
+// send sends events for the given time, and then waits until all are acknowledged
+// or ctx is done.
 func (l *load) send(ctx context.Context, rng *rand.Rand, span time.Duration) {
 	parcels := make(chan parcel)
 	var clients sync.WaitGroup
@@ -103,7 +103,7 @@ func (l *load) send(ctx context.Context, rng *rand.Rand, span time.Duration) {
 		own := rand.New(rand.NewPCG(rng.Uint64(), uint64(i)))
 		clients.Go(func() {
 			for p := range parcels {
-				if l.deliver(ctx, own, p) && own.IntN(50) == 0 { // its answer was lost, it believes
+				if l.deliver(ctx, own, p) && own.IntN(50) == 0 { // sometimes send it again, as if the answer had been lost
 					l.deliver(ctx, own, p)
 				}
 			}
@@ -113,7 +113,7 @@ func (l *load) send(ctx context.Context, rng *rand.Rand, span time.Duration) {
 	beat := time.NewTicker(5 * time.Millisecond)
 	defer beat.Stop()
 	for start, due := time.Now(), 0.0; time.Since(start) < span; <-beat.C {
-		due = min(due+chaosRate*0.005, chaosRate/2) // what could not be sent in time, its shoppers have not done
+		due = min(due+chaosRate*0.005, chaosRate/2) // events that could not be sent in time are dropped, as if they had not happened
 		for due > 0 && time.Since(start) < span {
 			p := l.parcel(rng, n)
 			n += len(p.ids)
@@ -130,7 +130,7 @@ func (l *load) send(ctx context.Context, rng *rand.Rand, span time.Duration) {
 	clients.Wait()
 }
 
-// deliver sends a parcel until it is acknowledged, as SDKs do.
+// deliver sends a parcel again and again until it is acknowledged, as SDKs do.
 func (l *load) deliver(ctx context.Context, rng *rand.Rand, p parcel) bool {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		status, answer, err := l.post(ctx, p)
@@ -176,7 +176,7 @@ func (l *load) post(ctx context.Context, p parcel) (status int, answer []byte, e
 	return resp.StatusCode, answer, err
 }
 
-// acknowledged are the events that were, by messageId.
+// acknowledged returns the number of acknowledged events, by messageId.
 func (l *load) acknowledged() (n int) {
 	for _, acked := range l.made {
 		if acked {

@@ -28,35 +28,35 @@ var chaosFor = flag.Duration("for", 10*time.Second, "how long TestChaos has faul
 
 const chaosPartitions = 6
 
-// A chaos is a deployment of real processes, and what is done to it.
+// A chaos is a deployment of real processes, with the faults that it suffers.
 type chaos struct {
 	t       *testing.T
 	bin     string
-	conn    *broker.Conn // straight to NATS
-	url     string       // of NATS
+	conn    *broker.Conn // to NATS directly, not over a link
+	url     string       // NATS's URL
 	nats    *child
 	gateway *child
-	addr    string // of the gateway
+	addr    string // the gateway's address
 	workers []*child
-	dirs    []string // the workers'
+	dirs    []string // the workers' directories
 	ready   []string // the workers' addresses for metrics
-	links   []*link  // the workers', the gateway's
+	links   []*link  // the links of the workers and of the gateway
 
 	mu     sync.Mutex
 	counts map[string]int // faults by kind
-	wrong  []string       // that could not be done, or should not have come of it
+	wrong  []string       // faults that could not be caused, and wrong reactions
 	deaths []*death
 }
 
-// A death is a worker that was killed, and what it owned.
+// A death is the kill of a worker, with the partitions that it owned.
 type death struct {
 	own   []int
-	again time.Time // started
+	again time.Time // when it was restarted
 }
 
-// TestChaos does to a deployment of real processes, while events come, what
-// its seed says: then all that was acknowledged has counted once, and the
-// offers are those of the log.
+// TestChaos causes faults, which a seed decides, in a deployment of real processes
+// while events come. Afterwards all acknowledged events must have counted once,
+// and the offers must be those of the log.
 func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 25 s")
@@ -89,7 +89,7 @@ func TestChaos(t *testing.T) {
 	ch.audit(l)
 }
 
-// newChaos starts everything.
+// newChaos starts all processes.
 func newChaos(t *testing.T) *chaos {
 	t.Helper()
 	ch := &chaos{t: t, counts: map[string]int{}, bin: build(t, "gateway", "worker", "offerctl")}
@@ -129,9 +129,9 @@ func (ch *chaos) begin(p *child) {
 	}
 }
 
-// chaosSet fires at each third view of a user without any limit, so that the
-// number of offers says how many views were applied; it also waits for what
-// is left in carts, and limits.
+// chaosSet returns a set that fires at each third view of a user without a limit,
+// so that the number of offers tells how many views were applied. It also has a
+// campaign for carts that are left, with a timer and limits.
 func chaosSet(t *testing.T) *campaign.Definition {
 	def := views(t, 1)
 	def.Campaigns = []campaign.Campaign{
@@ -145,7 +145,7 @@ func chaosSet(t *testing.T) *campaign.Definition {
 	return def
 }
 
-// inForce awaits that the set is, in all logs.
+// inForce waits until the set is in force in all logs.
 func (ch *chaos) inForce(hash string) {
 	ch.t.Helper()
 	await(ch.t, "the set in all logs", func() bool {
@@ -159,22 +159,22 @@ func (ch *chaos) inForce(hash string) {
 	})
 }
 
-// A fault of the plan.
+// A chaosFault is a fault of the plan.
 type chaosFault struct {
 	kind       string
 	from, to   time.Duration
 	begin, end func() error
 }
 
-// A faultKind lasts some time.
+// A faultKind is a kind of fault that lasts some time.
 type faultKind struct {
 	name        string
 	least, most time.Duration
 	begin, end  func() error
 }
 
-// plan is what comes when, as the seed says: of each thing that faults come
-// to, one after the other.
+// plan returns all faults with their times, which the seed decides: for each
+// process or link a list of faults, one after the other.
 func (ch *chaos) plan(seed uint64, span time.Duration) (all [][]chaosFault) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	add := func(gap time.Duration, order []int, kinds []faultKind) {
@@ -194,7 +194,7 @@ func (ch *chaos) plan(seed uint64, span time.Duration) (all [][]chaosFault) {
 	order := rng.Perm(4)
 	for i, w := range ch.workers {
 		kinds := ch.ofWorker(i, w)
-		add(2*time.Second, append(order[i:len(order):len(order)], order[:i]...), kinds) // each worker begins with another
+		add(2*time.Second, append(order[i:len(order):len(order)], order[:i]...), kinds) // each worker begins with a different kind
 	}
 	for i, l := range ch.links {
 		who := "worker"
@@ -285,8 +285,8 @@ func (ch *chaos) note(err error) {
 	ch.wrong = append(ch.wrong, err.Error())
 }
 
-// owned are the partitions that the worker of that directory says it owns;
-// none where it cannot be learned soon.
+// owned returns the partitions that the worker of that directory claims to own;
+// none if that cannot be found out quickly.
 func (ch *chaos) owned(dir string) []int {
 	id, err := os.ReadFile(filepath.Join(dir, "member"))
 	if err != nil {
@@ -303,15 +303,14 @@ func (ch *chaos) owned(dir string) []int {
 		return nil
 	}
 	var c broker.Claim
-	_, value, _ := bytes.Cut(e.Value(), []byte("\n")) // behind how long it lasts
+	_, value, _ := bytes.Cut(e.Value(), []byte("\n")) // the line before it has the lease's duration
 	if err := json.Unmarshal(value, &c); err != nil {
 		ch.note(fmt.Errorf("the lease of member %s is %q: %w", id, e.Value(), err))
 	}
 	return c.Own
 }
 
-// recovered awaits that all workers work. Who never does has stopped, and says
-// why.
+// recovered waits until all workers are ready. If one never is, it reports why.
 func (ch *chaos) recovered() {
 	begin := time.Now()
 	client := http.Client{Timeout: time.Second}
@@ -350,7 +349,7 @@ func (ch *chaos) recovered() {
 	}
 }
 
-// offerctlVerify is `offerctl verify`, as it is typed.
+// offerctlVerify runs `offerctl verify`.
 func (ch *chaos) offerctlVerify() (v audit.Verdict) {
 	cmd := exec.CommandContext(within(ch.t), filepath.Join(ch.bin, "offerctl"), "verify", "--nats", ch.url, "--json")
 	var said strings.Builder

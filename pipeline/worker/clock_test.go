@@ -27,8 +27,8 @@ func kinds(t *testing.T, c *broker.Conn) map[pipeline.Kind]int {
 	return n
 }
 
-// TestTicks: at most ten a second, though the owner's clock is a day ahead;
-// and none where time stands in the events.
+// TestTicks: there are at most ten ticks a second, even if the owner's clock is a
+// day ahead, and none under clock: event.
 func TestTicks(t *testing.T) {
 	ahead := func(o *Options) {
 		o.Now = func() int64 { return time.Now().Add(24 * time.Hour).UnixNano() }
@@ -56,14 +56,14 @@ func TestTicks(t *testing.T) {
 	w.inForce(t, hash)
 	publish(t, c, []scripted{{0, at(1e9, "a", "ada", 1)}})
 	w.applied(t, c)
-	w.inForce(t, apply(t, c, waiting(t, campaign.ClockEvent, 11*time.Minute))) // a second or so later
+	w.inForce(t, apply(t, c, waiting(t, campaign.ClockEvent, 11*time.Minute))) // this takes about a second
 	if n := kinds(t, c)[pipeline.Tick]; n != 0 {
 		t.Errorf("%d ticks under clock: event", n)
 	}
 }
 
-// TestLiveToldLate: a watch that still tells of the set before puts it in
-// force again nowhere.
+// TestLiveToldLate: a watch that lags behind does not put the previous set in
+// force again.
 func TestLiveToldLate(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
@@ -87,7 +87,8 @@ func TestLiveToldLate(t *testing.T) {
 	}
 }
 
-// TestOneControlMessage: two owners put each set in force once.
+// TestOneControlMessage: two owners at once append one control message for each
+// set.
 func TestOneControlMessage(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
@@ -103,8 +104,9 @@ func TestOneControlMessage(t *testing.T) {
 	}
 }
 
-// TestControlThatCannotBe: one partition stops and says what to do, the other
-// goes on, and the worker ends when it is told to.
+// TestControlThatCannotBe: a control message for an unknown set stops its
+// partition, which says what to do. The other partition goes on, and the worker
+// ends when it is told to.
 func TestControlThatCannotBe(t *testing.T) {
 	for _, tc := range []struct{ name, data, words, do string }{
 		{"garbage", `{"set`, "control message 2", "start the worker again"},
@@ -131,9 +133,9 @@ func TestControlThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestClocksADayOff: of two workers and three gateways, some have a clock that
-// is a day ahead and some one a day behind. The workers say so, and offers and
-// timers are as ever.
+// TestClocksADayOff: of two workers and three gateways, some have clocks that are
+// a day ahead and some clocks that are a day behind. The workers log that, and
+// offers and timers are exact.
 func TestClocksADayOff(t *testing.T) {
 	const partitions, day = 4, 24 * time.Hour
 	ns := startNATS(t, t.TempDir(), -1)
@@ -169,7 +171,7 @@ func TestClocksADayOff(t *testing.T) {
 		return true
 	})
 	n := 0
-	more := func() { // an event in each partition, of another gateway each time
+	more := func() { // an event in each partition, each time from another gateway
 		for p := range partitions {
 			user := fmt.Sprint("user", n)
 			received := time.Now().Add([]time.Duration{0, day, -day}[n/partitions%3])
@@ -182,7 +184,7 @@ func TestClocksADayOff(t *testing.T) {
 	}
 	events := n
 	await(t, "all offers of these, those at once and those later", func() bool {
-		more() // where the worker's clock is behind, the log's time goes on with the events
+		more() // if the worker's clock is behind, only events move log time on
 		at := map[string]int{}
 		for o := range stored(t, c) {
 			for _, id := range []string{"again", "later"} {
@@ -230,7 +232,7 @@ func TestClocksADayOff(t *testing.T) {
 	t.Logf("%d events", n)
 }
 
-// said collects what is logged.
+// said collects log lines.
 type said struct {
 	mu   sync.Mutex
 	text strings.Builder

@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// waiting is a set that sends an offer some time after a Product Viewed.
+// waiting returns a set that sends an offer a given time after a Product Viewed.
 func waiting(t *testing.T, clock string, after time.Duration) *campaign.Definition {
 	t.Helper()
 	def := views(t, 1)
@@ -29,14 +29,14 @@ func waiting(t *testing.T, clock string, after time.Duration) *campaign.Definiti
 	return def
 }
 
-// at is an event with a log time, padded to some size.
+// at returns an event with a log time, padded to a size.
 func at(ns int64, id, user string, size int) []byte {
 	e := fmt.Sprintf(`{"type":"track","event":"Product Viewed","userId":%q,"messageId":%q,"timestamp":%q,"properties":{"x":"`, user, id, value.FormatTime(ns))
 	return append([]byte(e), strings.Repeat("x", size)+`"}}`...)
 }
 
-// TestBurst folds users far larger than was guessed, in packs that no one
-// checkpoint holds.
+// TestBurst folds users far larger than the cache estimates, in packs too large
+// for one checkpoint.
 func TestBurst(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
@@ -52,7 +52,7 @@ func TestBurst(t *testing.T) {
 		}
 		publish(t, c, []scripted{{0, bytes.Join(pack, []byte("\n"))}})
 	}
-	publish(t, c, []scripted{{0, at(7200e9, "end", "other", 10)}}) // all fire in one message
+	publish(t, c, []scripted{{0, at(7200e9, "end", "other", 10)}}) // all timers fire in one message
 	w.applied(t, c)
 	if n := len(stored(t, c)); n != 60 {
 		t.Errorf("%d offers, want 60", n)
@@ -80,8 +80,8 @@ func counter(t *testing.T, reg prometheus.Gatherer, name string) float64 {
 	return sum
 }
 
-// TestKillWithinMessage kills the worker while one message makes thousands of
-// timers due: checkpoints stand between two of them.
+// TestKillWithinMessage kills the worker while it folds a message that makes
+// thousands of timers due, with checkpoints between them.
 func TestKillWithinMessage(t *testing.T) {
 	rng := moments(t)
 	ns := startNATS(t, t.TempDir(), -1)
@@ -139,8 +139,8 @@ func TestKillWithinMessage(t *testing.T) {
 	t.Logf("%d of 8 kills left a checkpoint within the message", within)
 }
 
-// TestCommitThatFails: whether it is in the store is not known, so it is no
-// error to go on from.
+// TestCommitThatFails: after a failed commit it is not known whether the store has
+// it, so the partition must not go on.
 func TestCommitThatFails(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)

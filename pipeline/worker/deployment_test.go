@@ -26,7 +26,7 @@ func refuses(t *testing.T, dir string, o broker.Options) error {
 	return err
 }
 
-// TestForeign: a directory of another deployment is refused, and left as it is.
+// TestForeign: a directory of another deployment is refused and not changed.
 func TestForeign(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
@@ -56,9 +56,9 @@ func TestForeign(t *testing.T) {
 	verified(t, c)
 }
 
-// TestTwoGroups: a second group under one prefix that believes in another
-// number of partitions is refused and does not disturb the first. One with the
-// right number is the same group, whatever campaigns its people apply.
+// TestTwoGroups: workers under the same prefix with another number of partitions
+// are refused and do not disturb the others. Workers with the right number join
+// the same group, even if their operators apply other campaigns.
 func TestTwoGroups(t *testing.T) {
 	const partitions = 8
 	ns := startNATS(t, t.TempDir(), -1)
@@ -102,7 +102,7 @@ func TestTwoGroups(t *testing.T) {
 	}
 	inForce(hash)
 	more()
-	of2 := connect(t, ns.ClientURL(), partitions) // the second group's people
+	of2 := connect(t, ns.ClientURL(), partitions) // the operators of the second group
 	inForce(apply(t, of2, two))
 	atTwo := n
 	more()

@@ -28,7 +28,7 @@ import (
 
 var faultSeed = flag.Uint64("fault-seed", 0, "of the moments at which faults come; 0: a new one")
 
-// moments is a source of random moments whose seed is in the log.
+// moments returns a seeded random source and logs its seed.
 func moments(t *testing.T) *rand.Rand {
 	seed := *faultSeed
 	if seed == 0 {
@@ -38,7 +38,7 @@ func moments(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 2))
 }
 
-// TestMain is also the worker that TestKill kills: in a process of its own.
+// TestMain also runs, in a separate process, the worker that TestKill kills.
 func TestMain(m *testing.M) {
 	if url := os.Getenv("OFFERSTREAM_TEST_URL"); url != "" {
 		small := int64(0)
@@ -58,9 +58,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestKill kills the worker with -9 at random moments while events come. The
-// offers are those of a backtest, none twice: each mechanism of the crash
-// table in doc.go is needed for it.
+// TestKill kills the worker with kill -9 at random moments while events come. The
+// offers must be those of a backtest, none twice: that needs each mechanism in
+// the table of crashes in doc.go.
 func TestKill(t *testing.T) {
 	rng := moments(t)
 	ns := startNATS(t, t.TempDir(), -1)
@@ -68,7 +68,7 @@ func TestKill(t *testing.T) {
 	s := write(t, 1+uint64(rng.IntN(40)), 3)
 	hash := apply(t, c, s.def)
 	dir := t.TempDir()
-	w := start(t, ns.ClientURL(), dir, nil) // so that the set is in force before the first event
+	w := start(t, ns.ClientURL(), dir, nil) // puts the set in force before the first event
 	w.inForce(t, hash)
 	w.stop(t)
 	const kills = 12
@@ -93,8 +93,8 @@ func TestKill(t *testing.T) {
 	verified(t, c)
 }
 
-// twins are directories of two workers that take each other for themselves, as
-// where one was copied: both own everything.
+// twins returns the directories of two workers with the same member id, as if one
+// directory had been copied: both workers own all partitions.
 func twins(t *testing.T) (a, b string) {
 	t.Helper()
 	a, b = t.TempDir(), t.TempDir()
@@ -106,7 +106,8 @@ func twins(t *testing.T) (a, b string) {
 	return a, b
 }
 
-// TestTwoOwners lets two workers own everything at once: waste, not error.
+// TestTwoOwners lets two workers own all partitions at once: that wastes work but
+// loses and doubles nothing.
 func TestTwoOwners(t *testing.T) {
 	rng := moments(t)
 	ns := startNATS(t, t.TempDir(), -1)
@@ -125,8 +126,8 @@ func TestTwoOwners(t *testing.T) {
 	verified(t, c)
 }
 
-// A cutter is a TCP proxy that cuts every connection through it now and then,
-// so that acknowledgements are lost on the way, or lets nothing pass.
+// A cutter is a TCP proxy that cuts all its connections now and then, so that
+// acknowledgements are lost, or passes nothing.
 type cutter struct {
 	net.Listener
 	to string
@@ -183,7 +184,7 @@ func (p *cutter) copy(to, from net.Conn) {
 	from.Close()
 }
 
-// cut ends all connections, whatever is on its way in them.
+// cut ends all connections; data on its way is lost.
 func (p *cutter) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -214,7 +215,7 @@ func TestCut(t *testing.T) {
 	verified(t, c)
 }
 
-// TestBrokerRestarts stops NATS and starts it again under a running worker.
+// TestBrokerRestarts restarts NATS under a running worker.
 func TestBrokerRestarts(t *testing.T) {
 	dir := t.TempDir()
 	ns := startNATS(t, dir, -1)
@@ -240,7 +241,7 @@ func TestBrokerRestarts(t *testing.T) {
 	verified(t, c)
 }
 
-// stopsLoudly awaits that partition 0 stops, for a reason with these words.
+// stopsLoudly waits until partition 0 stops for a reason that contains words.
 func (r *running) stopsLoudly(t *testing.T, words string) {
 	t.Helper()
 	await(t, "a loud stop", func() bool {
@@ -255,13 +256,13 @@ func (r *running) stopsLoudly(t *testing.T, words string) {
 	}
 }
 
-// TestLoud changes log and chains behind the worker's back: whatever could
-// lose or double an offer stops the partition (PROTOCOL.md, P5 and P8).
+// TestLoud changes log and chains without the worker: every change that could lose
+// or double an offer must stop the partition (PROTOCOL.md, P5 and P8).
 func TestLoud(t *testing.T) {
 	for _, tc := range []struct {
 		name, words string
 		change      func(t *testing.T, c *broker.Conn, events [][]byte)
-		none        bool // no offers, so that only the log can tell
+		none        bool // no offers, so that only the log shows the change
 	}{
 		{"the log is cut back", "lost messages that it had acknowledged", func(t *testing.T, c *broker.Conn, events [][]byte) {
 			remake(t, c, events[:len(events)-1])
@@ -341,8 +342,8 @@ func TestLoud(t *testing.T) {
 	}
 }
 
-// goesOn accepts what was lost of partition 0, and sees that a worker goes on
-// behind it, the one that had stopped and one without state.
+// goesOn accepts the loss in partition 0, and checks that workers go on after
+// that: the one that had stopped, and one without state.
 func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
 	t.Helper()
 	st, err := state.Open(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, Log: quiet()})
@@ -354,7 +355,7 @@ func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
 		t.Fatal(err)
 	}
 	st.Close()
-	late := func() { // a snapshot of the state from before
+	late := func() { // stores a snapshot of the state from before the acceptance
 		if err := c.PutSnapshot(within(t), 0, 1e6, checkpoint.Metadata(pipeline.Cursor{}), bytes.NewReader(before.Bytes())); err != nil {
 			t.Fatal(err)
 		}
@@ -384,7 +385,7 @@ func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
 			t.Errorf("no offer after the acceptance %+v", done)
 		}
 	}
-	v, err := audit.Verify(within(t), c, &audit.VerifyOptions{FromSnapshot: len(done.Skipped) > 0}) // of what is not in the log the snapshot has the state
+	v, err := audit.Verify(within(t), c, &audit.VerifyOptions{FromSnapshot: len(done.Skipped) > 0}) // if messages are missing, only the snapshot has their state
 	if err == nil && (!v.OK() || v.Offers == 0) {
 		err = fmt.Errorf("%+v", v)
 	}
@@ -393,7 +394,7 @@ func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
 	}
 }
 
-// remake makes partition 0's log anew, of the same messages at another time.
+// remake replaces partition 0's log by one with the same messages at another time.
 func remake(t *testing.T, c *broker.Conn, events [][]byte) {
 	t.Helper()
 	ctx := within(t)
@@ -420,8 +421,8 @@ func remake(t *testing.T, c *broker.Conn, events [][]byte) {
 	}
 }
 
-// views is a set that sends an offer at every Product Viewed, at least the
-// min'th.
+// views returns a set that sends an offer at every Product Viewed from the given
+// number on.
 func views(t *testing.T, least int) *campaign.Definition {
 	t.Helper()
 	return &campaign.Definition{
@@ -437,7 +438,7 @@ func view(i int, user string) []byte {
 	return fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":"%s-%d","receivedAt":%q}`, user, user, i, value.FormatTime(time.Now().UnixNano()))
 }
 
-// TestTick: a timer fires though nobody is shopping, on time by log time.
+// TestTick: a timer fires on time, by log time, although no events come.
 func TestTick(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
@@ -452,21 +453,21 @@ func TestTick(t *testing.T) {
 	verified(t, c)
 }
 
-// TestSetsGoThroughTheLog: what the log has seen under one set stays as it
-// was, whatever is live later, also where the state is made anew.
+// TestSetsGoThroughTheLog: events that were folded under one set keep their
+// effect, whichever set is live later, also when the state is made anew.
 func TestSetsGoThroughTheLog(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	w := start(t, ns.ClientURL(), t.TempDir(), nil)
 	w.inForce(t, "")
-	publish(t, c, []scripted{{0, view(0, "ada")}}) // under no set: nothing
+	publish(t, c, []scripted{{0, view(0, "ada")}}) // no set is in force: no offer
 	w.applied(t, c)
 	w.inForce(t, apply(t, c, views(t, 1)))
-	publish(t, c, []scripted{{0, view(1, "ada")}, {0, view(2, "ada")}}) // both
+	publish(t, c, []scripted{{0, view(1, "ada")}, {0, view(2, "ada")}}) // both fire
 	w.applied(t, c)
 	other := views(t, 4)
 	w.inForce(t, apply(t, c, other))
-	publish(t, c, []scripted{{0, view(3, "ada")}, {0, view(4, "ada")}}) // the feature is the same: the second
+	publish(t, c, []scripted{{0, view(3, "ada")}, {0, view(4, "ada")}}) // the feature has not changed and goes on: the second fires
 	w.applied(t, c)
 	want := len(stored(t, c))
 	if want != 3 {
@@ -482,7 +483,8 @@ func TestSetsGoThroughTheLog(t *testing.T) {
 	verified(t, c)
 }
 
-// TestDamaged flips a byte of the state: it is made anew from the log.
+// TestDamaged: if a byte of the state is flipped, the state is made anew from the
+// log.
 func TestDamaged(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)

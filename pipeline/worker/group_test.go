@@ -21,7 +21,7 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// TestDuty goes through who should do what about partition 0.
+// TestDuty checks the duty of each member about partition 0 in many situations.
 func TestDuty(t *testing.T) {
 	ids := []string{"a", "b", "c"}
 	all := members{}
@@ -66,7 +66,7 @@ func TestDuty(t *testing.T) {
 			t.Errorf("%s: %d, want %d", tc.name, got, tc.want)
 		}
 	}
-	// One that leaves goes on until another is ready.
+	// A leaving member goes on until another one is ready.
 	m := members{first: leaving, second: {}}
 	if got := m.duty(first, 0, 0, true, true); got != ownIt {
 		t.Errorf("leaving: %d", got)
@@ -77,9 +77,9 @@ func TestDuty(t *testing.T) {
 	}
 }
 
-// A follower that is ending says no more that it is ready: an owner that
-// leaves would hand over to one who does not take, and nobody would have it
-// while that one ends.
+// TestEndingIsNotReady: a follower that is ending does not claim to be ready. An
+// owner that leaves would hand the partition over to it, and nobody would own it
+// until the follower has ended.
 func TestEndingIsNotReady(t *testing.T) {
 	p := &partition{number: 1, cancel: func() {}}
 	p.running.Store(true)
@@ -95,7 +95,7 @@ func TestEndingIsNotReady(t *testing.T) {
 	}
 }
 
-// littleRoom is a disk on which so much is free.
+// littleRoom is a disk with a given free space.
 type littleRoom struct {
 	machine
 	bytes int64
@@ -103,8 +103,8 @@ type littleRoom struct {
 
 func (d littleRoom) free(string) (int64, error) { return d.bytes, nil }
 
-// A restore ends at once where the disk gets full: it would write what it has
-// yet to write before those that own have handed over.
+// TestRestoreEndsWithoutRoom: a restore ends at once when the disk gets full.
+// Otherwise it would go on writing while owned partitions are handed over.
 func TestRestoreEndsWithoutRoom(t *testing.T) {
 	of := func(n int, restoring bool) *partition {
 		p := &partition{number: n, cancel: func() {}}
@@ -120,15 +120,15 @@ func TestRestoreEndsWithoutRoom(t *testing.T) {
 	if owned.ending() || restored.ending() {
 		t.Error("ended though there is room")
 	}
-	w.restoring.Store(100) // and then 106 are needed
+	w.restoring.Store(100) // now 106 are needed
 	g.look()
 	if owned.ending() || !restored.ending() {
 		t.Errorf("the one that owns ends: %v, the one that is restored: %v", owned.ending(), restored.ending())
 	}
 }
 
-// TestRankedMovesLittle: a member that comes takes its share from the others,
-// and nothing else moves; one that goes leaves its own.
+// TestRankedMovesLittle: a new member takes its share from the others, and no
+// other partition moves; when a member leaves, only its partitions move.
 func TestRankedMovesLittle(t *testing.T) {
 	m := members{}
 	owner := func(p int) string { return m.ranked(p)[0] }
@@ -157,8 +157,8 @@ func TestRankedMovesLittle(t *testing.T) {
 	}
 }
 
-// owned awaits that each partition is owned by the one that should, and by no
-// other, and followed by as many as should; it says by which of the workers.
+// owned waits until each partition is owned only by the right worker and followed
+// by the right number, and returns the owners.
 func owned(t *testing.T, ws []*running, partitions, standbys int) map[int]*running {
 	t.Helper()
 	await(t, "all workers", func() bool { return !slices.ContainsFunc(ws, func(w *running) bool { return len(w.Status()) == 0 }) })
@@ -187,8 +187,8 @@ func owned(t *testing.T, ws []*running, partitions, standbys int) map[int]*runni
 	return want
 }
 
-// TestGroup lets workers come and go while events come: partitions move, those
-// that need not stay, and the offers are a backtest's.
+// TestGroup lets workers come and go while events come: only the partitions that
+// must move do, and the offers are those of a backtest.
 func TestGroup(t *testing.T) {
 	for standbys := range 2 {
 		t.Run(fmt.Sprint(standbys, " standbys"), func(t *testing.T) {
@@ -249,8 +249,8 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestMemberDies kills a member with -9: its partitions are taken over when its
-// lease is over, and by a standby at once then.
+// TestMemberDies kills a member with kill -9: when its lease has expired, others
+// take its partitions over, a standby without delay.
 func TestMemberDies(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 4)
@@ -258,7 +258,7 @@ func TestMemberDies(t *testing.T) {
 	w := start(t, ns.ClientURL(), t.TempDir(), nil)
 	w.inForce(t, hash)
 	dir := t.TempDir()
-	takes := func(id string) bool { // it should own some of the partitions
+	takes := func(id string) bool { // whether it should own some of the partitions
 		both := members{w.id: {}, id: {}}
 		for p := range 4 {
 			if both.ranked(p)[0] == id {
@@ -304,7 +304,7 @@ func TestMemberDies(t *testing.T) {
 	verified(t, c)
 }
 
-// TestSameDirectory: a directory is one worker's.
+// TestSameDirectory: only one worker can use a directory.
 func TestSameDirectory(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	connect(t, ns.ClientURL(), 1)
@@ -323,8 +323,8 @@ func TestSameDirectory(t *testing.T) {
 	}
 }
 
-// TestLeasesDeleted has somebody delete the leases' bucket under two workers
-// at work: they find each other again, and the offers are exact.
+// TestLeasesDeleted deletes the leases' bucket while two workers run: they find
+// each other again, and the offers are exact.
 func TestLeasesDeleted(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 4)
@@ -333,7 +333,7 @@ func TestLeasesDeleted(t *testing.T) {
 	for range 2 {
 		workers = append(workers, start(t, ns.ClientURL(), t.TempDir(), nil))
 	}
-	shared := func() bool { // each partition has one owner, who has published all that is there
+	shared := func() bool { // each partition has one owner, which has published everything
 		for p := range 4 {
 			_, last, err := c.Extent(within(t), p)
 			if err != nil {

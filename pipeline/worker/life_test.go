@@ -13,8 +13,8 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// TestStops tells the worker to stop while it cannot finish: it ends all the
-// same, leaves no goroutine, and what it could not do is done next time.
+// TestStops tells the worker to stop while it cannot finish its work: it ends
+// nevertheless, leaves no goroutine, and finishes the work after a restart.
 func TestStops(t *testing.T) {
 	for name, hinder := range map[string]func(t *testing.T, c *broker.Conn, p *cutter) (free func()){
 		"nothing is wrong": func(*testing.T, *broker.Conn, *cutter) func() { return func() {} },
@@ -76,7 +76,8 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// goroutines are how many of a worker run: the server's are in this process too.
+// goroutines returns the number of a worker's goroutines; this process also has
+// those of the server.
 func goroutines() int {
 	b := make([]byte, 4<<20)
 	b = b[:runtime.Stack(b, true)]
@@ -92,7 +93,8 @@ func goroutines() int {
 	return n
 }
 
-// TestConsumersDeleted: an operator deletes the readers' consumers.
+// TestConsumersDeleted: the worker goes on when an operator deletes the readers'
+// consumers.
 func TestConsumersDeleted(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
@@ -119,8 +121,8 @@ func TestConsumersDeleted(t *testing.T) {
 	verified(t, c)
 }
 
-// TestLogRemadeMeanwhile makes the log anew under a worker that runs: it finds
-// out when the reader falls silent, and does not read on in another log.
+// TestLogRemadeMeanwhile replaces the log under a running worker: the worker
+// notices when the reader becomes silent, and does not go on in the other log.
 func TestLogRemadeMeanwhile(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes as long as a reader's silence, 15 s")

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// TestGroupMetrics: the group as one of two sees it.
+// TestGroupMetrics checks the metrics of the group, in one of two members.
 func TestGroupMetrics(t *testing.T) {
 	const partitions = 4
 	ns := startNATS(t, t.TempDir(), -1)

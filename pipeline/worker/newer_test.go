@@ -40,8 +40,8 @@ func changeState(t *testing.T, dir string, change func(b *state.Batch, cursor []
 	return snapshot.Bytes()
 }
 
-// TestNewerState: what a newer version wrote stops the partition with the way
-// out, and stays as it is; it is no damage.
+// TestNewerState: state of a newer version stops the partition, with a way out. It
+// is not changed and does not count as damaged.
 func TestNewerState(t *testing.T) {
 	newer := byte(pipeline.RecordVersion + 1)
 	for name, change := range map[string]func(b *state.Batch, cursor []byte) []byte{
@@ -81,9 +81,9 @@ func TestNewerState(t *testing.T) {
 	}
 }
 
-// TestSnapshotVersions: snapshots whose records this binary does not read are
-// passed over; one behind which the state is found damaged again and again is
-// not restored for ever.
+// TestSnapshotVersions: snapshots whose records this binary cannot read are not
+// used. A snapshot after which the state is found damaged again and again is not
+// restored for ever.
 func TestSnapshotVersions(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)

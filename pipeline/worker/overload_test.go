@@ -26,19 +26,19 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// What no overload may exceed, however slow the machine is.
+// Limits that no overload may exceed, however slow the machine is.
 const (
-	maxWaiting = 4096     // records that wait on one partition's chains, as package broker has it
-	maxHeld    = 64 << 20 // bytes of the heap, Badger's apart, in a worker with the bounds of small
+	maxWaiting = 4096     // records that wait on one partition's chains, as in package broker
+	maxHeld    = 64 << 20 // bytes of the heap, without Badger's, in a worker with the options of small
 )
 
 var overloadEvents = flag.Int("overload-events", 100_000, "in the backlogs of TestOverload")
 
-// small bounds what a worker keeps anyway, so that more would show.
+// small limits the memory that a worker keeps anyway, so that an excess shows.
 func small(o *Options) { o.CacheBytes, o.memTable = 16<<20, 4<<20 }
 
-// TestServerProcess is NATS in a process of its own, where it is started as
-// one: its memory is not the worker's.
+// TestServerProcess runs NATS if this process was started as a server, so that
+// NATS's memory is not counted as the worker's.
 func TestServerProcess(t *testing.T) {
 	dir := os.Getenv("OFFERSTREAM_TEST_NATS")
 	if dir == "" {
@@ -49,11 +49,11 @@ func TestServerProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Println(ns.ClientURL())
-	io.Copy(io.Discard, os.Stdin) // until whoever started it has ended
+	io.Copy(io.Discard, os.Stdin) // runs until the parent process ends
 	ns.Shutdown()
 }
 
-// startServer starts NATS in a process of its own and returns its address.
+// startServer starts NATS in a separate process and returns its address.
 func startServer(t *testing.T) (url string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestServerProcess$")
@@ -78,11 +78,11 @@ func startServer(t *testing.T) (url string) {
 	return strings.TrimSpace(url)
 }
 
-// A watch looks again and again at what a worker holds.
+// A watch measures repeatedly how much a worker holds.
 type watch struct {
-	waiting int    // most records that waited in a partition
-	held    int64  // most bytes of the heap, over what earlier tests left
-	by      string // what held most of them
+	waiting int    // the most records that waited in a partition
+	held    int64  // the most bytes of the heap, in addition to what earlier tests left
+	by      string // which code held most of them
 	end     chan struct{}
 	done    sync.WaitGroup
 }
@@ -90,7 +90,7 @@ type watch struct {
 func watchOver(r *running) *watch {
 	w := &watch{end: make(chan struct{})}
 	runtime.GC()
-	runtime.GC() // the profile is of the collection before
+	runtime.GC() // the profile is that of the previous collection
 	left, _ := held()
 	w.done.Go(func() {
 		for looks := 0; ; looks++ {
@@ -112,7 +112,7 @@ func watchOver(r *running) *watch {
 	return w
 }
 
-// bounded ends the watch.
+// bounded ends the watch and checks the limits.
 func (w *watch) bounded(t *testing.T) {
 	t.Helper()
 	close(w.end)
@@ -126,9 +126,9 @@ func (w *watch) bounded(t *testing.T) {
 	}
 }
 
-// held are the heap's bytes that the last collection left, as sampled, without
-// what Badger builds its tables in, which depends on the disk, and where most of
-// them were asked for.
+// held returns the bytes of the heap after the last collection, from the sampled
+// profile, and which code allocated most of them. It leaves out the buffers in
+// which Badger builds tables, as they depend on the speed of the disk.
 func held() (bytes int64, by string) {
 	records := make([]runtime.MemProfileRecord, 4096)
 	n, ok := runtime.MemProfile(records, false)
@@ -155,7 +155,7 @@ func held() (bytes int64, by string) {
 	return bytes, by
 }
 
-// sampled is how much stands behind what was sampled of one place.
+// sampled extrapolates the bytes sampled at one place to all its bytes.
 func sampled(bytes, objects int64) int64 {
 	if objects == 0 {
 		return 0
@@ -164,11 +164,11 @@ func sampled(bytes, objects int64) int64 {
 	return int64(float64(bytes) / (1 - math.Exp(-size/float64(runtime.MemProfileRate))))
 }
 
-// backlog publishes n views in packs of 60, a KB each: event i is user
-// i%users's at second(i). It returns when they are in the logs.
+// backlog publishes n views of 1 KB each in packs of 60: event i is of user
+// i%users, at second(i). It returns when they are in the logs.
 func backlog(t *testing.T, c *broker.Conn, n, users int, from string, second func(i int) float64) {
 	t.Helper()
-	js, err := jetstream.New(c.NC, jetstream.WithPublishAsyncMaxPending(64)) // what is not acknowledged yet is in this process too
+	js, err := jetstream.New(c.NC, jetstream.WithPublishAsyncMaxPending(64)) // unacknowledged messages use memory of this process too
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func backlog(t *testing.T, c *broker.Conn, n, users int, from string, second fun
 	}
 }
 
-// tenth is a set that sends an offer at every tenth view of a user.
+// tenth returns a set that sends an offer at every tenth view of a user.
 func tenth(t *testing.T) *campaign.Definition {
 	def := views(t, 1)
 	def.Clock = campaign.ClockEvent
@@ -208,7 +208,7 @@ func tenth(t *testing.T) *campaign.Definition {
 	return def
 }
 
-// TestOverload starts a worker where far more events are than it may hold.
+// TestOverload starts a worker on a log with far more events than it may hold.
 func TestOverload(t *testing.T) {
 	url := startServer(t)
 	c := connect(t, url, 2)
@@ -228,8 +228,8 @@ func TestOverload(t *testing.T) {
 	}
 }
 
-// TestOverloadAfterAnHour stops a worker for an hour of log time, in which
-// timers become due and events come. It fires them in order, once.
+// TestOverloadAfterAnHour stops a worker for an hour of log time, in which timers
+// become due and events come. The worker then fires each timer once, in order.
 func TestOverloadAfterAnHour(t *testing.T) {
 	url := startServer(t)
 	c := connect(t, url, 1)
@@ -238,7 +238,7 @@ func TestOverloadAfterAnHour(t *testing.T) {
 	w := start(t, url, dir, small)
 	w.inForce(t, hash)
 	const users = 5000
-	backlog(t, c, users, users, "first", func(i int) float64 { return 1 + float64(i*7919%users)/100 }) // late ones count as now
+	backlog(t, c, users, users, "first", func(i int) float64 { return 1 + float64(i*7919%users)/100 }) // late events count as now
 	w.applied(t, c)
 	w.stop(t)
 	n := *overloadEvents / 4
@@ -271,9 +271,9 @@ func TestOverloadAfterAnHour(t *testing.T) {
 	verified(t, c)
 }
 
-// TestOverloadSubscriber: one that subscribes to all offers and reads none is
-// cut off by NATS, one that holds a consumer and never asks costs nothing;
-// offers go on past both, all of them.
+// TestOverloadSubscriber: NATS disconnects a subscriber to all offers that reads
+// none. A subscriber with a consumer from which it never pulls costs nothing. All
+// offers are stored in spite of both.
 func TestOverloadSubscriber(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes as long as NATS waits for a subscriber, 10 s")
@@ -283,7 +283,7 @@ func TestOverloadSubscriber(t *testing.T) {
 	c := connect(t, url, 2)
 	def := views(t, 1)
 	def.Clock = campaign.ClockEvent
-	large := 90_000_000 / n // all of them are more than NATS keeps for a subscriber, 64 MB
+	large := 90_000_000 / n // together they exceed the 64 MB that NATS buffers for a subscriber
 	def.Campaigns[0].Offer.Data = fmt.Appendf(nil, `{"text":%q}`, strings.Repeat("x", large))
 	hash := apply(t, c, def)
 	w := start(t, url, t.TempDir(), small)
@@ -315,7 +315,7 @@ func TestOverloadSubscriber(t *testing.T) {
 	if err := deaf.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := io.Copy(io.Discard, deaf) // what was on its way, and the end
+	got, err := io.Copy(io.Discard, deaf) // the data on its way, and then the end of the connection
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("who reads nothing was not cut off")
 	}

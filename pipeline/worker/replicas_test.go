@@ -27,7 +27,7 @@ import (
 
 var replicasSeed = flag.Uint64("replicas-seed", 0, "of what happens to the servers of TestReplicas; 0: a new one")
 
-// A replica is one of three NATS servers, in a process of its own.
+// A replica is one of three NATS servers, each in a separate process.
 type replica struct {
 	Name           string
 	Dir            string
@@ -36,7 +36,7 @@ type replica struct {
 	cmd            *exec.Cmd
 }
 
-// TestReplicaProcess is a replica, where it is started as one.
+// TestReplicaProcess runs a replica if this process was started as one.
 func TestReplicaProcess(t *testing.T) {
 	var r replica
 	if err := json.Unmarshal([]byte(os.Getenv("OFFERSTREAM_TEST_REPLICA")), &r); err != nil {
@@ -52,7 +52,7 @@ func TestReplicaProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Start()
-	io.Copy(io.Discard, os.Stdin) // until whoever started it has ended
+	io.Copy(io.Discard, os.Stdin) // runs until the parent process ends
 	s.Shutdown()
 }
 
@@ -78,7 +78,7 @@ func (r *replica) kill() {
 	r.cmd.Wait()
 }
 
-// startReplicas returns three servers and the URL of all.
+// startReplicas starts three servers and returns them with the URL of all.
 func startReplicas(t *testing.T) (all []*replica, url string) {
 	t.Helper()
 	var ports []int
@@ -98,8 +98,8 @@ func startReplicas(t *testing.T) (all []*replica, url string) {
 	return all, strings.Join(urls, ",")
 }
 
-// TestReplicas kills each of three servers once under load, and takes the disk
-// of some: what was acknowledged is there, and the offers are exact.
+// TestReplicas kills each of three servers once under load, and wipes the disk of
+// some: all acknowledged events are there, and the offers are exact.
 func TestReplicas(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts three servers")
@@ -146,7 +146,7 @@ func TestReplicas(t *testing.T) {
 	var ambiguous int
 	end := make(chan struct{})
 	var load sync.WaitGroup
-	load.Go(func() { // one event after the other, each until it is acknowledged
+	load.Go(func() { // one event after the other, each repeated until it is acknowledged
 		for i := 0; ; i++ {
 			select {
 			case <-end:
@@ -180,7 +180,7 @@ func TestReplicas(t *testing.T) {
 	for _, i := range rng.Perm(3) {
 		r := servers[i]
 		r.kill()
-		more(100) // two of three go on
+		more(100) // two of three servers are enough
 		if rng.IntN(2) == 0 || i == 0 {
 			wiped++
 			if err := os.RemoveAll(r.Dir); err != nil {
@@ -228,7 +228,7 @@ func TestReplicas(t *testing.T) {
 	t.Logf("3 servers killed, %d of them wiped: %d events acknowledged, %d attempts without an answer, %d offers, lost 0, doubled 0; %+v", wiped, acked.Load(), ambiguous, len(users), v)
 }
 
-// current says whether every stream has three replicas that have all of it.
+// current reports whether every stream has three replicas that are up to date.
 func current(c *broker.Conn) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -21,9 +21,9 @@ import (
 	"offerstream/pipeline"
 )
 
-// TestDiskFull has a worker on a small disk of its own, which others fill to
-// the last page while it works: it has closed its state by then, says so, and
-// goes on when there is room.
+// TestDiskFull runs a worker on a small disk, which other files fill to the last
+// page meanwhile. The worker closes its state before that, logs it, and goes on
+// when there is room.
 func TestDiskFull(t *testing.T) {
 	dir := smallDisk(t, 96)
 	if dir == "" {
@@ -38,7 +38,7 @@ func TestDiskFull(t *testing.T) {
 	backlog(t, c, 5000, 1000, "before", second)
 	w.applied(t, c)
 
-	fill(t, filepath.Join(dir, "others"), 20<<20) // of the 24 MB that two partitions need
+	fill(t, filepath.Join(dir, "others"), 20<<20) // two partitions need 24 MB
 	await(t, "the worker gives up what it has", func() bool {
 		err := w.Ready()
 		return err != nil && strings.Contains(err.Error(), "no room on the disk")
@@ -63,8 +63,8 @@ func TestDiskFull(t *testing.T) {
 	verified(t, c)
 }
 
-// smallDisk runs the test again in a process of its own, where it returns a
-// directory on a small file system; to others, when that is done, nothing.
+// smallDisk runs the test again in a separate process, where it returns a directory
+// on a small file system. In this process it returns "" when the other has ended.
 func smallDisk(t *testing.T, megabytes int) (dir string) {
 	t.Helper()
 	if dir = os.Getenv("OFFERSTREAM_TEST_DISK"); dir != "" {
@@ -89,9 +89,9 @@ func smallDisk(t *testing.T, megabytes int) (dir string) {
 	return ""
 }
 
-// TestBrokerDiskFull has NATS on a small disk, which others fill: nothing is
-// acknowledged that is not there afterwards, and it goes on
-// when there is room and it is started again.
+// TestBrokerDiskFull runs NATS on a small disk, which other files fill. All
+// acknowledged events are there afterwards, and NATS goes on when there is room
+// and it has been restarted.
 func TestBrokerDiskFull(t *testing.T) {
 	dir := smallDisk(t, 1000)
 	if dir == "" {
@@ -129,7 +129,7 @@ func TestBrokerDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	ns.Shutdown() // it takes nothing more until it is started again
+	ns.Shutdown() // NATS stores nothing more until it is restarted
 	_, port, _ := strings.Cut(strings.TrimPrefix(url, "nats://"), ":")
 	n, err := strconv.Atoi(port)
 	if err != nil {
@@ -157,7 +157,7 @@ func TestBrokerDiskFull(t *testing.T) {
 	t.Logf("%d events acknowledged, %d not", len(acked), refused)
 }
 
-// fill writes a file of what is free, down to so many bytes.
+// fill fills the disk with a file until only leave bytes are free.
 func fill(t *testing.T, name string, leave int64) {
 	t.Helper()
 	f, err := os.Create(name)

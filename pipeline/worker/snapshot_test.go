@@ -16,8 +16,8 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// snapshotted awaits snapshots of both partitions that are not older than the
-// logs' ends.
+// snapshotted waits for snapshots of both partitions that reach the ends of the
+// logs.
 func snapshotted(t *testing.T, c *broker.Conn) {
 	t.Helper()
 	await(t, "snapshots", func() bool {
@@ -32,8 +32,8 @@ func snapshotted(t *testing.T, c *broker.Conn) {
 	})
 }
 
-// TestRestore loses a worker's disk after the log's beginning has expired: what
-// a snapshot has is enough to go on. Without one it stops loudly.
+// TestRestore removes a worker's state after the log's beginning has expired: the
+// worker goes on from a snapshot. Without one it stops loudly.
 func TestRestore(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 2)
@@ -51,7 +51,7 @@ func TestRestore(t *testing.T) {
 	for p := range 2 {
 		st, err := c.JS.Stream(within(t), c.Names.EventsStream(p))
 		if err == nil {
-			err = st.Purge(within(t), jetstream.WithPurgeSequence(st.CachedInfo().State.LastSeq+1)) // all but what comes
+			err = st.Purge(within(t), jetstream.WithPurgeSequence(st.CachedInfo().State.LastSeq+1)) // all messages so far
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -66,15 +66,15 @@ func TestRestore(t *testing.T) {
 	same(t, stored(t, c), s.want)
 	w.stop(t)
 
-	// The bucket is gone as well: loud.
+	// Without the bucket of snapshots the partition stops loudly.
 	if err := c.JS.DeleteObjectStore(within(t), c.Names.SnapshotsBucket()); err != nil {
 		t.Fatal(err)
 	}
 	start(t, ns.ClientURL(), t.TempDir(), nil).stopsLoudly(t, "expired")
 }
 
-// TestRestorePassesOver: a snapshot of a newer version and one that is damaged
-// are left alone, and nothing is lost.
+// TestRestorePassesOver: a snapshot of a newer version and a damaged snapshot are
+// left alone, and nothing is lost.
 func TestRestorePassesOver(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
@@ -108,7 +108,7 @@ func TestRestorePassesOver(t *testing.T) {
 	}
 	passesOver("a snapshot is of a newer version: it is left alone; run the newer binary to use it", "the snapshot ends early")
 	w.stop(t)
-	newer := append([]byte("OFFERSNP\x00\x00\x00\x02\x00\x00\x00\x01"), 'x') // of the same engine, in a newer format
+	newer := append([]byte("OFFERSNP\x00\x00\x00\x02\x00\x00\x00\x01"), 'x') // same engine, newer format
 	put(5, pipeline.Engine, binary.BigEndian.AppendUint64(newer, xxhash.Sum64(newer)))
 	passesOver("the snapshot's format is 2 and this binary knows 1: use the newer binary")
 	publish(t, c, []scripted{{0, view(5, "ada")}})
@@ -119,7 +119,8 @@ func TestRestorePassesOver(t *testing.T) {
 	verified(t, c)
 }
 
-// TestSnapshotOnRelease: what is given up to another member is in the archive.
+// TestSnapshotOnRelease: a partition that is given up to another member leaves a
+// snapshot.
 func TestSnapshotOnRelease(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 8)

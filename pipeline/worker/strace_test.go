@@ -18,12 +18,12 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// A straced is a worker in a process of its own, and the load that it gets,
-// while strace spoils one of its system calls.
+// A straced runs workers in separate processes under load, while strace makes
+// some of their system calls fail.
 //
-// Badger writes through mapped memory: its calls are those that make, cut,
-// sync and remove files (ftruncate, msync, fsync, unlinkat), and write for the
-// MANIFEST. It makes no pwrite.
+// Badger writes through mapped memory. Its system calls create, truncate, sync
+// and remove files (ftruncate, msync, fsync, unlinkat), and write the MANIFEST.
+// It does not use pwrite.
 type straced struct {
 	t    *testing.T
 	rng  *rand.Rand
@@ -31,12 +31,12 @@ type straced struct {
 	dir  string
 	conn *broker.Conn
 	hash string
-	n    int // events so far
+	n    int // number of events so far
 }
 
 const stracedPartitions = 2
 
-// newStraced skips the test where calls cannot be spoilt.
+// newStraced skips the test if strace cannot inject faults.
 func newStraced(t *testing.T) *straced {
 	t.Helper()
 	if testing.Short() {
@@ -61,15 +61,15 @@ func newStraced(t *testing.T) *straced {
 	return s
 }
 
-// A spoilt is a worker with a call that fails or kills it.
+// A spoilt is a worker with a system call that fails or kills it.
 type spoilt struct {
 	*straced
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
 
-// begin starts the worker with a call of it spoilt, in the files alone where
-// there are some. The process is the worker; strace is a grandchild.
+// begin starts a worker with a spoilt system call; if files are given, only calls
+// on these are spoilt. The child process is the worker; strace is a grandchild.
 func (s *straced) begin(log, call, how string, files ...string) *spoilt {
 	args := []string{"-D", "-f", "-o", os.DevNull, "-e", "trace=" + call, "-e", "inject=" + call + ":" + how}
 	for _, f := range files {
@@ -91,7 +91,7 @@ func (s *straced) begin(log, call, how string, files ...string) *spoilt {
 		close(w.ended)
 	}()
 	s.t.Cleanup(func() {
-		if !w.gone() { // at the test's end: it is what was awaited in vain
+		if !w.gone() { // the test is over, and the worker has not ended as expected
 			s.t.Logf("the worker, with %s on %s, said at last:\n%s", how, call, tail(log))
 		}
 		w.kill()
@@ -113,7 +113,8 @@ func (w *spoilt) kill() {
 	<-w.ended
 }
 
-// work gives it events until it has ended or stops, or has made 2000 offers.
+// work publishes events until the worker has ended or stops, or there are 2000
+// offers.
 func (w *spoilt) work(stops func() bool) {
 	w.t.Helper()
 	over := func() bool { return w.gone() || stops() }
@@ -124,8 +125,7 @@ func (w *spoilt) work(stops func() bool) {
 	await(w.t, "all offers, or that it stops", func() bool { return over() || w.offers() == w.n })
 }
 
-// load publishes so many events, each of which makes an offer and a KB or two
-// of state.
+// load publishes events, each of which makes an offer and 1 to 2 KB of state.
 func (s *straced) load(events int) {
 	s.t.Helper()
 	for end := s.n + events; s.n < end; {
@@ -144,7 +144,7 @@ func (s *straced) load(events int) {
 	}
 }
 
-// offers are how many there are.
+// offers returns the number of offers.
 func (s *straced) offers() int {
 	s.t.Helper()
 	st, err := s.conn.JS.Stream(within(s.t), s.conn.Names.OffersStream())
@@ -154,13 +154,13 @@ func (s *straced) offers() int {
 	return int(st.CachedInfo().State.Msgs)
 }
 
-// exact starts the worker without strace and holds its offers against the log.
+// exact runs the worker without strace and compares its offers with the log.
 func (s *straced) exact() {
 	s.t.Helper()
 	w := start(s.t, s.url, s.dir, small)
 	w.applied(s.t, s.conn)
 	applied := func() uint64 { st := w.Status(); return st[0].Applied + st[1].Applied }
-	await(s.t, "each event applied", func() bool { return applied() >= uint64(s.n) }) // an attempt that begins anew goes back for a moment
+	await(s.t, "each event applied", func() bool { return applied() >= uint64(s.n) }) // the number falls for a moment when a new attempt begins
 	v := verified(s.t, s.conn)
 	if v.Stored != s.n || applied() != uint64(s.n) {
 		s.t.Errorf("%d offers of %d events, of which %d are applied", v.Stored, s.n, applied())
@@ -169,8 +169,8 @@ func (s *straced) exact() {
 	w.stop(s.t)
 }
 
-// TestKillAtCall kills the worker with -9 as it enters one of the calls that
-// put its state on the disk, and starts it again.
+// TestKillAtCall kills the worker with kill -9 as it enters one of the system
+// calls that write its state to the disk, and restarts it.
 func TestKillAtCall(t *testing.T) {
 	s := newStraced(t)
 	manifest := filepath.Join(s.dir, "partition-0", "MANIFEST")
@@ -178,7 +178,7 @@ func TestKillAtCall(t *testing.T) {
 	s.rng.Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
 	reached := 0
 	for round := range 10 {
-		call, n := calls[round%len(calls)], 1+s.rng.IntN(6) // of one thread
+		call, n := calls[round%len(calls)], 1+s.rng.IntN(6) // the nth call of one thread
 		var files []string
 		if call == "write" {
 			files = []string{manifest}
@@ -199,13 +199,14 @@ func TestKillAtCall(t *testing.T) {
 	}
 }
 
-// TestSyncFails has the disk fail to sync (EIO), once or from then on: the
-// worker ends, or stops the partition, and says why; started again with a disk
-// that works it is exact.
+// TestSyncFails makes syncs of the disk fail (EIO), once or from then on: the
+// worker ends or stops the partition, with the reason. Restarted with a working
+// disk, its offers are exact.
 //
-// An msync fails from the first on and for a state without tables: Badger does
-// not notice one that fails within a compaction, and loses what is in that
-// table (4.9.6: subcompact defers inflightBuilders.Done(err) while err is nil).
+// Here msync fails from the first call on, and for a state without tables: Badger
+// does not notice an msync that fails within a compaction, and loses the content
+// of that table (4.9.6: subcompact defers inflightBuilders.Done(err) while err is
+// nil).
 func TestSyncFails(t *testing.T) {
 	s := newStraced(t)
 	failed := 0
@@ -242,7 +243,7 @@ func TestSyncFails(t *testing.T) {
 	}
 }
 
-// failure is the line with which a worker says that its disk has failed.
+// failure returns the log line in which a worker says that its disk has failed.
 func failure(t *testing.T, log string) string {
 	t.Helper()
 	b, err := os.ReadFile(log)

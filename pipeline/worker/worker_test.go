@@ -23,7 +23,7 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// quiet logs nowhere, unless LOG is set.
+// quiet returns a logger that discards everything, unless LOG is set.
 func quiet() *slog.Logger {
 	if os.Getenv("LOG") != "" {
 		return slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -31,7 +31,7 @@ func quiet() *slog.Logger {
 	return slog.New(slog.NewTextHandler(io.Discard, nil))
 }
 
-// within bounds what a test awaits.
+// within returns a context that limits how long a test waits.
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
@@ -58,7 +58,7 @@ func connect(t *testing.T, url string, partitions int) *broker.Conn {
 	return c
 }
 
-// apply makes the set live.
+// apply stores the set and makes it live.
 func apply(t *testing.T, c *broker.Conn, def *campaign.Definition) string {
 	t.Helper()
 	ctx := within(t)
@@ -76,7 +76,7 @@ func apply(t *testing.T, c *broker.Conn, def *campaign.Definition) string {
 	return hash
 }
 
-// A running worker and its end.
+// A running is a running worker.
 type running struct {
 	*Worker
 	cancel context.CancelFunc
@@ -115,7 +115,7 @@ func (r *running) stop(t *testing.T) {
 	}
 }
 
-// await polls until what holds.
+// await polls until holds returns true.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for start := time.Now(); !holds(); <-time.After(5 * time.Millisecond) {
@@ -125,8 +125,8 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// inForce awaits that the set is in force in every partition, and all that is
-// to run here does.
+// inForce waits until the set is in force in every partition, and every partition
+// that this worker should run is running.
 func (r *running) inForce(t *testing.T, hash string) {
 	t.Helper()
 	await(t, "set in force", func() bool {
@@ -140,7 +140,7 @@ func (r *running) inForce(t *testing.T, hash string) {
 	})
 }
 
-// applied awaits that every message of the logs is applied and every offer
+// applied waits until every message of the logs is applied and every offer is
 // stored.
 func (r *running) applied(t *testing.T, c *broker.Conn) {
 	t.Helper()
@@ -159,12 +159,12 @@ func (r *running) applied(t *testing.T, c *broker.Conn) {
 	})
 }
 
-// A script is a campaign set and packs for P partitions, with what a backtest
-// makes of them.
+// A script is a campaign set and packs for several partitions, with the offers
+// that a backtest gives.
 type script struct {
 	def   *campaign.Definition
 	packs []scripted
-	want  map[string]int // how often each offer, as JSON
+	want  map[string]int // the number of each offer, by its JSON
 }
 
 type scripted struct {
@@ -172,7 +172,7 @@ type scripted struct {
 	data []byte
 }
 
-// write makes a script from a seed, under clock: event.
+// write makes a script under clock: event from a seed.
 func write(t *testing.T, seed uint64, partitions int) script {
 	t.Helper()
 	setJSON, events := oracle.Generate(seed)
@@ -242,7 +242,7 @@ func asJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// publish puts packs into the logs.
+// publish appends packs to the logs.
 func publish(t *testing.T, c *broker.Conn, packs []scripted) {
 	t.Helper()
 	ctx := within(t)
@@ -253,7 +253,7 @@ func publish(t *testing.T, c *broker.Conn, packs []scripted) {
 	}
 }
 
-// stored are the offers that are stored: how often each, as JSON.
+// stored returns the number of each stored offer, by its JSON.
 func stored(t *testing.T, c *broker.Conn) map[string]int {
 	t.Helper()
 	got := map[string]int{}
@@ -297,7 +297,7 @@ func verified(t *testing.T, c *broker.Conn) audit.Verdict {
 }
 
 // TestOffers runs random campaigns over random events through JetStream: the
-// offers are those of a backtest.
+// offers must be those of a backtest.
 func TestOffers(t *testing.T) {
 	for seed := uint64(1); seed <= 3; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
