@@ -54,22 +54,11 @@ func (s *Store) Check(due func(key string, payload []byte) (int64, error)) (Repo
 	return r, s.seals(commit)
 }
 
-// item checks one key and its value. It removes an entity's timer from timers
-// when it has compared them.
+// item checks one key and its value: timers alone, or all others.
 func (r *Report) item(item *badger.Item, timers map[string]int64, timer bool, due func(string, []byte) (int64, error)) error {
 	key := item.Key()
 	if timer {
-		at, entity, ok := splitTimerKey(key)
-		if !ok {
-			return damaged("timer key %q", key)
-		}
-		if _, twice := timers[entity]; twice {
-			return damaged("%s has two timers", entity)
-		}
-		timers[entity] = at
-		r.Timers++
-		r.Bytes += int64(len(key))
-		return nil
+		return r.timer(key, timers)
 	}
 	switch key[0] {
 	case kindTimer:
@@ -87,19 +76,38 @@ func (r *Report) item(item *badger.Item, timers map[string]int64, timer bool, du
 		}
 		r.Entities++
 		r.Bytes += int64(len(key) + len(record))
-		entity := string(key[1:])
-		at, scheduled := timers[entity]
-		delete(timers, entity)
-		if due == nil {
-			return nil
-		}
-		want, err := due(entity, payload)
-		if err != nil {
-			return fmt.Errorf("%w: entity %s: %w", ErrDamaged, entity, err)
-		}
-		if scheduled != (want != 0) || at != want {
-			return damaged("%s is due at %d, its timer says %d", entity, want, at)
-		}
-		return nil
+		return checkDue(string(key[1:]), payload, timers, due)
 	})
+}
+
+// timer checks a timer's key, and adds the timer to timers.
+func (r *Report) timer(key []byte, timers map[string]int64) error {
+	at, entity, ok := splitTimerKey(key)
+	if !ok {
+		return damaged("timer key %q", key)
+	}
+	if _, twice := timers[entity]; twice {
+		return damaged("%s has two timers", entity)
+	}
+	timers[entity] = at
+	r.Timers++
+	r.Bytes += int64(len(key))
+	return nil
+}
+
+// checkDue compares an entity with its timer, which it removes from timers.
+func checkDue(entity string, payload []byte, timers map[string]int64, due func(string, []byte) (int64, error)) error {
+	at, scheduled := timers[entity]
+	delete(timers, entity)
+	if due == nil {
+		return nil
+	}
+	want, err := due(entity, payload)
+	if err != nil {
+		return fmt.Errorf("%w: entity %s: %w", ErrDamaged, entity, err)
+	}
+	if scheduled != (want != 0) || at != want {
+		return damaged("%s is due at %d, its timer says %d", entity, want, at)
+	}
+	return nil
 }

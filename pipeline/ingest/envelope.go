@@ -44,21 +44,8 @@ func (e *envelope) read(body []byte) error {
 			}
 			continue
 		}
-		if val.deep || val.control {
-			return fmt.Errorf("the envelope's %q nests too deeply, or has a string with a raw control character", k)
-		}
-		if err := fastjson.ValidateBytes(val.of(body)); err != nil {
-			return fmt.Errorf("the envelope's %q is not JSON: %w", k, err)
-		}
-		switch k {
-		case "sentAt":
-			e.sentAt = stringOf(val.of(body))
-		case "writeKey":
-			e.writeKey = stringOf(val.of(body))
-		case "context":
-			if body[val.from] == '{' {
-				e.context = val.span
-			}
+		if err := e.readMember(body, k, val); err != nil {
+			return err
 		}
 	}
 	if m.err != nil {
@@ -69,6 +56,27 @@ func (e *envelope) read(body []byte) error {
 	}
 	if !found {
 		return fmt.Errorf("the envelope has no batch")
+	}
+	return nil
+}
+
+// readMember reads any member but batch.
+func (e *envelope) readMember(body []byte, k string, val jsonValue) error {
+	if val.deep || val.control {
+		return fmt.Errorf("the envelope's %q nests too deeply, or has a string with a raw control character", k)
+	}
+	if err := fastjson.ValidateBytes(val.of(body)); err != nil {
+		return fmt.Errorf("the envelope's %q is not JSON: %w", k, err)
+	}
+	switch k {
+	case "sentAt":
+		e.sentAt = stringOf(val.of(body))
+	case "writeKey":
+		e.writeKey = stringOf(val.of(body))
+	case "context":
+		if body[val.from] == '{' {
+			e.context = val.span
+		}
 	}
 	return nil
 }

@@ -28,15 +28,7 @@ type splice struct {
 // append appends the event on one line, without the line break.
 func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	start := len(dst)
-	root := s.ev.Root
-	drop := root.Exists("receivedAt") ||
-		s.dropLogTime && root.Exists("logTime") ||
-		s.logTime != "" && root.Exists("logTime") ||
-		s.sentAt != "" && root.Exists("sentAt") ||
-		s.context != nil && root.Exists("context") ||
-		s.newType() && root.Exists("type") ||
-		s.newID() && root.Exists("messageId")
-	if drop {
+	if s.dropsAny() {
 		dst = s.appendKept(dst, raw)
 	} else {
 		end := len(raw) - 1 // without the closing brace: an admitted event is an object without space around it
@@ -94,6 +86,20 @@ func (s *splice) appendKept(dst, raw []byte) []byte {
 	}
 }
 
+// dropsAny reports whether the event has a member that the splice replaces or
+// removes.
+func (s *splice) dropsAny() bool {
+	root := s.ev.Root
+	return root.Exists("receivedAt") ||
+		s.dropLogTime && root.Exists("logTime") ||
+		s.logTime != "" && root.Exists("logTime") ||
+		s.sentAt != "" && root.Exists("sentAt") ||
+		s.context != nil && root.Exists("context") ||
+		s.newType() && root.Exists("type") ||
+		s.newID() && root.Exists("messageId")
+}
+
+// drops reports whether the splice replaces or removes a member.
 func (s *splice) drops(name string) bool {
 	switch name {
 	case "receivedAt":

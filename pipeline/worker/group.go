@@ -186,21 +186,29 @@ func (g *group) assign(leaving bool) {
 		}
 		owns := runs && !p.muted.Load()
 		d := all.duty(g.w.id, n, g.w.opt.Standbys, owns, runs && p.status.caughtUp.Load())
-		switch {
-		case !runs && d != leaveIt:
+		if runs {
+			g.adjust(p, owns, d, !leaving)
+		} else if d != leaveIt {
 			g.start(n, d != ownIt)
-		case owns && d != ownIt:
-			g.log.Info("partition handed over", "partition", n)
-			p.setMuted(true)
-			if d == leaveIt {
-				p.end(!leaving)
-			}
-		case runs && !owns && d == ownIt:
-			g.log.Info("partition taken over", "partition", n)
-			p.setMuted(false)
-		case runs && d == leaveIt:
-			p.end(!leaving)
 		}
+	}
+}
+
+// adjust makes a running partition do its duty. discard says whether to discard
+// the state of a partition that is to end.
+func (g *group) adjust(p *partition, owns bool, d duty, discard bool) {
+	switch {
+	case owns && d != ownIt:
+		g.log.Info("partition handed over", "partition", p.number)
+		p.setMuted(true)
+		if d == leaveIt {
+			p.end(discard)
+		}
+	case !owns && d == ownIt:
+		g.log.Info("partition taken over", "partition", p.number)
+		p.setMuted(false)
+	case d == leaveIt:
+		p.end(discard)
 	}
 }
 

@@ -92,7 +92,28 @@ func (g *simGroup) exact() error {
 			stored[r.Subject] = append(stored[r.Subject], r)
 		}
 	}
-	for _, subject := range slices.Sorted(maps.Keys(stored)) { // check the numbers as a subscriber does
+	if err := numbersRise(stored); err != nil {
+		return err
+	}
+	for p := range g.partitions {
+		if err := g.notAhead(p); err != nil {
+			return err
+		}
+		if err := g.exactPartition(p, stored); err != nil {
+			return err
+		}
+	}
+	for _, subject := range slices.Sorted(maps.Keys(stored)) {
+		if n := len(stored[subject]); n > 0 {
+			return fmt.Errorf("%s: the last %d records are too many", subject, n)
+		}
+	}
+	return nil
+}
+
+// numbersRise checks, as a subscriber does, that the numbers on each chain rise.
+func numbersRise(stored map[string][]broker.Stored) error {
+	for _, subject := range slices.Sorted(maps.Keys(stored)) {
 		n := uint64(0)
 		for _, r := range stored[subject] {
 			pos, err := broker.ParsePosition(r.Header)
@@ -102,70 +123,84 @@ func (g *simGroup) exact() error {
 			n = pos.N
 		}
 	}
-	for p := range g.partitions {
-		accepted, acceptedStored := g.lastAccepted(p)
-		skipped := g.skipped(p)
-		for subject := range stored {
-			if accepted > 0 && strings.HasSuffix(subject, fmt.Sprint(".", p)) {
-				stored[subject] = behind(stored[subject], accepted, acceptedStored)
-			}
+	return nil
+}
+
+// notAhead checks that no owner of a partition has applied more than its log has.
+func (g *simGroup) notAhead(p int) error {
+	end := len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages)
+	for _, m := range g.workers {
+		all := m.w.Status()
+		if all == nil { // the worker has just been restarted
+			continue
 		}
-		for _, m := range g.workers {
-			all, end := m.w.Status(), len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages) // nil: the worker has just been restarted
-			if all == nil {
-				continue
-			}
-			if s := all[p]; s.Owned && s.Seq > uint64(end) {
-				return fmt.Errorf("%s: partition %d: message %d is applied, and the log ends at %d", m.name, p, s.Seq, end)
-			}
+		if s := all[p]; s.Owned && s.Seq > uint64(end) {
+			return fmt.Errorf("%s: partition %d: message %d is applied, and the log ends at %d", m.name, p, s.Seq, end)
 		}
-		fold, err := pipeline.NewFold(pipeline.Cursor{}, func(hash string) (*pipeline.Set, error) { return g.sets[hash], nil }, pipeline.Memory{})
-		if err != nil {
+	}
+	return nil
+}
+
+// exactPartition removes from stored the records that a fold of the partition's
+// log gives, in order, and checks each. It ignores what precedes the last
+// acceptance.
+func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) error {
+	accepted, acceptedStored := g.lastAccepted(p)
+	skipped := g.skipped(p)
+	for subject := range stored {
+		if accepted > 0 && strings.HasSuffix(subject, fmt.Sprint(".", p)) {
+			stored[subject] = behind(stored[subject], accepted, acceptedStored)
+		}
+	}
+	fold, err := pipeline.NewFold(pipeline.Cursor{}, func(hash string) (*pipeline.Set, error) { return g.sets[hash], nil }, pipeline.Memory{})
+	if err != nil {
+		return err
+	}
+	for _, m := range g.broker.stream(fmt.Sprint("EVENTS-", p)).messages {
+		if skipped[m.Seq] {
+			fold.Skip(m.Seq)
+			continue
+		}
+		if err := fold.Begin(pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: simKind(m.Subject), Data: m.Data}); err != nil {
 			return err
 		}
-		for _, m := range g.broker.stream(fmt.Sprint("EVENTS-", p)).messages {
-			if skipped[m.Seq] {
-				fold.Skip(m.Seq)
-				continue
-			}
-			if err := fold.Begin(pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: simKind(m.Subject), Data: m.Data}); err != nil {
+		for more := true; more; {
+			if more, err = fold.Next(); err != nil {
 				return err
 			}
-			for more := true; more; {
-				if more, err = fold.Next(); err != nil {
-					return err
+			for _, e := range fold.Effects() {
+				if m.Seq < accepted {
+					continue // an operator has accepted these offers as they are
 				}
-				for _, e := range fold.Effects() {
-					if m.Seq < accepted {
-						continue // an operator has accepted these offers as they are
-					}
-					subject := broker.Names{}.ChainSubject(e.Chain, p)
-					if len(stored[subject]) == 0 {
-						return fmt.Errorf("%s: record %d is missing: %+v", subject, e.Pos.N, e.Pos)
-					}
-					r := stored[subject][0]
-					stored[subject] = stored[subject][1:]
-					pos, err := broker.ParsePosition(r.Header)
-					if err != nil {
-						return err
-					}
-					if pos != e.Pos {
-						return fmt.Errorf("%s: stored is %+v, the log gives %+v", subject, pos, e.Pos)
-					}
-					if e.Offer != nil {
-						if want, err := e.Offer.AppendJSON(nil); err != nil || string(want) != string(r.Data) {
-							return fmt.Errorf("%s: record %d is %s, the log gives %s (%v)", subject, pos.N, r.Data, want, err)
-						}
-						g.counts.offers++
-					}
+				if err := g.exactRecord(broker.Names{}.ChainSubject(e.Chain, p), e, stored); err != nil {
+					return err
 				}
 			}
 		}
 	}
-	for _, subject := range slices.Sorted(maps.Keys(stored)) {
-		if n := len(stored[subject]); n > 0 {
-			return fmt.Errorf("%s: the last %d records are too many", subject, n)
+	return nil
+}
+
+// exactRecord removes the first record on a subject from stored, and compares it
+// with the effect that the fold gives.
+func (g *simGroup) exactRecord(subject string, e pipeline.Effect, stored map[string][]broker.Stored) error {
+	if len(stored[subject]) == 0 {
+		return fmt.Errorf("%s: record %d is missing: %+v", subject, e.Pos.N, e.Pos)
+	}
+	r := stored[subject][0]
+	stored[subject] = stored[subject][1:]
+	pos, err := broker.ParsePosition(r.Header)
+	if err != nil {
+		return err
+	}
+	if pos != e.Pos {
+		return fmt.Errorf("%s: stored is %+v, the log gives %+v", subject, pos, e.Pos)
+	}
+	if e.Offer != nil {
+		if want, err := e.Offer.AppendJSON(nil); err != nil || string(want) != string(r.Data) {
+			return fmt.Errorf("%s: record %d is %s, the log gives %s (%v)", subject, pos.N, r.Data, want, err)
 		}
+		g.counts.offers++
 	}
 	return nil
 }

@@ -75,34 +75,41 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	if err != nil {
 		return err
 	}
-	var gone error // a snapshot was removed, as a newer one has come
+	usable := func(m broker.SnapshotMeta) bool { return p.usable(m, cursor, first, accepted) }
+	restored, gone, err := p.restoreNewest(ctx, arch, metas, usable)
+	if restored || err != nil || cursor.Seq+1 >= first {
+		return err
+	}
+	p.hopeless = gone == nil
+	return gone // there is a newer one
+}
+
+// restoreNewest restores the first of the usable snapshots that can be restored.
+// gone is the error of a snapshot that was removed, as a newer one has come.
+func (p *partition) restoreNewest(ctx context.Context, arch checkpoint.Archive, metas []broker.SnapshotMeta, usable func(broker.SnapshotMeta) bool) (restored bool, gone, err error) {
 	for _, m := range metas {
-		if !p.usable(m, cursor, first, accepted) {
+		if !usable(m) {
 			continue
 		}
 		start := p.w.world.Now()
 		err := p.restoreFrom(ctx, arch, m)
 		if ctx.Err() != nil || p.store == nil {
-			return errors.Join(err, ctx.Err())
+			return false, nil, errors.Join(err, ctx.Err())
 		}
 		if err == nil {
 			p.restored = m.Seq
 			p.log.Info("state restored from a snapshot", "seq", m.Seq, "bytes", m.Bytes, "took", p.w.world.Now().Sub(start))
-			return nil
+			return true, nil, nil
 		}
 		if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, broker.ErrSnapshotGone) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, state.ErrNewer) {
-			return err // the next attempt may succeed
+			return false, nil, err // the next attempt may succeed
 		}
 		if errors.Is(err, broker.ErrSnapshotGone) {
 			gone = err
 		}
 		p.log.Error("a snapshot cannot be restored: trying the one before, else the log", "seq", m.Seq, "error", err)
 	}
-	if cursor.Seq+1 >= first {
-		return nil
-	}
-	p.hopeless = gone == nil
-	return gone // there is a newer one
+	return false, gone, nil
 }
 
 // accepted returns the last acceptance (the stored time of its message; 0: none)
