@@ -277,7 +277,7 @@ func (a *acceptance) leave(ctx context.Context, end uint64) error {
 		}
 		return nil
 	}
-	if err := drop(func(seq uint64) bool { return seq > end }); err != nil { // of another log
+	if err := drop(func(seq uint64) bool { return seq > end }); err != nil { // they are of another log
 		return err
 	}
 	err := a.archive.Put(ctx, a.p, end, checkpoint.Metadata(a.fold.Cursor()), func(w io.Writer) error {

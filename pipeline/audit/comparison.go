@@ -20,9 +20,9 @@ type record struct {
 
 // A comparison compares the offers stored on one chain with those that the fold
 // gives, as the fold goes on. Both are in the fold's order, so the next one given
-// should be the next one stored. Stored offers that are not given yet are in a
-// window. An offer that is given is looked up there by its id. Offers that remain
-// in the window should not be stored.
+// should be the next one stored. Stored offers that are not given yet are in
+// unmatched, where an offer that is given is looked up by its id. Offers that
+// remain unmatched should not be stored.
 //
 //	given     1  2  3  4           4 is given but not stored: missing
 //	stored    1  2  2  3  x        a second 2 remains: double; x was never given: extra
@@ -32,13 +32,13 @@ type comparison struct {
 	walk *broker.ChainWalk
 	from uint64 // number of the first record to compare
 
-	window []record
-	here   map[string]int // how often each id is in the window
-	oldest uint64         // number of the oldest record that the chain still has: earlier ones have been trimmed
-	later  bool           // a record of a message after the log's end is stored: missing ones will not come any more
-	over   bool           // missing records are no longer waited for
-	seen   uint64         // sequence of the last record read
-	at     uint64         // sequence of the last record compared; at first that of the oldest
+	unmatched []record
+	here      map[string]int // how often each id is in unmatched
+	oldest    uint64         // number of the oldest record that the chain still has: earlier ones have been trimmed
+	later     bool           // a record of a message after the log's end is stored: missing ones will not come any more
+	over      bool           // missing records are no longer waited for
+	seen      uint64         // sequence of the last record read
+	at        uint64         // sequence of the last record compared; at first that of the oldest
 
 	ids   map[uint64]bool // hashes of the newest maxIDs ids given
 	order []uint64        // the same hashes as a ring
@@ -47,8 +47,8 @@ type comparison struct {
 
 // Bounds of what a comparison keeps.
 const (
-	maxWindow = 1024    // records stored and not given yet
-	maxIDs    = 100_000 // ids given: as many as a chain keeps records
+	maxUnmatched = 1024    // records stored and not given yet
+	maxIDs       = 100_000 // ids given: as many as a chain keeps records
 )
 
 // given compares the next offer that the fold gives on the chain.
@@ -87,11 +87,11 @@ func (c *comparison) compare(g, r record) {
 	c.at = max(c.at, r.seq)
 }
 
-// find returns the index in the window of the record to compare with g, -1 if
+// find returns the index in unmatched of the record to compare with g, -1 if
 // there is none.
 func (c *comparison) find(ctx context.Context, g record) (int, error) {
 	for c.here[g.id] == 0 && g.pos.N >= c.oldest && !c.over {
-		if len(c.window) >= maxWindow && !c.makeRoom(g) {
+		if len(c.unmatched) >= maxUnmatched && !c.makeRoom(g) {
 			break
 		}
 		some, err := c.read(ctx)
@@ -101,7 +101,7 @@ func (c *comparison) find(ctx context.Context, g record) (int, error) {
 		if some {
 			continue
 		}
-		if c.later || slices.ContainsFunc(c.window, func(r record) bool { return r.pos.N >= g.pos.N }) {
+		if c.later || slices.ContainsFunc(c.unmatched, func(r record) bool { return r.pos.N >= g.pos.N }) {
 			break // records that are still to come follow g
 		}
 		more, err := c.wait(ctx)
@@ -111,7 +111,7 @@ func (c *comparison) find(ctx context.Context, g record) (int, error) {
 		c.over = !more
 	}
 	if c.here[g.id] > 0 {
-		return slices.IndexFunc(c.window, func(r record) bool { return r.id == g.id }), nil
+		return slices.IndexFunc(c.unmatched, func(r record) bool { return r.id == g.id }), nil
 	}
 	if g.pos.N >= c.oldest && c.oldest > 0 {
 		oldest, seq, err := c.walk.Oldest(ctx)
@@ -125,10 +125,10 @@ func (c *comparison) find(ctx context.Context, g record) (int, error) {
 	if g.pos.N < c.oldest {
 		return -1, nil
 	}
-	return slices.IndexFunc(c.window, func(r record) bool { return r.pos.N == g.pos.N && !c.gave(r.id) }), nil
+	return slices.IndexFunc(c.unmatched, func(r record) bool { return r.pos.N == g.pos.N && !c.gave(r.id) }), nil
 }
 
-// read reads a few more records into the window, and reports whether any came.
+// read reads a few more records into unmatched, and reports whether any came.
 func (c *comparison) read(ctx context.Context) (some bool, err error) {
 	for {
 		stored, seq, err := c.walk.Next(ctx)
@@ -147,7 +147,7 @@ func (c *comparison) read(ctx context.Context) (some bool, err error) {
 			c.later = true
 		} else {
 			c.sums.Stored++
-			c.window = append(c.window, record{seq, stored.Pos, stored.ID, xxhash.Sum64(stored.Data)})
+			c.unmatched = append(c.unmatched, record{seq, stored.Pos, stored.ID, xxhash.Sum64(stored.Data)})
 			c.here[stored.ID]++
 		}
 		if !c.walk.Fetched() {
@@ -156,13 +156,13 @@ func (c *comparison) read(ctx context.Context) (some bool, err error) {
 	}
 }
 
-// take removes a record from the window and returns it.
+// take removes a record from unmatched and returns it.
 func (c *comparison) take(i int) record {
-	r := c.window[i]
+	r := c.unmatched[i]
 	if i == 0 {
-		c.window = c.window[1:]
+		c.unmatched = c.unmatched[1:]
 	} else {
-		c.window = slices.Delete(c.window, i, i+1)
+		c.unmatched = slices.Delete(c.unmatched, i, i+1)
 	}
 	if c.here[r.id]--; c.here[r.id] == 0 {
 		delete(c.here, r.id)
@@ -170,17 +170,17 @@ func (c *comparison) take(i int) record {
 	return r
 }
 
-// makeRoom removes records from the window that cannot be given any more, as
+// makeRoom removes records from unmatched that cannot be given any more, as
 // their number has passed or is far away, and reports whether there is room then.
 func (c *comparison) makeRoom(g record) bool {
-	for i := 0; i < len(c.window); {
-		if n := c.window[i].pos.N; n < g.pos.N || n > g.pos.N+2*maxWindow {
+	for i := 0; i < len(c.unmatched); {
+		if n := c.unmatched[i].pos.N; n < g.pos.N || n > g.pos.N+2*maxUnmatched {
 			c.stray(c.take(i))
 		} else {
 			i++
 		}
 	}
-	return len(c.window) < maxWindow
+	return len(c.unmatched) < maxUnmatched
 }
 
 // stray counts a stored record that should not be stored.
@@ -208,7 +208,7 @@ func (c *comparison) remember(id string) {
 }
 
 // finish reads the records after the last one given, up to the chain's present
-// end, and counts all that remain in the window.
+// end, and counts all that remain unmatched.
 func (c *comparison) finish(ctx context.Context) error {
 	last := uint64(0)
 	if !c.over { // otherwise the remaining records have come too late
@@ -218,7 +218,7 @@ func (c *comparison) finish(ctx context.Context) error {
 		}
 	}
 	for some := true; ; {
-		for len(c.window) > 0 {
+		for len(c.unmatched) > 0 {
 			c.stray(c.take(0))
 		}
 		if c.seen >= last || !some {

@@ -157,7 +157,7 @@ const gapLooks = 5
 // scan calls fn with each message that the log has, from sequence from on, until
 // fn returns enough.
 func (r *replay) scan(ctx context.Context, from uint64, fn func(pipeline.Message) (enough bool, err error)) error {
-	wake := r.conn.World.NewEvent()
+	wake := r.conn.World.NewSignal()
 	defer r.conn.Wire.OnClose(wake)()
 	for gap, looks := uint64(0), 0; ; { // the message that came instead of the expected one, and how often it did
 		reader, err := r.conn.OpenReader(ctx, r.p, from)
@@ -185,7 +185,7 @@ func (r *replay) scan(ctx context.Context, from uint64, fn func(pipeline.Message
 
 var errLookAgain = errors.New("a gap in the log")
 
-func (r *replay) scanWith(ctx context.Context, reader *broker.Reader, wake task.Event, fn func(pipeline.Message) (bool, error)) error {
+func (r *replay) scanWith(ctx context.Context, reader *broker.Reader, wake task.Signal, fn func(pipeline.Message) (bool, error)) error {
 	for {
 		m, ok, err := reader.Take()
 		switch {

@@ -92,11 +92,11 @@ type VerifyOptions struct {
 
 // Verify folds the partitions' logs anew and compares the offers that they give
 // with those that are stored, chain by chain, as the fold goes on. In memory it
-// has the users of one partition, and a window of offers. If the beginning of a
-// log has expired, Verify begins with the oldest snapshot to which the log reaches
-// back, whose state it keeps on disk, and with the records that follow it on each
-// chain. It ignores messages that come after it has begun with a partition. It
-// writes nothing to NATS.
+// has the users of one partition, and the stored offers that are not matched yet.
+// If the beginning of a log has expired, Verify begins with the oldest snapshot to
+// which the log reaches back, whose state it keeps on disk, and with the records
+// that follow it on each chain. It ignores messages that come after it has begun
+// with a partition. It writes nothing to NATS.
 func Verify(ctx context.Context, conn *broker.Conn, opt *VerifyOptions) (v Verdict, err error) {
 	if opt == nil {
 		opt = &VerifyOptions{}
@@ -336,7 +336,7 @@ func (v *verification) chain(ctx context.Context, name string, from uint64) (*co
 	if _, err = c.read(ctx); err != nil {
 		return nil, err
 	}
-	for _, r := range c.window { // in case the oldest record has a wrong number
+	for _, r := range c.unmatched { // in case the oldest record has a wrong number
 		if n := r.pos.N; n > 0 {
 			c.oldest = min(c.oldest, n)
 		}

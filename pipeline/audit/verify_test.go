@@ -174,7 +174,7 @@ func TestVerifyMany(t *testing.T) {
 	w.applied(t, c)
 	w.stop(t)
 	want := Sums{Applied: offers, Offers: offers}
-	rarely := 5 + rng.IntN(10) // with 5, more records are left over than the window holds
+	rarely := 5 + rng.IntN(10) // with 5, more records are left over than maxUnmatched
 	tamper(t, c, func(all []*nats.Msg) (out []*nats.Msg) {
 		want.Trimmed = rng.IntN(offers / 2)
 		for i, m := range all[want.Trimmed:] {

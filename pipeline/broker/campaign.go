@@ -97,7 +97,7 @@ func (c *Conn) setText(ctx context.Context, hash string) ([]byte, error) {
 	}
 	var m manifest
 	if err := json.Unmarshal(text, &m); err != nil || m.Bytes > maxSet {
-		return nil, fmt.Errorf("its manifest is %q", text)
+		return nil, fmt.Errorf("its manifest cannot be read: %q", text)
 	}
 	var zipped bytes.Buffer
 	for i := range m.Chunks {

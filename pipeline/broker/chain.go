@@ -57,7 +57,7 @@ type Chains struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   task.Group
-	failed task.Event // set when a chain cannot go on
+	failed task.Signal // set when a chain cannot go on
 	muted  atomic.Bool
 
 	mu      sync.Mutex
@@ -65,9 +65,9 @@ type Chains struct {
 	names   []string          // of the chains, in the order of opening
 	known   Known
 	waiting int
-	awaited bool       // a task waits for one of these events:
-	room    task.Event // set for Append when there may be room
-	settled task.Event // set for Await when a record has been stored
+	awaited bool        // a task waits for one of these signals:
+	room    task.Signal // set for Append when there may be room
+	settled task.Signal // set for Await when a record has been stored
 }
 
 // Known maps a chain to the number of its last record that was acknowledged or
@@ -82,7 +82,7 @@ type ChainOptions struct {
 	End     uint64          // the last sequence of the partition's log
 	Confirm time.Duration   // how long to read an impossible tail again before the error is Loud
 	Muted   bool            // until SetMuted
-	Failed  task.Event      // set when a chain cannot go on: then Err returns why
+	Failed  task.Signal     // set when a chain cannot go on: then Err returns why
 }
 
 // OpenChains reads the tails of all chains of the partition and compares them
@@ -92,7 +92,7 @@ func (c *Conn) OpenChains(ctx context.Context, partition int, o ChainOptions) (*
 		return nil, errors.New("open chains: the connection must not reconnect by itself, as what is known of the tails would be stale then")
 	}
 	cs := &Chains{conn: c, partition: partition, confirm: o.Confirm, chains: map[string]*chain{}, known: o.Known, failed: o.Failed,
-		done: task.Group{World: c.World}, room: c.World.NewEvent(), settled: c.World.NewEvent()}
+		done: task.Group{World: c.World}, room: c.World.NewSignal(), settled: c.World.NewSignal()}
 	cs.muted.Store(o.Muted)
 	cs.end.Store(o.End)
 	cs.ctx, cs.cancel = context.WithCancelCause(context.Background())
@@ -137,7 +137,7 @@ func (n Names) chainOf(subject string) string {
 // open reads a chain's tail and starts the chain.
 func (cs *Chains) open(ctx context.Context, name string, cursor pipeline.Cursor) (*chain, error) {
 	c := cs.conn
-	ch := &chain{all: cs, name: name, subject: c.Names.ChainSubject(name, cs.partition), wake: c.World.NewEvent(), msg: nats.Msg{Header: nats.Header{}}}
+	ch := &chain{all: cs, name: name, subject: c.Names.ChainSubject(name, cs.partition), wake: c.World.NewSignal(), msg: nats.Msg{Header: nats.Header{}}}
 	ch.log = c.Log.With("chain", ch.subject)
 	have := cursor.Chains[name].Last
 	ch.stored = have.N
@@ -231,7 +231,7 @@ func (cs *Chains) Await(ctx context.Context, cursor pipeline.Cursor) error {
 	}
 }
 
-func (cs *Chains) wait(ctx context.Context, moved task.Event) error {
+func (cs *Chains) wait(ctx context.Context, moved task.Signal) error {
 	if err := cs.Err(); err != nil {
 		return err
 	}

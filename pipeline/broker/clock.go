@@ -31,7 +31,7 @@ type clockWatch struct {
 // positive if now is ahead.
 func (c *Conn) WatchClock(ctx context.Context, now func() int64, told func(ahead time.Duration)) {
 	k := &clockWatch{now: now, log: c.Log}
-	e := c.World.NewEvent()
+	e := c.World.NewSignal()
 	defer c.Wire.OnClose(e)()
 	for ctx.Err() == nil && !c.Wire.IsClosed() {
 		ahead, err := k.ask(ctx, c)

@@ -25,8 +25,8 @@ type Options struct {
 	Prefix    string                     // Names.Prefix
 
 	Partitions int           // (the deployment's number; 8 for a new deployment)
-	Replicas   int           // of each stream (1)
-	Retention  time.Duration // of events (7 days)
+	Replicas   int           // replicas of each stream (1)
+	Retention  time.Duration // how long events are kept (7 days)
 
 	// Durability is DurabilityWarn or DurabilityStrict: what Connect does if NATS
 	// may lose messages that it has acknowledged ("": this is not checked).

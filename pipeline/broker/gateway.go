@@ -123,7 +123,7 @@ func (g *GatewayLog) publish(ctx context.Context, highest *atomic.Uint64, m *nat
 	ack, err := g.conn.JS.PublishMsg(ctx, m, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
 	switch {
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return fmt.Errorf("publish to %s: no stream takes it now: %w", m.Subject, err)
+		return fmt.Errorf("publish to %s: no stream accepts it now: %w", m.Subject, err)
 	case err != nil:
 		return fmt.Errorf("publish to %s: %w", m.Subject, err)
 	case ack.Sequence <= before && !ack.Duplicate:

@@ -124,7 +124,7 @@ func (c *Conn) lease(ctx context.Context, id string, h nats.Header, data []byte,
 	}
 }
 
-// regroup makes the group's bucket anew if it is not there.
+// regroup makes the group's bucket anew if it has been deleted.
 func (c *Conn) regroup(ctx context.Context) error {
 	bucket := c.Names.GroupBucket()
 	_, err := c.JS.Stream(ctx, c.Names.groupStream())
@@ -144,7 +144,7 @@ func (c *Conn) regroup(ctx context.Context) error {
 // within a second. If the bucket does not exist, or has been deleted, the map
 // has only the known leases that have not expired.
 func (c *Conn) WatchLeases(ctx context.Context, fn func(leases map[string][]byte)) error {
-	w := &leaseWatch{conn: c, fn: fn, known: map[string]lease{}, come: c.World.NewEvent()}
+	w := &leaseWatch{conn: c, fn: fn, known: map[string]lease{}, come: c.World.NewSignal()}
 	defer c.Wire.OnClose(w.come)()
 	for {
 		err := w.look(ctx)
@@ -218,7 +218,7 @@ type lease struct {
 type leaseWatch struct {
 	conn  *Conn
 	fn    func(map[string][]byte)
-	come  task.Event
+	come  task.Signal
 	known map[string]lease
 	told  map[string][]byte // what fn was last called with; nil before the first call
 }

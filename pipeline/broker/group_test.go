@@ -19,7 +19,7 @@ import (
 // watched holds what a watch has last reported.
 type watched struct {
 	mu     sync.Mutex
-	leases map[string][]byte // nil before the first time
+	leases map[string][]byte // nil before the first report
 	times  int
 	left   []string // ids
 }
@@ -168,7 +168,7 @@ func TestLeaseExpires(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	w := watchLeases(t, c)
 	put := time.Now()
-	frozen := putLease(t, c, "frozen", "f", 1100*time.Millisecond, 0) // two seconds
+	frozen := putLease(t, c, "frozen", "f", 1100*time.Millisecond, 0) // rounded up to two seconds
 	alive := putLease(t, c, "alive", "x", time.Minute, 0)
 	await(t, "the end of a lease", func() bool {
 		alive = putLease(t, c, "alive", "x", time.Minute, alive)

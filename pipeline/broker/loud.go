@@ -7,7 +7,7 @@ import (
 
 // ErrLoud is matched by errors that must stop a partition until an operator has
 // acted: going on could lose or double offers in silence.
-var ErrLoud = errors.New("stopped for an operator to look at")
+var ErrLoud = errors.New("stopped until an operator acts")
 
 // WayOut returns what an operator can do about a log or a chain that does not
 // match the state.

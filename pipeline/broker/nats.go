@@ -93,7 +93,7 @@ func (w *natsWire) Last(ctx context.Context, stream, subject string) (Stored, er
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return Stored{}, fmt.Errorf("the answer %q: %w", m.Data, err)
+		return Stored{}, fmt.Errorf("decode the answer %q: %w", m.Data, err)
 	}
 	switch {
 	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
@@ -101,7 +101,7 @@ func (w *natsWire) Last(ctx context.Context, stream, subject string) (Stored, er
 	case answer.Error != nil:
 		return Stored{}, answer.Error
 	case answer.Message == nil:
-		return Stored{}, fmt.Errorf("the answer %q has no message", m.Data)
+		return Stored{}, fmt.Errorf("decode the answer %q: it has no message", m.Data)
 	}
 	got := answer.Message
 	s := Stored{Seq: got.Seq, Time: got.Time.UnixNano(), Subject: got.Subject, Data: got.Data}
@@ -180,7 +180,7 @@ func (w *natsWire) Watch(ctx context.Context, bucket, key string, fn func(value 
 
 func (w *natsWire) IsClosed() bool { return w.nc.IsClosed() }
 
-func (w *natsWire) OnClose(e task.Event) (stop func()) {
+func (w *natsWire) OnClose(e task.Signal) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		select {
@@ -260,13 +260,13 @@ func acknowledged(m *nats.Msg) (uint64, error) {
 		return 0, jetstream.ErrNoStreamResponse
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return 0, fmt.Errorf("the answer %q: %w", m.Data, err)
+		return 0, fmt.Errorf("decode the answer %q: %w", m.Data, err)
 	}
 	switch {
 	case answer.Error != nil:
 		return 0, answer.Error
 	case answer.Seq == 0:
-		return 0, fmt.Errorf("the answer %q has no sequence", m.Data)
+		return 0, fmt.Errorf("decode the answer %q: it has no sequence", m.Data)
 	}
 	return answer.Seq, nil
 }

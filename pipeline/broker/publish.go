@@ -24,7 +24,7 @@ type chain struct {
 
 	queue  []pipeline.Effect // under all.mu
 	stored uint64            // number of the fold's last record that is known stored; under all.mu
-	wake   task.Event        // set when the queue has a record
+	wake   task.Signal       // set when the queue has a record
 
 	publisher Publisher
 	msg       nats.Msg // the message to publish; its memory is reused

@@ -73,9 +73,9 @@ func (r *Reader) Take() (msg pipeline.Message, ok bool, err error) {
 // lost.
 func (r *Reader) PassGaps() { r.lossy = true }
 
-// Wait returns when the event is set, a message has come, d has passed or ctx is
+// Wait returns when the signal is set, a message has come, d has passed or ctx is
 // done.
-func (r *Reader) Wait(ctx context.Context, e task.Event, d time.Duration) { r.source.Wait(ctx, e, d) }
+func (r *Reader) Wait(ctx context.Context, e task.Signal, d time.Duration) { r.source.Wait(ctx, e, d) }
 
 func kindOf(subject string) pipeline.Kind {
 	switch subject[strings.LastIndexByte(subject, '.')+1:] {

@@ -42,7 +42,7 @@ func (r *Reader) nextMessage(t *testing.T) (pipeline.Message, error) {
 		if m, ok, err := r.Take(); ok || err != nil {
 			return m, err
 		}
-		r.Wait(ctx, task.Real{}.NewEvent(), time.Second)
+		r.Wait(ctx, task.Real{}.NewSignal(), time.Second)
 	}
 	t.Fatal("nothing comes")
 	return pipeline.Message{}, nil

@@ -8,7 +8,7 @@ import (
 // A Report is a worker's answer on the StatusSubject.
 type Report struct {
 	Member     string
-	Partitions []PartitionReport // that it owns or follows, or that have stopped
+	Partitions []PartitionReport // those that it owns or follows, or that have stopped
 	Ahead      time.Duration     // how far the worker's clock is ahead of the clock of NATS; negative: behind
 }
 
@@ -35,7 +35,7 @@ type PartitionStatus struct {
 // A Query asks a partition's owner about a user. It goes to the partition's
 // QuerySubject and is answered with an Answer.
 type Query struct {
-	Key string `json:"key"` // of the user's entity
+	Key string `json:"key"` // key of the user's entity
 }
 
 // An Answer has a pipeline.User, or the reason why there is none.

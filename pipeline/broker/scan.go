@@ -21,7 +21,7 @@ func (c *Conn) ScanLog(ctx context.Context, partition int, from uint64, fn func(
 	if err != nil || first > last {
 		return err
 	}
-	wake := c.World.NewEvent()
+	wake := c.World.NewSignal()
 	defer c.Wire.OnClose(wake)()
 	r, err := c.OpenReader(ctx, partition, first)
 	if err != nil {
@@ -99,7 +99,7 @@ func (c *Conn) ScanOffers(ctx context.Context, partition int, fn func(Record) er
 			return fmt.Errorf("read the offers of partition %d: %w", partition, err)
 		}
 		if n == 0 {
-			return fmt.Errorf("read the offers of partition %d: %w", partition, errors.New("the server sends no more"))
+			return fmt.Errorf("read the offers of partition %d: %w", partition, errors.New("the server sends no more, although more is stored: try again"))
 		}
 	}
 	return nil

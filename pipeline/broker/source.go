@@ -116,9 +116,9 @@ func (s *natsSource) take() *nats.Msg {
 	}
 }
 
-func (s *natsSource) Wait(ctx context.Context, e task.Event, d time.Duration) {
+func (s *natsSource) Wait(ctx context.Context, e task.Signal, d time.Duration) {
 	if s.first == nil {
-		s.first, _ = task.WaitOr(ctx, e.(*task.RealEvent), d, s.msgs)
+		s.first, _ = task.WaitOr(ctx, e.(*task.RealSignal), d, s.msgs)
 	}
 }
 

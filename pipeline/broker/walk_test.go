@@ -75,7 +75,7 @@ func TestWalkChain(t *testing.T) {
 	store(t, c, "offers.web", 0, 3)
 	walk(1, 3)
 	end()
-	w.used = time.Time{} // as if it had rested
+	w.used = time.Time{} // as if the walk had paused for long
 	store(t, c, "offers.web", 0, 2)
 	walk(1, 2)
 	end()

@@ -44,9 +44,9 @@ type Wire interface {
 
 	// IsClosed reports whether the connection has ended for good.
 	IsClosed() bool
-	// OnClose sets the event when the connection has ended for good, unless stop
+	// OnClose sets the signal when the connection has ended for good, unless stop
 	// was called before.
-	OnClose(task.Event) (stop func())
+	OnClose(task.Signal) (stop func())
 }
 
 // Stored is a message that is stored in a stream.
@@ -78,8 +78,8 @@ type Publisher interface {
 type Source interface {
 	// Next returns the next message, if one has come. An error ends the source.
 	Next() (m Stored, ok bool, err error)
-	// Wait is the event's Wait, but also returns when a message has come.
-	Wait(ctx context.Context, e task.Event, d time.Duration)
+	// Wait is the signal's Wait, but also returns when a message has come.
+	Wait(ctx context.Context, e task.Signal, d time.Duration)
 	Pending() uint64  // how many messages followed the last one when it came, or have come since
 	Heard() time.Time // when a message last came from the server
 	Close()

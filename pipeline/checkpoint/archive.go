@@ -82,7 +82,7 @@ func (o Objects) Put(ctx context.Context, partition int, seq uint64, metadata ma
 	}()
 	err = own.PutSnapshot(ctx, partition, seq, metadata, r)
 	r.CloseWithError(errors.New("storing the snapshot has ended"))
-	<-written // nothing reads the store after this
+	<-written // write does not read the store any more
 	return err
 }
 

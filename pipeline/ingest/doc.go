@@ -1,4 +1,4 @@
-// Package ingest takes events over HTTP and puts them into the log.
+// Package ingest accepts events over HTTP and stores them in the log.
 //
 //	HTTP -> body (body.go) -> envelope (scan.go, envelope.go)
 //	     -> admit one by one (admit.go) -> the log's text (splice.go)

@@ -9,13 +9,13 @@ type metrics struct {
 	accepted   prometheus.Counter     // events acknowledged by the log
 	clocks     prometheus.Counter     // clock events acknowledged by every partition
 	rejected   *prometheus.CounterVec // events refused, by reason
-	letters    prometheus.Counter     // rejects stored as dead letters
+	letters    prometheus.Counter     // refused events stored as dead letters
 	answers    *prometheus.CounterVec // requests not answered with 200, by reason
 	requests   prometheus.Counter     // requests answered with 200
 	limits     *prometheus.CounterVec // limits reached: requests, memory, queue
 	inFlight   prometheus.Gauge       // requests being handled
 	publish    prometheus.Histogram   // seconds from a pack's first sending to its acknowledgement
-	failures   prometheus.Counter     // publishes that failed, the repeated ones included
+	failures   prometheus.Counter     // publishes that failed, including repeated ones
 	givenUp    prometheus.Counter     // packs not acknowledged by their deadline
 	packEvents prometheus.Histogram
 	packBytes  prometheus.Histogram
@@ -46,7 +46,7 @@ func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
 		answers:    vector("requests_refused_total", "Requests not answered with 200, by reason.", "reason"),
 		limits:     vector("limits_reached_total", "Requests refused because a limit was reached, by limit.", "limit"),
 		publish:    histogram("publish_seconds", "Time from a pack's first sending to its acknowledgement.", prometheus.ExponentialBuckets(50e-6, 2, 18)),
-		failures:   counter("publish_failures_total", "Publishes that failed or timed out, the repeated ones included."),
+		failures:   counter("publish_failures_total", "Publishes that failed or timed out, including repeated ones."),
 		givenUp:    counter("packs_given_up_total", "Packs not acknowledged by their deadline."),
 		packEvents: histogram("pack_events", "Events in a pack.", prometheus.ExponentialBuckets(1, 2, 12)),
 		packBytes:  histogram("pack_bytes", "Bytes of a pack.", prometheus.ExponentialBuckets(256, 2, 12)),

@@ -1,6 +1,6 @@
 // Package task lets workers run several tasks concurrently. A task waits on
-// events. To pass something to a task, put it where the task looks for it, and
-// set the task's event.
+// signals. To pass something to a task, put it where the task looks for it, and
+// set the task's signal.
 //
 // There are two worlds: Real, where a task is a goroutine, and the simulation's,
 // where one task runs at a time and a seed decides which one. Code that runs in
@@ -17,17 +17,17 @@ import (
 // A World runs tasks and has a clock.
 type World interface {
 	Go(fn func())
-	NewEvent() Event
+	NewSignal() Signal
 	Now() time.Time                       // for measuring durations; it never steps
 	Jitter(d time.Duration) time.Duration // a random duration from 0 to below d
 }
 
-// An Event wakes one task.
-type Event interface {
+// A Signal wakes one task.
+type Signal interface {
 	// Set wakes the task, or lets its next Wait return at once. Any task may
 	// call it.
 	Set()
-	// Wait returns when the event has been set since the last Wait, when d has
+	// Wait returns when the signal has been set since the last Wait, when d has
 	// passed, or when ctx is done. The caller must check again whether there is
 	// something to do: it may have been done already.
 	Wait(ctx context.Context, d time.Duration)
@@ -39,7 +39,7 @@ const Forever = time.Hour
 // Sleep waits for d, or until ctx is done: then it returns ctx's error.
 func Sleep(ctx context.Context, w World, d time.Duration) error {
 	if d > 0 && ctx.Err() == nil {
-		w.NewEvent().Wait(ctx, d)
+		w.NewSignal().Wait(ctx, d)
 	}
 	return ctx.Err()
 }
@@ -50,7 +50,7 @@ type Group struct {
 
 	mu      sync.Mutex
 	n       int
-	waiters []Event // one for each waiting task, as an event wakes only one task
+	waiters []Signal // one for each waiting task, as a signal wakes only one task
 }
 
 // Go runs fn as a task of the group.
@@ -84,7 +84,7 @@ func (g *Group) Wait() {
 			g.mu.Unlock()
 			return
 		}
-		e := g.World.NewEvent()
+		e := g.World.NewSignal()
 		g.waiters = append(g.waiters, e)
 		g.mu.Unlock()
 		e.Wait(context.Background(), Forever)
@@ -105,22 +105,22 @@ func (Real) Jitter(d time.Duration) time.Duration {
 	return rand.N(d)
 }
 
-func (Real) NewEvent() Event { return &RealEvent{set: make(chan struct{}, 1)} }
+func (Real) NewSignal() Signal { return &RealSignal{set: make(chan struct{}, 1)} }
 
-// A RealEvent is an event of Real.
-type RealEvent struct {
+// A RealSignal is a signal of Real.
+type RealSignal struct {
 	set   chan struct{}
 	timer *time.Timer
 }
 
-func (e *RealEvent) Set() {
+func (e *RealSignal) Set() {
 	select {
 	case e.set <- struct{}{}:
 	default:
 	}
 }
 
-func (e *RealEvent) Wait(ctx context.Context, d time.Duration) {
+func (e *RealSignal) Wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-e.set:
 	default:
@@ -130,7 +130,7 @@ func (e *RealEvent) Wait(ctx context.Context, d time.Duration) {
 
 // WaitOr is e.Wait, but also returns when c delivers a value, which it returns
 // with ok true.
-func WaitOr[T any](ctx context.Context, e *RealEvent, d time.Duration, c <-chan T) (got T, ok bool) {
+func WaitOr[T any](ctx context.Context, e *RealSignal, d time.Duration, c <-chan T) (got T, ok bool) {
 	if d <= 0 {
 		return got, false
 	}

@@ -76,7 +76,7 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 // bound cancels within a while after ctx is done: opening may take long, and so
 // may the last checkpoint.
 func (a *attempt) bound(ctx, within context.Context, cancel func()) (ended func()) {
-	e := a.p.w.world.NewEvent()
+	e := a.p.w.world.NewSignal()
 	a.p.w.world.Go(func() {
 		for ctx.Err() == nil && within.Err() == nil {
 			e.Wait(ctx, task.Forever)

@@ -19,7 +19,7 @@ import (
 // partition's task.
 type committer struct {
 	world  task.World
-	wake   task.Event // the partition's, set when a checkpoint has ended
+	wake   task.Signal // the partition's, set when a checkpoint has ended
 	writer *checkpoint.Writer
 	chains *broker.Chains
 	met    *metrics

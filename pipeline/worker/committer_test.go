@@ -155,7 +155,7 @@ func TestCommitThatFails(t *testing.T) {
 	defer chains.Close()
 	met := newMetrics(prometheus.NewRegistry(), &Worker{})
 	writer := checkpoint.NewWriter(checkpoint.NewCache(store, 1<<20, checkpoint.Lookups{}), 0)
-	cm := &committer{world: task.Real{}, wake: task.Real{}.NewEvent(), writer: writer, chains: chains, met: met}
+	cm := &committer{world: task.Real{}, wake: task.Real{}.NewSignal(), writer: writer, chains: chains, met: met}
 	store.Close()
 	if err := cm.begin(within(t), pipeline.Cursor{Seq: 1}); err != nil {
 		t.Fatal(err)

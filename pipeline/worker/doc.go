@@ -1,6 +1,6 @@
 // Package worker runs partitions through their life: restore, catch up, follow or
 // own, release. It connects the log (broker), the state (state) and the core
-// (pipeline); what is offered to whom the core alone decides.
+// (pipeline). The core alone decides who is offered what.
 //
 // Each partition has one goroutine that folds, one for each chain, which publishes
 // its records one by one, and one that commits:

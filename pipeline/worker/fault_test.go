@@ -134,7 +134,7 @@ type cutter struct {
 	mu sync.Mutex
 	on map[net.Conn]bool
 
-	hang sync.Mutex // held: nothing passes
+	hang sync.Mutex // while it is held, nothing passes
 }
 
 func newCutter(t *testing.T, url string) *cutter {

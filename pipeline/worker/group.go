@@ -23,8 +23,8 @@ type group struct {
 	w    *Worker
 	conn *broker.Conn
 	log  *slog.Logger
-	wake task.Event // set when something has changed
-	all  task.Group // the running partitions
+	wake task.Signal // set when something has changed
+	all  task.Group  // the running partitions
 
 	mu       sync.Mutex
 	others   members // the other members; nil: not known yet
@@ -37,7 +37,7 @@ type group struct {
 }
 
 func newGroup(w *Worker, conn *broker.Conn) *group {
-	return &group{w: w, conn: conn, log: w.opt.Log.With("member", w.id), wake: w.world.NewEvent(), all: task.Group{World: w.world}}
+	return &group{w: w, conn: conn, log: w.opt.Log.With("member", w.id), wake: w.world.NewSignal(), all: task.Group{World: w.world}}
 }
 
 // watch keeps the other members' claims up to date.

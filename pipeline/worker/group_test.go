@@ -115,7 +115,7 @@ func TestRestoreEndsWithoutRoom(t *testing.T) {
 	owned, restored := of(0, false), of(1, true)
 	w := &Worker{opt: Options{Log: quiet(), memTable: 1}, disk: littleRoom{bytes: 100}, partitions: []*partition{owned, restored}, world: task.Real{}}
 	w.met = newMetrics(prometheus.NewRegistry(), w)
-	g := &group{w: w, conn: &broker.Conn{Partitions: 2}, wake: task.Real{}.NewEvent()}
+	g := &group{w: w, conn: &broker.Conn{Partitions: 2}, wake: task.Real{}.NewSignal()}
 	g.look()
 	if owned.ending() || restored.ending() {
 		t.Error("ended though there is room")

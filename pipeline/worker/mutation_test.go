@@ -54,7 +54,7 @@ var mutations = []mutation{
 	{"a snapshot is restored when the log has expired", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:"},
 	{"a worker gives up before its disk is full", "worker/room.go", "case free < need:", "case false:"},
 	{"a snapshot is restored only if there is room", "worker/room.go", "err == nil && free < need {", "false {"},
-	{"a partition does not stop because a snapshot was replaced meanwhile", "worker/snapshot.go", "	return gone // there is a newer one", "	p.hopeless = true\n	return nil"},
+	{"a partition does not stop because a snapshot was replaced meanwhile", "worker/snapshot.go", "	return gone // the next attempt finds the newer snapshot", "	p.hopeless = true\n	return nil"},
 	{"a partition does not stop because the log expires meanwhile", "worker/reading.go", "if end >= seen && (a.reader != nil || !a.p.hopeless) {", "if false {"},
 	{"P9: snapshots from before an acceptance are not used", "worker/snapshot.go", "case accepted != 0 && !checkpoint.HasFolded(m, accepted):", "case false:"},
 	{"P9: the state from before an acceptance is discarded", "worker/snapshot.go", "if cursor.Accepted != accepted && cursor.Seq > 0 {", "if false {"},
@@ -62,7 +62,7 @@ var mutations = []mutation{
 	{"P9: a gap is read again before it counts as a loss", "audit/replay.go", "if m.Seq > from && (m.Seq != gap || looks < gapLooks) {", "if false {"},
 	{"P9: a snapshot that cannot be read now is not skipped", "audit/replay.go", "if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) {", "if false {"},
 	{"P9: a snapshot of another log is not accepted", "audit/replay.go", "if m.Seq != known.seq || m.Stored != known.stored {", "if false {"},
-	{"P9: older snapshots stay until the acceptance has stored its own", "audit/accept.go", "return seq > end }); err != nil { // of another log", "return true }); err != nil { // of another log"},
+	{"P9: older snapshots stay until the acceptance has stored its own", "audit/accept.go", "return seq > end }); err != nil { // they are of another log", "return true }); err != nil { // they are of another log"},
 	{"P9: an acceptance stores a snapshot", "audit/accept.go", "return a.leave(ctx, end)", "return nil"},
 }
 

@@ -26,7 +26,7 @@ type partition struct {
 	log    *slog.Logger
 	store  checkpoint.Store // nil: not open
 	dir    string
-	wake   task.Event // set when there is something to do
+	wake   task.Signal // set when there is something to do
 
 	running   atomic.Bool
 	restoring atomic.Bool // a snapshot is being restored
@@ -71,7 +71,7 @@ func newPartition(w *Worker, p int, id state.Identity) *partition {
 	id.Partition = p
 	w.met.stopped.WithLabelValues(fmt.Sprint(p)).Set(0)
 	return &partition{w: w, number: p, id: id, log: w.opt.Log.With("partition", p), known: broker.Known{}, damaging: map[uint64]int{}, shrink: 1,
-		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewEvent(), queries: make(chan broker.Question, 64)}
+		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewSignal(), queries: make(chan broker.Question, 64)}
 }
 
 // begin prepares a run of the partition.

@@ -180,7 +180,7 @@ type simWire struct {
 	of      *process
 	closed  bool
 	sources []*simSource
-	onClose []task.Event
+	onClose []task.Signal
 }
 
 var _ broker.Wire = (*simWire)(nil)
@@ -340,7 +340,7 @@ func (w *simWire) Get(ctx context.Context, bucket, key string) (value []byte, re
 
 type simWatch struct {
 	bucket, key string
-	come        task.Event
+	come        task.Signal
 }
 
 // watch registers a watch until stop is called.
@@ -354,7 +354,7 @@ func (w *simWire) watch(watch *simWatch) (stop func()) {
 }
 
 func (w *simWire) Watch(ctx context.Context, bucket, key string, fn func(value []byte)) error {
-	watch := &simWatch{bucket, key, &simEvent{s: w.b.simulation}}
+	watch := &simWatch{bucket, key, &simSignal{s: w.b.simulation}}
 	defer w.watch(watch)()
 	seen, none := uint64(0), true
 	for {
@@ -378,12 +378,12 @@ func (w *simWire) Watch(ctx context.Context, bucket, key string, fn func(value [
 
 func (w *simWire) IsClosed() bool { return w.closed }
 
-func (w *simWire) OnClose(e task.Event) (stop func()) {
+func (w *simWire) OnClose(e task.Signal) (stop func()) {
 	if w.closed {
 		e.Set()
 	}
 	w.onClose = append(w.onClose, e)
-	return func() { w.onClose = slices.DeleteFunc(w.onClose, func(o task.Event) bool { return o == e }) }
+	return func() { w.onClose = slices.DeleteFunc(w.onClose, func(o task.Signal) bool { return o == e }) }
 }
 
 type simPublisher struct {
@@ -396,7 +396,7 @@ func (w *simWire) Publisher(subject string) (broker.Publisher, error) {
 }
 
 func (p simPublisher) Publish(ctx context.Context, h nats.Header, data []byte, expect uint64) (seq uint64, err error) {
-	own := nats.Header{} // the caller uses its memory again
+	own := nats.Header{} // the caller reuses its memory
 	for k, v := range h {
 		own[k] = slices.Clone(v)
 	}
@@ -415,7 +415,7 @@ type simSource struct {
 	w      *simWire
 	stream *simStream
 	next   uint64
-	come   task.Event // the reader's event; nil: it has not waited yet
+	come   task.Signal // the reader's signal; nil: it has not waited yet
 	heard  time.Time
 	silent bool
 }
@@ -435,7 +435,7 @@ func (s *simSource) wake() {
 	}
 }
 
-func (s *simSource) Wait(ctx context.Context, e task.Event, d time.Duration) {
+func (s *simSource) Wait(ctx context.Context, e task.Signal, d time.Duration) {
 	s.come = e
 	e.Wait(ctx, d)
 }
@@ -463,7 +463,7 @@ func (s *simSource) Next() (broker.Stored, bool, error) {
 		return broker.Stored{}, false, nil
 	case b.chance(b.faults.gap) && s.waits() > 1:
 		s.next++
-	case b.chance(20): // what comes, comes bit by bit
+	case b.chance(20): // messages arrive a few at a time
 		b.start(&process{name: "network"}, func() {
 			b.simulation.rest(context.Background(), nil, b.upTo(20*time.Millisecond))
 			s.wake()

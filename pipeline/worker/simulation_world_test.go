@@ -37,7 +37,7 @@ type simTask struct {
 	stop   func()
 	yield  func(struct{}) bool
 
-	waits *simEvent // the event it waits on; nil: it goes on at due
+	waits *simSignal // the signal it waits on; nil: it goes on at due
 	ctx   context.Context
 	due   time.Duration
 }
@@ -79,9 +79,9 @@ func (s *simulation) start(of *process, fn func()) {
 	s.tasks = append(s.tasks, t)
 }
 
-// rest runs other tasks until d has passed, the event is set or ctx is done. It
+// rest runs other tasks until d has passed, the signal is set or ctx is done. It
 // does not return to a task whose process has died.
-func (s *simulation) rest(ctx context.Context, e *simEvent, d time.Duration) {
+func (s *simulation) rest(ctx context.Context, e *simSignal, d time.Duration) {
 	t := s.runs
 	if t.of.dead {
 		panic(killed{})
@@ -199,16 +199,16 @@ func (w simWorld) Jitter(d time.Duration) time.Duration {
 	return w.upTo(d)
 }
 
-func (w simWorld) NewEvent() task.Event { return &simEvent{s: w.simulation} }
+func (w simWorld) NewSignal() task.Signal { return &simSignal{s: w.simulation} }
 
-type simEvent struct {
+type simSignal struct {
 	s   *simulation
 	set bool
 }
 
-func (e *simEvent) Set() { e.set = true }
+func (e *simSignal) Set() { e.set = true }
 
-func (e *simEvent) Wait(ctx context.Context, d time.Duration) {
+func (e *simSignal) Wait(ctx context.Context, d time.Duration) {
 	if !e.set && d > 0 && ctx.Err() == nil {
 		e.s.rest(ctx, e, d)
 	}

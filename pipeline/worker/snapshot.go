@@ -81,7 +81,7 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 		return err
 	}
 	p.hopeless = gone == nil
-	return gone // there is a newer one
+	return gone // the next attempt finds the newer snapshot
 }
 
 // restoreNewest restores the first of the usable snapshots that can be restored.
