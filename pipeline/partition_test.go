@@ -18,6 +18,7 @@ import (
 // partitions, on how events are packed, or on where a fold is stopped and
 // resumed from its cursor and the records of its entities.
 func TestPartitions(t *testing.T) {
+	t.Parallel()
 	for s := *seed; s < *seed+uint64(*seeds)/2; s++ {
 		setJSON, events := oracle.Generate(s)
 		def, err := campaign.ParseDefinition(setJSON)

@@ -24,6 +24,7 @@ var (
 // order, including ids, and the same outcomes. After each event, entities are
 // also encoded and decoded.
 func TestProperty(t *testing.T) {
+	t.Parallel()
 	met := map[string]int{}
 	for s := *seed; s < *seed+uint64(*seeds); s++ {
 		set, events := oracle.Generate(s)

@@ -100,6 +100,7 @@ func crash(t *testing.T, dir string, seed uint64, commits int) uint64 {
 // TestKill: after a kill -9 at any moment cursor, entities and timers agree,
 // and no commit that returned is lost.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	r := rnd(t)
 	seed, dir := r.Uint64(), t.TempDir()
 	for range 12 {
@@ -121,6 +122,7 @@ func TestKill(t *testing.T) {
 // an older consistent state. It never returns wrong data and never ends the
 // process.
 func TestFlip(t *testing.T) {
+	t.Parallel()
 	r := rnd(t)
 	seed, origin := r.Uint64(), t.TempDir()
 	crash(t, origin, seed, 1500+r.IntN(500))
@@ -132,6 +134,7 @@ func TestFlip(t *testing.T) {
 
 // TestTruncate is TestFlip with a truncated file.
 func TestTruncate(t *testing.T) {
+	t.Parallel()
 	r := rnd(t)
 	seed, origin := r.Uint64(), t.TempDir()
 	crash(t, origin, seed, 1500+r.IntN(500))
@@ -140,6 +143,7 @@ func TestTruncate(t *testing.T) {
 
 // TestLostFile is TestFlip with a deleted file.
 func TestLostFile(t *testing.T) {
+	t.Parallel()
 	r := rnd(t)
 	seed, origin := r.Uint64(), t.TempDir()
 	crash(t, origin, seed, 1500+r.IntN(500))

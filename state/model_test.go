@@ -108,6 +108,7 @@ func (m *model) compare(s *Store) error {
 }
 
 func TestModel(t *testing.T) {
+	t.Parallel()
 	r := rnd(t)
 	seed := r.Uint64()
 	dir, m := t.TempDir(), newModel()

@@ -47,6 +47,7 @@ func small(t *testing.T) []byte {
 }
 
 func TestRestoreFlip(t *testing.T) {
+	t.Parallel()
 	whole := small(t)
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "p")
@@ -65,6 +66,7 @@ func TestRestoreFlip(t *testing.T) {
 }
 
 func TestRestoreTruncated(t *testing.T) {
+	t.Parallel()
 	whole := small(t)
 	parent := t.TempDir()
 	for n := range whole {
@@ -80,6 +82,7 @@ func TestRestoreTruncated(t *testing.T) {
 // TestRestoreWrong: snapshots with right checksums but inconsistent content are
 // refused.
 func TestRestoreWrong(t *testing.T) {
+	t.Parallel()
 	type fields = map[string]any
 	head := func(change ...any) fields {
 		h := fields{"format": 1, "prefix": "x", "partitions": 8, "partition": 3, "cursor": []byte("one")}
@@ -159,6 +162,7 @@ func TestRestoreWrong(t *testing.T) {
 // TestRestoreReaders: the size of the reads does not matter, and Restore accepts
 // an existing, empty directory.
 func TestRestoreReaders(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	defer s.Close()
 	big := strings.Repeat("large", 60_000) // it lies in the value log

@@ -105,6 +105,7 @@ func paddedSnapshot(t *testing.T, seed, commits uint64) []byte {
 // TestRestoreKilled: after a kill -9 at any moment, a directory that has its
 // final name is whole.
 func TestRestoreKilled(t *testing.T) {
+	t.Parallel()
 	r := rnd(t)
 	seed := r.Uint64()
 	path := filepath.Join(t.TempDir(), "snapshot")
@@ -159,6 +160,7 @@ func TestRestoreKilled(t *testing.T) {
 
 // TestRestoredDamage: damage to a restored directory is noticed as in TestFlip.
 func TestRestoredDamage(t *testing.T) {
+	t.Parallel()
 	r := rnd(t)
 	seed := r.Uint64()
 	for _, commits := range []int{0, 1500 + r.IntN(500)} {

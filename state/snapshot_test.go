@@ -64,6 +64,7 @@ func (g *gate) Write(b []byte) (int, error) {
 // its first piece and during the rest) is the state of one commit, and a
 // restored store takes further commits as the original does.
 func TestSnapshot(t *testing.T) {
+	t.Parallel()
 	r := rnd(t)
 	seed := r.Uint64()
 	s, m, n := open(t, t.TempDir()), newModel(), uint64(0)
@@ -194,6 +195,7 @@ func TestSnapshotOfNothing(t *testing.T) {
 // TestSnapshotErrors: a damaged store does not become a snapshot, and an error
 // of the writer is returned.
 func TestSnapshotErrors(t *testing.T) {
+	t.Parallel()
 	for name, bad := range map[string][]string{
 		"record":      {"eu:1", string(appendFrame(nil, []byte("eu:2"), nil))},
 		"unknown key": framed("x", ""),

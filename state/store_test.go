@@ -16,8 +16,14 @@ import (
 
 var testIdentity = Identity{Prefix: "x", Partitions: 8, Partition: 3}
 
+// open opens a store. Its lock lives as long as any process has the file open,
+// and a child that another test starts has it for a moment, until it runs its
+// own program: so this waits for such a moment's end.
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	//lint:ignore SA2001 it is enough to have waited
+	syscall.ForkLock.RUnlock()
 	s, err := Open(dir, Options{Identity: testIdentity, MemTable: 1 << 20, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)

@@ -52,6 +52,7 @@ func wholeLog(t *testing.T, r *rand.Rand) (dir, path string, whole []byte) {
 // any bit is flipped or its end is cut off within a transaction. verifyLogs
 // refuses a torn log only if another log follows.
 func TestTornLog(t *testing.T) {
+	t.Parallel()
 	r := rnd(t)
 	dir, path, whole := wholeLog(t, r)
 	end := len(content(whole))

@@ -34,6 +34,7 @@ func shopIn(t *testing.T, n *node, p, users int, name string) {
 // TestAcceptCommand lets a partition stop as it has lost an offer, runs what
 // the stop says, and goes on.
 func TestAcceptCommand(t *testing.T) {
+	t.Parallel()
 	const p, chain = 3, "offers.web.3"
 	n := startShop(t)
 	url := n.natsURL()

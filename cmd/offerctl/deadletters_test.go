@@ -13,6 +13,7 @@ import (
 
 // TestDeadLetters lists what gateway and worker put aside, and sends it again.
 func TestDeadLetters(t *testing.T) {
+	t.Parallel()
 	n := startShop(t)
 	url, api := n.natsURL(), "http://"+n.addr
 	if out := offerctl(t, "deadletters", "list", "--nats", url); out != "no dead letters\n" {

@@ -87,6 +87,7 @@ func (s *screen) Write(b []byte) (int, error) {
 // TestStatusCommand looks at a group of two, at a member that does not answer,
 // at nobody, and at a partition that has stopped.
 func TestStatusCommand(t *testing.T) {
+	t.Parallel()
 	const partitions = 4
 	ns, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Port: -1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -44,6 +44,7 @@ func fails(t *testing.T, want int, args ...string) (out, errs string) {
 
 // TestVerifyCommand verifies beside a worker, and after an offer was deleted.
 func TestVerifyCommand(t *testing.T) {
+	t.Parallel()
 	n := startShop(t)
 	const users = 20
 	for u := range users {

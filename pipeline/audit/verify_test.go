@@ -148,6 +148,7 @@ var verifySeed = flag.Uint64("seed", 0, "of what TestVerifyMany changes; 0: a ne
 
 // TestVerifyMany changes many records of a long chain at once.
 func TestVerifyMany(t *testing.T) {
+	t.Parallel()
 	seed := *verifySeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano()) % 1e9

@@ -43,6 +43,7 @@ func archived(t *testing.T, c *broker.Conn, dir string) (seq uint64) {
 
 // TestVerifyFromSnapshot verifies a log whose beginning has expired.
 func TestVerifyFromSnapshot(t *testing.T) {
+	t.Parallel()
 	const n = "Offerstream-N"
 	ns := startNATS(t, t.TempDir())
 	c := connect(t, ns.ClientURL(), 1)

@@ -29,6 +29,7 @@ func define(clock string, campaigns int) *campaign.Definition {
 }
 
 func TestSets(t *testing.T) {
+	t.Parallel()
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	ctx := limited(t)
 	for _, def := range []*campaign.Definition{define(campaign.ClockBroker, 0), define(campaign.ClockBroker, 25_000)} {

@@ -162,6 +162,7 @@ func isLoud(t *testing.T, err error, words string) {
 
 // TestTails opens chains whose tails contradict the fold.
 func TestTails(t *testing.T) {
+	t.Parallel()
 	web := records(rand.New(rand.NewPCG(1, 1)), "offers.web", 10)
 	last := web[9].Pos
 	other := func(change func(*pipeline.Position)) pipeline.Effect {
@@ -210,6 +211,7 @@ func TestTails(t *testing.T) {
 // of the fold, so it must be noticed if the fold passes the tail's message
 // without producing the tail's record.
 func TestTailThatTheFoldNeverReaches(t *testing.T) {
+	t.Parallel()
 	web := records(rand.New(rand.NewPCG(2, 2)), "offers.web", 20)
 	for _, tc := range []struct {
 		name  string
@@ -312,6 +314,7 @@ func TestLatePublish(t *testing.T) {
 // TestChainCutBack: the broker loses an acknowledged record while the chains
 // are open.
 func TestChainCutBack(t *testing.T) {
+	t.Parallel()
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
 	web := records(rand.New(rand.NewPCG(5, 5)), "offers.web", 4)
 	cs := openChains(t, c, pipeline.Cursor{}, Known{})
@@ -334,6 +337,7 @@ func TestChainCutBack(t *testing.T) {
 // TestChainsThatCannotStore: while the stream is full the chains retry; Append
 // blocks at maxWaiting; Close and a lost connection end both.
 func TestChainsThatCannotStore(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(cs *Chains, c *Conn, cancel func()){
 		"room":                  nil,
 		"the worker leaves":     func(_ *Chains, _ *Conn, cancel func()) { cancel() },

@@ -97,6 +97,7 @@ func TestGatewayLogThatWasCutBack(t *testing.T) {
 }
 
 func TestGatewayLogFollowsTheClock(t *testing.T) {
+	t.Parallel()
 	s := serve(t, embedded.Options{})
 	c := dial(t, Options{InProcess: s, Partitions: 1})
 	live(t, c, define(campaign.ClockEvent, 1))

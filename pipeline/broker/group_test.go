@@ -165,6 +165,7 @@ func TestLeaseThatIsNone(t *testing.T) {
 // not renewed ends, its holder's late renewal is refused, and the id can be taken
 // again.
 func TestLeaseExpires(t *testing.T) {
+	t.Parallel()
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	w := watchLeases(t, c)
 	put := time.Now()
@@ -236,6 +237,7 @@ func TestLeaseForOne(t *testing.T) {
 // TestLeasesBucketDeleted: if the bucket is deleted, a renewal makes it anew and
 // logs that. Watches continue, and keep the members that renew in time.
 func TestLeasesBucketDeleted(t *testing.T) {
+	t.Parallel()
 	s := serve(t, embedded.Options{})
 	var log lines
 	c := dial(t, Options{InProcess: s, Partitions: 1, Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -279,6 +281,7 @@ func TestLeasesBucketDeleted(t *testing.T) {
 // a process with the right to make them does so. A tool makes none, and finds no
 // leases and no snapshots.
 func TestOlderDeployment(t *testing.T) {
+	t.Parallel()
 	s := serve(t, embedded.Options{})
 	c := dial(t, Options{InProcess: s, Partitions: 1})
 	for _, stream := range []string{"KV_GROUP", "OBJ_SNAPSHOTS"} {

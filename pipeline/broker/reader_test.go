@@ -51,6 +51,7 @@ func (r *Reader) nextMessage(t *testing.T) (pipeline.Message, error) {
 // TestReader reads an existing log and one that grows, with more messages and
 // bytes than one pull requests.
 func TestReader(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{10, 300_000} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			c := dial(t, Options{InProcess: serve(t, embedded.Options{})})

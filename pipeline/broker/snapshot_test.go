@@ -77,6 +77,7 @@ func openSnapshot(t *testing.T, c *Conn, m SnapshotMeta) io.ReadCloser {
 }
 
 func TestSnapshots(t *testing.T) {
+	t.Parallel()
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 12, Prefix: "x"})
 	if all := snapshots(t, c, 1); len(all) > 0 {
 		t.Errorf("there are %v", all)
@@ -170,6 +171,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // TestSnapshotCut: an interrupted upload is not listed, and its pieces are
 // removed at once, or when two later snapshots exist.
 func TestSnapshotCut(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := serve(t, embedded.Options{Dir: dir})
 	c := dial(t, Options{InProcess: s, Partitions: 1})
@@ -214,6 +216,7 @@ func TestSnapshotCut(t *testing.T) {
 // TestSnapshotReadMeanwhile: a snapshot can be read while others are stored, until
 // it is removed.
 func TestSnapshotReadMeanwhile(t *testing.T) {
+	t.Parallel()
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	const size = 20 << 20
 	sum := putSnapshot(t, c, 0, 1, size)

@@ -30,6 +30,7 @@ func kinds(t *testing.T, c *broker.Conn) map[pipeline.Kind]int {
 // TestTicks: there are at most ten ticks a second, even if the owner's clock is a
 // day ahead, and none under clock: event.
 func TestTicks(t *testing.T) {
+	t.Parallel()
 	ahead := func(o *Options) {
 		o.Now = func() int64 { return time.Now().Add(24 * time.Hour).UnixNano() }
 	}
@@ -90,6 +91,7 @@ func TestLiveToldLate(t *testing.T) {
 // TestOneControlMessage: two owners at once append one control message for each
 // set.
 func TestOneControlMessage(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	one, two := twins(t)
@@ -108,6 +110,7 @@ func TestOneControlMessage(t *testing.T) {
 // partition, which says what to do. The other partition goes on, and the worker
 // ends when it is told to.
 func TestControlThatCannotBe(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ name, data, words, do string }{
 		{"garbage", `{"set`, "control message 2", "start the worker again"},
 		{"no such set", fmt.Sprintf(`{"set":"beef","engine":%d}`, pipeline.Engine), "no such campaign set", "apply it again"},
@@ -137,6 +140,7 @@ func TestControlThatCannotBe(t *testing.T) {
 // a day ahead and some clocks that are a day behind. The workers log that, and
 // offers and timers are exact.
 func TestClocksADayOff(t *testing.T) {
+	t.Parallel()
 	const partitions, day = 4, 24 * time.Hour
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), partitions)

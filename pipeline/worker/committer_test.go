@@ -83,6 +83,7 @@ func counter(t *testing.T, reg prometheus.Gatherer, name string) float64 {
 // TestKillWithinMessage kills the worker while it folds a message that makes
 // thousands of timers due, with checkpoints between them.
 func TestKillWithinMessage(t *testing.T) {
+	t.Parallel()
 	rng := moments(t)
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)

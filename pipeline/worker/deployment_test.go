@@ -28,6 +28,7 @@ func refuses(t *testing.T, dir string, o broker.Options) error {
 
 // TestForeign: a directory of another deployment is refused and not changed.
 func TestForeign(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	hash := apply(t, c, views(t, 1))
@@ -60,6 +61,7 @@ func TestForeign(t *testing.T) {
 // are refused and do not disturb the others. Workers with the right number join
 // the same group, even if their operators apply other campaigns.
 func TestTwoGroups(t *testing.T) {
+	t.Parallel()
 	const partitions = 8
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), partitions)

@@ -62,6 +62,7 @@ func TestMain(m *testing.M) {
 // offers must be those of a backtest, none twice: that needs each mechanism in
 // the table of crashes in doc.go.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	rng := moments(t)
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 3)
@@ -109,6 +110,7 @@ func twins(t *testing.T) (a, b string) {
 // TestTwoOwners lets two workers own all partitions at once: that wastes work but
 // loses and doubles nothing.
 func TestTwoOwners(t *testing.T) {
+	t.Parallel()
 	rng := moments(t)
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 2)
@@ -196,6 +198,7 @@ func (p *cutter) cut() {
 
 // TestCut cuts the worker's connection at random moments.
 func TestCut(t *testing.T) {
+	t.Parallel()
 	rng := moments(t)
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 2)
@@ -259,6 +262,7 @@ func (r *running) stopsLoudly(t *testing.T, words string) {
 // TestLoud changes log and chains without the worker: every change that could lose
 // or double an offer must stop the partition (PROTOCOL.md, P5 and P8).
 func TestLoud(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, words string
 		change      func(t *testing.T, c *broker.Conn, events [][]byte)
@@ -309,6 +313,7 @@ func TestLoud(t *testing.T) {
 		}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			ns := startNATS(t, t.TempDir(), -1)
 			c := connect(t, ns.ClientURL(), 1)
 			least, want := 1, 5
@@ -440,6 +445,7 @@ func view(i int, user string) []byte {
 
 // TestTick: a timer fires on time, by log time, although no events come.
 func TestTick(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	def := views(t, 1)
@@ -456,6 +462,7 @@ func TestTick(t *testing.T) {
 // TestSetsGoThroughTheLog: events that were folded under one set keep their
 // effect, whichever set is live later, also when the state is made anew.
 func TestSetsGoThroughTheLog(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	w := start(t, ns.ClientURL(), t.TempDir(), nil)
@@ -486,6 +493,7 @@ func TestSetsGoThroughTheLog(t *testing.T) {
 // TestDamaged: if a byte of the state is flipped, the state is made anew from the
 // log.
 func TestDamaged(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	s := write(t, 3, 1)

@@ -190,8 +190,10 @@ func owned(t *testing.T, ws []*running, partitions, standbys int) map[int]*runni
 // TestGroup lets workers come and go while events come: only the partitions that
 // must move do, and the offers are those of a backtest.
 func TestGroup(t *testing.T) {
+	t.Parallel()
 	for standbys := range 2 {
 		t.Run(fmt.Sprint(standbys, " standbys"), func(t *testing.T) {
+			t.Parallel()
 			rng := moments(t)
 			const partitions = 6
 			ns := startNATS(t, t.TempDir(), -1)
@@ -252,6 +254,7 @@ func TestGroup(t *testing.T) {
 // TestMemberDies kills a member with kill -9: when its lease has expired, others
 // take its partitions over, a standby without delay.
 func TestMemberDies(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 4)
 	hash := apply(t, c, views(t, 1))
@@ -326,6 +329,7 @@ func TestSameDirectory(t *testing.T) {
 // TestLeasesDeleted deletes the leases' bucket while two workers run: they find
 // each other again, and the offers are exact.
 func TestLeasesDeleted(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 4)
 	hash := apply(t, c, views(t, 1))

@@ -2,8 +2,11 @@ package worker
 
 import (
 	"bytes"
+	"context"
 	"errors"
-	"runtime"
+	"fmt"
+	"runtime/pprof"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 // TestStops tells the worker to stop while it cannot finish its work: it ends
 // nevertheless, leaves no goroutine, and finishes the work after a restart.
 func TestStops(t *testing.T) {
+	t.Parallel()
 	for name, hinder := range map[string]func(t *testing.T, c *broker.Conn, p *cutter) (free func()){
 		"nothing is wrong": func(*testing.T, *broker.Conn, *cutter) func() { return func() {} },
 		"NATS hangs": func(_ *testing.T, _ *broker.Conn, p *cutter) func() {
@@ -45,13 +49,17 @@ func TestStops(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ns := startNATS(t, t.TempDir(), -1)
 			c := connect(t, ns.ClientURL(), 2)
 			hash := apply(t, c, views(t, 1))
 			dir := t.TempDir()
 			p := newCutter(t, ns.ClientURL())
-			w := start(t, "nats://"+p.Addr().String(), dir, nil)
+			w := startLabelled(t, "nats://"+p.Addr().String(), dir)
 			w.inForce(t, hash)
+			if goroutines(t) == 0 {
+				t.Fatal("no goroutine of a worker that runs is found")
+			}
 			publish(t, c, []scripted{{0, view(1, "ada")}})
 			w.applied(t, c)
 			free := hinder(t, c, p)
@@ -64,7 +72,7 @@ func TestStops(t *testing.T) {
 			t.Logf("stopped within %s", time.Since(began).Round(time.Millisecond))
 			free()
 			p.cut()
-			await(t, "the goroutines' end", func() bool { return goroutines() == 0 })
+			await(t, "the goroutines' end", func() bool { return goroutines(t) == 0 })
 			w = start(t, ns.ClientURL(), dir, nil)
 			w.inForce(t, hash)
 			w.applied(t, c)
@@ -76,26 +84,37 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// goroutines returns the number of a worker's goroutines; this process also has
-// those of the server.
-func goroutines() int {
-	b := make([]byte, 4<<20)
-	b = b[:runtime.Stack(b, true)]
-	n := 0
-	for _, g := range bytes.Split(b, []byte("\n\n")) {
-		for _, of := range []string{"worker.(*Worker)", "worker.(*partition)", "worker.(*committer)", "broker.(*Chains)", "broker.(*chain)", "broker.(*Conn)"} {
-			if bytes.Contains(g, []byte(of)) {
-				n++
-				break
-			}
+// startLabelled starts a worker whose goroutines, and those that they start,
+// bear the test's name: other tests' workers and the servers are in this
+// process too.
+func startLabelled(t *testing.T, url, dir string) (w *running) {
+	t.Helper()
+	pprof.Do(t.Context(), pprof.Labels("worker-of", t.Name()), func(context.Context) { w = start(t, url, dir, nil) })
+	return w
+}
+
+// goroutines returns the number of goroutines of the labelled worker.
+func goroutines(t *testing.T) int {
+	t.Helper()
+	var b bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&b, 1); err != nil {
+		t.Fatal(err)
+	}
+	all := 0
+	for stack := range strings.SplitSeq(b.String(), "\n\n") { // such as "3 @ 0x..." for three goroutines, and their labels
+		if strings.Contains(stack, fmt.Sprintf("\"worker-of\":%q", t.Name())) {
+			n := 0
+			fmt.Sscan(stack, &n)
+			all += max(n, 1) // the first has a title before it
 		}
 	}
-	return n
+	return all
 }
 
 // TestConsumersDeleted: the worker goes on when an operator deletes the readers'
 // consumers.
 func TestConsumersDeleted(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	s := write(t, 5, 1)

@@ -85,6 +85,7 @@ func TestNewerState(t *testing.T) {
 // used. A snapshot after which the state is found damaged again and again is not
 // restored for ever.
 func TestSnapshotVersions(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	hash := apply(t, c, views(t, 1))

@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/event"
 )
@@ -101,6 +102,7 @@ func startReplicas(t *testing.T) (all []*replica, url string) {
 // TestReplicas kills each of three servers once under load, and wipes the disk of
 // some: all acknowledged events are there, and the offers are exact.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts three servers")
 	}
@@ -211,7 +213,14 @@ func TestReplicas(t *testing.T) {
 		}
 		return true
 	})
-	v := verified(t, whole)
+	var v audit.Verdict
+	await(t, "a look at all that is not broken off, as by a leader that changes once more", func() bool {
+		v, err = audit.Verify(within(t), whole, nil)
+		return err == nil
+	})
+	if !v.OK() {
+		t.Errorf("%+v", v)
+	}
 	users := map[string]int{}
 	for o := range stored(t, whole) {
 		var offer pipeline.Offer

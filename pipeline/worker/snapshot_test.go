@@ -35,6 +35,7 @@ func snapshotted(t *testing.T, c *broker.Conn) {
 // TestRestore removes a worker's state after the log's beginning has expired: the
 // worker goes on from a snapshot. Without one it stops loudly.
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 2)
 	s := write(t, 7, 2)
@@ -76,6 +77,7 @@ func TestRestore(t *testing.T) {
 // TestRestorePassesOver: a snapshot of a newer version and a damaged snapshot are
 // left alone, and nothing is lost.
 func TestRestorePassesOver(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
 	hash := apply(t, c, views(t, 1))
@@ -122,6 +124,7 @@ func TestRestorePassesOver(t *testing.T) {
 // TestSnapshotOnRelease: a partition that is given up to another member leaves a
 // snapshot.
 func TestSnapshotOnRelease(t *testing.T) {
+	t.Parallel()
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 8)
 	hash := apply(t, c, views(t, 1))

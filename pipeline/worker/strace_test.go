@@ -172,6 +172,7 @@ func (s *straced) exact() {
 // TestKillAtCall kills the worker with kill -9 as it enters one of the system
 // calls that write its state to the disk, and restarts it.
 func TestKillAtCall(t *testing.T) {
+	t.Parallel()
 	s := newStraced(t)
 	manifest := filepath.Join(s.dir, "partition-0", "MANIFEST")
 	calls := []string{"msync", "ftruncate", "fsync", "unlinkat", "write"}
@@ -208,6 +209,7 @@ func TestKillAtCall(t *testing.T) {
 // of that table (4.9.6: subcompact defers inflightBuilders.Done(err) while err is
 // nil).
 func TestSyncFails(t *testing.T) {
+	t.Parallel()
 	s := newStraced(t)
 	failed := 0
 	for round := range 8 {

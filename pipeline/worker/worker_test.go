@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,8 +84,14 @@ type running struct {
 	done   chan error
 }
 
+// start starts a worker. A directory's lock lives as long as any process has
+// its file open, and a process that another test starts has it for a moment,
+// until it runs its own program: so this waits for such a moment's end.
 func start(t *testing.T, url, dir string, change func(*Options)) *running {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	//lint:ignore SA2001 it is enough to have waited
+	syscall.ForkLock.RUnlock()
 	opt := Options{Dir: dir, Log: quiet(), Checkpoint: 50 * time.Millisecond, Confirm: time.Second, Connect: func(ctx context.Context) (*broker.Conn, error) {
 		return broker.Connect(ctx, broker.Options{URL: url, Client: "worker", Log: quiet()})
 	}}
@@ -299,8 +306,10 @@ func verified(t *testing.T, c *broker.Conn) audit.Verdict {
 // TestOffers runs random campaigns over random events through JetStream: the
 // offers must be those of a backtest.
 func TestOffers(t *testing.T) {
+	t.Parallel()
 	for seed := uint64(1); seed <= 3; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			ns := startNATS(t, t.TempDir(), -1)
 			c := connect(t, ns.ClientURL(), 3)
 			s := write(t, seed, 3)
