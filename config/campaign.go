@@ -11,12 +11,12 @@ import (
 
 var campaignID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// mostOffers bounds the max of a limit or a cap: the engine remembers as many
-// sendings of every user.
+// mostOffers is the highest `max` of a limit or a cap. The engine remembers up
+// to that many sent offers of each user.
 const mostOffers = 1000
 
-// rescoping are keys that bring names of their own into a campaign's
-// expressions, or take some away.
+// rescoping are the keys that add names to a campaign's expressions or remove
+// some. This engine refuses them, so it cannot check such expressions.
 var rescoping = []string{"for_each", "any", "sequence", "let", "choose", "to"}
 
 // campaign reads one campaign and adds it to the set.
@@ -26,7 +26,7 @@ func (v value) campaign(id string) {
 		return
 	}
 	if first := v.l.places[key(v.path)]; first.n != v.n {
-		v.problemAt(start(v.key), fmt.Sprintf("campaign %q stands at %s already", id, first.keyPlace()), "rename one")
+		v.problemAt(start(v.key), fmt.Sprintf("campaign %q is already defined at %s", id, first.keyPlace()), "rename one")
 		return
 	}
 	c := campaign.Campaign{ID: id}
@@ -47,7 +47,7 @@ func (v value) campaign(id string) {
 	}
 	v.needs(has, aCampaign, "offer", "offer: {channel: web}")
 	if !has["offer"] {
-		c.Offer = campaign.OfferSpec{Kind: campaign.Service, Channel: "web"} // for the rest to be checked
+		c.Offer = campaign.OfferSpec{Kind: campaign.Service, Channel: "web"} // any, so that the rest can be checked
 	}
 	for _, k := range rescoping {
 		if has[k] {
@@ -66,12 +66,13 @@ func (v value) period() (from, to int64) {
 	case v.is() == "a map" && len(has) == 0:
 		v.problem("the period is empty", "from: 2026-04-01T00:00:00+09:00")
 	case from != 0 && to != 0 && from >= to:
-		v.problem("the period ends before it begins", "from comes before to")
+		v.problem("the period ends before it begins", "from must be earlier than to")
 	}
 	return from, to
 }
 
-// conditions reads `if`: a condition, or a list of which all must hold.
+// conditions reads `if`: one condition, or a list of conditions that must all
+// hold.
 func (v value) conditions() []string {
 	if v.bad() || v.n.Kind != yaml.SequenceNode {
 		v.l.register(value{v.l, v.file, v.key, v.n, append(v.path[:len(v.path):len(v.path)], "0"), v.flow})
@@ -94,7 +95,7 @@ func (v value) unless() *campaign.Unless {
 	})
 	v.needs(has, anUnless, "on", "on: Order Completed", "within", "within: 1h")
 	if u.Within == 0 {
-		u.Within = 1 // for the rest to be checked
+		u.Within = 1 // any, so that the rest can be checked
 	}
 	u.NoRestart = !restart
 	return &u
@@ -110,7 +111,7 @@ func (v value) offer() campaign.OfferSpec {
 	})
 	v.needs(has, anOffer, "channel", "channel: web")
 	if !has["channel"] {
-		o.Channel = "web" // for the rest to be checked
+		o.Channel = "web" // any, so that the rest can be checked
 	}
 	return o
 }
@@ -121,12 +122,12 @@ func (v value) limits() []campaign.Limit {
 		var l campaign.Limit
 		has := v.fields(aLimit, fields{
 			"max":    func(v value) { l.Max = v.integer(1, mostOffers) },
-			"within": func(v value) { l.Within = v.duration(time.Second, "within: 24h; without it, ever") },
+			"within": func(v value) { l.Within = v.duration(time.Second, "within: 24h; without the key, for ever") },
 			"per":    func(v value) { l.PerSession = v.word("session") != "" },
 		})
 		v.needs(has, aLimit, "max", "max: 1")
 		if has["within"] && has["per"] {
-			v.problem("a limit is within a time or per session, not both", "make two limits of it")
+			v.problem("a limit has `within` or `per`, not both", "write two limits")
 		}
 		limits = append(limits, l)
 	})

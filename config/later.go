@@ -2,40 +2,41 @@ package config
 
 import "fmt"
 
-// later is what the language has and this engine has not yet, and what would
-// go wrong if it were ignored.
+// later holds the keys of the language that this engine does not support yet,
+// each with the end of the sentence "this version ...": what would go wrong if
+// the key were ignored.
 var later = map[string]string{
 	// a set
-	"facts":   "would know none of them",
-	"items":   "keeps state of users alone",
+	"facts":   "has no facts",
+	"items":   "keeps state for users only",
 	"coupons": "would send offers without their coupons",
 	// a feature
-	"per":       "keeps state of users alone",
+	"per":       "keeps state for users only",
 	"half_life": "has no aggregate that decays",
 	// policies and campaigns
 	"holdout": "would send to the control group as well",
 	// a campaign
-	"for_each":    "would not know its rows: write a campaign of each",
-	"any":         "has one trigger a campaign: write a campaign of each",
+	"for_each":    "does not read the rows: write one campaign for each",
+	"any":         "has one trigger per campaign: write one campaign for each",
 	"sequence":    "cannot tell in which order events came",
 	"let":         "cannot name expressions: write them out where they are used",
 	"at":          "would send at once",
 	"choose":      "would not choose anything",
 	"score":       "would rank by priority alone",
 	"to":          "would send to the user of the event",
-	"budget":      "would send without asking the budget",
+	"budget":      "would ignore the budget",
 	"session_end": "would never fire at the end of a session",
 	// an offer
 	"coupon": "would send it without the coupon",
 	// unless
-	"at_most": "would wait for the whole of within",
+	"at_most": "would always wait for all of `within`",
 	// policies
 	"consent":     "would send without asking for consent",
 	"quiet_hours": "would send in quiet hours as well",
 	"valid_for":   "would send on a consent that has expired",
 }
 
-// laterIn says of which map a key in later is one.
+// laterIn holds the keys of later by the map that they belong to.
 var laterIn = map[string][]string{
 	aSet:      {"facts", "items", "coupons"},
 	aFeature:  {"per", "half_life"},
@@ -45,7 +46,7 @@ var laterIn = map[string][]string{
 	policies:  {"holdout"},
 }
 
-// The maps of the format, as they are called in messages.
+// The maps of the format, by their names in messages.
 const (
 	aSet      = "a campaign set"
 	aFeature  = "a feature"

@@ -12,7 +12,7 @@ import (
 
 const channelHint = "1 to 32 of a-z, 0-9, _ and -"
 
-// policies reads what holds for all campaigns.
+// policies reads the map of that name: what applies to all campaigns.
 func (v value) policies() {
 	v.fields(policies, fields{
 		"caps":        func(v value) { v.caps() },
@@ -65,7 +65,8 @@ func (v value) pause() {
 	v.l.once("pause", v, p, func() { v.l.def.Pause = &p })
 }
 
-// consent reads which channels need none. That is all that it may say so far.
+// consent reads for which channels the engine need not check consent. So far
+// `none` is the only value that it supports.
 func (v value) consent() {
 	said := map[string]bool{}
 	if !v.bad() && v.is() == "text" {
@@ -92,7 +93,7 @@ func (v value) quietHours() {
 	v.l.once("quiet_hours", v, "none", func() {})
 }
 
-// none refuses whatever is not the word none: it is not supported yet.
+// none refuses every value other than the word none, as not supported yet.
 func (v value) none(name string) {
 	switch {
 	case v.bad():
@@ -100,12 +101,13 @@ func (v value) none(name string) {
 		v.wrong("none", name+": none")
 	case v.is() != "text" || v.n.Value != "none":
 		v.problem(fmt.Sprintf("%q other than none is not supported yet", name),
-			fmt.Sprintf("write none if whoever sends the offers sees to it; this version %s", later[name]))
+			fmt.Sprintf("write none if whoever delivers the offers takes care of it; this version %s", later[name]))
 	}
 }
 
-// refuseSilence wants a word on consent and quiet hours from a set that
-// advertises where the law wants both. none is a word.
+// refuseSilence reports a set that advertises by sms, push or email, where the
+// law demands consent and quiet hours, but does not name both policies. The
+// value none is enough.
 func (l *load) refuseSilence() {
 	_, quiet := l.set["quiet_hours"]
 	for _, c := range l.def.Campaigns {
@@ -124,7 +126,7 @@ func (l *load) refuseSilence() {
 			continue
 		}
 		v := l.places[key([]string{"campaigns", c.ID, "offer", "channel"})]
-		v.problem(fmt.Sprintf("this advertises by %s, and the set does not speak of %s", ch, strings.Join(missing, " and ")),
-			fmt.Sprintf("if whoever sends the offers sees to it, write policies: {%s}", strings.Join(write, ", ")))
+		v.problem(fmt.Sprintf("this advertises by %s, and the set does not name a policy for %s", ch, strings.Join(missing, " and ")),
+			fmt.Sprintf("if whoever delivers the offers takes care of it, write policies: {%s}", strings.Join(write, ", ")))
 	}
 }

@@ -18,7 +18,8 @@ type candidate struct {
 	due      int64
 }
 
-// choose sends what may go out of one step's candidates: one per channel.
+// choose passes the candidates of one step through the gates and sends at most
+// one offer per channel.
 func (u *user) choose(now int64, candidates []candidate) {
 	slices.SortStableFunc(candidates, candidate.order)
 	taken := map[string]bool{}
@@ -54,7 +55,7 @@ func (u *user) choose(now int64, candidates []candidate) {
 	}
 }
 
-// gate is the reason why an offer may not go out; empty if it may.
+// gate returns the reason why an offer may not go out, or "" if it may.
 func (u *user) gate(cand candidate, id string, now int64) string {
 	c := cand.campaign
 	for i, s := range u.sent {
@@ -68,44 +69,68 @@ func (u *user) gate(cand candidate, id string, now int64) string {
 	if cand.timer && !c.whenDue.holds(&scope{user: u, event: cand.event, now: now}) {
 		return "when_due"
 	}
+	if u.limited(c, now) {
+		return "limit"
+	}
+	if c.Offer.Kind == "service" {
+		return ""
+	}
+	if u.capped(c, now) {
+		return "cap"
+	}
+	if u.paused(c, now) {
+		return "pause"
+	}
+	return ""
+}
+
+// limited reports whether the campaign has reached one of its limits.
+func (u *user) limited(c *campaign, now int64) bool {
 	for _, limit := range c.Limits {
 		n := u.count(func(s sent) bool {
 			if s.campaign != c.ID {
 				return false
 			}
 			if limit.PerSession {
-				// Also when it is over, until the next starts.
+				// The latest session counts until the next one starts, also
+				// when it is over.
 				return s.at >= u.latest().started
 			}
 			return limit.Within == 0 || s.at > now-limit.Within
 		})
 		if n >= limit.Max {
-			return "limit"
+			return true
 		}
 	}
-	if c.Offer.Kind == "service" {
-		return ""
-	}
+	return false
+}
+
+// capped reports whether a cap on the campaign's channel is reached.
+func (u *user) capped(c *campaign, now int64) bool {
 	for _, limit := range u.set.Caps {
 		n := u.count(func(s sent) bool {
 			return s.kind != "service" && slices.Contains(limit.Channels, s.channel) && (limit.Within == 0 || s.at > now-limit.Within)
 		})
 		if slices.Contains(limit.Channels, c.Offer.Channel) && n >= limit.Max {
-			return "cap"
+			return true
 		}
 	}
-	if p := u.set.Pause; p != nil && slices.Contains(p.Channels, c.Offer.Channel) {
-		n := u.count(func(s sent) bool {
-			return s.kind != "service" && slices.Contains(p.Channels, s.channel) && s.at > now-p.AfterAny
-		})
-		if n > 0 {
-			return "pause"
-		}
-	}
-	return ""
+	return false
 }
 
-// runs says whether now lies in the campaign's period.
+// paused reports whether an advertising offer on one of the pause's channels
+// is so recent that none may follow yet on the campaign's channel.
+func (u *user) paused(c *campaign, now int64) bool {
+	p := u.set.Pause
+	if p == nil || !slices.Contains(p.Channels, c.Offer.Channel) {
+		return false
+	}
+	return u.count(func(s sent) bool {
+		return s.kind != "service" && slices.Contains(p.Channels, s.channel) && s.at > now-p.AfterAny
+	}) > 0
+}
+
+// runs reports whether now lies in the campaign's period.
 func (c *campaign) runs(now int64) bool {
 	return (c.From == 0 || now >= c.From) && (c.To == 0 || now < c.To)
 }
@@ -120,8 +145,9 @@ func (u *user) count(counts func(sent) bool) int {
 	return n
 }
 
-// offerID is the first half of the SHA-256 of campaign, entity, match key and
-// messageId, each after its length, and of a timer's due time; in hex.
+// offerID returns, in hex, the first half of the SHA-256 of campaign, entity,
+// match key and messageId, each preceded by its length, and for a timer of its
+// due time.
 func offerID(campaign, entity, key, messageID string, timer bool, due int64) string {
 	var b bytes.Buffer
 	for _, s := range []string{campaign, entity, key, messageID} {

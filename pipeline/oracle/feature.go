@@ -12,15 +12,15 @@ import (
 
 const maxDwell = int64(5 * time.Minute)
 
-// collect is what an event adds to a feature: an entry, or with a bare `by`
-// and in a list one per item.
+// collect returns the entries that an event adds to a feature: one, or with a
+// bare `by` or `agg: list` one for each item.
 func (f *feature) collect(u *user, ev *event) []entry {
 	sc := &scope{user: u, event: ev, now: ev.now}
 	if !ev.matches(f.On) || !f.where.holds(sc) {
 		return nil
 	}
 	byItem := f.By != "" && isBare(f.By)
-	whole := ""
+	whole := "" // the key of all the event's entries
 	if f.By != "" && !byItem {
 		v, err := f.by.eval(sc)
 		if err != nil {
@@ -38,31 +38,37 @@ func (f *feature) collect(u *user, ev *event) []entry {
 	var out []entry
 	for i, item := range items {
 		e := entry{key: whole, at: ev.time, pos: ev.pos, item: i}
-		fields, _ := item.(*object)
-		if byItem {
-			var ok bool
-			if e.key, ok = property(fields, f.By); !ok {
-				continue
-			}
-			sc.item = fromJSON(item)
+		if f.collectItem(&e, sc, item, byItem) {
+			out = append(out, e)
 		}
-		if f.Agg == "list" {
-			if f.Key != "" {
-				var ok bool
-				if e.listKey, ok = property(fields, f.Key); !ok {
-					continue
-				}
-			}
-			e.value = fromJSON(f.stored(fields))
-		} else if !f.fill(&e, sc, ev) {
-			continue
-		}
-		out = append(out, e)
 	}
 	return out
 }
 
-// property is a property of an item as a key.
+// collectItem fills in what an item adds. It returns false if the item adds
+// no entry.
+func (f *feature) collectItem(e *entry, sc *scope, item any, byItem bool) bool {
+	fields, _ := item.(*object)
+	ok := true
+	if byItem {
+		if e.key, ok = property(fields, f.By); !ok {
+			return false
+		}
+		sc.item = fromJSON(item)
+	}
+	if f.Agg != "list" {
+		return f.fill(e, sc, sc.event)
+	}
+	if f.Key != "" {
+		if e.listKey, ok = property(fields, f.Key); !ok {
+			return false
+		}
+	}
+	e.value = fromJSON(f.stored(fields))
+	return true
+}
+
+// property returns a property of an item as the text of a key.
 func property(item *object, name string) (string, bool) {
 	v := item.get(name)
 	if v == nil {
@@ -71,7 +77,7 @@ func property(item *object, name string) (string, bool) {
 	return keyText(fromJSON(v))
 }
 
-// stored is what a list keeps of an item.
+// stored returns the part of an item that a list keeps.
 func (f *feature) stored(item *object) *object {
 	if item == nil || len(f.Fields) == 0 {
 		return item
@@ -85,8 +91,8 @@ func (f *feature) stored(item *object) *object {
 	return out
 }
 
-// fill evaluates `of` into an entry; false where the aggregate has no use for
-// the value.
+// fill evaluates `of` into an entry. It returns false if the aggregate cannot
+// use the value.
 func (f *feature) fill(e *entry, sc *scope, ev *event) bool {
 	switch f.Agg {
 	case "count":
@@ -143,14 +149,14 @@ func double(v ref.Val) (float64, bool) {
 	return 0, false
 }
 
-// A state is a feature of one user: the fold of all the user's events.
+// A state is one feature of one user: the fold of all the user's events.
 type state struct {
 	f       *feature
 	keys    map[string]*window
-	touched []string // keys, the latest last
+	touched []string // keys, the one touched last at the end
 }
 
-// apply brings the next event of the user.
+// apply folds the user's next event in.
 func (s *state) apply(ev *event) {
 	if ev.active() {
 		s.close(ev.time)
@@ -166,7 +172,7 @@ func (s *state) apply(ev *event) {
 	}
 }
 
-// close ends the dwell intervals that are open.
+// close ends the open dwell intervals.
 func (s *state) close(at int64) {
 	for _, w := range s.keys {
 		for _, e := range w.all() {
@@ -188,7 +194,7 @@ func (w *window) all() []*entry {
 	return out
 }
 
-// remove takes the event's items out of a list, under whatever key of `by`.
+// remove takes the event's items out of a list, under every key of `by`.
 func (s *state) remove(ev *event) {
 	for _, item := range ev.items() {
 		fields, _ := item.(*object)
@@ -218,7 +224,7 @@ func (s *state) add(now int64, e entry) {
 	case "distinct":
 		if i := slices.IndexFunc(w.exact, func(o *entry) bool { return same(o.value, e.value) }); i >= 0 {
 			if w.exact[i].before(&e) > 0 {
-				return // the newer one is there already
+				return // a newer entry of this value is there already
 			}
 			w.exact = slices.Delete(w.exact, i, i+1)
 		}
@@ -241,8 +247,9 @@ func (s *state) add(now int64, e entry) {
 	}
 }
 
-// touch makes a key the latest, after dropping the keys with nothing in the
-// window, and lets the earliest beyond the bound go.
+// touch first drops the keys that have nothing in the window and then makes
+// key the one touched last. If there are more keys than the bound allows, it
+// drops the one touched longest ago.
 func (s *state) touch(now int64, key string, w *window) {
 	for k, other := range s.keys {
 		if k != key && len(other.live(now)) == 0 {
@@ -261,8 +268,8 @@ func (s *state) forgetKey(key string) {
 	s.touched = slices.DeleteFunc(s.touched, func(k string) bool { return k == key })
 }
 
-// same says whether two values are one for distinct: numbers by what they are
-// worth, all else by kind and content.
+// same reports whether `distinct` counts two values as one: numbers compare by
+// numeric value, all others by type and content.
 func same(a, b ref.Val) bool {
 	x, xNum := double(a)
 	y, yNum := double(b)
@@ -272,7 +279,7 @@ func same(a, b ref.Val) bool {
 	return a.Type() == b.Type() && a.Equal(b) == types.True
 }
 
-// read is the feature in an expression.
+// read returns the feature's value in an expression.
 func (s *state) read(now int64) ref.Val {
 	if s.f.By == "" {
 		return s.f.value(s.live("", now), now)
@@ -293,7 +300,7 @@ func (s *state) live(key string, now int64) []*entry {
 	return nil
 }
 
-// value is the aggregate over entries.
+// value returns the aggregate of entries.
 func (f *feature) value(es []*entry, now int64) ref.Val {
 	sum, length := int64(0), int64(0)
 	for _, e := range es {
@@ -338,7 +345,7 @@ func (f *feature) value(es []*entry, now int64) ref.Val {
 	return best.value
 }
 
-// dwell is how long an interval is by now.
+// dwell returns the length of an interval as of now.
 func (e *entry) dwell(now int64) int64 {
 	if e.open {
 		return min(max(now-e.at, 0), maxDwell)
