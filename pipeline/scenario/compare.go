@@ -26,7 +26,7 @@ func (s *Scenario) Compare(r *Result) string {
 		fmt.Fprintf(&b, "  duplicates are %d, expected %d\n", r.Duplicates, *s.Duplicates)
 	}
 	if got := s.Compared(r); s.Compares && !slices.Equal(s.Offers, got) {
-		b.WriteString("  offers (- expected, + came out):\n")
+		b.WriteString("  offers (- expected, + actual):\n")
 		s.showOffers(&b, got)
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Outcomes)) {

@@ -221,7 +221,7 @@ func TestCompare(t *testing.T) {
   rejected: json is 0, expected 1
     the event of line 7: identity: the event has neither userId nor anonymousId
   duplicates are 0, expected 1
-  offers (- expected, + came out):
+  offers (- expected, + actual):
       ... 2 as expected
       10:00:02 ada a
       10:00:03 ada a
