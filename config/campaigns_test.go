@@ -163,7 +163,7 @@ func TestMerge(t *testing.T) {
 	}
 	put("e.yaml", "zone: Asia/Seoul\nfeatures:\n  n: {on: Y, agg: count}\ncampaigns:\n  c: {on: X, offer: {channel: web}}\n")
 	_, err = LoadCampaigns(dir)
-	want := fmt.Sprintf(`%[1]s/e.yaml:1:7: "zone" is something else at %[1]s/a.yaml:1:7: say it in one file
+	want := fmt.Sprintf(`%[1]s/e.yaml:1:7: "zone" has another value at %[1]s/a.yaml:1:7: set it in one file
 %[1]s/e.yaml:3:3: feature "n" is already defined at %[1]s/a.yaml:3:12: rename one
 %[1]s/e.yaml:5:3: campaign "c" is already defined at %[1]s/b.yml:3:13: rename one`, dir)
 	if fmt.Sprint(err) != want {

@@ -22,7 +22,7 @@ func (v value) data() json.RawMessage {
 	}
 	b, err := json.Marshal(tree)
 	if err != nil {
-		v.problem("this does not become JSON: "+err.Error(), "")
+		v.problem("this cannot be written as JSON: "+err.Error(), "")
 		return nil
 	}
 	return b
@@ -61,11 +61,11 @@ func (v value) tree(depth int) any {
 		if v.flow && v.key != nil {
 			hint = "inside { } a comma begins a new key: put a text that has one in quotes"
 		}
-		v.problem("nothing stands here", hint)
+		v.problem("the value is missing", hint)
 		return nil
 	}
 	if at, ok := v.comment(); ok && at.col+1 < len(v.file.lines[at.line]) && v.file.lines[at.line][at.col+1] != ' ' {
-		v.problemAt(at, "the text ends here, before what reads as a comment", quoteIt+"; a comment has a space behind its #")
+		v.problemAt(at, "the text ends here, because YAML takes the rest for a comment", quoteIt+"; if it is a comment, put a space after the #")
 	}
 	return v.jsonLiteral()
 }
@@ -76,12 +76,12 @@ func (v value) jsonLiteral() any {
 	switch x := literal(v.n.Value).(type) {
 	case int64, *big.Int:
 		if len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' {
-			v.problem(v.n.Value+" is a number, of which the leading 0 would be lost", "put it in quotes")
+			v.problem(v.n.Value+" is a number, so its leading 0 would be lost", "put it in quotes")
 		}
 		return x
 	case float64:
 		if math.IsInf(x, 0) || math.IsNaN(x) {
-			v.problem(v.n.Value+" is not a number that JSON has", "put it in quotes")
+			v.problem(v.n.Value+" is not a number in JSON", "put it in quotes")
 			return nil
 		}
 		return x

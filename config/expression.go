@@ -27,7 +27,7 @@ func (v value) cel() string {
 	}
 	if plain(v.n) && !balanced(v.n.Value) {
 		if at, ok := v.comment(); ok {
-			v.problemAt(at, "the expression ends here, before what reads as a comment", quoteIt)
+			v.problemAt(at, "the expression ends here, because YAML takes the rest for a comment", quoteIt)
 			return ""
 		}
 		if v.flow {

@@ -162,7 +162,7 @@ func (l *load) once(name string, v value, val any, keep func()) {
 		l.set[name] = settled{v, val}
 		keep()
 	case !reflect.DeepEqual(first.val, val):
-		v.problem(fmt.Sprintf("%q is something else at %s", name, first.at.place()), "say it in one file")
+		v.problem(fmt.Sprintf("%q has another value at %s", name, first.at.place()), "set it in one file")
 	}
 }
 

@@ -85,7 +85,7 @@ func (p *program) settings(args, environ []string, out io.Writer) (*Settings, er
 	}
 	for i := range p.rows {
 		if row := &p.rows[i]; row.need && !has[row.name] {
-			errs = append(errs, fmt.Errorf("%s is needed: %s", row.name, row.everywhere()))
+			errs = append(errs, fmt.Errorf("%s is required: %s", row.name, row.everywhere()))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -101,7 +101,7 @@ func (p *program) flags(args []string) (gs []given, file string, err error) {
 	fs.Usage = func() {}
 	fs.Func("config", "", func(text string) error {
 		if file != "" || text == "" {
-			return errors.New("one file is wanted")
+			return errors.New("expected one file")
 		}
 		file = text
 		return nil
@@ -217,7 +217,7 @@ func (p *program) help(out io.Writer) {
 		case row.def != "":
 			fmt.Fprintf(out, " (default %s)", row.def)
 		case row.need:
-			fmt.Fprint(out, " (needed)")
+			fmt.Fprint(out, " (required)")
 		}
 		fmt.Fprintln(out)
 	}

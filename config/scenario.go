@@ -31,7 +31,7 @@ func FindScenarios(paths ...string) ([]string, error) {
 			return nil, fmt.Errorf("reading scenarios: %w: name a file *.test.yaml or a directory that has some", err)
 		}
 		if !info.IsDir() && !isScenarioFile(p) {
-			return nil, fmt.Errorf("reading scenarios: %s is none by its name: name a file *.test.yaml or a directory that has some", p)
+			return nil, fmt.Errorf("reading scenarios: %s is not a scenario file: name a file *.test.yaml or a directory that has some", p)
 		}
 		before := len(files)
 		err = filepath.WalkDir(p, func(name string, d fs.DirEntry, err error) error {
@@ -160,7 +160,7 @@ func (r *scenarioReader) scenario(name string, v value) {
 	has := v.fields(aScenario, known)
 	v.needs(has, aScenario, "events", "events: [10:00:00 ada Product Viewed product_id=b1]")
 	if v.is() == "a map" && !v.bad() && !has["expect"] && !has["outcomes"] {
-		v.problemAt(start(v.key), "nothing is expected here", "write expect: with the offers, or expect: none; or outcomes: of a campaign")
+		v.problemAt(start(v.key), "the scenario has no expectations", "write expect: with the offers, or expect: none; or outcomes: of a campaign")
 	}
 	s.Set = r.set(own)
 	if about != nil {
@@ -194,7 +194,7 @@ func (v value) times(d scenario.Day) scenario.Day {
 		},
 	})
 	if v.is() == "a map" && len(has) == 0 {
-		v.problem("nothing stands here", hint)
+		v.problem("the value is missing", hint)
 	}
 	return d
 }
@@ -243,7 +243,7 @@ func (p *setParts) hasCampaigns() bool {
 // wrong with it.
 func (r *scenarioReader) set(own setParts) *pipeline.Set {
 	if !own.hasCampaigns() && !r.shared.hasCampaigns() {
-		own.at.problemAt(start(own.at.key), "it is not said which campaigns this is about", "write campaigns: with a file beside this one, or with the campaigns themselves")
+		own.at.problemAt(start(own.at.key), "the scenario names no campaigns", "write campaigns: with a file beside this file, or with the campaigns themselves")
 		return nil
 	}
 	if !own.empty() {
@@ -282,7 +282,7 @@ func (r *scenarioReader) compile(parts ...setParts) *pipeline.Set {
 
 // campaignFiles adds the files that a scenario names to its set.
 func (r *scenarioReader) campaignFiles(l *load, v value) {
-	const hint = "campaigns: bags.yaml, a file or a directory beside this one"
+	const hint = "campaigns: bags.yaml, a file or a directory beside this file"
 	before := len(r.l.problems)
 	var paths []string
 	for _, t := range v.texts(hint) {

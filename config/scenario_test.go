@@ -57,7 +57,7 @@ func TestFindScenarios(t *testing.T) {
 		t.Errorf("%v, %v", files, err)
 	}
 	for path, want := range map[string]string{
-		"c.yaml":  "c.yaml is none by its name: name a file *.test.yaml or a directory that has some",
+		"c.yaml":  "c.yaml is not a scenario file: name a file *.test.yaml or a directory that has some",
 		"nowhere": "no such file or directory: name a file *.test.yaml or a directory that has some",
 		"empty":   "empty has no file *.test.yaml: write one, or name another directory",
 	} {

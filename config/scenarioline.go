@@ -38,7 +38,7 @@ func (v value) line(hint string) (string, bool) {
 		return "", false
 	}
 	if at, ok := v.cutOff(); ok && at.col+1 < len(v.file.lines[at.line]) && v.file.lines[at.line][at.col+1] != ' ' {
-		v.problemAt(at, "the line ends here, before what reads as a comment", quoteIt+"; a comment has a space behind its #")
+		v.problemAt(at, "the line ends here, because YAML takes the rest for a comment", quoteIt+"; if it is a comment, put a space after the #")
 		return "", false
 	}
 	return v.n.Value, true
@@ -56,7 +56,7 @@ func (v value) cutOff() (spot, bool) {
 // cut the line off.
 func (v value) mistake(m *scenario.Mistake) {
 	if at, ok := v.cutOff(); ok && strings.Count(v.n.Value, `"`)%2 == 1 {
-		v.problemAt(at, "the line ends here, before what reads as a comment", "put '...' around all of it")
+		v.problemAt(at, "the line ends here, because YAML takes the rest for a comment", "put '...' around all of it")
 		return
 	}
 	if v.flow && plain(v.n) && !balanced(v.n.Value) {
@@ -101,7 +101,7 @@ func (v value) has(name string) bool {
 }
 
 func (r *scenarioReader) eventFile(v value) []scenario.Event {
-	const hint = "events: visit.jsonl, a file of JSON lines beside this one; or a list"
+	const hint = "events: visit.jsonl, a file of JSON lines beside this file; or a list"
 	name := v.text(hint)
 	if name == "" {
 		return nil
@@ -211,10 +211,10 @@ func (r *scenarioReader) expect(v value, s *scenario.Scenario, wrote *expectatio
 	case v.bad():
 	case v.null() && r.all.Fill:
 	case v.null():
-		v.problem("nothing stands here", hint+"; offerctl test --update fills in what comes out")
+		v.problem("the value is missing", hint+"; offerctl test --update fills in the actual offers")
 	case v.n.Kind == yaml.ScalarNode && v.n.Value == "none":
 	case v.n.Kind != yaml.SequenceNode:
-		v.wrong("a list, or none,", hint)
+		v.wrong("a list or none", hint)
 	case len(v.n.Content) > 0:
 		v.elements(hint, func(v value) {
 			text, ok := v.line("10:01:30 ada bag-fan views=4")
@@ -227,7 +227,7 @@ func (r *scenarioReader) expect(v value, s *scenario.Scenario, wrote *expectatio
 				return
 			}
 			if v.knownCampaign(start(v.n), o.Campaign, s.Set) && len(s.About) > 0 && !slices.Contains(s.About, o.Campaign) {
-				v.problem(fmt.Sprintf("the scenario is about %s, this is an offer of %s", strings.Join(s.About, " and "), o.Campaign), "remove it, or name the campaign in about")
+				v.problem(fmt.Sprintf("the scenario is about %s, but this is an offer of %s", strings.Join(s.About, " and "), o.Campaign), "remove it, or name the campaign in about")
 			}
 			s.Offers = append(s.Offers, o)
 		})

@@ -61,7 +61,7 @@ func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
 func (f *ScenarioFile) Again(text []byte) (*ScenarioFile, error) {
 	again, err := new(Scenarios).read(f.Name, text)
 	if err != nil {
-		return nil, fmt.Errorf("%s stays as it is, for what would be written cannot be read: %w", f.Name, err)
+		return nil, fmt.Errorf("%s is unchanged, because the updated text cannot be read back: %w", f.Name, err)
 	}
 	return again, nil
 }
@@ -191,7 +191,7 @@ func (u *update) wholeList(v value, s *scenario.Scenario, got []scenario.Offer) 
 	}
 	switch {
 	case v.flow:
-		u.err = fmt.Errorf("%s: this is inside { }, where a list of offers has no place: give expect its own line", v.place())
+		u.err = fmt.Errorf("%s: a list of offers does not fit inside { }: put expect on its own line", v.place())
 	case v.n.Kind == yaml.ScalarNode && v.null():
 		u.keepComment(colon+1, colon+1, text)
 	case v.n.Kind == yaml.ScalarNode:

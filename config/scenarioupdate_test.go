@@ -134,7 +134,7 @@ scenarios:   # three
 			}
 		})
 	}
-	if _, err := update1(head + "    expect: none\n  two: {events: [10:00:00 ada View title=a], expect: none}\n"); err == nil || !strings.Contains(err.Error(), "give expect its own line") {
+	if _, err := update1(head + "    expect: none\n  two: {events: [10:00:00 ada View title=a], expect: none}\n"); err == nil || !strings.Contains(err.Error(), "put expect on its own line") {
 		t.Errorf("within braces: %v", err)
 	}
 }

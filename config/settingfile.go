@@ -26,7 +26,7 @@ func (p *program) file(name string) ([]given, error) {
 		}
 	}
 	if root.Kind != yaml.MappingNode {
-		add(root, "a map of settings is wanted", "nats: nats://127.0.0.1:4222")
+		add(root, "expected a map of settings", "nats: nats://127.0.0.1:4222")
 		return nil, problems
 	}
 	var gs []given

@@ -77,8 +77,8 @@ func TestSettingsErrors(t *testing.T) {
 		args, env string
 		want      []string
 	}{
-		{"", "", []string{"dir is needed: --dir DIR, OFFERSTREAM_DIR or dir in the file"}},
-		{"--dir=", "", []string{"dir is needed: --dir DIR, OFFERSTREAM_DIR or dir in the file"}},
+		{"", "", []string{"dir is required: --dir DIR, OFFERSTREAM_DIR or dir in the file"}},
+		{"--dir=", "", []string{"dir is required: --dir DIR, OFFERSTREAM_DIR or dir in the file"}},
 		{"--dir d now", "", []string{`"now" is an argument, worker takes only flags: see worker --help`}},
 		{"--dir d --dir e", "", []string{"--dir: it is given twice"}},
 		{"--dir", "", []string{"--dir needs a value: see worker --help"}},
@@ -90,8 +90,8 @@ func TestSettingsErrors(t *testing.T) {
 			`OFFERSTREAM_REPLICAS: "x" is not a whole number from 1 to 5`, `--replicas: "6" is not a whole number from 1 to 5`}},
 		{"--dir d --standbys 4", "", []string{`--standbys: "4" is not a whole number from 0 to 3`}},
 		{"--dir d --cache 256", "", []string{`--cache: "256" is not a number of bytes such as 256MB or 1GiB`}},
-		{"--dir d --cache 1KB", "", []string{"--cache: 1KB is too little, at least 1MB is wanted"}},
-		{"--dir d --retention 1m", "", []string{"--retention: 1m is too short, at least 1h is wanted"}},
+		{"--dir d --cache 1KB", "", []string{"--cache: 1KB is too small, at least 1MB is required"}},
+		{"--dir d --retention 1m", "", []string{"--retention: 1m is too short, at least 1h is required"}},
 		{"--dir d --durability never", "", []string{`--durability: "never" is not warn or strict`}},
 		{"--dir d --prefix Shop", "", []string{`--prefix: "Shop" is not a prefix: at most 32 of a-z, 0-9 and -`}},
 		{"--dir d --metrics-addr 9090", "", []string{`--metrics-addr: "9090" is not an address such as 127.0.0.1:8080 or :8080`}},
@@ -149,7 +149,7 @@ func TestSettingsHelp(t *testing.T) {
 		if err := read([]string{"--help"}, []string{"OFFERSTREAM_NONE=1"}, &out); !errors.Is(err, flag.ErrHelp) {
 			t.Errorf("--help: %v", err)
 		}
-		for _, want := range []string{"Usage: ", "--nats URL, OFFERSTREAM_NATS", "(default 7d)", "(needed)", "Example:"} {
+		for _, want := range []string{"Usage: ", "--nats URL, OFFERSTREAM_NATS", "(default 7d)", "(required)", "Example:"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("the help lacks %q:\n%s", want, &out)
 			}

@@ -95,7 +95,7 @@ func readInt(t string, least, most int) (int, error) {
 func readSpan(t string, least time.Duration) (time.Duration, error) {
 	d, err := campaign.ParseDuration(t)
 	if err == nil && d < least {
-		err = fmt.Errorf("%s is too short, at least %s is wanted", t, printDuration(least))
+		err = fmt.Errorf("%s is too short, at least %s is required", t, printDuration(least))
 	}
 	return d, err
 }
@@ -144,7 +144,7 @@ func readBytes(t string, least int64) (int64, error) {
 			break
 		}
 		if int64(n)*u.size < least {
-			return 0, fmt.Errorf("%s is too little, at least %s is wanted", t, printBytes(least))
+			return 0, fmt.Errorf("%s is too small, at least %s is required", t, printBytes(least))
 		}
 		return int64(n) * u.size, nil
 	}

@@ -117,7 +117,7 @@ func (s *source) strictKeys(n *yaml.Node, bad map[*yaml.Node]bool, add func(*yam
 		case k.Kind == yaml.ScalarNode && k.Value == "<<" && k.Style == 0:
 			add(k, "<< reads as a YAML merge", "write the keys out")
 		case k.Kind == yaml.ScalarNode && seen[k.Value] != nil:
-			add(k, fmt.Sprintf("%q stands here twice", k.Value), fmt.Sprintf("it is at line %d already", seen[k.Value].Line))
+			add(k, fmt.Sprintf("%q appears twice", k.Value), fmt.Sprintf("it is already on line %d", seen[k.Value].Line))
 		case k.Kind == yaml.ScalarNode:
 			seen[k.Value] = k
 		}

@@ -91,9 +91,9 @@ func (v value) is() string {
 
 func (v value) wrong(want, hint string) {
 	if is := v.is(); is == "nothing" || is == "null" {
-		v.problem("nothing stands here, "+want+" is wanted", hint)
+		v.problem("the value is missing, expected "+want, hint)
 	} else {
-		v.problem(fmt.Sprintf("this is %s, %s is wanted", is, want), hint)
+		v.problem(fmt.Sprintf("this is %s, expected %s", is, want), hint)
 	}
 }
 
@@ -117,7 +117,7 @@ func (v value) word(words ...string) string {
 	hint := strings.Join(words, " or ")
 	t := v.text(hint)
 	if t != "" && !slices.Contains(words, t) {
-		v.problem(fmt.Sprintf("%q is not possible here", t), hint)
+		v.problem(fmt.Sprintf("%q is not a possible value", t), hint)
 		return ""
 	}
 	return t
@@ -135,7 +135,7 @@ func (v value) texts(hint string) []string {
 	v.elements(hint, func(c value) {
 		t := c.text(hint)
 		if t != "" && slices.Contains(ts, t) {
-			c.problem(fmt.Sprintf("%q stands here twice", t), "keep one")
+			c.problem(fmt.Sprintf("%q appears twice", t), "keep one")
 		}
 		ts = append(ts, t)
 	})
@@ -161,9 +161,9 @@ func (v value) duration(least time.Duration, hint string) time.Duration {
 	case err != nil:
 		v.problem(err.Error(), hint)
 	case d < least:
-		v.problem(fmt.Sprintf("%s is too short, at least %s is wanted", v.n.Value, printDuration(least)), hint)
+		v.problem(fmt.Sprintf("%s is too short, at least %s is required", v.n.Value, printDuration(least)), hint)
 	case d > century:
-		v.problem(fmt.Sprintf("%s is too long, at most %s is possible", v.n.Value, printDuration(century)), "without the key there is no bound")
+		v.problem(fmt.Sprintf("%s is too long, at most %s is allowed", v.n.Value, printDuration(century)), "leave the key out for no bound")
 	default:
 		return d
 	}
@@ -182,7 +182,7 @@ func (v value) moment() int64 {
 	}
 	ns, err := times.ParseTime(t)
 	if err == nil && ns <= 0 {
-		err = fmt.Errorf("%q lies before 1970", t)
+		err = fmt.Errorf("%q is before 1970", t)
 	}
 	if err != nil {
 		v.problem(err.Error(), hint)
@@ -226,7 +226,7 @@ func (v value) number() float64 {
 			return x
 		}
 	}
-	v.problem(v.n.Value+" is no number that is possible here", "")
+	v.problem(v.n.Value+" is out of range", "")
 	return 0
 }
 

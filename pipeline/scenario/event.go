@@ -11,7 +11,7 @@ import (
 	"offerstream/pipeline/value"
 )
 
-const eventHint = "write such as: 10:00:00 ada Product Viewed product_id=b1 price=12.5"
+const eventHint = "write for example: 10:00:00 ada Product Viewed product_id=b1 price=12.5"
 
 // ReadEvent reads an event of a scenario's list: its time, the user, what it
 // is, and pairs name=value. A time alone lets time pass. What begins with {
@@ -84,12 +84,12 @@ func user(w *words) (name string, anonymous bool, wrong *Mistake) {
 		anonymous = true
 		w.at++
 		if w.at == len(w.text) || strings.IndexByte(space, w.text[w.at]) >= 0 {
-			return "", false, &Mistake{from, "nothing stands behind ~", "~a-1 is the anonymousId a-1"}
+			return "", false, &Mistake{from, "the anonymousId after ~ is missing", "write ~a-1 for the anonymousId a-1"}
 		}
 	}
 	t, wrong := w.next()
 	if wrong == nil && t.pair {
-		wrong = &Mistake{from, fmt.Sprintf("a user is wanted here, %s= begins a value", t.text), "put the user behind the time; a name with = in it stands in quotes"}
+		wrong = &Mistake{from, fmt.Sprintf("expected a user, but %s= begins a value", t.text), "put the user after the time; quote a name that contains ="}
 	}
 	return t.text, anonymous, wrong
 }
@@ -121,7 +121,7 @@ func (e *spoken) what(w *words) *Mistake {
 			pair = t.text
 			wrong = e.pair(t)
 		case pair != "":
-			wrong = &Mistake{t.at, fmt.Sprintf("%q stands behind %s=...", t.text, pair), fmt.Sprintf(`put a text of several words in quotes: %s="..."`, pair)}
+			wrong = &Mistake{t.at, fmt.Sprintf("unexpected %q after %s=...", t.text, pair), fmt.Sprintf(`put a text of several words in quotes: %s="..."`, pair)}
 		case e.kind == "" && !t.quoted && kinds[t.text]:
 			e.kind = t.text
 		default:
@@ -135,11 +135,11 @@ func (e *spoken) what(w *words) *Mistake {
 		}
 	}
 	if e.kind == "" {
-		return &Mistake{from, "it is not said which event this is", eventHint}
+		return &Mistake{from, "the event is missing", eventHint}
 	}
 	e.name = strings.Join(name, " ")
 	if e.name != "" && e.kind != "track" && e.kind != "page" && e.kind != "screen" {
-		return &Mistake{from, fmt.Sprintf("%s has no name", e.kind), fmt.Sprintf("write its traits as name=value; a track event called so stands in quotes: %q", e.kind+" "+e.name)}
+		return &Mistake{from, fmt.Sprintf("%s takes no name", e.kind), fmt.Sprintf("write its traits as name=value; quote the name of a track event: %q", e.kind+" "+e.name)}
 	}
 	return nil
 }
@@ -160,12 +160,12 @@ func (e *spoken) pair(t word) *Mistake {
 			e.context = map[string]any{}
 		}
 		if !put(e.context, strings.Split(path, "."), t.value) {
-			return &Mistake{t.at, fmt.Sprintf("%s stands here twice, or is more than one thing", t.text), "keep one"}
+			return &Mistake{t.at, fmt.Sprintf("%s appears twice, or is more than one thing", t.text), "keep one"}
 		}
 	default:
 		for _, name := range e.names {
 			if name == t.text {
-				return &Mistake{t.at, fmt.Sprintf("%s stands here twice", t.text), "keep one"}
+				return &Mistake{t.at, fmt.Sprintf("%s appears twice", t.text), "keep one"}
 			}
 		}
 		e.names, e.values = append(e.names, t.text), append(e.values, t.value)

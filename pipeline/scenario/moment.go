@@ -30,7 +30,7 @@ func ReadDate(text string) error {
 
 const (
 	momentHint   = "write 10:00:00, 2026-01-02 10:00:00, or 2026-01-02T10:00:00Z"
-	relativeHint = "write 10:00:00, 2026-01-02 10:00:00, 2026-01-02T10:00:00Z, or +10s for ten seconds after the line before"
+	relativeHint = "write 10:00:00, 2026-01-02 10:00:00, 2026-01-02T10:00:00Z, or +10s for ten seconds after the previous line"
 )
 
 var (
@@ -64,7 +64,7 @@ func (d Day) read(w *words, hint string) (int64, *Mistake) {
 	case dateForm.MatchString(first.text):
 		second := w.plain()
 		if !clockForm.MatchString(second.text) {
-			return 0, &Mistake{second.at, fmt.Sprintf("the date %s has no time behind it", first.text), hint}
+			return 0, &Mistake{second.at, fmt.Sprintf("the date %s has no time after it", first.text), hint}
 		}
 		ns, err = d.at(first.text, second.text)
 	case strings.ContainsAny(first.text, "Tt") && strings.Contains(first.text, ":"):
@@ -129,9 +129,9 @@ func (c *Clock) read(w *words) (int64, *Mistake) {
 	after, err := campaign.ParseDuration(word.text[1:])
 	switch {
 	case err != nil:
-		return 0, &Mistake{word.at, fmt.Sprintf("%q is not a time after the line before", word.text), "write such as +10s, +1m30s or +1d"}
+		return 0, &Mistake{word.at, fmt.Sprintf("%q is not a time after the previous line", word.text), "write for example +10s, +1m30s or +1d"}
 	case !c.known:
-		return 0, &Mistake{word.at, word.text + " has no line before it", "write the first time as 10:00:00"}
+		return 0, &Mistake{word.at, word.text + " has no previous line", "write the first time as 10:00:00"}
 	}
 	c.Set(c.last + int64(after+c.Later))
 	return c.last, nil

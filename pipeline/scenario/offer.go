@@ -24,7 +24,7 @@ type Offer struct {
 	Data      string
 }
 
-const offerHint = `write such as: 10:01:30 ada bag-fan title="Bags, 10% off"`
+const offerHint = `write for example: 10:01:30 ada bag-fan title="Bags, 10% off"`
 
 // ReadOffer reads a line of expect: time, user, campaign, and the data as
 // pairs name=value or as JSON. Behind the campaign may stand /key.
@@ -82,7 +82,7 @@ func data(w *words) (string, *Mistake) {
 	if strings.IndexByte("{[", rest[0]) >= 0 {
 		_, wrong := w.json()
 		if wrong == nil {
-			wrong = &Mistake{w.at, "something stands behind the data", offerHint}
+			wrong = &Mistake{w.at, "unexpected text after the data", offerHint}
 		}
 		return "", wrong
 	}
@@ -94,11 +94,11 @@ func data(w *words) (string, *Mistake) {
 		case wrong != nil:
 			return "", wrong
 		case !t.pair && before != "":
-			return "", &Mistake{t.at, fmt.Sprintf("%q stands behind %s=...", t.text, before), fmt.Sprintf(`put a text of several words in quotes: %s="..."`, before)}
+			return "", &Mistake{t.at, fmt.Sprintf("unexpected %q after %s=...", t.text, before), fmt.Sprintf(`put a text of several words in quotes: %s="..."`, before)}
 		case !t.pair:
 			return "", &Mistake{t.at, fmt.Sprintf("the offer's data cannot begin with %s", show(t.text, "")), "write name=value, or JSON"}
 		case pairs[t.text] != nil:
-			return "", &Mistake{t.at, fmt.Sprintf("%s stands here twice", t.text), "keep one"}
+			return "", &Mistake{t.at, fmt.Sprintf("%s appears twice", t.text), "keep one"}
 		}
 		pairs[t.text], before = t.value, t.text
 	}

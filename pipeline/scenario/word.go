@@ -74,7 +74,7 @@ func (w *words) next() (word, *Mistake) {
 		return t, nil
 	}
 	if t.text == "" {
-		return t, &Mistake{t.at, "nothing stands before the =", "write name=value"}
+		return t, &Mistake{t.at, "the name before = is missing", "write name=value"}
 	}
 	w.at++
 	t.pair, t.valueA = true, w.at
@@ -88,7 +88,7 @@ func (w *words) value(name string) (json.RawMessage, *Mistake) {
 	from := w.at
 	n := until(w.text[from:], space)
 	if n == 0 {
-		return nil, &Mistake{from, fmt.Sprintf("nothing stands behind %s=", name), fmt.Sprintf(`write %s="" if that is meant`, name)}
+		return nil, &Mistake{from, fmt.Sprintf("the value after %s= is missing", name), fmt.Sprintf(`write %s="" for an empty text`, name)}
 	}
 	if strings.IndexByte(`"{[`, w.text[from]) >= 0 {
 		return w.json()
@@ -112,9 +112,9 @@ func (w *words) json() (json.RawMessage, *Mistake) {
 	var raw json.RawMessage
 	if err := dec.Decode(&raw); err != nil {
 		if w.text[from] == '"' {
-			return nil, &Mistake{from, "the quote is not closed, or what is in it is no JSON text", `end it with ", and write \" for a quote within`}
+			return nil, &Mistake{from, "the quote is not closed, or the text in it is not valid JSON", `end it with ", and write \" for a quote inside`}
 		}
-		return nil, &Mistake{from, "this is not JSON: " + err.Error(), `texts and names in it stand in quotes: {"id":"b1"}`}
+		return nil, &Mistake{from, "this is not JSON: " + err.Error(), `texts and keys in it need quotes: {"id":"b1"}`}
 	}
 	w.at = from + int(dec.InputOffset())
 	if w.at < len(w.text) && strings.IndexByte(space+"=", w.text[w.at]) < 0 {
