@@ -16,8 +16,8 @@ import (
 
 var wanted = regexp.MustCompile(`(?m)^# want: (.*)$`)
 
-// TestBadFiles compares what is wrong with each file of testdata with what
-// its `# want:` lines say.
+// TestBadFiles compares the mistakes found in each file of testdata with its
+// `# want:` lines.
 func TestBadFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -43,8 +43,8 @@ func TestBadFiles(t *testing.T) {
 
 var unknownName = regexp.MustCompile(`nothing here is named "(\w+)"`)
 
-// TestPlaces holds against the file itself that an unknown name stands where
-// its problem says, in a scalar of whatever style.
+// TestPlaces checks that the place reported for an unknown name is the name's
+// place in the file, in scalars of every style.
 func TestPlaces(t *testing.T) {
 	b, err := os.ReadFile("testdata/scalars.yaml")
 	if err != nil {
@@ -70,7 +70,8 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// TestLineEnds: a file saved by Windows has the same places.
+// TestLineEnds: a file with Windows line ends and a byte order mark gets the
+// same places.
 func TestLineEnds(t *testing.T) {
 	b, err := os.ReadFile("testdata/scalars.yaml")
 	if err != nil {
@@ -102,12 +103,12 @@ func TestShipped(t *testing.T) {
 	}
 	again, err := campaign.ParseDefinition(onDisk.JSON())
 	if err != nil || !reflect.DeepEqual(again, onDisk) {
-		t.Errorf("not what it was after writing and reading: %v\n%+v\n%+v", err, again, onDisk)
+		t.Errorf("changed by writing and reading: %v\n%+v\n%+v", err, again, onDisk)
 	}
 }
 
-// TestDrafts: what is wrong with campaigns of the whole language is only what
-// this engine cannot do yet.
+// TestDrafts: the only problems in campaigns that use the whole language are
+// keys that this engine does not support yet.
 func TestDrafts(t *testing.T) {
 	drafts, _ := filepath.Glob("../../shared/campaigns-draft/*.yaml")
 	if len(drafts) == 0 {
@@ -169,14 +170,14 @@ func TestMerge(t *testing.T) {
 	if fmt.Sprint(err) != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}
-	put("a.yaml", "features: [\n") // nobody is blamed for lacking what stands there
+	put("a.yaml", "features: [\n") // no other file may be blamed for features that are in this one
 	err = os.Remove(filepath.Join(dir, "e.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = LoadCampaigns(dir)
 	if n := strings.Count(fmt.Sprint(err), "\n"); n > 0 || !strings.Contains(fmt.Sprint(err), "a.yaml:1:11: this is not YAML") {
-		t.Errorf("one file that is no YAML: %v", err)
+		t.Errorf("one file that is not YAML: %v", err)
 	}
 }
 

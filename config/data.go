@@ -14,7 +14,7 @@ import (
 const maxDepth = 32
 
 // data reads an offer's data as JSON with sorted keys. Its strings are
-// templates, which the compiler judges.
+// templates, which the compiler checks.
 func (v value) data() json.RawMessage {
 	tree := v.tree(0)
 	if v.l.isSilent(v.path) {
@@ -28,6 +28,7 @@ func (v value) data() json.RawMessage {
 	return b
 }
 
+// tree returns the value as JSON types: map, slice, string, number, bool, nil.
 func (v value) tree(depth int) any {
 	switch {
 	case v.bad():
@@ -57,7 +58,7 @@ func (v value) tree(depth int) any {
 		return v.n.Value
 	}
 	if v.null() {
-		hint := `write "" or null if that is meant`
+		hint := `write "" or null for an empty value`
 		if v.flow && v.key != nil {
 			hint = "inside { } a comma begins a new key: put a text that has one in quotes"
 		}
@@ -70,7 +71,8 @@ func (v value) tree(depth int) any {
 	return v.jsonLiteral()
 }
 
-// jsonLiteral is what a plain scalar in data means. Numbers keep their digits.
+// jsonLiteral returns the meaning of a plain scalar in data. Numbers keep their
+// digits.
 func (v value) jsonLiteral() any {
 	digits := strings.TrimLeft(v.n.Value, "+-")
 	switch x := literal(v.n.Value).(type) {

@@ -12,9 +12,9 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// Describe says what changes from one set to another, a line each: + for what
-// is new, - for what is gone, ~ for what changes, with the keys that do. Where
-// there is no old set, everything is new.
+// Describe lists the changes from one set to another, one per line: + for an
+// added part, - for a removed part, ~ for a changed one, with its changed keys.
+// If old is nil, everything is new.
 func Describe(old, new *campaign.Definition) []string {
 	if old == nil {
 		old = newLoad().def
@@ -39,7 +39,7 @@ func describeSet(old, new *campaign.Definition) []string {
 	return lines
 }
 
-// show is a value of the set as it reads in a campaign file.
+// show returns a value of the set as it is written in a campaign file.
 func show(key string, raw json.RawMessage) string {
 	if raw == nil {
 		return "none"
@@ -78,6 +78,7 @@ func showAny(key string, v any) string {
 	return fmt.Sprint(v)
 }
 
+// describeNamed compares features or campaigns by name.
 func describeNamed[T any](kind string, old, new []T, name func(T) string) []string {
 	before, after := map[string]T{}, map[string]T{}
 	names := map[string]bool{}
@@ -105,8 +106,8 @@ func describeNamed[T any](kind string, old, new []T, name func(T) string) []stri
 	return lines
 }
 
-// keysOf is a part of a definition by its keys. A campaign's from and to are
-// its period.
+// keysOf returns a part of a definition as a map of its keys. A campaign's from
+// and to become the key period.
 func keysOf(part any) map[string]json.RawMessage {
 	b, err := json.Marshal(part)
 	if err != nil {
@@ -125,7 +126,7 @@ func keysOf(part any) map[string]json.RawMessage {
 	return keys
 }
 
-// changed are the keys, sorted, whose values differ.
+// changed returns the keys whose values differ, sorted.
 func changed(a, b map[string]json.RawMessage) []string {
 	differ := map[string]bool{}
 	for k := range a {
@@ -141,7 +142,8 @@ func changed(a, b map[string]json.RawMessage) []string {
 	return slices.Sorted(maps.Keys(differ))
 }
 
-// printDuration writes a duration as people do: 7d, 1h30m, 90s.
+// printDuration writes a duration in the form of campaign files: 7d, 1h30m,
+// 90s.
 func printDuration(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d <= 0 {

@@ -1,30 +1,30 @@
-// Package config reads what people write: campaign files, and the settings of
-// the programs. Both are strict: whatever is not understood is an error that
-// says where it stands, what is wrong and what to do.
+// Package config reads the files that people write: campaign files, scenario
+// files and the settings of the programs. It is strict: anything that it does
+// not understand is an error with a place, what is wrong and what to do.
 //
-// LANGUAGE.md is the reference of the campaign language, for those who write
-// it.
+// LANGUAGE.md is the reference for the campaign language.
 //
-// A campaign file on its way to a campaign.Definition:
+// How a campaign file becomes a campaign.Definition:
 //
 //	load      files -> one set (load.go)
-//	source    a file's lines, and where in them a rune of a value stands (source.go)
-//	tree      YAML -> nodes, without what surprises: tags, anchors, merges
-//	          (tree.go); what to say of a file that is no YAML (syntax.go)
-//	value     a node on its way to a Go value (value.go, map.go, literal.go, expression.go)
+//	source    a file's lines, and the position of each rune of a value (source.go)
+//	tree      YAML -> nodes; tags, anchors and merges are refused (tree.go); the
+//	          error for a file that is not YAML (syntax.go)
+//	value     node -> Go value (value.go, map.go, literal.go, expression.go)
 //	set       the set's own keys (set.go, policy.go), features (feature.go),
 //	          campaigns (campaign.go), the data of their offers (data.go)
-//	problem   what is wrong (problem.go)
-//	describe  what changes from one set to another (describe.go)
+//	problem   the errors (problem.go)
+//	describe  the changes from one set to another (describe.go)
 //
-// A file of scenarios (*.test.yaml) on its way to pipeline/scenario: what its
-// maps mean (scenario.go), its lines (scenarioline.go), and how a file is
-// written anew with what came out (scenarioupdate.go).
+// How a scenario file (*.test.yaml) becomes scenarios of pipeline/scenario: its
+// maps (scenario.go), its lines (scenarioline.go), and replacing the expected
+// results in the file with the actual ones (scenarioupdate.go).
 //
-// What the language has and this engine has not is refused (later.go), never
-// ignored: an offer without the consent that its author asked for is worse
-// than none.
+// Keys of the language that this engine does not support are refused
+// (later.go), never ignored: an offer without the consent that its author
+// asked for is worse than none.
 //
-// Settings are a table with a row each (settings.go, settingtext.go), read
-// from flags and environment (program.go) and a file (settingfile.go).
+// Settings are a table with one row per setting (settings.go, settingtext.go).
+// They are read from flags and the environment (program.go) and from a file
+// (settingfile.go).
 package config

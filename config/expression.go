@@ -9,8 +9,8 @@ import (
 
 const celHint = "a CEL expression"
 
-// cel reads an expression. The compiler judges it; here is told what YAML has
-// cut off.
+// cel reads an expression. It reports expressions that YAML has cut off; the
+// compiler checks everything else.
 func (v value) cel() string {
 	switch {
 	case v.bad():
@@ -22,7 +22,7 @@ func (v value) cel() string {
 		v.wrong("an expression", celHint)
 		return ""
 	case strings.TrimSpace(v.n.Value) == "":
-		v.problem("the expression is empty", "leave it out")
+		v.problem("the expression is empty", "leave the key out")
 		return ""
 	}
 	if plain(v.n) && !balanced(v.n.Value) {
@@ -38,7 +38,7 @@ func (v value) cel() string {
 	return strings.TrimRight(v.n.Value, " \t\r\n")
 }
 
-// comment is where a comment begins behind a plain scalar, if one does.
+// comment returns where a comment begins after a plain scalar, if there is one.
 func (v value) comment() (spot, bool) {
 	spots := v.file.walk(v.n)
 	if spots == nil {
@@ -51,7 +51,7 @@ func (v value) comment() (spot, bool) {
 	return at, v.file.at(at) == '#'
 }
 
-// balanced says whether quotes and brackets close.
+// balanced reports whether all quotes and brackets are closed.
 func balanced(s string) bool {
 	depth := 0
 	for i := 0; i < len(s); i++ {

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// seeded is a source of randomness whose seed a failing test prints.
+// seeded returns a source of randomness. If the test fails, it prints the seed.
 func seeded(t *testing.T) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	t.Cleanup(func() {
@@ -25,8 +25,8 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// TestNormalForm: neither the order of keys, files and names, nor formatting
-// and comments make another set of it.
+// TestNormalForm: the order of keys, files and names, formatting and comments
+// do not change the set's hash.
 func TestNormalForm(t *testing.T) {
 	b, err := os.ReadFile("../deploy/campaigns/shop.yaml")
 	if err != nil {
@@ -51,7 +51,7 @@ func TestNormalForm(t *testing.T) {
 	}
 }
 
-// scatter writes a set anew as one to three files.
+// scatter rewrites a set as one to three files.
 func scatter(t *testing.T, r *rand.Rand, b []byte) [][]byte {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(b, &doc); err != nil {
@@ -91,8 +91,8 @@ func scatter(t *testing.T, r *rand.Rand, b []byte) [][]byte {
 	return files
 }
 
-// shuffle changes what must not matter: the order of keys and of names, flow
-// and block style, quotes, a name alone or in a list, comments.
+// shuffle changes everything that must not matter: the order of keys and of
+// names, flow and block style, quotes, a single name or a list of one, comments.
 func shuffle(r *rand.Rand, key string, n *yaml.Node) {
 	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
 	if r.IntN(4) == 0 && n.Kind != yaml.ScalarNode {
@@ -127,7 +127,8 @@ func shuffle(r *rand.Rand, key string, n *yaml.Node) {
 	}
 }
 
-// TestWalk: each letter of a value is found in its source, in all five styles.
+// TestWalk: the place of each letter of a value is found in its source, in all
+// five styles.
 func TestWalk(t *testing.T) {
 	r := seeded(t)
 	words := strings.Fields(`a event.name "x" it's é 😀 \ > | # - : , [0] {{b}} == && !c`)
@@ -161,8 +162,8 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// FuzzLoad: no file makes the loader panic, and what it loads is in its
-// normal form.
+// FuzzLoad: no file makes the loader panic, and every loaded set can be
+// described and hashed.
 func FuzzLoad(f *testing.F) {
 	for _, dir := range []string{"testdata", "../deploy/campaigns"} {
 		files, _ := filepath.Glob(filepath.Join(dir, "*.yaml"))

@@ -16,9 +16,9 @@ var (
 	nanForm   = regexp.MustCompile(`^\.(nan|NaN|NAN)$`)
 )
 
-// literal is what a plain scalar means by the core schema of YAML 1.2, in
-// which on, yes, 1_000 and 2026-04-01 are text: nil, bool, int64, *big.Int,
-// float64 or string. (The parser resolves by YAML 1.1.)
+// literal returns the meaning of a plain scalar in the core schema of YAML 1.2,
+// in which on, yes, 1_000 and 2026-04-01 are text: nil, bool, int64, *big.Int,
+// float64 or string. (The parser itself follows YAML 1.1.)
 func literal(s string) any {
 	switch s {
 	case "", "~", "null", "Null", "NULL":
@@ -46,6 +46,7 @@ func literal(s string) any {
 	return s
 }
 
+// whole returns an integer as int64, or as *big.Int if it does not fit.
 func whole(s string, base int) any {
 	n, err := strconv.ParseInt(s, base, 64)
 	if err == nil {

@@ -16,10 +16,10 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// LoadCampaigns reads, merges and checks campaign files. A path is a file or
-// a directory, of which every *.yaml and *.yml is read that is no file of
-// scenarios (*.test.yaml). What is wrong with the campaigns is returned as
-// Errors, all of it at once.
+// LoadCampaigns reads, merges and checks campaign files. A path is a file, or a
+// directory in which every *.yaml and *.yml file is read except scenario files
+// (*.test.yaml). All mistakes in the campaigns are returned together, as
+// Errors.
 func LoadCampaigns(paths ...string) (*campaign.Definition, error) {
 	files, err := CampaignFiles(paths...)
 	if err != nil {
@@ -36,8 +36,8 @@ func LoadCampaigns(paths ...string) (*campaign.Definition, error) {
 	return l.finish()
 }
 
-// LoadCampaignsFS is LoadCampaigns for a file system whose root holds the
-// campaign files.
+// LoadCampaignsFS is like LoadCampaigns, for a file system with the campaign
+// files in its root directory.
 func LoadCampaignsFS(fsys fs.FS) (*campaign.Definition, error) {
 	names, err := campaignsIn(fsys)
 	if err != nil {
@@ -54,7 +54,7 @@ func LoadCampaignsFS(fsys fs.FS) (*campaign.Definition, error) {
 	return l.finish()
 }
 
-// CampaignFiles are the files that LoadCampaigns reads.
+// CampaignFiles returns the files that LoadCampaigns reads.
 func CampaignFiles(paths ...string) ([]string, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("reading campaigns: no path: name a campaign file or a directory of them")
@@ -66,7 +66,7 @@ func CampaignFiles(paths ...string) ([]string, error) {
 			return nil, fmt.Errorf("reading campaigns: %w: name a campaign file or a directory of them", err)
 		}
 		if !info.IsDir() && isScenarioFile(p) {
-			return nil, fmt.Errorf("reading campaigns: %s holds scenarios, no campaigns: leave it out, or run offerctl test %s", p, p)
+			return nil, fmt.Errorf("reading campaigns: %s has scenarios, not campaigns: leave it out, or run offerctl test %s", p, p)
 		}
 		if !info.IsDir() {
 			files = append(files, filepath.Clean(p))
@@ -95,7 +95,7 @@ func campaignsIn(fsys fs.FS) ([]string, error) {
 		if ext != ".yaml" && ext != ".yml" || strings.HasPrefix(e.Name(), ".") || isScenarioFile(e.Name()) {
 			continue
 		}
-		info, err := fs.Stat(fsys, e.Name()) // what a link leads to
+		info, err := fs.Stat(fsys, e.Name()) // follows links
 		if err != nil {
 			return nil, err
 		}
@@ -109,21 +109,22 @@ func campaignsIn(fsys fs.FS) ([]string, error) {
 	return names, nil
 }
 
-// A load is a campaign set that is being put together.
+// A load is a campaign set while it is read from its files.
 type load struct {
 	def      *campaign.Definition
 	problems Errors
-	partial  bool                // a file of it cannot be read
-	bad      map[*yaml.Node]bool // complained about already
+	partial  bool                // one of its files cannot be read
+	bad      map[*yaml.Node]bool // nodes that are already reported
 	places   map[string]value    // by path
-	silent   map[string]bool     // paths about which all has been said
+	silent   map[string]bool     // paths for which nothing more is reported
 	set      map[string]settled  // the set's own keys
-	consent  map[string]bool     // channels of which the set says something
+	consent  map[string]bool     // channels for which the set names consent; "" for all
 
 	compile func(*campaign.Definition) (*pipeline.Set, []campaign.Problem)
 }
 
-// A settled is a key that a set has once, whatever the number of its files.
+// A settled is a key that has one value in the whole set, even if several files
+// have it.
 type settled struct {
 	at  value
 	val any
@@ -153,8 +154,8 @@ func (l *load) file(name string, b []byte) {
 	value{l: l, file: src, n: root}.campaignSet()
 }
 
-// once keeps a key of the set. In a second file it may stand only if it says
-// the same.
+// once keeps a key of the set. A second file may have the same key only with
+// the same value.
 func (l *load) once(name string, v value, val any, keep func()) {
 	first, ok := l.set[name]
 	switch {
@@ -174,8 +175,8 @@ func (l *load) register(v value) {
 	}
 }
 
-// silence keeps what the compiler says about a path, and what lies below it,
-// from being reported: something before it is wrong there.
+// silence suppresses the compiler's problems at a path and below it, because a
+// mistake that causes them is already reported.
 func (l *load) silence(path []string) { l.silent[key(path)] = true }
 
 func (l *load) isSilent(path []string) bool {
@@ -187,7 +188,7 @@ func (l *load) isSilent(path []string) bool {
 	return false
 }
 
-// finish checks the set as a whole, if it is whole.
+// finish checks the whole set, if all its files could be read.
 func (l *load) finish() (*campaign.Definition, error) {
 	if _, err := l.compiled(); err != nil {
 		return nil, err
@@ -195,7 +196,7 @@ func (l *load) finish() (*campaign.Definition, error) {
 	return l.def, nil
 }
 
-// compiled is finish for whoever runs the set.
+// compiled is like finish, but returns the compiled set.
 func (l *load) compiled() (*pipeline.Set, error) {
 	d := l.def
 	if l.partial {
@@ -216,7 +217,7 @@ func (l *load) compiled() (*pipeline.Set, error) {
 	return set, nil
 }
 
-// translate says where in a file a problem of the compiler stands.
+// translate adds the place in a file to a problem of the compiler.
 func (l *load) translate(p campaign.Problem) Problem {
 	t := Problem{What: oneLine(p.What), Hint: oneLine(p.Hint), File: "campaigns", Line: 1, Col: 1}
 	for n := len(p.Path); n > 0; n-- {
@@ -234,8 +235,8 @@ func (l *load) translate(p campaign.Problem) Problem {
 	return t
 }
 
-// oneLine shortens what CEL says: a problem is a line, and the list of all
-// tokens that might have come instead helps nobody.
+// oneLine shortens a message of CEL to one line, without the list of all tokens
+// that would have been possible, which does not help.
 func oneLine(s string) string {
 	s, _, _ = strings.Cut(s, " expecting {")
 	s = strings.ReplaceAll(s, "'<EOF>'", "the end")

@@ -8,10 +8,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// fields are the keys of a map and what reads each.
+// fields holds the keys of a map, each with the function that reads it.
 type fields map[string]func(value)
 
-// fields reads a map of a fixed set of keys and says which it has.
+// fields reads a map with a fixed set of keys, and returns which keys it has.
 func (v value) fields(what string, known fields) map[string]bool {
 	has := map[string]bool{}
 	if v.bad() {
@@ -32,7 +32,7 @@ func (v value) fields(what string, known fields) map[string]bool {
 			read(c)
 		case c.null() && v.n.Style&yaml.FlowStyle != 0:
 			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), "inside { } a comma begins a new key: put the text before it in quotes")
-			v.l.silence(last.path) // it was cut
+			v.l.silence(last.path) // YAML has cut the value before this one
 		default:
 			names := make([]string, 0, len(known))
 			for name := range known {
@@ -45,7 +45,7 @@ func (v value) fields(what string, known fields) map[string]bool {
 	return has
 }
 
-// pairs iterates over a map's keys, but for the bad ones.
+// pairs iterates over a map's keys, except those that are already reported.
 func (v value) pairs(yield func(string, value) bool) {
 	for i := 0; i+1 < len(v.n.Content); i += 2 {
 		k, n := v.n.Content[i], v.n.Content[i+1]
@@ -58,7 +58,7 @@ func (v value) pairs(yield func(string, value) bool) {
 	}
 }
 
-// named reads a map whose keys are names of the file's own.
+// named reads a map whose keys are names that the file's author chose.
 func (v value) named(what string, read func(name string, c value)) {
 	switch {
 	case v.bad():
@@ -88,7 +88,8 @@ func (v value) elements(hint string, read func(value)) {
 	}
 }
 
-// needs reports keys that are missing: pairs of a key and an example.
+// needs reports required keys that are missing. keysAndHints has pairs of a key
+// and an example.
 func (v value) needs(has map[string]bool, what string, keysAndHints ...string) {
 	if v.bad() || v.is() != "a map" {
 		return

@@ -8,7 +8,7 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// A Problem is a mistake in a file: where, what, and what to do.
+// A Problem is a mistake in a file: where it is, what is wrong, and what to do.
 type Problem struct {
 	File string
 	Line int // from 1
@@ -25,10 +25,10 @@ func (p Problem) Error() string {
 	return s
 }
 
-// Errors are all the mistakes in a set of files, by place.
+// Errors are all mistakes in a set of files, ordered by place.
 type Errors []Problem
 
-// Error is a line for each.
+// Error returns one line for each mistake.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, p := range e {
@@ -37,7 +37,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted is e by place, each once.
+// sorted returns e ordered by place, without repetitions.
 func (e Errors) sorted() Errors {
 	slices.SortStableFunc(e, func(a, b Problem) int {
 		if c := strings.Compare(a.File, b.File); c != 0 {
@@ -51,7 +51,7 @@ func (e Errors) sorted() Errors {
 	return slices.Compact(e)
 }
 
-// didYouMean is a hint for a name that is not among the known ones.
+// didYouMean returns a hint for a name that is not among the known ones.
 func didYouMean(name string, known []string) string {
 	if best := campaign.Nearest(name, known); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)

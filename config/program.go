@@ -12,7 +12,7 @@ import (
 
 const envPrefix = "OFFERSTREAM_"
 
-// A program is what has settings.
+// A program is one of the programs that have settings.
 type program struct {
 	name    string
 	about   string
@@ -38,13 +38,15 @@ worker --config worker.yaml      # nats: nats://127.0.0.1:4222
                                  # dir: /var/lib/offerstream`,
 }
 
-// A given is a setting as it was given, and from where.
+// A given is the text given for a setting. from adds to an error where the text
+// came from.
 type given struct {
 	row  *setting
 	text string
 	from func(err error) error
 }
 
+// settings reads all settings of a program.
 func (p *program) settings(args, environ []string, out io.Writer) (*Settings, error) {
 	flags, file, err := p.flags(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -65,16 +67,8 @@ func (p *program) settings(args, environ []string, out io.Writer) (*Settings, er
 		errs = append(errs, problems)
 	}
 	s := &Settings{program: p}
-	has := map[string]bool{}
-	for i := range p.rows {
-		if row := &p.rows[i]; row.def != "" {
-			if err := row.read(s, row.def); err != nil {
-				panic("config: default of " + row.name + ": " + err.Error())
-			}
-			has[row.name] = true
-		}
-	}
-	for _, g := range slices.Concat(inFile, env, flags) { // the later wins, each is read
+	has := p.defaults(s)
+	for _, g := range slices.Concat(inFile, env, flags) { // all are checked, and the last one wins
 		if err := g.row.read(s, g.text); err != nil {
 			errs = append(errs, g.from(err))
 		}
@@ -83,18 +77,39 @@ func (p *program) settings(args, environ []string, out io.Writer) (*Settings, er
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	for i := range p.rows {
-		if row := &p.rows[i]; row.need && !has[row.name] {
-			errs = append(errs, fmt.Errorf("%s is required: %s", row.name, row.everywhere()))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := p.required(has); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// flags reads the command line. A flag that may be repeated adds up.
+// defaults sets the defaults, and returns the settings that have one.
+func (p *program) defaults(s *Settings) (has map[string]bool) {
+	has = map[string]bool{}
+	for i := range p.rows {
+		if row := &p.rows[i]; row.def != "" {
+			if err := row.read(s, row.def); err != nil {
+				panic("config: default of " + row.name + ": " + err.Error())
+			}
+			has[row.name] = true
+		}
+	}
+	return has
+}
+
+// required returns an error for each required setting that is not given.
+func (p *program) required(has map[string]bool) error {
+	var errs []error
+	for i := range p.rows {
+		if row := &p.rows[i]; row.need && !has[row.name] {
+			errs = append(errs, fmt.Errorf("%s is required: %s", row.name, row.everywhere()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// flags reads the command line. The values of a repeatable flag are joined with
+// commas.
 func (p *program) flags(args []string) (gs []given, file string, err error) {
 	fs := flag.NewFlagSet(p.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -127,13 +142,13 @@ func (p *program) flags(args []string) (gs []given, file string, err error) {
 	case err != nil:
 		return nil, "", p.flagError(err)
 	case fs.NArg() > 0:
-		return nil, "", fmt.Errorf("%q is an argument, %s takes only flags: see %s --help", fs.Arg(0), p.name, p.name)
+		return nil, "", fmt.Errorf("unexpected argument %q, %s takes only flags: see %s --help", fs.Arg(0), p.name, p.name)
 	}
 	return gs, file, nil
 }
 
-// flagError says what the flag package found in words of ours. It may quote
-// a value that is secret, so only the flag's name is kept.
+// flagError rewords an error of the flag package. That error may quote a secret
+// value, so only the flag's name is kept.
 func (p *program) flagError(err error) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
@@ -165,7 +180,7 @@ func (p *program) environment(environ []string) (gs []given, file string, errs [
 		switch {
 		case row != nil:
 		case gateway.row(is) != nil, worker.row(is) != nil, serviceLink.MatchString(name), strings.HasPrefix(text, "tcp://"):
-			continue // programs may share an environment, also with what Kubernetes puts there
+			continue // programs may share an environment, and Kubernetes adds variables to it
 		default:
 			errs = append(errs, fmt.Errorf("%s has no setting %s: %s", p.name, name, p.unknown(name, "", (*setting).inEnv)))
 			continue
@@ -184,10 +199,10 @@ func (p *program) row(is func(*setting) bool) *setting {
 	return nil
 }
 
-// serviceLink is what Kubernetes calls variables of services nearby.
+// serviceLink matches the variables that Kubernetes adds for other services.
 var serviceLink = regexp.MustCompile(`_SERVICE_(HOST|PORT)(_|$)|_(TCP|UDP)(_(PROTO|PORT|ADDR))?$`)
 
-// unknown is a hint for a name that is no setting of the program.
+// unknown returns a hint for a name that is not a setting of the program.
 func (p *program) unknown(name, prefix string, as func(*setting) string) string {
 	for _, other := range []*program{gateway, worker} {
 		if other.row(func(s *setting) bool { return as(s) == name }) != nil {
@@ -205,10 +220,10 @@ func (p *program) unknown(name, prefix string, as func(*setting) string) string 
 	return hint
 }
 
-// help is what --help prints.
+// help prints the text of --help.
 func (p *program) help(out io.Writer) {
 	fmt.Fprintf(out, "Usage: %s [flags]\n\n%s\n\n", p.name, p.about)
-	fmt.Fprintf(out, "A setting is a flag, a variable of the environment or a key of the file that\n--config names; a flag goes before the environment, and that before the file.\n\n")
+	fmt.Fprintf(out, "A setting can be given as a flag, as an environment variable or as a key in the\nfile that --config names. Flags override the environment, and the environment\noverrides the file.\n\n")
 	fmt.Fprintf(out, "  --config FILE, %sCONFIG\n        settings in YAML, such as metrics_addr: 127.0.0.1:9090\n", envPrefix)
 	for i := range p.rows {
 		row := &p.rows[i]

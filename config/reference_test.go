@@ -22,10 +22,10 @@ import (
 const (
 	language = "config/LANGUAGE.md"   // ### Rule N: ...
 	protocol = "pipeline/PROTOCOL.md" // ### D1: ..., ### P1: ...
-	module   = ".."                   // its root, from here
+	module   = ".."                   // the module's root directory
 	rules    = `[0-9]+(?:(?:, | and | to |, and )[0-9]+)*`
 	letters  = `[DP][0-9]+(?:(?:, | and | to |, and )[DP][0-9]+)*`
-	fold     = `[\s/#]+` // a citation may go on in the next line of a comment
+	fold     = `[\s/#]+` // a citation may continue on the next line of a comment
 )
 
 var (
@@ -41,19 +41,20 @@ var (
 	documentNamed = regexp.MustCompile(`\b[A-Z]{4,}\.md\b`)
 )
 
-// A text is a part of a file that may cite: all of it, or a comment.
+// A text is a part of a file that may contain citations: the whole file, or a
+// comment.
 type text struct {
 	file string
-	line int // its first
+	line int // its first line
 	text string
 }
 
-// at is where byte i of the text stands.
+// at returns the file and line of byte i of the text.
 func (c text) at(i int) string {
 	return fmt.Sprintf("%s:%d", c.file, c.line+strings.Count(c.text[:i], "\n"))
 }
 
-// repository calls fn with each file of the module that people write.
+// repository calls fn with each Go, Markdown and YAML file of the module.
 func repository(t *testing.T, fn func(name string, content string)) {
 	t.Helper()
 	err := fs.WalkDir(os.DirFS(module), ".", func(name string, d fs.DirEntry, err error) error {
@@ -80,8 +81,8 @@ func repository(t *testing.T, fn func(name string, content string)) {
 	}
 }
 
-// comments calls fn with the comments of a Go file, those that follow one
-// another as one, and with its strings.
+// comments calls fn with the comments of a Go file, consecutive lines joined
+// into one, and with its strings.
 func comments(name, src string, fn func(c text, isComment bool)) {
 	var s scanner.Scanner
 	file := token.NewFileSet().AddFile(name, -1, len(src))
@@ -115,7 +116,7 @@ func comments(name, src string, fn func(c text, isComment bool)) {
 // A citation names one heading of a reference.
 type citation struct{ at, heading string }
 
-// citations of a file, and the documents that it names.
+// citations returns the citations in a file, and the documents that it names.
 func citations(name, content string) (cited, documents []citation) {
 	take := func(c text, re *regexp.Regexp, prefix string) {
 		for _, m := range re.FindAllStringSubmatchIndex(c.text, -1) {
@@ -160,7 +161,8 @@ func citations(name, content string) (cited, documents []citation) {
 	return cited, documents
 }
 
-// expand is what a list of numbers names: "3", "5 and 8", "1 to 4", "P1, P4".
+// expand returns the numbers that a list names, such as "3", "5 and 8",
+// "1 to 4" or "P1, P4".
 func expand(list string) (all []string) {
 	places := number.FindAllStringIndex(list, -1)
 	for i, at := range places {
@@ -187,7 +189,8 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// headings are those of the references, each of which must be there once.
+// headings returns the numbered headings of the references. Each must be there
+// exactly once.
 func headings(t *testing.T) map[string]bool {
 	t.Helper()
 	have := map[string]bool{}
@@ -221,8 +224,8 @@ func headings(t *testing.T) map[string]bool {
 	return have
 }
 
-// TestCitations finds each rule and each point of the protocol that is cited
-// anywhere in the repository, and each document that is named.
+// TestCitations checks that every rule and protocol point cited anywhere in the
+// repository exists, and every document that is named.
 func TestCitations(t *testing.T) {
 	have := headings(t)
 	files := map[string]bool{}
@@ -247,7 +250,8 @@ func TestCitations(t *testing.T) {
 	}
 }
 
-// TestCitationsAreFound: each form, where it stands, and what is none.
+// TestCitationsAreFound: citations are found in each of their forms, with their
+// place, and nothing else is taken for one.
 func TestCitationsAreFound(t *testing.T) {
 	for _, c := range []struct{ name, content, want string }{
 		{"a.go", "package a\n\n// x (LANGUAGE.md, rule 3).\n", "a.go:3 Rule 3"},
@@ -276,8 +280,8 @@ func TestCitationsAreFound(t *testing.T) {
 	}
 }
 
-// TestLanguageExamples checks the campaign sets that LANGUAGE.md shows whole:
-// its blocks of YAML that begin with the version.
+// TestLanguageExamples checks the complete campaign sets in LANGUAGE.md: its
+// YAML blocks that begin with the version.
 func TestLanguageExamples(t *testing.T) {
 	n := 0
 	for _, block := range strings.Split(read(t, language), "```yaml\n")[1:] {
@@ -304,8 +308,8 @@ func TestLanguageExamples(t *testing.T) {
 	}
 }
 
-// TestLanguageNames: what the language has, LANGUAGE.md names, and its
-// defaults are those of the engine.
+// TestLanguageNames: LANGUAGE.md names everything that the language has, and
+// its defaults are those of the engine.
 func TestLanguageNames(t *testing.T) {
 	text := read(t, language)
 	names := slices.Concat(aggregates, laterAggregates, []string{campaign.ClockBroker, campaign.ClockEvent, campaign.Advertising, campaign.Service})

@@ -16,13 +16,13 @@ import (
 	"offerstream/pipeline/scenario"
 )
 
-// isScenarioFile says whether a file holds scenarios, by its name.
+// isScenarioFile reports whether a file is a scenario file, by its name.
 func isScenarioFile(name string) bool {
 	return strings.HasSuffix(name, ".test.yaml") || strings.HasSuffix(name, ".test.yml")
 }
 
-// FindScenarios are the scenario files that the paths name: files, and
-// directories with all that is below them.
+// FindScenarios returns the scenario files at the paths: files, and directories
+// with all their subdirectories.
 func FindScenarios(paths ...string) ([]string, error) {
 	var files []string
 	for _, p := range paths {
@@ -56,26 +56,25 @@ func FindScenarios(paths ...string) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
-// Scenarios reads files of scenarios. Sets that are the same, in whatever
-// file, are compiled once.
+// Scenarios reads scenario files. Equal campaign sets are compiled once, also
+// across files.
 type Scenarios struct {
-	Fill bool // an empty expect is no mistake: Update will fill it in
+	Fill bool // an empty expect is not a mistake, because Update will fill it in
 
 	sets map[string]*pipeline.Set // by hash
 }
 
-// A ScenarioFile is a file that was read.
+// A ScenarioFile is a scenario file that was read.
 type ScenarioFile struct {
 	Name      string
 	Scenarios []*scenario.Scenario
 
 	src   *source
 	bom   bool
-	wrote []expectation // of each scenario
+	wrote []expectation // one for each scenario
 }
 
-// Read reads a file. What is wrong with it is returned as Errors, all of it
-// at once.
+// Read reads a file. All mistakes in it are returned together, as Errors.
 func (s *Scenarios) Read(name string) (*ScenarioFile, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -106,13 +105,13 @@ func (s *Scenarios) read(name string, b []byte) (*ScenarioFile, error) {
 // A scenarioReader reads one file.
 type scenarioReader struct {
 	all  *Scenarios
-	l    *load // of what is not about campaigns
+	l    *load // collects the problems that are not in campaigns
 	file *ScenarioFile
 
 	day    scenario.Day
-	shared setParts // of the file, for all its scenarios
-	common *pipeline.Set
-	tried  bool // common has been asked for
+	shared setParts      // keys at the file's top, for all its scenarios
+	common *pipeline.Set // compiled from shared alone
+	tried  bool          // common has been compiled, or could not be
 }
 
 const (
@@ -144,7 +143,7 @@ func (r *scenarioReader) top(v value) {
 func (r *scenarioReader) scenario(name string, v value) {
 	s := &scenario.Scenario{Name: name, File: r.file.Name, Line: v.key.Line, Day: r.day}
 	own := setParts{at: v}
-	var later []func() // what needs to know the day and the set
+	var later []func() // reads the keys that need the day and the set
 	var about *value
 	wrote := expectation{}
 	known := fields{
@@ -172,7 +171,7 @@ func (r *scenarioReader) scenario(name string, v value) {
 	r.file.Scenarios, r.file.wrote = append(r.file.Scenarios, s), append(r.file.wrote, wrote)
 }
 
-// times reads the day on which times without a date are, and their zone.
+// times reads the date and the zone of times that have none.
 func (v value) times(d scenario.Day) scenario.Day {
 	const hint = "times: {date: 2026-01-01, zone: Asia/Seoul}"
 	has := v.fields("times", fields{
@@ -199,15 +198,15 @@ func (v value) times(d scenario.Day) scenario.Day {
 	return d
 }
 
-// setParts are the keys of a campaign set that stand in a file of scenarios:
-// once for all of them, or in one.
+// setParts are the keys of a campaign set in a scenario file: those at the
+// file's top, or those of one scenario.
 type setParts struct {
 	at    value
 	pairs []*yaml.Node // keys and values, as in a campaign file
 	paths []value      // campaigns: PATH
 }
 
-// keys adds to the known keys of a map those of a set.
+// keys adds the keys of a set to the known keys of a map.
 func (p *setParts) keys(v value, known fields) {
 	take := func(v value) {
 		if v.bad() {
@@ -238,9 +237,8 @@ func (p *setParts) hasCampaigns() bool {
 	return len(p.paths) > 0
 }
 
-// set is the set of a scenario: what stands in it and what stands at the
-// file's top are one set, as two files are. It is nil where something is
-// wrong with it.
+// set returns the set of a scenario: its own keys and those at the file's top
+// form one set, like two files do. It returns nil if the set has mistakes.
 func (r *scenarioReader) set(own setParts) *pipeline.Set {
 	if !own.hasCampaigns() && !r.shared.hasCampaigns() {
 		own.at.problemAt(start(own.at.key), "the scenario names no campaigns", "write campaigns: with a file beside this file, or with the campaigns themselves")
@@ -270,7 +268,7 @@ func (r *scenarioReader) compile(parts ...setParts) *pipeline.Set {
 		}
 	}
 	if l.partial && len(l.problems) == 0 {
-		return nil // a path has been complained about
+		return nil // the problem with a path is already reported
 	}
 	set, err := l.compiled()
 	var problems Errors
@@ -308,7 +306,7 @@ func (r *scenarioReader) campaignFiles(l *load, v value) {
 	}
 }
 
-// once compiles a set, or finds it among those that are compiled.
+// once compiles a set, or returns the equal one that was compiled before.
 func (s *Scenarios) once(d *campaign.Definition) (*pipeline.Set, []campaign.Problem) {
 	d.Clock = campaign.ClockEvent
 	hash := d.Hash()

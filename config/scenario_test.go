@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestBadScenarios compares what is wrong with each file with what its
-// `# want:` lines say.
+// TestBadScenarios compares the mistakes found in each file with its `# want:`
+// lines.
 func TestBadScenarios(t *testing.T) {
 	files, err := FindScenarios("testdata/scenarios")
 	if err != nil {
@@ -33,8 +33,8 @@ func TestBadScenarios(t *testing.T) {
 	}
 }
 
-// TestFindScenarios: below a directory every *.test.yaml is one, and no
-// campaign file is.
+// TestFindScenarios: every *.test.yaml in and below a directory is a scenario
+// file, and no campaign file is.
 func TestFindScenarios(t *testing.T) {
 	dir := t.TempDir()
 	put := func(name, text string) {

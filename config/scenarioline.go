@@ -17,7 +17,7 @@ import (
 	core "offerstream/pipeline/value"
 )
 
-// What a file of scenarios may ask for.
+// Upper limits of numbers in a scenario file.
 const (
 	mostCount  = 1 << 40
 	mostRepeat = 100_000
@@ -28,7 +28,7 @@ const (
 	aRepetition   = "a repetition"
 )
 
-// line reads a text that is a line of a scenario's own language.
+// line reads the text of an event or an offer in a scenario.
 func (v value) line(hint string) (string, bool) {
 	if v.bad() {
 		return "", false
@@ -44,7 +44,7 @@ func (v value) line(hint string) (string, bool) {
 	return v.n.Value, true
 }
 
-// cutOff is where a comment behind a plain scalar begins, if there is one.
+// cutOff returns where a comment begins after a plain scalar, if there is one.
 func (v value) cutOff() (spot, bool) {
 	if !plain(v.n) {
 		return spot{}, false
@@ -52,8 +52,8 @@ func (v value) cutOff() (spot, bool) {
 	return v.comment()
 }
 
-// mistake reports what is wrong with a line, where it stands. YAML may have
-// cut the line off.
+// mistake reports a mistake in a line at its place. The cause may be that YAML
+// has cut the line off.
 func (v value) mistake(m *scenario.Mistake) {
 	if at, ok := v.cutOff(); ok && strings.Count(v.n.Value, `"`)%2 == 1 {
 		v.problemAt(at, "the line ends here, because YAML takes the rest for a comment", "put '...' around all of it")
@@ -133,8 +133,8 @@ func (v value) event(clock *scenario.Clock) []byte {
 	return json
 }
 
-// wholeEvent reads an event that is written with all its keys, as it is sent
-// to the gateway. Beside them may stand at: its time.
+// wholeEvent reads an event with all its keys, as it is sent to the gateway. An
+// additional key `at` may give its time.
 func (v value) wholeEvent(clock *scenario.Clock) []byte {
 	before := len(v.l.problems)
 	whole, _ := v.tree(0).(map[string]any)
@@ -153,7 +153,7 @@ func (v value) wholeEvent(clock *scenario.Clock) []byte {
 		switch {
 		case wrong != nil && k == "at":
 			c.mistake(wrong)
-		case wrong != nil: // it is the gateway that judges a timestamp
+		case wrong != nil: // the gateway checks the timestamp
 		default:
 			clock.Set(ns)
 			if k == "at" {
@@ -169,14 +169,14 @@ func jsonLine(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil { // tree has made it of what JSON has
+	if err := enc.Encode(v); err != nil { // tree returns only JSON types
 		panic("config: " + err.Error())
 	}
 	return bytes.TrimSpace(b.Bytes())
 }
 
-// repetition reads {repeat: 257, every: 1s, event: ...}: the same event again
-// and again, in which {i} is 1, 2, 3.
+// repetition reads {repeat: 257, every: 1s, event: ...}: the same event many
+// times, with {i} replaced by 1, 2, 3 and so on.
 func (v value) repetition(clock *scenario.Clock) (lines [][]byte) {
 	n, every, text, at := 0, time.Duration(0), "", value{}
 	has := v.fields(aRepetition, fields{
@@ -234,7 +234,7 @@ func (r *scenarioReader) expect(v value, s *scenario.Scenario, wrote *expectatio
 	}
 }
 
-// about reads the campaigns whose offers expect lists.
+// about reads the campaigns whose offers are compared.
 func (r *scenarioReader) about(v value, s *scenario.Scenario) {
 	s.About = v.texts("about: cart-left, a campaign or a list of them")
 	for _, name := range s.About {
@@ -242,7 +242,7 @@ func (r *scenarioReader) about(v value, s *scenario.Scenario) {
 	}
 }
 
-// knownCampaign refuses the name of a campaign that the set has not.
+// knownCampaign reports a campaign that the set does not have.
 func (v value) knownCampaign(at spot, name string, set *pipeline.Set) bool {
 	if set == nil || name == "" {
 		return false
@@ -258,7 +258,7 @@ func (v value) knownCampaign(at spot, name string, set *pipeline.Set) bool {
 	return false
 }
 
-// outcomes reads the counts that must be equal, by campaign.
+// outcomes reads the expected counts, by campaign.
 func (r *scenarioReader) outcomes(v value, s *scenario.Scenario, wrote *expectation) {
 	s.Outcomes = map[string]map[string]uint64{}
 	v.named("outcomes", func(name string, c value) {
@@ -279,7 +279,7 @@ func (r *scenarioReader) outcomes(v value, s *scenario.Scenario, wrote *expectat
 	})
 }
 
-// numbers reads a map of names to numbers.
+// numbers reads a map from names to numbers.
 func (r *scenarioReader) numbers(v value, name, number string) map[string]uint64 {
 	m := map[string]uint64{}
 	v.named("{"+name+": "+number+"}", func(name string, c value) { m[name] = uint64(c.integer(0, mostCount)) })

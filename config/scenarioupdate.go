@@ -10,9 +10,9 @@ import (
 	"offerstream/pipeline/scenario"
 )
 
-// An expectation is where in a file stands what is expected of a scenario.
+// An expectation holds the places in a file of a scenario's expected results.
 type expectation struct {
-	offers   *value // nil where offers are not compared
+	offers   *value // nil if offers are not compared
 	outcomes []outcomeAt
 }
 
@@ -28,9 +28,10 @@ type edit struct {
 	text     string
 }
 
-// Update is the file's text with what came out in the place of what was
-// expected: results are those of Scenarios, in order; where one is nil, its
-// scenario stays as it is. All else of the file stays byte for byte.
+// Update returns the file's text with the expected results replaced by the
+// actual ones. results has one result for each of Scenarios, in order; a
+// scenario whose result is nil is not changed. The rest of the file stays the
+// same, byte for byte.
 func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
 	u := &update{src: f.src, starts: f.src.lineStarts()}
 	for i, r := range results {
@@ -57,7 +58,7 @@ func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
 	return b, nil
 }
 
-// Again reads a text that Update has made, in the place of the file's.
+// Again reads a text that Update returned, as the file's new content.
 func (f *ScenarioFile) Again(text []byte) (*ScenarioFile, error) {
 	again, err := new(Scenarios).read(f.Name, text)
 	if err != nil {
@@ -74,7 +75,7 @@ type update struct {
 	err    error
 }
 
-// lineStarts is where each line begins in the text, in bytes.
+// lineStarts returns the offset in bytes at which each line begins.
 func (s *source) lineStarts() []int {
 	starts, line := []int{0}, 0
 	for i, r := range s.text {
@@ -88,12 +89,12 @@ func (s *source) lineStarts() []int {
 	return starts
 }
 
-// offset is where a spot is in the text, in bytes.
+// offset returns the offset of a spot in the text, in bytes.
 func (u *update) offset(p spot) int {
 	return u.starts[p.line] + len(string(u.src.lines[p.line][:min(p.col, len(u.src.lines[p.line]))]))
 }
 
-// end is where a scalar ends in the text.
+// end returns the offset at which a scalar ends.
 func (u *update) end(n *yaml.Node) int {
 	spots := u.src.walk(n)
 	if spots == nil {
@@ -111,7 +112,8 @@ func (u *update) replace(n *yaml.Node, text string) {
 	u.edits = append(u.edits, edit{u.offset(start(n)), u.end(n), text})
 }
 
-// lineEnd is where the line ends in which an offset is, its break included.
+// lineEnd returns the end of the line that contains an offset, including its
+// line break.
 func (u *update) lineEnd(at int) int {
 	for _, s := range u.starts {
 		if s > at {
@@ -132,7 +134,7 @@ func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
 		u.edits = append(u.edits, edit{at, at, u.line(column, o.Show(s.Day))})
 	}
 	items := v.n.Content
-	at := u.starts[v.n.Line-1] // behind the last line that stays or goes
+	at := u.starts[v.n.Line-1] // the end of the last line that was kept or removed
 	aligned := scenario.Align(s.Offers, got)
 	for i := 0; i < len(aligned); {
 		var old, new []int
@@ -144,7 +146,7 @@ func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
 			}
 		}
 		for j, k := range old {
-			if j < len(new) { // one for another: a comment behind it stays
+			if j < len(new) { // replaced in place: a comment after it stays
 				u.replace(items[k], yamlText(got[new[j]].Show(s.Day)))
 			} else {
 				u.edits = append(u.edits, edit{u.starts[items[k].Line-1], u.lineEnd(u.end(items[k])), ""})
@@ -161,12 +163,12 @@ func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
 	}
 }
 
-// line is an element of a list on a line of its own.
+// line returns a list element as a line.
 func (u *update) line(column int, text string) string {
 	return strings.Repeat(" ", column) + "- " + yamlText(text) + u.lineBreak()
 }
 
-// lineBreak is that of the file.
+// lineBreak returns the kind of line break that the file uses.
 func (u *update) lineBreak() string {
 	if strings.Contains(u.src.text, "\r\n") {
 		return "\r\n"
@@ -174,8 +176,8 @@ func (u *update) lineBreak() string {
 	return "\n"
 }
 
-// wholeList writes a list anew: none becomes a list, a list becomes none, and
-// one in [ ] gets lines.
+// wholeList rewrites a whole list: none becomes a list, a list becomes none,
+// and a list in [ ] becomes one with a line for each element.
 func (u *update) wholeList(v value, s *scenario.Scenario, got []scenario.Offer) {
 	text := " none"
 	if len(got) > 0 {
@@ -212,8 +214,8 @@ func (u *update) wholeList(v value, s *scenario.Scenario, got []scenario.Offer) 
 	}
 }
 
-// keepComment replaces text up to which a line may go on with a comment, and
-// puts what takes lines of its own behind the comment.
+// keepComment replaces a part of a line and keeps the comment after it. If the
+// new text begins with a line break, it goes after the comment.
 func (u *update) keepComment(from, to int, text string) {
 	if !strings.HasPrefix(text, u.lineBreak()) {
 		u.edits = append(u.edits, edit{from, to, text})
@@ -232,7 +234,7 @@ func (u *update) apply() []byte {
 	for _, e := range u.edits {
 		b.WriteString(u.src.text[at:max(at, e.from)])
 		if e.text != "" && e.from == len(u.src.text) && e.from > 0 && u.src.text[e.from-1] != '\n' && strings.HasSuffix(e.text, "\n") {
-			b.WriteString(u.lineBreak()) // the last line had no end
+			b.WriteString(u.lineBreak()) // the last line had no line break
 		}
 		b.WriteString(e.text)
 		at = max(at, e.to)
@@ -241,8 +243,8 @@ func (u *update) apply() []byte {
 	return b.Bytes()
 }
 
-// yamlText is a line as an element of a YAML list: in quotes where it would
-// be read otherwise.
+// yamlText returns a line as an element of a YAML list, quoted if YAML would
+// read it differently.
 func yamlText(s string) string {
 	if strings.Contains(s, ": ") || strings.HasSuffix(s, ":") || strings.Contains(s, " #") || strings.TrimSpace(s) != s {
 		return "'" + strings.ReplaceAll(s, "'", "''") + "'"

@@ -8,8 +8,8 @@ import (
 	"offerstream/pipeline/scenario"
 )
 
-// TestUpdate: what comes out stands in the place of what was expected, and
-// all else of the file stays, comments too.
+// TestUpdate: the actual results replace the expected ones, and the rest of the
+// file stays, including comments.
 func TestUpdate(t *testing.T) {
 	const head = `# A file.
 campaigns:
@@ -20,7 +20,7 @@ scenarios:   # three
     events: [10:00:00 ada View title=a, 10:00:01 ada View title=b, 10:00:02 ada Look title=c]
 `
 	for name, c := range map[string][2]string{
-		"one for another, one more, comments stay": {`    expect:     # offers
+		"one is replaced, one is added, comments stay": {`    expect:     # offers
       # the first
       - 10:00:00 ada c title=x   # keep this
       - 10:00:01 ada c {"title":"b"}
@@ -98,7 +98,7 @@ scenarios:   # three
     expect: none   # why
       # and
 `},
-		"what YAML would read otherwise is quoted": {`    expect: none
+		"text that YAML would read differently is quoted": {`    expect: none
     about: d
   two:
     events:
@@ -163,7 +163,7 @@ func update1(text string) (string, error) {
 	}
 	for i, s := range again.Scenarios {
 		if wrong := s.Compare(results[i]); wrong != "" {
-			return "", fmt.Errorf("what was written is not what came out:\n%s\n%s", wrong, b)
+			return "", fmt.Errorf("the updated file does not have the actual results:\n%s\n%s", wrong, b)
 		}
 	}
 	return string(b), nil

@@ -3,7 +3,7 @@ package config
 import (
 	"fmt"
 	"time"
-	_ "time/tzdata" // a zone's name must not depend on the host
+	_ "time/tzdata" // so that the known zones do not depend on the host
 
 	"offerstream/pipeline/campaign"
 )
@@ -17,7 +17,7 @@ func (v value) campaignSet() {
 	v.fields(aSet, v.setKeys())
 }
 
-// setKeys are the keys of a set.
+// setKeys returns the keys of a set.
 func (v value) setKeys() fields {
 	d := v.l.def
 	return fields{
@@ -70,7 +70,7 @@ func (v value) forget() {
 	v.l.once("forget", v, f, func() { v.l.def.Forget = f })
 }
 
-// The most that a set may let one user hold.
+// The upper limits of `bounds`.
 const (
 	mostEntries  = 4096
 	mostKeys     = 4096

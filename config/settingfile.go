@@ -54,7 +54,7 @@ func (p *program) file(name string) ([]given, error) {
 	return gs, nil
 }
 
-// settingText is a value in the file as it would be given elsewhere.
+// settingText returns a value of the file as it would be given in a flag.
 func settingText(row *setting, v *yaml.Node) (string, bool) {
 	if v.Kind == yaml.ScalarNode {
 		return v.Value, v.Value != "" || !plain(v)

@@ -23,7 +23,7 @@ func write(t *testing.T, name, text string) string {
 	return path
 }
 
-// plainly is s as its user sees it.
+// plainly returns s without its unexported fields.
 func plainly(s *Settings) Settings {
 	c := *s
 	c.program = nil
@@ -79,7 +79,7 @@ func TestSettingsErrors(t *testing.T) {
 	}{
 		{"", "", []string{"dir is required: --dir DIR, OFFERSTREAM_DIR or dir in the file"}},
 		{"--dir=", "", []string{"dir is required: --dir DIR, OFFERSTREAM_DIR or dir in the file"}},
-		{"--dir d now", "", []string{`"now" is an argument, worker takes only flags: see worker --help`}},
+		{"--dir d now", "", []string{`unexpected argument "now", worker takes only flags: see worker --help`}},
 		{"--dir d --dir e", "", []string{"--dir: it is given twice"}},
 		{"--dir", "", []string{"--dir needs a value: see worker --help"}},
 		{"--dri d", "", []string{`worker has no flag --dri: did you mean "--dir"?`}},

@@ -16,8 +16,8 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// readServers reads NATS URLs. No error repeats one unmasked: a password may
-// stand in it.
+// readServers reads NATS URLs. Errors mask the URL, because it may contain a
+// password.
 func readServers(t string) (string, error) {
 	var servers []string
 	for _, one := range strings.Split(t, ",") {
@@ -41,7 +41,7 @@ func readServers(t string) (string, error) {
 	return strings.Join(servers, ","), nil
 }
 
-// maskServers hides passwords, and users that come without one: tokens.
+// maskServers hides passwords, and users without a password, which are tokens.
 func maskServers(t string) string {
 	parts := strings.Split(t, ",")
 	for i, one := range parts {
@@ -125,7 +125,7 @@ func readKeys(t string) ([]string, error) {
 	return keys, nil
 }
 
-// units of bytes, the longest first.
+// units are the units of bytes, those with the longest name first.
 var units = []struct {
 	name string
 	size int64
@@ -151,7 +151,7 @@ func readBytes(t string, least int64) (int64, error) {
 	return 0, fmt.Errorf("%q is not a number of bytes such as 256MB or 1GiB", t)
 }
 
-// printBytes writes bytes in the largest unit of which they are a multiple.
+// printBytes writes n in the largest unit that divides it.
 func printBytes(n int64) string {
 	best := units[len(units)-1]
 	for _, u := range units {

@@ -7,7 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A source is a file's text by lines, as YAML breaks them.
+// A source is a file's text, split into lines as YAML does it.
 type source struct {
 	name  string
 	text  string
@@ -32,10 +32,10 @@ func newSource(name, text string) *source {
 	return s
 }
 
-// A spot is a place in a source, line and column from 0.
+// A spot is a place in a source; line and column count from 0.
 type spot struct{ line, col int }
 
-// at is the rune at a spot, 0 where the line has none.
+// at returns the rune at a spot, or 0 if the line has none there.
 func (s *source) at(p spot) rune {
 	if p.line < 0 || p.line >= len(s.lines) || p.col < 0 || p.col >= len(s.lines[p.line]) {
 		return 0
@@ -43,13 +43,13 @@ func (s *source) at(p spot) rune {
 	return s.lines[p.line][p.col]
 }
 
-// start is where a node begins.
+// start returns where a node begins.
 func start(n *yaml.Node) spot { return spot{n.Line - 1, n.Column - 1} }
 
-// locate says where in the file the rune of a scalar's value stands that is at
-// line (from 1) and col (from 0) of the value. It walks the value and its
-// source together, whatever the scalar's style. Where it cannot follow, it
-// says where the scalar begins.
+// locate returns the place in the file of one rune of a scalar's value, given
+// by its line (from 1) and column (from 0) in the value. It works for scalars
+// of every style. If value and source do not agree, it returns where the scalar
+// begins.
 func (s *source) locate(n *yaml.Node, line, col int) spot {
 	spots := s.walk(n)
 	if spots == nil {
@@ -72,8 +72,8 @@ func (s *source) locate(n *yaml.Node, line, col int) spot {
 	return spots[i]
 }
 
-// walk is the spot of each rune of a scalar's value, and of its end; nil if
-// value and source do not agree.
+// walk returns the spot of each rune of a scalar's value, and of its end. It
+// returns nil if value and source do not agree.
 func (s *source) walk(n *yaml.Node) []spot {
 	if n.Line < 1 || n.Line > len(s.lines) || n.Column < 1 {
 		return nil
@@ -81,8 +81,8 @@ func (s *source) walk(n *yaml.Node) []spot {
 	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
 		return s.walkFlow(n)
 	}
-	// The first line with text tells the indentation. An indicator (|2) allows
-	// for less.
+	// The first line that is not blank has the indentation, or more if there is
+	// an indicator such as |2.
 	for _, line := range s.lines[n.Line:] {
 		if !blank(line) {
 			for indent := indentation(line); indent >= 0; indent-- {
@@ -113,7 +113,8 @@ func (s *source) walkBlock(n *yaml.Node, indent int) []spot {
 			}
 			spots = append(spots, spot{i, col})
 		}
-		// What the line's end became: kept, a space, or for the first of several nothing.
+		// In the value, a line break is kept or becomes a space; the first of
+		// several breaks becomes nothing.
 		end = spot{i, max(first, len(line))}
 		if v := len(spots); v < len(value) && (value[v] == '\n' || value[v] == ' ') {
 			spots = append(spots, end)
@@ -151,7 +152,7 @@ func (s *source) walkFlow(n *yaml.Node) []spot {
 			at = next
 			continue
 		case n.Style&yaml.DoubleQuotedStyle != 0 && rest[0] == '\\' && len(rest) == 1:
-			folded, next := s.fold(at) // an escaped line break is nothing, further ones count
+			folded, next := s.fold(at) // an escaped line break becomes nothing; further ones are kept
 			if folded[0] == '\n' {
 				for range folded {
 					spots = append(spots, at)
@@ -179,7 +180,8 @@ func (s *source) walkFlow(n *yaml.Node) []spot {
 	return append(spots, at)
 }
 
-// fold is what the line breaks at a spot become, and where the text goes on.
+// fold returns what the line breaks at a spot become in the value, and where
+// the text continues.
 func (s *source) fold(at spot) ([]rune, spot) {
 	breaks := 1
 	line := at.line + 1

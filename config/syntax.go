@@ -13,9 +13,10 @@ import (
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
-// syntax turns an error of the YAML parser, which knows a line at most and
-// often that of the construct around it, into a problem at the line from
-// which the file cannot be read, with a hint where it is a known trap.
+// syntax turns an error of the YAML parser into a problem at the line that
+// makes the file unreadable, with a hint if the mistake is a common one. The
+// parser itself reports at most a line, often that of the surrounding
+// construct.
 func (s *source) syntax(err error) Problem {
 	what := err.Error()
 	if m := yamlError.FindStringSubmatch(what); m != nil {
@@ -32,16 +33,16 @@ func (s *source) syntax(err error) Problem {
 		col = min(indentation(text), max(len(text)-1, 0))
 		switch {
 		case strings.Contains(what, "mapping values"):
-			hint = "a text with \": \" in it needs quotes; keys of one map stand in one column"
+			hint = "a text with \": \" in it needs quotes; keys of one map must begin in the same column"
 		case strings.Contains(what, "expected key"):
-			hint = "keys of one map stand in one column"
+			hint = "keys of one map must begin in the same column"
 		}
 	}
 	return Problem{s.name, line + 1, col + 1, "this is not YAML: " + what, hint}
 }
 
-// culprit is the line, from 0, without which the lines before it can be read,
-// while with it nothing that follows helps.
+// culprit returns the line (from 0) at which the file becomes unreadable: the
+// lines before it can be read, and with it no following lines help.
 func (s *source) culprit() int {
 	ends := []int{0} // ends[n]: where the first n lines end
 	for i, r := range s.text {
@@ -53,8 +54,9 @@ func (s *source) culprit() int {
 		_, err := decode(yaml.NewDecoder(strings.NewReader(s.text[:ends[n]])))
 		return err == nil || errors.Is(err, io.EOF)
 	}
-	// Halving finds a line where readable turns to not. A list or a text over
-	// several lines does so too, and turns back: then go on behind it.
+	// A binary search finds a line at which the file becomes unreadable. That
+	// may also be the first line of a list or a text of several lines, after
+	// which the file is readable again: then the search continues there.
 	good := 0
 	for {
 		bad := len(ends)
@@ -81,13 +83,13 @@ func (s *source) culprit() int {
 
 var keyStart = regexp.MustCompile(`^\s*(?:- +)*(?:(?:[^\s:#'"\[\]{},][^:#'"\[\]{},]*|"[^"]*"|'[^']*'): +)?`)
 
-// valueColumn is where the value of a line's first key, or of a list's
-// element, begins.
+// valueColumn returns where the value begins of a line's first key or of a list
+// element.
 func valueColumn(line []rune) int {
 	return len([]rune(keyStart.FindString(string(line))))
 }
 
-// trap is a hint for a value that YAML reads otherwise than its author.
+// trap returns a hint for a value that YAML does not read as its author meant.
 func trap(value []rune, what string) string {
 	text := strings.TrimRight(string(value), " \t")
 	if text == "" {
@@ -117,8 +119,8 @@ func trap(value []rune, what string) string {
 
 const quoteAll = "put '...' around all of it, or use |"
 
-// bracketEnd is where the bracket closes that text begins with, -1 if it does
-// not in this line.
+// bracketEnd returns the end of the bracketed text that text begins with, or -1
+// if the bracket is not closed on this line.
 func bracketEnd(text string) int {
 	depth := 0
 	for i := 0; i < len(text); i++ {
@@ -140,8 +142,8 @@ func bracketEnd(text string) int {
 	return -1
 }
 
-// quoteEnd is where the quoted text ends that text begins with, -1 if it does
-// not end in this line.
+// quoteEnd returns the end of the quoted text that text begins with, or -1 if
+// the quote is not closed on this line.
 func quoteEnd(text string, q byte) int {
 	for i := 1; i < len(text); i++ {
 		switch {

@@ -11,14 +11,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile bounds what is read: a file with every campaign of a large shop has
-// a few megabytes.
+// maxFile is the largest file that is read, in bytes. All campaigns of a large
+// shop in one file take a few megabytes.
 const maxFile = 16 << 20
 
 const quoteIt = "quote it or use |"
 
-// parse reads one YAML document. The root is nil where there is nothing to go
-// on with; the problems then say why.
+// parse reads one YAML document. If the document cannot be read, the root is
+// nil and the problems say why.
 func parse(name string, b []byte) (*source, *yaml.Node, Errors) {
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
 	if len(b) > maxFile {
@@ -47,8 +47,8 @@ func parse(name string, b []byte) (*source, *yaml.Node, Errors) {
 	return s, doc.Content[0], nil
 }
 
-// decode reads the next document. The parser panics where it finds itself in
-// error: that is an unreadable file to whoever wrote it.
+// decode reads the next document. The parser panics on some invalid input; this
+// is returned as an error.
 func decode(dec *yaml.Decoder) (n *yaml.Node, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -59,7 +59,7 @@ func decode(dec *yaml.Decoder) (n *yaml.Node, err error) {
 	return n, dec.Decode(n)
 }
 
-// invalid is where b stops being UTF-8, -1 if it does not.
+// invalid returns where b stops being valid UTF-8, or -1.
 func invalid(b []byte) int {
 	for i := 0; i < len(b); {
 		r, n := utf8.DecodeRune(b[i:])
@@ -71,9 +71,9 @@ func invalid(b []byte) int {
 	return -1
 }
 
-// strict reports what YAML has and a configuration does not: tags, anchors,
-// aliases, merges, keys that are no text, a key twice. Nodes that are bad in
-// themselves are marked, so that nobody complains about them a second time.
+// strict reports features of YAML that a configuration file must not use: tags,
+// anchors, aliases, merges, keys that are not text, repeated keys. Reported
+// nodes are added to bad, so that they are not reported again.
 func (s *source) strict(n *yaml.Node, bad map[*yaml.Node]bool, problems *Errors) {
 	add := func(n *yaml.Node, what, hint string) {
 		bad[n] = true

@@ -13,18 +13,18 @@ import (
 	times "offerstream/pipeline/value"
 )
 
-// A value is a node of a campaign file on its way to a Go value. What is wrong
-// with it is reported where it stands, and reads as absent from then on.
+// A value is a node of a campaign file that is read into a Go value. A mistake
+// in it is reported at its place; from then on the value counts as absent.
 type value struct {
 	l    *load
 	file *source
-	key  *yaml.Node // what names it; nil for an element of a list
+	key  *yaml.Node // its key; nil for an element of a list
 	n    *yaml.Node
 	path []string // as in a campaign.Problem
-	flow bool     // it stands inside [ ] or { }
+	flow bool     // it is inside [ ] or { }
 }
 
-// child is an element of v under a name.
+// child returns the element of v with the given name.
 func (v value) child(key, n *yaml.Node, name string) value {
 	flow := v.flow || v.n.Style&yaml.FlowStyle != 0
 	c := value{v.l, v.file, key, n, append(slices.Clip(slices.Clone(v.path)), name), flow}
@@ -35,7 +35,8 @@ func (v value) child(key, n *yaml.Node, name string) value {
 	return c
 }
 
-// spot is where v is pointed at: at its key if it begins on another line.
+// spot returns the place to report for v: its key, if the value begins on
+// another line, else the value.
 func (v value) spot() spot {
 	if v.key != nil && (v.n.Line != v.key.Line || v.null()) {
 		return start(v.key)
@@ -61,12 +62,12 @@ func (v value) problemAt(p spot, what, hint string) {
 
 func (v value) bad() bool { return v.l.bad[v.n] }
 
-// null says whether nothing stands here.
+// null reports whether the value is missing, as in "key:".
 func (v value) null() bool { return v.n.Kind == yaml.ScalarNode && plain(v.n) && v.n.Value == "" }
 
 func plain(n *yaml.Node) bool { return n.Style&^yaml.FlowStyle == 0 }
 
-// is names what stands here.
+// is names the type of the value.
 func (v value) is() string {
 	switch {
 	case v.n.Kind == yaml.MappingNode:
@@ -123,7 +124,7 @@ func (v value) word(words ...string) string {
 	return t
 }
 
-// texts reads a text, or a list of texts, as a set: sorted.
+// texts reads a text, or a list of texts, and returns them sorted.
 func (v value) texts(hint string) []string {
 	if v.bad() || v.n.Kind != yaml.SequenceNode {
 		if t := v.text(hint); t != "" {
@@ -143,8 +144,8 @@ func (v value) texts(hint string) []string {
 	return ts
 }
 
-// duration reads a span of time. There is no use for one of more than a
-// century, and arithmetic with it would overflow.
+// duration reads a duration of at most a century: a longer one has no use, and
+// arithmetic with it would overflow.
 func (v value) duration(least time.Duration, hint string) time.Duration {
 	const century = 36525 * 24 * time.Hour
 	if v.bad() {
@@ -170,7 +171,7 @@ func (v value) duration(least time.Duration, hint string) time.Duration {
 	return 0
 }
 
-// computed is what reads as an expression where a duration is wanted.
+// computed matches an expression in place of a duration.
 var computed = regexp.MustCompile(`[A-Za-z_]\w*[.(\[]`)
 
 // moment reads a time, in nanoseconds since 1970.

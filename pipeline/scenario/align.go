@@ -1,11 +1,11 @@
 package scenario
 
-// An Aligned line is one of two lists that were put side by side: of the
-// first, of the second, or of both. An index is -1 where it is not of that
-// list.
+// An Aligned is a line of two aligned lists: it is in the first list, in the
+// second, or in both. First and Second are its indexes in the lists, or -1.
 type Aligned struct{ First, Second int }
 
-// Sign is - for a line of the first list alone, + for one of the second.
+// Sign returns - for a line that is only in the first list, + for one that is
+// only in the second, and a space for one that is in both.
 func (a Aligned) Sign() byte {
 	switch {
 	case a.Second < 0:
@@ -23,8 +23,7 @@ func (a Aligned) of(first, second []Offer) Offer {
 	return second[a.Second]
 }
 
-// Align puts two lists side by side so that as many lines as possible are of
-// both.
+// Align aligns two lists so that as many lines as possible are in both.
 func Align(first, second []Offer) []Aligned {
 	var head []Aligned
 	for len(head) < min(len(first), len(second)) && first[len(head)] == second[len(head)] {
@@ -42,14 +41,14 @@ func Align(first, second []Offer) []Aligned {
 	return lines
 }
 
-// most bounds the table from which the longest common list is read; longer
-// ones are shown one after the other.
+// most is the largest size of the table that finds the longest common list.
+// Lists that need a larger one are shown one after the other.
 const most = 4 << 20
 
 // middle aligns first[from:n] and second[from:m].
 func middle(first, second []Offer, from, n, m int) (lines []Aligned) {
 	rows, cols := n-from, m-from
-	var common []int32 // [i*(cols+1)+j]: the most that first[from+i:n] and second[from+j:m] have in common
+	var common []int32 // [i*(cols+1)+j]: the length of the longest common list of first[from+i:n] and second[from+j:m]
 	at := func(i, j int) *int32 { return &common[i*(cols+1)+j] }
 	if rows*cols <= most {
 		common = make([]int32, (rows+1)*(cols+1))

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Compare says what of a result is not as the scenario expects, for people:
-// lines, indented by two; "" where all is.
+// Compare describes, for people, the differences between a result and what the
+// scenario expects: lines indented by two spaces, or "" if there are none.
 func (s *Scenario) Compare(r *Result) string {
 	var b strings.Builder
 	for _, reason := range slices.Sorted(maps.Keys(s.reasons(r))) {
@@ -35,7 +35,7 @@ func (s *Scenario) Compare(r *Result) string {
 	return b.String()
 }
 
-// Compared are the offers of a result that are compared.
+// Compared returns the offers of a result that are compared.
 func (s *Scenario) Compared(r *Result) []Offer {
 	if len(s.About) == 0 {
 		return r.Offers
@@ -49,7 +49,8 @@ func (s *Scenario) Compared(r *Result) []Offer {
 	return offers
 }
 
-// reasons are the reasons for which events were or must be rejected.
+// reasons returns the reasons for which events were rejected or should have
+// been.
 func (s *Scenario) reasons(r *Result) map[string]bool {
 	all := map[string]bool{}
 	for reason := range r.Rejected {
@@ -61,12 +62,11 @@ func (s *Scenario) reasons(r *Result) map[string]bool {
 	return all
 }
 
-// around is how many offers that are as expected are shown beside one that is
-// not.
+// around is the number of equal offers that are shown before and after a
+// different one.
 const around = 3
 
-// showOffers shows the expected offers and those that came out as one list,
-// in columns.
+// showOffers shows the expected and the actual offers as one list, in columns.
 func (s *Scenario) showOffers(b *strings.Builder, got []Offer) {
 	lines := Align(s.Offers, got)
 	var widths [3]int
@@ -103,8 +103,8 @@ func tellSame(b *strings.Builder, n int) {
 	}
 }
 
-// showOutcomes tells which of a campaign's outcomes are not as expected, and
-// then all of them.
+// showOutcomes shows a campaign's outcomes that differ from the expected ones,
+// and then all of its outcomes.
 func showOutcomes(b *strings.Builder, id string, want, got map[string]uint64) {
 	var wrong, all []string
 	for _, name := range OutcomeNames() {

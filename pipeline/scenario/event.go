@@ -13,9 +13,9 @@ import (
 
 const eventHint = "write for example: 10:00:00 ada Product Viewed product_id=b1 price=12.5"
 
-// ReadEvent reads an event of a scenario's list: its time, the user, what it
-// is, and pairs name=value. A time alone lets time pass. What begins with {
-// is an event's JSON as it stands.
+// ReadEvent reads a line of events: the time, the user, the event's type or
+// name, and pairs name=value. A line with only a time lets time pass. A line
+// that begins with { is the JSON of an event.
 func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
 	text, wrong := Expand(text)
 	if wrong != nil {
@@ -42,8 +42,8 @@ func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
 	return e.json(), nil
 }
 
-// rawEvent is JSON as it stands. Where it has a time, the next line may be
-// relative to it.
+// rawEvent returns the JSON unchanged. If it has a time, the next line may be
+// relative to that.
 func rawEvent(text string, clock *Clock) []byte {
 	var has struct{ Timestamp string }
 	if json.Unmarshal([]byte(text), &has) == nil {
@@ -56,7 +56,7 @@ func rawEvent(text string, clock *Clock) []byte {
 
 var longText = regexp.MustCompile(`\{(.)\*(\d+)\}`)
 
-// Expand replaces {x*3000} by a text of as many x.
+// Expand replaces {x*3000} by 3,000 times the letter x.
 func Expand(text string) (string, *Mistake) {
 	if !strings.Contains(text, "*") {
 		return text, nil
@@ -74,7 +74,7 @@ func Expand(text string) (string, *Mistake) {
 	return out, wrong
 }
 
-// user reads a user: a userId, or behind ~ an anonymousId.
+// user reads a user: a userId, or an anonymousId after ~.
 func user(w *words) (name string, anonymous bool, wrong *Mistake) {
 	if w.done() {
 		return "", false, &Mistake{w.at, "the user is missing", "a userId such as ada, or ~a-1 for an anonymousId"}
@@ -94,7 +94,7 @@ func user(w *words) (name string, anonymous bool, wrong *Mistake) {
 	return t.text, anonymous, wrong
 }
 
-// spoken is an event as its line has it.
+// spoken holds the parts of an event's line.
 type spoken struct {
 	time      int64
 	user      string
@@ -107,7 +107,7 @@ type spoken struct {
 	context   map[string]any
 }
 
-// what reads the rest of the line: which event it is, and its pairs.
+// what reads the rest of the line: the event's type and name, and its pairs.
 func (e *spoken) what(w *words) *Mistake {
 	var name []string
 	pair := ""
@@ -146,8 +146,8 @@ func (e *spoken) what(w *words) *Mistake {
 
 var kinds = map[string]bool{"page": true, "screen": true, "identify": true, "group": true, "alias": true}
 
-// pair takes a value: messageId=, what begins with context., and else a
-// property, of identify a trait.
+// pair takes one pair: messageId, a name that begins with "context.", or else
+// a property, or a trait of identify and group.
 func (e *spoken) pair(t word) *Mistake {
 	path, within := strings.CutPrefix(t.text, "context.")
 	switch {
@@ -173,7 +173,8 @@ func (e *spoken) pair(t word) *Mistake {
 	return nil
 }
 
-// put puts a value into maps within maps.
+// put sets a value in nested maps. It returns false if the path has a value
+// already, or leads through a value that is not a map.
 func put(m map[string]any, path []string, v json.RawMessage) bool {
 	for _, name := range path[:len(path)-1] {
 		if m[name] == nil {

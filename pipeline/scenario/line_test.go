@@ -12,7 +12,7 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// TestEvents: what lines mean, each after the one before.
+// TestEvents reads lines in sequence and compares the events.
 func TestEvents(t *testing.T) {
 	seoul, err := time.LoadLocation("Asia/Seoul")
 	if err != nil {
@@ -43,8 +43,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestAnyLine: whatever the line, it is read or refused, where an event that
-// was read is JSON.
+// TestAnyLine: any line is either read or refused, and an event that was read
+// is valid JSON.
 func TestAnyLine(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -67,7 +67,7 @@ func TestAnyLine(t *testing.T) {
 	}
 }
 
-// TestOfferLines: an offer's line reads back as the offer, whatever is in it.
+// TestOfferLines: the line of any offer is read back as the same offer.
 func TestOfferLines(t *testing.T) {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
@@ -128,7 +128,7 @@ func anyData(r *rand.Rand) string {
 	return canonical(compact(node(0)))
 }
 
-// TestSameData: what is written otherwise is the same data.
+// TestSameData: the same data in different notations compares as equal.
 func TestSameData(t *testing.T) {
 	for _, same := range [][]string{
 		{`10:00:00 ada c b="x y" a=1`, `10:00 ada c {"a":1.0, "b":"x y"}`, `2026-01-01T10:00:00Z "ada" c b="x y" a=10e-1`},
@@ -153,8 +153,8 @@ func TestSameData(t *testing.T) {
 	}
 }
 
-// TestAlign: side by side, both lists are whole and in order, and as many
-// lines are of both as can be.
+// TestAlign: both aligned lists are complete and in order, and as many lines as
+// possible are in both.
 func TestAlign(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -198,7 +198,7 @@ func common(a, b []Offer) int {
 	return n
 }
 
-// TestCompare: what is shown to people.
+// TestCompare checks the text that describes differences.
 func TestCompare(t *testing.T) {
 	offers := func(lines ...string) (all []Offer) {
 		for _, l := range lines {

@@ -10,14 +10,14 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A Day is what the times of a scenario are read on: 10:00:00 is on this date
-// in this zone.
+// A Day is the date and zone of a scenario's times that have none, such as
+// 10:00:00.
 type Day struct {
 	Date string // 2026-01-01
 	Zone *time.Location
 }
 
-// DefaultDay is that of a scenario that names none.
+// DefaultDay is the Day of a scenario that names none.
 var DefaultDay = Day{"2026-01-01", time.UTC}
 
 // ReadDate checks a date.
@@ -38,7 +38,7 @@ var (
 	dateForm  = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)
 )
 
-// at is the moment of a clock time on a date.
+// at returns the moment of a clock time on a date.
 func (d Day) at(date, clock string) (int64, error) {
 	if strings.Count(clock, ":") == 1 {
 		clock += ":00"
@@ -50,7 +50,7 @@ func (d Day) at(date, clock string) (int64, error) {
 	return t.UnixNano(), nil
 }
 
-// read reads the moment with which a line begins: one word, or a date and a
+// read reads the moment at the beginning of a line: one word, or a date and a
 // clock time.
 func (d Day) read(w *words, hint string) (int64, *Mistake) {
 	first := w.plain()
@@ -78,12 +78,12 @@ func (d Day) read(w *words, hint string) (int64, *Mistake) {
 	return ns, nil
 }
 
-// show writes a moment so that read finds it: in the shortest form.
+// show writes a moment in the shortest form that read reads back.
 func (d Day) show(ns int64) string {
 	text := time.Unix(0, ns).In(d.Zone).Format("2006-01-02 15:04:05.999999999")
 	date, clock, _ := strings.Cut(text, " ")
 	if again, err := d.at(date, clock); err != nil || again != ns {
-		return value.FormatTime(ns) // the hour that comes twice when clocks go back
+		return value.FormatTime(ns) // in the hour that occurs twice when clocks go back
 	}
 	if date == d.Date {
 		return clock
@@ -91,23 +91,23 @@ func (d Day) show(ns int64) string {
 	return text
 }
 
-// A Clock reads the times of a list of events: absolute ones, and those after
-// the line before.
+// A Clock reads the times of a list of events: absolute ones, and those
+// relative to the previous line.
 type Clock struct {
 	Day
 	Later time.Duration // added to each time that is read
 
 	last  int64
-	known bool // last is there
+	known bool // last is set
 }
 
-// Set says when the last line was.
+// Set sets the time of the last line.
 func (c *Clock) Set(ns int64) { c.last, c.known = ns, true }
 
-// Last is when the last line was.
+// Last returns the time of the last line.
 func (c *Clock) Last() int64 { return c.last }
 
-// Moment reads a time that stands alone.
+// Moment reads a text that is only a time.
 func (c *Clock) Moment(text string) (int64, *Mistake) {
 	w := &words{text: text}
 	ns, wrong := c.read(w)

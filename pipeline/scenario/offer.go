@@ -12,9 +12,10 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// An Offer is what a line of expect says of one. Data is JSON in one form, so
-// that equal data are equal texts: without white space, maps by their keys,
-// numbers in their shortest form. It is empty where there is none.
+// An Offer holds the fields of an offer that a line of expect has. Data is JSON
+// in canonical form, so that equal data are equal texts: without white space,
+// maps sorted by key, numbers in their shortest form. It is empty if the offer
+// has no data.
 type Offer struct {
 	Time      int64
 	User      string
@@ -27,7 +28,7 @@ type Offer struct {
 const offerHint = `write for example: 10:01:30 ada bag-fan title="Bags, 10% off"`
 
 // ReadOffer reads a line of expect: time, user, campaign, and the data as
-// pairs name=value or as JSON. Behind the campaign may stand /key.
+// pairs name=value or as JSON. The campaign may be followed by /key.
 func ReadOffer(text string, day Day) (o Offer, wrong *Mistake) {
 	w := &words{text: text}
 	if o.Time, wrong = day.read(w, momentHint); wrong != nil {
@@ -43,8 +44,8 @@ func ReadOffer(text string, day Day) (o Offer, wrong *Mistake) {
 	return o, wrong
 }
 
-// readCampaign reads a campaign's name, and behind / a key, which is quoted where
-// it is not a word.
+// readCampaign reads a campaign's name, and a key after /, which is quoted if
+// it is not a single word.
 func readCampaign(w *words) (name, key string, wrong *Mistake) {
 	if w.done() {
 		return "", "", &Mistake{w.at, "the campaign is missing", offerHint}
@@ -64,7 +65,7 @@ func readCampaign(w *words) (name, key string, wrong *Mistake) {
 		if wrong != nil {
 			return "", "", wrong
 		}
-		json.Unmarshal(raw, &key) // it is a string, as json has found
+		json.Unmarshal(raw, &key) // cannot fail: raw is a valid JSON string
 		return name, key, nil
 	}
 	return name, w.plain().text, nil
@@ -105,7 +106,8 @@ func data(w *words) (string, *Mistake) {
 	return canonical(compact(pairs)), nil
 }
 
-// canonical is JSON in one form. It is the JSON itself where that is none.
+// canonical returns JSON in canonical form, or b itself if it is not one JSON
+// value.
 func canonical(b []byte) string {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
@@ -119,8 +121,8 @@ func canonical(b []byte) string {
 	return string(compact(shortest(v)))
 }
 
-// shortest writes the numbers in v as templates do: integers as they are,
-// others in the shortest form that reads back.
+// shortest rewrites the numbers in v as templates write them: integers
+// unchanged, others with the fewest digits that parse back to the same number.
 func shortest(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -139,7 +141,7 @@ func shortest(v any) any {
 	return v
 }
 
-// offerOf is an offer as a line of expect says it.
+// offerOf returns the fields of an offer that a line of expect has.
 func offerOf(o *pipeline.Offer) (Offer, error) {
 	ns, err := value.ParseTime(o.Time)
 	if err != nil {
@@ -155,8 +157,8 @@ func offerOf(o *pipeline.Offer) (Offer, error) {
 // Show writes the offer as a line of expect.
 func (o Offer) Show(day Day) string { return strings.Join(o.columns(day), " ") }
 
-// columns are the parts of an offer's line; the last, its data, only where
-// there is any.
+// columns returns the parts of an offer's line: time, user, campaign, and the
+// data if there is any.
 func (o Offer) columns(day Day) []string {
 	user := show(o.User, "~")
 	if o.Anonymous {
@@ -173,7 +175,7 @@ func (o Offer) columns(day Day) []string {
 	return cols
 }
 
-// showData writes data as pairs where it is a map, else as JSON.
+// showData writes data as pairs name=value if it is a map, else as JSON.
 func showData(data string) string {
 	var m map[string]json.RawMessage
 	if json.Unmarshal([]byte(data), &m) != nil || len(m) == 0 {

@@ -8,15 +8,15 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// A Result is what came of a scenario's events.
+// A Result holds the actual results of a scenario.
 type Result struct {
 	Offers     []Offer
-	Whole      []*pipeline.Offer            // the same with all that they have
-	Outcomes   map[string]map[string]uint64 // by campaign: all of them
+	Whole      []*pipeline.Offer            // the same offers with all their fields
+	Outcomes   map[string]map[string]uint64 // by campaign, all outcomes
 	Rejected   map[string]uint64
 	Duplicates uint64
 
-	refused []string // what was rejected, with its place
+	refused []string // the rejected events, each with its line and the reason
 }
 
 // Run runs the scenario's events through its set, as a backtest does.
@@ -61,8 +61,8 @@ func sum(m map[string]uint64) (n uint64) {
 	return n
 }
 
-// Outcomes are a campaign's counts by name: how its evaluations ended, how
-// many there were, and what was met on the way.
+// Outcomes returns a campaign's counts by name: its evaluations, how they ended,
+// and the errors and bounds that they met.
 func Outcomes(c pipeline.Counts) map[string]uint64 {
 	m := map[string]uint64{"evaluated": c.Evaluated, "pending": c.Pending(), "missing": c.Missing, "errors": c.Errors, "bounds": c.Bounds}
 	for o, n := range c.Ended {
@@ -71,7 +71,7 @@ func Outcomes(c pipeline.Counts) map[string]uint64 {
 	return m
 }
 
-// OutcomeNames are the names of Outcomes in the order in which they are shown.
+// OutcomeNames returns the names of Outcomes in display order.
 func OutcomeNames() []string {
 	names := []string{"evaluated"}
 	for _, o := range pipeline.Outcomes() {

@@ -1,11 +1,11 @@
-// Package scenario runs examples of what campaigns do: a few events, and the
-// offers and outcomes that they must bring. It reads no file and no clock.
-// Package config reads the files; `offerctl test` runs them.
+// Package scenario runs scenarios, the tests of campaigns: a few events, and
+// the offers and outcomes that must result from them. It reads no file and no
+// clock. Package config reads the scenario files; `offerctl test` runs them.
 //
-// Reading order: scenario, moment (the times in its lines), word (what a line
-// is made of), event (a line that is an event), offer (a line that is an
-// offer), run, compare (what is not as expected), align (which lines of two
-// lists are the same).
+// Reading order: scenario, moment (the times in its lines), word (the parts of
+// a line), event (a line with an event), offer (a line with an offer), run,
+// compare (the differences from what is expected), align (which lines of two
+// lists are equal).
 package scenario
 
 import (
@@ -25,23 +25,23 @@ type Scenario struct {
 	Day    Day
 	Events []Event
 
-	// What must come out. Offers are compared in order where Compares is set;
-	// those of other campaigns than About, where that names any, are not.
+	// The expected results. If Compares is set, the offers are compared, in
+	// order. If About is not empty, only offers of these campaigns are.
 	Offers     []Offer
 	About      []string
 	Compares   bool
-	Outcomes   map[string]map[string]uint64 // by campaign and Outcome's name: those listed must be equal
-	Rejected   map[string]uint64            // events that the gateway would refuse, by reason: nil means none
-	Duplicates *uint64                      // nil: whatever it is
+	Outcomes   map[string]map[string]uint64 // by campaign and outcome name; those not listed are not compared
+	Rejected   map[string]uint64            // events that the gateway would refuse, by reason; nil means none
+	Duplicates *uint64                      // nil: not compared
 }
 
 // An Event is a line of the input.
 type Event struct {
 	JSON []byte
-	Line int // in the scenario's file; in the file of events where it came from one
+	Line int // in the scenario file, or in the file of events that it came from
 }
 
-// A Mistake is what is wrong with a line of a scenario.
+// A Mistake is a mistake in a line of a scenario.
 type Mistake struct {
 	At   int // bytes before it in the line
 	What string
@@ -55,8 +55,8 @@ func (m *Mistake) Error() string {
 	return m.What + ": " + m.Hint
 }
 
-// Place is where in the line's text the mistake stands: line from 1, column
-// in runes from 0.
+// Place returns the place of the mistake in the line's text: the line from 1,
+// the column in runes from 0.
 func (m *Mistake) Place(text string) (line, col int) {
 	before := text[:min(max(m.At, 0), len(text))]
 	line = 1 + strings.Count(before, "\n")

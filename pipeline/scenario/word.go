@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// words is a line that is read word by word. A word ends at white space, or
-// is a JSON string; a pair is name=value.
+// words reads a line word by word. A word is a JSON string, or ends at white
+// space; a pair is name=value.
 type words struct {
 	text string
 	at   int
@@ -21,12 +21,12 @@ type word struct {
 	quoted bool
 	pair   bool
 	value  json.RawMessage // of a pair
-	valueA int             // where it begins
+	valueA int             // where the value begins
 }
 
 const space = " \t\r\n"
 
-// done skips white space and says whether the line ends there.
+// done skips white space and reports whether the line ends there.
 func (w *words) done() bool {
 	for w.at < len(w.text) && strings.IndexByte(space, w.text[w.at]) >= 0 {
 		w.at++
@@ -34,13 +34,14 @@ func (w *words) done() bool {
 	return w.at == len(w.text)
 }
 
-// rest is what has not been read.
+// rest returns the text that has not been read.
 func (w *words) rest() string {
 	w.done()
 	return strings.TrimRight(w.text[w.at:], space)
 }
 
-// plain is the next word up to white space, whatever it has in it.
+// plain returns the text up to the next white space, also if it contains quotes
+// or =.
 func (w *words) plain() word {
 	w.done()
 	from := w.at
@@ -55,7 +56,7 @@ func until(s, stops string) int {
 	return len(s)
 }
 
-// next is the next word or pair. The line must not be done.
+// next returns the next word or pair. The line must not be done.
 func (w *words) next() (word, *Mistake) {
 	w.done()
 	t := word{at: w.at}
@@ -65,7 +66,7 @@ func (w *words) next() (word, *Mistake) {
 			return t, wrong
 		}
 		t.quoted = true
-		json.Unmarshal(raw, &t.text) // it is a string, as json has found
+		json.Unmarshal(raw, &t.text) // cannot fail: raw is a valid JSON string
 	} else {
 		w.at += until(w.text[w.at:], space+"=")
 		t.text = w.text[t.at:w.at]
@@ -83,7 +84,7 @@ func (w *words) next() (word, *Mistake) {
 	return t, wrong
 }
 
-// value reads what stands behind name=: JSON, or a word that is text.
+// value reads the value after name=: JSON, or a word.
 func (w *words) value(name string) (json.RawMessage, *Mistake) {
 	from := w.at
 	n := until(w.text[from:], space)
@@ -97,7 +98,7 @@ func (w *words) value(name string) (json.RawMessage, *Mistake) {
 	return plainValue(w.text[from:w.at]), nil
 }
 
-// plainValue is what a word means: a number, true, false, null, or text.
+// plainValue returns the JSON of a word: a number, true, false, null, or text.
 func plainValue(text string) json.RawMessage {
 	if json.Valid([]byte(text)) {
 		return json.RawMessage(text)
@@ -123,21 +124,21 @@ func (w *words) json() (json.RawMessage, *Mistake) {
 	return raw, nil
 }
 
-// quote is a text as JSON, readable: < and & stay.
+// quote returns a text as JSON, in which < and & are not escaped.
 func quote(s string) json.RawMessage { return compact(s) }
 
-// compact is a value as JSON without white space, maps by their keys.
+// compact returns a value as JSON without white space, maps sorted by key.
 func compact(v any) json.RawMessage {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil { // what is here came from JSON
+	if err := enc.Encode(v); err != nil { // cannot happen: v was read from JSON
 		panic("scenario: " + err.Error())
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// show writes a text as one word: in quotes where it would not read as one.
+// show writes a text as one word, quoted if it would not be read as one.
 func show(text string, unless string) string {
 	if text == "" || strings.ContainsAny(text, unless+space+`="`) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' }) {
 		return string(quote(text))
