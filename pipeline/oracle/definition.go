@@ -6,7 +6,7 @@ import (
 	"regexp"
 )
 
-// A definition is a campaign set as its canonical JSON has it, durations in
+// A definition is a campaign set as in its canonical JSON, with durations in
 // nanoseconds.
 type definition struct {
 	Engine    int          `json:"engine"`
@@ -79,7 +79,7 @@ type campaign struct {
 	where, unlessWhere, match *expression
 	whenDue                   *expression
 	conditions                []*condition
-	data                      any // the parsed data, templates in place of its strings
+	data                      any // the parsed data, with templates instead of strings
 }
 
 type unless struct {
@@ -105,7 +105,8 @@ type limit struct {
 
 var bareName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// isBare says whether a `by` or `match` names a property of each item.
+// isBare reports whether a `by` or `match` is a bare name: a property of each
+// item.
 func isBare(s string) bool { return bareName.MatchString(s) }
 
 // load reads a set and compiles its expressions.

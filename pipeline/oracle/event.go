@@ -29,11 +29,11 @@ type event struct {
 	time   int64 // event time
 	pos    int   // position among the accepted events
 
-	full    bool                 // the user had no room for its entries
-	entries map[*feature][]entry // what it adds to a feature
+	full    bool                 // the user had reached the bound on entries
+	entries map[*feature][]entry // the entries that it adds to each feature
 }
 
-// admit reads a line, or says why it is refused.
+// admit reads a line, or returns the reason why the gateway would refuse it.
 func admit(raw []byte) (*event, error) {
 	if len(raw) > 32<<10 {
 		return nil, errors.New("size")
@@ -54,24 +54,10 @@ func admit(raw []byte) (*event, error) {
 	if !slices.Contains([]string{"track", "page", "screen", "identify", "group", "alias", "clock"}, ev.typ) {
 		return nil, errors.New("type")
 	}
-	own := root.get("timestamp")
-	if own == nil {
-		own = root.get("originalTimestamp")
-	}
-	if ev.own, ev.hasOwn, err = readTime(own); err != nil {
-		return nil, fmt.Errorf("timestamp: %w", err)
-	}
-	stamped, hasStamp, err := readTime(root.get("logTime"))
-	if err != nil {
+	if err := ev.readTimes(); err != nil {
 		return nil, fmt.Errorf("timestamp: %w", err)
 	}
 	if ev.typ == "clock" {
-		if !ev.hasOwn {
-			ev.own, ev.hasOwn = stamped, hasStamp
-		}
-		if !ev.hasOwn {
-			return nil, errors.New("timestamp: a clock event without a time")
-		}
 		return ev, nil
 	}
 	switch ev.typ {
@@ -86,7 +72,7 @@ func admit(raw []byte) (*event, error) {
 		switch root.get(field).(type) {
 		case nil, *object:
 		default:
-			return nil, fmt.Errorf("fields: %s is no object", field)
+			return nil, fmt.Errorf("fields: %s is not an object", field)
 		}
 	}
 	if ev.key, err = entity(root); err != nil {
@@ -99,8 +85,30 @@ func admit(raw []byte) (*event, error) {
 	return ev, nil
 }
 
+// readTimes reads the event's own time. A clock event must have one.
+func (ev *event) readTimes() (err error) {
+	own := ev.root.get("timestamp")
+	if own == nil {
+		own = ev.root.get("originalTimestamp")
+	}
+	if ev.own, ev.hasOwn, err = readTime(own); err != nil {
+		return err
+	}
+	stamped, hasStamp, err := readTime(ev.root.get("logTime"))
+	if err != nil || ev.typ != "clock" {
+		return err
+	}
+	if !ev.hasOwn {
+		ev.own, ev.hasOwn = stamped, hasStamp
+	}
+	if !ev.hasOwn {
+		return errors.New("a clock event without a time")
+	}
+	return nil
+}
+
 // readTime reads an RFC 3339 time with a zone, in the years that nanoseconds
-// since 1970 can tell.
+// since 1970 can represent.
 func readTime(v any) (ns int64, there bool, err error) {
 	if v == nil {
 		return 0, false, nil
@@ -119,7 +127,7 @@ func readTime(v any) (ns int64, there bool, err error) {
 	return t.UnixNano(), true, nil
 }
 
-// entity is the user's key: the first of userId and anonymousId that is a
+// entity returns the user's key: the first of userId and anonymousId that is a
 // non-empty string or a number.
 func entity(root *object) (string, error) {
 	for _, id := range []struct{ field, space string }{{"userId", "u:"}, {"anonymousId", "a:"}} {
@@ -145,10 +153,10 @@ func entity(root *object) (string, error) {
 	return "", errors.New("identity")
 }
 
-// bare is the userId or anonymousId without its namespace.
+// bare returns the userId or anonymousId without its name space.
 func (ev *event) bare() string { return ev.key[2:] }
 
-// matches says whether `on` names the event.
+// matches reports whether `on` names the event.
 func (ev *event) matches(on []string) bool {
 	for _, name := range on {
 		switch name {
@@ -167,11 +175,12 @@ func (ev *event) matches(on []string) bool {
 	return false
 }
 
-// active says whether the event is one of those that extend a session, close
-// dwell intervals and cancel dwell timers.
+// active reports whether the event extends a session, closes dwell intervals
+// and cancels dwell timers.
 func (ev *event) active() bool { return ev.typ == "track" || ev.typ == "page" || ev.typ == "screen" }
 
-// items are the products of the event, else its properties as the only one.
+// items returns the products of the event, else its properties as the only
+// item.
 func (ev *event) items() []any {
 	if products, ok := ev.root.get("properties", "products").([]any); ok && len(products) > 0 {
 		return products

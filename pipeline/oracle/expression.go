@@ -18,8 +18,8 @@ import (
 	"cel.dev/cel-go/interpreter"
 )
 
-// A language compiles expressions. Everything is declared dyn: what types
-// there are shows when it runs. The first mistake is kept in err.
+// A language compiles expressions. All names have type dyn, so types are checked
+// only when an expression runs. The first error is kept in err.
 type language struct {
 	env      *cel.Env
 	features map[string]*feature
@@ -39,10 +39,28 @@ func newLanguage(set *definition) (*language, error) {
 		env.NewFunction(operators.Multiply), env.NewFunction(operators.Divide), env.NewFunction("duration"),
 		env.NewFunction(operators.Equals), env.NewFunction(operators.NotEquals),
 	}
-	opts := []cel.EnvOption{
+	opts := append(fourOperations(),
 		cel.StdLib(cel.StdLibSubset(subset)), cel.OptionalTypes(),
 		ext.Strings(), ext.Math(), ext.Lists(), ext.Sets(), ext.Bindings(), ext.TwoVarComprehensions(),
 		cel.CrossTypeNumericComparisons(true), cel.DefaultUTCTimeZone(true),
+		equality(operators.Equals), equality(operators.NotEquals),
+		cel.Function("duration", cel.Overload("duration_any", []*cel.Type{cel.DynType}, cel.DurationType, cel.UnaryBinding(toDuration))),
+	)
+	for _, name := range []string{"event", "now", "item", "profile", "session"} {
+		opts = append(opts, cel.Variable(name, cel.DynType))
+	}
+	for _, f := range set.Features {
+		l.features[f.Name] = f
+		opts = append(opts, cel.Variable(f.Name, cel.DynType))
+	}
+	var err error
+	l.env, err = cel.NewCustomEnv(opts...)
+	return l, err
+}
+
+// fourOperations declares +, -, * and /.
+func fourOperations() []cel.EnvOption {
+	return []cel.EnvOption{
 		arithmetic(operators.Add, func(a, b ref.Val) (ref.Val, bool) {
 			x, ok := a.(traits.Adder)
 			if !ok {
@@ -71,23 +89,11 @@ func newLanguage(set *definition) (*language, error) {
 			}
 			return x.Divide(b), true
 		}),
-		equality(operators.Equals), equality(operators.NotEquals),
-		cel.Function("duration", cel.Overload("duration_any", []*cel.Type{cel.DynType}, cel.DurationType, cel.UnaryBinding(toDuration))),
 	}
-	for _, name := range []string{"event", "now", "item", "profile", "session"} {
-		opts = append(opts, cel.Variable(name, cel.DynType))
-	}
-	for _, f := range set.Features {
-		l.features[f.Name] = f
-		opts = append(opts, cel.Variable(f.Name, cel.DynType))
-	}
-	var err error
-	l.env, err = cel.NewCustomEnv(opts...)
-	return l, err
 }
 
-// arithmetic declares an operator anew: of an int and a double the int counts
-// as a double, because JSON numbers are doubles.
+// arithmetic replaces an operator by one that accepts an int and a double
+// together: the int counts as a double, because JSON numbers are doubles.
 func arithmetic(op string, do func(a, b ref.Val) (ref.Val, bool)) cel.EnvOption {
 	return cel.Function(op,
 		cel.Overload("any"+op, []*cel.Type{cel.DynType, cel.DynType}, cel.DynType, cel.BinaryBinding(func(a, b ref.Val) ref.Val {
@@ -109,8 +115,8 @@ func arithmetic(op string, do func(a, b ref.Val) (ref.Val, bool)) cel.EnvOption 
 		})))
 }
 
-// equality lets values of all types be compared, an int and a double too; how
-// is CEL's own affair.
+// equality replaces an operator by one that accepts values of any two types,
+// also an int and a double. CEL itself compares them.
 func equality(op string) cel.EnvOption {
 	return cel.Function(op, cel.Overload("any"+op, []*cel.Type{cel.DynType, cel.DynType}, cel.BoolType))
 }
@@ -156,7 +162,7 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// compile makes src runnable; nil where it is empty.
+// compile compiles src. It returns nil if src is empty.
 func (l *language) compile(src, owner, place string) *expression {
 	if src == "" {
 		return nil
@@ -183,7 +189,7 @@ func (l *language) fail(owner, place string, err error) *expression {
 	return nil
 }
 
-// eval is the value of the expression in a scope.
+// eval returns the value of the expression in a scope.
 func (x *expression) eval(sc *scope) (ref.Val, error) {
 	v, _, err := x.prog.Eval(sc)
 	if err != nil {
@@ -192,8 +198,8 @@ func (x *expression) eval(sc *scope) (ref.Val, error) {
 	return v, nil
 }
 
-// holds says whether the expression is true; an error is not. An absent one
-// always holds.
+// holds reports whether the expression is true. It is false if the expression
+// fails, and true if there is no expression.
 func (x *expression) holds(sc *scope) bool {
 	if x == nil {
 		return true
@@ -202,8 +208,8 @@ func (x *expression) holds(sc *scope) bool {
 	return err == nil && v == types.True
 }
 
-// A scope is what an expression sees. Features are read when they are asked
-// for, as they stand at now.
+// A scope holds the names that an expression can use. A feature is computed, as
+// of now, when the expression reads it.
 type scope struct {
 	user  *user
 	event *event
@@ -234,7 +240,7 @@ func (sc *scope) ResolveName(name string) (any, bool) {
 	return nil, false
 }
 
-// value is the event in an expression.
+// value returns the event as a value in expressions.
 func (ev *event) value() ref.Val {
 	return textMap{values: map[string]ref.Val{
 		"type": types.String(ev.typ), "name": types.String(ev.name), "id": types.String(ev.id), "user": types.String(ev.bare()),

@@ -16,13 +16,13 @@ const (
 	day    = 24 * hour
 )
 
-// start is when generated events begin.
+// start is the time of the first generated event.
 var start = time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC).UnixNano()
 
 // Generate makes a random campaign set, in the canonical JSON of a
-// campaign.Definition, and a random input for it. The same seed gives the
-// same. Values come from few, so that conditions often hold, and bounds are
-// often small, so that windows fold and keys are evicted.
+// campaign.Definition, and random events for it. The same seed always gives the
+// same result. Values are taken from small ranges, so that conditions often
+// hold, and bounds are often small, so that windows fold and keys are evicted.
 func Generate(seed uint64) (setJSON []byte, events [][]byte) {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 3))}
 	set := g.definition()
@@ -36,12 +36,12 @@ func Generate(seed uint64) (setJSON []byte, events [][]byte) {
 type generator struct {
 	*rand.Rand
 	features []*feature
-	alone    bool // one user sends nearly all events, so that old ids leave the ring
+	alone    bool // one user sends nearly all events, so that old event ids are forgotten
 }
 
 func pick[T any](g *generator, from ...T) T { return from[g.IntN(len(from))] }
 
-// chance is true in so many of a hundred.
+// chance is true in percent of 100 cases.
 func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
 
 var (
@@ -84,14 +84,14 @@ func (g *generator) definition() *definition {
 	return set
 }
 
-// some are one to three of a list, each once.
+// some returns one to three different elements of a list.
 func (g *generator) some(from []string) []string {
 	out := slices.Clone(from)
 	g.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	return out[:1+g.IntN(min(3, len(out)))]
 }
 
-// on names events, the frequent ones more often.
+// on returns event names, frequent events more often than rare ones.
 func (g *generator) on() []string {
 	switch g.IntN(12) {
 	case 0:
@@ -120,7 +120,7 @@ func (g *generator) feature(i int) *feature {
 		f.By = pick(g, "category", "category", "product_id", "event.properties.category", "event.properties.brand",
 			"event.properties.price", "event.properties.vip", "event.properties.price > 30", "event.name")
 	}
-	if f.Agg == "dwell" && g.chance(15) { // several intervals under one key
+	if f.Agg == "dwell" && g.chance(15) { // for several intervals under one key
 		f.By, f.On = pick(g, "category", "brand"), []string{"Product Added", "Order Completed"}
 	}
 	switch f.Agg {
@@ -145,6 +145,15 @@ func (g *generator) feature(i int) *feature {
 		f.Of = pick(g, "item.price", "item.price", "item.category", "item.product_id", "item.price * 2.5")
 	}
 	return f
+}
+
+func (g *generator) unless() *unless {
+	u := &unless{On: pick(g, []string{"Order Completed"}, []string{"Product Removed", "Order Completed"}, g.on()), Within: pick(g, minute, 5*minute, 20*minute, 2*hour), NoRestart: g.chance(30)}
+	u.Match = pick(g, "", "", "category", "product_id", "event.properties.category", "event.properties.product_id")
+	if g.chance(30) {
+		u.Where = g.about()
+	}
+	return u
 }
 
 func (g *generator) campaign(i int) *campaign {
@@ -172,12 +181,8 @@ func (g *generator) campaign(i int) *campaign {
 			c.If = append(c.If, g.dwellCondition(pick(g, dwells...)))
 		}
 	}
-	if g.chance(35) { // with dwell too: then the absence starts when enough time was stayed
-		c.Unless = &unless{On: pick(g, []string{"Order Completed"}, []string{"Product Removed", "Order Completed"}, g.on()), Within: pick(g, minute, 5*minute, 20*minute, 2*hour), NoRestart: g.chance(30)}
-		c.Unless.Match = pick(g, "", "", "category", "product_id", "event.properties.category", "event.properties.product_id")
-		if g.chance(30) {
-			c.Unless.Where = g.about()
-		}
+	if g.chance(35) { // also with dwell: then the absence starts when the dwell condition holds
+		c.Unless = g.unless()
 	}
 	if g.chance(20) { // also where there is nothing to wait for
 		c.WhenDue = g.condition()

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// about is a condition about the event alone.
+// about generates a condition on the event alone.
 func (g *generator) about() string {
 	switch g.IntN(10) {
 	case 0:
@@ -55,7 +55,7 @@ func (g *generator) aboutOne() string {
 	)
 }
 
-// condition is one about state.
+// condition generates a condition on the user's state.
 func (g *generator) condition() string {
 	switch g.IntN(10) {
 	case 0:
@@ -89,7 +89,7 @@ func (g *generator) conditionOne() string {
 	)
 }
 
-// aboutFeature is a condition that often holds.
+// aboutFeature generates a condition on a feature that often holds.
 func (g *generator) aboutFeature(f *feature) string {
 	read := f.Name
 	if f.By != "" {
@@ -100,7 +100,7 @@ func (g *generator) aboutFeature(f *feature) string {
 		case 1:
 			return pick(g, "", "!") + fmt.Sprintf("(%s in %s)", key, f.Name)
 		case 2:
-			if f.Agg == "list" { // a loop in a loop may cost too much to be allowed
+			if f.Agg == "list" { // a nested loop may exceed the cost limit
 				return fmt.Sprintf("%s.exists(k, %s[k].size() > %d)", f.Name, f.Name, g.IntN(3))
 			}
 			return fmt.Sprintf("%s.exists(k, %s)", f.Name, g.aboutValue(f, f.Name+"[k]"))
@@ -126,7 +126,7 @@ func (g *generator) aboutValue(f *feature, read string) string {
 		if strings.Contains(f.Of, "price") || strings.Contains(f.Of, "size") {
 			forms = []string{"R != null", "R > 10", "R == 20 || R == 1", "R == null", "R >= N.0"}
 		} else {
-			// Not compared with a bool where the type is known to be text.
+			// No comparison with a bool if the type is known to be text.
 			forms = []string{"R != null", `R == "acme"`, `R in ["acme", "bag", "apex"]`, `R != "bag"`, "R == null"}
 			if strings.Contains(f.Of, "vip") {
 				forms = []string{"R", "R == true", "R != false"}
@@ -148,7 +148,7 @@ func (g *generator) aboutValue(f *feature, read string) string {
 	return strings.NewReplacer("R", read, "N", fmt.Sprint(n)).Replace(pick(g, forms...))
 }
 
-// dwellCondition is one that a dwell timer can wait for.
+// dwellCondition generates a condition that a dwell timer can wait for.
 func (g *generator) dwellCondition(f *feature) string {
 	read := f.Name
 	if f.By != "" {
@@ -158,7 +158,7 @@ func (g *generator) dwellCondition(f *feature) string {
 	return pick(g, fmt.Sprintf("%s >= duration(%q)", read, least), fmt.Sprintf("duration(%q) <= %s", least, read))
 }
 
-// data is an offer's data, most of its templates such as do not fail.
+// data generates an offer's data. Most of its templates do not fail.
 func (g *generator) data() json.RawMessage {
 	texts := []string{
 		"hello", "", "{{ event.user }}", "for {{ event.user }} at {{ now }}", "{{ event.time }}", "{{ session.count }}", "{{ session.events }}",
@@ -186,10 +186,10 @@ func (g *generator) data() json.RawMessage {
 		data["more"] = map[string]any{"list": []any{pick(g, texts...), 7}, "a": pick(g, texts...)}
 	}
 	if g.chance(60) {
-		// Shows a difference in state that no condition happens to ask for.
+		// This shows differences in state that no condition happens to depend on.
 		data["state"] = "{{ " + f.Name + " }}"
 		if f.By == "" && (f.Agg == "min" || f.Agg == "max" || f.Agg == "avg" || f.Agg == "first" || f.Agg == "last") {
-			data["state"] = "{{ [" + f.Name + "] }}" // null is an error alone
+			data["state"] = "{{ [" + f.Name + "] }}" // null on its own would be an error
 		}
 	}
 	b, err := json.Marshal(data)

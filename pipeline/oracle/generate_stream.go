@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// stream makes the lines of an input: mostly one after the other in time,
-// some late, some twice, some that the gateway would refuse.
+// stream makes the lines of an input: most in the order of time, some late, some
+// repeated, and some that the gateway would refuse.
 func (g *generator) stream(set *definition) [][]byte {
 	now := start
 	var lines [][]byte
@@ -38,7 +38,7 @@ func (g *generator) stream(set *definition) [][]byte {
 	return lines
 }
 
-// line is an event at about now.
+// line makes an event at about now.
 func (g *generator) line(i int, now, lateness int64) []byte {
 	at := now
 	switch {
@@ -59,8 +59,16 @@ func (g *generator) line(i int, now, lateness int64) []byte {
 		delete(ev, "messageId")
 	}
 	if g.chance(3) {
-		ev["logTime"] = g.stamp(now + g.Int64N(hour)) // of a log that it stood in; a file's own times count
+		ev["logTime"] = g.stamp(now + g.Int64N(hour)) // as in an event from a log; it must have no effect
 	}
+	g.user(ev)
+	g.kind(ev)
+	g.visit(ev)
+	return encode(ev)
+}
+
+// user chooses the user of an event.
+func (g *generator) user(ev map[string]any) {
 	user := g.IntN(12)
 	if g.alone && g.chance(80) {
 		user = 11
@@ -79,6 +87,10 @@ func (g *generator) line(i int, now, lateness int64) []byte {
 	default:
 		ev["userId"] = "u1"
 	}
+}
+
+// kind chooses the type of an event, and its properties or traits.
+func (g *generator) kind(ev map[string]any) {
 	switch k := g.IntN(20); {
 	case k < 8:
 		g.track(ev, "Product Viewed")
@@ -97,8 +109,6 @@ func (g *generator) line(i int, now, lateness int64) []byte {
 		ev["type"], ev["name"] = pick(g, "page", "screen"), pick(g, "home", "", "Product Viewed")
 		ev["properties"] = g.item()
 	}
-	g.visit(ev)
-	return encode(ev)
 }
 
 func encode(v any) []byte {
@@ -109,7 +119,7 @@ func encode(v any) []byte {
 	return b
 }
 
-// stamp is a time in some zone, sometimes to the nanosecond.
+// stamp writes a time in a random zone, sometimes to the nanosecond.
 func (g *generator) stamp(ns int64) string {
 	if g.chance(20) {
 		ns += g.Int64N(second)
@@ -144,7 +154,7 @@ func (g *generator) track(ev map[string]any, name string) {
 	}
 }
 
-// item is a product's properties, some missing, some of an odd type.
+// item makes a product's properties, some missing, some of an unusual type.
 func (g *generator) item() map[string]any {
 	it := map[string]any{
 		"category":   pick[any](g, "bag", "bag", "bag", "dress", "shoes", 7),
@@ -190,7 +200,7 @@ func (g *generator) traits() map[string]any {
 	return t
 }
 
-// visit says where the user came from.
+// visit sets where the user came from.
 func (g *generator) visit(ev map[string]any) {
 	if g.chance(75) {
 		return
@@ -211,8 +221,8 @@ func (g *generator) visit(ev map[string]any) {
 	}
 }
 
-// refused is a line that may not enter the log: whatever it says about time
-// must not count.
+// refused makes a line that the gateway would refuse. Its times must have no
+// effect.
 func (g *generator) refused(now int64) []byte {
 	ev := map[string]any{"type": "track", "event": "Product Viewed", "userId": "u1", "messageId": fmt.Sprintf("r%d", g.IntN(1000)),
 		"timestamp": g.stamp(now + 10*hour), "properties": g.item()}

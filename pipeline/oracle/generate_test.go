@@ -8,8 +8,8 @@ import (
 	definitions "offerstream/pipeline/campaign"
 )
 
-// The generators are worth something only if what they make is valid, fires,
-// and ends in every way there is.
+// TestGenerate: generated sets are valid, most of them fire, and their
+// evaluations end with every outcome.
 func TestGenerate(t *testing.T) {
 	const seeds = 150
 	firing := 0

@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// An object is a JSON object with its keys in the order of the text. Of a key
-// that stands there twice the first counts.
+// An object is a JSON object with its keys in the order of the text. If a key is
+// repeated, the first one counts.
 type object struct {
 	keys []string
 	vals map[string]any
@@ -72,7 +72,7 @@ func parseValue(dec *json.Decoder) (any, error) {
 	return tok, nil
 }
 
-// get follows a path of keys; nil where it ends early.
+// get follows a path of keys. It returns nil if the path does not exist.
 func (o *object) get(path ...string) any {
 	var v any = o
 	for _, key := range path {
@@ -85,13 +85,13 @@ func (o *object) get(path ...string) any {
 	return v
 }
 
-// text is the string at a path, "" for anything else.
+// text returns the string at a path, or "" if there is none.
 func (o *object) text(path ...string) string {
 	s, _ := o.get(path...).(string)
 	return s
 }
 
-// object is the object at a path, an empty one for anything else.
+// object returns the object at a path, or an empty one if there is none.
 func (o *object) object(path ...string) *object {
 	if in, ok := o.get(path...).(*object); ok && in != nil {
 		return in

@@ -1,12 +1,13 @@
-// Package oracle computes what campaigns send, by brute force: it goes
-// through the list of a user's events again whenever something is asked. It
-// shares no code with package pipeline, so that where both agree both are
-// right, and is imported by tests only. Rules are those of the campaign
-// language's reference; the clock is that of a backtest.
+// Package oracle is a second implementation of the campaign language, only for
+// tests. It works by brute force: whenever it needs a value, it goes through
+// all of a user's events again. It shares no code with package pipeline, so
+// that a mistake is unlikely to be in both. It follows the rules of LANGUAGE.md,
+// with the clock of a backtest.
 //
 // Reading order: event (one line of the input), feature and window (state per
 // user, folded from the user's events), session, expression (CEL), user (one
-// user's steps), timer (absence and dwell), choice (what goes out), template.
+// user's steps), timer (absence and dwell), choice (which offers go out),
+// template. The files generate*.go make random sets and events.
 package oracle
 
 import (
@@ -17,7 +18,7 @@ import (
 	"strings"
 )
 
-// An Offer is one that went out. Its JSON is that of a backtest's output.
+// An Offer is an offer that went out, with the JSON of a backtest's output.
 type Offer struct {
 	ID       string          `json:"id"`
 	Campaign string          `json:"campaign"`
@@ -32,16 +33,16 @@ type Offer struct {
 	Data     json.RawMessage `json:"data,omitempty"`
 }
 
-// A Result is what a campaign set makes of events.
+// A Result is the result of applying a campaign set to events.
 type Result struct {
-	// Offers stand in the order of a backtest: those of timers before the
-	// event that brings log time to or past their due time, ordered by due
-	// time and entity key; then that event's.
+	// Offers are in the order of a backtest: those of timers before the event
+	// that advances log time to or past their due time, ordered by due time and
+	// entity key; then those of that event.
 	Offers     []Offer
 	Counts     map[string]map[string]int // campaign -> outcome -> evaluations
 	Rejected   int                       // lines that the gateway would refuse
-	Duplicates int                       // events whose messageId was known
-	Pending    int                       // timers due after the end
+	Duplicates int                       // events whose id was known already
+	Pending    int                       // timers that are due after the end
 }
 
 // outcome gathers a result user by user.
@@ -50,7 +51,7 @@ type outcome struct {
 	offers []placed
 }
 
-// A placed offer knows where it belongs in the result.
+// A placed is an offer with its place in the result.
 type placed struct {
 	Offer
 	now   int64
@@ -75,45 +76,10 @@ func Run(setJSON []byte, events [][]byte) (Result, error) {
 	}
 	out := &outcome{Result: Result{Counts: map[string]map[string]int{}}}
 
-	// Log time is the running maximum of the events' own times, over all users.
-	var times []int64 // log time by position
-	byUser := map[string][]*event{}
-	var keys []string
-	for _, raw := range events {
-		if raw = bytes.TrimSpace(raw); len(raw) == 0 {
-			continue // an empty line is no event
-		}
-		ev, err := admit(raw)
-		if err != nil || !ev.hasOwn && len(times) == 0 {
-			out.Rejected++
-			continue
-		}
-		if n := len(times); n > 0 {
-			ev.now = times[n-1]
-			if ev.hasOwn {
-				ev.now = max(ev.now, ev.own)
-			}
-		} else {
-			ev.now = ev.own
-		}
-		if !ev.hasOwn {
-			ev.own = ev.now
-		}
-		ev.time = max(ev.own, ev.now-set.Lateness)
-		ev.pos = len(times)
-		times = append(times, ev.now)
-		if ev.typ == "clock" {
-			continue
-		}
-		if byUser[ev.key] == nil {
-			keys = append(keys, ev.key)
-		}
-		byUser[ev.key] = append(byUser[ev.key], ev)
-	}
-
-	for _, key := range keys {
+	times, users := out.timeline(events, set.Lateness)
+	for _, events := range users {
 		u := &user{set: set, language: l, out: out, states: map[*feature]*state{}}
-		u.run(byUser[key], times[len(times)-1])
+		u.run(events, times[len(times)-1])
 	}
 
 	// A timer fires before the first event at or past its due time.
@@ -129,6 +95,49 @@ func Run(setJSON []byte, events [][]byte) (Result, error) {
 	return out.Result, nil
 }
 
+// timeline reads the events and sets their times. It returns log time by
+// position, and the events of each user, in the order of the users' first
+// events.
+func (o *outcome) timeline(events [][]byte, lateness int64) (times []int64, users [][]*event) {
+	index := map[string]int{} // in users, by key
+	for _, raw := range events {
+		if raw = bytes.TrimSpace(raw); len(raw) == 0 {
+			continue // an empty line is not an event
+		}
+		ev, err := admit(raw)
+		if err != nil || !ev.hasOwn && len(times) == 0 {
+			o.Rejected++
+			continue
+		}
+		// Log time is the running maximum of the own times, over all users.
+		if n := len(times); n > 0 {
+			ev.now = times[n-1]
+			if ev.hasOwn {
+				ev.now = max(ev.now, ev.own)
+			}
+		} else {
+			ev.now = ev.own
+		}
+		if !ev.hasOwn {
+			ev.own = ev.now
+		}
+		ev.time = max(ev.own, ev.now-lateness)
+		ev.pos = len(times)
+		times = append(times, ev.now)
+		if ev.typ == "clock" {
+			continue
+		}
+		i, known := index[ev.key]
+		if !known {
+			i = len(users)
+			index[ev.key], users = i, append(users, nil)
+		}
+		users[i] = append(users[i], ev)
+	}
+	return times, users
+}
+
+// order sorts offers by their place in the result.
 func (p placed) order(o placed) int {
 	switch {
 	case p.pos != o.pos:

@@ -16,11 +16,11 @@ type scene struct {
 	campaigns []string
 	also      string // more keys of the set
 	events    []string
-	want      []string // offers: "time campaign data", data only where there is any
-	counts    string   // "campaign outcome n, ..." that must hold
+	want      []string // offers: "time campaign data", the data if there is any
+	counts    string   // expected counts: "campaign outcome n, ..."
 }
 
-// offer is a campaign that shows x, on its own channel.
+// offer returns a campaign whose offer shows the value of x.
 func offer(id, channel, x, rest string) string {
 	data := ""
 	if x != "" {
@@ -29,7 +29,7 @@ func offer(id, channel, x, rest string) string {
 	return fmt.Sprintf(`{"id":%q,"offer":{"channel":%q,"kind":"advertising"%s},%s}`, id, channel, data, rest)
 }
 
-// at is a track event of user u: at("10:00:05", "View", `"category":"bag"`).
+// at returns a track event of user u: at("10:00:05", "View", `"category":"bag"`).
 func at(clock, name, props string) string {
 	return fmt.Sprintf(`{"type":"track","userId":"u","event":%q,"timestamp":"2026-01-01T%sZ","properties":{%s}}`, name, clock, props)
 }
@@ -71,7 +71,7 @@ func (s scene) run(t *testing.T) Result {
 	return r
 }
 
-// show runs a feature over events and returns what it reads as at each.
+// show runs a feature over events and returns its value at each event.
 func show(t *testing.T, feature, expr, also string, events ...string) string {
 	t.Helper()
 	r := scene{
@@ -111,7 +111,7 @@ func TestFeatures(t *testing.T) {
 			[]string{v("10:00:00", `"p":1`), v("10:00:01", `"p":1.0`), v("10:00:02", `"p":"1"`), v("10:00:03", `"p":null`), v("10:00:04", `"p":2`)}, "1 1 2 3 4"},
 		{"distinct keeps a value's newest time", `{"name":"f","on":["View"],"agg":"distinct","of":"event.properties.p","within":60000000000}`, "f", "",
 			[]string{v("10:00:00", `"p":1`), v("10:00:30", `"p":1`), v("10:00:10", `"p":1`), at("10:01:29", "x", ``), at("10:01:30", "x", ``)}, "1 1 1 1 0"},
-		{"max of what folded", `{"name":"f","on":["View"],"agg":"max","of":"event.properties.p"}`, "f", small,
+		{"max over folded entries", `{"name":"f","on":["View"],"agg":"max","of":"event.properties.p"}`, "f", small,
 			[]string{v("10:00:00", `"p":9`), v("10:00:01", `"p":2`), v("10:00:02", `"p":3`)}, "9 9 9"},
 		{"by an item's property", `{"name":"f","on":["View"],"by":"c","agg":"count"}`, "f", "",
 			[]string{v("10:00:00", `"products":[{"c":"a"},{"c":"a"},{"d":1},{"c":7.0},{"c":null},{"c":true},5]`)}, `{"7":1,"a":2,"true":1}`},
@@ -126,11 +126,11 @@ func TestFeatures(t *testing.T) {
 		{"a list replaces by key and forgets what is removed", `{"name":"f","on":["Add"],"agg":"list","key":"id","fields":["id","p"],"keep":2,"remove_on":["Order"]}`, "f", "",
 			[]string{at("10:00:00", "Add", `"id":1,"p":1,"x":1`), at("10:00:01", "Add", `"id":2`), at("10:00:02", "Add", `"id":1,"p":3`), at("10:00:03", "Add", `"id":3`), at("10:00:04", "Order", `"products":[{"id":1}]`)},
 			`[{"id":1,"p":1}] [{"id":1,"p":1},{"id":2}] [{"id":2},{"id":1,"p":3}] [{"id":1,"p":3},{"id":3}] [{"id":3}]`},
-		{"what is late counts at the clamp", `{"name":"f","on":["View"],"agg":"last","of":"event.time"}`, "f", "",
+		{"a late event counts at the earliest allowed time", `{"name":"f","on":["View"],"agg":"last","of":"event.time"}`, "f", "",
 			[]string{v("10:00:00", ``), at("12:00:00", "x", ``), v("10:30:00", ``)}, `"2026-01-01T10:00:00Z" "2026-01-01T10:00:00Z" "2026-01-01T11:00:00Z"`},
 		{"dwell goes to the next event, at most five minutes", `{"name":"f","on":["View"],"agg":"dwell"}`, "f", "",
 			[]string{v("10:00:00", ``), at("10:00:30", "x", ``), v("10:01:00", ``), at("10:09:00", "x", ``), v("10:10:00", `"dwell_ms":5000`), at("10:11:00", "x", ``)}, `"0s" "30s" "30s" "330s" "335s" "335s"`},
-		{"identify closes no interval", `{"name":"f","on":["View"],"agg":"dwell"}`, "f", "",
+		{"identify does not close an interval", `{"name":"f","on":["View"],"agg":"dwell"}`, "f", "",
 			[]string{v("10:00:00", ``), `{"type":"identify","userId":"u","timestamp":"2026-01-01T10:00:10Z"}`, at("10:00:20", "x", ``)}, `"0s" "10s" "20s"`},
 	}
 	for _, tt := range tests {
@@ -206,7 +206,8 @@ const (
 	wantTimerID = "a668fb9808b3764820f4cc0093fa88d8"
 )
 
-// The ids were computed by another program, from their description alone.
+// TestOfferID compares ids with those that another program computed, written
+// only from their description.
 func TestOfferID(t *testing.T) {
 	if got := offerID("cart", "u:42", "bag", "m1", false, 0); got != wantID {
 		t.Errorf("offer id %s, want %s", got, wantID)
@@ -241,7 +242,7 @@ func TestLogTime(t *testing.T) {
 		t.Errorf("rejected %d, duplicates %d; want 2 and 1", r.Rejected, r.Duplicates)
 	}
 	if _, err := Run([]byte(`{"campaigns":[{"id":"c","on":["x"],"if":["nobody >= 1"],"offer":{}}]}`), nil); err == nil {
-		t.Error("an unknown name is no error")
+		t.Error("an unknown name is not an error")
 	}
 	var o Offer
 	if err := json.Unmarshal([]byte(`{"id":"i","anonymous":true}`), &o); err != nil || !o.Anon {

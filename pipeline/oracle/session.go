@@ -11,7 +11,7 @@ import (
 
 const sessionGap = int64(30 * time.Minute)
 
-// A session is a row of active events without a gap.
+// A session is a run of active events without a gap.
 type session struct {
 	started, last int64
 	count         int
@@ -20,10 +20,11 @@ type session struct {
 	source       string
 	referrerHost string
 	term         string // of a campaign
-	searched     string // in the first foreign referrer
+	searched     string // the search term in the first referrer from another host
 }
 
-// latest is the user's last session, over or not; count 0 if there was none.
+// latest returns the user's last session, which may be over. Its count is 0 if
+// there was none.
 func (u *user) latest() session {
 	var s session
 	for _, ev := range u.log {
@@ -38,7 +39,7 @@ func (u *user) latest() session {
 	return s
 }
 
-// session is the one that is on, else an empty one.
+// session returns the current session, else an empty one.
 func (u *user) session(now int64) session {
 	if s := u.latest(); s.count > 0 && now < s.last+sessionGap {
 		return s
@@ -49,7 +50,7 @@ func (u *user) session(now int64) session {
 func (s *session) extend(ev *event) {
 	s.last = ev.now
 	s.count++
-	name := ev.name // pages and screens go by what `on` calls them
+	name := ev.name // a page or screen event is listed by its type
 	if ev.typ != "track" {
 		name = ev.typ
 	}
@@ -79,7 +80,7 @@ func (s *session) extend(ev *event) {
 	}
 }
 
-// first is the first text that is not empty.
+// first returns the first text that is not empty.
 func first(texts ...string) string {
 	for _, t := range texts {
 		if t != "" {
@@ -89,7 +90,7 @@ func first(texts ...string) string {
 	return ""
 }
 
-// host is an address's host in lower case, without the port.
+// host returns an address's host in lower case, without the port.
 func host(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -98,7 +99,7 @@ func host(address string) string {
 	return strings.ToLower(u.Hostname())
 }
 
-// value is the session in an expression.
+// value returns the session as a value in expressions.
 func (s session) value() ref.Val {
 	started := ref.Val(types.NullValue)
 	if s.count > 0 {

@@ -21,7 +21,7 @@ type templatePart struct {
 	expr *expression // nil: text
 }
 
-// templates puts a template in the place of each string of a JSON tree.
+// templates replaces each string in a JSON tree with its template.
 func (l *language) templates(v any, owner string) any {
 	switch v := v.(type) {
 	case string:
@@ -48,8 +48,8 @@ func (l *language) template(s, owner string) *template {
 		if !open {
 			return t
 		}
-		// The expression ends at the first }} where it is one: there may be
-		// others in its texts and map literals.
+		// The expression ends at the first }} before which it compiles: there
+		// may be others in its texts and map literals.
 		end := strings.Index(rest, "}}")
 		for end >= 0 {
 			if _, iss := l.env.Compile(strings.TrimSpace(rest[:end])); iss.Err() == nil {
@@ -71,7 +71,7 @@ func (l *language) template(s, owner string) *template {
 	}
 }
 
-// render is the data of an offer, keys sorted.
+// render returns the data of an offer, with sorted keys.
 func (c *campaign) render(sc *scope) (json.RawMessage, error) {
 	if c.data == nil {
 		return nil, nil
@@ -88,7 +88,7 @@ func (c *campaign) render(sc *scope) (json.RawMessage, error) {
 	}
 	data := json.RawMessage(bytes.TrimSpace(b.Bytes()))
 	if out, err := json.Marshal(data); err != nil || len(out) > 512<<10 {
-		return nil, errors.New("more than a message takes")
+		return nil, errors.New("the data is too large for a message")
 	}
 	return data, nil
 }
@@ -121,8 +121,8 @@ func fillIn(v any, sc *scope) (any, error) {
 	return v, nil
 }
 
-// fill is the text; or the value itself of a template that is one expression
-// alone.
+// fill returns the filled-in text, or the value itself if the template is
+// exactly one expression.
 func (t *template) fill(sc *scope) (any, error) {
 	var b strings.Builder
 	for _, p := range t.parts {

@@ -9,8 +9,8 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// A timer is a pending offer: an absence that may come true, or a dwell
-// condition that will.
+// A timer is a pending evaluation: an absence, or one that waits until a dwell
+// condition holds.
 type timer struct {
 	campaign *campaign
 	event    *event // the trigger
@@ -19,7 +19,7 @@ type timer struct {
 	dwell    bool
 }
 
-// fire lets all timers due at or before now fire, each due time a step.
+// fire fires all timers that are due at or before now. Each due time is a step.
 func (u *user) fire(now int64) {
 	for len(u.pending) > 0 {
 		due := u.pending[0].due
@@ -34,7 +34,7 @@ func (u *user) fire(now int64) {
 			switch {
 			case t.dwell && !t.holds(u, due):
 				u.out.count(t.campaign, "condition")
-			case t.dwell && t.campaign.Unless != nil: // only now has its trigger passed
+			case t.dwell && t.campaign.Unless != nil: // `if` holds only now, so the absence starts now
 				candidates = append(candidates, u.startAbsences(t.campaign, &scope{user: u, event: t.event, now: due})...)
 			default:
 				candidates = append(candidates, candidate{t.campaign, t.event, t.key, true, due})
@@ -44,13 +44,13 @@ func (u *user) fire(now int64) {
 	}
 }
 
-// holds judges all of `if` again.
+// holds evaluates all of `if` again.
 func (t *timer) holds(u *user, now int64) bool {
 	sc := &scope{user: u, event: t.event, now: now}
 	return !slices.ContainsFunc(t.campaign.conditions, func(x *condition) bool { return !x.holds(sc) })
 }
 
-// take removes the timers that are wanted and returns them.
+// take removes the wanted timers and returns them.
 func (u *user) take(wanted func(*timer) bool) []*timer {
 	var taken, rest []*timer
 	for _, t := range u.pending {
@@ -64,13 +64,14 @@ func (u *user) take(wanted func(*timer) bool) []*timer {
 	return taken
 }
 
+// supersede ends old timers with the outcome superseded.
 func (u *user) supersede(old func(*timer) bool) {
 	for _, t := range u.take(old) {
 		u.out.count(t.campaign, "superseded")
 	}
 }
 
-// cancel takes away what an event puts an end to.
+// cancel ends the timers that an event cancels.
 func (u *user) cancel(ev *event) {
 	gone := u.take(func(t *timer) bool {
 		if t.dwell {
@@ -85,8 +86,8 @@ func (u *user) cancel(ev *event) {
 	}
 }
 
-// matchKeys are the keys of an event under `match`, in order; without
-// `match` the empty one.
+// matchKeys returns the keys of an event under `match`, in order. Without
+// `match` there is one key, the empty one.
 func (c *campaign) matchKeys(sc *scope) []string {
 	match := c.Unless.Match
 	if match == "" {
@@ -112,8 +113,9 @@ func (c *campaign) matchKeys(sc *scope) []string {
 	return keys
 }
 
-// startAbsences starts or restarts an absence for each key, counted from its
-// event. One that is over already, because dwell took longer, is a candidate.
+// startAbsences starts or restarts an absence for each key; the wait is counted
+// from the trigger. If it is already over, because the dwell took longer, the
+// absence becomes a candidate at once.
 func (u *user) startAbsences(c *campaign, sc *scope) (over []candidate) {
 	started, due := 0, sc.event.now+c.Unless.Within
 	for _, key := range c.matchKeys(sc) {
@@ -145,9 +147,9 @@ func (u *user) startAbsences(c *campaign, sc *scope) (over []candidate) {
 	return over
 }
 
-// A condition is one of the parts of `if` that && joins at the top. Where it
-// has the form F >= duration("...") or F[key] >= duration("...") with a dwell
-// feature F, either way round, feature is set.
+// A condition is one of the parts of `if` that are joined by && at the top
+// level. If it has the form F >= duration("...") or F[key] >= duration("..."),
+// or is the same with <=, and F is a dwell feature, then feature is set.
 type condition struct {
 	*expression
 	feature *feature
@@ -155,6 +157,7 @@ type condition struct {
 	atLeast int64
 }
 
+// conditions compiles `if` and splits it into its conditions.
 func (l *language) conditions(src, owner string) []*condition {
 	whole := l.compile(src, owner, "if")
 	if whole == nil {
@@ -174,36 +177,11 @@ func (l *language) conditions(src, owner string) []*condition {
 		}
 		c := &condition{expression: part(e)}
 		out = append(out, c)
-		if e.Kind() != ast.CallKind || len(e.AsCall().Args()) != 2 {
+		f, key, least := l.dwellForm(e)
+		if f == nil {
 			return
 		}
-		dwell, least := e.AsCall().Args()[0], e.AsCall().Args()[1]
-		switch e.AsCall().FunctionName() {
-		case operators.GreaterEquals:
-		case operators.LessEquals:
-			dwell, least = least, dwell
-		default:
-			return
-		}
-		if least.Kind() != ast.CallKind || least.AsCall().FunctionName() != "duration" || least.AsCall().Args()[0].Kind() != ast.LiteralKind {
-			return
-		}
-		var key ast.Expr
-		if dwell.Kind() == ast.CallKind && dwell.AsCall().FunctionName() == operators.Index {
-			dwell, key = dwell.AsCall().Args()[0], dwell.AsCall().Args()[1]
-		}
-		if dwell.Kind() != ast.IdentKind {
-			return
-		}
-		f := l.features[dwell.AsIdent()]
-		if f == nil || f.Agg != "dwell" || (f.By != "") != (key != nil) {
-			return
-		}
-		d, ok := toDuration(least.AsCall().Args()[0].AsLiteral()).(types.Duration)
-		if !ok {
-			return
-		}
-		c.feature, c.atLeast = f, int64(d.Duration)
+		c.feature, c.atLeast = f, least
 		if key != nil {
 			c.key = part(key)
 		}
@@ -212,9 +190,43 @@ func (l *language) conditions(src, owner string) []*condition {
 	return out
 }
 
-// dwellDue is the first moment after now at which all conditions about dwell
-// would hold without further events; false if one that is missing is about
-// something else, or if there is no such moment.
+// dwellForm takes a dwell condition apart: its feature, its key or nil, and the
+// least duration. The feature is nil if e does not have that form.
+func (l *language) dwellForm(e ast.Expr) (f *feature, key ast.Expr, atLeast int64) {
+	if e.Kind() != ast.CallKind || len(e.AsCall().Args()) != 2 {
+		return nil, nil, 0
+	}
+	dwell, least := e.AsCall().Args()[0], e.AsCall().Args()[1]
+	switch e.AsCall().FunctionName() {
+	case operators.GreaterEquals:
+	case operators.LessEquals:
+		dwell, least = least, dwell
+	default:
+		return nil, nil, 0
+	}
+	if least.Kind() != ast.CallKind || least.AsCall().FunctionName() != "duration" || least.AsCall().Args()[0].Kind() != ast.LiteralKind {
+		return nil, nil, 0
+	}
+	if dwell.Kind() == ast.CallKind && dwell.AsCall().FunctionName() == operators.Index {
+		dwell, key = dwell.AsCall().Args()[0], dwell.AsCall().Args()[1]
+	}
+	if dwell.Kind() != ast.IdentKind {
+		return nil, nil, 0
+	}
+	f = l.features[dwell.AsIdent()]
+	if f == nil || f.Agg != "dwell" || (f.By != "") != (key != nil) {
+		return nil, nil, 0
+	}
+	d, ok := toDuration(least.AsCall().Args()[0].AsLiteral()).(types.Duration)
+	if !ok {
+		return nil, nil, 0
+	}
+	return f, key, int64(d.Duration)
+}
+
+// dwellDue returns the first moment after now at which all dwell conditions
+// would hold without further events. It returns false if a missing condition is
+// not a dwell condition, or if there is no such moment.
 func (u *user) dwellDue(c *campaign, missing []*condition, sc *scope) (int64, bool) {
 	if slices.ContainsFunc(missing, func(x *condition) bool { return x.feature == nil }) {
 		return 0, false
@@ -252,7 +264,7 @@ func (u *user) dwellDue(c *campaign, missing []*condition, sc *scope) (int64, bo
 	return 0, false
 }
 
-// dwell is the sum of the intervals in the window.
+// dwell returns the total length of the intervals in the window.
 func (w *window) dwell(now int64) int64 {
 	sum := int64(0)
 	for _, e := range w.live(now) {
@@ -261,10 +273,10 @@ func (w *window) dwell(now int64) int64 {
 	return sum
 }
 
-// moments are those at which the condition can begin to hold. The sum grows
-// by as much a nanosecond as there are open intervals, except where one
-// leaves the window or reaches its most; so it is extended from now and from
-// each of those moments.
+// moments returns the moments at which the condition can begin to hold. The
+// total grows each nanosecond by the number of open intervals, until one of
+// them leaves the window or reaches its maximum. So the total is extrapolated
+// from now and from each of these moments.
 func (w *window) moments(now int64, x *condition) []int64 {
 	bends := append(w.exits(), now)
 	for _, e := range w.all() {
@@ -290,7 +302,7 @@ func (w *window) moments(now int64, x *condition) []int64 {
 	return out
 }
 
-// order is that of candidates: the highest priority first.
+// order sorts candidates: the highest priority first.
 func (a candidate) order(b candidate) int {
 	switch {
 	case a.campaign.Priority != b.campaign.Priority:

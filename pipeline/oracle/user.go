@@ -7,19 +7,19 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// A user is what is known of one user: the events that counted, what went
-// out, and what is pending. All else is computed from the events.
+// A user holds everything about one user: the events that counted, the offers
+// that went out, and the pending timers. All else is computed from the events.
 type user struct {
 	set      *definition
 	language *language
 	out      *outcome
 
 	log     []*event
-	added   int // entries that were ever added
+	added   int // number of entries ever added
 	sent    []sent
-	pending []*timer // the latest started last
+	pending []*timer // the one started last at the end
 
-	states map[*feature]*state // of the log as it is
+	states map[*feature]*state // computed from the current log
 }
 
 // A sent is an offer that went out.
@@ -28,7 +28,7 @@ type sent struct {
 	at                          int64
 }
 
-// state folds all events into a feature.
+// state folds all the user's events into a feature.
 func (u *user) state(f *feature) *state {
 	if s := u.states[f]; s != nil {
 		return s
@@ -41,8 +41,9 @@ func (u *user) state(f *feature) *state {
 	return s
 }
 
-// append adds an event to the log, with what it adds to each feature; with
-// nothing if the user holds all that a user may, what it removes aside.
+// append adds an event to the log, with the entries that it adds to each
+// feature. If the user already has as many entries as the bound allows, the
+// event adds none, but still removes some.
 func (u *user) append(ev *event) {
 	for _, f := range u.set.Features {
 		ev.entries[f] = f.collect(u, ev)
@@ -86,8 +87,8 @@ func (u *user) profile() ref.Val {
 	return m
 }
 
-// duplicate says whether the event's id is among the last 64, or among the
-// last 512 and not older than 15 minutes.
+// duplicate reports whether the event's id is among the last 64, or among the
+// last 512 and less than 15 minutes old.
 func (u *user) duplicate(ev *event) bool {
 	for back, i := 1, len(u.log)-1; i >= 0 && back <= 512; back, i = back+1, i-1 {
 		if old := u.log[i]; old.id == ev.id && (back <= 64 || old.now > ev.now-int64(15*time.Minute)) {
@@ -97,8 +98,8 @@ func (u *user) duplicate(ev *event) bool {
 	return false
 }
 
-// forgotten says whether the user has been away for so long as to read as
-// new.
+// forgotten reports whether the user has been away for so long that the user
+// counts as new.
 func (u *user) forgotten(key string, now int64) bool {
 	after := u.set.Forget.Anonymous
 	if key[:2] == "u:" {
@@ -107,7 +108,7 @@ func (u *user) forgotten(key string, now int64) bool {
 	return after > 0 && len(u.log) > 0 && len(u.pending) == 0 && now >= u.log[len(u.log)-1].now+after
 }
 
-// run brings one user's events in order, and the end of the input.
+// run applies one user's events in order, up to the end of the input.
 func (u *user) run(events []*event, end int64) {
 	for _, ev := range events {
 		u.fire(ev.now)
@@ -141,8 +142,8 @@ func (u *user) step(ev *event) {
 	u.choose(ev.now, candidates)
 }
 
-// trigger evaluates a campaign whose trigger is the event. It starts a timer,
-// or gives the candidate that there is, or counts why not.
+// trigger evaluates a campaign that the event triggers. It starts a timer,
+// returns a candidate, or counts why there is none.
 func (u *user) trigger(c *campaign, sc *scope) []candidate {
 	ev := sc.event
 	stale := c.Fresh > 0 && ev.now-ev.time > c.Fresh

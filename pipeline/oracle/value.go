@@ -15,15 +15,16 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// plain is a double's shortest decimal text, without exponent and ".0".
+// plain returns the shortest decimal text of a double, without exponent and
+// ".0".
 func plain(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
-// clock is a time as RFC 3339 in UTC.
+// clock returns a time as RFC 3339 in UTC.
 func clock(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
 func timestamp(ns int64) ref.Val { return types.Timestamp{Time: time.Unix(0, ns).UTC()} }
 
-// fromJSON is a JSON value in an expression: numbers are doubles.
+// fromJSON returns a JSON value as a value in expressions: numbers are doubles.
 func fromJSON(v any) ref.Val {
 	switch v := v.(type) {
 	case bool:
@@ -53,7 +54,8 @@ func fromList(list []any) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, vals)
 }
 
-// keyText is a value as a key; false for null, lists, maps and the like.
+// keyText returns the text of a value that is used as a key. It returns false
+// for null, lists, maps and other values that cannot be keys.
 func keyText(v ref.Val) (string, bool) {
 	switch v := v.(type) {
 	case types.String, types.Bool, types.Int, types.Uint, types.Double, types.Timestamp:
@@ -63,7 +65,7 @@ func keyText(v ref.Val) (string, bool) {
 	return "", false
 }
 
-// shown is a value inside a text.
+// shown returns the text of a value inside a longer text.
 func shown(v ref.Val) (string, error) {
 	switch v := v.(type) {
 	case types.String:
@@ -87,7 +89,7 @@ func shown(v ref.Val) (string, error) {
 	return "", fmt.Errorf("a %s has no text", v.Type().TypeName())
 }
 
-// toJSON is a value as encoding/json writes it, maps with sorted keys.
+// toJSON returns a value in the types that encoding/json writes.
 func toJSON(v ref.Val) (any, error) {
 	switch v := v.(type) {
 	case types.Null:
@@ -130,9 +132,9 @@ func toJSON(v ref.Val) (any, error) {
 	return nil, fmt.Errorf("a %s has no JSON", v.Type().TypeName())
 }
 
-// A textMap is a map with text keys in an expression. Go's and CEL's own
-// iterate in random order; this one by its keys. Where other is set, a key
-// that is not in the map reads as that.
+// A textMap is a map with text keys in an expression. Go's and CEL's own maps
+// iterate in random order; this one in the order of its keys. If other is set,
+// it is the value of every key that is not in the map.
 type textMap struct {
 	values map[string]ref.Val
 	other  ref.Val
@@ -198,7 +200,7 @@ func (m textMap) Type() ref.Type { return types.MapType }
 func (m textMap) Value() any     { return m.values }
 
 func (m textMap) ConvertToNative(t reflect.Type) (any, error) {
-	return nil, fmt.Errorf("a map is no %v", t)
+	return nil, fmt.Errorf("a map is not a %v", t)
 }
 
 func (m textMap) ConvertToType(t ref.Type) ref.Val {
@@ -208,5 +210,5 @@ func (m textMap) ConvertToType(t ref.Type) ref.Val {
 	case types.TypeType:
 		return types.MapType
 	}
-	return types.NewErr("a map is no %s", t.TypeName())
+	return types.NewErr("a map is not a %s", t.TypeName())
 }

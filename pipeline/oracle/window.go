@@ -17,11 +17,11 @@ type entry struct {
 	micro   int64   // sum, avg: millionths
 	listKey string  // list
 
-	open   bool  // dwell: no end yet
-	length int64 // dwell: once it has one
+	open   bool  // dwell: the interval has no end yet
+	length int64 // dwell: of a closed interval
 }
 
-// before is the order of entries.
+// before compares two entries in their order.
 func (e *entry) before(o *entry) int {
 	switch {
 	case e.at != o.at:
@@ -41,9 +41,9 @@ func sign(less bool) int {
 	return 1
 }
 
-// A window holds the entries of one key. The newest are exact; those that
-// were folded share the time of their bucket, and are kept all the same, so
-// that every aggregate is read from entries.
+// A window holds the entries of one key. The newest are exact. Folded entries
+// share the time of their bucket but are all kept, so that every aggregate can
+// be computed from entries.
 type window struct {
 	within  int64
 	exact   []*entry  // in order
@@ -55,10 +55,10 @@ type bucket struct {
 	entries []*entry // in order
 }
 
-// in says whether a time is in the window.
+// in reports whether a time is in the window.
 func (w *window) in(at, now int64) bool { return w.within == 0 || at > now-w.within }
 
-// drop removes what has left the window.
+// drop removes the entries that have left the window.
 func (w *window) drop(now int64) {
 	w.exact = slices.DeleteFunc(w.exact, func(e *entry) bool { return !w.in(e.at, now) })
 	w.buckets = slices.DeleteFunc(w.buckets, func(b *bucket) bool { return !w.in(b.at, now) })
@@ -70,23 +70,23 @@ func (w *window) insert(e *entry) {
 	slices.SortFunc(w.exact, (*entry).before)
 }
 
-// foldTo folds the oldest until n are exact, or the oldest is an interval that
-// is still open.
+// foldTo folds the oldest exact entry until at most n are left, or until the
+// oldest is an interval that is still open.
 func (w *window) foldTo(n int) {
 	for len(w.exact) > n && !w.exact[0].open {
 		w.fold()
 	}
 }
 
-// fold moves the oldest exact entry into the bucket of its step. Without a
-// window there is but one bucket.
+// fold moves the oldest exact entry into the bucket of its step. Without
+// `within` there is only one bucket.
 func (w *window) fold() {
 	e := w.exact[0]
 	w.exact = w.exact[1:]
 	at := int64(0)
 	if w.within > 0 {
 		step := max(w.within/64, 1)
-		at = e.at / step * step // towards zero
+		at = e.at / step * step // rounds towards zero
 		if at < e.at {
 			at += step
 		}
@@ -102,8 +102,8 @@ func (w *window) fold() {
 	slices.SortFunc(w.buckets, func(a, b *bucket) int { return sign(a.at < b.at) })
 }
 
-// live lists what is in the window: the buckets, the earliest first, then the
-// exact entries.
+// live returns the entries in the window: those of the buckets, the earliest
+// bucket first, then the exact ones.
 func (w *window) live(now int64) []*entry {
 	var out []*entry
 	for _, b := range w.buckets {
@@ -119,8 +119,7 @@ func (w *window) live(now int64) []*entry {
 	return out
 }
 
-// held counts what the window has to keep: an exact entry each, a bucket as
-// one.
+// held counts the entries that the window has to keep; a bucket counts as one.
 func (w *window) held(now int64) int {
 	n := 0
 	for _, b := range w.buckets {
@@ -136,7 +135,7 @@ func (w *window) held(now int64) int {
 	return n
 }
 
-// exits are the moments at which something leaves the window.
+// exits returns the moments at which an entry or a bucket leaves the window.
 func (w *window) exits() []int64 {
 	if w.within == 0 {
 		return nil
