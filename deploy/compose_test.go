@@ -14,7 +14,8 @@ import (
 	"offerstream/config"
 )
 
-// What compose.yaml sets, gateway and worker take: their settings are strict.
+// TestComposeSettings: gateway and worker accept the settings in compose.yaml;
+// they refuse unknown ones.
 func TestComposeSettings(t *testing.T) {
 	b, err := os.ReadFile("compose.yaml")
 	if err != nil {
@@ -37,7 +38,7 @@ func TestComposeSettings(t *testing.T) {
 			v = variable.ReplaceAllStringFunc(v, func(s string) string {
 				m := variable.FindStringSubmatch(s)
 				if strings.Contains(s, ":?") {
-					return "key" // one that has to be given
+					return "key" // a variable that must be set
 				}
 				return m[2]
 			})

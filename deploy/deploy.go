@@ -1,5 +1,5 @@
-// Package deploy embeds what ships with the binaries: the campaigns that
-// demo and serve start with.
+// Package deploy embeds the campaigns that are shipped with the binaries, with
+// which demo and serve start.
 package deploy
 
 import (
@@ -10,10 +10,10 @@ import (
 //go:embed campaigns
 var files embed.FS
 
-// Campaigns are the shipped campaign files.
+// Campaigns returns the shipped campaign files.
 func Campaigns() fs.FS {
 	sub, err := fs.Sub(files, "campaigns")
-	if err != nil { // the directory is embedded above
+	if err != nil { // cannot happen: the directory is embedded above
 		panic(err)
 	}
 	return sub

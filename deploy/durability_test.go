@@ -14,14 +14,15 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// TestDurability: with the shipped configuration gateway and worker see that
-// each acknowledgement is behind an fsync, and start strictly. Without it, and
-// where they may not see it, they say so, or do not start.
+// TestDurability: with the shipped configuration, gateway and worker see that
+// NATS calls fsync before each acknowledgement, and start with --durability
+// strict. If it does not, or they have no permission to check, they log a warning,
+// and with strict refuse to start.
 func TestDurability(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		patch []string // of nats.conf
-		want  string   // "": nothing to say
+		patch []string // replacements in nats.conf
+		want  string   // the warning; "" for none
 	}{
 		{"as shipped", nil, ""},
 		{"an fsync now and then", []string{"sync_interval: always", `sync_interval: "1m"`}, "it syncs its disk every 1m0s"},
@@ -61,9 +62,9 @@ func TestDurability(t *testing.T) {
 	}
 }
 
-// TestDurabilityOfThree: of three servers with the shipped configuration each
-// is asked, also those that this process is not connected to. One that is down
-// is no reason not to start.
+// TestDurabilityOfThree: with three servers, each one is asked, also those to
+// which this process is not connected. A server that is down does not prevent the
+// start.
 func TestDurabilityOfThree(t *testing.T) {
 	var routes []string
 	for range 3 {
@@ -71,7 +72,7 @@ func TestDurabilityOfThree(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // late, so that each port is another
+		defer l.Close() // closed late, so that each port is different
 		routes = append(routes, l.Addr().String())
 		l.Close()
 	}

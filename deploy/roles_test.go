@@ -29,13 +29,13 @@ import (
 	"offerstream/pipeline/worker"
 )
 
-// within bounds what the test awaits; it says that something hangs, never
-// that it is slow.
+// within is the longest that a test waits. It is so long that only something that
+// hangs exceeds it, never something slow.
 const within = 2 * time.Minute
 
-// startNATS runs nats-server with the shipped configuration, on a free port
-// and a directory of the test's, with each odd one of patches everywhere
-// replaced by the next.
+// startNATS runs nats-server with the shipped configuration, on a free port and
+// in a temporary directory. patches are pairs: each first text is replaced
+// everywhere by the second.
 func startNATS(t *testing.T, patches ...string) *server.Server {
 	t.Helper()
 	conf, err := os.ReadFile("nats.conf")
@@ -82,7 +82,7 @@ func as(ns *server.Server, role string) string {
 	return strings.Replace(ns.ClientURL(), "//", "//"+role+":"+role+"@", 1)
 }
 
-// lines collects what is logged.
+// lines collects the log.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -113,10 +113,10 @@ func await(t *testing.T, ctx context.Context, what string, ok func() bool) {
 	}
 }
 
-// TestRoles runs the whole flow, each part as its own user of nats.conf: an
-// event over HTTP becomes an offer that the subscriber reads, and the operator
-// asks the two workers. Nobody meets a refusal on the way, but a gateway that
-// is there first, which waits.
+// TestRoles runs the whole flow, each part as its own user of nats.conf: an event
+// over HTTP becomes an offer that the subscriber reads, and the operator asks the
+// two workers. No permission is refused on the way, except for a gateway that
+// starts before the streams exist; it waits.
 func TestRoles(t *testing.T) {
 	ns := startNATS(t)
 	ctx, cancel := context.WithTimeout(t.Context(), within)
@@ -198,7 +198,7 @@ func TestRoles(t *testing.T) {
 	}
 	defer consuming.Stop()
 
-	// Events until the first offer: those before the set was in force fire none.
+	// Send events until the first offer: those before the set is in force cause none.
 	for n, fired := 0, false; !fired; n++ {
 		body := fmt.Sprintf(`{"writeKey":"k","batch":[{"type":"page","userId":"u","messageId":"%d"},{"type":"nonsense"}]}`, n)
 		answer := httptest.NewRecorder()
@@ -252,9 +252,9 @@ func TestRoles(t *testing.T) {
 	refusals(t, ns)
 }
 
-// TestGroupRoles: the worker makes the buckets that an older version's
-// deployment has not, for which a gateway waits, and may do with leases and
-// snapshots what it needs.
+// TestGroupRoles: the worker creates the buckets that a deployment of an older
+// version lacks, and a gateway waits for them. The worker has all permissions on
+// leases and snapshots that it needs.
 func TestGroupRoles(t *testing.T) {
 	ns := startNATS(t)
 	ctx, cancel := context.WithTimeout(t.Context(), within)
@@ -346,7 +346,7 @@ func TestGroupRoles(t *testing.T) {
 	}
 }
 
-// refusals is who may publish what, and who may not.
+// refusals checks who may publish what, and who may not.
 func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{
 		"gateway": {
@@ -405,7 +405,7 @@ func refusals(t *testing.T, ns *server.Server) {
 	}
 }
 
-// refused does something as a role and checks whether the server lets it.
+// refused does something as a role, and checks whether the server allows it.
 func refused(t *testing.T, ns *server.Server, role, what string, may bool, do func(*nats.Conn) error) {
 	t.Helper()
 	nc, err := nats.Connect(as(ns, role), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))

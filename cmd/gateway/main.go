@@ -1,4 +1,4 @@
-// Command gateway takes events over HTTP and puts them into the log.
+// Command gateway receives events over HTTP and writes them to the log.
 package main
 
 import (
@@ -32,8 +32,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// run returns the process's exit code: 0 when everything accepted is in the
-// log, 2 when the settings are wrong, else 1.
+// run returns the exit status: 0 if every accepted event is in the log, 2 if the
+// settings are wrong, else 1.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	set, err := config.Gateway(args, environ, stdout)
 	switch {
@@ -53,27 +53,20 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return 0
 }
 
-// serve takes events from when NATS is there until ctx is done. Before and
-// after that it answers on the metrics address: alive, but not ready.
+// serve receives events from the time when NATS is available until ctx is done.
+// Before and after that, the metrics address reports that the process is alive
+// but not ready.
 func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var ops atomic.Value // of http.HandlerFunc
 	ops.Store(waiting(reg))
 	if set.MetricsAddr != "" {
-		l, err := net.Listen("tcp", set.MetricsAddr)
+		stop, err := serveOps(set.MetricsAddr, &ops, log)
 		if err != nil {
-			return fmt.Errorf("metrics: %w", err)
+			return err
 		}
-		log.Info("metrics served", "addr", l.Addr().String())
-		end, stop := context.WithCancel(context.Background())
 		defer stop()
-		go func() {
-			err := ingest.RunOps(end, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ops.Load().(http.HandlerFunc)(w, r) }))
-			if err != nil {
-				log.Error("metrics are served no more", "error", err)
-			}
-		}()
 	}
 	conn, err := broker.Connect(ctx, broker.Options{
 		URL: set.NATS, Creds: set.Creds, Client: "offerstream-gateway", Prefix: set.Prefix,
@@ -101,7 +94,26 @@ func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 	return g.Run(ctx, l)
 }
 
-// unlessDone: told to end before the first event, a gateway has failed nobody.
+// serveOps serves the metrics and health of the current handler until stop is
+// called.
+func serveOps(addr string, handler *atomic.Value, log *slog.Logger) (stop context.CancelFunc, err error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	log.Info("metrics served", "addr", l.Addr().String())
+	end, stop := context.WithCancel(context.Background())
+	go func() {
+		err := ingest.RunOps(end, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.Load().(http.HandlerFunc)(w, r) }))
+		if err != nil {
+			log.Error("metrics are no longer served", "error", err)
+		}
+	}()
+	return stop, nil
+}
+
+// unlessDone returns err, or nil if ctx is done: a gateway that is stopped
+// before it has accepted an event has not failed.
 func unlessDone(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -109,7 +121,7 @@ func unlessDone(ctx context.Context, err error) error {
 	return err
 }
 
-// waiting is what the metrics address answers while there is no NATS.
+// waiting answers on the metrics address while NATS is not available.
 func waiting(reg prometheus.Gatherer) http.HandlerFunc {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))

@@ -18,8 +18,8 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// within bounds what a test awaits; it says that something hangs, never that
-// it is slow.
+// within is the longest that a test waits. It is so long that only something
+// that hangs exceeds it, never something slow.
 const within = 2 * time.Minute
 
 func limited(t *testing.T) context.Context {
@@ -28,7 +28,7 @@ func limited(t *testing.T) context.Context {
 	return ctx
 }
 
-// lines collects what is logged.
+// lines collects the log.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -69,7 +69,7 @@ func startNATS(t *testing.T, dir string, port int) *embedded.Server {
 	return s
 }
 
-// freePort is one that nothing listens on now.
+// freePort returns a port on which nothing listens now.
 func freePort(t *testing.T) int {
 	t.Helper()
 	s := startNATS(t, t.TempDir(), -1)
@@ -85,7 +85,7 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// get and post return status and body; 0 where nothing answers.
+// get and post return status and body, or status 0 if nothing answers.
 func get(url string) (int, string) { return answer(http.Get(url)) }
 
 func post(url, body string) (int, string) {
@@ -109,9 +109,9 @@ func answer(resp *http.Response, err error) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
-// A gateway starts without NATS, says so, and is ready when it is there; when
-// it goes, events are refused with 503 until it is back; told to end, it ends
-// with 0.
+// TestGateway: a gateway starts without NATS, reports that it is not ready, and
+// becomes ready when NATS is available. While NATS is gone, events are refused
+// with 503. When it is told to stop, it exits with status 0.
 func TestGateway(t *testing.T) {
 	port, dir := freePort(t), t.TempDir()
 	ctx, end := context.WithCancel(limited(t))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -14,39 +15,41 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// maxWhy bounds what an operator says, which is a header on each chain.
+// maxWhy is the longest reason in bytes. It becomes a header on each chain.
 const maxWhy = 1000
 
 // accept is `offerctl accept`.
 func accept(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "accept --partition P [--why TEXT] [--dir DIR] [--yes] [--json] [--nats URL]", `
-The way on after a partition has stopped because NATS came back with less than
-it had acknowledged, or because what its state was made of is nowhere any more.
-Putting back what was lost is better: this accepts that it is lost.
+Accepts a loss, so that a stopped partition can continue. Use it if NATS came
+back with less than it had acknowledged, or if a part of the log from which the
+state was computed is lost. It is better to restore the lost data, if possible.
 
-All workers must be stopped. It asks, as nothing takes it back: of a partition
-that has not stopped, it keeps offers from being sent. Then it computes the partition's state from the log as
-it is now (from its beginning, else from the newest snapshot that fits it, else
-from what the log still has), records that in the log, puts a mark onto each
-chain of offers (ce-type offerstream.accepted, no offer: senders skip it), and
-leaves a snapshot, from which the workers go on. It prints each offer that the
-log gives and that is not stored: those are not sent any more. Events that the
-log has lost are lost. Run it again if it was cut short.`,
+All workers must be stopped. The command asks before it starts, because it
+cannot be undone: on a partition that has not stopped, it would prevent offers
+from being sent. Then it computes the partition's state from the log as it is
+now (from its beginning, else from the newest snapshot that matches the log, else
+from what the log still has), records the acceptance in the log, puts a mark onto
+each chain of offers (ce-type offerstream.accepted; it is not an offer, and
+subscribers skip it), and writes a snapshot, from which the workers continue. It
+prints each offer that the log yields but that is not stored: these offers are
+not sent any more. Events that the log has lost stay lost. If the command is
+interrupted, run it again.`,
 		"offerctl accept --partition 3 --why 'disk of nats-2 lost' --nats nats://127.0.0.1:4222")
 	n := fs.nats()
 	p := fs.Int("partition", -1, "the partition, `P`")
-	why := fs.String("why", "accepted by an operator", "`TEXT` for the log and the marks")
-	dir := fs.String("dir", os.TempDir(), "`DIR` for the state while it is computed; about as large as a worker's")
+	why := fs.String("why", "accepted by an operator", "the reason, `TEXT` for the log and the marks")
+	dir := fs.String("dir", os.TempDir(), "`DIR` for the state while it is computed; it needs about as much space as a worker")
 	yes := fs.Bool("yes", false, "do not ask")
-	asJSON := fs.Bool("json", false, "the last line of standard output is one JSON object, and there is no other")
+	asJSON := fs.Bool("json", false, "print one JSON object on standard output, and nothing else")
 	if err := fs.none(args); err != nil {
 		return err
 	}
 	if *p < 0 {
-		return usagef("--partition is needed: which one has stopped?")
+		return usagef("--partition is required: name the partition that has stopped")
 	}
 	if *why == "" || len(*why) > maxWhy {
-		return usagef("--why takes 1 to %d bytes: it goes into the log and onto each chain", maxWhy)
+		return usagef("--why takes 1 to %d bytes: it is stored in the log and on each chain", maxWhy)
 	}
 	conn, err := n.connect(ctx, std)
 	if err != nil {
@@ -60,48 +63,58 @@ log has lost are lost. Run it again if it was cut short.`,
 		return err
 	}
 	if !*yes {
-		fmt.Fprintf(std.err, "Accept what partition %d has lost, because: %s? [y/N] ", *p, *why)
+		fmt.Fprintf(std.err, "Accept the loss in partition %d, because: %s? [y/N] ", *p, *why)
 		if !yesFrom(std.in) {
 			fmt.Fprintln(std.err, "nothing changed")
 			return errSilent
 		}
 	}
-	own, err := os.MkdirTemp(*dir, "offerstream-accept-")
-	if err != nil {
-		return fmt.Errorf("--dir: %w", err)
-	}
-	defer os.RemoveAll(own)
-	live := newProgress(std.err)
-	done, err := audit.Accept(ctx, conn, audit.AcceptOptions{
-		Partition: *p, Why: *why, Dir: filepath.Join(own, "state"), Log: slog.New(slog.NewTextHandler(std.err, nil)),
-		Connect: func(ctx context.Context) (*broker.Conn, error) { return n.connect(ctx, std) },
-		Lost: func(e audit.Example) {
-			if !*asJSON {
-				live.done()
-				fmt.Fprintln(std.out, e)
-			}
-		},
-		Progress: func(p int, seq, end uint64) { live.show("partition %d: message %d of %d", p, seq, end) },
-	})
-	live.done()
+	opt := audit.AcceptOptions{Partition: *p, Why: *why, Connect: func(ctx context.Context) (*broker.Conn, error) { return n.connect(ctx, std) }}
+	done, err := acceptIn(ctx, conn, *dir, opt, std, !*asJSON)
 	if err != nil {
 		return err
 	}
 	if *asJSON {
 		return json.NewEncoder(std.out).Encode(done)
 	}
+	showAccepted(std.out, done)
+	return nil
+}
+
+// acceptIn runs the acceptance, with the state in a directory of its own below
+// dir. It shows the progress, and with showLost each lost offer.
+func acceptIn(ctx context.Context, conn *broker.Conn, dir string, opt audit.AcceptOptions, std stdio, showLost bool) (audit.Accepted, error) {
+	own, err := os.MkdirTemp(dir, "offerstream-accept-")
+	if err != nil {
+		return audit.Accepted{}, fmt.Errorf("--dir: %w", err)
+	}
+	defer os.RemoveAll(own)
+	live := newProgress(std.err)
+	defer live.done()
+	opt.Dir, opt.Log = filepath.Join(own, "state"), slog.New(slog.NewTextHandler(std.err, nil))
+	opt.Lost = func(e audit.Example) {
+		if showLost {
+			live.done()
+			fmt.Fprintln(std.out, e)
+		}
+	}
+	opt.Progress = func(p int, seq, end uint64) { live.show("partition %d: message %d of %d", p, seq, end) }
+	return audit.Accept(ctx, conn, opt)
+}
+
+// showAccepted prints what was accepted.
+func showAccepted(out io.Writer, done audit.Accepted) {
 	from := "the log's beginning"
 	if done.From > 0 {
 		from = fmt.Sprintf("a snapshot at message %d", done.From)
 	}
-	fmt.Fprintf(std.out, "partition %d: accepted, as message %d of its log. The state is that of %d events, from %s on.\n", done.Partition, done.Seq, done.Events, from)
+	fmt.Fprintf(out, "partition %d: accepted, as message %d of its log. The state has %d events, starting from %s.\n", done.Partition, done.Seq, done.Events, from)
 	for _, gap := range done.Skipped {
-		fmt.Fprintf(std.out, "  messages %s of the log are lost\n", gap)
+		fmt.Fprintf(out, "  messages %s of the log are lost\n", gap)
 	}
-	fmt.Fprintf(std.out, "  %d offers are lost\n", done.Lost)
+	fmt.Fprintf(out, "  %s lost\n", count(done.Lost, "offer"))
 	for _, name := range slices.Sorted(maps.Keys(done.Chains)) {
-		fmt.Fprintf(std.out, "  %s.%d goes on behind record %d\n", name, done.Partition, done.Chains[name])
+		fmt.Fprintf(out, "  %s.%d continues after record %d\n", name, done.Partition, done.Chains[name])
 	}
-	fmt.Fprintln(std.out, "Start the workers again.")
-	return nil
+	fmt.Fprintln(out, "Start the workers again.")
 }

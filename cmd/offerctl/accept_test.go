@@ -15,8 +15,8 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// shopIn posts what gives so many users of a partition an offer each, and
-// returns when they are stored.
+// shopIn posts events that give each of some users of a partition an offer, and
+// returns when the offers are stored.
 func shopIn(t *testing.T, n *node, p, users int, name string) {
 	t.Helper()
 	for u := 0; users > 0; u++ {
@@ -31,8 +31,8 @@ func shopIn(t *testing.T, n *node, p, users int, name string) {
 	}
 }
 
-// TestAcceptCommand lets a partition stop as it has lost an offer, runs what
-// the stop says, and goes on.
+// TestAcceptCommand lets a partition stop because an offer is lost, runs the
+// command that the stop's message names, and continues.
 func TestAcceptCommand(t *testing.T) {
 	t.Parallel()
 	const p, chain = 3, "offers.web.3"
@@ -42,8 +42,8 @@ func TestAcceptCommand(t *testing.T) {
 	if err := n.caughtUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for args, want := range map[string]string{"": "--partition is needed", "--why x": "--partition is needed", "--partition -1": "--partition is needed", "--partition 99": "partitions 0 to 7", "--partition three": "three",
-		"--partition 3 --why=": "--why takes", "--partition 3 --why " + strings.Repeat("x", maxWhy+1): "--why takes", "--partition 3 4": "one argument too many", "3": "one argument too many"} {
+	for args, want := range map[string]string{"": "--partition is required", "--why x": "--partition is required", "--partition -1": "--partition is required", "--partition 99": "partitions 0 to 7", "--partition three": "three",
+		"--partition 3 --why=": "--why takes", "--partition 3 --why " + strings.Repeat("x", maxWhy+1): "--why takes", "--partition 3 4": "unexpected argument", "3": "unexpected argument"} {
 		if out, errs := fails(t, 2, append([]string{"accept", "--nats", url}, strings.Fields(args)...)...); !strings.Contains(errs, want) || strings.Contains(out, "accepted, as") {
 			t.Errorf("%s: %s", args, errs)
 		}
@@ -88,7 +88,7 @@ func TestAcceptCommand(t *testing.T) {
 	}
 	stop()
 
-	if out, errs := fails(t, 1, said...); !strings.Contains(errs, "Accept what partition 3 has lost, because: accepted by an operator? [y/N] nothing changed") || out != "" {
+	if out, errs := fails(t, 1, said...); !strings.Contains(errs, "Accept the loss in partition 3, because: accepted by an operator? [y/N] nothing changed") || out != "" {
 		t.Errorf("nobody says yes: %s%s", out, errs)
 	}
 	if _, errs := fails(t, 1, append(said, "--yes", "--dir", filepath.Join(dir, "none"))...); !strings.Contains(errs, "--dir: ") {
@@ -103,8 +103,8 @@ func TestAcceptCommand(t *testing.T) {
 	}
 	for _, want := range []string{
 		fmt.Sprintf("lost: offer %s, record 3 of %s, from message %s: ", gone.Header.Get("ce-id"), chain, gone.Header.Get("Offerstream-S")),
-		fmt.Sprintf("partition 3: accepted, as message %d of its log. The state is that of 12 events, from the log's beginning on.\n", before+1),
-		"  1 offers are lost\n", "  " + chain + " goes on behind record 4\n", "Start the workers again.\n"} {
+		fmt.Sprintf("partition 3: accepted, as message %d of its log. The state has 12 events, starting from the log's beginning.\n", before+1),
+		"  1 offer lost\n", "  " + chain + " continues after record 4\n", "Start the workers again.\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}
@@ -123,12 +123,12 @@ func TestAcceptCommand(t *testing.T) {
 		stop()
 	}
 	goOn("bea")
-	var v audit.Verdict // of the mark and what is behind it
+	var v audit.Verdict // on the mark and the offers after it
 	if err := json.Unmarshal([]byte(offerctl(t, "verify", "--json", "--nats", url)), &v); err != nil || v.Wrong() != 0 || v.Trimmed != 3 || v.Stored != 3 {
 		t.Errorf("%+v, %v", v, err)
 	}
 
-	// The log's beginning, and a message behind the snapshot, are lost too.
+	// The log's beginning, and a message after the snapshot, are lost too.
 	log, err := n.conn.JS.Stream(t.Context(), n.conn.Names.EventsStream(p))
 	if err == nil {
 		err = log.Purge(t.Context(), jetstream.WithPurgeSequence(before))
@@ -151,11 +151,11 @@ func TestAcceptCommand(t *testing.T) {
 		t.Errorf("%+v, the log ends at %d", done, last)
 	}
 	text := offerctl(t, "accept", "--partition", "3", "--why", why, "--yes", "--nats", url)
-	if !strings.Contains(text, fmt.Sprintf("from a snapshot at message %d on.\n", last+1)) || !strings.Contains(text, fmt.Sprintf("accepted, as message %d of its log", last+2)) {
+	if !strings.Contains(text, fmt.Sprintf("from a snapshot at message %d.\n", last+1)) || !strings.Contains(text, fmt.Sprintf("accepted, as message %d of its log", last+2)) {
 		t.Errorf("%s", text)
 	}
 	goOn("eve")
-	var again audit.Verdict // of what is behind the snapshot that it left
+	var again audit.Verdict // on the offers after the snapshot that it left
 	if err := json.Unmarshal([]byte(offerctl(t, "verify", "--json", "--partition", "3", "--nats", url)), &again); err != nil || again.Wrong() != 0 || again.Applied != 8 || again.Partitions[0].From != last+2 {
 		t.Errorf("%+v, %v", again, err)
 	}

@@ -19,7 +19,7 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// natsFlags are how a command reaches a deployment.
+// natsFlags are the flags with which a command reaches a deployment.
 type natsFlags struct{ url, creds, prefix *string }
 
 func (f *flags) nats() natsFlags {
@@ -37,7 +37,7 @@ func envOr(name, def string) string {
 	return def
 }
 
-// connect connects, or gives up after a while: a person waits.
+// connect connects, or gives up after 10 seconds, because a person is waiting.
 func (n natsFlags) connect(ctx context.Context, std stdio) (*broker.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -48,22 +48,22 @@ func (n natsFlags) connect(ctx context.Context, std stdio) (*broker.Conn, error)
 // apply is `offerctl apply`.
 func apply(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "apply PATH... [--yes] [--nats URL]", `
-Checks a campaign set, stores it, shows what changes against the set that is
-live, asks, and makes it live. It takes effect in each partition at the control
-message that the partition's owner appends to its log; apply waits for those.
-A feature that changed starts empty; what a changed campaign had pending is
-cancelled.`,
+Checks a campaign set, shows what changes compared with the live set, asks, and
+makes the new set live. It takes effect in each partition at the control message
+that the partition's owner appends to its log; apply waits for these messages.
+A feature whose definition changed starts empty. If what triggers or delays a
+campaign changed, its pending evaluations are cancelled.`,
 		"offerctl apply campaigns --nats nats://127.0.0.1:4222")
 	n := fs.nats()
 	yes := fs.Bool("yes", false, "do not ask")
 	clock := fs.String("clock", "", "overrides the set's clock: broker, or event for replaying history")
-	wait := fs.Duration("wait", 30*time.Second, "how long to wait until it is in force everywhere; 0: not at all")
+	wait := fs.Duration("wait", 30*time.Second, "how long to wait until the set is in force in all partitions; 0: do not wait")
 	paths, err := fs.parse(args)
 	if err != nil {
 		return err
 	}
 	if len(paths) == 0 {
-		return usagef("a campaign file, or a directory of them, is needed")
+		return usagef("no path: name a campaign file or a directory of them")
 	}
 	def, err := loadSet(*clock, paths...)
 	if err != nil {
@@ -82,14 +82,8 @@ cancelled.`,
 		fmt.Fprintf(std.out, "set %s is live already\n", hash)
 		return awaitSet(ctx, std.out, conn, hash, *wait)
 	}
-	var old *campaign.Definition
-	if hash != "" {
-		if old, err = conn.Set(ctx, hash); err != nil && !errors.Is(err, broker.ErrNoSet) {
-			return err
-		}
-	}
-	for _, line := range config.Describe(old, def) {
-		fmt.Fprintln(std.out, line)
+	if err := showChanges(ctx, std.out, conn, hash, def); err != nil {
+		return err
 	}
 	if !*yes {
 		fmt.Fprintf(std.out, "Make this live? [y/N] ")
@@ -108,7 +102,22 @@ cancelled.`,
 	return awaitSet(ctx, std.out, conn, hash, *wait)
 }
 
-// yesFrom says whether a person says yes.
+// showChanges prints the changes from the live set, if there is one, to def.
+func showChanges(ctx context.Context, out io.Writer, conn *broker.Conn, live string, def *campaign.Definition) error {
+	var old *campaign.Definition
+	if live != "" {
+		var err error
+		if old, err = conn.Set(ctx, live); err != nil && !errors.Is(err, broker.ErrNoSet) {
+			return err
+		}
+	}
+	for _, line := range config.Describe(old, def) {
+		fmt.Fprintln(out, line)
+	}
+	return nil
+}
+
+// yesFrom reads an answer and reports whether it is yes.
 func yesFrom(in io.Reader) bool {
 	answer, _ := bufio.NewReader(in).ReadString('\n')
 	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y")
@@ -148,14 +157,14 @@ func awaitSet(ctx context.Context, w io.Writer, conn *broker.Conn, hash string, 
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("the set is live, and in force in %d of %d partitions after %s: is a worker running?", have, conn.Partitions, most)
+			return fmt.Errorf("the set is live, but after %[3]s in force only in %[1]d of %[2]d partitions: check that a worker runs for each", have, conn.Partitions, most)
 		}
 	}
 	fmt.Fprintf(w, "in force in all %d partitions\n", conn.Partitions)
 	return nil
 }
 
-// controlled is the set that a partition's last control message names.
+// controlled returns the set that a partition's last control message names.
 func controlled(ctx context.Context, conn *broker.Conn, p int) (string, error) {
 	st, err := conn.JS.Stream(ctx, conn.Names.EventsStream(p))
 	if err != nil {

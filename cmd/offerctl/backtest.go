@@ -24,19 +24,19 @@ import (
 // backtest is `offerctl backtest`.
 func backtest(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--out FILE]", `
-Runs campaigns over a file of events, with the same core as the live path and
-without NATS. Log time is that of the events. The summary goes to standard
-output; --out gets the offers, one JSON object a line, the same data as on
-their subjects.`,
+Runs campaigns over a file of events, with the same core as in live operation but
+without NATS. Log time comes from the events. The summary goes to standard
+output. --out receives the offers, one JSON object per line, with the same data
+as on their subjects.`,
 		"offerctl backtest --campaigns deploy/campaigns --events events.jsonl --out offers.jsonl")
-	campaigns := fs.String("campaigns", "", "a campaign file or a `PATH` that holds some")
-	events := fs.String("events", "", "a `FILE` of events, JSON, one a line; gzipped or not; - for standard input")
-	outPath := fs.String("out", "", "the `FILE` for the offers; - for standard output, the summary then goes to standard error")
+	campaigns := fs.String("campaigns", "", "`PATH` of a campaign file or a directory of them")
+	events := fs.String("events", "", "a `FILE` of events, one JSON object per line, may be gzipped; - for standard input")
+	outPath := fs.String("out", "", "the `FILE` for the offers; with - they go to standard output, and the summary to standard error")
 	if err := fs.none(args); err != nil {
 		return err
 	}
 	if *campaigns == "" || *events == "" {
-		return usagef("--campaigns and --events are both needed")
+		return usagef("--campaigns and --events are both required")
 	}
 	def, err := loadCampaigns(*campaigns)
 	if err != nil {
@@ -50,7 +50,7 @@ their subjects.`,
 func backtestFile(ctx context.Context, def *campaign.Definition, events, outPath string, std stdio) (*pipeline.Backtest, error) {
 	b, problems := pipeline.NewBacktest(def)
 	if len(problems) > 0 {
-		return nil, problems[0] // whoever loads a set checks it, so this is ours
+		return nil, problems[0] // cannot happen: the set was checked when it was loaded
 	}
 	in, err := openInput(events, std)
 	if err != nil {
@@ -84,8 +84,8 @@ func backtestFile(ctx context.Context, def *campaign.Definition, events, outPath
 	return b, nil
 }
 
-// backtestLines runs the input through b, writes the offers and says which
-// users each campaign reached.
+// backtestLines runs the input through b, writes the offers, and returns the
+// users that each campaign reached.
 func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.Writer) (map[string]map[string]bool, error) {
 	reached := map[string]map[string]bool{}
 	enc := json.NewEncoder(out)
@@ -109,7 +109,7 @@ func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.
 	reader.Go(func() { admitLines(within, in, empty, full) })
 	defer func() {
 		cancel()
-		if ctx.Err() == nil { // else it may wait for a line that never comes
+		if ctx.Err() == nil { // otherwise the reader may wait for a line that never comes
 			reader.Wait()
 		}
 	}()
@@ -120,18 +120,13 @@ func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		for i := range ls.n {
-			n++
-			if ls.events[i] == nil && ls.errs[i] == nil {
-				continue // an empty line
-			}
-			if err := b.Admitted(ls.events[i], ls.errs[i], emit); err != nil {
-				return nil, fmt.Errorf("line %d: %w", n, err)
-			}
-			if writeErr != nil {
-				return nil, fmt.Errorf("writing offers: %w", writeErr)
-			}
+		if err := ls.apply(b, n, emit); err != nil {
+			return nil, err
 		}
+		if writeErr != nil {
+			return nil, fmt.Errorf("writing offers: %w", writeErr)
+		}
+		n += ls.n
 		if errors.Is(ls.end, io.EOF) {
 			return reached, nil
 		}
@@ -142,15 +137,28 @@ func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.
 	}
 }
 
-// lines are some of a file's, admitted while those before them are folded:
-// each has a decoder, which holds its event.
+// lines are some lines of a file. They are decoded while the lines before them
+// are folded. Each line has a decoder of its own, which holds its event.
 type lines struct {
 	n        int
 	text     []byte
 	decoders [256]event.Decoder
 	events   [256]*event.Event
 	errs     [256]error
-	end      error // what came instead of the next line
+	end      error // the error, or io.EOF, that came instead of the next line
+}
+
+// apply folds the lines. before is the number of lines before them.
+func (ls *lines) apply(b *pipeline.Backtest, before int, emit func(*pipeline.Offer)) error {
+	for i := range ls.n {
+		if ls.events[i] == nil && ls.errs[i] == nil {
+			continue // an empty line
+		}
+		if err := b.Admitted(ls.events[i], ls.errs[i], emit); err != nil {
+			return fmt.Errorf("line %d: %w", before+i+1, err)
+		}
+	}
+	return nil
 }
 
 // admitLines fills lines until the input ends.
@@ -169,7 +177,7 @@ func admitLines(ctx context.Context, in *input, empty <-chan *lines, full chan<-
 				ls.end = err
 				break
 			}
-			from := len(ls.text) // where text moves as it grows, lines before keep the old
+			from := len(ls.text) // if text moves when it grows, the lines before keep the old memory
 			ls.text = append(ls.text, bytes.TrimSpace(line)...)
 			line = ls.text[from:len(ls.text):len(ls.text)]
 			ls.events[ls.n], ls.errs[ls.n] = nil, nil
@@ -190,7 +198,7 @@ func admitLines(ctx context.Context, in *input, empty <-chan *lines, full chan<-
 	}
 }
 
-// summarise tells what every campaign did.
+// summarise prints what every campaign did.
 func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]bool) {
 	rejected := uint64(0)
 	var reasons []string
@@ -208,6 +216,14 @@ func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]
 		fmt.Fprintf(w, "warning: line %d moves log time from %s to %s\n", j.Line, value.FormatTime(j.From), value.FormatTime(j.To))
 	}
 	counts, features := b.Counts()
+	campaignTable(w, counts, reached)
+	if features.Missing+features.Errors+features.Bounds > 0 {
+		fmt.Fprintf(w, "\nfeatures: %d events lacked a field, %d errors, a bound was reached %d times\n", features.Missing, features.Errors, features.Bounds)
+	}
+}
+
+// campaignTable prints the outcomes of each campaign's evaluations.
+func campaignTable(w io.Writer, counts map[string]pipeline.Counts, reached map[string]map[string]bool) {
 	var names []string
 	for name := range counts {
 		names = append(names, name)
@@ -229,9 +245,6 @@ func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%s\n", name, c.Evaluated, c.Ended[pipeline.Fired], len(reached[name]), c.Pending(), strings.Join(why, ", "))
 	}
 	t.Flush()
-	if features.Missing+features.Errors+features.Bounds > 0 {
-		fmt.Fprintf(w, "\nfeatures: %d events lacked a field, %d errors, %d times a bound was met\n", features.Missing, features.Errors, features.Bounds)
-	}
 }
 
 // loadCampaigns reads and checks campaign files.

@@ -18,7 +18,7 @@ func benchmark(ctx context.Context, args []string, std stdio) error {
 	b := bench.New()
 	fs := benchFlags(b, std)
 	against := fs.String("against", "", "compare with another `BINARY` of offerctl, which gets the same flags")
-	pairs := fs.Int("pairs", 10, "run both `N` times, with --against")
+	pairs := fs.Int("pairs", 10, "with --against: run both `N` times")
 	asJSON := fs.Bool("json", false, "the last line of standard output is one JSON object")
 	if err := fs.none(args); err != nil {
 		return err
@@ -46,27 +46,27 @@ func benchmark(ctx context.Context, args []string, std stdio) error {
 	return nil
 }
 
-// benchFlags are those that say what is measured.
+// benchFlags returns the flags that select what is measured.
 func benchFlags(b *bench.Run, std stdio) *flags {
 	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K] [--worker] [--gateway] [--backtest] [--group] [--rounds N] [--against BINARY [--pairs N]] [--json]", `
-Measures this machine in one run, with NATS as a process of its own: how fast a
-worker catches up, as a ratio to reading the same events from JetStream one a
-message with nothing else done, also with state far beyond its cache; how long
-an offer takes from HTTP in to a subscriber, at half of what is sustained; what
-finding a user's state costs. Rounds alternate; the medians count. Absolute
-figures mean little from one machine to another, ratios more. With --against
-this program and another one measure in turn, and the ratios of what they found
-are shown.`,
+Measures this machine, with NATS as a separate process: how fast a worker
+catches up, as a ratio to reading the same events from JetStream, one per
+message, and doing nothing else; the same with a state far larger than its cache;
+how long an offer takes from the HTTP request to a subscriber, at half of the
+highest sustained rate; and how long finding a user's state takes. Rounds
+alternate, and the medians count. To compare machines, use ratios rather than
+absolute figures. With --against, this program and another one measure in turn,
+and the ratios of their results are shown.`,
 		"offerctl bench --events 200000 --json\nofferctl bench --worker --against ./offerctl-before")
 	fs.IntVar(&b.Events, "events", 0, "`N` events (default 1000000; with --backtest 10000000)")
-	fs.IntVar(&b.Users, "users", 100_000, "of `U` users")
+	fs.IntVar(&b.Users, "users", 100_000, "`U` users that the events belong to")
 	fs.IntVar(&b.LookupUsers, "lookup-users", 1_000_000, "look up state among `L` users")
-	fs.IntVar(&b.Campaigns, "campaigns", 0, "`K` generated campaigns instead of the shipped ones, and the worker's rate alone")
+	fs.IntVar(&b.Campaigns, "campaigns", 0, "measure only the worker's rate, with `K` generated campaigns instead of the shipped ones")
 	fs.IntVar(&b.Rounds, "rounds", 3, "`N` rounds")
-	fs.BoolVar(&b.WorkerOnly, "worker", false, "the worker's rate alone, as with --campaigns")
-	fs.BoolVar(&b.GatewayOnly, "gateway", false, "the gateway instead, against a bare HTTP handler; neither --events nor --campaigns means anything to it")
-	fs.BoolVar(&b.BacktestOnly, "backtest", false, "a backtest instead, and its memory")
-	fs.BoolVar(&b.GroupOnly, "group", false, "a group of workers instead: hand-overs, kills, restores; --lookup-users are then the users of the rebuild")
+	fs.BoolVar(&b.WorkerOnly, "worker", false, "measure only the worker's rate")
+	fs.BoolVar(&b.GatewayOnly, "gateway", false, "measure the gateway instead, compared with a bare HTTP handler; --events and --campaigns have no effect")
+	fs.BoolVar(&b.BacktestOnly, "backtest", false, "measure a backtest instead, and its memory")
+	fs.BoolVar(&b.GroupOnly, "group", false, "measure a group of workers instead: hand-overs, kills, restores; --lookup-users is then the number of users in the rebuild")
 	return fs
 }
 
@@ -77,8 +77,8 @@ func measureHere(ctx context.Context, b *bench.Run, std stdio) (bench.Finding, e
 	return b.Measure(ctx)
 }
 
-// compareWith lets this program and another one measure, both with the flags
-// that were given.
+// compareWith lets this program and another one measure, both with the given
+// flags.
 func compareWith(ctx context.Context, other string, pairs int, fs *flags, std stdio) (bench.Finding, error) {
 	this, err := os.Executable()
 	if err != nil {
@@ -93,8 +93,8 @@ func compareWith(ctx context.Context, other string, pairs int, fs *flags, std st
 	return a.Compare(ctx)
 }
 
-// checkBench refuses what cannot be measured, and sets how many events there
-// are where no flag does.
+// checkBench refuses settings that cannot be measured, and sets the default
+// number of events.
 func checkBench(b *bench.Run) error {
 	switch {
 	case b.Events != 0:
@@ -110,16 +110,16 @@ func checkBench(b *bench.Run) error {
 		}
 	}
 	if kinds > 1 {
-		return usagef("--worker, --gateway, --backtest and --group are runs of their own")
+		return usagef("--worker, --gateway, --backtest and --group exclude each other: give one of them")
 	}
 	if b.Events < 1000 || b.Users < 1 || b.Rounds < 1 || b.Campaigns < 0 || b.LookupUsers < 100 {
-		return usagef("--events takes at least 1000, --lookup-users 100, --users and --rounds 1")
+		return usagef("a number is too small: --events takes at least 1000, --lookup-users 100, --users and --rounds 1, --campaigns 0")
 	}
 	return nil
 }
 
-// benchBacktest is what `bench --backtest` measures, in a process of its own:
-// what `offerctl backtest --events FILE --out FILE` does.
+// benchBacktest does what `offerctl backtest --events FILE --out FILE` does.
+// `bench --backtest` measures it in a separate process.
 func benchBacktest(ctx context.Context, def *campaign.Definition, events, offers string) (*pipeline.Backtest, error) {
 	return backtestFile(ctx, def, events, offers, stdio{out: io.Discard, err: io.Discard})
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // TestBench measures the command's own backtest at a tiny size, in a process
-// that is this program again: what it finds means nothing, that it is all
-// there does.
+// that runs this program again. The figures mean nothing; the test checks that
+// they are all there.
 func TestBench(t *testing.T) {
 	var found struct {
 		Events, Users int

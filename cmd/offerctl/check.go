@@ -8,20 +8,21 @@ import (
 	"offerstream/config"
 )
 
-// check is `offerctl check`. As of a compiler, what is wrong goes to standard
+// check is `offerctl check`. Like a compiler, it prints mistakes to standard
 // error.
 func check(_ context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "check PATH...", `
-Validates a campaign set: the files and the directories of files (*.yaml, *.yml,
-but for the scenarios of *.test.yaml) that are named make up one set. Each mistake is a line file:line:col: what:
-hint on standard error, and the exit status is 1.`,
+Validates a campaign set. The named files, and the files *.yaml and *.yml in the
+named directories (except scenarios, *.test.yaml), form one set. Each mistake is
+a line "file:line:col: what is wrong: what to do" on standard error, and the exit
+status is 1.`,
 		"offerctl check deploy/campaigns")
 	paths, err := fs.parse(args)
 	if err != nil {
 		return err
 	}
 	if len(paths) == 0 {
-		return usagef("a campaign file, or a directory of them, is needed")
+		return usagef("no path: name a campaign file or a directory of them")
 	}
 	def, err := config.LoadCampaigns(paths...)
 	var wrong config.Errors
@@ -40,7 +41,7 @@ hint on standard error, and the exit status is 1.`,
 	return nil
 }
 
-// count is n of something: 1 file, 2 files.
+// count returns a number with its noun: 1 file, 2 files.
 func count(n int, of string) string {
 	if n != 1 {
 		of += "s"

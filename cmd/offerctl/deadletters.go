@@ -23,45 +23,23 @@ import (
 // deadletters is `offerctl deadletters`.
 func deadletters(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "deadletters list|replay [flags]", `
-Dead letters are what was not applied: events that the gateway refused within a
-batch (gateway/SEQ), and events or timers that met a bug or could not be read
-(PARTITION/N).
+Dead letters are events that were not applied: events that the gateway refused
+within a batch (gateway/SEQ), and events or timers that triggered a bug or could
+not be read (PARTITION/N).
 
-list shows them, the oldest first: where from and which, when, why, the event's
-messageId and user where they can be read, and its first bytes.
+list shows them, the oldest first: the id, the time, the reason, the event's
+messageId and user if they can be read, and its first bytes.
 
-replay sends them through a gateway as any event, one by one. What is still no
-event is not sent. An event that had counted changes nothing, if it is among the
-newest 64 of its user or younger than 15 minutes; else it counts anew, as an
-event of now. A timer's letter (reason panic) holds the event that set it, which
-has counted. Nothing is marked: list goes on showing what was sent again. Exit
-status 1: something was not sent.`,
+replay sends them through a gateway like any other event, one by one. A dead
+letter that is still not a valid event is not sent. An event that was already
+counted has no effect while it is among the newest 64 events of its user or
+younger than 15 minutes; otherwise it counts again, as an event of now. The dead
+letter of a timer (reason panic) holds the event that set the timer, which was
+already counted. Dead letters stay: list keeps showing them after they were sent
+again. The exit status is 1 if one was not sent.`,
 		"offerctl deadletters list --since 24h --nats nats://127.0.0.1:4222\nofferctl deadletters replay --id 3/17 --dry-run\nofferctl deadletters replay --all --gateway --since 2h --to http://127.0.0.1:8080 --write-key KEY")
 	d := letters{std: std, n: fs.nats(), ids: map[string]bool{}}
-	fs.Func("partition", "only those of partition `N`", func(v string) error {
-		if !letterID.MatchString(v + "/1") {
-			return errors.New("it is no partition's number")
-		}
-		d.source = v
-		return nil
-	})
-	gateway := fs.Bool("gateway", false, "only those of the gateway")
-	fs.Func("since", "only those stored since `WHEN`: a time in RFC 3339, or how long ago (24h)", func(v string) (err error) {
-		d.since, err = sinceWhen(v, time.Now())
-		return err
-	})
-	fs.BoolVar(&d.asJSON, "json", false, "list: one JSON object a line")
-	fs.IntVar(&d.limit, "limit", 100, "list: the newest `N`; 0: all")
-	fs.BoolVar(&d.raw, "raw", false, "list: events whole, not their first bytes")
-	fs.Func("id", "replay: this one, `PARTITION/N` or gateway/SEQ; may be given again", func(v string) error {
-		if !letterID.MatchString(v) {
-			return errors.New("it is neither PARTITION/N nor gateway/SEQ")
-		}
-		d.ids[v] = true
-		return nil
-	})
-	all := fs.Bool("all", false, "replay: all, or all that --partition, --gateway and --since leave")
-	fs.BoolVar(&d.dry, "dry-run", false, "replay: say what would be sent, send nothing")
+	all, gateway := d.flags(fs)
 	to := fs.String("to", "http://127.0.0.1:8080", "replay: the gateway's `URL`")
 	key := fs.String("write-key", "", "replay: the gateway's write `KEY`")
 	rest, err := fs.parse(args)
@@ -73,36 +51,65 @@ status 1: something was not sent.`,
 	}
 	switch {
 	case len(rest) != 1 || rest[0] != "list" && rest[0] != "replay":
-		return usagef("say list or replay")
+		return usagef("no subcommand: write deadletters list or deadletters replay")
 	case *gateway && d.source != broker.FromGateway:
 		return usagef("--gateway and --partition exclude each other")
 	case d.limit < 0:
 		return usagef("--limit %d is negative", d.limit)
 	case rest[0] == "list" && (*all || len(d.ids) > 0 || d.dry):
-		return usagef("--id, --all and --dry-run are for replay")
+		return usagef("--id, --all and --dry-run are only for replay")
 	case rest[0] == "list":
 		return d.with(ctx, d.list)
 	case *all == (len(d.ids) > 0):
-		return usagef("say which: --id, or --all")
+		return usagef("name the dead letters: give either --id or --all")
 	case len(d.ids) > 0 && (d.source != "" || !d.since.IsZero()):
 		return usagef("--partition, --gateway and --since go with --all, not with --id")
 	case *key == "" && !d.dry:
-		return usagef("--write-key is needed")
+		return usagef("--write-key is required")
 	}
 	d.sender = newSender(*to, *key)
 	return d.with(ctx, d.replay)
 }
 
+// flags declares the flags that select dead letters and how they are shown.
+func (d *letters) flags(fs *flags) (all, gateway *bool) {
+	fs.Func("partition", "only those of partition `N`", func(v string) error {
+		if !letterID.MatchString(v + "/1") {
+			return errors.New("it is not the number of a partition")
+		}
+		d.source = v
+		return nil
+	})
+	gateway = fs.Bool("gateway", false, "only those of the gateway")
+	fs.Func("since", "only those stored since `WHEN`: a time in RFC 3339, or a duration before now, such as 24h", func(v string) (err error) {
+		d.since, err = sinceWhen(v, time.Now())
+		return err
+	})
+	fs.BoolVar(&d.asJSON, "json", false, "list: one JSON object per line")
+	fs.IntVar(&d.limit, "limit", 100, "list: the newest `N`; 0: all")
+	fs.BoolVar(&d.raw, "raw", false, "list: show whole events, not only their first bytes")
+	fs.Func("id", "replay: this one, `PARTITION/N` or gateway/SEQ; may be repeated", func(v string) error {
+		if !letterID.MatchString(v) {
+			return errors.New("it is neither PARTITION/N nor gateway/SEQ")
+		}
+		d.ids[v] = true
+		return nil
+	})
+	all = fs.Bool("all", false, "replay: all that --partition, --gateway and --since select")
+	fs.BoolVar(&d.dry, "dry-run", false, "replay: show what would be sent, and send nothing")
+	return all, gateway
+}
+
 var letterID = regexp.MustCompile(`^(gateway|0|[1-9][0-9]*)/[1-9][0-9]*$`)
 
-// sinceWhen reads a time, or how long ago it was.
+// sinceWhen reads a time, or a duration before now.
 func sinceWhen(v string, now time.Time) (time.Time, error) {
 	if ago, err := time.ParseDuration(v); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
 	}
 	ns, err := value.ParseTime(v)
 	if err != nil {
-		return time.Time{}, errors.New("it is neither a time in RFC 3339, as 2026-03-01T12:00:00Z, nor how long ago, as 24h")
+		return time.Time{}, errors.New("it is neither a time in RFC 3339, such as 2026-03-01T12:00:00Z, nor a duration, such as 24h")
 	}
 	return time.Unix(0, ns), nil
 }
@@ -152,41 +159,14 @@ type shownLetter struct {
 	Raw       string `json:"raw"`
 }
 
-// rawShown is how many characters of an event are shown.
+// rawShown is the number of characters of an event that are shown.
 const rawShown = 160
 
 func (d *letters) list(ctx context.Context, conn *broker.Conn) error {
 	n := 0
 	err := conn.ScanDeadLetters(ctx, d.source, d.since, d.limit, func(l *broker.DeadLetter) error {
 		n++
-		s := shownLetter{ID: l.ID(), Stored: value.FormatTime(l.Stored.UnixNano()), Message: l.Pos.S, Reason: l.Reason, Detail: l.Detail, Bytes: len(l.Raw)}
-		if l.Pos.T != 0 {
-			s.Logged = value.FormatTime(l.Pos.T)
-		}
-		s.MessageID, s.User, s.Anonymous = whose(l.Raw)
-		if d.asJSON {
-			s.Raw = string(l.Raw)
-			if !d.raw {
-				s.Raw = printable(s.Raw, rawShown)
-			}
-			return writeJSON(d.std.out, s)
-		}
-		most := rawShown
-		if d.raw {
-			most = len(l.Raw)
-		}
-		line := []string{s.ID, s.Stored, s.Reason, fmt.Sprint(s.Bytes, " bytes")}
-		if s.Message != 0 {
-			line = append(line, fmt.Sprint("of message ", s.Message))
-		}
-		if s.MessageID != "" {
-			line = append(line, "messageId "+s.MessageID)
-		}
-		if s.User != "" {
-			line = append(line, map[bool]string{false: "user ", true: "anonymous "}[s.Anonymous]+s.User)
-		}
-		_, err := fmt.Fprintf(d.std.out, "%s\n    %s\n    %s\n", printable(strings.Join(line, "  "), 2000), printable(s.Detail, 2000), printable(string(l.Raw), most))
-		return err
+		return d.show(l)
 	})
 	if err != nil || d.asJSON {
 		return err
@@ -200,13 +180,46 @@ func (d *letters) list(ctx context.Context, conn *broker.Conn) error {
 	return nil
 }
 
+// show prints a dead letter.
+func (d *letters) show(l *broker.DeadLetter) error {
+	s := shownLetter{ID: l.ID(), Stored: value.FormatTime(l.Stored.UnixNano()), Message: l.Pos.S, Reason: l.Reason, Detail: l.Detail, Bytes: len(l.Raw)}
+	if l.Pos.T != 0 {
+		s.Logged = value.FormatTime(l.Pos.T)
+	}
+	s.MessageID, s.User, s.Anonymous = whose(l.Raw)
+	if d.asJSON {
+		s.Raw = string(l.Raw)
+		if !d.raw {
+			s.Raw = printable(s.Raw, rawShown)
+		}
+		return writeJSON(d.std.out, s)
+	}
+	most := rawShown
+	if d.raw {
+		most = len(l.Raw)
+	}
+	line := []string{s.ID, s.Stored, s.Reason, fmt.Sprint(s.Bytes, " bytes")}
+	if s.Message != 0 {
+		line = append(line, fmt.Sprint("of message ", s.Message))
+	}
+	if s.MessageID != "" {
+		line = append(line, "messageId "+s.MessageID)
+	}
+	if s.User != "" {
+		line = append(line, map[bool]string{false: "user ", true: "anonymous "}[s.Anonymous]+s.User)
+	}
+	_, err := fmt.Fprintf(d.std.out, "%s\n    %s\n    %s\n", printable(strings.Join(line, "  "), 2000), printable(s.Detail, 2000), printable(string(l.Raw), most))
+	return err
+}
+
 func writeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
 
-// whose reads what it can of an event that may be none.
+// whose reads the messageId and the user of a dead letter, as far as it can:
+// the text may not be a valid event.
 func whose(raw []byte) (id, user string, anonymous bool) {
 	var ev struct {
 		MessageID   any `json:"messageId"`
@@ -235,8 +248,8 @@ func whose(raw []byte) (id, user string, anonymous bool) {
 	return id, user, anonymous
 }
 
-// printable is text on one line, cut, that does nothing to a terminal: it
-// comes from outside.
+// printable returns text from outside in a form that is safe to show on a
+// terminal: on one line, cut, and without control characters.
 func printable(s string, most int) string {
 	n := 0
 	var b strings.Builder
@@ -261,7 +274,7 @@ func (d *letters) replay(ctx context.Context, conn *broker.Conn) error {
 	d.sender.notify = func(err error) { fmt.Fprintf(d.std.err, "waiting: %v\n", err) }
 	if ids := slices.Sorted(maps.Keys(d.ids)); named {
 		first, _, _ := strings.Cut(ids[0], "/")
-		if last, _, _ := strings.Cut(ids[len(ids)-1], "/"); first == last { // else all are looked through
+		if last, _, _ := strings.Cut(ids[len(ids)-1], "/"); first == last { // otherwise all sources are scanned
 			d.source = first
 		}
 	}
@@ -283,18 +296,18 @@ func (d *letters) replay(ctx context.Context, conn *broker.Conn) error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.ids)) {
 		d.unsent++
-		fmt.Fprintf(d.std.out, "%s  there is no such dead letter: it may have been trimmed\n", id)
+		fmt.Fprintf(d.std.out, "%s  not found: the dead letter may have been trimmed\n", id)
 	}
-	fmt.Fprintf(d.std.out, "%d %s, %d not\n", d.sent, map[bool]string{false: "sent", true: "would be sent"}[d.dry], d.unsent)
+	fmt.Fprintf(d.std.out, "%d %s, %d not sent\n", d.sent, map[bool]string{false: "sent", true: "would be sent"}[d.dry], d.unsent)
 	if d.unsent > 0 {
 		return errSilent
 	}
 	return nil
 }
 
-var errFound = errors.New("all that were wanted are found")
+var errFound = errors.New("all named dead letters are found")
 
-// send sends a letter's event, if it is one.
+// send sends the event of a dead letter, if it is valid.
 func (d *letters) send(ctx context.Context, l *broker.DeadLetter) error {
 	ev, err := d.dec.Admit(l.Raw, 0)
 	if err == nil && ev.Type == event.Clock {

@@ -11,7 +11,8 @@ import (
 	"offerstream/pipeline"
 )
 
-// TestDeadLetters lists what gateway and worker put aside, and sends it again.
+// TestDeadLetters lists the dead letters of gateway and worker, and sends them
+// again.
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	n := startShop(t)
@@ -29,7 +30,7 @@ func TestDeadLetters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := `{"type":"track","event":"Product Viewed","userId":"eve","messageId":"m-4"}` // of a gateway that was wrong
+	good := `{"type":"track","event":"Product Viewed","userId":"eve","messageId":"m-4"}` // as if a gateway had refused it by mistake
 	if err := log.DeadLetter(t.Context(), "x", pipeline.Dead{Reason: "json", Detail: "50% wrong", Raw: []byte(good)}); err != nil {
 		t.Fatal(err)
 	}
@@ -93,18 +94,18 @@ func TestDeadLetters(t *testing.T) {
 	if out := offerctl(t, replay("--id", goodID, "--dry-run")...); !strings.Contains(out, "1 would be sent") || accepted() != before {
 		t.Errorf("%s", out)
 	}
-	if out := offerctl(t, replay("--id", goodID)...); !strings.Contains(out, goodID+"  sent") || !strings.Contains(out, "1 sent, 0 not") || accepted() != before+1 {
+	if out := offerctl(t, replay("--id", goodID)...); !strings.Contains(out, goodID+"  sent") || !strings.Contains(out, "1 sent, 0 not sent") || accepted() != before+1 {
 		t.Errorf("%s", out)
 	}
 	out, _ = fails(t, 1, replay("--all")...)
-	if !strings.Contains(out, "1 sent, 4 not") || !strings.Contains(out, "3/2  not sent: name: ") || accepted() != before+2 {
+	if !strings.Contains(out, "1 sent, 4 not sent") || !strings.Contains(out, "3/2  not sent: name: ") || accepted() != before+2 {
 		t.Errorf("%s", out)
 	}
 	if all := list(); len(all) != 5 {
 		t.Errorf("%d letters afterwards, want 5", len(all))
 	}
 	out, _ = fails(t, 1, replay("--id", "3/99", "--id", "3/1")...)
-	if !strings.Contains(out, "3/99  there is no such") || !strings.Contains(out, "3/1  not sent") {
+	if !strings.Contains(out, "3/99  not found") || !strings.Contains(out, "3/1  not sent") {
 		t.Errorf("%s", out)
 	}
 	if _, errs := fails(t, 1, replay("--id", goodID, "--write-key", "wrong")...); !strings.Contains(errs, "401") {

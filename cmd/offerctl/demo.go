@@ -31,19 +31,19 @@ func demo(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "demo [--for 30s] [--events FILE.jsonl] [--json] [--campaigns PATH] [--addr HOST:PORT] [--dir DIR]", `
 Starts NATS, gateway and worker in this process, with the shipped campaigns and
 simulated shoppers who browse, fill carts, order and leave, and prints the
-offers as they go out. At its end it computes the whole log anew and compares.
-With --events it sends that file instead, under clock: event, and ends by
-itself: its offers are those of offerctl backtest.`,
+offers as they go out. At the end it recomputes all offers from the log and
+compares them. With --events it sends that file instead, under clock: event, and
+ends by itself: its offers are the same as those of offerctl backtest.`,
 		"offerctl demo --for 30s\nofferctl demo --events events.jsonl --json")
 	d := demoRun{std: std}
-	fs.DurationVar(&d.most, "for", 0, "how long; without it until Ctrl-C")
-	fs.StringVar(&d.events, "events", "", "a `FILE` of events, JSON, one a line; gzipped or not")
-	fs.BoolVar(&d.json, "json", false, "the last line of standard output is one JSON object, and there is no other")
-	fs.StringVar(&d.out, "out", "", "a `FILE` for the offers that are stored in the end, one JSON object a line, as of offerctl backtest")
+	fs.DurationVar(&d.most, "for", 0, "how long to run; without it, until Ctrl-C")
+	fs.StringVar(&d.events, "events", "", "a `FILE` of events, one JSON object per line, may be gzipped")
+	fs.BoolVar(&d.json, "json", false, "print one JSON object on standard output, and nothing else")
+	fs.StringVar(&d.out, "out", "", "a `FILE` for the offers that are stored at the end, one JSON object per line, as from offerctl backtest")
 	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns (default the shipped ones)")
-	addr := fs.String("addr", "", "where events are taken, `HOST:PORT` (default 127.0.0.1:8080, or any free port)")
-	dir := fs.String("dir", "", "the `DIR` for everything; kept afterwards (default a temporary one, removed)")
-	fs.Uint64Var(&d.seed, "seed", 0, "of the shoppers (default a new one, shown)")
+	addr := fs.String("addr", "", "the address that receives events, `HOST:PORT` (default 127.0.0.1:8080, or any free port)")
+	dir := fs.String("dir", "", "the `DIR` for all data, kept afterwards (default a temporary one, removed)")
+	fs.Uint64Var(&d.seed, "seed", 0, "the seed of the shoppers (default a new one, which is shown)")
 	if err := fs.none(args); err != nil {
 		return err
 	}
@@ -64,15 +64,20 @@ itself: its offers are those of offerctl backtest.`,
 	if d.seed == 0 {
 		d.seed = uint64(time.Now().UnixNano()) % 1e6
 	}
-	if *dir == "" {
-		if *dir, err = os.MkdirTemp("", "offerstream-demo-"); err != nil {
+	return d.start(ctx, *dir, orFree(*addr, "127.0.0.1:8080"), set)
+}
+
+// start starts the node in dir, or in a temporary directory, and runs the demo.
+func (d *demoRun) start(ctx context.Context, dir, addr string, set *campaign.Definition) (err error) {
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "offerstream-demo-"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(*dir)
+		defer os.RemoveAll(dir)
 	}
 	d.node, err = startNode(ctx, nodeOptions{
-		dir: *dir, natsAddr: freeOr("127.0.0.1:4222"), partitions: 0, addr: orFree(*addr, "127.0.0.1:8080"),
-		writeKey: demoKey, set: set, log: nodeLog(std.err, slog.LevelWarn),
+		dir: dir, natsAddr: freeOr("127.0.0.1:4222"), partitions: 0, addr: addr,
+		writeKey: demoKey, set: set, log: nodeLog(d.std.err, slog.LevelWarn),
 	})
 	if err != nil {
 		return ended(ctx, err)
@@ -81,7 +86,8 @@ itself: its offers are those of offerctl backtest.`,
 	return d.run(ctx)
 }
 
-// orFree is the address as given; else the usual one if it is free, or any.
+// orFree returns the given address; if it is empty, the usual one if that is
+// free, else one with any free port.
 func orFree(given, usual string) string {
 	if given != "" {
 		return given
@@ -109,7 +115,7 @@ type demoRun struct {
 	json   bool
 	seed   uint64
 
-	offers atomic.Int64 // seen going out
+	offers atomic.Int64 // number that went out
 	live   *progress
 }
 
@@ -120,12 +126,13 @@ type demoSummary struct {
 	Applied   uint64  `json:"events_applied"`   // folded into state
 	Offers    int     `json:"offers"`           // stored
 	Duplicate int     `json:"offers_duplicate"` // stored more than once
-	Missing   int     `json:"offers_missing"`   // given by the log computed anew, and not stored
-	Different int     `json:"offers_different"` // stored otherwise, or not given by the log
+	Missing   int     `json:"offers_missing"`   // recomputed from the log, but not stored
+	Different int     `json:"offers_different"` // stored with other content, or not recomputed from the log
 	Seconds   float64 `json:"seconds"`
 	Seed      uint64  `json:"seed"`
 }
 
+// run sends the events, waits until all are applied, and compares the offers.
 func (d *demoRun) run(ctx context.Context) error {
 	if err := d.node.caughtUp(ctx); err != nil {
 		return ended(ctx, err)
@@ -145,17 +152,11 @@ func (d *demoRun) run(ctx context.Context) error {
 	start := time.Now()
 	sendErr := d.send(ctx)
 	d.live.done()
-	// What was accepted is finished whatever ended the sending.
+	// Accepted events are applied even if ctx is done.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	if err := errors.Join(sendErr, d.node.drain(), d.node.caughtUp(ctx)); err != nil {
-		return err
-	}
-	if err := d.node.conn.NC.FlushTimeout(10 * time.Second); err != nil {
-		return err
-	}
-	took := time.Since(start)
-	if err := d.node.rest(); err != nil {
+	took, err := d.finish(ctx, start, sendErr)
+	if err != nil {
 		return err
 	}
 	v, err := audit.Verify(ctx, d.node.conn, nil)
@@ -173,7 +174,19 @@ func (d *demoRun) run(ctx context.Context) error {
 	return d.summary(s, v)
 }
 
-// applied is how many events all partitions have applied.
+// finish stops gateway and worker when all accepted events are applied. It
+// returns the time from start until then.
+func (d *demoRun) finish(ctx context.Context, start time.Time, sendErr error) (time.Duration, error) {
+	if err := errors.Join(sendErr, d.node.drain(), d.node.caughtUp(ctx)); err != nil {
+		return 0, err
+	}
+	if err := d.node.conn.NC.FlushTimeout(10 * time.Second); err != nil {
+		return 0, err
+	}
+	return time.Since(start), d.node.rest()
+}
+
+// applied returns the number of events that all partitions have applied.
 func (d *demoRun) applied() uint64 {
 	n := uint64(0)
 	for _, s := range d.node.worker.Status() {
@@ -182,7 +195,7 @@ func (d *demoRun) applied() uint64 {
 	return n
 }
 
-// stored is how many offers there are already.
+// stored returns the number of offers that are already stored.
 func (d *demoRun) stored(ctx context.Context) (int, error) {
 	st, err := d.node.conn.JS.Stream(ctx, d.node.conn.Names.OffersStream())
 	if err != nil {
@@ -196,13 +209,13 @@ func (d *demoRun) welcome() {
 		return
 	}
 	url := d.node.natsURL()
-	fmt.Fprintf(d.std.out, `Offerstream runs: NATS, gateway and worker in this process, shoppers of seed %d.
+	fmt.Fprintf(d.std.out, `Offerstream is running: NATS, gateway and worker in this process, shoppers with seed %d.
 
 Send an event of your own:
   curl -u %s: http://%s/v1/track -d '{"userId":"me","event":"Product Viewed","properties":{"product_id":"b1","category":"bag","brand":"acme","price":120}}'
-  (four of them, of products b1 to b4, and the offer category-fan goes out: the
-  same bytes again would be the same event)
-See offers as a subscriber does:
+  (send four of them, for products b1 to b4, and the offer category-fan goes out;
+  sending the same bytes again would count as the same event)
+See offers as a subscriber receives them:
   nats sub 'offers.>' -s %s
 See what is stored about a user:
   offerctl user me --nats %s
@@ -218,7 +231,7 @@ func (d *demoRun) show(m *nats.Msg) {
 		return
 	}
 	if d.events != "" && n > 20 {
-		return // a file's offers come by the thousand
+		return // a file may yield thousands of offers
 	}
 	d.live.done()
 	fmt.Fprintf(d.std.out, "%s  %-6s %-18s %-16s %s\n", o.Time[11:19], o.Channel, o.Campaign, o.User, headline(o.Data))
@@ -227,7 +240,7 @@ func (d *demoRun) show(m *nats.Msg) {
 	}
 }
 
-// headline is what a person would see first of an offer.
+// headline returns the part of an offer that a person would see first.
 func headline(data json.RawMessage) string {
 	var m map[string]any
 	if json.Unmarshal(data, &m) == nil {
@@ -240,7 +253,7 @@ func headline(data json.RawMessage) string {
 	return string(data)
 }
 
-// send sends the file, or lets the shoppers shop until the time is over.
+// send sends the file, or the shoppers' events until the time is over.
 func (d *demoRun) send(ctx context.Context) error {
 	s := newSender("http://"+d.node.addr, demoKey)
 	if d.in != nil {
@@ -280,7 +293,7 @@ func (d *demoRun) send(ctx context.Context) error {
 	}
 }
 
-// writeOffers writes what is stored to --out, partition by partition.
+// writeOffers writes the stored offers to --out, partition by partition.
 func (d *demoRun) writeOffers(ctx context.Context) error {
 	if d.out == "" {
 		return nil
@@ -306,7 +319,7 @@ func (d *demoRun) writeOffers(ctx context.Context) error {
 	return f.Close()
 }
 
-// summary tells how it went; what is wrong fails the command.
+// summary prints the result. It returns an error if the offers are wrong.
 func (d *demoRun) summary(s demoSummary, v audit.Verdict) error {
 	if d.json {
 		b, err := json.Marshal(s)
@@ -317,19 +330,19 @@ func (d *demoRun) summary(s demoSummary, v audit.Verdict) error {
 	} else {
 		fmt.Fprintf(d.std.out, "\n%d events accepted, %d applied, %d offers, in %.1f s\n", s.Accepted, s.Applied, s.Offers, s.Seconds)
 		if s.Rejected > 0 {
-			fmt.Fprintf(d.std.out, "%d events were refused: they are among the dead letters\n", s.Rejected)
+			fmt.Fprintf(d.std.out, "%d events were refused: they are stored as dead letters\n", s.Rejected)
 		}
-		fmt.Fprintf(d.std.out, "the log computed anew: %d offers missing, %d duplicate, %d different\n", s.Missing, s.Duplicate, s.Different)
+		fmt.Fprintf(d.std.out, "compared with the log: %d offers missing, %d duplicate, %d different\n", s.Missing, s.Duplicate, s.Different)
 	}
 	if !v.OK() {
 		var lines strings.Builder
 		for _, e := range v.Examples {
 			fmt.Fprintf(&lines, "\n  %s", e)
 		}
-		return fmt.Errorf("the offers are not those of the log:%s", lines.String())
+		return fmt.Errorf("the stored offers are not those that the log yields:%s", lines.String())
 	}
 	if s.Accepted != s.Applied {
-		return fmt.Errorf("%d events were accepted and %d applied", s.Accepted, s.Applied)
+		return fmt.Errorf("%d events were accepted, but %d applied", s.Accepted, s.Applied)
 	}
 	return nil
 }

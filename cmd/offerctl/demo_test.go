@@ -20,7 +20,7 @@ func offerctl(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// sortedLines are a file's lines in an order of their own.
+// sortedLines returns a file's lines, sorted.
 func sortedLines(t *testing.T, path string) []string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -32,8 +32,8 @@ func sortedLines(t *testing.T, path string) []string {
 	return lines
 }
 
-// TestDemoIsBacktest sends events through gateway, JetStream and worker: the
-// offers are the backtest's, ids included.
+// TestDemoIsBacktest sends events through gateway, JetStream and worker. The
+// offers, including their ids, must be the same as those of a backtest.
 func TestDemoIsBacktest(t *testing.T) {
 	for name, events := range map[string]string{"simulated": shopping(t, 4000), "real": rees46File(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestDemoIsBacktest(t *testing.T) {
 	}
 }
 
-// sane reads the last line of --json.
+// sane reads the last line of --json and checks its figures.
 func sane(t *testing.T, out string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -71,7 +71,8 @@ func TestDemo(t *testing.T) {
 	sane(t, offerctl(t, "demo", "--for", "2s", "--json", "--seed", "1", "--addr", "127.0.0.1:0"))
 }
 
-// rees46File is the real events as JSON lines; "" where they are not there.
+// rees46File returns a file with real events as JSON lines, or "" if they are
+// not available.
 func rees46File(t *testing.T) string {
 	t.Helper()
 	csv := "../../../shared/data/rees46/events.csv.gz"

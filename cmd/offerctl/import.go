@@ -15,11 +15,11 @@ import (
 // importEvents is `offerctl import`.
 func importEvents(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "import --format rees46 FILE[.gz]", `
-Turns a shop's export into events, one JSON object a line, on standard output.
-rees46: the CSV of the "eCommerce behavior data from multi category store"
-set. view, cart, remove_from_cart and purchase become Product Viewed, Product
-Added, Product Removed and Order Completed; category_code, brand, price and
-session are kept; messageId is rees46-<row>, rows counted from 1.`,
+Converts a shop's export to events, one JSON object per line, on standard output.
+The format rees46 is the CSV of the data set "eCommerce behavior data from multi
+category store". view, cart, remove_from_cart and purchase become Product Viewed,
+Product Added, Product Removed and Order Completed; category_code, brand, price
+and session are kept; messageId is rees46-<row>, with rows counted from 1.`,
 		"offerctl import --format rees46 events.csv.gz > events.jsonl")
 	format := fs.String("format", "", "the export's `FORMAT`: rees46")
 	rest, err := fs.parse(args)
@@ -27,9 +27,9 @@ session are kept; messageId is rees46-<row>, rows counted from 1.`,
 	case err != nil:
 		return err
 	case *format == "":
-		return usagef("--format is missing; known is rees46")
+		return usagef("--format is missing: the only known format is rees46")
 	case *format != "rees46":
-		return usagef("unknown format %q; known is rees46", *format)
+		return usagef("unknown format %q: the only known format is rees46", *format)
 	case len(rest) != 1:
 		return usagef("name one file, or - for standard input")
 	}
@@ -58,8 +58,8 @@ type rees46Event struct {
 	Properties rees46Properties `json:"properties"`
 }
 
-// Empty columns become absent properties, so that a condition on one is
-// simply not met.
+// rees46Properties are the properties of an event. An empty column becomes an
+// absent property, so that a condition on it does not hold.
 type rees46Properties struct {
 	ProductID  string      `json:"product_id"`
 	CategoryID string      `json:"category_id,omitempty"`
@@ -69,22 +69,14 @@ type rees46Properties struct {
 	Session    string      `json:"session,omitempty"`
 }
 
+// rees46 converts an export in the format rees46.
 func rees46(ctx context.Context, in *input, out io.Writer) error {
 	lines := &lineReader{in: in}
 	r := csv.NewReader(lines)
 	r.ReuseRecord = true
-	head, err := r.Read()
+	column, err := rees46Header(r)
 	if err != nil {
-		return fmt.Errorf("no header: %w", err)
-	}
-	column := map[string]int{}
-	for i, name := range head {
-		column[name] = i
-	}
-	for _, name := range []string{"event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id", "user_session"} {
-		if _, ok := column[name]; !ok {
-			return fmt.Errorf("the header has no column %s", name)
-		}
+		return err
 	}
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -99,31 +91,56 @@ func rees46(ctx context.Context, in *input, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		get := func(name string) string { return rec[column[name]] }
-		name, ok := rees46Events[get("event_type")]
-		if !ok {
-			return fmt.Errorf("row %d: unknown event_type %q", row, get("event_type"))
-		}
-		at, err := time.Parse("2006-01-02 15:04:05 MST", get("event_time"))
-		if err != nil || at.Location() != time.UTC {
-			return fmt.Errorf("row %d: event_time %q is not a time in UTC", row, get("event_time"))
-		}
-		price := get("price")
-		if _, err := strconv.ParseFloat(price, 64); price != "" && err != nil {
-			return fmt.Errorf("row %d: price %q is no number", row, price)
-		}
-		err = enc.Encode(rees46Event{
-			Type: "track", Event: name, MessageID: "rees46-" + strconv.Itoa(row), UserID: get("user_id"), Timestamp: at.Format(time.RFC3339),
-			Properties: rees46Properties{get("product_id"), get("category_id"), get("category_code"), get("brand"), json.Number(price), get("user_session")},
-		})
+		ev, err := rees46Row(row, func(name string) string { return rec[column[name]] })
 		if err != nil {
+			return fmt.Errorf("row %d: %w", row, err)
+		}
+		if err := enc.Encode(ev); err != nil {
 			return err
 		}
 	}
 }
 
-// lineReader gives an input's lines to the CSV reader, which then shows its
-// progress too.
+// rees46Header reads the header, and returns the index of each column.
+func rees46Header(r *csv.Reader) (map[string]int, error) {
+	head, err := r.Read()
+	if err != nil {
+		return nil, fmt.Errorf("no header: %w", err)
+	}
+	column := map[string]int{}
+	for i, name := range head {
+		column[name] = i
+	}
+	for _, name := range []string{"event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id", "user_session"} {
+		if _, ok := column[name]; !ok {
+			return nil, fmt.Errorf("the header has no column %s", name)
+		}
+	}
+	return column, nil
+}
+
+// rees46Row returns the event of a row.
+func rees46Row(row int, get func(column string) string) (ev rees46Event, err error) {
+	name, ok := rees46Events[get("event_type")]
+	if !ok {
+		return ev, fmt.Errorf("unknown event_type %q", get("event_type"))
+	}
+	at, err := time.Parse("2006-01-02 15:04:05 MST", get("event_time"))
+	if err != nil || at.Location() != time.UTC {
+		return ev, fmt.Errorf("event_time %q is not a time in UTC", get("event_time"))
+	}
+	price := get("price")
+	if _, err := strconv.ParseFloat(price, 64); price != "" && err != nil {
+		return ev, fmt.Errorf("price %q is not a number", price)
+	}
+	return rees46Event{
+		Type: "track", Event: name, MessageID: "rees46-" + strconv.Itoa(row), UserID: get("user_id"), Timestamp: at.Format(time.RFC3339),
+		Properties: rees46Properties{get("product_id"), get("category_id"), get("category_code"), get("brand"), json.Number(price), get("user_session")},
+	}, nil
+}
+
+// lineReader passes an input's lines to the CSV reader, so that the input can
+// show its progress.
 type lineReader struct {
 	in   *input
 	rest []byte

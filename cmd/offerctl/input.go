@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// An input is a file of lines, gzipped or not, that knows how far it is.
+// An input is a file of lines, gzipped or not, that shows its progress.
 type input struct {
 	lines    *bufio.Reader
 	file     *os.File
-	size     int64 // bytes in the file, 0 when unknown
+	size     int64 // of the file in bytes, 0 if unknown
 	progress *progress
 	n        int
 }
 
-// openInput opens a file, or standard input for "-". What is gzipped is told
-// by its first bytes, whatever its name. Progress goes to std.err when that
-// is a terminal.
+// openInput opens a file, or standard input for "-". A gzipped file is
+// recognised by its first bytes, not by its name. Progress is shown on std.err
+// if that is a terminal.
 func openInput(path string, std stdio) (*input, error) {
 	in := &input{}
 	src := std.in
@@ -55,11 +55,11 @@ func (in *input) close() {
 	}
 }
 
-// maxLine bounds a line: nothing longer can be an event.
+// maxLine is the longest line in bytes. Nothing longer can be an event.
 const maxLine = 1 << 20
 
-// next returns the next line without its end, io.EOF after the last. The
-// bytes are valid until the next call.
+// next returns the next line without its line break, and io.EOF after the last
+// one. The bytes are valid until the next call.
 func (in *input) next() ([]byte, error) {
 	line, err := in.lines.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -87,7 +87,8 @@ func (in *input) report() {
 	in.progress.show("%3d%%  %d lines", pos*100/in.size, in.n)
 }
 
-// progress is a line on a terminal that is written over; nothing elsewhere.
+// progress is a line on a terminal that is overwritten. If the output is not a
+// terminal, it shows nothing.
 type progress struct {
 	w     io.Writer
 	last  time.Time
@@ -110,7 +111,7 @@ func (p *progress) show(format string, args ...any) {
 	fmt.Fprintf(p.w, "\r\x1b[K"+format, args...)
 }
 
-// say writes the line, however short ago the one before was.
+// say writes the line at once, however recent the previous one is.
 func (p *progress) say(format string, args ...any) {
 	p.last = time.Time{}
 	p.show(format, args...)

@@ -1,5 +1,6 @@
-// Command offerctl is what people type: it starts Offerstream, checks and
-// applies campaigns, and looks into what they did. Each command has a file.
+// Command offerctl is the command line tool: it starts Offerstream, checks, tests
+// and applies campaigns, and inspects a deployment. Each command has a file of
+// its own.
 package main
 
 import (
@@ -16,7 +17,7 @@ import (
 	"offerstream/cmd/offerctl/bench"
 )
 
-// stdio is what a command reads and writes.
+// stdio holds a command's standard input, output and error.
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
@@ -30,19 +31,19 @@ type command struct {
 
 var commands = []command{
 	{"demo", "start everything in one process with simulated shoppers", demo},
-	{"serve", "run everything in one process: what a small shop runs", serve},
+	{"serve", "run everything in one process, for a small shop", serve},
 	{"check", "validate campaign files", check},
-	{"test", "do these campaigns send what their scenarios say?", test},
+	{"test", "run the scenarios of campaigns", test},
 	{"apply", "make a campaign set live", apply},
-	{"backtest", "what would these campaigns have done with these events?", backtest},
-	{"import", "turn a shop's own export into events", importEvents},
+	{"backtest", "show what campaigns would have done with a file of events", backtest},
+	{"import", "convert a shop's export to events", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
-	{"user", "what is stored about a user now", user},
-	{"status", "who works, on what, and how far behind?", status},
-	{"verify", "are the offers that are stored those of the log?", verify},
-	{"accept", "go on after a partition has stopped and what was lost cannot be had back", accept},
-	{"deadletters", "show what could not be applied, and send it again", deadletters},
-	{"bench", "how fast this machine is", benchmark},
+	{"user", "show what is stored about a user", user},
+	{"status", "show which worker owns which partition, and how far it is behind", status},
+	{"verify", "compare the stored offers with those that the log yields", verify},
+	{"accept", "accept the loss of data that cannot be restored, after a partition has stopped", accept},
+	{"deadletters", "show events that could not be applied, and send them again", deadletters},
+	{"bench", "measure how fast this machine is", benchmark},
 }
 
 func main() {
@@ -58,11 +59,11 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
 }
 
-// errSilent fails a command that has said why.
+// errSilent fails a command that has already printed the reason.
 var errSilent = errors.New("")
 
-// run is the whole program but for the process around it. It returns the exit
-// status: 0, 1 when the command failed, 2 when it was not understood.
+// run is the whole program, without the process around it. It returns the exit
+// status: 0, 1 if the command failed, 2 if the command line is wrong.
 func run(ctx context.Context, args []string, std stdio) int {
 	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
 		usage(std.out)
@@ -99,16 +100,16 @@ func usage(w io.Writer) {
 	for _, c := range commands {
 		fmt.Fprintf(w, "  %-11s  %s\n", c.name, c.summary)
 	}
-	fmt.Fprint(w, "\nEach has --help. Begin with: offerctl demo\n")
+	fmt.Fprint(w, "\nEach command has --help. Start with: offerctl demo\n")
 }
 
-// usageError is a command line that was not understood.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// flags is a command's flag set. Its help shows the synopsis, what the
-// command is for, the flags and an example.
+// flags is a command's flag set. Its help shows the synopsis, the purpose of
+// the command, the flags and an example.
 type flags struct {
 	*flag.FlagSet
 	out io.Writer
@@ -141,7 +142,8 @@ func newFlags(std stdio, synopsis, about, example string) *flags {
 	return f
 }
 
-// parse reads the arguments: flags and what is left, in any order.
+// parse reads the arguments: flags and others, in any order. It returns the
+// others.
 func (f *flags) parse(args []string) (rest []string, err error) {
 	for {
 		if err := f.Parse(args); err != nil {
@@ -158,11 +160,11 @@ func (f *flags) parse(args []string) (rest []string, err error) {
 	}
 }
 
-// none refuses arguments where a command takes none.
+// none reads the flags of a command that takes no other arguments.
 func (f *flags) none(args []string) error {
 	rest, err := f.parse(args)
 	if err == nil && len(rest) > 0 {
-		err = usagef("%q is one argument too many", rest[0])
+		err = usagef("unexpected argument %q", rest[0])
 	}
 	return err
 }

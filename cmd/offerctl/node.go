@@ -20,15 +20,15 @@ import (
 	"offerstream/pipeline/worker"
 )
 
-// A node is everything in one process: NATS, unless there is one elsewhere,
-// the gateway and the worker.
+// A node is everything in one process: the gateway, the worker, and NATS unless
+// an external server is used.
 type node struct {
 	opt     nodeOptions
-	nats    *embedded.Server // nil: elsewhere
-	conn    *broker.Conn     // the gateway's and the commands' own
+	nats    *embedded.Server // nil if NATS is external
+	conn    *broker.Conn     // for the gateway and the commands
 	gateway *ingest.Gateway
 	worker  *worker.Worker
-	addr    string // of the gateway
+	addr    string // the gateway's address
 	reg     *prometheus.Registry
 
 	stopGateway, stopWorker context.CancelFunc
@@ -38,9 +38,9 @@ type node struct {
 
 type nodeOptions struct {
 	dir         string
-	natsAddr    string // the embedded server's HOST:PORT; port 0: any; empty: none
-	sync        bool   // fsync before each acknowledgement
-	remote      broker.Options
+	natsAddr    string         // the embedded server's HOST:PORT; port 0: any; empty: it does not listen
+	sync        bool           // fsync before each acknowledgement
+	remote      broker.Options // the external NATS; without a URL, NATS is embedded
 	partitions  int
 	addr        string
 	metricsAddr string
@@ -49,7 +49,7 @@ type nodeOptions struct {
 	log         *slog.Logger
 }
 
-// startNode starts everything and returns when the set is in force.
+// startNode starts everything, and returns when the set is in force.
 func startNode(ctx context.Context, o nodeOptions) (n *node, err error) {
 	n = &node{opt: o, reg: prometheus.NewRegistry()}
 	defer func() {
@@ -81,30 +81,45 @@ func startNode(ctx context.Context, o nodeOptions) (n *node, err error) {
 	if err := makeLive(ctx, n.conn, o.set); err != nil {
 		return n, err
 	}
-	n.worker, err = worker.New(worker.Options{Dir: filepath.Join(o.dir, "worker"), Metrics: n.reg, Log: o.log,
+	if err := n.startWorker(to); err != nil {
+		return n, err
+	}
+	if err := n.startGateway(ctx, listen); err != nil {
+		return n, err
+	}
+	return n, n.serveOps()
+}
+
+func (n *node) startWorker(to broker.Options) (err error) {
+	n.worker, err = worker.New(worker.Options{Dir: filepath.Join(n.opt.dir, "worker"), Metrics: n.reg, Log: n.opt.log,
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			return connectAs(ctx, to, "offerstream-worker", false)
 		}})
 	if err != nil {
-		return n, err
+		return err
 	}
-	workCtx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background())
 	n.stopWorker, n.workerDone = stop, make(chan error, 1)
-	go func() { n.workerDone <- n.worker.Run(workCtx) }()
+	go func() { n.workerDone <- n.worker.Run(ctx) }()
+	return nil
+}
+
+// startGateway starts the gateway when the set is in force.
+func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 	log, err := n.conn.OpenGatewayLog(ctx)
 	if err != nil {
-		return n, err
+		return err
 	}
 	if err := n.inForce(ctx, log); err != nil {
-		return n, err
+		return err
 	}
-	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: []string{o.writeKey}, Metrics: n.reg, Logger: o.log}); err != nil {
-		return n, err
+	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: []string{n.opt.writeKey}, Metrics: n.reg, Logger: n.opt.log}); err != nil {
+		return err
 	}
 	serveCtx, stop := context.WithCancel(context.Background())
 	n.stopGateway, n.gatewayDone = stop, make(chan error, 1)
 	go func() { n.gatewayDone <- n.gateway.Run(serveCtx, listen) }()
-	return n, n.serveOps()
+	return nil
 }
 
 func connectAs(ctx context.Context, o broker.Options, client string, reconnect bool) (*broker.Conn, error) {
@@ -127,7 +142,7 @@ func startNATS(o nodeOptions) (*embedded.Server, error) {
 	return embedded.Start(opt)
 }
 
-// makeLive makes the set the live one, if it is not.
+// makeLive makes the set live, unless it already is.
 func makeLive(ctx context.Context, conn *broker.Conn, def *campaign.Definition) error {
 	if def == nil {
 		return nil
@@ -183,7 +198,7 @@ func (n *node) caughtUp(ctx context.Context) error {
 	})
 }
 
-// await asks again and again, until the worker ends.
+// await waits until holds returns true or an error, or the worker ends.
 func (n *node) await(ctx context.Context, holds func() (bool, error)) error {
 	for {
 		ok, err := holds()
@@ -201,7 +216,8 @@ func (n *node) await(ctx context.Context, holds func() (bool, error)) error {
 	}
 }
 
-// serveOps serves the metrics of both, and readiness: both must be ready.
+// serveOps serves the metrics of gateway and worker, and their readiness: both
+// must be ready.
 func (n *node) serveOps() error {
 	if n.opt.metricsAddr == "" {
 		return nil
@@ -224,7 +240,7 @@ func (n *node) serveOps() error {
 	return nil
 }
 
-// drain ends the gateway: what it accepted is in the log.
+// drain stops the gateway, after all events that it accepted are in the log.
 func (n *node) drain() error {
 	if n.gateway == nil || n.stopGateway == nil {
 		return nil
@@ -234,7 +250,7 @@ func (n *node) drain() error {
 	return <-n.gatewayDone
 }
 
-// rest ends the worker: what it folded is stored.
+// rest stops the worker, after all it has folded is stored.
 func (n *node) rest() error {
 	if n.stopWorker == nil {
 		return nil
@@ -244,7 +260,7 @@ func (n *node) rest() error {
 	return <-n.workerDone
 }
 
-// stop ends everything, in the order of the flow.
+// stop stops everything, in the order in which events flow.
 func (n *node) stop() error {
 	err := errors.Join(n.drain(), n.rest())
 	if n.ops != nil {
@@ -259,7 +275,7 @@ func (n *node) stop() error {
 	return err
 }
 
-// counter is the value of a counter of the node's metrics.
+// counter returns the value of a counter in the node's metrics.
 func (n *node) counter(name string) uint64 {
 	families, err := n.reg.Gather()
 	if err != nil {
@@ -276,7 +292,7 @@ func (n *node) counter(name string) uint64 {
 	return uint64(sum)
 }
 
-// nodeLog logs what a person at a terminal should see.
+// nodeLog returns a logger for a person at a terminal.
 func nodeLog(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }

@@ -29,7 +29,7 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// The tests here hold README.md to what the programs do.
+// The tests in this file compare README.md with what the programs do.
 
 func readme(t *testing.T) string {
 	t.Helper()
@@ -40,7 +40,8 @@ func readme(t *testing.T) string {
 	return string(b)
 }
 
-// readmeBlock is the README's one block of that language that begins so.
+// readmeBlock returns the README's code block in a language that begins with a
+// text.
 func readmeBlock(t *testing.T, language, begins string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(readme(t), "```"+language+"\n"+begins)
@@ -82,7 +83,7 @@ func TestReadmeFiles(t *testing.T) {
 	}
 }
 
-// helpOf is what a program, or a command of offerctl, says to --help.
+// helpOf returns the --help of a program, or of a command of offerctl.
 func helpOf(t *testing.T, program, command string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -103,8 +104,8 @@ func helpOf(t *testing.T, program, command string) string {
 	return out.String()
 }
 
-// TestReadmeFlags finds each flag that the README shows with a command in
-// that command's help, and each other flag and variable in some help.
+// TestReadmeFlags checks that each flag that the README shows with a command is
+// in that command's help, and that each other flag and variable is in some help.
 func TestReadmeFlags(t *testing.T) {
 	flags := regexp.MustCompile(`--[a-z][a-z-]*|OFFERSTREAM_[A-Z_]+`)
 	words := regexp.MustCompile("`[^`\n]+`|(?m)^(?:[A-Z_]+=\\S+ )?(?:go run |offerctl |bin/|worker |gateway ).*$")
@@ -135,7 +136,8 @@ func TestReadmeFlags(t *testing.T) {
 	}
 }
 
-// TestReadmeNames holds metrics, answers and dependencies to their sources.
+// TestReadmeNames checks that the README's metrics exist, and that it names all
+// dependencies.
 func TestReadmeNames(t *testing.T) {
 	text := readme(t)
 	for _, m := range regexp.MustCompile(`offerstream_(gateway|worker)_(\w+)`).FindAllStringSubmatch(text, -1) {
@@ -158,7 +160,7 @@ func TestReadmeNames(t *testing.T) {
 	}
 }
 
-// readmeOffer is the README's offer, as a message.
+// readmeOffer returns the README's offer as a message.
 func readmeOffer(t *testing.T) *nats.Msg {
 	t.Helper()
 	head, data, ok := strings.Cut(readmeBlock(t, "text", "offers."), "\n\n")
@@ -170,7 +172,7 @@ func readmeOffer(t *testing.T) *nats.Msg {
 	for _, l := range lines[1:] {
 		name, value, ok := strings.Cut(l, ": ")
 		if !ok {
-			t.Fatalf("%q is no header", l)
+			t.Fatalf("%q is not a header", l)
 		}
 		m.Header[name] = []string{value}
 	}
@@ -200,7 +202,7 @@ func TestReadmeOffer(t *testing.T) {
 		t.Fatal("README.md does not show how to send an event with curl")
 	}
 	for i := range 4 {
-		event := strings.Replace(m[1], "b1", fmt.Sprint("b", i), 1) // else the same event, which counts once
+		event := strings.Replace(m[1], "b1", fmt.Sprint("b", i), 1) // otherwise it would be the same event, which counts once
 		postEvent(t, "http://"+n.addr+"/v1/track", event)
 	}
 	_, batch, _ := strings.Cut(readme(t), "/v1/batch -d '")
@@ -246,8 +248,8 @@ func headerNames(m *nats.Msg) (names []string) {
 	return names
 }
 
-// lasting is what stays of an offer from one run to the next, when its
-// headers and its JSON agree.
+// lasting returns the part of an offer that is the same in every run. It checks
+// that the offer's headers agree with its JSON.
 func lasting(t *testing.T, m *nats.Msg) string {
 	t.Helper()
 	var o pipeline.Offer
@@ -272,8 +274,8 @@ func lasting(t *testing.T, m *nats.Msg) string {
 	return string(b)
 }
 
-// TestReadmeSubscriber builds the README's subscriber and gives it an offer
-// twice, one that it has sent under another number, and one after a gap.
+// TestReadmeSubscriber builds the README's subscriber and delivers to it an offer
+// twice, the same offer with another number, and one after a gap.
 func TestReadmeSubscriber(t *testing.T) {
 	bin := filepath.Join(t.TempDir(), "subscriber")
 	if out, err := exec.Command("go", "build", "-o", bin, writeFile(t, "main.go", readmeBlock(t, "go", "package main"))).CombinedOutput(); err != nil {
@@ -324,7 +326,7 @@ func TestReadmeSubscriber(t *testing.T) {
 	}
 }
 
-// awaitDrained awaits that the subscriber has acknowledged all.
+// awaitDrained waits until the subscriber has acknowledged everything.
 func awaitDrained(t *testing.T, ctx context.Context, conn *broker.Conn) {
 	t.Helper()
 	for {

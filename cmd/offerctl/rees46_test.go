@@ -15,8 +15,8 @@ import (
 	"offerstream/pipeline/oracle"
 )
 
-// TestRees46 holds the core against the brute-force oracle on real events:
-// with the shipped campaigns, and with some that ask more of the engine.
+// TestRees46 compares the core with the oracle on real events: with the shipped
+// campaigns, and with some that use more of the engine.
 func TestRees46(t *testing.T) {
 	events := rees46Lines(t)
 	dir := t.TempDir()
@@ -69,7 +69,7 @@ func TestRees46(t *testing.T) {
 	}
 }
 
-// rees46Lines are the real events, imported.
+// rees46Lines returns the real events, imported.
 func rees46Lines(t *testing.T) [][]byte {
 	const path = "../../../shared/data/rees46/events.csv.gz"
 	if _, err := os.Stat(path); err != nil {

@@ -16,29 +16,26 @@ import (
 // replay is `offerctl replay`.
 func replay(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "replay --events FILE[.gz] --to URL --write-key KEY [--rate N|max]", `
-Sends a file of events through a real gateway: in order, in batches, one
-request outstanding, again where the gateway says later. Each event carries
-the log time of a backtest, so that under clock: event the offers are those of
-a backtest; a last clock event ends the input there. Under clock: broker the
-gateway drops both.`,
+Sends a file of events through a real gateway: in order, in batches, with one
+request in flight, and again if the gateway is overloaded. Each event carries the
+log time that it has in a backtest, so under clock: event the offers are the same
+as those of a backtest; a clock event at the end advances log time in every
+partition. Under clock: broker the gateway drops the log times and the clock
+event.`,
 		"offerctl apply campaigns --yes --clock event\nofferctl replay --events events.jsonl --to http://127.0.0.1:8080 --write-key KEY --rate 1000")
-	events := fs.String("events", "", "a `FILE` of events, JSON, one a line; gzipped or not; - for standard input")
+	events := fs.String("events", "", "a `FILE` of events, one JSON object per line, may be gzipped; - for standard input")
 	to := fs.String("to", "http://127.0.0.1:8080", "the gateway's `URL`")
 	key := fs.String("write-key", "", "the gateway's write `KEY`")
-	rate := fs.String("rate", "max", "`N` events a second, or max")
+	rate := fs.String("rate", "max", "`N` events per second, or max")
 	if err := fs.none(args); err != nil {
 		return err
 	}
 	if *events == "" || *key == "" {
-		return usagef("--events and --write-key are both needed")
+		return usagef("--events and --write-key are both required")
 	}
-	perSecond := 0.0
-	if *rate != "max" {
-		n, err := strconv.ParseFloat(*rate, 64)
-		if err != nil || !(n > 0) {
-			return usagef("--rate %q is neither a number of events a second nor max", *rate)
-		}
-		perSecond = n
+	perSecond, err := readRate(*rate)
+	if err != nil {
+		return err
 	}
 	in, err := openInput(*events, std)
 	if err != nil {
@@ -56,16 +53,28 @@ gateway drops both.`,
 	took := time.Since(start)
 	fmt.Fprintf(std.out, "%d events sent in %.1f s (%.0f/s), %d retries", r.sent, took.Seconds(), float64(r.sent)/took.Seconds(), s.retries)
 	if r.rejected > 0 {
-		fmt.Fprintf(std.out, "; %d lines are no events, the first is line %d: %v", r.rejected, r.firstLine, r.first)
+		fmt.Fprintf(std.out, "; %d lines are not valid events, the first is line %d: %v", r.rejected, r.firstLine, r.first)
 	}
 	fmt.Fprintln(std.out)
 	return nil
 }
 
-// A replayer sends lines with the log time that a backtest gives them.
+// readRate reads events per second; 0 stands for max.
+func readRate(text string) (float64, error) {
+	if text == "max" {
+		return 0, nil
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(n > 0) {
+		return 0, usagef("--rate %q is neither a number of events per second nor max", text)
+	}
+	return n, nil
+}
+
+// A replayer sends lines with the log time that they have in a backtest.
 type replayer struct {
 	*sender
-	rate float64 // events a second, 0: as fast as can be
+	rate float64 // events per second, 0: as fast as possible
 
 	logTime   int64
 	dec       event.Decoder
@@ -73,7 +82,7 @@ type replayer struct {
 	bytes     int
 	sent      uint64
 	rejected  uint64
-	first     error // of the first line that was rejected
+	first     error // why the first rejected line was rejected
 	firstLine int
 	began     time.Time
 }
@@ -114,8 +123,8 @@ func (r *replayer) run(ctx context.Context, in *input) error {
 	return r.sender.batch(ctx, [][]byte{[]byte(end)})
 }
 
-// most is how many events a request takes: at a low rate few, so that they
-// spread.
+// most returns the number of events per request. At a low rate there are few,
+// so that they are spread over time.
 func (r *replayer) most() int {
 	if r.rate == 0 {
 		return batchEvents
@@ -123,8 +132,8 @@ func (r *replayer) most() int {
 	return min(max(int(r.rate/20), 1), batchEvents)
 }
 
-// stamp puts the log time, and the id where there is none, into an event:
-// both must not depend on how it travels.
+// stamp adds to an event its log time, and its id if it has none: both must not
+// depend on how the event is sent.
 func (r *replayer) stamp(line []byte) ([]byte, error) {
 	ev, err := r.dec.Admit(line, 0)
 	if err != nil {

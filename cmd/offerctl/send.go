@@ -13,15 +13,16 @@ import (
 	"time"
 )
 
-// Limits of one request: under the gateway's 500 KB, and as many events as the
-// entity's duplicate ring knows in any case, so that a request may be sent again.
+// Limits of one request. The bytes stay under the gateway's 500 KB. The events
+// are no more than the newest 64, whose ids each user's state always remembers,
+// so that a request can be sent again.
 const (
 	batchEvents = 64
 	batchBytes  = 400 << 10
 )
 
-// A sender posts batches to a gateway as a well-behaved SDK does: one at a
-// time, again where the gateway or the network says later.
+// A sender posts batches to a gateway like a well-behaved SDK: one at a time,
+// and again if the gateway is overloaded or the network fails.
 type sender struct {
 	gateway, key string
 	client       *http.Client
@@ -33,13 +34,13 @@ func newSender(gateway, key string) *sender {
 	return &sender{gateway: strings.TrimRight(gateway, "/"), key: key, client: &http.Client{Timeout: 30 * time.Second}}
 }
 
-// errRefused is an answer that sending again will not change.
+// errRefused is an answer that sending again would not change.
 var errRefused = errors.New("the gateway refuses")
 
-// errNoEvent is one that is due to what was sent.
-var errNoEvent = fmt.Errorf("%w what was sent", errRefused)
+// errNoEvent is a refusal because of the content that was sent.
+var errNoEvent = fmt.Errorf("%w the content", errRefused)
 
-// batch sends events, each a JSON object, until the gateway has taken them.
+// batch sends events, each a JSON object, until the gateway has accepted them.
 func (s *sender) batch(ctx context.Context, events [][]byte) error {
 	var body bytes.Buffer
 	body.WriteString(`{"batch":[`)
@@ -48,7 +49,7 @@ func (s *sender) batch(ctx context.Context, events [][]byte) error {
 	return s.send(ctx, "/v1/batch", body.Bytes())
 }
 
-// send posts until the gateway has taken it.
+// send posts a body until the gateway has accepted it.
 func (s *sender) send(ctx context.Context, path string, body []byte) error {
 	for attempt := 0; ; attempt++ {
 		wait, err := s.post(ctx, path, body)
@@ -74,7 +75,7 @@ func (s *sender) send(ctx context.Context, path string, body []byte) error {
 	}
 }
 
-// post makes one request. The wait is what Retry-After asks for.
+// post makes one request. wait is the time that Retry-After asks for.
 func (s *sender) post(ctx context.Context, path string, body []byte) (wait time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.gateway+path, bytes.NewReader(body))
 	if err != nil {

@@ -16,27 +16,27 @@ import (
 // serve is `offerctl serve`.
 func serve(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "serve --dir DIR [--campaigns PATH] [--write-key KEY]", `
-Runs NATS, gateway and worker in one process, with everything under one
-directory: what a small shop runs. NATS fsyncs before each acknowledgement.
-With --nats it uses a server of your own instead. It runs until it is told to
-stop, and then leaves nothing accepted behind.`,
+Runs NATS, gateway and worker in one process, with all data in one directory, for
+a small shop. NATS calls fsync before each acknowledgement. With --nats, an
+external server is used instead. When it is told to stop, it first finishes
+storing all accepted events.`,
 		"offerctl serve --dir /var/lib/offerstream --campaigns campaigns --write-key KEY --addr 0.0.0.0:8080")
-	dir := fs.String("dir", "", "the `DIR` for everything that is kept")
-	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns, made live at the start; without it what is live stays, the shipped ones where nothing is")
+	dir := fs.String("dir", "", "the `DIR` for all data")
+	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns, made live at the start; without it, the live set stays, or the shipped set becomes live if there is none")
 	clock := fs.String("clock", "", "overrides the set's clock: broker, or event for replaying history")
-	url := fs.String("nats", "", "a NATS server of your own, by `URL`, instead of the embedded one")
-	creds := fs.String("creds", "", "its credentials `FILE`")
-	prefix := fs.String("prefix", "", "the deployment's `PREFIX` there")
-	natsAddr := fs.String("nats-addr", "127.0.0.1:4222", "where the embedded NATS listens, `HOST:PORT`, for subscribers and offerctl; it asks nobody for a password")
-	partitions := fs.Int("partitions", 0, "how many `N`, fixed at the first start (default 8)")
-	addr := fs.String("addr", "127.0.0.1:8080", "where events are taken, `HOST:PORT`")
-	metrics := fs.String("metrics-addr", "127.0.0.1:9090", "where /metrics, /healthz and /readyz are, `HOST:PORT`; empty: nowhere")
-	key := fs.String("write-key", envOr("OFFERSTREAM_WRITE_KEY", ""), "the `KEY` that SDKs send; OFFERSTREAM_WRITE_KEY in the environment; without one it is made up and shown")
+	url := fs.String("nats", "", "the `URL` of an external NATS server, instead of the embedded one")
+	creds := fs.String("creds", "", "the credentials `FILE` for the external server")
+	prefix := fs.String("prefix", "", "the deployment's `PREFIX` on the external server")
+	natsAddr := fs.String("nats-addr", "127.0.0.1:4222", "the address of the embedded NATS, `HOST:PORT`, for subscribers and offerctl; it does not ask for a password")
+	partitions := fs.Int("partitions", 0, "the number `N` of partitions, fixed at the first start (default 8)")
+	addr := fs.String("addr", "127.0.0.1:8080", "the address that receives events, `HOST:PORT`")
+	metrics := fs.String("metrics-addr", "127.0.0.1:9090", "the address that serves /metrics, /healthz and /readyz, `HOST:PORT`; empty: none")
+	key := fs.String("write-key", envOr("OFFERSTREAM_WRITE_KEY", ""), "the `KEY` that SDKs send; OFFERSTREAM_WRITE_KEY in the environment; without one, a new key is generated and shown")
 	if err := fs.none(args); err != nil {
 		return err
 	}
 	if *dir == "" {
-		return usagef("--dir is needed: the directory for everything that is kept")
+		return usagef("--dir is required: name the directory for all data")
 	}
 	log := nodeLog(std.err, slog.LevelInfo)
 	o := nodeOptions{
@@ -53,7 +53,7 @@ stop, and then leaves nothing accepted behind.`,
 		if o.writeKey, err = newKey(); err != nil {
 			return err
 		}
-		fmt.Fprintf(std.out, "write key of this run: %s (give --write-key to keep one)\n", o.writeKey)
+		fmt.Fprintf(std.out, "write key of this run: %s (use --write-key for a permanent one)\n", o.writeKey)
 	}
 	n, err := startNode(ctx, o)
 	if err != nil {
@@ -66,6 +66,12 @@ stop, and then leaves nothing accepted behind.`,
 		}
 	}
 	fmt.Fprintf(std.out, "events: http://%s/v1/batch   offers: offers.> on %s\n", n.addr, n.natsURL())
+	return n.untilDone(ctx)
+}
+
+// untilDone waits until ctx is done, or until the worker or the gateway ends,
+// and stops everything.
+func (n *node) untilDone(ctx context.Context) (err error) {
 	select {
 	case <-ctx.Done():
 	case err = <-n.workerDone:
@@ -80,7 +86,7 @@ stop, and then leaves nothing accepted behind.`,
 	return err
 }
 
-// loadOrShipped loads a campaign set; the shipped one for an empty path.
+// loadOrShipped loads a campaign set; an empty path stands for the shipped one.
 func loadOrShipped(clock, path string) (*campaign.Definition, error) {
 	if path != "" {
 		return loadSet(clock, path)
@@ -92,7 +98,7 @@ func loadOrShipped(clock, path string) (*campaign.Definition, error) {
 	return def, err
 }
 
-// firstSet makes the shipped set live where none ever was.
+// firstSet makes the shipped set live if no set is.
 func firstSet(ctx context.Context, n *node, log *slog.Logger) error {
 	live, _, err := n.conn.Live(ctx)
 	if err != nil || live != "" {
@@ -102,7 +108,7 @@ func firstSet(ctx context.Context, n *node, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	log.Info("no campaign set is live: taking the shipped one", "set", def.Hash())
+	log.Info("no campaign set is live: making the shipped one live", "set", def.Hash())
 	return makeLive(ctx, n.conn, def)
 }
 
@@ -114,7 +120,7 @@ func newKey() (string, error) {
 	return hex.EncodeToString(b), nil
 }
 
-// ended takes an end that was asked for as no error.
+// ended returns err, or nil if ctx is done: then the user ended the command.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -122,7 +128,7 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// natsURL is where subscribers find NATS.
+// natsURL returns the address of NATS for subscribers.
 func (n *node) natsURL() string {
 	if n.nats == nil {
 		return n.opt.remote.URL

@@ -9,22 +9,22 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// A shop is a seeded simulation: shoppers come, browse, fill carts, order or
-// leave. It makes events; sending them is another's business.
+// A shop is a simulation with a seed: shoppers come, browse, fill carts, order
+// or leave. It makes their events but does not send them.
 type shop struct {
 	rng      *rand.Rand
-	shoppers []*shopper // those who are there now
+	shoppers []*shopper // in the shop now
 	came     int
 	sent     int
-	run      string // makes message ids of one run differ from another's
+	run      string // in message ids, so that those of different runs differ
 }
 
-// A shopper is one visit: what they are after, and what is in their cart.
+// A shopper is one visit: the category that the shopper looks for, and the cart.
 type shopper struct {
 	id       string
 	anon     bool
 	category string
-	left     int // steps until they leave
+	left     int // steps until the shopper leaves
 	cart     []product
 }
 
@@ -46,7 +46,7 @@ func newShop(seed uint64) *shop {
 	return &shop{rng: rand.New(rand.NewPCG(seed, 1)), run: fmt.Sprintf("demo-%d", seed)}
 }
 
-// event is what a shopper does next.
+// A shopEvent is an event of a shopper, as JSON.
 type shopEvent struct {
 	Type        string         `json:"type"`
 	Event       string         `json:"event,omitempty"`
@@ -60,7 +60,7 @@ type shopEvent struct {
 	Context     map[string]any `json:"context,omitempty"`
 }
 
-// next makes the next event of somebody in the shop.
+// next makes the next event of one of the shoppers.
 func (s *shop) next(now time.Time) []byte {
 	if len(s.shoppers) < 40 || (len(s.shoppers) < 400 && s.rng.IntN(12) == 0) {
 		return s.arrive(now)

@@ -17,18 +17,18 @@ import (
 // status is `offerctl status`.
 func status(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "status [--json] [--watch] [--nats URL]", `
-Shows the workers of a deployment and its partitions: who owns and who follows
-what, and for each partition how many messages its owner is behind, the last
-one that it has applied, how many offers wait to be stored, the log's time, the
-size of the state and the age of the newest snapshot. Owners are asked; one
-that does not answer within 2 seconds is shown as such. It changes nothing.
+Shows the workers of a deployment, which partitions they own and follow, and for
+each partition how many messages its owner is behind, the last message that it
+has applied, how many offers wait to be stored, log time, the size of the state
+and the age of the newest snapshot. It asks every worker, and shows which do not
+answer within 2 seconds. It changes nothing.
 
-Exit status: 0 if each partition has an owner and none has stopped, else 1;
-with --watch 0.`,
+The exit status is 0 if each partition has an owner and none has stopped, else 1;
+with --watch it is always 0.`,
 		"offerctl status --nats nats://127.0.0.1:4222\nofferctl status --watch")
 	n := fs.nats()
-	asJSON := fs.Bool("json", false, "one JSON object a look, on a line, and nothing else")
-	watch := fs.Bool("watch", false, "look again every second, until Ctrl-C")
+	asJSON := fs.Bool("json", false, "print one JSON object on one line, with --watch one every second, and nothing else")
+	watch := fs.Bool("watch", false, "repeat every second, until Ctrl-C")
 	if err := fs.none(args); err != nil {
 		return err
 	}
@@ -63,7 +63,8 @@ with --watch 0.`,
 	return nil
 }
 
-// look looks once and prints it, at once so that a terminal does not flicker.
+// look collects the status once and prints it in a single write, so that a
+// terminal does not flicker.
 func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint bool) (audit.Overview, error) {
 	o, err := audit.Look(ctx, conn, 2*time.Second)
 	if err != nil {
@@ -90,8 +91,20 @@ func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint boo
 	return o, err
 }
 
-// showOverview prints both tables, and what is wrong.
+// showOverview prints the members, the partitions, and why partitions have
+// stopped.
 func showOverview(out io.Writer, o audit.Overview) {
+	showMembers(out, o)
+	fmt.Fprintln(out)
+	showPartitions(out, o)
+	for _, p := range o.Partitions {
+		for _, s := range p.Stops {
+			fmt.Fprintf(out, "\npartition %d has stopped on %s: %s\n", p.Partition, s.Member, s.Why)
+		}
+	}
+}
+
+func showMembers(out io.Writer, o audit.Overview) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "member\theard\towns\tfollows\tcatches up\t")
 	for _, m := range o.Members {
@@ -99,29 +112,35 @@ func showOverview(out io.Writer, o audit.Overview) {
 		if !m.Heard.IsZero() {
 			heard = age(o.Time, m.Heard)
 		}
-		note := m.Error
-		switch {
-		case note != "":
-		case !m.Answers:
-			note = "does not answer"
-		case m.Short:
-			note = "no room on its disk"
-		case m.Ahead > 60:
-			note = "its clock is ahead of that of NATS by " + seconds(m.Ahead)
-		case m.Ahead < -60:
-			note = "its clock is behind that of NATS by " + seconds(-m.Ahead)
-		case m.Leaving:
-			note = "leaves"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, heard, ranges(m.Owns), ranges(m.Ready), ranges(m.Follows), note)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, heard, ranges(m.Owns), ranges(m.Ready), ranges(m.Follows), noteOn(m))
 	}
 	w.Flush()
 	if len(o.Members) == 0 {
 		fmt.Fprintln(out, "(none: no worker runs)")
 	}
+}
 
-	fmt.Fprintln(out)
-	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+// noteOn returns what an operator should know about a member, or "".
+func noteOn(m audit.Member) string {
+	switch {
+	case m.Error != "":
+		return m.Error
+	case !m.Answers:
+		return "does not answer"
+	case m.Short:
+		return "no room on its disk"
+	case m.Ahead > 60:
+		return "its clock is ahead of that of NATS by " + seconds(m.Ahead)
+	case m.Ahead < -60:
+		return "its clock is behind that of NATS by " + seconds(-m.Ahead)
+	case m.Leaving:
+		return "is leaving"
+	}
+	return ""
+}
+
+func showPartitions(out io.Writer, o audit.Overview) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "partition\towner\tlag\tcursor\twaiting\tlog time\tstate\tsnapshot\t")
 	for _, p := range o.Partitions {
 		snapshot := "-"
@@ -149,15 +168,9 @@ func showOverview(out io.Writer, o audit.Overview) {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", p.Partition, owner, figures, snapshot, note)
 	}
 	w.Flush()
-
-	for _, p := range o.Partitions {
-		for _, s := range p.Stops {
-			fmt.Fprintf(out, "\npartition %d has stopped with %s: %s\n", p.Partition, s.Member, s.Why)
-		}
-	}
 }
 
-// ranges prints sorted numbers, such as 0-2 5.
+// ranges writes sorted numbers as ranges, such as 0-2 5.
 func ranges(ns []int) string {
 	if len(ns) == 0 {
 		return "-"
@@ -180,7 +193,7 @@ func ranges(ns []int) string {
 
 func seconds(s float64) string { return time.Duration(s * 1e9).Round(time.Second).String() }
 
-// age is how long ago that was.
+// age writes how long ago then was.
 func age(now, then time.Time) string {
 	d := max(now.Sub(then), 0)
 	switch {
@@ -196,7 +209,7 @@ func age(now, then time.Time) string {
 	return fmt.Sprintf("%.0f d ago", d.Hours()/24)
 }
 
-// size is a number of bytes for people.
+// size writes a number of bytes for people.
 func size(n int64) string {
 	switch {
 	case n == 0:

@@ -48,7 +48,7 @@ type statusJSON struct {
 	audit.Overview
 }
 
-// statusOf looks until what it sees is as wanted.
+// statusOf repeats `offerctl status` until holds is true.
 func statusOf(t *testing.T, url, what string, holds func(statusJSON) bool) (s statusJSON) {
 	t.Helper()
 	for start := time.Now(); ; {
@@ -62,12 +62,12 @@ func statusOf(t *testing.T, url, what string, holds func(statusJSON) bool) (s st
 			return s
 		}
 		if time.Since(start) > 2*time.Minute {
-			t.Fatalf("in vain awaited: %s\n%s", what, out.String())
+			t.Fatalf("timed out waiting for %s\n%s", what, out.String())
 		}
 	}
 }
 
-// screen is what a command has printed; it ends the command after so many looks.
+// screen collects a command's output, and ends the command after left writes.
 type screen struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -84,8 +84,8 @@ func (s *screen) Write(b []byte) (int, error) {
 	return s.text.Write(b)
 }
 
-// TestStatusCommand looks at a group of two, at a member that does not answer,
-// at nobody, and at a partition that has stopped.
+// TestStatusCommand shows no workers, a group of two, a member that does not
+// answer, and a partition that has stopped.
 func TestStatusCommand(t *testing.T) {
 	t.Parallel()
 	const partitions = 4
@@ -175,7 +175,7 @@ func TestStatusCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Something that is no offer, on a chain of partition 2.
+	// A message that is not an offer, on a chain of partition 2.
 	if _, err := conn.JS.PublishMsg(t.Context(), &nats.Msg{Subject: conn.Names.OfferSubject("web", 2), Data: []byte("by hand")}); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestStatusCommand(t *testing.T) {
 	if p := s.Partitions[2]; s.OK || p.Answers || len(p.Owners) > 0 || p.Stops[0].Member != s.Members[0].ID || !strings.Contains(p.Stops[0].Why, "by hand") {
 		t.Errorf("%+v", p)
 	}
-	if out, _ := fails(t, 1, "status", "--nats", url); !strings.Contains(out, "STOPPED") || !strings.Contains(out, "partition 2 has stopped with "+s.Members[0].ID+": ") {
+	if out, _ := fails(t, 1, "status", "--nats", url); !strings.Contains(out, "STOPPED") || !strings.Contains(out, "partition 2 has stopped on "+s.Members[0].ID+": ") {
 		t.Errorf("%s", out)
 	}
 }

@@ -26,8 +26,8 @@ import (
 
 var systemSeed = flag.Uint64("system-seed", 0, "of TestSystem's moments; 0: a new one")
 
-// TestMain is also the nats-server that TestSystem kills, bench's parts, and
-// the program that bench --against starts.
+// TestMain makes the test binary also serve as the nats-server that TestSystem
+// kills, as the parts of bench, and as the program that bench --against starts.
 func TestMain(m *testing.M) {
 	if is, err := bench.RunPart(benchBacktest); is {
 		if err != nil {
@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A process is a program under test, started and killed as often as need be.
+// A process is a program under test that can be started and killed repeatedly.
 type process struct {
 	t    *testing.T
 	name string
@@ -81,7 +81,7 @@ func (p *process) kill() {
 	}
 }
 
-// A system is gateway, worker and NATS as processes of their own.
+// A system is gateway, worker and NATS as separate processes.
 type system struct {
 	t                     *testing.T
 	nats, gateway, worker *process
@@ -141,7 +141,7 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// ctl runs offerctl and returns what it said.
+// ctl runs offerctl and returns its output.
 func (s *system) ctl(args ...string) string {
 	s.t.Helper()
 	var out bytes.Buffer
@@ -153,7 +153,7 @@ func (s *system) ctl(args ...string) string {
 	return out.String()
 }
 
-// shopping is a file of simulated events over some days, so that sessions
+// shopping writes a file of simulated events over some days, so that sessions
 // end and carts are left.
 func shopping(t *testing.T, n int) string {
 	t.Helper()
@@ -171,9 +171,9 @@ func shopping(t *testing.T, n int) string {
 	return path
 }
 
-// TestSystem replays events through three processes while the worker is
-// killed with -9 three times and NATS once: the offers are those of the
-// backtest, none twice.
+// TestSystem replays events through three processes, while the worker is killed
+// with kill -9 three times and NATS once. The offers must be the same as those of
+// a backtest, each once.
 func TestSystem(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; not with -short")
@@ -188,7 +188,7 @@ func TestSystem(t *testing.T) {
 	events, want := shopping(t, 8000), filepath.Join(t.TempDir(), "want.jsonl")
 	s.ctl("backtest", "--campaigns", "../../deploy/campaigns", "--events", events, "--out", want)
 
-	s.worker.start() // before NATS is there: each waits for it
+	s.worker.start() // before NATS runs: each process waits for it
 	s.gateway.start()
 	s.nats.start()
 	s.ctl("apply", "../../deploy/campaigns", "--yes", "--clock", "event", "--nats", s.url)
@@ -206,7 +206,7 @@ func TestSystem(t *testing.T) {
 	s.same(want)
 }
 
-// awaitReady awaits that the gateway takes events.
+// awaitReady waits until the gateway accepts events.
 func (s *system) awaitReady() {
 	s.t.Helper()
 	for start := time.Now(); ; {
@@ -225,8 +225,8 @@ func (s *system) awaitReady() {
 	}
 }
 
-// same awaits that everything is applied and compares the stored offers with
-// the file's.
+// same waits until everything is applied, and compares the stored offers with
+// those in the file.
 func (s *system) same(want string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

@@ -20,22 +20,23 @@ import (
 // test is `offerctl test`.
 func test(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "test [--run REGEXP] [--verbose] [--update] [--json] PATH...", `
-Runs scenarios: examples of events, and the offers that must come of them. They
-stand in files *.test.yaml, which a PATH names or has below it. Where something
-else comes out, it shows what, and the exit status is 1.`,
+Runs scenarios: examples of events, and the offers that must result from them.
+A PATH is a file *.test.yaml, or a directory whose files *.test.yaml are run,
+with those in its subdirectories. If a scenario fails, the differences are shown
+and the exit status is 1.`,
 		"offerctl test deploy/campaigns\nofferctl test --run 'bag' --update campaigns/bags.test.yaml")
 	t := &testRun{ctx: ctx, std: std, began: time.Now(), sets: map[*pipeline.Set]bool{}}
-	pattern := fs.String("run", "", "only scenarios whose name has a match of this `REGEXP`")
+	pattern := fs.String("run", "", "only scenarios whose name matches this `REGEXP`")
 	fs.BoolVar(&t.verbose, "verbose", false, "list the scenarios")
 	fs.BoolVar(&t.verbose, "v", false, "the same as --verbose")
-	fs.BoolVar(&t.update, "update", false, "write what comes out into the files, in the place of what is expected; all else of them stays")
-	fs.BoolVar(&t.asJSON, "json", false, "print a JSON object a scenario, and nothing else")
+	fs.BoolVar(&t.update, "update", false, "replace the expected results in the files with the actual ones; the rest of the files stays")
+	fs.BoolVar(&t.asJSON, "json", false, "print one JSON object per scenario, and nothing else")
 	paths, err := fs.parse(args)
 	if err != nil {
 		return err
 	}
 	if len(paths) == 0 {
-		return usagef("a file *.test.yaml, or a directory that has some, is needed")
+		return usagef("no path: name a file *.test.yaml or a directory that has some")
 	}
 	if t.only, err = regexp.Compile(*pattern); err != nil {
 		return usagef("--run: %v", err)
@@ -44,7 +45,7 @@ else comes out, it shows what, and the exit status is 1.`,
 	if err != nil {
 		return err
 	}
-	// Compiling allocates much and the program ends soon: with a larger heap
+	// Compiling allocates much, and the program ends soon. With a larger heap
 	// it takes half the time.
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	if err := t.read(files); err != nil {
@@ -68,13 +69,13 @@ type testRun struct {
 	began           time.Time
 	all             config.Scenarios
 	files           []*config.ScenarioFile
-	sets            map[*pipeline.Set]bool // of the scenarios that ran
+	sets            map[*pipeline.Set]bool // the sets of the scenarios that ran
 	ran, failed     int
 	filesRan, wrote int
 }
 
-// read reads all files before any is run, so that all that is wrong with them
-// is said at once.
+// read reads all files before any scenario runs, so that all mistakes in them
+// are reported together.
 func (t *testRun) read(files []string) error {
 	t.all.Fill = t.update
 	var problems config.Errors
@@ -97,7 +98,7 @@ func (t *testRun) read(files []string) error {
 	return nil
 }
 
-// file runs the scenarios of a file that are asked for.
+// file runs the selected scenarios of a file.
 func (t *testRun) file(f *config.ScenarioFile) error {
 	results := make([]*scenario.Result, len(f.Scenarios))
 	ran, failed := 0, 0
@@ -157,7 +158,7 @@ func tellScenario(w *strings.Builder, s *scenario.Scenario, differences string, 
 	}
 }
 
-// object prints what a program wants to know of a scenario.
+// object prints a scenario's result as JSON.
 func (t *testRun) object(s *scenario.Scenario, r *scenario.Result, differences string) error {
 	b, err := json.Marshal(struct {
 		File        string                       `json:"file"`
@@ -175,8 +176,9 @@ func (t *testRun) object(s *scenario.Scenario, r *scenario.Result, differences s
 	return err
 }
 
-// write writes what came out into the file, once it has read what it would
-// write. What is then as expected has not failed.
+// write writes the actual results into the file, after checking that the new
+// text can be read. A scenario that passes with the new text no longer counts as
+// failed.
 func (t *testRun) write(f *config.ScenarioFile, results []*scenario.Result) error {
 	text, err := f.Update(results)
 	if err != nil {
@@ -208,7 +210,7 @@ func (t *testRun) summary() error {
 	if !t.asJSON {
 		verdict := "all passed"
 		if t.wrote > 0 {
-			verdict = "what failed is written anew"
+			verdict = "failed scenarios updated"
 		}
 		if t.failed > 0 {
 			verdict = fmt.Sprintf("%d failed", t.failed)
@@ -217,7 +219,7 @@ func (t *testRun) summary() error {
 			count(t.filesRan, "file"), verdict, took.Seconds(), float64(t.ran)/took.Seconds())
 	}
 	if t.wrote > 0 && !t.asJSON {
-		fmt.Fprintf(t.std.out, "%s changed: look at the changes before you keep them\n", count(t.wrote, "file"))
+		fmt.Fprintf(t.std.out, "%s changed: review the changes before you keep them\n", count(t.wrote, "file"))
 	}
 	if t.failed > 0 {
 		return errSilent

@@ -13,7 +13,8 @@ import (
 	"offerstream/pipeline/scenario"
 )
 
-// tested is what `offerctl test` says, its speed aside, and its exit status.
+// tested returns the output of `offerctl test`, without its speed, and its exit
+// status.
 func tested(t *testing.T, args ...string) (out, errs string, code int) {
 	t.Helper()
 	var o, e bytes.Buffer
@@ -23,8 +24,8 @@ func tested(t *testing.T, args ...string) (out, errs string, code int) {
 
 var speed = regexp.MustCompile(`in [0-9.]+ s \([0-9]+ a second\)`)
 
-// TestReadmeScenarios: the README's scenarios pass, and when one is wrong it
-// is told as the README shows.
+// TestReadmeScenarios: the README's scenarios pass, and a failing one is reported
+// as the README shows.
 func TestReadmeScenarios(t *testing.T) {
 	readmeText := readme(t)
 	campaigns, scenarios, shown := readmeBlock(t, "yaml", "version: 1"), readmeBlock(t, "yaml", "campaigns: bags.yaml"), readmeBlock(t, "text", "FAIL")
@@ -52,11 +53,11 @@ func TestReadmeScenarios(t *testing.T) {
 	if out, errs, code := tested(t, "--update", "--run", "cart", "campaigns"); code != 0 || errs != "" || !strings.Contains(out, "1 scenario of") {
 		t.Errorf("--run: exit %d\n%s%s", code, out, errs)
 	}
-	if out, errs, code := tested(t, "campaigns", "--update"); code != 0 || errs != "" || !strings.HasSuffix(out, "1 file changed: look at the changes before you keep them\n") {
+	if out, errs, code := tested(t, "campaigns", "--update"); code != 0 || errs != "" || !strings.HasSuffix(out, "1 file changed: review the changes before you keep them\n") {
 		t.Errorf("--update: exit %d\n%s%s", code, out, errs)
 	}
 	if b, err := os.ReadFile(file); err != nil || string(b) != scenarios {
-		t.Errorf("--update makes of it (%v)\n%s", err, b)
+		t.Errorf("after --update (%v)\n%s", err, b)
 	}
 	if names := strings.Join(scenario.OutcomeNames(), " "); !strings.Contains(readmeText, "`"+names+"`") {
 		t.Errorf("README.md does not list the outcomes: %s", names)
@@ -66,7 +67,7 @@ func TestReadmeScenarios(t *testing.T) {
 	}
 }
 
-// TestTest: what programs read, and what is refused.
+// TestTest checks the JSON output and the errors.
 func TestTest(t *testing.T) {
 	out, errs, code := tested(t, "--json", "--run", "^cart-left fires", "../../deploy/campaigns")
 	var got struct {
@@ -83,7 +84,7 @@ func TestTest(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	for args, want := range map[string]string{
-		"":                            "a file *.test.yaml, or a directory that has some, is needed",
+		"":                            "no path: name a file *.test.yaml or a directory that has some",
 		"--run [ ../../deploy":        "--run: error parsing regexp",
 		"--run nobody ../../deploy":   "no scenario's name matches --run nobody",
 		"../../deploy/campaigns/nope": "no such file or directory: name a file *.test.yaml",

@@ -15,8 +15,8 @@ import (
 func user(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "user U [--anonymous] [--nats URL]", `
 Shows what is stored about a user now, as JSON: features, session, profile,
-what is pending, offers that went out. The worker that owns the user's
-partition is asked.`,
+pending evaluations, and offers that went out. It asks the worker that owns the
+user's partition.`,
 		"offerctl user ada --nats nats://127.0.0.1:4222")
 	n := fs.nats()
 	anonymous := fs.Bool("anonymous", false, "U is an anonymousId")
@@ -25,7 +25,7 @@ partition is asked.`,
 		return err
 	}
 	if len(rest) != 1 {
-		return usagef("one user is needed, %d are given", len(rest))
+		return usagef("%s given: name exactly one", count(len(rest), "user"))
 	}
 	if err := event.CheckUser(rest[0]); err != nil {
 		return err
@@ -39,32 +39,40 @@ partition is asked.`,
 		return err
 	}
 	defer conn.Close()
-	q, err := json.Marshal(broker.Query{Key: key})
+	a, err := askOwner(ctx, conn, key)
 	if err != nil {
 		return err
-	}
-	p := event.Partition(key, conn.Partitions)
-	within, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	var answer []byte // the first
-	err = conn.Ask(within, conn.Names.QuerySubject(p), q, func(b []byte) (enough bool) { answer = b; return true })
-	switch {
-	case err != nil:
-		return err
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case answer == nil:
-		return fmt.Errorf("nobody answers for partition %d, which has this user: is a worker running?", p)
-	}
-	var a broker.Answer
-	if err := json.Unmarshal(answer, &a); err != nil {
-		return fmt.Errorf("the worker's answer: %w", err)
-	}
-	if a.Error != "" {
-		return errors.New(a.Error)
 	}
 	enc := json.NewEncoder(std.out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(a.User)
+}
+
+// askOwner asks the owner of the user's partition about the user.
+func askOwner(ctx context.Context, conn *broker.Conn, key string) (a broker.Answer, err error) {
+	q, err := json.Marshal(broker.Query{Key: key})
+	if err != nil {
+		return a, err
+	}
+	p := event.Partition(key, conn.Partitions)
+	within, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var answer []byte // the first one
+	err = conn.Ask(within, conn.Names.QuerySubject(p), q, func(b []byte) (enough bool) { answer = b; return true })
+	switch {
+	case err != nil:
+		return a, err
+	case ctx.Err() != nil:
+		return a, ctx.Err()
+	case answer == nil:
+		return a, fmt.Errorf("no worker answers for partition %d, which has this user: check that a worker runs", p)
+	}
+	if err := json.Unmarshal(answer, &a); err != nil {
+		return a, fmt.Errorf("the worker's answer: %w", err)
+	}
+	if a.Error != "" {
+		return a, errors.New(a.Error)
+	}
+	return a, nil
 }

@@ -17,29 +17,31 @@ import (
 // verify is `offerctl verify`.
 func verify(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "verify [--partition N]... [--from-snapshot] [--settle 10s] [--dir DIR] [--json] [--nats URL]", `
-Computes every offer anew from the log and compares with what OFFERS holds:
-from the first record that each chain still has, is each offer there, once, in
-its place, as the log gives it? It only reads, one partition after the other,
-and may run beside workers: what comes meanwhile is left out, and what a worker
-has yet to publish is waited for. In memory it has the users of one partition.
+Computes every offer again from the log and compares it with the messages in
+OFFERS. From the first record that each chain still has, each offer must be
+stored once, at its position, with the content that the log yields. It only
+reads, one partition after another, and may run while workers run: it leaves out
+events that arrive in the meantime, and waits for offers that a worker has not
+published yet. It holds the users of one partition in memory.
 
-Where a log's beginning has expired, it begins with the oldest snapshot that the
-log reaches back to, says so, and looks at the offers behind that: the state in
-the snapshot is believed. Its users are on disk then, under --dir.
+If the beginning of a log has expired, it starts from the oldest snapshot from
+which the log is complete, prints this, and checks only the offers after the
+snapshot: it trusts the state in it. The users are then on disk, under --dir.
 
-Exit status: 0 if nothing is wrong; 1 if something is, or it cannot be told.`,
+The exit status is 0 if there are no differences, and 1 if there are some or the
+comparison failed.`,
 		"offerctl verify --nats nats://127.0.0.1:4222\nofferctl verify --partition 3 --json")
 	n := fs.nats()
 	var opt audit.VerifyOptions
-	fs.Func("partition", "only this partition, `N`; may be given again", func(v string) error {
+	fs.Func("partition", "only this partition, `N`; may be repeated", func(v string) error {
 		p, err := strconv.Atoi(v)
 		opt.Partitions = append(opt.Partitions, p)
 		return err
 	})
-	fs.DurationVar(&opt.Settle, "settle", 10*time.Second, "how long to wait for an offer that is not stored yet, from when the last one came")
-	fs.BoolVar(&opt.FromSnapshot, "from-snapshot", false, "begin with a snapshot though the log may have all: sooner done")
-	fs.StringVar(&opt.Dir, "dir", os.TempDir(), "`DIR` for a snapshot's state while it is needed; about as large as a worker's")
-	asJSON := fs.Bool("json", false, "the last line of standard output is one JSON object, and there is no other")
+	fs.DurationVar(&opt.Settle, "settle", 10*time.Second, "how long to wait for an offer that is not stored yet, counted from the last one that arrived")
+	fs.BoolVar(&opt.FromSnapshot, "from-snapshot", false, "start from a snapshot even if the log is complete; this is faster")
+	fs.StringVar(&opt.Dir, "dir", os.TempDir(), "`DIR` for a snapshot's state while it is used; it needs about as much space as a worker")
+	asJSON := fs.Bool("json", false, "print one JSON object on standard output, and nothing else")
 	if err := fs.none(args); err != nil {
 		return err
 	}
@@ -63,7 +65,12 @@ Exit status: 0 if nothing is wrong; 1 if something is, or it cannot be told.`,
 	if err != nil {
 		return err
 	}
-	if *asJSON {
+	return report(std, v, *asJSON)
+}
+
+// report prints the verdict. It returns an error if there are differences.
+func report(std stdio, v audit.Verdict, asJSON bool) error {
+	if asJSON {
 		b, err := json.Marshal(v)
 		if err != nil {
 			return err
@@ -78,7 +85,7 @@ Exit status: 0 if nothing is wrong; 1 if something is, or it cannot be told.`,
 	return nil
 }
 
-// showVerdict prints a table and what is wrong.
+// showVerdict prints a table, and the differences.
 func showVerdict(std stdio, v audit.Verdict) {
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name string, s audit.Sums) {
@@ -96,7 +103,7 @@ func showVerdict(std stdio, v audit.Verdict) {
 		}
 	}
 	if v.OK() {
-		fmt.Fprintln(std.out, "\nNothing is wrong: the offers stored are those of the log.")
+		fmt.Fprintln(std.out, "\nNo differences: the stored offers are those that the log yields.")
 		return
 	}
 	fmt.Fprintf(std.out, "\n%d offers are wrong: %d missing, %d double, %d different, %d extra.\n", v.Wrong(), v.Missing, v.Duplicate, v.Different, v.Extra)

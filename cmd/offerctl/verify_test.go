@@ -32,7 +32,7 @@ func startShop(t *testing.T) *node {
 	return n
 }
 
-// fails runs a command that is to fail, and returns what it said.
+// fails runs a command that must fail, and returns its output.
 func fails(t *testing.T, want int, args ...string) (out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
@@ -42,7 +42,8 @@ func fails(t *testing.T, want int, args ...string) (out, errs string) {
 	return o.String(), e.String()
 }
 
-// TestVerifyCommand verifies beside a worker, and after an offer was deleted.
+// TestVerifyCommand verifies while a worker runs, and after an offer was
+// deleted.
 func TestVerifyCommand(t *testing.T) {
 	t.Parallel()
 	n := startShop(t)
@@ -64,7 +65,7 @@ func TestVerifyCommand(t *testing.T) {
 	if v.Applied != 4*users || v.Offers < users || v.Stored != v.Offers || len(v.Partitions) != n.conn.Partitions || v.Wrong() != 0 {
 		t.Errorf("%+v", v)
 	}
-	if out := offerctl(t, "verify", "--nats", url); !strings.Contains(out, "Nothing is wrong") || len(strings.Split(out, "\n")) != n.conn.Partitions+5 {
+	if out := offerctl(t, "verify", "--nats", url); !strings.Contains(out, "No differences") || len(strings.Split(out, "\n")) != n.conn.Partitions+5 {
 		t.Errorf("%s", out)
 	}
 
@@ -72,7 +73,7 @@ func TestVerifyCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chains := map[string]int{} // 20 users are in 8 partitions: some chain has two offers behind its first
+	chains := map[string]int{} // 20 users in 8 partitions: some chain has two offers after its first
 	for seq := uint64(1); ; seq++ {
 		m, err := offers.GetMsg(t.Context(), seq)
 		if err != nil {

@@ -40,7 +40,7 @@ func main() {
 		log.Error("worker ends", "error", err)
 		os.Exit(1)
 	}
-	log.Info("worker ends: what it folded is stored")
+	log.Info("worker ends: all it has folded is stored")
 }
 
 func run(ctx context.Context, set *config.Settings, log *slog.Logger) error {

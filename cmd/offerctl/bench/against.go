@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// An Against compares two programs: this one and, as a rule, an older build.
+// An Against compares two programs: this one and, usually, an older build.
 type Against struct {
 	This, Other string
 	Args        []string // flags of bench, each as --name=value
@@ -20,12 +20,12 @@ type Against struct {
 	Progress    io.Writer // a line after each pair
 }
 
-// A pair is what both found, by key.
+// A pair holds the results of both programs, by key.
 type pair struct{ this, other map[string]float64 }
 
-// Compare lets both measure, one after the other, as often as there are pairs.
-// Which goes first alternates, so that a machine that gets slower or faster
-// meanwhile favours neither.
+// Compare lets both programs measure, one after the other, once for each pair.
+// Which one goes first alternates, so that a machine that becomes slower or
+// faster favours neither.
 func (a Against) Compare(ctx context.Context) (*Comparison, error) {
 	known, err := a.knownToOther(ctx)
 	if err != nil {
@@ -57,12 +57,13 @@ func (a Against) Compare(ctx context.Context) (*Comparison, error) {
 	return c, nil
 }
 
-// workerArg only leaves out what a run would measure besides.
+// workerArg limits a run to the worker's rate. The numbers that remain are the
+// same as without it.
 const workerArg = "--worker=true"
 
-// knownToOther is the flags that the other program gets. An older one that
-// does not know --worker measures all, which takes longer and has the same
-// keys among others.
+// knownToOther returns the flags for the other program. An older one that does
+// not know --worker runs without it: it takes longer, and its result has more
+// keys.
 func (a Against) knownToOther(ctx context.Context) ([]string, error) {
 	if !slices.Contains(a.Args, workerArg) {
 		return a.Args, nil
@@ -71,7 +72,7 @@ func (a Against) knownToOther(ctx context.Context) ([]string, error) {
 	if err != nil || bytes.Contains(help, []byte("--worker")) {
 		return a.Args, err
 	}
-	fmt.Fprintf(a.Progress, "%s does not know --worker: it measures all, which takes longer\n", a.Other)
+	fmt.Fprintf(a.Progress, "%s does not know --worker: it measures everything, which takes longer\n", a.Other)
 	return slices.DeleteFunc(slices.Clone(a.Args), func(arg string) bool { return arg == workerArg }), nil
 }
 
@@ -85,14 +86,14 @@ func numbersOf(ctx context.Context, program string, args []string) (map[string]f
 	last := out[bytes.LastIndexByte(out, '\n')+1:]
 	var object map[string]any
 	if err := json.Unmarshal(last, &object); err != nil {
-		return nil, fmt.Errorf("bench: the last line of %s is no JSON object: %q", program, last)
+		return nil, fmt.Errorf("bench: the last line of %s is not a JSON object: %q", program, last)
 	}
 	numbers := map[string]float64{}
 	flatten(numbers, "", object)
 	return numbers, nil
 }
 
-// flatten puts the numbers of an object, and of those in it, into one map:
+// flatten puts the numbers of an object, and of nested objects, into one map:
 // live.p99_ms is p99_ms of the object live.
 func flatten(to map[string]float64, prefix string, object map[string]any) {
 	for key, v := range object {
@@ -105,11 +106,11 @@ func flatten(to map[string]float64, prefix string, object map[string]any) {
 	}
 }
 
-// outputOf runs a program to its end. The error has the end of what it wrote
-// to standard error.
+// outputOf runs a program to its end, and returns its standard output. An error
+// contains the last lines of its standard error.
 func outputOf(ctx context.Context, program string, args []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it then removes its files
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it removes its files
 	cmd.WaitDelay = 10 * time.Second
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

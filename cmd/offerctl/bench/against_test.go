@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A stub is a shell script that stands for a program: it notes how it was
-// called, and answers the n-th call of bench with the n-th line of a file.
+// A stub is a shell script in place of a program: it records how it was called,
+// and answers the n-th call of bench with the n-th line of a file.
 const stub = `#!/bin/sh
 dir=$(dirname "$0")
 name=$(basename "$0")
@@ -21,7 +21,7 @@ echo "what is said before is no matter"
 sed -n "$(grep -c "^$name bench --json" "$dir/calls")p" "$dir/$name.lines"
 `
 
-// newStub makes a stub that answers so, and returns its path.
+// newStub makes a stub with these answers, and returns its path.
 func newStub(t *testing.T, dir, name, help string, lines ...string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -33,7 +33,7 @@ func newStub(t *testing.T, dir, name, help string, lines ...string) string {
 	return path
 }
 
-// calls are how the stubs of a directory were called.
+// calls returns how the stubs in a directory were called.
 func calls(t *testing.T, dir string) []string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, "calls"))
@@ -43,8 +43,8 @@ func calls(t *testing.T, dir string) []string {
 	return strings.Split(strings.TrimSpace(string(b)), "\n")
 }
 
-// TestAgainst has ten pairs in which this program's rate is 1.1 to 2 times the
-// other's, and its latency the same but for noise.
+// TestAgainst compares ten pairs in which this program's rate is 1.1 to 2 times
+// the other's, and its latency is the same except for noise.
 func TestAgainst(t *testing.T) {
 	var these, others []string
 	for i := range 10 {
@@ -84,7 +84,7 @@ func TestAgainst(t *testing.T) {
 	for _, want := range []string{
 		"worker_per_s                              310          200      1.550    1.200 to 1.900   differs\n",
 		"live.p99_ms                                10           10      1.000    0.900 to 1.100\n",
-		"from the 2nd to the 9th", "98 %", "as the other had 0: waits.",
+		"from the 2nd to the 9th", "98 %", "because the other's number is 0: waits.",
 	} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("the table has no %q:\n%s", want, table.String())
@@ -92,7 +92,7 @@ func TestAgainst(t *testing.T) {
 	}
 }
 
-// An older program that does not know --worker measures all.
+// An older program that does not know --worker measures everything.
 func TestAgainstOlder(t *testing.T) {
 	for help, flags := range map[string]string{"  --events N\n": "--users=9", "  --worker\n": "--users=9 --worker=true"} {
 		dir := t.TempDir()
@@ -109,7 +109,7 @@ func TestAgainstOlder(t *testing.T) {
 	}
 }
 
-// What ends a comparison is said, with what the program had to say.
+// An error that ends a comparison contains the program's own message.
 func TestAgainstFails(t *testing.T) {
 	dir := t.TempDir()
 	this := newStub(t, dir, "this", "", `{"ratio":3}`, `{"ratio":3}`, `{"ratio":3}`, `{"ratio":3}`)
@@ -120,7 +120,7 @@ func TestAgainstFails(t *testing.T) {
 	for other, want := range map[string]string{
 		failing:                                       failing + " bench --json: exit status 3\nthe disk is full",
 		filepath.Join(dir, "absent"):                  "no such file",
-		newStub(t, dir, "text", "", "no JSON"):        `the last line of ` + filepath.Join(dir, "text") + ` is no JSON object: "no JSON"`,
+		newStub(t, dir, "text", "", "no JSON"):        `the last line of ` + filepath.Join(dir, "text") + ` is not a JSON object: "no JSON"`,
 		newStub(t, dir, "alien", "", `{"other":"x"}`): "no key with a number in common",
 	} {
 		_, err := Against{This: this, Other: other, Pairs: 1, Progress: &bytes.Buffer{}}.Compare(t.Context())
@@ -130,7 +130,7 @@ func TestAgainstFails(t *testing.T) {
 	}
 }
 
-// The intervals are those of statistical tables, and as narrow as they may be.
+// The intervals are those of statistical tables, and as narrow as possible.
 func TestMedianRank(t *testing.T) {
 	for n, want := range map[int]int{1: 1, 2: 1, 5: 1, 6: 1, 8: 1, 9: 2, 10: 2, 11: 2, 12: 3, 15: 4, 20: 6, 25: 8, 100: 40, 1000: 469} {
 		k, confidence := medianRank(n)

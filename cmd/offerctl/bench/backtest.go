@@ -17,17 +17,17 @@ import (
 
 // Sizes of `bench --backtest`.
 const (
-	backtestPace = 10 * time.Millisecond // of the events' own time: a day and four hours in all
-	decodedPart  = 20                    // one event in so many is merely decoded, for comparison
+	backtestPace = 10 * time.Millisecond // between the timestamps of two events: about 28 hours in all
+	decodedPart  = 20                    // for comparison, one in 20 events is only decoded
 )
 
-// A backtestReport is what `bench --backtest` found.
+// A backtestReport is the result of `bench --backtest`.
 type backtestReport struct {
 	Events      int     `json:"events"`
-	Users       int     `json:"users"` // that came
+	Users       int     `json:"users"` // that have events
 	Campaigns   int     `json:"campaigns"`
 	Offers      uint64  `json:"offers"`
-	Ratio       float64 `json:"ratio"` // to reading and decoding alone
+	Ratio       float64 `json:"ratio"` // the rate, divided by that of only reading and decoding
 	Rate        float64 `json:"events_per_s"`
 	Seconds     float64 `json:"seconds"`
 	PeakMB      float64 `json:"peak_mb"`
@@ -36,10 +36,10 @@ type backtestReport struct {
 	Decode      float64 `json:"decode_per_s"`
 }
 
-// backtest is `bench --backtest`. The command runs in a process of its own and
-// reads the events from a pipe, as they would be gigabytes in a file; this
-// process makes them meanwhile, on another core. Reading and decoding alone is
-// measured on a file, so that nothing but the decoding bounds it.
+// backtest is `bench --backtest`. The command runs in a separate process and
+// reads the events from a pipe, because a file of them would have gigabytes; this
+// process makes them at the same time, on another core. Reading and decoding
+// alone is measured on a file, so that only the decoding limits it.
 func (b *Run) backtest(ctx context.Context) (*backtestReport, error) {
 	path := filepath.Join(b.dir, "events.jsonl")
 	some := b.Events / decodedPart
@@ -58,7 +58,7 @@ func (b *Run) backtest(ctx context.Context) (*backtestReport, error) {
 		decoded += d.Seconds
 		return err
 	}
-	if err := decode(); err != nil { // before and after, as the machine may differ
+	if err := decode(); err != nil { // once before and once after, because the machine's speed may change
 		return nil, err
 	}
 	b.say("backtest of %d events", b.Events)
@@ -84,7 +84,7 @@ func (b *Run) backtest(ctx context.Context) (*backtestReport, error) {
 	return r, nil
 }
 
-// piped is the part that backtests, fed through a pipe.
+// piped runs the backtest part, with its events through a pipe.
 func (b *Run) piped(ctx context.Context) (r result, err error) {
 	from, to, err := os.Pipe()
 	if err != nil {
@@ -96,8 +96,8 @@ func (b *Run) piped(ctx context.Context) (r result, err error) {
 	return r, errors.Join(err, <-made)
 }
 
-// writeBacktest writes the bench's events with times of their own, which a
-// backtest goes by.
+// writeBacktest writes the bench's events with timestamps, from which a backtest
+// takes log time.
 func writeBacktest(to io.Writer, users, events int) error {
 	w := bufio.NewWriterSize(to, 1<<18)
 	gen := newGenerator(1, users)
@@ -117,7 +117,7 @@ func writeBacktest(to io.Writer, users, events int) error {
 	return w.Flush()
 }
 
-// backtest is what `offerctl backtest --events - --out FILE` does.
+// backtest does what `offerctl backtest --events - --out FILE` does.
 func (p part) backtest(out io.Writer, run Backtest) error {
 	def, err := (&Run{Campaigns: p.Campaigns}).definition()
 	if err != nil {
@@ -137,7 +137,7 @@ func (p part) backtest(out io.Writer, run Backtest) error {
 	return json.NewEncoder(out).Encode(r)
 }
 
-// decode reads and decodes the lines of a file, with nothing else done.
+// decode reads and decodes the lines of a file, and does nothing else.
 func (p part) decode(out io.Writer) error {
 	m := measure()
 	f, err := os.Open(p.Dir)
@@ -163,7 +163,7 @@ func (p part) decode(out io.Writer) error {
 
 func (r *backtestReport) Print(w io.Writer) {
 	fmt.Fprintf(w, "%d events of %d users, %d campaigns, %d offers\n\n", r.Events, r.Users, r.Campaigns, r.Offers)
-	fmt.Fprintf(w, "backtest        %9.0f events/s   %6.1f s   %.2f us of CPU, %.1f allocations an event, %.0f MB at most\n", r.Rate, r.Seconds, r.MicrosEvent, r.AllocsEvent, r.PeakMB)
-	fmt.Fprintf(w, "decoding alone  %9.0f events/s   the backtest has %.2f of that\n", r.Decode, r.Ratio)
-	fmt.Fprintf(w, "\nThe events came through a pipe and were made meanwhile by another process, on another core; decoding alone reads a file of some of them.\n")
+	fmt.Fprintf(w, "backtest        %9.0f events/s   %6.1f s   %.2f us of CPU and %.1f allocations per event, at most %.0f MB\n", r.Rate, r.Seconds, r.MicrosEvent, r.AllocsEvent, r.PeakMB)
+	fmt.Fprintf(w, "decoding alone  %9.0f events/s   the backtest reaches %.2f of that\n", r.Decode, r.Ratio)
+	fmt.Fprintf(w, "\nThe events came through a pipe from another process, which made them at the same time on another core. Decoding alone reads a file with some of them.\n")
 }

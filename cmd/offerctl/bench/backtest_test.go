@@ -12,8 +12,8 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// What `bench --backtest` makes is a file of events that a backtest takes
-// whole: a rate over events that were refused would mean nothing.
+// A backtest accepts all events that `bench --backtest` makes. A rate that
+// includes refused events would mean nothing.
 func TestBacktestEvents(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.jsonl")
 	f, err := os.Create(path)
@@ -41,9 +41,8 @@ func TestBacktestEvents(t *testing.T) {
 	}
 }
 
-// plainBacktest is the least that `offerctl backtest` does, without a file of
-// offers: the command itself belongs to another package, whose tests measure
-// it.
+// plainBacktest does the essential part of `offerctl backtest`, without a file of
+// offers. The command itself is in another package, whose tests measure it.
 func plainBacktest(_ context.Context, def *campaign.Definition, events, _ string) (*pipeline.Backtest, error) {
 	b, problems := pipeline.NewBacktest(def)
 	if len(problems) > 0 {

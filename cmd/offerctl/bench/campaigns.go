@@ -11,23 +11,24 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// How many of the generated campaigns are how wide, the widest first. What
-// is left concerns products.
+// The numbers of generated campaigns by scope, the widest first. All further
+// campaigns are about single products.
 const (
 	campaignsOfShop     = 3   // all views, all additions, all orders
-	campaignsOfMany     = 7   // half of the categories, from some price on
+	campaignsOfMany     = 7   // half of the categories, above some price
 	campaignsOfCategory = 40  // one category
 	campaignsOfBrand    = 140 // one brand in a category
 
-	assortment = 1000 // products that a category has; events are about the first 200
+	assortment = 1000 // products in a category; events are about the first 200
 )
 
-// generatedCampaigns is a set of k generated campaigns such as a shop might have:
-// of mixed events, categories, brands, products and thresholds. A few are as
-// wide as the shipped ones, so that each view, addition and order meets one;
-// the more there are, the narrower is another one. So an event meets a few
-// campaigns, of ten as of 25,000, and each set holds the smaller ones: runs
-// differ by how many there are to find these few among.
+// generatedCampaigns returns a set of k campaigns such as a shop might have, with
+// mixed events, categories, brands, products and thresholds. A few are as wide as
+// the shipped ones, so that each view, addition and order matches one. The more
+// campaigns there are, the narrower the further ones. So an event matches a few
+// campaigns, whether there are ten or 25,000, and a larger set contains all
+// campaigns of a smaller one. Runs differ only in the number of campaigns among
+// which these few must be found.
 func generatedCampaigns(k int) *campaign.Definition {
 	rng := rand.New(rand.NewPCG(4, 5))
 	def := &campaign.Definition{
@@ -81,7 +82,8 @@ func generatedCampaign(rng *rand.Rand, i int) campaign.Campaign {
 	return c
 }
 
-// scope is what campaign i is about.
+// scope returns the conditions that limit campaign i to categories, a brand or
+// products.
 func scope(rng *rand.Rand, i int) []string {
 	category := rng.IntN(len(categories))
 	switch i -= campaignsOfShop; {
@@ -103,7 +105,7 @@ func scope(rng *rand.Rand, i int) []string {
 	return []string{oneOf("product_id", products)}
 }
 
-// oneOf holds where a property is one of these texts.
+// oneOf returns the condition that a property is one of the texts.
 func oneOf(property string, texts []string) string {
 	if len(texts) == 1 {
 		return fmt.Sprintf("event.properties.%s == %q", property, texts[0])

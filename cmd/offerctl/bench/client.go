@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// A client sends HTTP requests that were made beforehand over connections
-// that stay open. It is no more of a client than the bench's own servers need:
-// net/http's would cost as much as what is measured.
+// A client sends prepared HTTP requests over connections that stay open. It
+// supports only what the bench's own servers need, because the client of
+// net/http would cost as much as the measured server.
 type client struct {
 	requests [][]byte
 	conns    []*clientConn
@@ -32,7 +32,7 @@ type clientConn struct {
 	in *bufio.Reader
 }
 
-// request is a POST as an SDK sends it.
+// request returns a POST request as an SDK sends it.
 func request(path string, body []byte) []byte {
 	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: bench\r\nAuthorization: Basic %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
 		path, base64.StdEncoding.EncodeToString([]byte(writeKey+":")), len(body))
@@ -60,7 +60,7 @@ func (c *client) close() {
 
 func (c *client) request() []byte { return c.requests[c.next.Add(1)%uint64(len(c.requests))] }
 
-// answer reads a response; any but 200 is an error.
+// answer reads a response. Any status but 200 is an error.
 func (c *clientConn) answer() error {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {
@@ -94,8 +94,8 @@ func (c *clientConn) answer() error {
 	return errors.Join(fmt.Errorf("%s: %s", status, body), err)
 }
 
-// closed sends for a time, on each connection the next request when the one
-// before is answered, and returns how many requests a second were.
+// closed sends requests for a time in a closed loop: on each connection, the
+// next request when the previous one is answered. It returns requests per second.
 func (c *client) closed(ctx context.Context, most time.Duration) (float64, error) {
 	var all sync.WaitGroup
 	counts, errs := make([]int, len(c.conns)), make([]error, len(c.conns))
@@ -118,9 +118,10 @@ func (c *client) closed(ctx context.Context, most time.Duration) (float64, error
 	return float64(n) / time.Since(start).Seconds(), errors.Join(append(errs, ctx.Err())...)
 }
 
-// open sends so many requests a second for a time, whatever the answers do,
-// and returns how long each took, sorted: from the moment at which it should
-// have left, so that one which waited for a connection counts with its wait.
+// open sends requests for a time in an open loop: at a fixed rate, whether or
+// not earlier requests were answered. It returns the latencies, sorted. A latency
+// is counted from the moment at which the request was scheduled, so it includes
+// the wait for a connection.
 func (c *client) open(ctx context.Context, rate float64, most time.Duration) ([]time.Duration, error) {
 	type due struct {
 		at time.Time
@@ -153,7 +154,7 @@ func (c *client) open(ctx context.Context, rate float64, most time.Duration) ([]
 			}
 		})
 	}
-	runtime.LockOSThread() // a sleep of the system's is exact, one of the scheduler's up to 1 ms late
+	runtime.LockOSThread() // a sleep by the system is exact, one by Go's scheduler up to 1 ms late
 	for i := range n {
 		at := start.Add(time.Duration(float64(i) / rate * 1e9))
 		if wait := time.Until(at); wait > 0 {
@@ -169,7 +170,7 @@ func (c *client) open(ctx context.Context, rate float64, most time.Duration) ([]
 			break
 		}
 		sent[conn] <- due{at, conn}
-		conn.Write(c.request()) // its error is the answer's too
+		conn.Write(c.request()) // an error shows again when the answer is read
 	}
 	runtime.UnlockOSThread()
 	for _, answers := range sent {

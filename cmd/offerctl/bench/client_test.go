@@ -12,8 +12,8 @@ import (
 	"offerstream/pipeline/broker/embedded"
 )
 
-// The bench's client sends what net/http understands, counts what is answered,
-// and takes no refusal for an answer.
+// The bench's client sends requests that net/http understands, counts the
+// answers, and returns a refusal as an error.
 func TestClient(t *testing.T) {
 	refuse := false
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,8 +44,8 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// The bare handler, which the gateway is held against, stores each event as
-// it came in a message of its own before it answers.
+// The bare handler, with which the gateway is compared, stores each event
+// unchanged as a separate message before it answers.
 func TestBareHandler(t *testing.T) {
 	ns, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -11,16 +11,16 @@ import (
 	"strings"
 )
 
-// A Comparison is what two programs found, by the keys that both have.
+// A Comparison holds the results of two programs, for the keys that both have.
 type Comparison struct {
 	Against string              `json:"against"`
 	Pairs   int                 `json:"pairs"`
 	Keys    map[string]keyRatio `json:"keys"`
 
-	zeros []string // keys without a ratio, as the other had 0
+	zeros []string // keys without a ratio, because the other program's number is 0
 }
 
-// A keyRatio has medians, and the interval of that of the ratios.
+// A keyRatio has the medians, and the confidence interval of the ratios' median.
 type keyRatio struct {
 	This  float64 `json:"this"`
 	Other float64 `json:"other"`
@@ -29,7 +29,7 @@ type keyRatio struct {
 	High  float64 `json:"high"`
 }
 
-// differs says that 1 lies outside the interval.
+// differs reports whether 1 lies outside the interval.
 func (r keyRatio) differs() bool { return r.Low > 1 || r.High < 1 }
 
 func compare(against string, pairs []pair) (*Comparison, error) {
@@ -65,18 +65,20 @@ func newKeyRatio(this, other, ratios []float64) keyRatio {
 	return keyRatio{This: middle(this), Other: middle(other), Ratio: middle(ratios), Low: ratios[k-1], High: ratios[len(ratios)-k]}
 }
 
-// middle is the median, of an even number the mean of the two in the middle.
+// middle returns the median; for an even number of values, the mean of the two
+// in the middle.
 func middle(v []float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
-// medianRank is k such that the median lies between the k-th smallest and the
-// k-th largest of n values, as narrow as a confidence of 95 % allows, and that
-// confidence. Each value lies below the median with a probability of 1/2,
-// however the values are distributed; so the median lies below the k-th with
-// that of fewer than k heads of n coins. Fewer than six values have no such
-// interval: for them it is from the smallest to the largest.
+// medianRank returns the largest k for which the interval from the k-th smallest
+// to the k-th largest of n values contains the median with a confidence of at
+// least 95 %, and that confidence. Each value lies below the median with a
+// probability of 1/2, whatever the distribution. So the probability that the
+// median lies below the k-th value is that of fewer than k heads in n tosses of a
+// coin. For fewer than six values there is no such interval: k is 1, from the
+// smallest to the largest.
 func medianRank(n int) (k int, confidence float64) {
 	heads := math.Exp2(-float64(n)) // the probability of k-1 heads
 	k, confidence = 1, 1-2*heads
@@ -89,7 +91,7 @@ func medianRank(n int) (k int, confidence float64) {
 	}
 }
 
-// soFar are the ratios that say the most.
+// soFar describes the most important ratios.
 func (c *Comparison) soFar() string {
 	var parts []string
 	for _, key := range []string{"ratio", "worker_per_s"} {
@@ -107,21 +109,21 @@ func (c *Comparison) soFar() string {
 func (c *Comparison) Print(w io.Writer) {
 	fmt.Fprintf(w, "%-32s %12s %12s %10s    %s\n", "medians", "this", "other", "this/other", "interval")
 	for _, key := range slices.Sorted(maps.Keys(c.Keys)) {
-		r, mark := c.Keys[key], ""
+		r, note := c.Keys[key], ""
 		if r.differs() {
-			mark = "   differs"
+			note = "   differs"
 		}
-		fmt.Fprintf(w, "%-32s %12s %12s %10.3f    %.3f to %.3f%s\n", key, figure(r.This), figure(r.Other), r.Ratio, r.Low, r.High, mark)
+		fmt.Fprintf(w, "%-32s %12s %12s %10.3f    %.3f to %.3f%s\n", key, figure(r.This), figure(r.Other), r.Ratio, r.Low, r.High, note)
 	}
 	k, confidence := medianRank(c.Pairs)
-	fmt.Fprintf(w, "\nother is %s. this/other is the median of the ratios of %d pairs; its interval is from the %s to the %s of them in order, which has it with a confidence of %.0f %%. What differs has 1 outside.\n",
+	fmt.Fprintf(w, "\nother is %s. this/other is the median of the ratios of %d pairs. The interval is from the %s to the %s of these ratios in order, and contains the median with a confidence of %.0f %%. \"differs\" means that 1 lies outside the interval.\n",
 		c.Against, c.Pairs, ordinal(k), ordinal(c.Pairs+1-k), 100*confidence)
 	if len(c.zeros) > 0 {
-		fmt.Fprintf(w, "Without a ratio, as the other had 0: %s.\n", strings.Join(c.zeros, ", "))
+		fmt.Fprintf(w, "No ratio, because the other's number is 0: %s.\n", strings.Join(c.zeros, ", "))
 	}
 }
 
-// figure has as many decimals as its size needs.
+// figure formats a number with a number of decimals that suits its size.
 func figure(v float64) string {
 	decimals := 4
 	switch a := math.Abs(v); {

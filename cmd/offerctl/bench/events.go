@@ -7,11 +7,12 @@ import (
 	"strconv"
 )
 
-// generator is a seeded stream of events as an SDK sends them: sessions of 5
-// to 30 events of Zipf-distributed users, many of them at once. Half of the
-// events match some campaign's trigger (views, adds, orders); the others
-// (pages, searches, removals) move state that conditions read: the session,
-// the cart. About 490 bytes an event in the log.
+// A generator makes a stream of events, as an SDK sends them, from a seed:
+// sessions of 5 to 30 events, many of them at the same time, of users with a Zipf
+// distribution. Half of the events (views, additions, orders) match the trigger
+// of a campaign; the others (pages, searches, removals) change the state that
+// conditions read: the session, the cart. An event takes about 490 bytes in the
+// log.
 type generator struct {
 	rng   *rand.Rand
 	users zipf
@@ -19,8 +20,8 @@ type generator struct {
 	made  int
 	run   uint64
 	id    []byte
-	even  bool // all users alike, instead of Zipf's
-	each  int  // not 0: the users in turn, so many events each
+	even  bool // all users are equally likely, instead of Zipf-distributed
+	each  int  // if not 0: the users take turns, with this number of events each
 	turn  int
 }
 
@@ -29,7 +30,7 @@ type session struct {
 	category   int
 }
 
-const openSessions = 2000 // sessions at once
+const openSessions = 2000 // number of sessions at the same time
 
 func newGenerator(seed uint64, users int) *generator {
 	b := &generator{rng: rand.New(rand.NewPCG(seed, 4)), run: seed}
@@ -89,9 +90,9 @@ func (b *generator) next(dst []byte) []byte {
 	return b.event(dst, kind, name, b.id, s)
 }
 
-const orderCompleted = "Order Completed" // an offer answers each, with the shipped campaigns
+const orderCompleted = "Order Completed" // with the shipped campaigns, each causes an offer
 
-// order appends an order of some user who is there.
+// order appends an order of a user who has a session.
 func (b *generator) order(dst []byte, id string) []byte {
 	if len(b.open) == 0 {
 		b.next(nil)
@@ -122,8 +123,8 @@ func (b *generator) event(dst []byte, kind, name string, id []byte, s *session) 
 	return append(dst, `,"context":{"ip":"203.0.113.7","locale":"de-DE","userAgent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36","page":{"url":"https://shop.example/p","referrer":"https://shop.example/"},"library":{"name":"analytics.js","version":"2.11.1"}}}`...)
 }
 
-// zipf draws k from 0 to n-1 with a weight of 1/(k + flat), by inverting its
-// distribution: the most active of 100,000 users have 0.6% of the sessions.
+// zipf draws k from 0 to n-1 with a weight of 1/(k + zipfFlat), by inverting the
+// distribution. The most active of 100,000 users has 0.6 % of the sessions.
 type zipf struct{ n float64 }
 
 const zipfFlat = 20

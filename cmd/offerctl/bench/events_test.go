@@ -8,9 +8,8 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// TestEvents holds the events to what bench says of them: half match a
-// trigger, of few campaigns or of many. Sessions end with the last of them, which all are; the shares of
-// those that move features are logged.
+// TestEvents checks the properties of generated events: half of them match a
+// trigger, whether there are few campaigns or many.
 func TestEvents(t *testing.T) {
 	shipped, err := shipped()
 	if err != nil {
@@ -19,15 +18,15 @@ func TestEvents(t *testing.T) {
 	if match, _ := matching(t, shipped, 20_000); match < .48 || match > .52 {
 		t.Errorf("%.3f of the events match a trigger, half are to", match)
 	}
-	for _, k := range []int{10, 1000, 2000} { // 2000 is as 25,000, and compiles in a second
+	for _, k := range []int{10, 1000, 2000} { // 2000 behaves like 25,000, and compiles in a second
 		if match, met := matching(t, generatedCampaigns(k), 2000); match < .48 || match > .52 || met < 1 || met > 3 {
-			t.Errorf("of %d campaigns %.3f of the events match one, half are to; an event meets %.2f of them, a few are to", k, match, met)
+			t.Errorf("with %d campaigns, %.3f of the events match one, want half; such an event matches %.2f, want 1 to 3", k, match, met)
 		}
 	}
 }
 
-// matching says what share of the events match some campaign's event and
-// where, and how many campaigns an event matches on average.
+// matching returns the share of events that match `on` and `where` of at least
+// one campaign, and how many campaigns such an event matches on average.
 func matching(t *testing.T, def *campaign.Definition, n int) (share, evaluated float64) {
 	t.Helper()
 	set, problems := pipeline.Compile(def)

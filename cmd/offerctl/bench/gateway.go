@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// Sizes of `bench --gateway`. The events are few and are sent again and again:
-// neither server looks for duplicates among them.
+// Sizes of `bench --gateway`. The same few events are sent repeatedly: neither
+// server looks for duplicates.
 const (
 	gatewayEvents = 30_000
 	gatewayConns  = 128
 	gatewayBatch  = 15
-	gatewayRate   = 3000.0 // requests a second, open loop
+	gatewayRate   = 3000.0 // requests per second, open loop
 )
 
-// gatewayTurns says how long each server is under load: in short turns, so
-// that what else the machine does falls on both.
+// gatewayTurns is how long each server is under load. The turns are short, so
+// that other work on the machine affects both servers.
 type gatewayTurns struct {
 	round int // turns of each server in a round
 	turn  time.Duration
@@ -28,7 +28,7 @@ type gatewayTurns struct {
 
 var defaultTurns = gatewayTurns{round: 3, turn: time.Second, open: 10 * time.Second}
 
-// A gatewayReport is what `bench --gateway` found.
+// A gatewayReport is the result of `bench --gateway`.
 type gatewayReport struct {
 	Ratio      float64    `json:"ratio"`       // gateway / bare, single events, median of the turns
 	RatioBatch float64    `json:"ratio_batch"` // the same with batches of 15
@@ -40,19 +40,19 @@ type gatewayReport struct {
 	Batch      loadReport `json:"batch"`
 }
 
-// A loadReport has events a second, and microseconds of CPU an event of the
-// process that serves, without NATS and clients.
+// A loadReport has events per second, and microseconds of CPU per event in the
+// server's process, without NATS and clients.
 type loadReport struct {
 	Gateway       float64 `json:"gateway_per_s"`
 	Bare          float64 `json:"bare_per_s"`
 	GatewayMicros float64 `json:"gateway_cpu_us_per_event"`
 	BareMicros    float64 `json:"bare_cpu_us_per_event"`
-	PackMean      float64 `json:"gateway_pack_mean"` // events a message; the bare handler's have one
+	PackMean      float64 `json:"gateway_pack_mean"` // events per message; the bare handler's messages have one
 }
 
-// gateway is `bench --gateway`: the gateway against a bare handler that
-// publishes each event by itself. Both get the same requests from the same
-// clients and have streams of the same kind on the same NATS.
+// gateway is `bench --gateway`: it compares the gateway with a bare handler that
+// publishes each event as a separate message. Both get the same requests from
+// the same clients, and have streams of the same kind on the same NATS.
 func (b *Run) gateway(ctx context.Context) (*gatewayReport, error) {
 	var servers [2]server
 	for i, role := range []string{"gateway", "bare"} {
@@ -72,7 +72,7 @@ func (b *Run) gateway(ctx context.Context) (*gatewayReport, error) {
 	if r.RatioBatch, r.Batch, err = b.compare(ctx, servers, batches, gatewayBatch); err != nil {
 		return nil, err
 	}
-	b.say("%.0f events a second, open loop", gatewayRate)
+	b.say("%.0f events per second, open loop", gatewayRate)
 	for i, s := range servers {
 		took, err := b.pace(ctx, s, singles)
 		if err != nil {
@@ -88,7 +88,7 @@ func (b *Run) gateway(ctx context.Context) (*gatewayReport, error) {
 	return r, nil
 }
 
-// gatewayRequests are the same events as requests of one and as batches.
+// gatewayRequests returns the same events as single requests and as batches.
 func gatewayRequests(users int) (singles, batches [][]byte) {
 	gen := newGenerator(1, users)
 	for range gatewayEvents / gatewayBatch {
@@ -106,14 +106,14 @@ func gatewayRequests(users int) (singles, batches [][]byte) {
 	return singles, batches
 }
 
-// A server is a process that takes events.
+// A server is a process that receives events.
 type server struct {
 	prefix string // of its streams
 	addr   string
-	meter  string // the address that says what it has used
+	meter  string // the address that reports its resource usage
 }
 
-// compare has both serve the same requests, closed loop, in turns.
+// compare sends the same requests to both servers in turns, in a closed loop.
 func (b *Run) compare(ctx context.Context, servers [2]server, requests [][]byte, events float64) (ratio float64, r loadReport, err error) {
 	var ratios []float64
 	var rates, micros, packs [2][]float64
@@ -121,12 +121,12 @@ func (b *Run) compare(ctx context.Context, servers [2]server, requests [][]byte,
 	for turn := range turns + 1 {
 		b.say("requests of %.0f events: turn %d of %d", events, turn, turns)
 		for i := range servers {
-			k := (i + turn) % 2 // who comes first alternates
+			k := (i + turn) % 2 // which one goes first alternates
 			l, err := b.load(ctx, servers[k], requests, events)
 			if err != nil {
 				return 0, r, err
 			}
-			if turn > 0 { // the first one warms up
+			if turn > 0 { // the first turn only warms up
 				rates[k], micros[k], packs[k] = append(rates[k], l.rate), append(micros[k], l.micros), append(packs[k], l.pack)
 			}
 		}
@@ -137,11 +137,11 @@ func (b *Run) compare(ctx context.Context, servers [2]server, requests [][]byte,
 	return median(ratios), loadReport{median(rates[0]), median(rates[1]), median(micros[0]), median(micros[1]), median(packs[0])}, nil
 }
 
-// A turnLoad is what one turn of one server came to.
+// A turnLoad is the result of one turn of one server.
 type turnLoad struct {
-	rate   float64 // events a second
-	micros float64 // of CPU an event
-	pack   float64 // events a message
+	rate   float64 // events per second
+	micros float64 // microseconds of CPU per event
+	pack   float64 // events per message
 }
 
 func (b *Run) load(ctx context.Context, s server, requests [][]byte, events float64) (l turnLoad, err error) {
@@ -167,7 +167,7 @@ func (b *Run) load(ctx context.Context, s server, requests [][]byte, events floa
 	return turnLoad{rate * events, (after.CPU - before.CPU) * 1e6 / sent, sent / float64(messages)}, err
 }
 
-// pace is the open loop. It returns sorted times.
+// pace runs the open loop. It returns sorted latencies.
 func (b *Run) pace(ctx context.Context, s server, requests [][]byte) ([]time.Duration, error) {
 	c, err := dial(s.addr, gatewayConns, requests)
 	if err != nil {
@@ -185,7 +185,7 @@ func (b *Run) pace(ctx context.Context, s server, requests [][]byte) ([]time.Dur
 	return took, err
 }
 
-// used is what the server's process has used so far.
+// used returns the resource usage of the server's process so far.
 func (s server) used(ctx context.Context) (r result, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.meter, nil)
 	if err != nil {
@@ -199,8 +199,8 @@ func (s server) used(ctx context.Context) (r result, err error) {
 	return r, json.NewDecoder(resp.Body).Decode(&r)
 }
 
-// forgetEvents empties the logs, so that the disk has no part in the rounds,
-// and returns how many messages were in them.
+// forgetEvents empties the logs, so that the disk does not affect the next turn,
+// and returns the number of messages that were in them.
 func (b *Run) forgetEvents(ctx context.Context, prefix string) (messages uint64, err error) {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
@@ -221,16 +221,16 @@ func (b *Run) forgetEvents(ctx context.Context, prefix string) (messages uint64,
 }
 
 func (r *gatewayReport) Print(w io.Writer) {
-	fmt.Fprintf(w, "%-24s  %12s  %12s  %8s  %s\n", "events/s", "gateway", "bare handler", "gateway/", "us of CPU an event")
+	fmt.Fprintf(w, "%-24s  %12s  %12s  %8s  %s\n", "events/s", "gateway", "bare handler", "gateway/", "us of CPU per event")
 	fmt.Fprintf(w, "%-24s  %12s  %12s  %8s  %s\n", "", "", "", "bare", "gateway    bare")
 	for _, l := range []struct {
 		name  string
 		ratio float64
 		loadReport
-	}{{"one a request", r.Ratio, r.Single}, {fmt.Sprintf("batches of %d", gatewayBatch), r.RatioBatch, r.Batch}} {
+	}{{"one per request", r.Ratio, r.Single}, {fmt.Sprintf("batches of %d", gatewayBatch), r.RatioBatch, r.Batch}} {
 		fmt.Fprintf(w, "%-24s  %12.0f  %12.0f  %8.2f  %7.1f %7.1f\n", l.name, l.Gateway, l.Bare, l.ratio, l.GatewayMicros, l.BareMicros)
 	}
 	fmt.Fprintf(w, "\nat %.0f requests/s, open loop: p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms; bare: p99 %.2f ms\n", gatewayRate, r.P50, r.P99, r.P999, r.BareP99)
-	fmt.Fprintf(w, "the gateway's packs: %.1f events one a request, %.1f in batches\n", r.Single.PackMean, r.Batch.PackMean)
-	fmt.Fprintf(w, "\nThe bare handler checks nothing and publishes each event as a message of its own; above 1 the gateway, which checks each, packs events faster than that.\n")
+	fmt.Fprintf(w, "the gateway's packs: %.1f events with one per request, %.1f with batches\n", r.Single.PackMean, r.Batch.PackMean)
+	fmt.Fprintf(w, "\nThe bare handler checks nothing and publishes each event as a separate message. Above 1, the gateway, which checks and packs events, is faster.\n")
 }

@@ -17,32 +17,33 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// A groupReport is what a group of two workers does when one of them goes,
-// comes or is killed. Times are in milliseconds, by the broker's clock.
+// A groupReport has the delays in a group of two workers when one of them leaves,
+// joins or is killed. Times are in milliseconds, by the broker's clock.
 type groupReport struct {
 	Users        int     `json:"users"`            // of the partition
-	Rate         float64 `json:"offers_per_s"`     // that were asked for
+	Rate         float64 `json:"offers_per_s"`     // that the events should cause
 	Calm         float64 `json:"calm_ms"`          // the longest time between two offers while nothing happened
 	HandOvers    int     `json:"hand_overs"`       // planned
-	HandOverP50  float64 `json:"hand_over_p50"`    // the longest time between two offers around one
+	HandOverP50  float64 `json:"hand_over_p50"`    // the longest time between two offers around a hand-over
 	HandOverP99  float64 `json:"hand_over_p99"`    //
 	HandOverMax  float64 `json:"hand_over_max"`    //
 	Restart      float64 `json:"restart_ms"`       // from the start after a kill -9 to the first offer; the median
 	RestartMax   float64 `json:"restart_max"`      //
-	TakeOver     float64 `json:"take_over_ms"`     // between two offers where the owner is killed and stays away; the median
+	TakeOver     float64 `json:"take_over_ms"`     // between two offers when the owner is killed and does not return; the median
 	TakeOverMax  float64 `json:"take_over_max"`    //
 	Standby      float64 `json:"standby_ms"`       // the same with a standby
 	StandbyMax   float64 `json:"standby_max"`      //
-	P99          float64 `json:"p99_ms"`           // from the moment an event is due to its offer's storing, without snapshots
-	SnapshotP99  float64 `json:"snapshot_p99"`     // while snapshots are made one after the other
-	Longest      float64 `json:"longest_ms"`       // the longest, without
-	SnapshotLong float64 `json:"snapshot_longest"` // with
-	Snapshots    int     `json:"snapshots"`        // that were made meanwhile
+	P99          float64 `json:"p99_ms"`           // from when an event was scheduled until its offer was stored, without snapshots
+	SnapshotP99  float64 `json:"snapshot_p99"`     // the same while snapshots are made continuously
+	Longest      float64 `json:"longest_ms"`       // the longest, without snapshots
+	SnapshotLong float64 `json:"snapshot_longest"` // the longest, with snapshots
+	Snapshots    int     `json:"snapshots"`        // number of snapshots made in that time
 
 	rebuildReport
 }
 
-// group does one thing after the other to a group, under load.
+// group is `bench --group`: it stops, kills and starts the workers of a group
+// under load.
 func (b *Run) group(ctx context.Context) (*groupReport, error) {
 	r := &groupReport{Users: b.Users, Rate: float64(time.Second / groupEvery)}
 	if err := b.rebuild(ctx, &r.rebuildReport); err != nil {
@@ -96,24 +97,23 @@ type group struct {
 }
 
 type groupWorker struct {
-	cmd *exec.Cmd // nil: it does not run
+	cmd *exec.Cmd // nil if it does not run
 	in  io.Closer
-	id  string // as a member
+	id  string // its id as a member
 }
 
-// groupWithin bounds what is waited for: longer than that, and something is
-// wrong.
+// groupWithin is the longest wait. If something takes longer, the run fails.
 const groupWithin = time.Minute
 
-// start starts a worker and returns when it is ready: it has caught up with
-// whatever it has to do.
+// start starts a worker and returns when it is ready: when it has caught up on
+// all its partitions.
 func (g *group) start(ctx context.Context, i int, p part) error {
 	out, err := g.launch(ctx, i, p)
 	if err != nil {
 		return err
 	}
 	if line, err := firstLine(out); err != nil {
-		return fmt.Errorf("bench: a worker said %q: %w", line, err)
+		return fmt.Errorf("bench: a worker printed %q: %w", line, err)
 	}
 	id, err := os.ReadFile(filepath.Join(g.dir(i), "member"))
 	g.workers[i].id = strings.TrimSpace(string(id))
@@ -129,7 +129,7 @@ func (g *group) launch(ctx context.Context, i int, p part) (io.Reader, error) {
 
 func (g *group) dir(i int) string { return filepath.Join(g.run.dir, fmt.Sprint("group-", i)) }
 
-// signal ends a worker, and returns when it has ended.
+// signal sends a worker a signal, and returns when the worker has ended.
 func (g *group) signal(i int, how os.Signal) error {
 	w := &g.workers[i]
 	if w.cmd == nil {
@@ -153,8 +153,8 @@ func (g *group) end() {
 	}
 }
 
-// owner awaits that the partition has one owner who answers, and that the
-// other one, if any, is told apart: its index.
+// owner waits until the partition has exactly one owner and that owner answers.
+// It returns the owner's index.
 func (g *group) owner(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
@@ -169,12 +169,12 @@ func (g *group) owner(ctx context.Context) (int, error) {
 			}
 		}
 		if err := pauseFor(ctx, 20*time.Millisecond); err != nil {
-			return 0, fmt.Errorf("bench: nobody owns the partition for %s: %w", groupWithin, err)
+			return 0, fmt.Errorf("bench: no worker has owned the partition for %s: %w", groupWithin, err)
 		}
 	}
 }
 
-// settled waits until what was just done has passed.
+// settled waits until offers arrive again after a change.
 func (g *group) settled(ctx context.Context) error {
 	if _, err := g.load.after(ctx, time.Now()); err != nil {
 		return err
@@ -182,8 +182,8 @@ func (g *group) settled(ctx context.Context) error {
 	return pauseFor(ctx, 300*time.Millisecond)
 }
 
-// handOvers stops the owner and starts it again, which takes the partition
-// back: it is the one whose it is by rank.
+// handOvers stops the owner and starts it again. It then takes the partition
+// back, because the assignment prefers it.
 func (g *group) handOvers(ctx context.Context, r *groupReport) error {
 	if err := g.settled(ctx); err != nil {
 		return err
@@ -202,16 +202,7 @@ func (g *group) handOvers(ctx context.Context, r *groupReport) error {
 		}
 		for _, move := range []func() error{
 			func() error { return g.signal(i, syscall.SIGTERM) },
-			func() error {
-				if err := g.start(ctx, i, part{}); err != nil {
-					return err
-				}
-				for {
-					if now, err := g.owner(ctx); err != nil || now == i {
-						return err
-					}
-				}
-			},
+			func() error { return g.comeBack(ctx, i) },
 		} {
 			from := time.Now()
 			if err := move(); err != nil {
@@ -228,7 +219,19 @@ func (g *group) handOvers(ctx context.Context, r *groupReport) error {
 	return nil
 }
 
-// groupHandOvers are how often a worker goes and comes in a round.
+// comeBack starts a worker, and waits until it owns the partition.
+func (g *group) comeBack(ctx context.Context, i int) error {
+	if err := g.start(ctx, i, part{}); err != nil {
+		return err
+	}
+	for {
+		if now, err := g.owner(ctx); err != nil || now == i {
+			return err
+		}
+	}
+}
+
+// groupHandOvers is how often a worker is stopped and started in a round.
 const groupHandOvers = 7
 
 // restarts kills the owner and starts it again at once.
@@ -265,7 +268,7 @@ func (g *group) takeOvers(ctx context.Context, r *groupReport) error {
 	for standbys := range 2 {
 		var took []time.Duration
 		p := part{Standbys: standbys}
-		for i := range g.workers { // all with the same setting
+		for i := range g.workers { // all workers need the same setting
 			if err := errors.Join(g.signal(i, syscall.SIGTERM), g.start(ctx, i, p)); err != nil {
 				return err
 			}
@@ -303,8 +306,8 @@ func (g *group) takeOvers(ctx context.Context, r *groupReport) error {
 	return nil
 }
 
-// snapshots lets one worker work without snapshots and with one after the
-// other, in turn.
+// snapshots measures one worker in turns: without snapshots, and with continuous
+// snapshots.
 func (g *group) snapshots(ctx context.Context, r *groupReport) error {
 	var p99s, longests [2][]float64 // without, with
 	if err := g.signal(1, syscall.SIGTERM); err != nil {
@@ -349,13 +352,13 @@ func (g *group) snapshots(ctx context.Context, r *groupReport) error {
 const defaultGroupTurn = 6 * time.Second
 
 func (r *groupReport) Print(w io.Writer) {
-	fmt.Fprintf(w, "two workers, a partition of %d users, %.0f offers a second asked for\n\n", r.Users, r.Rate)
-	fmt.Fprintf(w, "between two offers, nothing happens           %8.1f ms at most\n", r.Calm)
+	fmt.Fprintf(w, "two workers, a partition of %d users, events for %.0f offers per second\n\n", r.Users, r.Rate)
+	fmt.Fprintf(w, "between two offers, in normal operation       %8.1f ms at most\n", r.Calm)
 	fmt.Fprintf(w, "planned hand-over, %3d                        %8.1f ms p50, %.1f p99, %.1f at most\n", r.HandOvers, r.HandOverP50, r.HandOverP99, r.HandOverMax)
-	fmt.Fprintf(w, "kill -9, started again, to its first offer    %8.0f ms, %.0f at most\n", r.Restart, r.RestartMax)
-	fmt.Fprintf(w, "kill -9, the other takes over                 %8.0f ms, %.0f at most\n", r.TakeOver, r.TakeOverMax)
+	fmt.Fprintf(w, "kill -9, restart, to the first offer          %8.0f ms, %.0f at most\n", r.Restart, r.RestartMax)
+	fmt.Fprintf(w, "kill -9, the other worker takes over          %8.0f ms, %.0f at most\n", r.TakeOver, r.TakeOverMax)
 	fmt.Fprintf(w, "the same with a standby                       %8.0f ms, %.0f at most\n", r.Standby, r.StandbyMax)
-	fmt.Fprintf(w, "event due to offer stored, no snapshots       %8.1f ms p99, %.1f at most\n", r.P99, r.Longest)
-	fmt.Fprintf(w, "the same, %3d snapshots, one after another    %8.1f ms p99, %.1f at most\n\n", r.Snapshots, r.SnapshotP99, r.SnapshotLong)
+	fmt.Fprintf(w, "event to stored offer, no snapshots           %8.1f ms p99, %.1f at most\n", r.P99, r.Longest)
+	fmt.Fprintf(w, "the same, %3d snapshots, continuously         %8.1f ms p99, %.1f at most\n\n", r.Snapshots, r.SnapshotP99, r.SnapshotLong)
 	r.rebuildReport.Print(w)
 }

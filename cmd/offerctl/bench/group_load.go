@@ -14,11 +14,11 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// groupEvery is when the next event is due that asks for an offer.
+// groupEvery is the time between two events, each of which causes an offer.
 const groupEvery = 2 * time.Millisecond
 
-// A groupLoad sends orders on schedule through a gateway of this process, and
-// knows when the offer of each was stored.
+// A groupLoad sends orders on schedule through a gateway in this process, and
+// records when the offer of each was stored.
 type groupLoad struct {
 	stop func()
 
@@ -39,24 +39,7 @@ func startGroupLoad(ctx context.Context, conn *broker.Conn, users int) (*groupLo
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	l := &groupLoad{}
-	con, err := conn.JS.CreateConsumer(ctx, conn.Names.OffersStream(), jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy,
-		DeliverPolicy: jetstream.DeliverNewPolicy, MemoryStorage: true})
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	mark := []byte(`"event":"` + liveID)
-	reading, err := con.Consume(func(m jetstream.Msg) {
-		_, rest, ours := bytes.Cut(m.Data(), mark)
-		id, _, _ := bytes.Cut(rest, []byte{'"'})
-		n, err := strconv.Atoi(string(id))
-		meta, noMeta := m.Metadata()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if ours && err == nil && noMeta == nil && n < len(l.due) {
-			l.offers = append(l.offers, groupOffer{l.due[n], meta.Timestamp})
-		}
-	})
+	reading, err := l.record(ctx, conn)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -74,21 +57,7 @@ func startGroupLoad(ctx context.Context, conn *broker.Conn, users int) (*groupLo
 			}
 		})
 	}
-	all.Go(func() {
-		defer close(bodies)
-		gen := newGenerator(5, users)
-		for due := time.Now(); pauseFor(ctx, time.Until(due)) == nil; due = due.Add(groupEvery) {
-			l.mu.Lock()
-			n := len(l.due)
-			l.due = append(l.due, due)
-			l.mu.Unlock()
-			body := append(gen.order([]byte(`{"batch":[`), liveID+strconv.Itoa(n)), ']', '}')
-			select {
-			case bodies <- body:
-			case <-ctx.Done():
-			}
-		}
-	})
+	all.Go(func() { l.schedule(ctx, users, bodies) })
 	l.stop = func() {
 		cancel()
 		all.Wait()
@@ -97,14 +66,52 @@ func startGroupLoad(ctx context.Context, conn *broker.Conn, users int) (*groupLo
 	return l, nil
 }
 
+// record records when the offers of the load are stored, until it is stopped.
+func (l *groupLoad) record(ctx context.Context, conn *broker.Conn) (jetstream.ConsumeContext, error) {
+	con, err := conn.JS.CreateConsumer(ctx, conn.Names.OffersStream(), jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy,
+		DeliverPolicy: jetstream.DeliverNewPolicy, MemoryStorage: true})
+	if err != nil {
+		return nil, err
+	}
+	ownEvent := []byte(`"event":"` + liveID)
+	return con.Consume(func(m jetstream.Msg) {
+		_, rest, ours := bytes.Cut(m.Data(), ownEvent)
+		id, _, _ := bytes.Cut(rest, []byte{'"'})
+		n, err := strconv.Atoi(string(id))
+		meta, noMeta := m.Metadata()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if ours && err == nil && noMeta == nil && n < len(l.due) {
+			l.offers = append(l.offers, groupOffer{l.due[n], meta.Timestamp})
+		}
+	})
+}
+
+// schedule makes an order every groupEvery, until ctx is done.
+func (l *groupLoad) schedule(ctx context.Context, users int, bodies chan<- []byte) {
+	defer close(bodies)
+	gen := newGenerator(5, users)
+	for due := time.Now(); pauseFor(ctx, time.Until(due)) == nil; due = due.Add(groupEvery) {
+		l.mu.Lock()
+		n := len(l.due)
+		l.due = append(l.due, due)
+		l.mu.Unlock()
+		body := append(gen.order([]byte(`{"batch":[`), liveID+strconv.Itoa(n)), ']', '}')
+		select {
+		case bodies <- body:
+		case <-ctx.Done():
+		}
+	}
+}
+
 func (l *groupLoad) failed() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err
 }
 
-// after awaits an offer that was stored after a moment, and returns when that
-// was.
+// after waits for an offer that was stored after a moment, and returns when the
+// first such offer was stored.
 func (l *groupLoad) after(ctx context.Context, moment time.Time) (time.Time, error) {
 	for from := time.Now(); time.Since(from) < groupWithin; {
 		l.mu.Lock()
@@ -123,7 +130,7 @@ func (l *groupLoad) after(ctx context.Context, moment time.Time) (time.Time, err
 	return time.Time{}, fmt.Errorf("bench: no offer within %s", groupWithin)
 }
 
-// gap is the longest time between two offers around a time.
+// gap returns the longest time between two offers in a period or across its ends.
 func (l *groupLoad) gap(from, to time.Time) (longest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,8 +142,8 @@ func (l *groupLoad) gap(from, to time.Time) (longest time.Duration) {
 	return longest
 }
 
-// latencies are how long the offers took of which the events were due within
-// a time.
+// latencies returns the latencies of the offers whose events were scheduled in a
+// period.
 func (l *groupLoad) latencies(from, to time.Time) (all []time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

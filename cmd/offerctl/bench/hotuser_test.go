@@ -15,9 +15,10 @@ import (
 
 var hotEvents = flag.Int("hot-events", 4_000, "of one user in TestHotUser, and as many of ordinary users")
 
-// TestHotUser folds a bot's events, a million a minute, and as many of
-// ordinary users, in turn: the log says how much more the bot's cost. It must
-// not be more than twice as much; a test cannot hold that on any machine.
+// TestHotUser folds in turn a bot's events, a million per minute, and the same
+// number of events of ordinary users. It logs how much more the bot's events
+// cost. They should cost at most twice as much; the test does not check this,
+// because it would not be reliable on every machine.
 func TestHotUser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a measurement, of one goroutine")
@@ -50,8 +51,9 @@ func TestHotUser(t *testing.T) {
 	}
 }
 
-// hotPacks are n events of so many users in packs of 15: of the named kinds
-// alone, where some are named, and of so many products, where that is not 0.
+// hotPacks returns n events of a number of users in packs of 15. If kinds are
+// named, there are only these; if products is not 0, the events are about that
+// number of products.
 func hotPacks(n, users, products int, kinds ...string) (packs [][]byte) {
 	gen := newGenerator(1, users)
 	var lines []string
@@ -66,7 +68,7 @@ func hotPacks(n, users, products int, kinds ...string) (packs [][]byte) {
 		}
 		if len(lines) < products {
 			lines = append(lines, line)
-		} else if products > 0 { // one of those again, with an id of its own
+		} else if products > 0 { // one of these again, with a new id
 			line = strings.Replace(lines[id%products], `"messageId":"`, `"messageId":"`+strconv.Itoa(id)+"-", 1)
 		}
 		if id%15 == 0 {
@@ -79,8 +81,8 @@ func hotPacks(n, users, products int, kinds ...string) (packs [][]byte) {
 	return packs
 }
 
-// foldHot folds packs at the rate of a million events a minute of log time,
-// and returns what an event took.
+// foldHot folds packs at a rate of a million events per minute of log time, and
+// returns the time per event.
 func foldHot(t *testing.T, def *campaign.Definition, packs [][]byte, events int) time.Duration {
 	t.Helper()
 	set, problems := pipeline.Compile(def)

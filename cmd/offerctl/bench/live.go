@@ -21,40 +21,44 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// A liveSearch is how the live part looks for the rate that is sustained.
+// A liveSearch says how the highest sustained rate is searched and the latencies
+// are measured.
 type liveSearch struct {
-	from  float64       // requests a second to begin with
+	from  float64       // requests per second to begin with
 	tries int           // at most
-	hold  time.Duration // for which a rate must hold
+	hold  time.Duration // how long a rate must be sustained
 
-	windows int           // at half of what held; of each the quantiles, of these the medians:
-	window  time.Duration // else one stall of the machine would decide
+	// At half of the sustained rate, the quantiles are taken for each period,
+	// and the medians of these are reported. Otherwise a single stall of the
+	// machine would decide the result.
+	periods int
+	period  time.Duration
 }
 
-var defaultSearch = liveSearch{from: 4000, tries: 9, hold: 5 * time.Second, windows: 5, window: 3 * time.Second}
+var defaultSearch = liveSearch{from: 4000, tries: 9, hold: 5 * time.Second, periods: 5, period: 3 * time.Second}
 
 const (
-	liveLimit = 50 * time.Millisecond // of the p99, for a rate to hold
-	liveShare = 10                    // one request in so many fires an offer for certain
-	liveClose = 1.15                  // rates that are as close as that are not told apart
-	liveGrace = time.Minute           // for what is still on its way after a step
+	liveLimit = 50 * time.Millisecond // the highest p99 at which a rate counts as sustained
+	liveShare = 10                    // one request in 10 certainly causes an offer
+	liveClose = 1.15                  // the search ends when the bounds differ by less than this factor
+	liveGrace = time.Minute           // how long to wait for outstanding offers after a step
 )
 
-// A liveReport is what HTTP in, offer out found.
+// A liveReport is the result of the measurement from HTTP request to offer.
 type liveReport struct {
-	Rate    float64 `json:"rate_per_s"` // requests of one event; 0: none of those tried held
-	Half    float64 `json:"half_per_s"` // the rate at which the rest was measured
-	P50     float64 `json:"p50_ms"`     // from when the request was due to leave to the subscriber's receipt; medians of the windows
+	Rate    float64 `json:"rate_per_s"` // requests with one event each; 0 if no rate was sustained
+	Half    float64 `json:"half_per_s"` // the rate at which the latencies were measured
+	P50     float64 `json:"p50_ms"`     // from when the request was scheduled until a subscriber received the offer; medians of the periods
 	P99     float64 `json:"p99_ms"`
 	P999    float64 `json:"p999_ms"`
-	Windows int     `json:"windows"`
-	Window  float64 `json:"window_s"`
-	N       int     `json:"offers"` // of all windows
+	Periods int     `json:"periods"`
+	Period  float64 `json:"period_s"`
+	N       int     `json:"offers"` // in all periods
 }
 
-// live finds by bisection the highest rate of requests at which the offers'
-// p99 holds, and measures at half of it. Gateway, worker and NATS are
-// processes of their own; load and subscriber are this one.
+// live finds by bisection the highest rate of requests at which the offers' p99
+// stays below the limit, and measures the latencies at half of it. Gateway,
+// worker and NATS are separate processes; load and subscriber are in this one.
 func (b *Run) live(ctx context.Context, def *campaign.Definition) (*liveReport, error) {
 	const prefix = "http"
 	if err := b.prepare(ctx, prefix, def); err != nil {
@@ -88,16 +92,40 @@ func (b *Run) live(ctx context.Context, def *campaign.Definition) (*liveReport, 
 	if _, err := l.step(ctx, b.search.from/4, b.search.hold/2, false); err != nil {
 		return nil, err
 	}
-	held, failed, rate := 0.0, 0.0, b.search.from
+	held, next, err := b.sustained(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	r := &liveReport{Rate: held, Half: held / 2, Periods: b.search.periods, Period: b.search.period.Seconds()}
+	if held == 0 {
+		r.Half = next / 2
+	}
+	whole := time.Duration(b.search.periods) * b.search.period
+	b.say("live: %.0f requests per second for %s", r.Half, whole)
+	offers, err := l.step(ctx, r.Half, whole, false)
+	if err != nil {
+		return nil, err
+	}
+	if r.N = len(offers); r.N == 0 {
+		return nil, fmt.Errorf("bench: at %.0f requests per second no request was to cause an offer", r.Half)
+	}
+	r.P50, r.P99, r.P999 = byPeriod(offers, b.search.period)
+	return r, nil
+}
+
+// sustained returns the highest rate that held, or 0 if none did, and the rate
+// that would be tried next.
+func (b *Run) sustained(ctx context.Context, l *liveLoad) (held, rate float64, err error) {
+	failed, rate := 0.0, b.search.from
 	for i, missed := 0, false; i < b.search.tries && (failed == 0 || held == 0 || failed/held >= liveClose); i++ {
-		b.say("live: %.0f requests a second, try %d of at most %d", rate, i+1, b.search.tries)
+		b.say("live: %.0f requests per second, try %d of at most %d", rate, i+1, b.search.tries)
 		offers, err := l.step(ctx, rate, b.search.hold, true)
 		if err != nil {
-			return nil, err
+			return 0, 0, err
 		}
 		if offers == nil || quantile(took(offers), .99) > liveLimit {
 			if missed = !missed; missed {
-				continue // once more: the machine may have been busy with something else
+				continue // try once more: the machine may have been busy with something else
 			}
 			failed = rate
 		} else {
@@ -112,29 +140,15 @@ func (b *Run) live(ctx context.Context, def *campaign.Definition) (*liveReport, 
 			rate = math.Sqrt(held * failed)
 		}
 	}
-	r := &liveReport{Rate: held, Half: held / 2, Windows: b.search.windows, Window: b.search.window.Seconds()}
-	if held == 0 {
-		r.Half = rate / 2
-	}
-	whole := time.Duration(b.search.windows) * b.search.window
-	b.say("live: %.0f requests a second for %s", r.Half, whole)
-	offers, err := l.step(ctx, r.Half, whole, false)
-	if err != nil {
-		return nil, err
-	}
-	if r.N = len(offers); r.N == 0 {
-		return nil, fmt.Errorf("bench: at %.0f requests a second none asked for an offer", r.Half)
-	}
-	r.P50, r.P99, r.P999 = byWindow(offers, b.search.window)
-	return r, nil
+	return held, rate, nil
 }
 
-// byWindow takes the quantiles of the offers that were due within each
-// window, and of these the medians, in milliseconds.
-func byWindow(offers []liveOffer, window time.Duration) (p50, p99, p999 float64) {
+// byPeriod takes the quantiles of the offers that were scheduled within each
+// period, and returns the medians of these, in milliseconds.
+func byPeriod(offers []liveOffer, period time.Duration) (p50, p99, p999 float64) {
 	var p50s, p99s, p999s []float64
 	for len(offers) > 0 {
-		end, n := offers[0].due.Add(window), 0
+		end, n := offers[0].due.Add(period), 0
 		for n < len(offers) && offers[n].due.Before(end) {
 			n++
 		}
@@ -154,7 +168,7 @@ func took(offers []liveOffer) (lat []time.Duration) {
 
 func millis(d time.Duration) float64 { return float64(d) / 1e6 }
 
-// quantile sorts what it is given.
+// quantile returns a quantile of v, which it sorts.
 func quantile(v []time.Duration, q float64) time.Duration {
 	if len(v) == 0 {
 		return 0
@@ -163,8 +177,8 @@ func quantile(v []time.Duration, q float64) time.Duration {
 	return v[min(int(q*float64(len(v))), len(v)-1)]
 }
 
-// A liveLoad sends requests on schedule, whatever the answers do, and knows
-// of each offer that it asked for when it came.
+// A liveLoad sends requests on schedule, whether or not earlier requests were
+// answered, and records when each expected offer arrived.
 type liveLoad struct {
 	addr string
 	idle chan net.Conn
@@ -177,27 +191,27 @@ type liveLoad struct {
 	mu     sync.Mutex
 	offers []liveOffer // by the number in the event's messageId
 	open   int         // requests without an answer
-	refuse string      // an answer that is no 200
-	failed error       // of a connection
+	refuse string      // an answer other than 200
+	failed error       // an error of a connection
 }
 
 type liveOffer struct {
-	due  time.Time     // when its request was to leave
-	took time.Duration // until it was received; 0: it was not yet
+	due  time.Time     // when its request was scheduled
+	took time.Duration // until the offer was received; 0 if it was not yet
 }
 
 const liveConns = 1024
 
-// subscribe reads the offers as a subscriber does that starts now.
+// subscribe reads the offers like a subscriber that starts now.
 func (l *liveLoad) subscribe(ctx context.Context, c *broker.Conn) (stop func(), err error) {
 	con, err := c.JS.CreateConsumer(ctx, c.Names.OffersStream(), jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy,
 		DeliverPolicy: jetstream.DeliverNewPolicy, MemoryStorage: true})
 	if err != nil {
 		return nil, err
 	}
-	mark := []byte(`"event":"` + liveID)
+	ownEvent := []byte(`"event":"` + liveID)
 	cc, err := con.Consume(func(m jetstream.Msg) {
-		_, rest, ours := bytes.Cut(m.Data(), mark)
+		_, rest, ours := bytes.Cut(m.Data(), ownEvent)
 		if !ours {
 			return
 		}
@@ -218,9 +232,9 @@ func (l *liveLoad) subscribe(ctx context.Context, c *broker.Conn) (stop func(), 
 
 const liveID = "live-"
 
-// step sends at a rate for a while, at random moments, and returns the
-// offers. With limited it gives up once the p99 cannot hold any more,
-// and returns nil. It waits until nothing is on its way.
+// step sends requests at a rate for a while, at random moments, and returns the
+// offers. It waits until none is outstanding. If limited is set, it gives up and
+// returns nil once the p99 is certain to exceed the limit.
 func (l *liveLoad) step(ctx context.Context, rate float64, d time.Duration, limited bool) ([]liveOffer, error) {
 	from := len(l.offers)
 	late := int(rate*d.Seconds()/liveShare) / 100
@@ -242,7 +256,7 @@ func (l *liveLoad) step(ctx context.Context, rate float64, d time.Duration, limi
 	}
 	for end := time.Now(); !l.done(from); {
 		if time.Since(end) > liveGrace {
-			return nil, fmt.Errorf("bench: of %d offers %d have not come within %s", len(l.offers)-from, l.missing(from), liveGrace)
+			return nil, fmt.Errorf("bench: of %d offers, %d have not arrived within %s", len(l.offers)-from, l.missing(from), liveGrace)
 		}
 		if err := pauseFor(ctx, time.Millisecond); err != nil {
 			return nil, err
@@ -263,7 +277,8 @@ func (l *liveLoad) step(ctx context.Context, rate float64, d time.Duration, limi
 	return slices.Clone(l.offers[from:]), nil
 }
 
-// over is how many offers took longer than the limit, or have.
+// over returns the number of offers that took longer than the limit, or are
+// outstanding for longer than that.
 func (l *liveLoad) over(from int) (n int) {
 	now := time.Now()
 	l.mu.Lock()
@@ -294,8 +309,8 @@ func (l *liveLoad) done(from int) bool {
 	return l.failed != nil || l.open == 0 && (missing == 0 || l.refuse != "")
 }
 
-// send makes the next event and sends it, over a connection that waits for no
-// answer.
+// send makes the next event and sends it over a connection that is not waiting
+// for an answer.
 func (l *liveLoad) send(due time.Time) error {
 	if l.rng.IntN(liveShare) == 0 {
 		l.mu.Lock()
@@ -331,7 +346,7 @@ func (l *liveLoad) connection() (net.Conn, error) {
 	default:
 	}
 	if len(l.all) == liveConns {
-		return <-l.idle, nil // the request leaves late, which counts
+		return <-l.idle, nil // the request leaves late; the delay is part of its latency
 	}
 	c, err := net.Dial("tcp", l.addr)
 	if err != nil {
@@ -348,8 +363,8 @@ func (l *liveLoad) close() {
 	}
 }
 
-// read takes a connection's answers. The gateway's are short: one read has
-// all of it.
+// read reads a connection's answers. The gateway's answers are so short that one
+// read returns a whole answer.
 func (l *liveLoad) read(c net.Conn) {
 	buf := make([]byte, 4<<10)
 	for {
@@ -370,6 +385,6 @@ func (l *liveLoad) read(c net.Conn) {
 }
 
 func (r *liveReport) Print(w io.Writer) {
-	fmt.Fprintf(w, "\nHTTP in, offer out         %9.0f requests/s at most with a p99 under %s\n", r.Rate, liveLimit)
-	fmt.Fprintf(w, "at half of it, %-10.0f  p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms: medians of %d windows of %g s; %d offers\n", r.Half, r.P50, r.P99, r.P999, r.Windows, r.Window, r.N)
+	fmt.Fprintf(w, "\nHTTP request to offer      %9.0f requests/s at most with a p99 under %s\n", r.Rate, liveLimit)
+	fmt.Fprintf(w, "at half of it, %-10.0f  p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms: medians of %d periods of %g s; %d offers\n", r.Half, r.P50, r.P99, r.P999, r.Periods, r.Period, r.N)
 }

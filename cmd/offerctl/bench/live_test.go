@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// One stall of the machine is one window's.
-func TestByWindow(t *testing.T) {
+// TestByPeriod: a single stall of the machine affects only one period.
+func TestByPeriod(t *testing.T) {
 	var offers []liveOffer
 	start := time.Now()
 	for i := range 500 {
@@ -16,7 +16,7 @@ func TestByWindow(t *testing.T) {
 		}
 		offers = append(offers, o)
 	}
-	if p50, p99, p999 := byWindow(offers, time.Second); p50 != 51 || p99 != 100 || p999 != 100 {
+	if p50, p99, p999 := byPeriod(offers, time.Second); p50 != 51 || p99 != 100 || p999 != 100 {
 		t.Errorf("p50 %v, p99 %v, p99.9 %v", p50, p99, p999)
 	}
 }

@@ -49,8 +49,8 @@ func (b *Run) offers(ctx context.Context, prefix string) (uint64, error) {
 	return st.CachedInfo().State.Msgs, nil
 }
 
-// drop removes the streams of deployments that are done with: their bytes, and
-// what the server reserves for them.
+// drop removes the streams of deployments that are no longer needed, to free the
+// space that they take and that the server reserves for them.
 func (b *Run) drop(ctx context.Context, prefixes ...string) error {
 	for _, prefix := range prefixes {
 		c, err := b.connect(ctx, prefix)
@@ -71,7 +71,7 @@ func (b *Run) drop(ctx context.Context, prefixes ...string) error {
 	return nil
 }
 
-// prepare makes a deployment with the set in force in each of its logs.
+// prepare creates a deployment in which the set is in force in every partition.
 func (b *Run) prepare(ctx context.Context, prefix string, def *campaign.Definition) error {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
@@ -80,7 +80,7 @@ func (b *Run) prepare(ctx context.Context, prefix string, def *campaign.Definiti
 	defer c.Close()
 	hash, err := c.PutSet(ctx, def)
 	if err == nil {
-		err = c.MakeLive(ctx, hash, 0) // there was none
+		err = c.MakeLive(ctx, hash, 0) // 0: no set was live before
 	}
 	if err != nil {
 		return err
@@ -113,11 +113,11 @@ func inForce(ctx context.Context, w *worker.Worker, partitions int, hash string)
 	}
 }
 
-// preparedBy is the directory of the worker that did.
+// preparedBy returns the directory of the worker that prepared a deployment.
 func (b *Run) preparedBy(prefix string) string { return filepath.Join(b.dir, "prepare-"+prefix) }
 
-// send makes events and sends them through a gateway under load: many clients
-// at once, batches of 15. It returns events a second.
+// send makes events and sends them through a gateway under load, from many
+// clients at the same time, in batches of 15. It returns events per second.
 func (b *Run) send(ctx context.Context, prefix string, gen *generator, events int) (float64, error) {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
@@ -129,23 +129,7 @@ func (b *Run) send(ctx context.Context, prefix string, gen *generator, events in
 		return 0, err
 	}
 	bodies := make(chan []byte, 256)
-	go func() {
-		defer close(bodies)
-		for n := 0; n < events; {
-			body := []byte(`{"batch":[`)
-			for i := 0; i < 15 && n < events; i, n = i+1, n+1 {
-				if i > 0 {
-					body = append(body, ',')
-				}
-				body = gen.next(body)
-			}
-			select {
-			case bodies <- append(body, ']', '}'):
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	go makeBatches(ctx, gen, events, bodies)
 	start := time.Now()
 	var all sync.WaitGroup
 	var failed atomic.Pointer[string]
@@ -169,7 +153,26 @@ func (b *Run) send(ctx context.Context, prefix string, gen *generator, events in
 	return float64(events) / took, nil
 }
 
-// openGateway is a gateway of this process.
+// makeBatches makes batches of 15 events.
+func makeBatches(ctx context.Context, gen *generator, events int, bodies chan<- []byte) {
+	defer close(bodies)
+	for n := 0; n < events; {
+		body := []byte(`{"batch":[`)
+		for i := 0; i < 15 && n < events; i, n = i+1, n+1 {
+			if i > 0 {
+				body = append(body, ',')
+			}
+			body = gen.next(body)
+		}
+		select {
+		case bodies <- append(body, ']', '}'):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// openGateway opens a gateway in this process.
 func openGateway(ctx context.Context, c *broker.Conn) (*ingest.Gateway, error) {
 	log, err := c.OpenGatewayLog(ctx)
 	if err != nil {
@@ -180,8 +183,8 @@ func openGateway(ctx context.Context, c *broker.Conn) (*ingest.Gateway, error) {
 
 const writeKey = "bench"
 
-// post gives a batch to the gateway's handler, again while it says later, and
-// returns what it says if that is no.
+// post passes a batch to the gateway's handler, and again while that is
+// overloaded. It returns "" or the reason of a refusal.
 func post(ctx context.Context, g http.Handler, body []byte) string {
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bench/v1/batch", bytes.NewReader(body))
@@ -222,8 +225,9 @@ func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(code int)        { a.code = code }
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
-// repack writes events of one deployment into another, n a message: the first
-// ones of each partition. It returns how many.
+// repack writes the first events of each partition of one deployment into
+// another, n per message and at most most per partition. It returns the number of
+// events.
 func (b *Run) repack(ctx context.Context, from, to string, n, most int) (events int, err error) {
 	src, err := b.connect(ctx, from)
 	if err != nil {
@@ -240,42 +244,11 @@ func (b *Run) repack(ctx context.Context, from, to string, n, most int) (events 
 		return 0, err
 	}
 	for p := range src.Partitions {
-		subject := dst.Names.EventsSubject(p, "in")
-		var pack [][]byte
-		left := most
-		flush := func() error {
-			if len(pack) == 0 {
-				return nil
-			}
-			_, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: bytes.Join(pack, []byte{'\n'})}, jetstream.WithStallWait(time.Minute))
-			pack = pack[:0]
-			return err
-		}
-		err := src.ScanLog(ctx, p, 0, func(m pipeline.Message) error {
-			if m.Kind != pipeline.In {
-				return nil
-			}
-			for _, line := range bytes.Split(bytes.TrimSpace(m.Data), []byte{'\n'}) {
-				if left == 0 {
-					return errEnough
-				}
-				left--
-				events++
-				pack = append(pack, line)
-				if len(pack) == n {
-					if err := flush(); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
-		})
-		if errors.Is(err, errEnough) {
-			err = nil
-		}
-		if err := errors.Join(err, flush()); err != nil {
+		packed, err := repackPartition(ctx, src, p, js, dst.Names.EventsSubject(p, "in"), n, most)
+		if err != nil {
 			return 0, fmt.Errorf("bench: packing by %d: %w", n, err)
 		}
+		events += packed
 	}
 	select {
 	case <-js.PublishAsyncComplete():
@@ -283,6 +256,40 @@ func (b *Run) repack(ctx context.Context, from, to string, n, most int) (events 
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+func repackPartition(ctx context.Context, src *broker.Conn, p int, js jetstream.JetStream, subject string, n, most int) (events int, err error) {
+	var pack [][]byte
+	flush := func() error {
+		if len(pack) == 0 {
+			return nil
+		}
+		_, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: bytes.Join(pack, []byte{'\n'})}, jetstream.WithStallWait(time.Minute))
+		pack = pack[:0]
+		return err
+	}
+	err = src.ScanLog(ctx, p, 0, func(m pipeline.Message) error {
+		if m.Kind != pipeline.In {
+			return nil
+		}
+		for _, line := range bytes.Split(bytes.TrimSpace(m.Data), []byte{'\n'}) {
+			if events == most {
+				return errEnough
+			}
+			events++
+			pack = append(pack, line)
+			if len(pack) == n {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return events, errors.Join(err, flush())
 }
 
 var errEnough = errors.New("enough")

@@ -16,14 +16,14 @@ import (
 	"offerstream/state"
 )
 
-// A lookupReport is what finding a user's state costs, by where it lies:
+// A lookupReport has the times to find a user's state, by where it is:
 //
-//	cache   decoded, in a map of as many users as the worker's cache holds
-//	memory  just written: in one of Badger's memtables
+//	cache   decoded, in a map with as many users as the worker's cache has
+//	memory  just written, in one of Badger's memtables
 //	pages   in a table that the operating system has in memory
-//	disk    in a table that it has not, where that can be arranged
+//	disk    in a table that it does not have in memory, if it can be made to drop it
 //
-// All but the first with decoding, as a worker must.
+// All but the first include the decoding, which a worker needs too.
 type lookupReport struct {
 	Users      int     `json:"users"`
 	PerUser    float64 `json:"bytes_per_user"` // on disk
@@ -46,8 +46,8 @@ type lookupReport struct {
 
 const coldPrefix = "cold"
 
-// lookups makes the state of many users and measures how they are found; then
-// lets a worker work on it whose cache holds a hundredth of them.
+// lookups makes the state of many users and measures the time to find one. Then
+// it measures a worker on this state whose cache holds a hundredth of the users.
 func (b *Run) lookups(ctx context.Context, def *campaign.Definition, r *workerReport) error {
 	b.say("state: preparing")
 	if err := b.prepare(ctx, coldPrefix, def); err != nil {
@@ -73,8 +73,13 @@ func (b *Run) lookups(ctx context.Context, def *campaign.Definition, r *workerRe
 	}
 	r.Lookups.Encoded = encoded
 
-	decoded := float64(b.LookupUsers) * (4*encoded + 512) // as the worker's cache counts
-	p = part{Role: "work", URL: b.url, Prefix: coldPrefix, Dir: s.dir, Cache: int64(decoded / 100), Keep: true}
+	return b.cold(ctx, s, encoded, r)
+}
+
+// cold measures a worker whose cache holds a hundredth of the users.
+func (b *Run) cold(ctx context.Context, s userStores, encoded float64, r *workerReport) error {
+	decoded := float64(b.LookupUsers) * (4*encoded + 512) // bytes, as the worker's cache counts them
+	p := part{Role: "work", URL: b.url, Prefix: coldPrefix, Dir: s.dir, Cache: int64(decoded / 100), Keep: true}
 	var rates, ratios []float64
 	for i := range b.Rounds {
 		b.say("state: round %d of %d with %d users", i+1, b.Rounds, s.users)
@@ -102,10 +107,10 @@ func (b *Run) lookups(ctx context.Context, def *campaign.Definition, r *workerRe
 	return nil
 }
 
-// coldEvents is how many events a round has with many users.
+// coldEvents returns the number of events in a round with many users.
 func (b *Run) coldEvents() int { return min(b.Events, 200_000) }
 
-// lookup measures lookups in stores that are open in no other process.
+// lookup measures lookups in stores that no other process has open.
 func (p part) lookup(out io.Writer) error {
 	s := userStores{dir: p.Dir, prefix: p.Prefix, partitions: p.Partitions, users: p.Users}
 	r := lookupReport{Users: p.Users}
@@ -161,7 +166,7 @@ type lookups struct {
 	stores []*state.Store
 	rng    *rand.Rand
 	users  int
-	just   []string // keys that were just written: only these are looked up
+	just   []string // keys that were just written; if set, only these are looked up
 	buf    []byte
 }
 
@@ -172,7 +177,7 @@ func (l *lookups) key() string {
 	return userKey(l.rng.IntN(l.users))
 }
 
-// get reads and decodes a user as the worker's cache does.
+// get reads and decodes a user like the worker's cache.
 func (l *lookups) get(key string) (*pipeline.Entity, error) {
 	b, found, err := l.stores[event.Partition(key, len(l.stores))].Entity(key, l.buf)
 	if err != nil {
@@ -198,7 +203,7 @@ func (l *lookups) find(n int) ([]time.Duration, error) {
 	return lat, nil
 }
 
-// rewrite writes n users again, as they are.
+// rewrite writes n users again, unchanged.
 func (l *lookups) rewrite(n int) error {
 	var keys []string
 	for range n {
@@ -234,8 +239,9 @@ func (l *lookups) rewrite(n int) error {
 	return nil
 }
 
-// cached looks n times into a map of decoded users. The worker's own measure
-// looks up again what it has just found, and its buckets are coarse.
+// cached looks up n users in a map of decoded users. The worker's own metric
+// would not do: it also counts lookups of a user that was just found, and its
+// buckets are coarse.
 func (l *lookups) cached(users, n int) ([]time.Duration, error) {
 	l.just = nil
 	m := make(map[string]*pipeline.Entity, users)
@@ -254,7 +260,7 @@ func (l *lookups) cached(users, n int) ([]time.Duration, error) {
 		key := keys[l.rng.IntN(len(keys))]
 		start := time.Now()
 		e := m[key]
-		empty := e == nil || e.Empty() // touches it
+		empty := e == nil || e.Empty() // reads the entity's memory
 		lat = append(lat, time.Since(start))
 		if empty {
 			return nil, fmt.Errorf("bench: user %s is not in the map", key)
@@ -277,7 +283,7 @@ func micros(lat []time.Duration) (p50, p99, p999 float64) {
 }
 
 func (r *lookupReport) Print(w io.Writer) {
-	fmt.Fprintf(w, "\nlookups of %d users, %.0f bytes each on disk, %.0f encoded; in us:     p50      p99    p99.9\n", r.Users, r.PerUser, r.Encoded)
+	fmt.Fprintf(w, "\nlookups among %d users, %.0f bytes each on disk, %.0f encoded; in us:  p50      p99    p99.9\n", r.Users, r.PerUser, r.Encoded)
 	row := func(what string, a, b, c float64) { fmt.Fprintf(w, "%-60s %8.1f %8.1f %8.1f\n", what, a, b, c) }
 	row("decoded, in a map as large as the cache", r.CacheP50, r.CacheP99, r.CacheP999)
 	row("just written, in Badger's memory, and decoding", r.MemoryP50, r.MemoryP99, r.MemoryP999)

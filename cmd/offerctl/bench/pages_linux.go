@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// dropPages asks the system to forget what it has of a file in memory. Some
-// file systems cannot, such as those that live there.
+// dropPages asks the system to drop a file's pages from memory. File systems
+// that are in memory cannot do this.
 func dropPages(f *os.File) error {
 	if err := f.Sync(); err != nil {
 		return err

@@ -22,9 +22,9 @@ import (
 	"offerstream/pipeline/worker"
 )
 
-// A part is one measured process of a bench: the program runs itself, so
-// that NATS, what is measured and what makes the load are processes of their
-// own.
+// A part is one process of a bench. The program starts itself again for each
+// part, so that NATS, the measured program and the load generator are separate
+// processes.
 type part struct {
 	Role   string // nats, read, work, worker, gateway, bare, lookup, backtest or decode
 	Dir    string
@@ -32,25 +32,25 @@ type part struct {
 	Prefix string
 	Cache  int64
 
-	Keep              bool          // work leaves its state to be used again
-	Partitions, Users int           // of lookup
-	Standbys          int           // of worker
-	Snapshot          time.Duration // of worker, between two; 0: its default
-	Campaigns         int           // of backtest; 0: the shipped ones
-	input             *os.File      // partInput in its process; closed here when that runs
+	Keep              bool          // for work: keep the state, to be used again
+	Partitions, Users int           // for lookup
+	Standbys          int           // for worker
+	Snapshot          time.Duration // for worker: the time between two snapshots; 0: its default
+	Campaigns         int           // for backtest; 0: the shipped ones
+	input             *os.File      // the file that the part sees as partInput; closed here once the part runs
 }
 
-// partInput is where a part finds its input.
+// partInput is the path of a part's input in its process.
 const partInput = "/dev/fd/3"
 
-// A result is what a part says in the end, as its last line.
+// A result is the last line that a part prints.
 type result struct {
 	Seconds  float64 `json:"seconds"`
 	Messages uint64  `json:"messages"`
 	Events   uint64  `json:"events"`
 	CPU      float64 `json:"cpu"`    // seconds
-	Allocs   uint64  `json:"allocs"` // of the heap
-	Peak     int64   `json:"peak"`   // bytes of memory
+	Allocs   uint64  `json:"allocs"` // number of heap allocations
+	Peak     int64   `json:"peak"`   // the most memory used, in bytes
 	Users    int     `json:"users"`
 	Offers   uint64  `json:"offers"`
 }
@@ -61,9 +61,9 @@ const partEnv = "OFFERSTREAM_BENCH_PART"
 // another, as `offerctl backtest` does.
 type Backtest func(ctx context.Context, def *campaign.Definition, events, offers string) (*pipeline.Backtest, error)
 
-// RunPart is the process of a part; false where this is none. Every program
-// that measures calls it before all else, as it starts itself again for each
-// part.
+// RunPart runs a part if this process was started as one; otherwise it returns
+// false. Every program that measures must call it first, because it is started
+// again for each part.
 func RunPart(backtest Backtest) (bool, error) {
 	text := os.Getenv(partEnv)
 	if text == "" {
@@ -73,14 +73,14 @@ func RunPart(backtest Backtest) (bool, error) {
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return true, err
 	}
-	go func() { // the part ends with the bench, whatever ends that
+	go func() { // ends the part when the bench ends, for whatever reason
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
 	return true, p.run(os.Stdout, backtest)
 }
 
-// warnings go to standard error, which is the bench's.
+// warnings logs to standard error, which a part shares with the bench.
 var warnings = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 
 func (p part) run(out io.Writer, backtest Backtest) error {
@@ -110,7 +110,7 @@ func (p part) run(out io.Writer, backtest Backtest) error {
 	return fmt.Errorf("no such part: %s", p.Role)
 }
 
-// start runs a part in a process of its own, and returns its first line.
+// start runs a part in a separate process, and returns its first line.
 func (p part) start(ctx context.Context) (line string, stop func(), err error) {
 	cmd, in, out, err := p.launch(ctx)
 	if err != nil {
@@ -129,7 +129,7 @@ func (p part) start(ctx context.Context) (line string, stop func(), err error) {
 	return line, stop, nil
 }
 
-// launch runs a part in a process of its own, which ends when in is closed.
+// launch runs a part in a separate process, which ends when in is closed.
 func (p part) launch(ctx context.Context) (cmd *exec.Cmd, in io.Closer, out io.Reader, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -176,7 +176,7 @@ func (p part) result(ctx context.Context) (r result, err error) {
 	return r, err
 }
 
-// into runs a part to its end and reads what it says.
+// into runs a part to its end and decodes its result into r.
 func (p part) into(ctx context.Context, r any) error {
 	line, stop, err := p.start(ctx)
 	if err != nil {
@@ -184,7 +184,7 @@ func (p part) into(ctx context.Context, r any) error {
 	}
 	defer stop()
 	if err := json.Unmarshal([]byte(line), r); err != nil {
-		return fmt.Errorf("bench part %s said %q: %w", p.Role, line, err)
+		return fmt.Errorf("bench part %s printed %q: %w", p.Role, line, err)
 	}
 	return nil
 }
@@ -193,7 +193,7 @@ func (p part) connect(ctx context.Context) (*broker.Conn, error) {
 	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Partitions: p.Partitions, Client: "offerctl-bench", Log: warnings})
 }
 
-// read reads the logs of all partitions at once, with nothing else done.
+// read reads the logs of all partitions at the same time, and does nothing else.
 func (p part) read(out io.Writer) error {
 	ctx := context.Background()
 	c, err := p.connect(ctx)
@@ -220,8 +220,8 @@ func (p part) read(out io.Writer) error {
 	return json.NewEncoder(out).Encode(r)
 }
 
-// work lets a new worker catch up with the logs until everything is applied
-// and every offer stored.
+// work lets a new worker catch up until everything in the logs is applied and
+// every offer is stored.
 func (p part) work(out io.Writer) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -242,28 +242,9 @@ func (p part) work(out io.Writer) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
-	var m *meter
-	for {
-		begun, done := false, true
-		st := w.Status()
-		for i, s := range st {
-			if s.Stopped != "" {
-				return fmt.Errorf("partition %d: %s", i, s.Stopped)
-			}
-			begun = begun || s.Seq > 0
-			done = done && s.Seq >= ends[i] && s.Waiting == 0
-		}
-		if m == nil && begun {
-			m = measure() // the stores are open, and the campaigns are compiled
-		}
-		if done && len(st) == len(ends) {
-			break
-		}
-		select {
-		case <-time.After(time.Millisecond):
-		case err := <-ended:
-			return errors.Join(errors.New("the worker has ended"), err)
-		}
+	m, err := untilCaughtUp(w, ends, ended)
+	if err != nil {
+		return err
 	}
 	r := m.done()
 	for i, s := range w.Status() {
@@ -279,7 +260,35 @@ func (p part) work(out io.Writer) error {
 	return json.NewEncoder(out).Encode(r)
 }
 
-// A meter measures this process from one moment to another.
+// untilCaughtUp waits until a worker has applied the logs up to their ends and
+// has stored all offers. The meter that it returns began when the worker began to
+// apply messages.
+func untilCaughtUp(w *worker.Worker, ends []uint64, ended <-chan error) (m *meter, err error) {
+	for {
+		begun, done := false, true
+		st := w.Status()
+		for i, s := range st {
+			if s.Stopped != "" {
+				return nil, fmt.Errorf("partition %d: %s", i, s.Stopped)
+			}
+			begun = begun || s.Seq > 0
+			done = done && s.Seq >= ends[i] && s.Waiting == 0
+		}
+		if m == nil && begun {
+			m = measure() // the stores are open, and the campaigns are compiled
+		}
+		if done && len(st) == len(ends) {
+			return m, nil
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case err := <-ended:
+			return nil, errors.Join(errors.New("the worker has ended"), err)
+		}
+	}
+}
+
+// A meter measures the resource usage of this process between two moments.
 type meter struct {
 	start  time.Time
 	cpu    float64
@@ -301,8 +310,8 @@ func (m *meter) done() result {
 	return r
 }
 
-// peakBytes is the most memory that this process has had. Linux passes the
-// usage's own figure on to a child, so that it would be the bench's.
+// peakBytes returns the most memory that this process has used. On Linux it does
+// not use getrusage, whose figure a child inherits from its parent, the bench.
 func peakBytes() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if _, after, ok := strings.Cut(string(status), "VmHWM:"); err == nil && ok {

@@ -12,21 +12,21 @@ import (
 	"offerstream/pipeline/broker"
 )
 
-// A rebuildReport is how fast a lost state is there again.
+// A rebuildReport has the times in which a lost state is restored.
 type rebuildReport struct {
 	RebuildUsers  int     `json:"rebuild_users"`
 	RebuildEvents int     `json:"rebuild_events"`
-	Rebuild       float64 `json:"rebuild_s"`        // from the start of a worker with nothing to all caught up, from the log
-	Restore       float64 `json:"restore_s"`        // the same from snapshots
-	Warm          float64 `json:"warm_s"`           // the same with its state there
-	SnapshotMB    float64 `json:"snapshot_mb"`      // all of them
-	RestoreRate   float64 `json:"restore_mb_per_s"` // SnapshotMB in what Restore takes longer than Warm
-	ReadRate      float64 `json:"read_mb_per_s"`    // the snapshots read from the object store, and nothing done with them
-	Ratio         float64 `json:"ratio"`            // RestoreRate to ReadRate
+	Rebuild       float64 `json:"rebuild_s"`        // from the start of a worker without state until it has caught up, from the log
+	Restore       float64 `json:"restore_s"`        // the same, from snapshots
+	Warm          float64 `json:"warm_s"`           // the same for a worker that has its state
+	SnapshotMB    float64 `json:"snapshot_mb"`      // size of all snapshots
+	RestoreRate   float64 `json:"restore_mb_per_s"` // SnapshotMB / (Restore - Warm)
+	ReadRate      float64 `json:"read_mb_per_s"`    // of only reading the snapshots from the object store
+	Ratio         float64 `json:"ratio"`            // RestoreRate / ReadRate
 }
 
-// rebuild lets a worker with nothing come twice: first from the log, and then
-// from the snapshots that it left when it was told to stop.
+// rebuild starts a worker without state twice: first it catches up from the log,
+// then from snapshots.
 func (b *Run) rebuild(ctx context.Context, r *rebuildReport) error {
 	const prefix = "rebuild"
 	def, err := shipped()
@@ -50,34 +50,10 @@ func (b *Run) rebuild(ctx context.Context, r *rebuildReport) error {
 	defer conn.Close()
 	g := &group{run: b, conn: conn, prefix: prefix}
 	defer g.end()
-	b.say("rebuild: from the log")
-	if r.Rebuild, err = g.comes(ctx, 0); err != nil {
+	if err := g.fromLog(ctx, gen, r); err != nil {
 		return err
 	}
-	b.say("rebuild: making snapshots")
-	if err := errors.Join(g.signal(0, syscall.SIGTERM), g.start(ctx, 0, part{Snapshot: time.Second})); err != nil {
-		return err
-	}
-	if _, err := b.send(ctx, prefix, gen, rebuildMore); err != nil {
-		return err
-	}
-	if err := readSnapshots(ctx, conn, r); err != nil {
-		return err
-	}
-	if err := errors.Join(g.signal(0, syscall.SIGTERM), os.RemoveAll(g.dir(0))); err != nil {
-		return err
-	}
-	b.say("rebuild: from snapshots")
-	if r.Restore, err = g.comes(ctx, 1); err != nil {
-		return err
-	}
-	if err := g.signal(1, syscall.SIGTERM); err != nil {
-		return err
-	}
-	if r.Warm, err = g.comes(ctx, 1); err != nil {
-		return err
-	}
-	if err := errors.Join(g.signal(1, syscall.SIGTERM), os.RemoveAll(g.dir(1))); err != nil {
+	if err := g.fromSnapshots(ctx, r); err != nil {
 		return err
 	}
 	r.RestoreRate = r.SnapshotMB / max(r.Restore-r.Warm, .001)
@@ -85,19 +61,55 @@ func (b *Run) rebuild(ctx context.Context, r *rebuildReport) error {
 	return b.drop(ctx, prefix)
 }
 
-// rebuildMore are events so that there is something new for a snapshot.
+// fromLog measures a worker that catches up from the log. Then the worker makes
+// snapshots, and reading them is measured.
+func (g *group) fromLog(ctx context.Context, gen *generator, r *rebuildReport) (err error) {
+	g.run.say("rebuild: from the log")
+	if r.Rebuild, err = g.timedStart(ctx, 0); err != nil {
+		return err
+	}
+	g.run.say("rebuild: making snapshots")
+	if err := errors.Join(g.signal(0, syscall.SIGTERM), g.start(ctx, 0, part{Snapshot: time.Second})); err != nil {
+		return err
+	}
+	if _, err := g.run.send(ctx, g.prefix, gen, rebuildMore); err != nil {
+		return err
+	}
+	if err := readSnapshots(ctx, g.conn, r); err != nil {
+		return err
+	}
+	return errors.Join(g.signal(0, syscall.SIGTERM), os.RemoveAll(g.dir(0)))
+}
+
+// fromSnapshots measures a worker that catches up from snapshots, and then the
+// same worker with its state.
+func (g *group) fromSnapshots(ctx context.Context, r *rebuildReport) (err error) {
+	g.run.say("rebuild: from snapshots")
+	if r.Restore, err = g.timedStart(ctx, 1); err != nil {
+		return err
+	}
+	if err := g.signal(1, syscall.SIGTERM); err != nil {
+		return err
+	}
+	if r.Warm, err = g.timedStart(ctx, 1); err != nil {
+		return err
+	}
+	return errors.Join(g.signal(1, syscall.SIGTERM), os.RemoveAll(g.dir(1)))
+}
+
+// rebuildMore is the number of events that are sent so that a new snapshot has
+// something new.
 const rebuildMore = 1000
 
-// comes starts a worker, and returns the seconds until it has
-// caught up.
-func (g *group) comes(ctx context.Context, i int) (float64, error) {
+// timedStart starts a worker, and returns the seconds until it has caught up.
+func (g *group) timedStart(ctx context.Context, i int) (float64, error) {
 	start := time.Now()
 	err := g.start(ctx, i, part{})
 	return time.Since(start).Seconds(), err
 }
 
-// readSnapshots awaits a snapshot of each partition, and reads the newest snapshot of each partition, as fast as the
-// object store gives them.
+// readSnapshots waits until each partition has a snapshot, and reads the newest
+// one of each, as fast as the object store can.
 func readSnapshots(ctx context.Context, conn *broker.Conn, r *rebuildReport) error {
 	var newest map[int]broker.SnapshotMeta
 	for end := time.Now().Add(groupWithin); len(newest) < conn.Partitions; {
@@ -106,7 +118,7 @@ func readSnapshots(ctx context.Context, conn *broker.Conn, r *rebuildReport) err
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("bench: %d of %d partitions have a snapshot after %s", len(newest), conn.Partitions, groupWithin)
+			return fmt.Errorf("bench: only %d of %d partitions have a snapshot after %s", len(newest), conn.Partitions, groupWithin)
 		}
 		if err := pauseFor(ctx, 20*time.Millisecond); err != nil {
 			return err
@@ -136,6 +148,6 @@ func readSnapshots(ctx context.Context, conn *broker.Conn, r *rebuildReport) err
 }
 
 func (r *rebuildReport) Print(w io.Writer) {
-	fmt.Fprintf(w, "a worker comes, %d users: %.1f s from the log of %d events, %.1f s from snapshots of %.0f MB, %.1f s with its state there\n", r.RebuildUsers, r.Rebuild, r.RebuildEvents, r.Restore, r.SnapshotMB, r.Warm)
+	fmt.Fprintf(w, "start of a worker, %d users: %.1f s from the log of %d events, %.1f s from snapshots of %.0f MB, %.1f s with its state\n", r.RebuildUsers, r.Rebuild, r.RebuildEvents, r.Restore, r.SnapshotMB, r.Warm)
 	fmt.Fprintf(w, "restored                   %9.0f MB/s   %.2f of the object store's own %.0f MB/s\n", r.RestoreRate, r.Ratio, r.ReadRate)
 }

@@ -15,33 +15,33 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// A Run is one run: what the flags of the command ask for.
+// A Run is one run, as the command's flags describe it.
 type Run struct {
 	Events, Users, Campaigns, Rounds int
 	LookupUsers                      int
 	WorkerOnly, GatewayOnly          bool // at most one of these four
 	BacktestOnly, GroupOnly          bool
-	Say                              func(format string, args ...any) // told what is done now; may be nil
+	Say                              func(format string, args ...any) // shows what is being done; may be nil
 
 	search    liveSearch
 	turns     gatewayTurns
-	groupTurn time.Duration // with snapshots, and without
+	groupTurn time.Duration // length of a turn with snapshots, and of one without
 
 	dir  string
 	url  string
-	some int // events in packs of one
+	some int // number of events in the packs of one
 }
 
-// New is a run of the usual length. Its sizes are the caller's to set.
+// New returns a run of the usual length. The caller sets its sizes.
 func New() *Run {
 	return &Run{search: defaultSearch, turns: defaultTurns, groupTurn: defaultGroupTurn}
 }
 
-// A Finding is what a run found: an object whose `ratio` says the most, or a
-// table.
+// A Finding is the result of a run. As JSON it is one object, in which `ratio` is
+// the most important number; Print writes it as a table.
 type Finding interface{ Print(io.Writer) }
 
-// Measure runs all that is asked for.
+// Measure runs all measurements that the Run asks for.
 func (b *Run) Measure(ctx context.Context) (found Finding, err error) {
 	if b.dir, err = os.MkdirTemp("", "offerstream-bench-"); err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (b *Run) Measure(ctx context.Context) (found Finding, err error) {
 	return b.all(ctx)
 }
 
-// definition is the set that the events meet.
+// definition returns the campaign set of the run.
 func (b *Run) definition() (*campaign.Definition, error) {
 	if b.Campaigns > 0 {
 		return generatedCampaigns(b.Campaigns), nil
@@ -86,8 +86,8 @@ func median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
-// part runs a part on one deployment. A worker begins with what preparing
-// left, the set in force and nothing else: no users, no offers.
+// part runs a part on one deployment. A worker begins with the state that
+// prepare left: the set is in force, and there are no users and no offers.
 func (b *Run) part(ctx context.Context, role, prefix string, round, events int) (r result, err error) {
 	p := part{Role: role, URL: b.url, Prefix: prefix, Dir: filepath.Join(b.dir, fmt.Sprintf("state-%s-%d", prefix, round))}
 	if role == "work" {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestMain is also the bench's parts.
+// TestMain makes the test binary also serve as the parts of a bench.
 func TestMain(m *testing.M) {
 	if is, err := RunPart(plainBacktest); is {
 		if err != nil {
@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestBench runs each kind of bench at a tiny size: what it finds means
-// nothing, that it ends and what it says do.
+// TestBench runs each kind of bench at a tiny size. The figures mean nothing; the
+// test checks that it ends and reports them all.
 func TestBench(t *testing.T) {
 	for _, one := range []struct {
 		name string
@@ -41,7 +41,7 @@ func TestBench(t *testing.T) {
 	} {
 		t.Run(one.name, func(t *testing.T) {
 			b := Run{Events: 2000, Users: 200, Rounds: 1, LookupUsers: 2000,
-				search: liveSearch{from: 400, tries: 2, hold: 200 * time.Millisecond, windows: 3, window: 300 * time.Millisecond},
+				search: liveSearch{from: 400, tries: 2, hold: 200 * time.Millisecond, periods: 3, period: 300 * time.Millisecond},
 				turns:  gatewayTurns{round: 1, turn: 100 * time.Millisecond, open: 300 * time.Millisecond}, groupTurn: 2500 * time.Millisecond}
 			one.set(&b)
 			found, err := b.Measure(t.Context())
@@ -80,7 +80,7 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// keys are the values under the keys of that name, at any depth.
+// keys returns the values under all keys with a name, at any depth.
 func keys(v any, name string) (found []any) {
 	switch v := v.(type) {
 	case map[string]any:

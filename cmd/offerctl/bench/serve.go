@@ -23,7 +23,7 @@ import (
 	"offerstream/pipeline/worker"
 )
 
-// startTaker starts a part that takes events; it returns its addresses.
+// startTaker starts a part that receives events, and returns its two addresses.
 func (b *Run) startTaker(ctx context.Context, role, prefix string) (addr, meter string, stop func(), err error) {
 	line, stop, err := part{Role: role, URL: b.url, Prefix: prefix}.start(ctx)
 	if err != nil {
@@ -31,13 +31,13 @@ func (b *Run) startTaker(ctx context.Context, role, prefix string) (addr, meter 
 	}
 	if _, err := fmt.Sscan(line, &addr, &meter); err != nil {
 		stop()
-		return "", "", nil, fmt.Errorf("bench part %s said %q: %w", role, line, err)
+		return "", "", nil, fmt.Errorf("bench part %s printed %q: %w", role, line, err)
 	}
 	return addr, meter, stop, nil
 }
 
-// takeEvents is a part that takes events over HTTP. Its first line has two
-// addresses: where it does, and where it says what it has used.
+// takeEvents is a part that receives events over HTTP. Its first line has two
+// addresses: one that receives events, and one that reports its resource usage.
 func (p part) takeEvents(out io.Writer) error {
 	ctx := context.Background()
 	c, err := broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Client: "offerctl-bench-" + p.Role, Reconnect: true, Log: warnings})
@@ -71,9 +71,9 @@ func (p part) takeEvents(out io.Writer) error {
 	return serve()
 }
 
-// A bareHandler is the least that takes events: each is published as it came,
-// in a message of its own, to one of the partitions in turn; the answer comes
-// after the acknowledgements. It looks into nothing that it need not look into.
+// A bareHandler does the least that is needed to receive events: it publishes
+// each event unchanged, as a separate message, to the partitions in turn, and
+// answers after the acknowledgements. It parses only batches, to split them.
 type bareHandler struct {
 	conn *broker.Conn
 	turn atomic.Uint64
@@ -104,7 +104,7 @@ func (h *bareHandler) store(ctx context.Context, path string, body []byte) error
 		return err
 	}
 	var events [][]byte
-	text := make([]byte, 0, len(body)) // holds them all: what is printed is no longer than what was read
+	text := make([]byte, 0, len(body)) // large enough: the events are no longer than the body
 	for _, e := range root.GetArray("batch") {
 		from := len(text)
 		text = e.MarshalTo(text)
@@ -136,7 +136,7 @@ func (h *bareHandler) publish(ctx context.Context, events ...[]byte) error {
 	return nil
 }
 
-// worker works as cmd/worker does, until a signal tells it to end.
+// worker runs a worker like cmd/worker, until it receives SIGTERM.
 func (p part) worker(out io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

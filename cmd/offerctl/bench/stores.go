@@ -28,8 +28,8 @@ func (s userStores) open(p int) (*state.Store, error) {
 		Identity: state.Identity{Prefix: s.prefix, Partitions: s.partitions, Partition: p}})
 }
 
-// fill writes all users into the stores, in no order, and leaves the cursor
-// that the worker left. It returns the mean of the bytes of a user.
+// fill writes all users into the stores, in random order, and keeps the worker's
+// cursor. It returns the mean size of a user in bytes.
 func (s userStores) fill(def *campaign.Definition) (encoded float64, err error) {
 	of := make([][]int, s.partitions)
 	for u := range s.users {
@@ -93,20 +93,20 @@ func (s userStores) write(p int, users []int, states []userState) (err error) {
 	return st.Commit(b, cursor)
 }
 
-// A userState is a user's state, whoever the user is.
+// A userState is an encoded state, which can be stored for any user.
 type userState struct {
 	bytes []byte
 	due   int64
 }
 
-// userStates folds ten events a user, as old as half an hour to ten minutes.
+// userStates folds ten events per user, which are from 30 to 10 minutes old.
 func userStates(def *campaign.Definition, users int) ([]userState, error) {
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {
 		return nil, problems[0]
 	}
 	all := pipeline.Memory{}
-	// In epoch 1 the set was put in force where the stores come from.
+	// The set was put in force in epoch 1 of the stores.
 	fold, err := pipeline.NewFold(pipeline.Cursor{Set: set.Hash(), Epoch: 1}, func(string) (*pipeline.Set, error) { return set, nil }, all)
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func userStates(def *campaign.Definition, users int) ([]userState, error) {
 	return states, nil
 }
 
-// tables calls fn with each of Badger's tables and returns their bytes.
+// tables calls fn with each of Badger's tables, and returns their size in bytes.
 func tables(dir string, fn func(*os.File) error) (bytes int64, err error) {
 	names, err := filepath.Glob(filepath.Join(dir, "partition-*", "*.sst"))
 	if err != nil {

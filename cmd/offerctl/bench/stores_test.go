@@ -6,8 +6,8 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// TestStores lets a worker go on with the state that bench made: an event
-// adds to it, so that all that was there has been taken as the worker's own.
+// TestStores lets a worker continue with the state that bench made. An event adds
+// to it, which shows that the worker accepts the state as its own.
 func TestStores(t *testing.T) {
 	set, err := shipped()
 	if err != nil {

@@ -7,13 +7,14 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// packSizes are measured beside what the gateway makes, with fewer events.
+// packSizes are the events per message that are measured in addition to the
+// gateway's own packs, with fewer events.
 var packSizes = []int{1, 4, 15, 60}
 
-const packEvents = 25_000 // of a partition
+const packEvents = 25_000 // per partition
 
-// all measures the worker and, unless it is to be that alone, what is around
-// it.
+// all measures the worker. Unless only the worker's rate is asked for, it also
+// measures pack sizes, the live path and lookups.
 func (b *Run) all(ctx context.Context) (*workerReport, error) {
 	def, err := b.definition()
 	if err != nil {
@@ -27,7 +28,7 @@ func (b *Run) all(ctx context.Context) (*workerReport, error) {
 	if r.GatewayRate, err = b.send(ctx, "live", newGenerator(1, b.Users), b.Events); err != nil {
 		return nil, err
 	}
-	b.say("packing them one a message")
+	b.say("packing them one per message")
 	if _, err := b.repack(ctx, "live", "raw", 1, b.Events); err != nil {
 		return nil, err
 	}
@@ -52,7 +53,8 @@ func (b *Run) all(ctx context.Context) (*workerReport, error) {
 	return r, b.lookups(ctx, def, r)
 }
 
-// catchUp reads raw, lets a worker work and reads the packs, round by round.
+// catchUp measures, in rounds: only reading one event per message, a worker that
+// catches up, and only reading the packs.
 func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
 	var raws, works, bares rounds
 	for i := range b.Rounds {
@@ -99,7 +101,7 @@ func (rs rounds) median(of func(result) float64) float64 {
 	return median(v)
 }
 
-// packs lets a worker work on a part of the events, n a message.
+// packs measures a worker on a part of the events, with n per message.
 func (b *Run) packs(ctx context.Context, def *campaign.Definition, n int, r *workerReport) error {
 	prefix := fmt.Sprintf("pack%d", n)
 	if err := b.prepare(ctx, prefix, def); err != nil {
@@ -127,8 +129,8 @@ func (b *Run) packs(ctx context.Context, def *campaign.Definition, n int, r *wor
 	return b.drop(ctx, prefix)
 }
 
-// rawOfSome reads the packs of one: raw as it is at this moment, in events a
-// second.
+// rawOfSome measures the raw rate at this moment, in events per second, by
+// reading the packs of one.
 func (b *Run) rawOfSome(ctx context.Context) (float64, error) {
 	raw, err := b.part(ctx, "read", "pack1", 0, 0)
 	return float64(b.some) / raw.Seconds, err
