@@ -44,15 +44,21 @@ with --watch it is always 0.`,
 		}
 		return err
 	}
+	return watchStatus(ctx, n, &conn, std, *asJSON)
+}
+
+// watchStatus shows the status every second until ctx is done. If the connection
+// is lost, it replaces conn.
+func watchStatus(ctx context.Context, n natsFlags, conn **broker.Conn, std stdio, asJSON bool) error {
 	for ctx.Err() == nil {
-		if conn.NC.IsClosed() {
+		if (*conn).NC.IsClosed() {
 			again, err := n.connect(ctx, std)
 			if err != nil {
 				return err
 			}
-			conn = again
+			*conn = again
 		}
-		if _, err := look(ctx, conn, std, *asJSON, terminal(std.out)); err != nil && ctx.Err() == nil {
+		if _, err := look(ctx, *conn, std, asJSON, terminal(std.out)); err != nil && ctx.Err() == nil {
 			fmt.Fprintf(std.err, "offerctl status: %v\n", err)
 		}
 		select {

@@ -123,10 +123,6 @@ func (c *client) closed(ctx context.Context, most time.Duration) (float64, error
 // is counted from the moment at which the request was scheduled, so it includes
 // the wait for a connection.
 func (c *client) open(ctx context.Context, rate float64, most time.Duration) ([]time.Duration, error) {
-	type due struct {
-		at time.Time
-		on *clientConn
-	}
 	idle := make(chan *clientConn, len(c.conns))
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -134,27 +130,44 @@ func (c *client) open(ctx context.Context, rate float64, most time.Duration) ([]
 	errs := make([]error, len(c.conns))
 	start := time.Now()
 	n := int(rate * most.Seconds())
-	sent := make(map[*clientConn]chan due, len(c.conns))
+	scheduled := make(map[*clientConn]chan time.Time, len(c.conns)) // of the requests without an answer
 	for i, conn := range c.conns {
 		idle <- conn
-		answers := make(chan due, 1)
-		sent[conn] = answers
+		answers := make(chan time.Time, 1)
+		scheduled[conn] = answers
 		all.Go(func() {
-			for d := range answers {
+			for at := range answers {
 				if err := conn.answer(); err != nil {
 					errs[i] = err
 					idle <- nil // ends the sending
 					continue
 				}
-				at := time.Since(d.at)
+				latency := time.Since(at)
 				mu.Lock()
-				took = append(took, at)
+				took = append(took, latency)
 				mu.Unlock()
 				idle <- conn
 			}
 		})
 	}
+	c.sendOnSchedule(ctx, start, rate, n, idle, scheduled)
+	for _, answers := range scheduled {
+		close(answers)
+	}
+	all.Wait()
+	slices.Sort(took)
+	err := errors.Join(append(errs, ctx.Err())...)
+	if err == nil && len(took) != n {
+		err = fmt.Errorf("bench: %d answers to %d requests", len(took), n)
+	}
+	return took, err
+}
+
+// sendOnSchedule sends n requests at a rate, each over an idle connection. It
+// ends early if idle yields nil.
+func (c *client) sendOnSchedule(ctx context.Context, start time.Time, rate float64, n int, idle <-chan *clientConn, scheduled map[*clientConn]chan time.Time) {
 	runtime.LockOSThread() // a sleep by the system is exact, one by Go's scheduler up to 1 ms late
+	defer runtime.UnlockOSThread()
 	for i := range n {
 		at := start.Add(time.Duration(float64(i) / rate * 1e9))
 		if wait := time.Until(at); wait > 0 {
@@ -167,20 +180,9 @@ func (c *client) open(ctx context.Context, rate float64, most time.Duration) ([]
 		case <-ctx.Done():
 		}
 		if conn == nil {
-			break
+			return
 		}
-		sent[conn] <- due{at, conn}
+		scheduled[conn] <- at
 		conn.Write(c.request()) // an error shows again when the answer is read
 	}
-	runtime.UnlockOSThread()
-	for _, answers := range sent {
-		close(answers)
-	}
-	all.Wait()
-	slices.Sort(took)
-	err := errors.Join(append(errs, ctx.Err())...)
-	if err == nil && len(took) != n {
-		err = fmt.Errorf("bench: %d answers to %d requests", len(took), n)
-	}
-	return took, err
 }

@@ -127,11 +127,20 @@ func (p part) lookup(out io.Writer) error {
 		defer stores[i].Close()
 	}
 	l := lookups{stores: stores, rng: rand.New(rand.NewPCG(8, 8)), users: p.Users}
-	if _, err := tables(p.Dir, dropPages); err != nil {
+	if err := l.measure(p.Dir, &r); err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(r)
+}
+
+// measure looks users up from disk, from pages, from Badger's memory and from a
+// map, in this order.
+func (l *lookups) measure(dir string, r *lookupReport) error {
+	if _, err := tables(dir, dropPages); err != nil {
 		return err
 	}
 	before := majorFaults()
-	n := max(p.Users/100, 100)
+	n := max(l.users/100, 100)
 	lat, err := l.find(n)
 	if err != nil {
 		return err
@@ -139,7 +148,7 @@ func (p part) lookup(out io.Writer) error {
 	r.DiskN, r.DiskWaits = n, majorFaults()-before
 	r.DiskP50, r.DiskP99, r.DiskP999 = micros(lat)
 
-	if _, err := tables(p.Dir, func(f *os.File) error { _, err := io.Copy(io.Discard, f); return err }); err != nil {
+	if _, err := tables(dir, func(f *os.File) error { _, err := io.Copy(io.Discard, f); return err }); err != nil {
 		return err
 	}
 	if lat, err = l.find(5 * n); err != nil {
@@ -159,7 +168,7 @@ func (p part) lookup(out io.Writer) error {
 		return err
 	}
 	r.CacheP50, r.CacheP99, r.CacheP999 = micros(lat)
-	return json.NewEncoder(out).Encode(r)
+	return nil
 }
 
 type lookups struct {
