@@ -40,35 +40,49 @@ func TestBench(t *testing.T) {
 		{"backtest", func(b *Run) { b.BacktestOnly = true }, "events_per_s seconds peak_mb decode_per_s offers users"},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			b := Run{Events: 2000, Users: 200, Rounds: 1, LookupUsers: 2000,
-				search: liveSearch{from: 400, tries: 2, hold: 200 * time.Millisecond, periods: 3, period: 300 * time.Millisecond},
-				turns:  gatewayTurns{round: 1, turn: 100 * time.Millisecond, open: 300 * time.Millisecond}, groupTurn: 2500 * time.Millisecond}
-			one.set(&b)
-			found, err := b.Measure(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := json.Marshal(found)
-			if err != nil {
-				t.Fatal(err)
-			}
+			var b Run
+			var found Finding
 			var object map[string]any
-			if err := json.Unmarshal(text, &object); err != nil {
-				t.Fatal(err)
+			var lacking []string
+			for ms := time.Millisecond; ; ms *= 4 { // a machine may be too slow for such short turns
+				b = Run{Events: 2000, Users: 200, Rounds: 1, LookupUsers: 2000,
+					search: liveSearch{from: 400, tries: 2, hold: 200 * ms, periods: 3, period: 300 * ms},
+					turns:  gatewayTurns{round: 1, turn: 100 * ms, open: 300 * ms}, groupTurn: 2500 * ms}
+				one.set(&b)
+				var err error
+				if found, err = b.Measure(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				text, err := json.Marshal(found)
+				if err != nil {
+					t.Fatal(err)
+				}
+				object = nil
+				if err := json.Unmarshal(text, &object); err != nil {
+					t.Fatal(err)
+				}
+				lacking = nil
+				for _, name := range append(strings.Fields(one.has), "ratio") {
+					values := keys(object, name)
+					for _, v := range values {
+						if v, ok := v.(float64); !ok || v <= 0 {
+							lacking = append(lacking, fmt.Sprintf("%s is %v", name, v))
+						}
+					}
+					if len(values) == 0 {
+						lacking = append(lacking, fmt.Sprintf("%s is not in %s", name, text))
+					}
+				}
+				if len(lacking) == 0 || ms > 10*time.Millisecond {
+					break
+				}
+				t.Logf("once more, with turns four times as long: %q", lacking)
+			}
+			for _, l := range lacking {
+				t.Error(l)
 			}
 			if n := len(keys(object, "ratio")); n != 1 || object["ratio"] == nil {
 				t.Errorf("%d keys are called ratio, one at the top is to be", n)
-			}
-			for _, name := range append(strings.Fields(one.has), "ratio") {
-				values := keys(object, name)
-				for _, v := range values {
-					if v, ok := v.(float64); !ok || v <= 0 {
-						t.Errorf("%s is %v", name, v)
-					}
-				}
-				if len(values) == 0 {
-					t.Errorf("%s is not in %s", name, text)
-				}
 			}
 			if r, ok := found.(*workerReport); ok && b.Campaigns == 0 && !b.WorkerOnly && (r.Lookups.Users != 2000 || len(r.Packs) != len(packSizes)) {
 				t.Errorf("%+v", r)
