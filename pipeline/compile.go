@@ -335,3 +335,17 @@ func (c *compiler) campaign(i int, def *campaign.Campaign) {
 	c.set.campaigns = append(c.set.campaigns, cp)
 	c.set.campaignIndex[def.ID] = i
 }
+
+// dwellTerm recognises a conjunct that asks whether a dwell is long enough. It
+// returns nil for any other.
+func (c *compiler) dwellTerm(x *expr.Expr, report expr.Report) *dwellTerm {
+	least, ok := c.state.Least(x, report)
+	if !ok {
+		return nil
+	}
+	i, ok := c.set.featureIndex[least.Name]
+	if !ok || !c.set.features[i].shape.Stays || (least.Key == nil) != c.set.features[i].by.none() {
+		return nil
+	}
+	return &dwellTerm{feature: i, key: least.Key, need: least.Need}
+}

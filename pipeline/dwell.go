@@ -14,19 +14,6 @@ type dwellTerm struct {
 	need     int64      // nanoseconds
 }
 
-// dwellTerm recognises such a conjunct. It returns nil for any other.
-func (c *compiler) dwellTerm(x *expr.Expr, report expr.Report) *dwellTerm {
-	least, ok := c.state.Least(x, report)
-	if !ok {
-		return nil
-	}
-	i, ok := c.set.featureIndex[least.Name]
-	if !ok || !c.set.features[i].shape.Stays || (least.Key == nil) != c.set.features[i].by.none() {
-		return nil
-	}
-	return &dwellTerm{feature: i, key: least.Key, need: least.Need}
-}
-
 // onlyDwell reports whether only dwells are missing for the campaign's `if` to
 // hold. due is when they will be long enough if no further event comes.
 func (s *step) onlyDwell(c *compiled, sc *scope) (due int64, ok bool) {
