@@ -47,7 +47,6 @@ func (s *Set) Hash() string { return s.hash }
 // A compiled is a compiled campaign.
 type compiled struct {
 	def      *campaign.Campaign
-	index    int
 	trigger  uint64 // campaign.Campaign.TriggerID
 	where    []*expr.Expr
 	cond     []*expr.Expr // the conjuncts of `if`
@@ -301,7 +300,7 @@ func (f *feature) loose() *cel.Type {
 
 func (c *compiler) campaign(i int, def *campaign.Campaign) {
 	path := func(keys ...string) []string { return append([]string{"campaigns", def.ID}, keys...) }
-	cp := &compiled{def: def, index: i, keepSent: rememberedSent, trigger: def.TriggerID(), where: c.where(def.Where, path("where"))}
+	cp := &compiled{def: def, keepSent: rememberedSent, trigger: def.TriggerID(), where: c.where(def.Where, path("where"))}
 	for j, src := range def.If {
 		report := c.reporter(path("if", strconv.Itoa(j)))
 		for _, x := range c.state.Conjuncts(src, report) {
