@@ -76,8 +76,9 @@ func readQuantiles(_ *Shape, rec []byte, cutoff int64) ref.Val {
 	return anyQuantiles.Of(values)
 }
 
-// nearestRank is the smallest of the sorted values that at least percent % of
-// the values do not exceed; null if there are no values.
+// nearestRank returns the value at a percentile: the one at place
+// ceil(percent/100 * n) of the n sorted values, counted from 1. It is null if
+// there are no values.
 func nearestRank(sorted []value.Value, percent int) ref.Val {
 	n := len(sorted)
 	if n == 0 {
