@@ -323,7 +323,7 @@ func TestLanguageNames(t *testing.T) {
 	}
 	for key, n := range map[string]int{
 		"entries": campaign.DefaultBounds.Entries, "keys": campaign.DefaultBounds.Keys, "user_entries": campaign.DefaultBounds.UserEntries,
-		"absences": campaign.DefaultBounds.Absences, "traits": campaign.DefaultBounds.Traits,
+		"user_bytes": campaign.DefaultBounds.UserBytes, "absences": campaign.DefaultBounds.Absences,
 	} {
 		if row := fmt.Sprintf("| `bounds.%s` | number | %s |", key, thousands(n)); !strings.Contains(text, row) {
 			t.Errorf("%s has no row that begins %s", language, row)

@@ -75,8 +75,9 @@ const (
 	mostEntries  = 4096
 	mostKeys     = 4096
 	mostUser     = 1 << 20
+	leastBytes   = 1 << 10
+	mostBytes    = 1 << 20
 	mostAbsences = 4096
-	mostTraits   = 4096
 )
 
 func (v value) bounds() {
@@ -85,8 +86,8 @@ func (v value) bounds() {
 		"entries":      func(v value) { b.Entries = v.integer(1, mostEntries) },
 		"keys":         func(v value) { b.Keys = v.integer(1, mostKeys) },
 		"user_entries": func(v value) { b.UserEntries = v.integer(1, mostUser) },
+		"user_bytes":   func(v value) { b.UserBytes = v.integer(leastBytes, mostBytes) },
 		"absences":     func(v value) { b.Absences = v.integer(1, mostAbsences) },
-		"traits":       func(v value) { b.Traits = v.integer(1, mostTraits) },
 	})
 	v.l.once("bounds", v, b, func() { v.l.def.Bounds = b })
 }

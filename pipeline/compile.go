@@ -11,17 +11,24 @@ import (
 	"cel.dev/cel-go/cel"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/expr"
 	"offerstream/pipeline/window"
 )
 
 // Engine is the number of the semantics that this binary implements. It changes
 // whenever the same log would give other offers (testdata/golden/<Engine>). A
-// binary also runs sets of the previous engine (PROTOCOL.md, D3).
-const Engine = 1
+// binary also runs sets of the previous engine (PROTOCOL.md, D3), but none from
+// before oldestEngine, which was never released.
+const (
+	Engine       = 2
+	oldestEngine = 2
+)
 
 // runs reports whether a binary with engine newest runs sets of an engine.
-func runs(engine, newest int) bool { return engine == newest || engine == newest-1 && engine > 0 }
+func runs(engine, newest int) bool {
+	return engine == newest || engine == newest-1 && engine >= oldestEngine
+}
 
 // A Set is a compiled Definition. It is immutable, and any number of folds may
 // share it.
@@ -46,16 +53,18 @@ func (s *Set) Hash() string { return s.hash }
 
 // A compiled is a compiled campaign.
 type compiled struct {
-	def      *campaign.Campaign
-	trigger  uint64 // campaign.Campaign.TriggerID
-	where    []*expr.Expr
-	cond     []*expr.Expr // the conjuncts of `if`
-	dwell    []*dwellTerm // those of cond that ask for a dwell
-	unless   []*expr.Expr // the conjuncts of unless.where
-	match    keyer
-	gates    []ownGate      // in the order in which they are judged
-	data     *expr.Template // nil: the offer has no data
-	keepSent int            // how many times of its offers an entity remembers
+	def     *campaign.Campaign
+	trigger uint64 // campaign.Campaign.TriggerID
+	where   []*expr.Expr
+	cond    []*expr.Expr // the conjuncts of `if`
+	dwell   []*dwellTerm // those of cond that ask for a dwell
+	unless  []*expr.Expr // the conjuncts of unless.where
+	match   keyer
+	gates   []ownGate      // in the order in which they are judged
+	data    *expr.Template // nil: the offer has no data
+	// What an evaluation keeps of its event while it waits for a dwell or an absence:
+	afterDwell, afterAbsence *event.Fields
+	keepSent                 int // how many times of its offers an entity remembers
 }
 
 var bareName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -120,6 +129,7 @@ type compiler struct {
 	items    *expr.Language // of `of` under a bare `by`: about an item of the event
 	state    *expr.Language // of if, when_due and templates: about the entity's state
 	problems []campaign.Problem
+	fields   map[string]*event.Fields // by their keys
 }
 
 func (c *compiler) problem(path []string, what, hint string) { c.reporter(path)(0, 0, what, hint) }
@@ -230,7 +240,7 @@ func (c *compiler) feature(i int, def *campaign.Feature) {
 	}
 	bounds := c.set.def.Bounds
 	f := &feature{def: def, id: def.FeatureID(), by: c.keyer(def.By, path("by")), where: c.where(def.Where, path("where")), remove: len(def.RemoveOn) > 0,
-		shape: window.Shape{Aggregate: agg, Within: def.Within, Entries: bounds.Entries, Keys: bounds.Keys, Keyed: def.Key != "", Fields: def.Fields}}
+		shape: window.Shape{Aggregate: agg, Within: def.Within, Entries: bounds.Entries, Keys: bounds.Keys, Grouped: def.By != "", Keyed: def.Key != "", Fields: def.Fields}}
 	if agg.Rows {
 		f.shape.Entries = def.Keep
 	}
@@ -328,11 +338,50 @@ func (c *compiler) campaign(i int, def *campaign.Campaign) {
 	cp.data = c.state.Template(def.Offer.Data, func(within []string, line, col int, what, hint string) {
 		c.reporter(append(path("offer", "data"), within...))(line, col, what, hint)
 	})
+	c.readLater(cp)
 	for _, l := range def.Limits {
 		cp.keepSent = max(cp.keepSent, l.Max)
 	}
 	c.set.campaigns = append(c.set.campaigns, cp)
 	c.set.campaignIndex[def.ID] = i
+}
+
+// readLater finds what a campaign's expressions read of the event after a wait.
+func (c *compiler) readLater(cp *compiled) {
+	if len(c.problems) > 0 {
+		return
+	}
+	var absence event.Fields
+	if due := cp.def.WhenDue; due != "" {
+		for _, x := range c.state.Conjuncts(due, nil) { // the gate has compiled it
+			x.AddFields(&absence)
+		}
+	}
+	if cp.data != nil {
+		cp.data.AddFields(&absence)
+	}
+	cp.afterAbsence = c.shared(absence)
+	dwell := absence.Clone()
+	for _, x := range cp.cond {
+		x.AddFields(&dwell)
+	}
+	if cp.match.expr != nil {
+		cp.match.expr.AddFields(&dwell)
+	}
+	dwell.Items = dwell.Items || cp.match.name != ""
+	cp.afterDwell = c.shared(dwell)
+}
+
+// shared is the same pointer for all fields that are equal.
+func (c *compiler) shared(f event.Fields) *event.Fields {
+	if c.fields == nil {
+		c.fields = map[string]*event.Fields{}
+	}
+	key := f.Key()
+	if c.fields[key] == nil {
+		c.fields[key] = &f
+	}
+	return c.fields[key]
 }
 
 // dwellTerm recognises a conjunct that asks whether a dwell is long enough. It

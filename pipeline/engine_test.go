@@ -29,7 +29,7 @@ func TestEngineBefore(t *testing.T) {
 	for _, c := range []struct {
 		engine, newest int
 		runs           bool
-	}{{Engine, Engine, true}, {next, Engine, false}, {Engine, next, true}, {next, next, true}, {Engine, next + 1, false}, {0, 1, false}, {0, 0, true}} {
+	}{{Engine, Engine, true}, {next, Engine, false}, {Engine, next, true}, {next, next, true}, {Engine, next + 1, false}, {oldestEngine - 1, oldestEngine, false}} {
 		changed := *def
 		changed.Engine = c.engine
 		set, problems := compileFor(&changed, c.newest)

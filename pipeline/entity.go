@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -38,9 +39,9 @@ type Entity struct {
 // A binding maps what an entity holds to the set in force. It is made anew when
 // the set changes, and is not stored.
 type binding struct {
-	live    *liveSet // nil: not bound yet
-	place   []uint16 // by index of live.features: 1 + the index in states; 0: the entity holds nothing of it
-	entries int      // entries and buckets of all features
+	live  *liveSet    // nil: not bound yet
+	place []uint16    // by index of live.features: 1 + the index in states; 0: the entity holds nothing of it
+	size  window.Size // of all features
 }
 
 type trait struct {
@@ -54,8 +55,10 @@ const (
 	ringMost          = 512              // messageIds that are remembered at most, as long as they are young
 	ringYoung         = 15 * time.Minute // greatest age of a young messageId, in log time
 	rememberedOffers  = 64
-	rememberedSent    = 8    // times of offers that are remembered per campaign or channel, or more if limits need more
-	rememberedSenders = 1024 // campaigns of which times of offers are remembered
+	rememberedSent    = 8        // times of offers that are remembered per campaign or channel, or more if limits need more
+	rememberedSenders = 1024     // campaigns of which times of offers are remembered
+	maxTraits         = 64 << 10 // bytes of the names and values of traits
+	maxPending        = 64 << 10 // bytes of the fields that pending evaluations keep of their events
 )
 
 // NewEntity is the state of a user without any events.
@@ -130,27 +133,55 @@ const seenBytes = 16
 
 var le = binary.LittleEndian
 
-// learn takes over the traits of an identify event.
+// learn takes over the traits of an identify event, in the order of their
+// names. A trait that would make the profile too large is not taken; a trait of
+// that name which the user has stays.
 func (e *Entity) learn(traits *fastjson.Value, counts *Counts) {
-	obj := traits.GetObject()
-	if obj == nil {
-		return
-	}
-	obj.Visit(func(k []byte, v *fastjson.Value) {
-		if obj.Get(string(k)) != v {
-			return // of duplicate keys the first counts
-		}
-		i, found := e.trait(string(k))
-		if found {
-			e.traits[i].value = value.OfJSON(v)
-			return
-		}
-		if len(e.traits) >= e.live.def.Bounds.Traits {
-			counts.Bounds++
-			return
-		}
-		e.traits = slices.Insert(e.traits, i, trait{string(k), value.OfJSON(v)})
+	var all []trait
+	value.VisitFirst(traits.GetObject(), func(name string, v *fastjson.Value) {
+		all = append(all, trait{name, value.OfJSON(v)})
 	})
+	slices.SortFunc(all, func(a, b trait) int { return strings.Compare(a.name, b.name) })
+	size := e.traitBytes()
+	old, merged := e.traits, make([]trait, 0, len(e.traits)+len(all))
+	for _, t := range all {
+		for len(old) > 0 && old[0].name < t.name {
+			merged, old = append(merged, old[0]), old[1:]
+		}
+		before, known := 0, len(old) > 0 && old[0].name == t.name
+		if known {
+			before = old[0].size()
+		}
+		if size-before+t.size() > maxTraits {
+			counts.Bounds++
+			continue
+		}
+		size += t.size() - before
+		merged = append(merged, t)
+		if known {
+			old = old[1:]
+		}
+	}
+	e.traits = append(merged, old...)
+}
+
+// size is the number of bytes that count for a trait.
+func (t trait) size() int { return len(t.name) + t.value.Size() }
+
+func (e *Entity) traitBytes() (n int) {
+	for _, t := range e.traits {
+		n += t.size()
+	}
+	return n
+}
+
+// pendingBytes is the size of what the pending evaluations keep of their
+// events.
+func (e *Entity) pendingBytes() (n int) {
+	for i := range e.waiting {
+		n += e.waiting[i].stored.size
+	}
+	return n
 }
 
 // feature is the state of feature i, nil if there is none yet. It is valid
@@ -177,7 +208,7 @@ func (e *Entity) bind(l *liveSet) {
 	for i := range e.states {
 		st := &e.states[i]
 		e.place[l.featureByID[st.ID]] = uint16(i + 1)
-		e.entries += st.Held()
+		e.size = e.size.Plus(st.Size())
 	}
 	e.retain(func(ev *evaluation) bool {
 		if ev.c = l.triggered(ev); ev.c == nil {
@@ -221,19 +252,52 @@ func (e *Entity) ensure(i int) *window.State {
 	return e.feature(i)
 }
 
+// resized keeps size up to date: before is what a feature's state held before
+// it changed.
+func (e *Entity) resized(st *window.State, before window.Size) {
+	e.size = e.size.Plus(st.Size().Minus(before))
+}
+
 // full reports whether the user holds the greatest allowed number of entries.
 // Before it returns true, it drops entries that have left their window.
 func (e *Entity) full(now int64) bool {
 	most := e.live.def.Bounds.UserEntries
-	if e.entries < most {
+	if e.size.Entries < most {
 		return false
 	}
-	e.entries = 0
+	e.drop(now)
+	return e.size.Entries >= most
+}
+
+// drop drops the entries that have left their window.
+func (e *Entity) drop(now int64) {
+	e.size = window.Size{}
 	for i, f := range e.live.features {
 		if st := e.feature(i); st != nil {
 			f.shape.Drop(st, now)
-			e.entries += st.Held()
+			e.size = e.size.Plus(st.Size())
 		}
 	}
-	return e.entries >= most
+}
+
+// fit removes entries until those of the user have no more bytes than allowed:
+// each time the oldest of the feature that holds most, of equals the first by
+// name, which is the order of the features (LANGUAGE.md, rule 18).
+func (e *Entity) fit(now int64, counts *Counts) {
+	most := e.live.def.Bounds.UserBytes
+	if e.size.Bytes <= most {
+		return
+	}
+	for e.drop(now); e.size.Bytes > most; counts.Bounds++ {
+		largest := -1
+		for i := range e.live.features {
+			if st := e.feature(i); st != nil && (largest < 0 || st.Size().Bytes > e.feature(largest).Size().Bytes) {
+				largest = i
+			}
+		}
+		st := e.feature(largest)
+		before := st.Size()
+		e.live.features[largest].shape.RemoveOldest(st)
+		e.resized(st, before)
+	}
 }

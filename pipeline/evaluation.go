@@ -7,6 +7,7 @@ import (
 
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/expr"
+	"offerstream/pipeline/window"
 )
 
 // An evaluation is one campaign judged for one entity. A trigger begins it;
@@ -72,13 +73,14 @@ func (s stage) String() string { return stages[s].name }
 
 func (s stage) waits() bool { return stages[s].waits }
 
-// A storedEvent is the trigger of pending evaluations.
+// A storedEvent is what pending evaluations keep of their trigger.
 type storedEvent struct {
-	raw  []byte
-	time int64 // event time
-	at   int64 // log time
-	own  bool  // raw does not alias the entity's record, and can be reused
-	uses int   // number of pending evaluations of this event; may be too high, which is harmless
+	raw  []byte // JSON (event.AppendKept)
+	size int    // of the fields that it keeps (LANGUAGE.md, rule 18)
+	time int64  // event time
+	at   int64  // log time
+	own  bool   // raw does not alias the entity's record, and can be reused
+	uses int    // number of pending evaluations of this event; may be too high, which is harmless
 }
 
 // begin begins an evaluation of a campaign whose trigger has come.
@@ -126,7 +128,7 @@ func (s *step) condition(e *evaluation) bool {
 		s.end(e, Age)
 	case waits:
 		s.drop(func(o *evaluation) bool { return o.c == e.c && o.stage == stageDwell }, Superseded)
-		e.stored = s.store(e.event)
+		e.stored = s.store(e.event, e.c.afterDwell, s.now)
 		s.wait(*e, stageDwell, due)
 	default:
 		return true
@@ -139,23 +141,27 @@ func (s *step) condition(e *evaluation) bool {
 // wait counts from the trigger, even if the evaluation has waited for dwell
 // since then; if it is already over, the evaluation continues at once.
 func (s *step) absences(e evaluation) {
-	unless, started := e.c.def.Unless, false
+	unless, began, started := e.c.def.Unless, s.now, false
+	if e.stored != nil {
+		began = e.stored.at
+	}
 	err := e.c.match.each(s.scopeOf(e.event), func(key string, _ int, _ *fastjson.Value) {
+		if len(key) > window.MaxKey {
+			e.c.counts.Bounds++
+			return
+		}
 		sameKey := func(o *evaluation) bool { return o.c == e.c && o.stage == stageAbsence && o.key == key }
 		if unless.NoRestart && s.entity.anyWaits(sameKey) {
 			return
 		}
 		s.drop(sameKey, Superseded)
-		if e.stored == nil {
-			e.stored = s.store(e.event)
-		}
 		one := e
 		if started {
 			one = s.begin(e.c, e.event)
-			one.stored = e.stored
 		}
+		one.stored = s.store(e.event, e.c.afterAbsence, began)
 		started, one.key = true, strings.Clone(key)
-		s.wait(one, stageAbsence, e.stored.at+int64(unless.Within))
+		s.wait(one, stageAbsence, began+int64(unless.Within))
 	})
 	if err != nil {
 		e.c.counts.failed(err)
@@ -182,6 +188,7 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	if in == stageAbsence {
 		s.boundAbsences(e.c)
 	}
+	s.boundPending()
 }
 
 // boundAbsences supersedes a campaign's oldest absence if there are more than
@@ -198,6 +205,23 @@ func (s *step) boundAbsences(c *liveCampaign) {
 	if n > s.live.def.Bounds.Absences {
 		s.drop(func(o *evaluation) bool { return o.order == oldest }, Superseded)
 		c.counts.Bounds++
+	}
+}
+
+// boundPending supersedes the oldest pending evaluations, by the log time of
+// their triggers, while all of them keep more bytes of events than the bound
+// allows.
+func (s *step) boundPending() {
+	for s.entity.pendingBytes() > maxPending {
+		oldest := &s.entity.waiting[0]
+		for i := range s.entity.waiting {
+			if o := &s.entity.waiting[i]; o.stored.at < oldest.stored.at || o.stored.at == oldest.stored.at && o.order < oldest.order {
+				oldest = o
+			}
+		}
+		oldest.c.counts.Bounds++
+		order := oldest.order
+		s.drop(func(o *evaluation) bool { return o.order == order }, Superseded)
 	}
 }
 
@@ -250,18 +274,30 @@ func all(conds []*expr.Expr, sc *scope, counts *Counts) bool {
 	return failed == nil
 }
 
-// store copies this step's event for the evaluations that it makes pending: one
-// copy for all of them, in the memory of a stored event that is no longer used.
-func (s *step) store(ev *event.Event) *storedEvent {
-	if s.stored == nil {
-		kept := &storedEvent{}
-		if n := len(s.spare); n > 0 {
-			kept, s.spare = s.spare[n-1], s.spare[:n-1]
+// A keptEvent is a copy that this step has made of an event.
+type keptEvent struct {
+	event  *event.Event
+	fields *event.Fields
+	stored *storedEvent
+}
+
+// store copies what pending evaluations keep of an event, whose log time is at:
+// one copy for all of them that keep the same fields, in the memory of a stored
+// event that is no longer used.
+func (s *step) store(ev *event.Event, fields *event.Fields, at int64) *storedEvent {
+	for _, k := range s.kept {
+		if k.event == ev && k.fields == fields {
+			return k.stored
 		}
-		*kept = storedEvent{raw: append(kept.raw[:0], ev.Raw...), time: ev.Time, at: s.now, own: true}
-		s.stored = kept
 	}
-	return s.stored
+	stored := &storedEvent{}
+	if n := len(s.spare); n > 0 {
+		stored, s.spare = s.spare[n-1], s.spare[:n-1]
+	}
+	raw, size := ev.AppendKept(stored.raw[:0], fields)
+	*stored = storedEvent{raw: raw, size: size, time: ev.Time, at: at, own: true}
+	s.kept = append(s.kept, keptEvent{ev, fields, stored})
+	return stored
 }
 
 // maxSpare bounds the number of stored events that are kept for reuse.
@@ -285,5 +321,7 @@ func (s *step) recycle() {
 		}
 		s.unused[i] = nil
 	}
-	s.unused, s.stored = s.unused[:0], nil
+	s.unused = s.unused[:0]
+	clear(s.kept)
+	s.kept = s.kept[:0]
 }

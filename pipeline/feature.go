@@ -1,6 +1,9 @@
 package pipeline
 
 import (
+	"strings"
+	"unicode/utf8"
+
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types/ref"
 	"github.com/valyala/fastjson"
@@ -43,9 +46,11 @@ func (f *feature) update(st *window.State, sc *scope, counts *Counts, scratch *[
 		case f.shape.Rows:
 			f.addRows(st, key, item, it, sc, counts, scratch)
 		default:
-			v, err := f.value(sc, it)
+			v, err := f.value(sc, it, counts)
 			if err != nil {
-				counts.failed(err)
+				if err != window.ErrSkip {
+					counts.failed(err)
+				}
 				return
 			}
 			counts.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Value: v}, sc.now, scratch)
@@ -57,7 +62,7 @@ func (f *feature) update(st *window.State, sc *scope, counts *Counts, scratch *[
 }
 
 // value is the value of the event's entry.
-func (f *feature) value(sc *scope, item *fastjson.Value) (v value.Value, err error) {
+func (f *feature) value(sc *scope, item *fastjson.Value, counts *Counts) (v value.Value, err error) {
 	switch {
 	case f.shape.Stays:
 		if ms := sc.event.Get("properties", "dwell_ms"); ms != nil && ms.Type() == fastjson.TypeNumber {
@@ -67,6 +72,7 @@ func (f *feature) value(sc *scope, item *fastjson.Value) (v value.Value, err err
 		sc.item = item
 		v, err = f.of.Value(sc)
 		sc.item = nil
+		v = cut(v, counts)
 	}
 	if err != nil || f.shape.Take == nil {
 		return v, err
@@ -88,15 +94,45 @@ func (f *feature) addRows(st *window.State, key string, item int, it *fastjson.V
 			if !ok {
 				continue
 			}
+			if len(k) > window.MaxKey {
+				counts.Bounds++
+				continue
+			}
 			r.Key = k
 		}
 		for j, name := range f.def.Fields {
 			if v := it.Get(name); v != nil {
-				r.Fields[j], r.Has[j] = value.OfJSON(v), true
+				r.Fields[j] = cut(value.OfJSON(v), counts)
+				r.Has[j] = r.Fields[j].Kind != value.JSON || len(r.Fields[j].Str) <= window.MaxValue
 			}
 		}
 		counts.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Row: r}, sc.now, scratch)
 	}
+}
+
+// cut shortens a text that is too long to be stored. A list or map that is too
+// long cannot be shortened; it is counted, and the caller leaves it out.
+func cut(v value.Value, counts *Counts) value.Value {
+	if len(v.Str) <= window.MaxValue {
+		return v
+	}
+	counts.Bounds++
+	if v.Kind == value.String {
+		v.Str = strings.Clone(cutText(v.Str, window.MaxValue))
+	}
+	return v
+}
+
+// cutText is as much of a text as fits into that many bytes, without part of a
+// character.
+func cutText(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most]
 }
 
 // removeRows removes the event's items from a list (remove_on).

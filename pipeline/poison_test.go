@@ -145,7 +145,7 @@ func TestPoison(t *testing.T) {
 	if !slices.Equal(offers, all) || len(offers) == len(want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(offers, "\n"), strings.Join(all, "\n"))
 	}
-	if len(dead) != 1 || dead[0] != "panic bang: "+view("boom", "ada", "00:10") {
+	if len(dead) != 1 || dead[0] != `panic bang: {"type":"track","event":"View","messageId":"boom","userId":"ada"}` {
 		t.Errorf("dead letters: %q", dead)
 	}
 }

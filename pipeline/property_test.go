@@ -52,6 +52,7 @@ func TestProperty(t *testing.T) {
 // wantMet lists what the seeds of a normal run must meet.
 func wantMet() []string {
 	want := []string{"duplicates", "bounds", "missing fields", "errors", "traits", "sessions with a referrer", "users by number", "anonymous users", "sent by service"}
+	want = append(want, "users at the bound on bytes", "profiles at the bound on bytes", "pending evaluations at the bound on bytes")
 	for _, o := range Outcomes() {
 		want = append(want, "outcome "+o.String())
 	}
@@ -90,7 +91,10 @@ func (b *Backtest) tell(met map[string]int) {
 		met["traits"] += len(e.traits)
 		for name, is := range map[string]bool{
 			"users by number": key == "u:42", "anonymous users": key[0] == 'a', "sessions with a referrer": e.session.referrerHost != "",
-			"sent by service": len(e.sent) > 0 && len(e.channels) == 0,
+			"sent by service":                           len(e.sent) > 0 && len(e.channels) == 0,
+			"users at the bound on bytes":               e.size.Bytes > e.live.def.Bounds.UserBytes-40,
+			"profiles at the bound on bytes":            e.traitBytes() > maxTraits*3/4,
+			"pending evaluations at the bound on bytes": e.pendingBytes() > maxPending/2,
 		} {
 			if is {
 				met[name]++

@@ -15,8 +15,8 @@ import (
 // section, or at the end of an existing one, where only versions that have them
 // are read for them.
 const (
-	RecordVersion = 3
-	oldestRecord  = 3
+	RecordVersion = 4
+	oldestRecord  = 4
 )
 
 // ErrNewer reports that a record was written by a newer version of the program,
@@ -174,6 +174,7 @@ func appendWaiting(w *value.Writer, evs []evaluation) {
 	for _, ev := range events {
 		w.Int(ev.time)
 		w.Int(ev.at)
+		w.Len(ev.size)
 		w.Bytes(ev.raw)
 	}
 	w.Len(len(evs))
@@ -193,7 +194,9 @@ func appendWaiting(w *value.Writer, evs []evaluation) {
 
 // readWaiting reads the output of appendWaiting.
 func readWaiting(r *value.Reader) []evaluation {
-	events := readList(r, 3, func() *storedEvent { return &storedEvent{time: r.Int(), at: r.Int(), raw: r.Bytes()} })
+	events := readList(r, 4, func() *storedEvent {
+		return &storedEvent{time: r.Int(), at: r.Int(), size: int(r.Uint()), raw: r.Bytes()}
+	})
 	return readList(r, 16, func() evaluation {
 		e := evaluation{stage: stage(r.Byte()), due: r.Int()}
 		e.firstDue = e.due - r.Int()

@@ -66,7 +66,7 @@ func TestRecord(t *testing.T) {
 	if _, err := DecodeEntity("u:u", newer); !errors.Is(err, ErrNewer) {
 		t.Errorf("a record of a newer version: error %v, want ErrNewer", err)
 	}
-	for _, version := range []byte{0, 1, 2} {
+	for _, version := range []byte{0, 1, 2, 3} {
 		if _, err := DecodeEntity("u:u", append([]byte{version}, b[1:]...)); err == nil || errors.Is(err, ErrNewer) {
 			t.Errorf("a record of version %d, which is older than oldestRecord: error %v, want another than ErrNewer", version, err)
 		}
@@ -88,19 +88,19 @@ func TestCursorVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const frozen = `{"version":3,"seq":7,"stored":5,"log_time":9,"chains":{"offers.web":{"last":{"n":1,"s":2,"t":3}}}}`
+	const frozen = `{"version":4,"seq":7,"stored":5,"log_time":9,"chains":{"offers.web":{"last":{"n":1,"s":2,"t":3}}}}`
 	if string(b) != frozen {
 		t.Errorf("the cursor is %s, want %s", b, frozen)
 	}
 	if got, err := ReadCursor(b); err != nil || asJSON(got) != asJSON(c) {
 		t.Errorf("it reads back as %+v, %v", got, err)
 	}
-	for _, newer := range []string{`{"version":4,"seq":7,"parts":{}}`, `{"version":4,"seq":"7"}`} {
+	for _, newer := range []string{`{"version":5,"seq":7,"parts":{}}`, `{"version":5,"seq":"7"}`} {
 		if _, err := ReadCursor([]byte(newer)); !errors.Is(err, ErrNewer) {
 			t.Errorf("%s: %v", newer, err)
 		}
 	}
-	for _, wrong := range []string{`{"seq":7}`, `{"version":2,"seq":7}`, `{`, `{"version":3,"seq":"7"}`} {
+	for _, wrong := range []string{`{"seq":7}`, `{"version":3,"seq":7}`, `{`, `{"version":4,"seq":"7"}`} {
 		if _, err := ReadCursor([]byte(wrong)); err == nil || errors.Is(err, ErrNewer) {
 			t.Errorf("%s: %v", wrong, err)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
+	"offerstream/pipeline/window"
 )
 
 // sessionGap is the time without a view after which a session has ended.
@@ -22,6 +23,9 @@ const sessionGap = 30 * time.Minute
 // sessionEvents is how many event names a session keeps: those of its newest
 // events.
 const sessionEvents = 64
+
+// maxName bounds a name in a session, in bytes; a longer one is cut.
+const maxName = 256
 
 // A session is a visit: from its first view until sessionGap after its last, in
 // log time.
@@ -129,6 +133,7 @@ func (s *session) extend(ev *event.Event, now int64) {
 	if ev.Type != event.Track {
 		name = ev.Type.String()
 	}
+	name = cutText(name, maxName)
 	if s.named == sessionEvents {
 		n, head := binary.Uvarint(s.events)
 		s.events = slices.Delete(s.events, 0, head+int(n))
@@ -137,10 +142,10 @@ func (s *session) extend(ev *event.Event, now int64) {
 	s.events = append(binary.AppendUvarint(s.events, uint64(len(name))), name...)
 	s.named++
 	if s.source == "" {
-		s.source = strings.Clone(ev.AliasText(event.InCampaign, "source"))
+		s.source = strings.Clone(cutText(ev.AliasText(event.InCampaign, "source"), window.MaxValue))
 	}
 	if s.term == "" {
-		s.term = strings.Clone(ev.AliasText(event.InCampaign, "term"))
+		s.term = strings.Clone(cutText(ev.AliasText(event.InCampaign, "term"), window.MaxValue))
 	}
 	if s.referrerHost == "" {
 		s.refer(ev)
@@ -207,11 +212,11 @@ func (s *session) refer(ev *event.Event) {
 	if own := pick("url"); own != nil && strings.ToLower(own.Hostname()) == host {
 		return
 	}
-	s.referrerHost = host
+	s.referrerHost = cutText(host, window.MaxValue)
 	q := ref.Query()
 	for _, name := range [...]string{"q", "query", "keyword"} {
 		if v := q.Get(name); v != "" {
-			s.query = v
+			s.query = cutText(v, window.MaxValue)
 			return
 		}
 	}

@@ -21,7 +21,7 @@ type step struct {
 	scope      scope
 	candidates []evaluation // those that have reached the gates
 	due        []evaluation // those that continue because they are due
-	stored     *storedEvent // the copy of the event, if an evaluation became pending with it
+	kept       []keptEvent  // the copies of events with which evaluations became pending
 
 	// Memory that is reused:
 	totals  totals
@@ -142,17 +142,17 @@ func (s *step) learn(sc *scope) {
 		e.session.extend(ev, sc.now)
 		for _, i := range s.live.dwells {
 			if st := e.feature(i); st != nil && st.Open() {
-				held := st.Held()
+				before := st.Size()
 				s.live.features[i].shape.Close(st, ev.Time)
-				e.entries += st.Held() - held
+				e.resized(st, before)
 			}
 		}
 	}
 	s.live.match.removes.each(ev, func(i int) {
 		if st := e.feature(i); st != nil {
-			held := st.Held()
+			before := st.Size()
 			s.live.features[i].removeRows(st, ev)
-			e.entries += st.Held() - held
+			e.resized(st, before)
 		}
 	})
 	full := e.full(sc.now)
@@ -162,9 +162,10 @@ func (s *step) learn(sc *scope) {
 	s.live.match.features.each(ev, func(i int) {
 		if f := s.live.features[i]; !full && all(f.where, sc, nil) {
 			st := e.ensure(i)
-			held := st.Held()
+			before := st.Size()
 			f.update(st, sc, features, &s.scratch)
-			e.entries += st.Held() - held
+			e.resized(st, before)
 		}
 	})
+	e.fit(sc.now, features)
 }

@@ -18,12 +18,22 @@ type User struct {
 	Now      string                     `json:"now,omitempty"`        // log time
 	Last     string                     `json:"last_event,omitempty"` // log time of the last event
 	Events   uint64                     `json:"events"`               // events applied, without duplicates
+	Size     UserSize                   `json:"size"`
 	Traits   map[string]json.RawMessage `json:"traits"`
 	Session  *UserSession               `json:"session"`  // null: no session is open
 	Features map[string]json.RawMessage `json:"features"` // as expressions read them; a feature with `by` is an object by key
 	Pending  []UserPending              `json:"pending"`  // by due time
 	Sent     []UserSent                 `json:"sent"`     // by campaign
 	Offers   []string                   `json:"offers"`   // remembered ids of offers, oldest first
+}
+
+// A UserSize is how much is held of a user, in the terms in which it is limited
+// (LANGUAGE.md, rule 18).
+type UserSize struct {
+	Entries      int `json:"entries"`       // of features; at most bounds.user_entries
+	EntryBytes   int `json:"entry_bytes"`   // at most bounds.user_bytes
+	TraitBytes   int `json:"trait_bytes"`   // at most 65,536
+	PendingBytes int `json:"pending_bytes"` // at most 65,536
 }
 
 // A UserSession is the open session.
@@ -82,6 +92,8 @@ func (f *Fold) User(key string) (*User, error) {
 	if v.Known {
 		v.Last = value.FormatTime(e.last)
 	}
+	e.drop(now)
+	v.Size = UserSize{e.size.Entries, e.size.Bytes, e.traitBytes(), e.pendingBytes()}
 	for _, t := range e.traits {
 		v.Traits[t.name] = shown(t.value.CEL())
 	}

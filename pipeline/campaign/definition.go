@@ -60,12 +60,12 @@ type Bounds struct {
 	Entries     int `json:"entries"`      // exact entries per aggregate and key; beyond it the oldest is folded into a bucket or removed
 	Keys        int `json:"keys"`         // keys of a feature with `by`
 	UserEntries int `json:"user_entries"` // entries of a user in all features
+	UserBytes   int `json:"user_bytes"`   // bytes of these entries (LANGUAGE.md, rule 18)
 	Absences    int `json:"absences"`     // pending absences of a campaign
-	Traits      int `json:"traits"`       // traits of a profile
 }
 
 // DefaultBounds are the bounds of a set that names none.
-var DefaultBounds = Bounds{Entries: 256, Keys: 64, UserEntries: 65536, Absences: 64, Traits: 256}
+var DefaultBounds = Bounds{Entries: 256, Keys: 64, UserEntries: 65536, UserBytes: 256 << 10, Absences: 64}
 
 // Defaults of other keys of a set.
 const (

@@ -11,7 +11,7 @@ import (
 // moved.
 func TestIdentities(t *testing.T) {
 	d := &Definition{
-		Engine: 1, Zone: "Asia/Seoul", Clock: ClockBroker, Lateness: DefaultLateness, Forget: Forget{DefaultForgetAnonymous, DefaultForgetKnown}, Bounds: DefaultBounds,
+		Engine: 2, Zone: "Asia/Seoul", Clock: ClockBroker, Lateness: DefaultLateness, Forget: Forget{DefaultForgetAnonymous, DefaultForgetKnown}, Bounds: DefaultBounds,
 		Features: []Feature{
 			{Name: "views", On: []string{"View"}, Agg: "count"},
 			{Name: "cart", On: []string{"Add"}, Where: "event.properties.price > 1", By: "category", Agg: "list", Within: time.Hour, Key: "id", Fields: []string{"id", "price"}, Keep: 20, RemoveOn: []string{"Order"}},
@@ -37,7 +37,7 @@ func TestIdentities(t *testing.T) {
 			t.Errorf("the trigger of %s has the identity %#x, want %#x", d.Campaigns[i].ID, got, want)
 		}
 	}
-	if got, want := d.Hash(), "b479c7a406357ac8c3ed80f2da4150a6"; got != want {
+	if got, want := d.Hash(), "7b397ec5219c1d7d597226623d8ead0e"; got != want {
 		t.Errorf("the set's hash is %s, want %s", got, want)
 	}
 }

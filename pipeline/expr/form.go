@@ -10,6 +10,7 @@ import (
 	"cel.dev/cel-go/common/types"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 )
 
 // Equality recognises a condition that compares a text in the event: path ==
@@ -147,4 +148,66 @@ func durationLiteral(e celast.Expr) (ns int64, ok bool) {
 	}
 	d, err := campaign.ParseDuration(string(arg.AsLiteral().(types.String)))
 	return int64(d), err == nil
+}
+
+// AddFields adds to fields what the expression reads of the event.
+func (x *Expr) AddFields(fields *event.Fields) {
+	inside := map[int64]bool{} // parts of a path that has been added
+	celast.PreOrderVisit(x.ast.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if inside[e.ID()] {
+			return
+		}
+		path, operands := readPath(e)
+		switch {
+		case len(path) > 1 && path[1] == "items":
+			fields.Items = true
+		case len(path) > 1 && (path[1] == "properties" || path[1] == "traits" || path[1] == "context"):
+			fields.Add(path[1:]...)
+		case len(path) == 1: // the event as a whole
+			fields.Items = true
+			fields.Add("properties")
+			fields.Add("traits")
+			fields.Add("context")
+		}
+		for _, id := range operands {
+			inside[id] = true
+		}
+	}))
+}
+
+// readPath is the path from `event` that an expression reads: the names in
+// event.a.b, event.a["b"], event.?a, event[?"a"] and has(event.a), with `event`
+// itself as the first; nil for any other expression. operands are the
+// expressions inside of it.
+func readPath(e celast.Expr) (path []string, operands []int64) {
+	var of celast.Expr
+	var name string
+	switch e.Kind() {
+	case celast.IdentKind:
+		if e.AsIdent() == "event" {
+			return []string{"event"}, nil
+		}
+		return nil, nil
+	case celast.SelectKind:
+		of, name = e.AsSelect().Operand(), e.AsSelect().FieldName()
+	case celast.CallKind:
+		call := e.AsCall()
+		switch call.FunctionName() {
+		case operators.Index, operators.OptIndex, operators.OptSelect:
+		default:
+			return nil, nil
+		}
+		t := textLiteral(call.Args()[1])
+		if t == nil {
+			return nil, nil
+		}
+		of, name = call.Args()[0], *t
+	default:
+		return nil, nil
+	}
+	path, operands = readPath(of)
+	if path == nil {
+		return nil, nil
+	}
+	return append(path, name), append(operands, of.ID())
 }

@@ -12,6 +12,7 @@ import (
 
 	"cel.dev/cel-go/common/types"
 
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
 
@@ -151,6 +152,21 @@ func closing(s string) int {
 		}
 	}
 	return -1
+}
+
+// AddFields adds to fields what the template's expressions read of the event.
+func (t *Template) AddFields(fields *event.Fields) {
+	for _, p := range t.text {
+		if p.expr != nil {
+			p.expr.AddFields(fields)
+		}
+	}
+	for _, f := range t.fields {
+		f.val.AddFields(fields)
+	}
+	for _, e := range t.list {
+		e.AddFields(fields)
+	}
 }
 
 // Render evaluates the expressions and returns the offer's data.

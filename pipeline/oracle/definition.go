@@ -30,8 +30,8 @@ type bounds struct {
 	Entries     int `json:"entries"`
 	Keys        int `json:"keys"`
 	UserEntries int `json:"user_entries"`
+	UserBytes   int `json:"user_bytes"`
 	Absences    int `json:"absences"`
-	Traits      int `json:"traits"`
 }
 
 type feature struct {

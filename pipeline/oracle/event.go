@@ -31,6 +31,7 @@ type event struct {
 
 	full    bool                 // the user had reached the bound on entries
 	entries map[*feature][]entry // the entries that it adds to each feature
+	evicted map[*feature]int     // how many entries of each feature leave because of the bound on bytes
 }
 
 // admit reads a line, or returns the reason why the gateway would refuse it.

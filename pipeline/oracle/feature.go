@@ -3,6 +3,7 @@ package oracle
 import (
 	"encoding/json"
 	"math"
+	"math/big"
 	"slices"
 	"time"
 
@@ -56,15 +57,19 @@ func (f *feature) collectItem(e *entry, sc *scope, item any, byItem bool) bool {
 		}
 		sc.item = fromJSON(item)
 	}
+	if len(e.key) > maxKey {
+		return false
+	}
 	if f.Agg != "list" {
 		return f.fill(e, sc, sc.event)
 	}
 	if f.Key != "" {
-		if e.listKey, ok = property(fields, f.Key); !ok {
+		if e.listKey, ok = property(fields, f.Key); !ok || len(e.listKey) > maxKey {
 			return false
 		}
 	}
-	e.value = fromJSON(f.stored(fields))
+	e.stored = f.stored(fields)
+	e.value = fromJSON(e.stored)
 	return true
 }
 
@@ -79,12 +84,20 @@ func property(item *object, name string) (string, bool) {
 
 // stored returns the part of an item that a list keeps.
 func (f *feature) stored(item *object) *object {
-	if item == nil || len(f.Fields) == 0 {
-		return item
-	}
 	out := &object{vals: map[string]any{}}
+	if item == nil {
+		return out
+	}
 	for _, name := range f.Fields {
-		if v, ok := item.vals[name]; ok {
+		v, ok := item.vals[name]
+		if s, isText := v.(string); isText {
+			v = cut(s, maxValue)
+		}
+		switch v.(type) {
+		case *object, []any:
+			ok = ok && jsonSize(v) <= maxValue
+		}
+		if ok {
 			out.vals[name] = v
 		}
 	}
@@ -121,7 +134,7 @@ func (f *feature) fill(e *entry, sc *scope, ev *event) bool {
 			if math.Abs(n) >= 9.2e12 {
 				return false
 			}
-			e.micro = int64(math.RoundToEven(n * 1e6))
+			e.micro = new(big.Int).SetInt64(int64(math.RoundToEven(n * 1e6)))
 		}
 		return true
 	}
@@ -129,6 +142,13 @@ func (f *feature) fill(e *entry, sc *scope, ev *event) bool {
 		var ok bool
 		e.value, ok = measure(v)
 		return ok
+	}
+	if s, ok := v.(types.String); ok {
+		e.value = types.String(cut(string(s), maxValue))
+	}
+	if f.Agg == "distinct" {
+		e.text, err = shown(e.value)
+		return err == nil
 	}
 	switch v.(type) {
 	case types.Null, types.Bool, types.Int, types.Uint, types.Double, types.String, types.Timestamp, types.Duration:
@@ -164,11 +184,14 @@ func (s *state) apply(ev *event) {
 	if ev.matches(s.f.RemoveOn) {
 		s.remove(ev)
 	}
-	if ev.full {
-		return
+	if !ev.full {
+		for _, e := range ev.entries[s.f] {
+			s.add(ev.now, e)
+		}
 	}
-	for _, e := range ev.entries[s.f] {
-		s.add(ev.now, e)
+	for range ev.evicted[s.f] {
+		s.drop(ev.now)
+		s.evict()
 	}
 }
 
@@ -222,7 +245,7 @@ func (s *state) add(now int64, e entry) {
 	bound := f.bounds.Entries
 	switch f.Agg {
 	case "distinct":
-		if i := slices.IndexFunc(w.exact, func(o *entry) bool { return same(o.value, e.value) }); i >= 0 {
+		if i := slices.IndexFunc(w.exact, func(o *entry) bool { return o.text == e.text }); i >= 0 {
 			if w.exact[i].before(&e) > 0 {
 				return // a newer entry of this value is there already
 			}
@@ -268,17 +291,6 @@ func (s *state) forgetKey(key string) {
 	s.touched = slices.DeleteFunc(s.touched, func(k string) bool { return k == key })
 }
 
-// same reports whether `distinct` counts two values as one: numbers compare by
-// numeric value, all others by type and content.
-func same(a, b ref.Val) bool {
-	x, xNum := double(a)
-	y, yNum := double(b)
-	if xNum || yNum {
-		return xNum && yNum && x == y
-	}
-	return a.Type() == b.Type() && a.Equal(b) == types.True
-}
-
 // read returns the feature's value in an expression.
 func (s *state) read(now int64) ref.Val {
 	if s.f.By == "" {
@@ -302,16 +314,19 @@ func (s *state) live(key string, now int64) []*entry {
 
 // value returns the aggregate of entries.
 func (f *feature) value(es []*entry, now int64) ref.Val {
-	sum, length := int64(0), int64(0)
+	sum, length := new(big.Int), int64(0)
 	for _, e := range es {
-		sum += e.micro
+		if e.micro != nil {
+			sum.Add(sum, e.micro)
+		}
 		length += e.dwell(now)
 	}
+	total, _ := new(big.Rat).SetFrac(sum, big.NewInt(1e6)).Float64()
 	switch f.Agg {
 	case "count", "distinct":
 		return types.Int(len(es))
 	case "sum":
-		return types.Double(float64(sum) / 1e6)
+		return types.Double(total)
 	case "dwell":
 		return types.Duration{Duration: time.Duration(length)}
 	case "list":
@@ -330,7 +345,7 @@ func (f *feature) value(es []*entry, now int64) ref.Val {
 	best := es[0]
 	switch f.Agg {
 	case "avg":
-		return types.Double(float64(sum) / 1e6 / float64(len(es)))
+		return types.Double(total / float64(len(es)))
 	case "last":
 		best = es[len(es)-1]
 	case "min", "max":

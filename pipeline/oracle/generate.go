@@ -36,6 +36,7 @@ func Generate(seed uint64) (setJSON []byte, events [][]byte) {
 type generator struct {
 	*rand.Rand
 	features []*feature
+	long     bool // some texts are too long to be kept
 	alone    bool // one user sends nearly all events, so that old event ids are forgotten
 }
 
@@ -52,18 +53,22 @@ var (
 
 func (g *generator) definition() *definition {
 	set := &definition{
-		Engine: 1, Clock: "event", Lateness: pick(g, hour, hour, 10*minute, 2*minute),
+		Engine: 2, Clock: "event", Lateness: pick(g, hour, hour, 10*minute, 2*minute),
 		Forget: forget{90 * day, 1095 * day},
-		Bounds: bounds{Entries: 256, Keys: 64, UserEntries: 65536, Absences: 64, Traits: 256},
+		Bounds: bounds{Entries: 256, Keys: 64, UserEntries: 65536, UserBytes: 256 << 10, Absences: 64},
 	}
 	if g.chance(25) {
 		set.Forget = forget{pick(g, 20*minute, 2*hour), pick(g, 45*minute, 6*hour)}
 	}
 	if g.chance(60) {
-		set.Bounds = bounds{Entries: 2 + g.IntN(5), Keys: 1 + g.IntN(4), UserEntries: 65536, Absences: 1 + g.IntN(3), Traits: 2 + g.IntN(4)}
+		set.Bounds = bounds{Entries: 2 + g.IntN(5), Keys: 1 + g.IntN(4), UserEntries: 65536, UserBytes: 256 << 10, Absences: 1 + g.IntN(3)}
 	}
 	if g.chance(10) {
 		set.Bounds.UserEntries = 3 + g.IntN(20)
+	}
+	g.long = g.chance(10)
+	if g.chance(20) {
+		set.Bounds.UserBytes = 50 + g.IntN(1500)
 	}
 	for i := range 2 + g.IntN(7) {
 		set.Features = append(set.Features, g.feature(i))
@@ -197,5 +202,9 @@ func (g *generator) campaign(i int) *campaign {
 		c.To = start + 2*hour + g.Int64N(12*hour)
 	}
 	c.Offer.Data = g.data()
+	if g.long && c.Unless != nil && g.chance(70) {
+		c.Offer.Data = json.RawMessage(`{"note":"{{ event.properties.?note.orValue(1) }}","items":"{{ event.items.size() }}"}`)
+		c.Unless.Match, c.Unless.Within = pick(g, c.Unless.Match, "event.id", "product_id"), 2*hour
+	}
 	return c
 }

@@ -3,6 +3,7 @@ package oracle
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -92,6 +93,8 @@ func (g *generator) user(ev map[string]any) {
 // kind chooses the type of an event, and its properties or traits.
 func (g *generator) kind(ev map[string]any) {
 	switch k := g.IntN(20); {
+	case g.long && g.chance(15):
+		ev["type"], ev["traits"] = "identify", g.traits()
 	case k < 8:
 		g.track(ev, "Product Viewed")
 	case k < 12:
@@ -180,6 +183,8 @@ func (g *generator) item() map[string]any {
 			it[field] = pick[any](g, nil, "", []any{}, map[string]any{}, false)
 		}
 	}
+	g.lengthen(it, "note", 20_000)
+	g.lengthen(it, "brand", 1500)
 	return it
 }
 
@@ -197,7 +202,19 @@ func (g *generator) traits() map[string]any {
 			t["segment"] = pick[any](g, "vip", "new", "old", nil)
 		}
 	}
+	g.lengthen(t, "note", 15_000)
+	g.lengthen(t, fmt.Sprintf("t%d", g.IntN(20)), 15_000)
 	return t
+}
+
+// lengthen gives a member, in some of the streams, a text of up to n bytes, or
+// a list of it.
+func (g *generator) lengthen(o map[string]any, name string, n int) {
+	if !g.long || g.chance(60) {
+		return
+	}
+	text := strings.Repeat(pick(g, "x", "é", "x\"", "가"), g.IntN(n/3))
+	o[name] = pick[any](g, text, text, text, []any{text})
 }
 
 // visit sets where the user came from.

@@ -54,15 +54,15 @@ func (s *session) extend(ev *event) {
 	if ev.typ != "track" {
 		name = ev.typ
 	}
-	s.events = append(s.events, name)
+	s.events = append(s.events, cut(name, 256))
 	if len(s.events) > 64 {
 		s.events = s.events[1:]
 	}
 	if s.source == "" {
-		s.source = ev.root.text("context", "campaign", "source")
+		s.source = cut(ev.root.text("context", "campaign", "source"), maxValue)
 	}
 	if s.term == "" {
-		s.term = ev.root.text("context", "campaign", "term")
+		s.term = cut(ev.root.text("context", "campaign", "term"), maxValue)
 	}
 	if s.referrerHost != "" {
 		return
@@ -73,10 +73,10 @@ func (s *session) extend(ev *event) {
 	if h == "" || h == host(page) {
 		return
 	}
-	s.referrerHost = h
+	s.referrerHost = cut(h, maxValue)
 	if u, err := url.Parse(referrer); err == nil {
 		q := u.Query()
-		s.searched = first(q.Get("q"), q.Get("query"), q.Get("keyword"))
+		s.searched = cut(first(q.Get("q"), q.Get("query"), q.Get("keyword")), maxValue)
 	}
 }
 

@@ -119,6 +119,9 @@ func (c *campaign) matchKeys(sc *scope) []string {
 func (u *user) startAbsences(c *campaign, sc *scope) (over []candidate) {
 	started, due := 0, sc.event.now+c.Unless.Within
 	for _, key := range c.matchKeys(sc) {
+		if len(key) > maxKey {
+			continue
+		}
 		same := func(t *timer) bool { return !t.dwell && t.campaign == c && t.key == key }
 		if c.Unless.NoRestart && slices.ContainsFunc(u.pending, same) {
 			continue
@@ -129,7 +132,7 @@ func (u *user) startAbsences(c *campaign, sc *scope) (over []candidate) {
 			over = append(over, candidate{c, sc.event, key, true, due})
 			continue
 		}
-		u.pending = append(u.pending, &timer{campaign: c, event: sc.event, key: key, due: due})
+		u.wait(&timer{campaign: c, event: sc.event, key: key, due: due})
 		n := 0
 		for _, t := range u.pending {
 			if !t.dwell && t.campaign == c {

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -51,12 +52,14 @@ func (u *user) append(ev *event) {
 	ev.full = true
 	u.log, u.states = append(u.log, ev), map[*feature]*state{}
 	if ev.full = u.added >= u.set.Bounds.UserEntries && u.held(ev.now) >= u.set.Bounds.UserEntries; ev.full {
+		u.evict(ev)
 		return
 	}
 	u.states = map[*feature]*state{}
 	for _, es := range ev.entries {
 		u.added += len(es)
 	}
+	u.evict(ev)
 }
 
 // held counts the entries in all windows.
@@ -72,17 +75,25 @@ func (u *user) held(now int64) int {
 
 // profile merges the traits of all identify events.
 func (u *user) profile() ref.Val {
-	m := textMap{values: map[string]ref.Val{}}
+	held := map[string]any{}
 	for _, ev := range u.log {
 		if ev.typ != "identify" {
 			continue
 		}
 		traits := ev.root.object("traits")
-		for _, key := range traits.keys {
-			if _, known := m.values[key]; known || len(m.values) < u.set.Bounds.Traits {
-				m.values[key] = fromJSON(traits.vals[key])
+		for _, key := range slices.Sorted(maps.Keys(traits.vals)) {
+			old, known := held[key]
+			held[key] = traits.vals[key]
+			if traitsSize(held) > maxTraits {
+				if held[key] = old; !known {
+					delete(held, key)
+				}
 			}
 		}
+	}
+	m := textMap{values: map[string]ref.Val{}}
+	for name, v := range held {
+		m.values[name] = fromJSON(v)
 	}
 	return m
 }
@@ -157,7 +168,7 @@ func (u *user) trigger(c *campaign, sc *scope) []candidate {
 			u.out.count(c, "age")
 		default:
 			u.supersede(func(t *timer) bool { return t.dwell && t.campaign == c })
-			u.pending = append(u.pending, &timer{campaign: c, event: ev, due: due, dwell: true})
+			u.wait(&timer{campaign: c, event: ev, due: due, dwell: true})
 		}
 		return nil
 	}

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"math/big"
 	"slices"
 
 	"cel.dev/cel-go/common/types/ref"
@@ -13,9 +14,11 @@ type entry struct {
 	pos  int    // of its event in the log
 	item int
 
-	value   ref.Val // first, last, min, max, distinct; list: the stored fields
-	micro   int64   // sum, avg: millionths
-	listKey string  // list
+	value   ref.Val  // first, last, min, max, distinct; list: the stored fields
+	text    string   // distinct: of the value
+	micro   *big.Int // sum, avg: millionths
+	listKey string   // list
+	stored  *object  // list: the stored fields
 
 	open   bool  // dwell: the interval has no end yet
 	length int64 // dwell: of a closed interval

@@ -84,7 +84,7 @@ func OfJSON(v *fastjson.Value) Value {
 	case fastjson.TypeString:
 		return OfString(CloneText(v))
 	case fastjson.TypeObject, fastjson.TypeArray:
-		return Value{Kind: JSON, Str: string(v.MarshalTo(nil))}
+		return Value{Kind: JSON, Str: string(AppendCompact(nil, v))}
 	}
 	return Value{}
 }

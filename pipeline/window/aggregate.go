@@ -1,6 +1,7 @@
 package window
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -23,12 +24,13 @@ type Aggregate struct {
 	Take  func(value.Value) (v value.Value, err error) // converts the result of `of` to the value of an entry; nil: no conversion
 
 	// Of an aggregate that is kept as a series:
-	width int                          // bytes of an entry: its time and, unless only entries are counted, its value
-	fold  func(bucket []byte, v int64) // adds a value to a bucket; nil: only entries are counted
-	sum   func(in part) value.Value    // the aggregate of the part of a series that lies in the window
+	width  int                                      // bytes of an entry: its time and, unless only entries are counted, its value
+	fold   func(bucket []byte, v int64, first bool) // adds a value to a bucket, which has none if it is the first; nil: only entries are counted
+	folded int                                      // size of a bucket's value (LANGUAGE.md, rule 18)
+	sum    func(in part) value.Value                // the aggregate of the part of a series that lies in the window
 
 	// Of an aggregate that is kept as a window (width is 0):
-	buckets  bool                                                 // entries beyond the bound are folded into buckets; otherwise they are removed
+	keeps    func(b, e Entry) bool                                // entries beyond the bound are folded into buckets, which keep one entry each: whether e takes the place of b; nil: they are removed
 	replaces func(f *Shape, content []byte, e Entry) bool         // whether e takes the place of the entry with this content
 	pick     func(f *Shape, rec []byte, cutoff int64) value.Value // the aggregate of the entries later than cutoff; rec may be nil
 	read     func(f *Shape, rec []byte, cutoff int64) ref.Val     // replaces pick if the aggregate is not a single value
@@ -74,20 +76,20 @@ func (o Operand) Mismatch(t *cel.Type) string {
 
 // Aggregates are all aggregates. Definitions refer to them by name.
 var Aggregates = [...]*Aggregate{
-	{Name: "count", Type: always(cel.IntType), width: timeBytes,
+	{Name: "count", Type: always(cel.IntType), width: timeBytes, folded: 8,
 		sum: func(in part) value.Value { return value.OfInt(in.count()) }},
-	{Name: "sum", Of: Numbers, Type: always(cel.DoubleType), Take: micros, width: 2 * timeBytes, fold: add,
-		sum: func(in part) value.Value { return value.OfDouble(float64(in.total()) / 1e6) }},
-	{Name: "min", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: finite, width: 2 * timeBytes, fold: extremes,
+	{Name: "sum", Of: Numbers, Type: always(cel.DoubleType), Take: micros, width: 2 * timeBytes, fold: add, folded: 8,
+		sum: func(in part) value.Value { return value.OfDouble(in.total().millionths()) }},
+	{Name: "min", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: finite, width: 2 * timeBytes, fold: extremes, folded: 8,
 		sum: func(in part) value.Value { return in.extreme(2, func(a, b float64) bool { return a < b }) }},
-	{Name: "max", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: finite, width: 2 * timeBytes, fold: extremes,
+	{Name: "max", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: finite, width: 2 * timeBytes, fold: extremes, folded: 8,
 		sum: func(in part) value.Value { return in.extreme(3, func(a, b float64) bool { return a > b }) }},
-	{Name: "avg", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: micros, width: 2 * timeBytes, fold: add, sum: average},
-	{Name: "distinct", Of: Scalars, Type: always(cel.IntType), replaces: sameValue, pick: number},
-	{Name: "first", Of: Scalars, Type: nullable, buckets: true, pick: first},
-	{Name: "last", Of: Scalars, Type: nullable, buckets: true, pick: last},
+	{Name: "avg", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: micros, width: 2 * timeBytes, fold: add, folded: 16, sum: average},
+	{Name: "distinct", Of: Scalars, Type: always(cel.IntType), Take: texted, replaces: sameValue, pick: number},
+	{Name: "first", Of: Scalars, Type: nullable, keeps: earlier, pick: first},
+	{Name: "last", Of: Scalars, Type: nullable, keeps: later, pick: last},
 	{Name: "list", Rows: true, Type: always(cel.ListType(cel.MapType(cel.StringType, cel.DynType))), replaces: sameRow, read: readRows},
-	{Name: "dwell", Stays: true, Type: always(cel.DurationType), Take: stay, width: 2 * timeBytes, fold: add,
+	{Name: "dwell", Stays: true, Type: always(cel.DurationType), Take: stay, width: 2 * timeBytes, fold: add, folded: 8,
 		sum: func(in part) value.Value { return value.OfDuration(in.stayed()) }},
 	quantiles,
 }
@@ -116,7 +118,7 @@ func Names() []string {
 func (a *Aggregate) Single() bool { return a.read == nil }
 
 // Folds reports whether entries beyond the bound are folded into buckets.
-func (a *Aggregate) Folds() bool { return a.width > 0 || a.buckets }
+func (a *Aggregate) Folds() bool { return a.width > 0 || a.keeps != nil }
 
 func always(t *cel.Type) func(*cel.Type) *cel.Type {
 	return func(*cel.Type) *cel.Type { return t }
@@ -177,12 +179,18 @@ func stay(v value.Value) (value.Value, error) {
 	return value.OfDuration(int64(math.RoundToEven(float64(ms * 1e6)))), nil
 }
 
-func add(b []byte, v int64) { putWord(b, 2, word(b, 2)+v) }
+// add adds to the sum in a bucket.
+func add(b []byte, v int64, _ bool) {
+	sum := wide{word(b, 3), uint64(word(b, 2))}.plus(widen(v))
+	putWord(b, 2, int64(sum.low))
+	putWord(b, 3, sum.high)
+}
 
-func extremes(b []byte, v int64) {
-	if x := double(v); x < double(word(b, 2)) {
+func extremes(b []byte, v int64, first bool) {
+	if x := double(v); first || x < double(word(b, 2)) {
 		putWord(b, 2, v)
-	} else if x > double(word(b, 3)) {
+	}
+	if x := double(v); first || x > double(word(b, 3)) {
 		putWord(b, 3, v)
 	}
 }
@@ -192,11 +200,40 @@ func average(in part) value.Value {
 	if n == 0 {
 		return value.Value{}
 	}
-	return value.OfDouble(float64(in.total()) / 1e6 / float64(n))
+	return value.OfDouble(in.total().millionths() / float64(n))
 }
 
-// sameValue makes distinct keep each value once, with its newest time.
-func sameValue(_ *Shape, content []byte, e Entry) bool { return aliasValue(content).Same(e.Value) }
+// sameValue makes distinct keep each value once, with its newest time. Values
+// are told apart by their texts, as keys are: 17 and "17" are one.
+func sameValue(_ *Shape, content []byte, e Entry) bool {
+	old := aliasValue(content)
+	if old == e.Value {
+		return true
+	}
+	a, isNumber := old.Number()
+	b, both := e.Value.Number()
+	if isNumber && both && a != b || old.Kind == value.String && e.Value.Kind == value.String {
+		return false
+	}
+	x, err := value.PrintText(old.CEL())
+	if err != nil {
+		return false
+	}
+	y, err := value.PrintText(e.Value.CEL())
+	return err == nil && x == y
+}
+
+// ErrSkip reports that a value adds no entry, which is not an error.
+var ErrSkip = errors.New("the value adds no entry")
+
+// texted takes a value that has a text, and skips null.
+func texted(v value.Value) (value.Value, error) {
+	if v.Kind == value.Null {
+		return v, ErrSkip
+	}
+	_, err := value.PrintText(v.CEL())
+	return v, err
+}
 
 // number counts the entries later than cutoff.
 func number(_ *Shape, rec []byte, cutoff int64) value.Value {
@@ -205,10 +242,14 @@ func number(_ *Shape, rec []byte, cutoff int64) value.Value {
 	return value.OfInt(n)
 }
 
+func earlier(b, e Entry) bool { return e.Time < b.Time }
+
+func later(b, e Entry) bool { return b.Time <= e.Time }
+
 func first(_ *Shape, rec []byte, cutoff int64) (v value.Value) {
 	for _, b := range bucketsOf(rec) {
 		if b.t > cutoff {
-			return b.first.Value
+			return b.kept.Value
 		}
 	}
 	found := false
@@ -223,7 +264,7 @@ func first(_ *Shape, rec []byte, cutoff int64) (v value.Value) {
 func last(_ *Shape, rec []byte, cutoff int64) (v value.Value) {
 	for _, b := range bucketsOf(rec) {
 		if b.t > cutoff {
-			v = b.last.Value
+			v = b.kept.Value
 		}
 	}
 	var newest []byte

@@ -19,8 +19,7 @@ func (f *Shape) Total(st *State, key string, now int64) value.Value {
 // total is Total of a record, which may be nil.
 func (f *Shape) total(rec []byte, now int64) value.Value {
 	if f.width > 0 {
-		buckets, entries := f.inSeries(rec, f.cutoff(now))
-		return f.sum(part{buckets, entries, f.width, now})
+		return f.sum(f.inSeries(rec, f.cutoff(now), now))
 	}
 	return f.pick(f, rec, f.cutoff(now))
 }
@@ -77,27 +76,26 @@ func (s keysSource) Size() int { return len(s.Keys()) }
 // A part is that part of a series which lies in the window at now.
 type part struct {
 	buckets, entries []byte
-	width            int
+	bucket, entry    int // size of one
 	now              int64
 }
 
 // count is the number of entries, including folded ones.
 func (p part) count() int64 {
-	n := int64(len(p.entries) / p.width)
-	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
+	n := int64(len(p.entries) / p.entry)
+	for b := p.buckets; len(b) > 0; b = b[p.bucket:] {
 		n += word(b, 1)
 	}
 	return n
 }
 
 // total is the sum of the values.
-func (p part) total() int64 {
-	sum := int64(0)
-	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
-		sum += word(b, 2)
+func (p part) total() (sum wide) {
+	for b := p.buckets; len(b) > 0; b = b[p.bucket:] {
+		sum = sum.plus(wide{word(b, 3), uint64(word(b, 2))})
 	}
-	for e := p.entries; len(e) > 0; e = e[2*timeBytes:] {
-		sum += word(e, 1)
+	for e := p.entries; len(e) > 0; e = e[p.entry:] {
+		sum = sum.plus(widen(word(e, 1)))
 	}
 	return sum
 }
@@ -110,10 +108,10 @@ func (p part) extreme(bucketWord int, beats func(a, b float64) bool) (best value
 			best = value.OfDouble(x)
 		}
 	}
-	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
+	for b := p.buckets; len(b) > 0; b = b[p.bucket:] {
 		take(word(b, bucketWord))
 	}
-	for e := p.entries; len(e) > 0; e = e[2*timeBytes:] {
+	for e := p.entries; len(e) > 0; e = e[p.entry:] {
 		take(word(e, 1))
 	}
 	return best
@@ -122,10 +120,10 @@ func (p part) extreme(bucketWord int, beats func(a, b float64) bool) (best value
 // stayed is the sum of the stays; a stay that is open lasts until now.
 func (p part) stayed() int64 {
 	var sum int64
-	for b := p.buckets; len(b) > 0; b = b[bucketBytes:] {
+	for b := p.buckets; len(b) > 0; b = b[p.bucket:] {
 		sum += word(b, 2)
 	}
-	for e := p.entries; len(e) > 0; e = e[2*timeBytes:] {
+	for e := p.entries; len(e) > 0; e = e[p.entry:] {
 		if d := word(e, 1); d != openStay {
 			sum += d
 		} else {

@@ -1,6 +1,7 @@
 package window
 
 import (
+	"math"
 	"sort"
 
 	"cel.dev/cel-go/common/types"
@@ -25,8 +26,11 @@ func sameRow(f *Shape, content []byte, e Entry) bool { return f.Keyed && rowKey(
 // RemoveRow removes the row with a key from the lists under all keys of the
 // feature.
 func (f *Shape) RemoveRow(st *State, rowKey string) {
-	for i := range int(st.keys) {
+	for i := int(st.keys) - 1; i >= 0; i-- {
 		f.removeRow(st, i, rowKey)
+		if f.newest(st.record(i)) == math.MinInt64 {
+			st.remove(i)
+		}
 	}
 }
 

@@ -10,15 +10,17 @@ import "math"
 // bounded number of buckets, and each leaves the window less than one 64th
 // late. What has left the window is dropped when something is added.
 //
-//	bucket  4 words of 8 bytes: its time, the number of entries, their sum or
-//	        least value, their greatest value
+//	bucket  4 words of 8 bytes: its time, the number of entries, and the low and
+//	        the high half of their sum, or their least and greatest value
 //	entry   8 bytes event time, 8 bytes value (except for a count)
 //
 // A value is a number of millionths (sum, avg), a double (min, max), or the
-// nanoseconds of a stay (dwell); openStay stands for a stay that is open.
+// nanoseconds of a stay (dwell); openStay stands for a stay that is open. With
+// `by`, buckets and entries end with 4 bytes order (State.added).
 const (
 	timeBytes   = 8
-	bucketBytes = 32
+	bucketWords = 32
+	orderBytes  = 4
 	openStay    = math.MinInt64
 )
 
@@ -26,12 +28,38 @@ func word(b []byte, i int) int64 { return int64(le.Uint64(b[i*8:])) }
 
 func putWord(b []byte, i int, v int64) { le.PutUint64(b[i*8:], uint64(v)) }
 
+// entryBytes is the size of a series' entry, bucketBytes that of a bucket.
+func (f *Shape) entryBytes() int  { return f.width + f.ordered() }
+func (f *Shape) bucketBytes() int { return bucketWords + f.ordered() }
+
+func (f *Shape) ordered() int {
+	if f.Grouped {
+		return orderBytes
+	}
+	return 0
+}
+
+// orderOf is the order at the end of a bucket or an entry, 0 without `by`.
+func (f *Shape) orderOf(b []byte) uint32 {
+	if f.Grouped {
+		return le.Uint32(b[len(b)-orderBytes:])
+	}
+	return 0
+}
+
 // series splits a record into its buckets and its entries.
 func (f *Shape) series(rec []byte) (buckets, entries []byte) {
 	text, n := head(rec)
 	start := headBytes + text
-	end := start + n*bucketBytes
+	end := start + n*f.bucketBytes()
 	return rec[start:end], rec[end:]
+}
+
+// holdSeries adds entries and buckets of key i, whose numbers may be negative,
+// to what the state holds.
+func (f *Shape) holdSeries(st *State, i, entries, buckets int) {
+	key := entrySize + st.keyBytes(i)
+	st.hold(entries+buckets, entries*(key+f.width-timeBytes)+buckets*(key+f.folded))
 }
 
 // past counts the elements, of that size, whose time is at or before cutoff.
@@ -45,35 +73,51 @@ func past(b []byte, size int, cutoff int64) int {
 }
 
 // inSeries is that part of a series which is later than cutoff; rec may be nil.
-func (f *Shape) inSeries(rec []byte, cutoff int64) (buckets, entries []byte) {
+func (f *Shape) inSeries(rec []byte, cutoff, now int64) part {
+	p := part{entry: f.entryBytes(), bucket: f.bucketBytes(), now: now}
 	if rec == nil {
-		return nil, nil
+		return p
 	}
-	buckets, entries = f.series(rec)
-	return buckets[past(buckets, bucketBytes, cutoff)*bucketBytes:], entries[past(entries, f.width, cutoff)*f.width:]
+	p.buckets, p.entries = f.series(rec)
+	p.buckets = p.buckets[past(p.buckets, p.bucket, cutoff)*p.bucket:]
+	p.entries = p.entries[past(p.entries, p.entry, cutoff)*p.entry:]
+	return p
 }
 
 // dropSeries drops the buckets and entries at or before cutoff.
 func (f *Shape) dropSeries(st *State, i int, cutoff int64) {
 	rec := st.record(i)
 	buckets, entries := f.series(rec)
-	start := len(rec) - len(entries)
-	if n := past(entries, f.width, cutoff); n > 0 {
-		st.splice(i, start, n*f.width, 0)
-		st.held -= uint32(n)
+	if n := past(entries, f.entryBytes(), cutoff); n > 0 {
+		f.removeEntries(st, i, n)
 	}
-	if n := past(buckets, bucketBytes, cutoff); n > 0 {
-		st.splice(i, start-len(buckets), n*bucketBytes, 0)
-		st.addBuckets(i, -n)
+	if n := past(buckets, f.bucketBytes(), cutoff); n > 0 {
+		f.removeBuckets(st, i, n)
 	}
+}
+
+// removeEntries removes the first n entries of key i's series.
+func (f *Shape) removeEntries(st *State, i, n int) {
+	rec := st.record(i)
+	_, entries := f.series(rec)
+	st.splice(i, len(rec)-len(entries), n*f.entryBytes(), 0)
+	f.holdSeries(st, i, -n, 0)
+}
+
+// removeBuckets removes the first n buckets of key i's series.
+func (f *Shape) removeBuckets(st *State, i, n int) {
+	rec := st.record(i)
+	buckets, entries := f.series(rec)
+	st.splice(i, len(rec)-len(entries)-len(buckets), n*f.bucketBytes(), 0)
+	f.addBuckets(st, i, -n)
 }
 
 // addBuckets adds n, which may be negative, to the number of buckets in the
 // head of key i's record.
-func (s *State) addBuckets(i, n int) {
-	h := s.b[s.offset(i)+headBytes-1:]
+func (f *Shape) addBuckets(st *State, i, n int) {
+	h := st.b[st.offset(i)+headBytes-1:]
 	h[0] = byte(int(h[0]) + n)
-	s.held = uint32(int(s.held) + n)
+	f.holdSeries(st, i, 0, n)
 }
 
 // addSeries adds an entry to key i's series; full reports that the bound was
@@ -81,19 +125,22 @@ func (s *State) addBuckets(i, n int) {
 func (f *Shape) addSeries(st *State, i int, t, v int64, limit int) (full bool) {
 	rec := st.record(i)
 	_, entries := f.series(rec)
-	offset := len(entries)
-	for offset > 0 && word(entries[offset-f.width:], 0) > t {
-		offset -= f.width
+	size, offset := f.entryBytes(), len(entries)
+	for offset > 0 && word(entries[offset-size:], 0) > t {
+		offset -= size
 	}
 	offset += len(rec) - len(entries)
-	st.splice(i, offset, 0, f.width)
-	en := st.record(i)[offset:]
+	st.splice(i, offset, 0, size)
+	en := st.record(i)[offset : offset+size]
 	putWord(en, 0, t)
 	if f.width > timeBytes {
 		putWord(en, 1, v)
 	}
-	st.held++
-	if len(entries)/f.width < limit {
+	if f.Grouped {
+		le.PutUint32(en[f.width:], st.added)
+	}
+	f.holdSeries(st, i, 1, 0)
+	if len(entries)/size < limit {
 		return false
 	}
 	f.foldTo(st, i, limit)
@@ -103,19 +150,18 @@ func (f *Shape) addSeries(st *State, i int, t, v int64, limit int) (full bool) {
 // foldTo folds the oldest entries of a series until limit are left. An open
 // stay has no length yet, so folding stops there until it is closed.
 func (f *Shape) foldTo(st *State, i, limit int) {
+	size := f.entryBytes()
 	for {
-		rec := st.record(i)
-		_, entries := f.series(rec)
-		if len(entries)/f.width <= limit || f.Stays && word(entries, 1) == openStay {
+		_, entries := f.series(st.record(i))
+		if len(entries)/size <= limit || f.Stays && word(entries, 1) == openStay {
 			return
 		}
-		t, v := word(entries, 0), int64(0)
+		t, v, order := word(entries, 0), int64(0), f.orderOf(entries[:size])
 		if f.width > timeBytes {
 			v = word(entries, 1)
 		}
-		st.splice(i, len(rec)-len(entries), f.width, 0)
-		st.held--
-		f.foldEntry(st, i, t, v)
+		f.removeEntries(st, i, 1)
+		f.foldEntry(st, i, t, v, order)
 	}
 }
 
@@ -137,29 +183,30 @@ func ceilDiv(a, b int64) int64 {
 }
 
 // foldEntry adds the time and value of an entry to its bucket.
-func (f *Shape) foldEntry(st *State, i int, t, v int64) {
+func (f *Shape) foldEntry(st *State, i int, t, v int64, order uint32) {
 	t = f.bucketTime(t)
-	rec := st.record(i)
+	rec, size := st.record(i), f.bucketBytes()
 	buckets, entries := f.series(rec)
 	place := len(buckets)
-	for place > 0 && word(buckets[place-bucketBytes:], 0) >= t {
-		place -= bucketBytes
+	for place > 0 && word(buckets[place-size:], 0) >= t {
+		place -= size
 	}
-	if place == len(buckets) || word(buckets[place:], 0) != t {
+	fresh := place == len(buckets) || word(buckets[place:], 0) != t
+	if fresh {
 		offset := len(rec) - len(entries) - len(buckets) + place
-		st.splice(i, offset, 0, bucketBytes)
-		st.addBuckets(i, 1)
-		b := st.record(i)[offset:]
-		putWord(b, 0, t)
-		putWord(b, 1, 1)
-		putWord(b, 2, v)
-		putWord(b, 3, v)
-		return
+		st.splice(i, offset, 0, size)
+		f.addBuckets(st, i, 1)
+		buckets, _ = f.series(st.record(i))
+		clear(buckets[place : place+size])
+		putWord(buckets[place:], 0, t)
 	}
-	b := buckets[place:]
+	b := buckets[place : place+size]
 	putWord(b, 1, word(b, 1)+1)
 	if f.fold != nil {
-		f.fold(b, v)
+		f.fold(b, v, fresh)
+	}
+	if f.Grouped && (fresh || before(order, f.orderOf(b))) {
+		le.PutUint32(b[bucketWords:], order)
 	}
 }
 
@@ -170,7 +217,8 @@ func (f *Shape) Close(st *State, t int64) {
 	for i := int(st.keys) - 1; i >= 0 && st.open > 0; i-- { // open stays are under the keys touched last
 		before := st.open
 		_, entries := f.series(st.record(i))
-		for offset := len(entries) - f.width; offset >= 0 && st.open > 0; offset -= f.width {
+		size := f.entryBytes()
+		for offset := len(entries) - size; offset >= 0 && st.open > 0; offset -= size {
 			if en := entries[offset:]; word(en, 1) == openStay {
 				putWord(en, 1, clampDwell(t-word(en, 0)))
 				st.open--

@@ -12,6 +12,7 @@ type Shape struct {
 	Within  time.Duration // 0: without limit
 	Entries int           // exact entries per key; beyond it the oldest is folded or removed
 	Keys    int           // the greatest number of keys
+	Grouped bool          // the feature has `by`: there may be several keys
 	Keyed   bool          // of a list: a new row replaces the row with the same key
 	Fields  []string      // of a list: the fields of an item that a row keeps
 }
@@ -24,6 +25,7 @@ func (f *Shape) Left(t, now int64) bool { return t <= f.cutoff(now) }
 // use.
 func (f *Shape) Add(st *State, key string, e Entry, now int64, scratch *[]byte) (reached uint64) {
 	cutoff := f.cutoff(now)
+	st.added++
 	i, reached := f.touch(st, key, cutoff)
 	full := false
 	if f.width > 0 {
@@ -65,7 +67,8 @@ func (f *Shape) touch(st *State, key string, cutoff int64) (i int, reached uint6
 
 // forget removes key i and its record.
 func (f *Shape) forget(st *State, i int) {
-	st.held -= uint32(f.holds(st.record(i)))
+	size := f.size(st.record(i))
+	st.hold(-size.Entries, -size.Bytes)
 	st.remove(i)
 }
 
@@ -80,34 +83,26 @@ func (f *Shape) newest(rec []byte) int64 {
 	}
 	buckets, entries := f.series(rec)
 	if n := len(buckets); n > 0 {
-		newest = word(buckets[n-bucketBytes:], 0)
+		newest = word(buckets[n-f.bucketBytes():], 0)
 	}
 	if n := len(entries); n > 0 {
-		newest = max(newest, word(entries[n-f.width:], 0))
+		newest = max(newest, word(entries[n-f.entryBytes():], 0))
 	}
 	return newest
 }
 
-// holds is the number of buckets and entries of a record.
-func (f *Shape) holds(rec []byte) int {
-	if f.width > 0 {
-		buckets, entries := f.series(rec)
-		return len(buckets)/bucketBytes + len(entries)/f.width
-	}
-	if b := body(rec); len(b) > 0 {
-		return number32(b, windowEntries) + number32(b, windowBuckets)
-	}
-	return 0
-}
-
-// Drop drops what has left the window at now, under all keys.
+// Drop drops what has left the window at now, under all keys, and the keys
+// that then hold nothing.
 func (f *Shape) Drop(st *State, now int64) {
 	cutoff := f.cutoff(now)
-	for i := range int(st.keys) {
+	for i := int(st.keys) - 1; i >= 0; i-- {
 		if f.width > 0 {
 			f.dropSeries(st, i, cutoff)
 		} else {
 			f.dropWindow(st, i, cutoff)
+		}
+		if f.newest(st.record(i)) <= cutoff {
+			f.forget(st, i)
 		}
 	}
 }
@@ -121,7 +116,7 @@ func (f *Shape) KeysHolding(st *State) (held, folded int) {
 		if f.width == 0 {
 			buckets = len(bucketsOf(rec))
 		}
-		if f.holds(rec) > 0 {
+		if f.size(rec).Entries > 0 {
 			held++
 		}
 		if buckets > 0 {

@@ -30,11 +30,25 @@ type State struct {
 	open  uint32 // number of open stays of a dwell
 	keys  uint32
 	held  uint32 // entries and buckets under all keys
+	bytes uint32 // their size (size.go)
+	added uint32 // the order of the entry that was added last
 	b     []byte
 }
 
-// Held is the number of entries and buckets under all keys.
-func (s *State) Held() int { return int(s.held) }
+// Size is the size of all that is held, under all keys. The state may be nil.
+func (s *State) Size() Size {
+	if s == nil {
+		return Size{}
+	}
+	return Size{int(s.held), int(s.bytes)}
+}
+
+// hold adds entries and buckets, and their bytes, to what the state holds; both
+// may be negative.
+func (s *State) hold(entries, bytes int) {
+	s.held = uint32(int(s.held) + entries)
+	s.bytes = uint32(int(s.bytes) + bytes)
+}
 
 // Open reports whether a stay is open.
 func (s *State) Open() bool { return s.open > 0 }
@@ -42,7 +56,7 @@ func (s *State) Open() bool { return s.open > 0 }
 const (
 	indexBytes = 8
 	headBytes  = 4
-	MaxKey     = 1<<24 - 1 // longest key, in bytes
+	keyLength  = 1<<24 - 1 // mask of the length of the key in a record's first bytes
 )
 
 var le = binary.LittleEndian
@@ -65,7 +79,7 @@ func (s *State) record(i int) []byte { return s.b[s.offset(i):s.offset(i+1)] }
 // series' buckets.
 func head(rec []byte) (text, buckets int) {
 	h := le.Uint32(rec)
-	return int(h & MaxKey), int(h >> 24)
+	return int(h & keyLength), int(h >> 24)
 }
 
 // key is the text of key i. It is valid until the state changes.
@@ -73,6 +87,12 @@ func (s *State) key(i int) string {
 	rec := s.record(i)
 	n, _ := head(rec)
 	return unsafe.String(unsafe.SliceData(rec[headBytes:]), n)
+}
+
+// keyBytes is the length of key i.
+func (s *State) keyBytes(i int) int {
+	n, _ := head(s.record(i))
+	return n
 }
 
 // find is the record of a key, nil if there is none.
@@ -164,16 +184,18 @@ func (s *State) Append(w *value.Writer) {
 	w.Uint(uint64(s.open))
 	w.Uint(uint64(s.keys))
 	w.Uint(uint64(s.held))
+	w.Uint(uint64(s.bytes))
+	w.Uint(uint64(s.added))
 	w.Bytes(s.b)
 }
 
 // StateBytes is the least number of bytes that Append writes.
-const StateBytes = 13
+const StateBytes = 15
 
 // ReadState reads what Append wrote. The state aliases the reader's memory
 // until it grows.
 func ReadState(r *value.Reader) State {
-	s := State{ID: r.Fixed(), Since: uint32(r.Uint()), open: uint32(r.Uint()), keys: uint32(r.Uint()), held: uint32(r.Uint()), b: r.Bytes()}
+	s := State{ID: r.Fixed(), Since: uint32(r.Uint()), open: uint32(r.Uint()), keys: uint32(r.Uint()), held: uint32(r.Uint()), bytes: uint32(r.Uint()), added: uint32(r.Uint()), b: r.Bytes()}
 	if int(s.keys)*(indexBytes+headBytes) > len(s.b) {
 		r.Fail(value.ErrShort)
 	}

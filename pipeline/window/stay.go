@@ -112,11 +112,11 @@ func (s Stay) at(m int64) (have, slope int64) {
 // into.Need, and reuses the memory of into.
 func (f *Shape) Stay(st *State, key string, now int64, into *Stay) {
 	*into = Stay{Need: into.Need, within: int64(f.Within), closed: into.closed[:0], open: into.open[:0]}
-	buckets, entries := f.inSeries(st.find(key), f.cutoff(now))
-	for b := buckets; len(b) > 0; b = b[bucketBytes:] {
+	in := f.inSeries(st.find(key), f.cutoff(now), now)
+	for b := in.buckets; len(b) > 0; b = b[in.bucket:] {
 		into.closed = append(into.closed, stayEntry{word(b, 0), word(b, 2)})
 	}
-	for e := entries; len(e) > 0; e = e[2*timeBytes:] {
+	for e := in.entries; len(e) > 0; e = e[in.entry:] {
 		if word(e, 1) == openStay {
 			into.open = append(into.open, word(e, 0))
 		} else {

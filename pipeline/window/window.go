@@ -17,15 +17,16 @@ import (
 //	4 bytes  number of entries
 //	4 bytes  number of buckets
 //	4 bytes  size of the buckets in bytes
-//	         the buckets, each its time and two entries: the first and the last
-//	         the entries, each 8 bytes time, 4 bytes size of its content, and the
-//	         content: a value, and of a list a row (writeContent)
+//	         the buckets, each its time, its order, and the entry that it keeps
+//	         the entries, each 8 bytes time, 4 bytes size of its content, 4 bytes
+//	         order (State.added), and the content: a value, and of a list a row
+//	         (writeContent)
 const (
 	windowEntries = 8
 	windowBuckets = 12
 	windowSize    = 16
 	windowHead    = 20
-	entryHead     = 12
+	entryHead     = 16
 )
 
 // An Entry is what an event adds under one key.
@@ -43,8 +44,9 @@ type Row struct {
 }
 
 type bucket struct {
-	t           int64 // its time: when its entries count as having happened
-	first, last Entry
+	t     int64  // its time: when its entries count as having happened
+	order uint32 // of the entry that came first
+	kept  Entry
 }
 
 // cutoff is the latest time that has left the window at now.
@@ -69,7 +71,6 @@ func number32(b []byte, offset int) int { return int(le.Uint32(b[offset:])) }
 func (s *State) count(i, offset, n int) {
 	b := body(s.record(i))
 	le.PutUint32(b[offset:], uint32(number32(b, offset)+n))
-	s.held = uint32(int(s.held) + n)
 }
 
 // entriesOffset is the offset of a record's first entry.
@@ -88,6 +89,9 @@ func readEntry(rec []byte, offset int) (t int64, content []byte, next int) {
 	return word(rec[offset:], 0), rec[offset+entryHead : next], next
 }
 
+// entryOrder is the order of the entry at an offset of a record.
+func entryOrder(rec []byte, offset int) uint32 { return le.Uint32(rec[offset+12:]) }
+
 // bucketsOf decodes the buckets of a record, which may be nil. Their texts
 // alias the record.
 func bucketsOf(rec []byte) []bucket {
@@ -101,7 +105,7 @@ func bucketsOf(rec []byte) []bucket {
 	buckets := make([]bucket, number32(b, windowBuckets))
 	r := value.Reader{B: b[windowHead:], Alias: true}
 	for i := range buckets {
-		buckets[i] = bucket{r.Int(), readContent(&r, r.Int()), readContent(&r, r.Int())}
+		buckets[i] = bucket{r.Int(), uint32(r.Uint()), readContent(&r, r.Int())}
 	}
 	return buckets
 }
@@ -122,7 +126,7 @@ func (f *Shape) addWindow(st *State, i int, cutoff int64, e Entry, scratch *[]by
 	if n <= 0 {
 		return false
 	}
-	if f.buckets {
+	if f.keeps != nil {
 		f.foldWindow(st, i, n)
 	}
 	for range n {
@@ -174,14 +178,17 @@ func (s *State) insert(i int, t int64, content []byte) {
 	en := s.record(i)[offset:]
 	putWord(en, 0, t)
 	le.PutUint32(en[8:], uint32(len(content)))
+	le.PutUint32(en[12:], s.added)
 	copy(en[entryHead:], content)
 	s.count(i, windowEntries, 1)
+	s.hold(1, entrySize+s.keyBytes(i)+contentSize(content))
 }
 
 // removeEntry removes the entry at an offset of key i's record.
 func (f *Shape) removeEntry(st *State, i, offset int) {
 	rec := st.record(i)
-	_, _, next := readEntry(rec, offset)
+	_, content, next := readEntry(rec, offset)
+	st.hold(-1, -entrySize-st.keyBytes(i)-contentSize(content))
 	st.splice(i, offset, next-offset, 0)
 	st.count(i, windowEntries, -1)
 	if next == len(rec) {
@@ -224,20 +231,21 @@ func (f *Shape) foldWindow(st *State, i, n int) {
 	buckets := bucketsOf(rec)
 	for offset := entriesOffset(rec); n > 0; n-- {
 		t, content, next := readEntry(rec, offset)
+		order := entryOrder(rec, offset)
 		offset = next
 		e := readContent(&value.Reader{B: content, Alias: true}, t)
 		t = f.bucketTime(t)
 		j := sort.Search(len(buckets), func(j int) bool { return buckets[j].t >= t })
 		if j == len(buckets) || buckets[j].t != t {
-			buckets = slices.Insert(buckets, j, bucket{t, e, e})
+			buckets = slices.Insert(buckets, j, bucket{t, order, e})
 			continue
 		}
 		b := &buckets[j]
-		if e.Time < b.first.Time {
-			b.first = e
+		if f.keeps(b.kept, e) {
+			b.kept = e
 		}
-		if b.last.Time <= e.Time {
-			b.last = e
+		if before(order, b.order) {
+			b.order = order
 		}
 	}
 	f.setBuckets(st, i, buckets)
@@ -245,13 +253,15 @@ func (f *Shape) foldWindow(st *State, i, n int) {
 
 // setBuckets replaces the buckets of key i's window. The new ones may alias it.
 func (f *Shape) setBuckets(st *State, i int, buckets []bucket) {
+	key := st.keyBytes(i)
+	more := bucketsSize(buckets, key).Minus(bucketsSize(bucketsOf(st.record(i)), key))
+	st.hold(more.Entries, more.Bytes)
 	var w value.Writer
 	for _, b := range buckets {
 		w.Int(b.t)
-		for _, e := range [...]Entry{b.first, b.last} {
-			w.Int(e.Time)
-			writeContent(&w, e)
-		}
+		w.Uint(uint64(b.order))
+		w.Int(b.kept.Time)
+		writeContent(&w, b.kept)
 	}
 	rec := st.record(i)
 	b := body(rec)

@@ -1,0 +1,155 @@
+package event
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/value"
+)
+
+// Fields are the parts of an event that expressions read: paths such as
+// properties.price. The zero value reads nothing but the event's type, name, id
+// and user.
+type Fields struct {
+	Items   bool // event.items
+	paths   []string
+	members members
+}
+
+// members is a tree of names. A member without a tree of its own is read whole.
+type members []member
+
+type member struct {
+	name string
+	in   members
+}
+
+// separator is between the names of a path in Fields.paths. It cannot be in an
+// expression.
+const separator = "\x00"
+
+// Add adds a path, which begins with properties, traits or context.
+func (f *Fields) Add(path ...string) {
+	text := strings.Join(path, separator)
+	if !slices.Contains(f.paths, text) {
+		f.paths = append(f.paths, text)
+		slices.Sort(f.paths)
+		f.members = f.members.add(path)
+	}
+}
+
+// add adds a path to a tree, whose names stay sorted.
+func (ms members) add(path []string) members {
+	i, found := slices.BinarySearchFunc(ms, path[0], func(m member, name string) int { return strings.Compare(m.name, name) })
+	switch {
+	case !found && len(path) == 1:
+		return slices.Insert(ms, i, member{path[0], nil})
+	case !found:
+		return slices.Insert(ms, i, member{path[0], members(nil).add(path[1:])})
+	case len(path) == 1:
+		ms[i].in = nil
+	case ms[i].in != nil:
+		ms[i].in = ms[i].in.add(path[1:])
+	}
+	return ms
+}
+
+// Clone is a copy that can be changed.
+func (f *Fields) Clone() Fields {
+	c := Fields{Items: f.Items}
+	for _, p := range f.paths {
+		c.Add(strings.Split(p, separator)...)
+	}
+	return c
+}
+
+// Key identifies fields: equal keys mean equal fields.
+func (f *Fields) Key() string {
+	key := strings.Join(f.paths, "\x01")
+	if f.Items {
+		key += "\x02"
+	}
+	return key
+}
+
+// AppendKept appends, as the JSON of an event, what is left of the event if
+// only its type, name, id, user and these fields are kept. size is that of the
+// fields: of each the bytes of its name, below properties, traits or context,
+// and those of its value (value.JSONSize).
+func (e *Event) AppendKept(dst []byte, f *Fields) (_ []byte, size int) {
+	text := func(name, s string) {
+		dst = append(append(dst, ',', '"'), name...)
+		dst = value.AppendJSONString(append(dst, '"', ':'), s)
+	}
+	dst = append(append(append(dst, `{"type":"`...), e.Type.String()...), '"')
+	if field := Types[e.Type].NameField; field != "" {
+		text(field, e.Name)
+	}
+	text("messageId", e.ID)
+	if e.Key[0] == 'u' {
+		text("userId", e.User())
+	} else {
+		text("anonymousId", e.User())
+	}
+	kept := f.members
+	if f.Items {
+		path := []string{"properties"}
+		if e.hasProducts() {
+			path = append(path, "products")
+		}
+		kept = members(nil)
+		for _, p := range f.paths {
+			kept = kept.add(strings.Split(p, separator))
+		}
+		kept = kept.add(path)
+	}
+	for _, m := range kept {
+		if v := e.Object(m.name); v != NoObject {
+			dst = append(append(append(dst, ',', '"'), m.name...), '"', ':')
+			dst = appendMembers(dst, v, m.in, "", &size)
+		}
+	}
+	return append(dst, '}'), size
+}
+
+// appendMembers appends the wanted members of an object, all if wanted is nil.
+// It adds to size that of each member that is kept whole: its name with those
+// above it, and its value.
+func appendMembers(dst []byte, o *fastjson.Value, wanted members, above string, size *int) []byte {
+	dst = append(dst, '{')
+	next := func(name string) {
+		if dst[len(dst)-1] != '{' {
+			dst = append(dst, ',')
+		}
+		dst = append(value.AppendJSONString(dst, name), ':')
+	}
+	if wanted == nil {
+		value.VisitFirst(o.GetObject(), func(name string, v *fastjson.Value) {
+			next(name)
+			dst = value.AppendCompact(dst, v)
+			*size += len(above) + len(name) + value.JSONSize(v)
+		})
+	}
+	for _, m := range wanted {
+		v := o.Get(m.name)
+		if v == nil {
+			continue
+		}
+		next(m.name)
+		if m.in != nil && v.Type() == fastjson.TypeObject {
+			dst = appendMembers(dst, v, m.in, above+m.name+".", size)
+			continue
+		}
+		dst = value.AppendCompact(dst, v)
+		*size += len(above) + len(m.name) + value.JSONSize(v)
+	}
+	return append(dst, '}')
+}
+
+// hasProducts reports whether Items are those of properties.products.
+func (e *Event) hasProducts() bool {
+	items := e.Items()
+	return len(items) != 1 || items[0] != e.Object("properties")
+}

@@ -1,0 +1,137 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"offerstream/pipeline/campaign"
+)
+
+// TestSizes checks the limits in bytes of LANGUAGE.md, rule 18, at their exact
+// values, against the numbers of the rule and against the oracle.
+func TestSizes(t *testing.T) {
+	x := func(n int) string { return strings.Repeat("x", n) }
+	clock := 0
+	next := func() string { clock++; return fmt.Sprintf("10:%02d:%02d", clock/60, clock%60) }
+	view := func(props string) string { return at(next(), "View", props) }
+	look := func() string { return at(next(), "Look", ``) }
+	trait := func(name, v string) string { return identify(next(), fmt.Sprintf(`%q:%s`, name, v)) }
+	q := func(s string) string { return `"` + s + `"` }
+
+	profile := sends("C", "[profile.size(), has(profile.big) ? string(profile.big).size() : -1]", `"on":["Look"]`)
+	var full []string // traits of 65,536 bytes: 3 of 20,000 and one of 5,536, names included
+	for i, n := range []int{20_000, 20_000, 20_000, 5_536} {
+		full = append(full, trait(fmt.Sprint("t", i), q(x(n-2))))
+	}
+	wait := func(id, data string) string {
+		return sends(id, data, `"on":["View"],"unless":{"on":["Order"],"within":3600000000000,"match":"event.id"}`)
+	}
+	pending := func(n int) (lines []string) { // n of 16,384 bytes each: name p and value
+		for range n {
+			lines = append(lines, view(`"p":`+q(x(16_383))+`,"unread":"yyy"`))
+		}
+		return lines
+	}
+	for _, c := range []struct {
+		name  string
+		scene scene
+		lines []string
+		want  string // the data of the last offer
+		sizes UserSize
+	}{
+		{"a key of 1,024 bytes is one, a longer one is none",
+			scene{[]string{`{"name":"n","on":["View"],"by":"k","agg":"count"}`}, []string{sends("C", "n.size()", `"on":["Look"]`)}},
+			[]string{view(`"k":` + q(x(1024))), view(`"k":` + q(x(1025))), look()}, "1", UserSize{Entries: 1, EntryBytes: 16 + 1024}},
+		{"so is the key of a list",
+			scene{[]string{`{"name":"l","on":["View"],"agg":"list","key":"k","keep":256,"fields":["k","p"]}`}, []string{sends("C", "l.size()", `"on":["Look"]`)}},
+			[]string{view(`"k":` + q(x(1024)) + `,"p":true`), view(`"k":` + q(x(1025))), look()}, "1", UserSize{Entries: 1, EntryBytes: 16 + 1024 + 1024 + 1}},
+		{"a text is cut after its last whole character",
+			scene{[]string{`{"name":"f","on":["View"],"agg":"last","of":"event.properties.p"}`}, []string{sends("C", "f.endsWith('x') ? f.size() : 0", `"on":["Look"]`)}},
+			[]string{view(`"p":` + q(x(4095)+"é")), look()}, "4095", UserSize{Entries: 1, EntryBytes: 16 + 4095}},
+		{"texts that are equal after the cut are one value",
+			scene{[]string{`{"name":"f","on":["View"],"agg":"distinct","of":"event.properties.p"}`}, []string{sends("C", "f", `"on":["Look"]`)}},
+			[]string{view(`"p":` + q(x(4096)+"a")), view(`"p":` + q(x(4096)+"b")), look()}, "1", UserSize{Entries: 1, EntryBytes: 16 + 4096}},
+		{"a list that is too long is left out of its row",
+			scene{[]string{`{"name":"l","on":["View"],"agg":"list","keep":256,"fields":["p","q"]}`}, []string{sends("C", "l.map(r, has(r.p))", `"on":["Look"]`)}},
+			[]string{view(`"p":[` + q(x(4092)) + `]`), view(`"p":[` + q(x(4093)) + `],"q":1`), look()}, "[true,false]", UserSize{Entries: 2, EntryBytes: 16 + 4096 + 16 + 8}},
+		{"the names of a session are cut",
+			scene{nil, []string{sends("C", "session.events[0].size()", `"on":["Look"]`)}},
+			[]string{at(next(), x(300), ``), look()}, "256", UserSize{}},
+		{"traits fill 65,536 bytes",
+			scene{nil, []string{profile}}, append(full[:4:4], trait("b", `""`), look()), "[4,-1]", UserSize{TraitBytes: 65_536}},
+		{"a trait of the same name is measured without the old one, and stays if the new one does not fit",
+			scene{nil, []string{profile}}, append(full[:4:4], trait("t3", q(x(5_535))), trait("t3", q(x(5_533))), trait("u", "null"), look()), "[5,-1]", UserSize{TraitBytes: 65_536}},
+		{"traits are taken in the order of their names",
+			scene{nil, []string{profile}}, append(full[:3:3], identify(next(), `"z":`+q(x(5_000))+`,"big":`+q(x(5_000))), look()), "[4,5000]", UserSize{TraitBytes: 65_003}},
+		{"pending evaluations keep 65,536 bytes of what is read later; then the oldest gives way",
+			scene{nil, []string{wait("W", "event.properties.p.size()")}}, append(pending(4), at("11:30:00", "x", ``)), "16383", UserSize{}},
+		{"one more supersedes the oldest",
+			scene{nil, []string{wait("W", "event.properties.p.size()")}}, pending(5), "", UserSize{PendingBytes: 65_536}},
+		{"what nobody reads later is not kept",
+			scene{nil, []string{wait("W", "event.id")}}, pending(40), "", UserSize{}},
+		{"entries leave from the feature that holds most, the oldest first",
+			scene{[]string{`{"name":"few","on":["View"],"agg":"count"}`, `{"name":"many","on":["View"],"by":"k","agg":"count"}`}, []string{sends("C", "[few, many.size()]", `"on":["Look"]`)}},
+			func() (lines []string) { // 64 keys of 1,000 bytes, 5 entries each: 325,120 bytes
+				for i := range 320 {
+					lines = append(lines, view(fmt.Sprintf(`"k":"%s%03d"`, x(997), i%64)))
+				}
+				return append(lines, look())
+			}(), "[320,64]", UserSize{Entries: 256 + 1 + (262_144-257*16)/1016, EntryBytes: 257*16 + 8 + (262_144-257*16-8)/1016*1016}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			lines := [][]byte{}
+			for _, l := range c.lines {
+				lines = append(lines, []byte(l))
+			}
+			b, offers := compareWithOracle(t, c.scene.set(), lines)
+			got := ""
+			if len(offers) > 0 {
+				got = string(offers[len(offers)-1].Data)
+			}
+			u, err := b.fold.User("u:u")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != c.want || u.Size != c.sizes {
+				t.Errorf("got %s and the sizes %+v, want %s and %+v", got, u.Size, c.want, c.sizes)
+			}
+		})
+	}
+}
+
+// TestBigRecord checks that what the limits allow at most makes a record of a
+// known size, however much is sent.
+func TestBigRecord(t *testing.T) {
+	x := strings.Repeat("x", 31_000)
+	s := scene{[]string{
+		`{"name":"d","on":["View"],"by":"k","agg":"distinct","of":"event.properties.p"}`,
+		`{"name":"l","on":["View"],"agg":"list","key":"k","keep":256,"fields":["p"]}`, `{"name":"n","on":["*"],"by":"k","agg":"count"}`,
+	}, []string{sends("W", "event.properties", `"on":["View"],"unless":{"on":["Order"],"within":3600000000000,"match":"event.id"}`)}}
+	var lines [][]byte
+	for i := range 600 {
+		lines = append(lines, []byte(at(fmt.Sprintf("10:%02d:%02d", i/60, i%60), "View", fmt.Sprintf(`"k":"%d","p":"%d%s"`, i, i, x[:30_000]))),
+			[]byte(identify(fmt.Sprintf("10:%02d:%02d", i/60, i%60), fmt.Sprintf(`"%d":"%s"`, i, x))))
+	}
+	def, err := campaign.ParseDefinition(s.set())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, problems := NewBacktest(def)
+	if b == nil {
+		t.Fatal(problems)
+	}
+	for _, l := range lines {
+		if err := b.Line(l, func(*Offer) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := b.Users["u:u"]
+	if n := len(e.AppendBinary(nil)); n > 450<<10 {
+		t.Errorf("the record of a user who has sent %d MB has %d bytes", len(bytes.Join(lines, nil))>>20, n)
+	}
+	if e.size.Bytes > 256<<10 || e.size.Bytes < 250<<10 || e.traitBytes() > 64<<10 || e.pendingBytes() > 64<<10 {
+		t.Errorf("%d bytes of entries, %d of traits, %d of pending evaluations", e.size.Bytes, e.traitBytes(), e.pendingBytes())
+	}
+}

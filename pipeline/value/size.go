@@ -1,0 +1,84 @@
+package value
+
+import "github.com/valyala/fastjson"
+
+// Size is the number of bytes that count for a value in the limits on what is
+// kept of a user (LANGUAGE.md, rule 18): those of a text, or of the JSON of a
+// list or map; 8 for a number, time or duration; 1 for a bool; 0 for null.
+func (v Value) Size() int {
+	switch v.Kind {
+	case Null:
+		return 0
+	case Bool:
+		return 1
+	case String, JSON:
+		return len(v.Str)
+	}
+	return 8
+}
+
+// JSONSize is Size of a JSON value.
+func JSONSize(v *fastjson.Value) int {
+	switch v.Type() {
+	case fastjson.TypeString:
+		return len(AliasText(v))
+	case fastjson.TypeObject, fastjson.TypeArray:
+		return len(AppendCompact(nil, v))
+	case fastjson.TypeNumber:
+		return 8
+	case fastjson.TypeNull:
+		return 0
+	}
+	return 1
+}
+
+// AppendCompact appends the JSON of v without white space: numbers as they are
+// spelled, members in their order; of duplicate members only the first, which
+// counts. (fastjson's own MarshalTo writes what is no JSON for some control
+// characters.)
+func AppendCompact(dst []byte, v *fastjson.Value) []byte {
+	switch v.Type() {
+	case fastjson.TypeString:
+		return AppendJSONString(dst, AliasText(v))
+	case fastjson.TypeArray:
+		dst = append(dst, '[')
+		for i, e := range v.GetArray() {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = AppendCompact(dst, e)
+		}
+		return append(dst, ']')
+	case fastjson.TypeObject:
+		dst = append(dst, '{')
+		VisitFirst(v.GetObject(), func(name string, e *fastjson.Value) {
+			if dst[len(dst)-1] != '{' {
+				dst = append(dst, ',')
+			}
+			dst = append(AppendJSONString(dst, name), ':')
+			dst = AppendCompact(dst, e)
+		})
+		return append(dst, '}')
+	}
+	return v.MarshalTo(dst)
+}
+
+// VisitFirst calls fn with the members of an object, which may be nil, in their
+// order; of duplicate members only with the first. The name is valid as long as
+// the parsed bytes.
+func VisitFirst(o *fastjson.Object, fn func(name string, v *fastjson.Value)) {
+	const few = 16 // up to here, a search is cheaper than a set
+	var seen map[string]bool
+	if o.Len() > few {
+		seen = make(map[string]bool, o.Len())
+	}
+	o.Visit(func(k []byte, v *fastjson.Value) {
+		switch {
+		case seen == nil && o.Get(string(k)) != v || seen[string(k)]:
+			return
+		case seen != nil:
+			seen[string(k)] = true
+		}
+		fn(string(k), v)
+	})
+}
