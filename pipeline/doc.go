@@ -41,7 +41,7 @@
 //	         receivedAt, adds messageId and type if they are missing, copies sentAt
 //	         from the batch, and keeps logTime only under clock: event
 //	Tick     {"at": "2026-01-02T15:04:05Z"}
-//	Control  {"set": "<hash>", "engine": 1, "at": "..."}
+//	Control  {"set": "<hash>", "engine": 2, "at": "..."}
 //	Accept   {"chains": {"offers.web": 12}, "why": "..."}
 //
 // A Fold applies a message in steps, each for a due time or an event. It may be

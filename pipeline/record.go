@@ -30,7 +30,7 @@ func ReadsRecords(version int) error {
 	case version > RecordVersion:
 		return fmt.Errorf("their version is %d, this binary knows %d: %w", version, RecordVersion, ErrNewer)
 	case version < oldestRecord:
-		return fmt.Errorf("their version is %d, this binary reads %d and later", version, oldestRecord)
+		return fmt.Errorf("their version is %d, this binary reads %d and later: run the version that wrote them, or begin a new deployment (--prefix)", version, oldestRecord)
 	}
 	return nil
 }
