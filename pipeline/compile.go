@@ -30,6 +30,14 @@ func runs(engine, newest int) bool {
 	return engine == newest || engine == newest-1 && engine >= oldestEngine
 }
 
+// engines names the engines that a binary with engine newest runs.
+func engines(newest int) string {
+	if runs(newest-1, newest) {
+		return fmt.Sprintf("%d and engine %d", newest-1, newest)
+	}
+	return strconv.Itoa(newest)
+}
+
 // A Set is a compiled Definition. It is immutable, and any number of folds may
 // share it.
 type Set struct {
@@ -99,7 +107,7 @@ func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem)
 		return nil, []campaign.Problem{{What: "CEL: " + err.Error()}}
 	}
 	if !runs(def.Engine, newest) {
-		c.problem(nil, fmt.Sprintf("the set is for engine %d, this is engine %d", def.Engine, newest), "use the binary that made it, or apply the campaigns again")
+		c.problem(nil, fmt.Sprintf("the set is for engine %d, this binary runs engine %s", def.Engine, engines(newest)), "use the binary that made it, or apply the campaigns again")
 	}
 	c.about = c.language(envs.about, "about the event only")
 	c.items = c.language(envs.items, "about the event and its item")

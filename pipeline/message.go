@@ -41,7 +41,7 @@ func (f *Fold) readControl(data []byte) (*control, error) {
 	}
 	c := &control{engine: v.GetInt("engine")}
 	if !runs(c.engine, f.newest) {
-		return nil, fmt.Errorf("it asks for engine %d, this binary runs engine %d and the one before: run a binary that has it", c.engine, f.newest)
+		return nil, fmt.Errorf("it asks for engine %d, this binary runs engine %s: run a binary that has it", c.engine, engines(f.newest))
 	}
 	c.at, _ = readStamp(data)
 	if c.set, err = f.sets(value.CloneText(v.Get("set"))); err == nil && c.set.def.Engine != c.engine {
