@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"strings"
-	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types/ref"
@@ -118,21 +117,9 @@ func cut(v value.Value, counts *Counts) value.Value {
 	}
 	counts.Bounds++
 	if v.Kind == value.String {
-		v.Str = strings.Clone(cutText(v.Str, window.MaxValue))
+		v.Str = strings.Clone(value.CutText(v.Str, window.MaxValue))
 	}
 	return v
-}
-
-// cutText is as much of a text as fits into that many bytes, without part of a
-// character.
-func cutText(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most]
 }
 
 // removeRows removes the event's items from a list (remove_on).

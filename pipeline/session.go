@@ -24,9 +24,6 @@ const sessionGap = 30 * time.Minute
 // events.
 const sessionEvents = 64
 
-// maxName bounds a name in a session, in bytes; a longer one is cut.
-const maxName = 256
-
 // A session is a visit: from its first view until sessionGap after its last, in
 // log time.
 type session struct {
@@ -133,7 +130,7 @@ func (s *session) extend(ev *event.Event, now int64) {
 	if ev.Type != event.Track {
 		name = ev.Type.String()
 	}
-	name = cutText(name, maxName)
+	name = value.CutText(name, event.MaxName)
 	if s.named == sessionEvents {
 		n, head := binary.Uvarint(s.events)
 		s.events = slices.Delete(s.events, 0, head+int(n))
@@ -142,10 +139,10 @@ func (s *session) extend(ev *event.Event, now int64) {
 	s.events = append(binary.AppendUvarint(s.events, uint64(len(name))), name...)
 	s.named++
 	if s.source == "" {
-		s.source = strings.Clone(cutText(ev.AliasText(event.InCampaign, "source"), window.MaxValue))
+		s.source = strings.Clone(value.CutText(ev.AliasText(event.InCampaign, "source"), window.MaxValue))
 	}
 	if s.term == "" {
-		s.term = strings.Clone(cutText(ev.AliasText(event.InCampaign, "term"), window.MaxValue))
+		s.term = strings.Clone(value.CutText(ev.AliasText(event.InCampaign, "term"), window.MaxValue))
 	}
 	if s.referrerHost == "" {
 		s.refer(ev)
@@ -212,11 +209,11 @@ func (s *session) refer(ev *event.Event) {
 	if own := pick("url"); own != nil && strings.ToLower(own.Hostname()) == host {
 		return
 	}
-	s.referrerHost = cutText(host, window.MaxValue)
+	s.referrerHost = value.CutText(host, window.MaxValue)
 	q := ref.Query()
 	for _, name := range [...]string{"q", "query", "keyword"} {
 		if v := q.Get(name); v != "" {
-			s.query = cutText(v, window.MaxValue)
+			s.query = value.CutText(v, window.MaxValue)
 			return
 		}
 	}

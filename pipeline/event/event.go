@@ -10,6 +10,7 @@ import (
 const (
 	MaxEventBytes = 32 << 10 // of one event, as JSON
 	MaxUserBytes  = 512      // of a userId or anonymousId
+	MaxName       = 256      // of an event's name where it is only remembered; a longer one is cut
 )
 
 // A Type is an event's Segment-spec type: an index into Types.

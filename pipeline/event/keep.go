@@ -1,6 +1,7 @@
 package event
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -10,9 +11,10 @@ import (
 )
 
 // Fields are the parts of an event that expressions read: paths such as
-// properties.price. The zero value reads nothing but the event's type, name, id
-// and user.
+// properties.price. The zero value reads nothing but the event's type, id and
+// user.
 type Fields struct {
+	Name    bool // event.name
 	Items   bool // event.items
 	paths   []string
 	members members
@@ -58,7 +60,7 @@ func (ms members) add(path []string) members {
 
 // Clone is a copy that can be changed.
 func (f *Fields) Clone() Fields {
-	c := Fields{Items: f.Items}
+	c := Fields{Name: f.Name, Items: f.Items}
 	for _, p := range f.paths {
 		c.Add(strings.Split(p, separator)...)
 	}
@@ -67,17 +69,14 @@ func (f *Fields) Clone() Fields {
 
 // Key identifies fields: equal keys mean equal fields.
 func (f *Fields) Key() string {
-	key := strings.Join(f.paths, "\x01")
-	if f.Items {
-		key += "\x02"
-	}
-	return key
+	return fmt.Sprint(f.Name, f.Items, strings.Join(f.paths, "\x01"))
 }
 
 // AppendKept appends, as the JSON of an event, what is left of the event if
-// only its type, name, id, user and these fields are kept. size is that of the
+// only its type, id, user and these fields are kept. size is that of the
 // fields: of each the bytes of its name, below properties, traits or context,
-// and those of its value (value.JSONSize).
+// and those of its value (value.JSONSize). Every event has a name; of one that
+// is not read, the beginning is kept.
 func (e *Event) AppendKept(dst []byte, f *Fields) (_ []byte, size int) {
 	text := func(name, s string) {
 		dst = append(append(dst, ',', '"'), name...)
@@ -85,7 +84,13 @@ func (e *Event) AppendKept(dst []byte, f *Fields) (_ []byte, size int) {
 	}
 	dst = append(append(append(dst, `{"type":"`...), e.Type.String()...), '"')
 	if field := Types[e.Type].NameField; field != "" {
-		text(field, e.Name)
+		name := e.Name
+		if f.Name {
+			size += len("name") + len(name)
+		} else {
+			name = value.CutText(name, MaxName)
+		}
+		text(field, name)
 	}
 	text("messageId", e.ID)
 	if e.Key[0] == 'u' {

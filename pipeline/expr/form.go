@@ -159,12 +159,14 @@ func (x *Expr) AddFields(fields *event.Fields) {
 		}
 		path, operands := readPath(e)
 		switch {
+		case len(path) > 1 && path[1] == "name":
+			fields.Name = true
 		case len(path) > 1 && path[1] == "items":
 			fields.Items = true
 		case len(path) > 1 && (path[1] == "properties" || path[1] == "traits" || path[1] == "context"):
 			fields.Add(path[1:]...)
 		case len(path) == 1: // the event as a whole
-			fields.Items = true
+			fields.Name, fields.Items = true, true
 			fields.Add("properties")
 			fields.Add("traits")
 			fields.Add("context")

@@ -334,7 +334,11 @@ func children(e ast.Expr) []ast.Expr {
 // keptSize returns the size of the fields at these paths.
 func (ev *event) keptSize(read map[string]bool) int {
 	if read[""] { // the event as a whole
-		read = map[string]bool{"properties": true, "traits": true, "context": true}
+		read = map[string]bool{"name": true, "properties": true, "traits": true, "context": true}
+	}
+	n := 0
+	if read["name"] && (ev.typ == "track" || ev.typ == "page" || ev.typ == "screen") {
+		n += len("name") + len(ev.name)
 	}
 	if read["items"] {
 		delete(read, "items")
@@ -367,7 +371,6 @@ func (ev *event) keptSize(read map[string]bool) int {
 			keep(ev.root.object(parts[0]), parts[1:], parts[0])
 		}
 	}
-	n := 0
 	for at, size := range leaves {
 		inside := false // another field that is kept whole holds it
 		for other := range leaves {

@@ -1,6 +1,10 @@
 package value
 
-import "github.com/valyala/fastjson"
+import (
+	"unicode/utf8"
+
+	"github.com/valyala/fastjson"
+)
 
 // Size is the number of bytes that count for a value in the limits on what is
 // kept of a user (LANGUAGE.md, rule 18): those of a text, or of the JSON of a
@@ -30,6 +34,18 @@ func JSONSize(v *fastjson.Value) int {
 		return 0
 	}
 	return 1
+}
+
+// CutText is as much of a text as fits into that many bytes, without part of a
+// character.
+func CutText(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most]
 }
 
 // AppendCompact appends the JSON of v without white space: numbers as they are
