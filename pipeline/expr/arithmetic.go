@@ -1,37 +1,36 @@
 package expr
 
 import (
+	"math"
+
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+
+	"offerstream/pipeline/value"
 )
 
-// arithmetic redeclares + - * / with additional overloads that mix ints and
-// doubles.
+// arithmetic redeclares + - * / % with additional overloads that mix ints, uints
+// and doubles, because all numbers of JSON are doubles.
 func arithmetic() []cel.EnvOption {
 	n, d, u := cel.IntType, cel.DoubleType, cel.UintType
 	operator := func(name, id string, same []*cel.Type, do func(a, b ref.Val) ref.Val, more ...cel.FunctionOpt) cel.EnvOption {
 		opts := more
-		for _, t := range same {
-			opts = append(opts, cel.Overload(id+"_"+t.String(), []*cel.Type{t, t}, t))
+		overload := func(a, b, r *cel.Type) {
+			opts = append(opts, cel.Overload(id+"_"+a.String()+"_"+b.String(), []*cel.Type{a, b}, r))
 		}
-		opts = append(opts,
-			cel.Overload(id+"_int_double", []*cel.Type{n, d}, d), cel.Overload(id+"_double_int", []*cel.Type{d, n}, d),
-			cel.SingletonBinaryBinding(func(a, b ref.Val) ref.Val {
-				switch x := a.(type) {
-				case types.Int:
-					if _, ok := b.(types.Double); ok {
-						a = types.Double(x)
-					}
-				case types.Double:
-					if y, ok := b.(types.Int); ok {
-						b = types.Double(y)
-					}
-				}
-				return do(a, b)
-			}))
+		for _, t := range same {
+			overload(t, t, t)
+		}
+		for _, t := range []*cel.Type{n, u} {
+			overload(t, d, d)
+			overload(d, t, d)
+		}
+		overload(n, u, n)
+		overload(u, n, n)
+		opts = append(opts, cel.SingletonBinaryBinding(func(a, b ref.Val) ref.Val { return do(alike(a, b)) }))
 		return cel.Function(name, opts...)
 	}
 	pair := func(id string, a, b, r *cel.Type) cel.FunctionOpt { return cel.Overload(id, []*cel.Type{a, b}, r) }
@@ -44,7 +43,43 @@ func arithmetic() []cel.EnvOption {
 			pair("minus_timestamp_timestamp", ts, ts, du), pair("minus_timestamp_duration", ts, du, ts)),
 		operator(operators.Multiply, "times", []*cel.Type{n, d, u}, multiplyVals),
 		operator(operators.Divide, "divide", []*cel.Type{n, d, u}, divideVals),
+		operator(operators.Modulo, "modulo", []*cel.Type{n, d, u}, moduloVals),
 	}
+}
+
+// alike converts two numbers of different types to one: to doubles if one of them
+// is a double or a JSON integer, to ints if one is an int and the other a uint.
+func alike(a, b ref.Val) (ref.Val, ref.Val) {
+	if x, ok := a.(value.JSONInteger); ok {
+		a = x.Double()
+	}
+	if y, ok := b.(value.JSONInteger); ok {
+		b = y.Double()
+	}
+	switch x := a.(type) {
+	case types.Int:
+		switch y := b.(type) {
+		case types.Double:
+			a = types.Double(x)
+		case types.Uint:
+			b = y.ConvertToType(types.IntType) // or an error, which the operator returns
+		}
+	case types.Uint:
+		switch b.(type) {
+		case types.Double:
+			a = types.Double(x)
+		case types.Int:
+			a = x.ConvertToType(types.IntType)
+		}
+	case types.Double:
+		switch y := b.(type) {
+		case types.Int:
+			b = types.Double(y)
+		case types.Uint:
+			b = types.Double(y)
+		}
+	}
+	return a, b
 }
 
 func addVals(a, b ref.Val) ref.Val {
@@ -71,6 +106,23 @@ func multiplyVals(a, b ref.Val) ref.Val {
 func divideVals(a, b ref.Val) ref.Val {
 	if x, ok := a.(traits.Divider); ok {
 		return x.Divide(b)
+	}
+	return types.MaybeNoSuchOverloadErr(a)
+}
+
+// moduloVals is % of CEL, and of doubles the remainder of the division, with the
+// sign of a, as of ints. 0 on the right is an error for doubles too.
+func moduloVals(a, b ref.Val) ref.Val {
+	x, aDouble := a.(types.Double)
+	y, bDouble := b.(types.Double)
+	if aDouble && bDouble {
+		if y == 0 {
+			return types.NewErr("modulus by zero")
+		}
+		return types.Double(math.Mod(float64(x), float64(y)))
+	}
+	if x, ok := a.(traits.Modder); ok {
+		return x.Modulo(b)
 	}
 	return types.MaybeNoSuchOverloadErr(a)
 }

@@ -15,13 +15,14 @@ import (
 
 // NewEnv is the CEL environment of campaigns, without variables: the standard
 // library and cel-go's extensions, arithmetic that mixes ints and doubles
-// (because JSON numbers are doubles), durations with days, and no time zones,
-// because those come from the host. It knows the given types, and Event.
+// (because JSON numbers are doubles), what makes integers of JSON exact
+// (number.go), durations with days, and no time zones, because those come from the
+// host. It knows the given types, and Event.
 func NewEnv(structs ...*value.Struct) (*cel.Env, error) {
 	exclude := []*env.Function{
 		env.NewFunction(operators.Add), env.NewFunction(operators.Subtract),
-		env.NewFunction(operators.Multiply), env.NewFunction(operators.Divide),
-		env.NewFunction(overloads.TypeConvertDuration),
+		env.NewFunction(operators.Multiply), env.NewFunction(operators.Divide), env.NewFunction(operators.Modulo),
+		env.NewFunction(overloads.TypeConvertDuration), env.NewFunction(overloads.TypeConvertString),
 	}
 	for fn, ids := range zonedOverloads {
 		f := env.NewFunction(fn)
@@ -41,8 +42,12 @@ func NewEnv(structs ...*value.Struct) (*cel.Env, error) {
 			cel.Overload("text_to_duration", []*cel.Type{cel.StringType}, cel.DurationType, cel.UnaryBinding(readDuration)),
 			cel.Overload(overloads.DurationToDuration, []*cel.Type{cel.DurationType}, cel.DurationType, cel.UnaryBinding(func(v ref.Val) ref.Val { return v }))),
 	}
-	opts = append(opts, arithmetic()...)
-	return cel.NewCustomEnv(opts...)
+	opts = append(append(opts, toText()), arithmetic()...)
+	base, err := cel.NewCustomEnv(opts...)
+	if err != nil {
+		return nil, err
+	}
+	return base.Extend(numberFunctions(base.Functions())...)
 }
 
 // zonedOverloads are the overloads that take a time zone, by function. They are

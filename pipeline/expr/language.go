@@ -207,7 +207,7 @@ func (l *Language) plan(whole *celast.AST, e celast.Expr, report Report) *Expr {
 	if e != whole.Expr() {
 		a = celast.NewCheckedAST(celast.NewAST(e, whole.SourceInfo()), whole.TypeMap(), whole.ReferenceMap())
 	}
-	prog, err := l.env.PlanProgram(a, cel.EvalOptions(cel.OptOptimize))
+	prog, err := l.env.PlanProgram(l.exactNumbers(whole, e), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		report(0, 0, err.Error(), "")
 		return nil

@@ -1,7 +1,8 @@
 package expr
 
 import (
-	"math"
+	"cmp"
+	"strings"
 
 	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
@@ -274,39 +275,17 @@ func comparison(op string, a, b shortcut) shortcut {
 	}
 }
 
-// exact bounds the ints that can be converted to a double without rounding.
-const exact = 1 << 53
+// exactInt bounds the ints that all doubles hold exactly.
+const exactInt = 1 << 53
 
-// compare orders two values of one kind, or an int and a double. ok is false if
-// CEL might order them differently.
+// compare orders two values of one kind, or two numbers. ok is false if CEL might
+// order them differently.
 func compare(v, w value.Value) (order int, ok bool) {
 	switch {
 	case v.Kind == value.String && w.Kind == value.String:
-		switch {
-		case v.Str < w.Str:
-			return -1, true
-		case v.Str > w.Str:
-			return 1, true
-		}
-		return 0, true
+		return strings.Compare(v.Str, w.Str), true
 	case v.Kind == w.Kind && (v.Kind == value.Int || v.Kind == value.Duration || v.Kind == value.Time || v.Kind == value.Bool):
-		return compareNumbers(int64(v.Bits), int64(w.Bits)), true
-	case (v.Kind == value.Int || v.Kind == value.Double) && (w.Kind == value.Int || w.Kind == value.Double):
-		x, y := v.Double(), w.Double()
-		if !(math.Abs(x) <= exact && math.Abs(y) <= exact) {
-			return 0, false
-		}
-		return compareNumbers(x, y), true
+		return cmp.Compare(int64(v.Bits), int64(w.Bits)), true
 	}
-	return 0, false
-}
-
-func compareNumbers[T int64 | float64](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return value.CompareValues(v, w)
 }

@@ -2,7 +2,6 @@ package value
 
 import (
 	"fmt"
-	"math"
 	"sort"
 	"strconv"
 	"strings"
@@ -50,8 +49,13 @@ func Decimal(v *fastjson.Value) string {
 }
 
 // FormatDouble is the shortest decimal text that parses to f, without an
-// exponent and without ".0".
-func FormatDouble(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+// exponent and without ".0". -0 is 0.
+func FormatDouble(f float64) string {
+	if f == 0 {
+		return "0"
+	}
+	return strconv.FormatFloat(f, 'f', -1, 64)
+}
 
 // AliasJSONKey is KeyText for a JSON value. Like AliasText, the key may alias
 // the parsed bytes.
@@ -63,8 +67,7 @@ func AliasJSONKey(v *fastjson.Value) (string, bool) {
 	case fastjson.TypeString:
 		return AliasText(v), true
 	case fastjson.TypeNumber:
-		f := Number(v)
-		return FormatDouble(f), !math.IsInf(f, 0)
+		return numberText(v)
 	case fastjson.TypeTrue:
 		return "true", true
 	case fastjson.TypeFalse:
@@ -73,8 +76,8 @@ func AliasJSONKey(v *fastjson.Value) (string, bool) {
 	return "", false
 }
 
-// CELJSON converts a JSON value to CEL: numbers become doubles, and objects
-// iterate in the order of their keys.
+// CELJSON converts a JSON value to CEL: numbers become doubles or JSONIntegers,
+// and objects iterate in the order of their keys.
 func CELJSON(v *fastjson.Value) ref.Val {
 	switch v.Type() {
 	case fastjson.TypeTrue:
@@ -82,7 +85,7 @@ func CELJSON(v *fastjson.Value) ref.Val {
 	case fastjson.TypeFalse:
 		return types.False
 	case fastjson.TypeNumber:
-		return types.Double(Number(v))
+		return ofNumber(v).CEL()
 	case fastjson.TypeString:
 		return types.String(CloneText(v))
 	case fastjson.TypeObject:
@@ -110,16 +113,9 @@ func AppendJSON(dst []byte, v ref.Val) ([]byte, error) {
 		return append(dst, "null"...), nil
 	case types.Bool:
 		return strconv.AppendBool(dst, bool(v)), nil
-	case types.Int:
-		return strconv.AppendInt(dst, int64(v), 10), nil
-	case types.Uint:
-		return strconv.AppendUint(dst, uint64(v), 10), nil
-	case types.Double:
-		f := float64(v)
-		if math.IsNaN(f) || math.IsInf(f, 0) {
-			return dst, fmt.Errorf("%v is not a number that JSON has", f)
-		}
-		return strconv.AppendFloat(dst, f, 'f', -1, 64), nil
+	case types.Int, types.Uint, types.Double, JSONInteger:
+		s, _, err := printNumber(v)
+		return append(dst, s...), err
 	case types.String, types.Timestamp, types.Duration:
 		s, err := PrintText(v)
 		return AppendJSONString(dst, s), err
@@ -159,6 +155,9 @@ func appendMap(dst []byte, m traits.Mapper) ([]byte, error) {
 		name, ok := KeyText(k)
 		if !ok {
 			return dst, fmt.Errorf("a %s cannot be a key", k.Type().TypeName())
+		}
+		if _, twice := vals[name]; twice {
+			return dst, fmt.Errorf("two keys of the map have the text %q", name)
 		}
 		keys = append(keys, name)
 		vals[name] = m.Get(k)

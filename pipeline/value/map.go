@@ -88,17 +88,10 @@ func (m Map) Iterator() traits.Iterator {
 
 func (m Map) Equal(other ref.Val) ref.Val {
 	o, ok := other.(traits.Mapper)
-	if !ok || o.Size() != m.Size() {
+	if !ok {
 		return types.False
 	}
-	for _, k := range m.Source.Keys() {
-		v, _ := m.Source.Find(k)
-		w, found := o.Find(types.String(k))
-		if !found || types.Equal(v, w) != types.True {
-			return types.False
-		}
-	}
-	return types.True
+	return equalMaps(m, o)
 }
 
 func (m Map) IsSet(key ref.Val) ref.Val { return m.Contains(key) }

@@ -57,7 +57,7 @@ func (w *Writer) Value(v Value) {
 	w.Byte(byte(v.Kind))
 	switch v.Kind {
 	case Null:
-	case String, JSON:
+	case String, JSON, Integer:
 		w.Text(v.Str)
 	case Double:
 		w.Fixed(v.Bits)
@@ -194,7 +194,7 @@ func (r *Reader) Value() Value {
 	v := Value{Kind: Kind(r.Byte())}
 	switch v.Kind {
 	case Null:
-	case String, JSON:
+	case String, JSON, Integer:
 		v.Str = r.Text()
 	case Double:
 		v.Bits = r.Fixed()

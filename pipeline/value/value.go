@@ -16,7 +16,7 @@ import (
 type Value struct {
 	Kind Kind
 	Bits uint64 // a bool, int or uint, the bits of a double, or nanoseconds of a time or duration
-	Str  string // the text of a string; the JSON of a list or map
+	Str  string // the text of a string; the JSON of a list or map; the digits of an integer
 }
 
 // A Kind is the type of a Value. Records store it, so existing numbers never
@@ -34,6 +34,7 @@ const (
 	Time     Kind = 6
 	Duration Kind = 7
 	JSON     Kind = 8 // a list or a map
+	Integer  Kind = 9 // a JSONInteger
 )
 
 // OfBool makes a Value; so do OfInt, OfDouble, OfString, OfTime and OfDuration.
@@ -64,6 +65,8 @@ func Of(v ref.Val) (Value, error) {
 		return Value{Kind: Uint, Bits: uint64(v)}, nil
 	case types.Double:
 		return OfDouble(float64(v)), nil
+	case JSONInteger:
+		return Value{Kind: Integer, Str: string(v)}, nil
 	case types.String:
 		return OfString(string(v)), nil
 	case types.Timestamp:
@@ -80,7 +83,7 @@ func OfJSON(v *fastjson.Value) Value {
 	case fastjson.TypeTrue, fastjson.TypeFalse:
 		return OfBool(v.Type() == fastjson.TypeTrue)
 	case fastjson.TypeNumber:
-		return OfDouble(Number(v))
+		return ofNumber(v)
 	case fastjson.TypeString:
 		return OfString(CloneText(v))
 	case fastjson.TypeObject, fastjson.TypeArray:
@@ -100,6 +103,8 @@ func (v Value) CEL() ref.Val {
 		return types.Uint(v.Bits)
 	case Double:
 		return types.Double(math.Float64frombits(v.Bits))
+	case Integer:
+		return JSONInteger(v.Str)
 	case String:
 		return types.String(v.Str)
 	case Time:
@@ -121,15 +126,8 @@ func CELTime(ns int64) types.Timestamp { return types.Timestamp{Time: time.Unix(
 
 // Number is a numeric Value as a double; ok is false for other kinds.
 func (v Value) Number() (f float64, ok bool) {
-	switch v.Kind {
-	case Int:
-		return float64(int64(v.Bits)), true
-	case Uint:
-		return float64(v.Bits), true
-	case Double:
-		return math.Float64frombits(v.Bits), true
-	}
-	return 0, false
+	n, ok := v.number()
+	return n.asDouble(), ok
 }
 
 // Double is a numeric Value as a double, 0 for other kinds.
@@ -138,23 +136,26 @@ func (v Value) Double() float64 {
 	return f
 }
 
-// Same reports whether `distinct` counts two values as one. An int and a double
-// of the same number are the same.
+// Same reports whether `distinct` counts two values as one: whether their texts
+// are the same, as with keys. null, lists and maps have no text, and are the same
+// only as themselves.
 func (v Value) Same(w Value) bool {
-	if a, ok := v.Number(); ok {
-		b, ok := w.Number()
-		return ok && a == b
+	if v.Kind == w.Kind && v.Kind != Double {
+		return v == w
 	}
-	return v == w
+	if v.Kind == Double && w.Kind == Double {
+		return v.Double() == w.Double()
+	}
+	a, aOK := KeyText(v.CEL())
+	b, bOK := KeyText(w.CEL())
+	return aOK && bOK && a == b
 }
 
 // KeyText is a value as the text of a key (`by`, `key`, `match`); ok is false
 // for a value that cannot be a key.
 func KeyText(v ref.Val) (key string, ok bool) {
-	switch v := v.(type) {
-	case types.String:
-		return string(v), true
-	case types.Bool, types.Int, types.Uint, types.Double, types.Timestamp:
+	switch v.(type) {
+	case types.String, types.Bool, types.Int, types.Uint, types.Double, JSONInteger, types.Timestamp, types.Duration:
 		s, err := PrintText(v)
 		return s, err == nil
 	}
@@ -163,20 +164,14 @@ func KeyText(v ref.Val) (key string, ok bool) {
 
 // PrintText is a value as it appears inside a template's text.
 func PrintText(v ref.Val) (string, error) {
+	if s, ok, err := printNumber(v); ok {
+		return s, err
+	}
 	switch v := v.(type) {
 	case types.String:
 		return string(v), nil
 	case types.Bool:
 		return strconv.FormatBool(bool(v)), nil
-	case types.Int:
-		return strconv.FormatInt(int64(v), 10), nil
-	case types.Uint:
-		return strconv.FormatUint(uint64(v), 10), nil
-	case types.Double:
-		if f := float64(v); !math.IsNaN(f) && !math.IsInf(f, 0) {
-			return FormatDouble(f), nil
-		}
-		return "", fmt.Errorf("%v is not a number that can be shown", float64(v))
 	case types.Timestamp:
 		return v.UTC().Format(time.RFC3339Nano), nil
 	case types.Duration:

@@ -1,0 +1,531 @@
+package expr
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/decls"
+	"cel.dev/cel-go/common/functions"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/overloads"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+
+	"offerstream/pipeline/value"
+)
+
+// CEL's own comparisons round ints to doubles, know no JSONInteger, and its
+// functions that take an int refuse the doubles that numbers of JSON are. So a
+// checked expression is rewritten before it is planned (exactNumbers): some calls
+// go to functions that are declared here, whose names no expression can contain,
+// and some arguments are converted.
+
+// exact are the functions that take the place of CEL's, by the name of CEL's
+// function.
+var exact = map[string]string{
+	operators.Equals:        "@equals",
+	operators.NotEquals:     "@differs",
+	operators.Less:          "@less",
+	operators.LessEquals:    "@lessOrEquals",
+	operators.Greater:       "@greater",
+	operators.GreaterEquals: "@greaterOrEquals",
+	operators.In:            "@within",
+	"math.@min":             "@least",
+	"math.@max":             "@greatest",
+	"sort":                  "@sort",
+	"@sortByAssociatedKeys": "@sortBy",
+	"distinct":              "@distinct",
+	"format":                "@format",
+}
+
+// ofSets are the functions that compare the elements of two lists.
+var ofSets = []string{"sets.contains", "sets.equivalent", "sets.intersects", "hasOnly", "hasAny", "hasAll", "hasExactly"}
+
+// numberFunctions declares the functions that exactNumbers uses. native are
+// CEL's own.
+func numberFunctions(native map[string]*decls.FunctionDecl) []cel.EnvOption {
+	unary := func(name string, do functions.UnaryOp) cel.EnvOption {
+		return cel.Function(name, cel.Overload(name+"_1", []*cel.Type{cel.DynType}, cel.DynType), cel.SingletonUnaryBinding(do))
+	}
+	binary := func(name string, do functions.BinaryOp) cel.EnvOption {
+		return cel.Function(name, cel.Overload(name+"_2", []*cel.Type{cel.DynType, cel.DynType}, cel.DynType), cel.SingletonBinaryBinding(do))
+	}
+	ordered := func(name string, holds func(order types.Int) bool) cel.EnvOption {
+		return binary(name, func(a, b ref.Val) ref.Val {
+			if isNaN(a) || isNaN(b) {
+				return types.False
+			}
+			order := value.Compare(a, b)
+			if n, ok := order.(types.Int); ok {
+				return types.Bool(holds(n))
+			}
+			return order
+		})
+	}
+	extreme := func(name string, sign types.Int) cel.EnvOption {
+		return cel.Function(name,
+			cel.Overload(name+"_1", []*cel.Type{cel.DynType}, cel.DynType, cel.UnaryBinding(func(v ref.Val) ref.Val { return extremeOf(v, sign) })),
+			cel.Overload(name+"_2", []*cel.Type{cel.DynType, cel.DynType}, cel.DynType, cel.BinaryBinding(func(a, b ref.Val) ref.Val { return beyond(a, b, sign) })))
+	}
+	return []cel.EnvOption{
+		binary("@equals", value.Equal),
+		binary("@differs", func(a, b ref.Val) ref.Val {
+			if equal, ok := value.Equal(a, b).(types.Bool); ok {
+				return !equal
+			}
+			return types.MaybeNoSuchOverloadErr(a)
+		}),
+		ordered("@less", func(order types.Int) bool { return order < 0 }),
+		ordered("@lessOrEquals", func(order types.Int) bool { return order <= 0 }),
+		ordered("@greater", func(order types.Int) bool { return order > 0 }),
+		ordered("@greaterOrEquals", func(order types.Int) bool { return order >= 0 }),
+		binary("@within", in),
+		extreme("@least", -1),
+		extreme("@greatest", 1),
+		unary("@sort", func(list ref.Val) ref.Val { return sortBy(list, list) }),
+		binary("@sortBy", sortBy),
+		unary("@distinct", distinct),
+		binary("@format", formatWith(native["format"])),
+		unary("@int", toInt),
+		unary("@uint", toUint),
+		unary("@double", toDouble),
+		unary("@key", toKey),
+		unary("@index", toIndex),
+		unary("@native", toNative),
+	}
+}
+
+// exactNumbers is expression e, a part of whole, as it is planned.
+func (l *Language) exactNumbers(whole *celast.AST, e celast.Expr) *celast.AST {
+	f := celast.NewExprFactory()
+	a := celast.NewCheckedAST(celast.NewAST(f.CopyExpr(e), whole.SourceInfo()), maps.Clone(whole.TypeMap()), maps.Clone(whole.ReferenceMap()))
+	id := celast.MaxID(whole)
+	convert := func(e celast.Expr, function string) celast.Expr {
+		id++
+		return f.NewCall(id, function, e)
+	}
+	celast.PostOrderVisit(a.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() != celast.CallKind {
+			return
+		}
+		call := e.AsCall()
+		name, args := call.FunctionName(), slices.Clone(call.Args())
+		if call.IsMemberFunction() {
+			args = append([]celast.Expr{call.Target()}, args...)
+		}
+		if own, ok := exact[name]; ok {
+			if nativeIsExact(a, name, args) {
+				return
+			}
+			delete(a.ReferenceMap(), e.ID()) // the planner finds the function by its name
+			e.SetKindCase(f.NewCall(e.ID(), own, args...))
+			return
+		}
+		changed := false
+		for i, arg := range args {
+			if function := l.conversion(a, e.ID(), name, i, args); function != "" {
+				args[i], changed = convert(arg, function), true
+			}
+		}
+		switch {
+		case !changed:
+		case call.IsMemberFunction():
+			e.SetKindCase(f.NewMemberCall(e.ID(), name, args[0], args[1:]...))
+		default:
+			e.SetKindCase(f.NewCall(e.ID(), name, args...))
+		}
+	}))
+	return a
+}
+
+// nativeIsExact reports whether CEL's own function is exact for arguments of
+// these types. It is faster, and needs no int rounded if both are ints.
+func nativeIsExact(a *celast.AST, name string, args []celast.Expr) bool {
+	switch name {
+	case operators.Equals, operators.NotEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
+		x, y := a.GetType(args[0].ID()), a.GetType(args[1].ID())
+		return !mayHoldNumber(x) || !mayHoldNumber(y) || x.Kind() == types.IntKind && y.Kind() == types.IntKind
+	case operators.In:
+		list := a.GetType(args[1].ID())
+		return list.Kind() == types.ListKind && (!mayHoldNumber(list.Parameters()[0]) || smallInts(args[1]))
+	}
+	return false
+}
+
+// mayHoldNumber reports whether a value of type t may be a number or contain one.
+func mayHoldNumber(t *cel.Type) bool {
+	switch t.Kind() {
+	case types.BoolKind, types.BytesKind, types.StringKind, types.TimestampKind, types.DurationKind, types.NullTypeKind, types.TypeKind, types.StructKind:
+		return false
+	}
+	return true
+}
+
+// smallInts reports whether e is a list of int literals that are exact as doubles:
+// CEL finds an element of such a list without comparing all.
+func smallInts(e celast.Expr) bool {
+	if e.Kind() != celast.ListKind {
+		return false
+	}
+	for _, el := range e.AsList().Elements() {
+		if el.Kind() != celast.LiteralKind {
+			return false
+		}
+		if n, ok := el.AsLiteral().(types.Int); !ok || n < -exactInt || n > exactInt {
+			return false
+		}
+	}
+	return true
+}
+
+// conversion names the function that must convert argument i of a call of CEL's
+// function; "" if none.
+func (l *Language) conversion(a *celast.AST, call int64, name string, i int, args []celast.Expr) string {
+	t := a.GetType(args[i].ID())
+	switch name {
+	case operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo,
+		overloads.TypeConvertInt, overloads.TypeConvertUint, overloads.TypeConvertString:
+		return "" // these know all numbers
+	case operators.Index, operators.OptIndex:
+		if i == 0 || !mayHoldNumber(t) || t.Kind() == types.IntKind {
+			return ""
+		}
+		if m := a.GetType(args[0].ID()); m.Kind() == types.MapKind && m.Parameters()[0].Kind() == types.StringKind {
+			return "@key"
+		}
+		return "@index"
+	}
+	if slices.Contains(ofSets, name) && (t.Kind() != types.ListKind || mayHoldNumber(t.Parameters()[0])) {
+		return "@native"
+	}
+	if t.Kind() != types.DynKind {
+		return ""
+	}
+	return l.numberWanted(a.GetOverloadIDs(call), name, i)
+}
+
+// numberWanted names the conversion to the type of number that the overloads of
+// a function take as argument i; "" if they take none.
+func (l *Language) numberWanted(ids []string, name string, i int) string {
+	function := l.env.Functions()[name]
+	if function == nil {
+		return ""
+	}
+	wanted := ""
+	for _, o := range function.OverloadDecls() {
+		if !slices.Contains(ids, o.ID()) || i >= len(o.ArgTypes()) {
+			continue
+		}
+		switch o.ArgTypes()[i].Kind() {
+		case types.DoubleKind:
+			return "@double"
+		case types.IntKind:
+			wanted = "@int"
+		case types.UintKind:
+			if wanted == "" {
+				wanted = "@uint"
+			}
+		}
+	}
+	return wanted
+}
+
+// toInt converts a whole double to an int; other values stay.
+func toInt(v ref.Val) ref.Val {
+	switch n := toNative(v).(type) {
+	case types.Double:
+		return whole(n, n.ConvertToType(types.IntType))
+	case types.Uint:
+		return n.ConvertToType(types.IntType)
+	default:
+		return n
+	}
+}
+
+// toUint converts a whole double to a uint; other values stay.
+func toUint(v ref.Val) ref.Val {
+	switch n := toNative(v).(type) {
+	case types.Double:
+		return whole(n, n.ConvertToType(types.UintType))
+	case types.Int:
+		return n.ConvertToType(types.UintType)
+	default:
+		return n
+	}
+}
+
+// whole is the integer that d was converted to, an error unless d is whole.
+func whole(d types.Double, integer ref.Val) ref.Val {
+	if f := float64(d); math.Trunc(f) != f {
+		return types.NewErr("%v is no whole number", f)
+	}
+	return integer
+}
+
+func toDouble(v ref.Val) ref.Val {
+	if n, ok := v.(value.JSONInteger); ok {
+		return n.Double()
+	}
+	return v
+}
+
+// toKey converts what can be a key to its text.
+func toKey(v ref.Val) ref.Val {
+	if key, ok := value.KeyText(v); ok {
+		return types.String(key)
+	}
+	return v
+}
+
+// toIndex converts an integer for use as an index, where CEL takes no other
+// types than its own.
+func toIndex(v ref.Val) ref.Val {
+	n, ok := v.(value.JSONInteger)
+	if !ok {
+		return v
+	}
+	if native := n.Native(); native.Type() != types.DoubleType {
+		return native
+	}
+	return types.String(n)
+}
+
+// toNative converts JSON integers, also the elements of a list, to numbers of
+// CEL, which compares those of the same type.
+func toNative(v ref.Val) ref.Val {
+	switch v := v.(type) {
+	case value.JSONInteger:
+		return v.Native()
+	case traits.Lister:
+		var all []ref.Val
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			all = append(all, toNative(it.Next()))
+		}
+		return types.NewRefValList(types.DefaultTypeAdapter, all)
+	}
+	return v
+}
+
+func isNaN(v ref.Val) bool {
+	d, ok := v.(types.Double)
+	return ok && math.IsNaN(float64(d))
+}
+
+// in is `x in c`: whether a list contains the value, or a map the key.
+func in(x, c ref.Val) ref.Val {
+	switch c := c.(type) {
+	case traits.Mapper:
+		found := c.Contains(toIndex(x))
+		if key, ok := value.KeyText(x); ok && found == types.False {
+			return c.Contains(types.String(key))
+		}
+		return found
+	case traits.Lister:
+		for it := c.Iterator(); it.HasNext() == types.True; {
+			if value.Equal(x, it.Next()) == types.True {
+				return types.True
+			}
+		}
+		return types.False
+	}
+	return types.MaybeNoSuchOverloadErr(c)
+}
+
+// extremeOf is the greatest (sign 1) or least (sign -1) number of a list, or v
+// itself if it is a number.
+func extremeOf(v ref.Val, sign types.Int) ref.Val {
+	list, ok := v.(traits.Lister)
+	if !ok {
+		return beyond(v, v, sign)
+	}
+	var best ref.Val
+	for it := list.Iterator(); it.HasNext() == types.True; {
+		el := it.Next()
+		if best == nil {
+			best = el
+		}
+		if best = beyond(best, el, sign); types.IsError(best) {
+			return best
+		}
+	}
+	if best == nil {
+		return types.NewErr("the list is empty")
+	}
+	return best
+}
+
+// beyond is the greater (sign 1) or lesser (sign -1) of two numbers.
+func beyond(a, b ref.Val, sign types.Int) ref.Val {
+	if !isNumber(a) || !isNumber(b) {
+		return types.NewErr("a number is wanted")
+	}
+	switch order := value.Compare(b, a).(type) {
+	case types.Int:
+		if order == sign {
+			return b
+		}
+		return a
+	default:
+		return order
+	}
+}
+
+func isNumber(v ref.Val) bool {
+	switch v.(type) {
+	case types.Int, types.Uint, types.Double, value.JSONInteger:
+		return true
+	}
+	return false
+}
+
+// sortBy sorts a list by the list of its elements' keys, which are all numbers, or
+// all of one type. Elements with the same key stay in their order.
+func sortBy(list, keys ref.Val) ref.Val {
+	l, ok := list.(traits.Lister)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(list)
+	}
+	k, ok := keys.(traits.Lister)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(keys)
+	}
+	type keyed struct{ key, el ref.Val }
+	var all []keyed
+	for i, j := l.Iterator(), k.Iterator(); i.HasNext() == types.True && j.HasNext() == types.True; {
+		all = append(all, keyed{j.Next(), i.Next()})
+	}
+	for _, e := range all {
+		if _, ok := e.key.(traits.Comparer); !ok {
+			return types.NewErr("a %s cannot be sorted", e.key.Type().TypeName())
+		}
+		if first := all[0].key; e.key.Type() != first.Type() && !(isNumber(e.key) && isNumber(first)) {
+			return types.NewErr("values of different types cannot be sorted")
+		}
+		if isNaN(e.key) {
+			return types.NewErr("NaN has no order")
+		}
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int {
+		order, _ := value.Compare(a.key, b.key).(types.Int)
+		return int(order)
+	})
+	sorted := make([]ref.Val, len(all))
+	for i, e := range all {
+		sorted[i] = e.el
+	}
+	return types.NewRefValList(types.DefaultTypeAdapter, sorted)
+}
+
+// distinct is the list without the elements that equal an earlier one.
+func distinct(v ref.Val) ref.Val {
+	list, ok := v.(traits.Lister)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(v)
+	}
+	var all []ref.Val
+	for it := list.Iterator(); it.HasNext() == types.True; {
+		el := it.Next()
+		if !slices.ContainsFunc(all, func(other ref.Val) bool { return value.Equal(other, el) == types.True }) {
+			all = append(all, el)
+		}
+	}
+	return types.NewRefValList(types.DefaultTypeAdapter, all)
+}
+
+// toText redeclares string(): it prints numbers as templates do.
+func toText() cel.EnvOption {
+	var opts []cel.FunctionOpt
+	for id, t := range map[string]*cel.Type{
+		overloads.StringToString: cel.StringType, overloads.BoolToString: cel.BoolType, overloads.BytesToString: cel.BytesType,
+		overloads.DoubleToString: cel.DoubleType, overloads.IntToString: cel.IntType, overloads.UintToString: cel.UintType,
+		overloads.DurationToString: cel.DurationType, overloads.TimestampToString: cel.TimestampType,
+	} {
+		opts = append(opts, cel.Overload(id, []*cel.Type{t}, cel.StringType))
+	}
+	opts = append(opts, cel.SingletonUnaryBinding(func(v ref.Val) ref.Val {
+		if !isNumber(v) {
+			return v.ConvertToType(types.StringType)
+		}
+		s, err := value.PrintText(v)
+		if err != nil {
+			return types.WrapErr(err)
+		}
+		return types.String(s)
+	}))
+	return cel.Function(overloads.TypeConvertString, opts...)
+}
+
+// formatWith makes a format() that prints integers of JSON exactly, and takes
+// whole doubles where CEL's takes ints only.
+func formatWith(native *decls.FunctionDecl) functions.BinaryOp {
+	bindings, err := native.Bindings()
+	if err != nil {
+		return func(ref.Val, ref.Val) ref.Val { return types.WrapErr(err) }
+	}
+	format := bindings[0].Function
+	return func(text, args ref.Val) ref.Val {
+		s, ok := text.(types.String)
+		list, isList := args.(traits.Lister)
+		if !ok || !isList {
+			return types.MaybeNoSuchOverloadErr(text)
+		}
+		verbs := []byte(s)
+		at := places(verbs)
+		var all []ref.Val
+		for it := list.Iterator(); it.HasNext() == types.True; {
+			v := formatted(it.Next())
+			if n := len(all); n < len(at) && verbs[at[n]] == 'd' && v.Type() == types.StringType && list.Get(types.Int(n)).Type() != types.StringType {
+				verbs[at[n]] = 's' // an integer beyond 64 bits, as its digits
+			}
+			all = append(all, v)
+		}
+		return format(types.String(verbs), types.NewRefValList(types.DefaultTypeAdapter, all))
+	}
+}
+
+// places are the indices of the verbs in a text for format(): %s, %.2f.
+func places(text []byte) (at []int) {
+	for i := 0; i < len(text); i++ {
+		if text[i] != '%' {
+			continue
+		}
+		for i++; i < len(text) && strings.IndexByte(".0123456789", text[i]) >= 0; i++ {
+		}
+		if i < len(text) && text[i] != '%' {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+// formatted converts numbers, also in lists and maps, to those that CEL's format
+// prints exactly: whole doubles to ints, and integers beyond 64 bits to texts.
+func formatted(v ref.Val) ref.Val {
+	switch v := v.(type) {
+	case types.Double:
+		if n := v.ConvertToType(types.IntType); n.Equal(v) == types.True && math.Abs(float64(v)) <= exactInt {
+			return n
+		}
+	case value.JSONInteger:
+		return toIndex(v)
+	case traits.Lister:
+		var all []ref.Val
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			all = append(all, formatted(it.Next()))
+		}
+		return types.NewRefValList(types.DefaultTypeAdapter, all)
+	case traits.Mapper:
+		all := map[ref.Val]ref.Val{}
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			key := it.Next()
+			all[key] = formatted(v.Get(key))
+		}
+		return types.NewRefValMap(types.DefaultTypeAdapter, all)
+	}
+	return v
+}
