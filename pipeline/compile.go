@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,8 +73,6 @@ type compiled struct {
 	afterDwell, afterAbsence *event.Fields
 	keepSent                 int // how many times of its offers an entity remembers
 }
-
-var bareName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // envs makes the CEL environments of expressions about an event, and, under a
 // bare `by`, about an item of it. All sets share them, because making them is
@@ -221,7 +218,7 @@ var laterNames = map[string]string{
 func (c *compiler) keyer(src string, path []string) (k keyer) {
 	switch {
 	case src == "":
-	case bareName.MatchString(src):
+	case campaign.PropertyName(src):
 		k.name = src
 	default:
 		if k.expr = c.about.Compile(src, nil, c.reporter(path)); k.expr == nil {

@@ -103,10 +103,10 @@ type limit struct {
 	PerSession bool  `json:"per_session,omitempty"`
 }
 
-var bareName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var bareName = regexp.MustCompile(`^[A-Za-z0-9_$@#\x{80}-\x{10FFFF}][A-Za-z0-9_$@#:\-\x{80}-\x{10FFFF}]*( [A-Za-z0-9_$@#\x{80}-\x{10FFFF}][A-Za-z0-9_$@#:\-\x{80}-\x{10FFFF}]*)*$`)
 
 // isBare reports whether a `by` or `match` is a bare name: a property of each
-// item.
+// item. No expression about an event looks like one.
 func isBare(s string) bool { return bareName.MatchString(s) }
 
 // load reads a set and compiles its expressions.

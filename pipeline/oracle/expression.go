@@ -36,15 +36,17 @@ func newLanguage(set *definition) (*language, error) {
 	subset := env.NewLibrarySubset()
 	subset.ExcludeFunctions = []*env.Function{
 		env.NewFunction(operators.Add), env.NewFunction(operators.Subtract),
-		env.NewFunction(operators.Multiply), env.NewFunction(operators.Divide), env.NewFunction("duration"),
+		env.NewFunction(operators.Multiply), env.NewFunction(operators.Divide), env.NewFunction(operators.Modulo),
+		env.NewFunction("duration"), env.NewFunction("string"),
 		env.NewFunction(operators.Equals), env.NewFunction(operators.NotEquals),
 	}
-	opts := append(fourOperations(),
+	opts := append(append(operations(), declareOwn()...),
 		cel.StdLib(cel.StdLibSubset(subset)), cel.OptionalTypes(),
 		ext.Strings(), ext.Math(), ext.Lists(), ext.Sets(), ext.Bindings(), ext.TwoVarComprehensions(),
 		cel.CrossTypeNumericComparisons(true), cel.DefaultUTCTimeZone(true),
 		equality(operators.Equals), equality(operators.NotEquals),
 		cel.Function("duration", cel.Overload("duration_any", []*cel.Type{cel.DynType}, cel.DurationType, cel.UnaryBinding(toDuration))),
+		cel.Function("string", cel.Overload("string_any", []*cel.Type{cel.DynType}, cel.StringType, cel.UnaryBinding(toText))),
 	)
 	for _, name := range []string{"event", "now", "item", "profile", "session"} {
 		opts = append(opts, cel.Variable(name, cel.DynType))
@@ -58,8 +60,8 @@ func newLanguage(set *definition) (*language, error) {
 	return l, err
 }
 
-// fourOperations declares +, -, * and /.
-func fourOperations() []cel.EnvOption {
+// operations declares +, -, *, / and %.
+func operations() []cel.EnvOption {
 	return []cel.EnvOption{
 		arithmetic(operators.Add, func(a, b ref.Val) (ref.Val, bool) {
 			x, ok := a.(traits.Adder)
@@ -89,23 +91,42 @@ func fourOperations() []cel.EnvOption {
 			}
 			return x.Divide(b), true
 		}),
+		arithmetic(operators.Modulo, func(a, b ref.Val) (ref.Val, bool) {
+			f, aDouble := a.(types.Double)
+			g, bDouble := b.(types.Double)
+			if aDouble && bDouble && g == 0 {
+				return types.NewErr("modulus by zero"), true
+			}
+			if aDouble && bDouble {
+				return types.Double(math.Mod(float64(f), float64(g))), true
+			}
+			x, ok := a.(traits.Modder)
+			if !ok {
+				return nil, false
+			}
+			return x.Modulo(b), true
+		}),
 	}
 }
 
-// arithmetic replaces an operator by one that accepts an int and a double
-// together: the int counts as a double, because JSON numbers are doubles.
+// arithmetic replaces an operator by one that accepts numbers of different types
+// together. All numbers of JSON are doubles, and what is added to a double counts
+// as one; an int and a uint count as ints.
 func arithmetic(op string, do func(a, b ref.Val) (ref.Val, bool)) cel.EnvOption {
 	return cel.Function(op,
 		cel.Overload("any"+op, []*cel.Type{cel.DynType, cel.DynType}, cel.DynType, cel.BinaryBinding(func(a, b ref.Val) ref.Val {
-			i, aInt := a.(types.Int)
-			j, bInt := b.(types.Int)
-			_, aDouble := a.(types.Double)
-			_, bDouble := b.(types.Double)
-			if aInt && bDouble {
-				a = types.Double(i)
+			f, _, aNumber := numeric(a)
+			g, _, bNumber := numeric(b)
+			if aNumber && bNumber {
+				switch {
+				case a.Type() == types.DoubleType || b.Type() == types.DoubleType:
+					a, b = types.Double(f), types.Double(g)
+				case a.Type() != b.Type():
+					a, b = a.ConvertToType(types.IntType), b.ConvertToType(types.IntType)
+				}
 			}
-			if aDouble && bInt {
-				b = types.Double(j)
+			if types.IsError(a) || types.IsError(b) {
+				return types.NewErr("out of the range of ints")
 			}
 			v, ok := do(a, b)
 			if !ok {
@@ -175,7 +196,7 @@ func (l *language) compile(src, owner, place string) *expression {
 }
 
 func (l *language) plan(a *ast.AST, owner, place string) *expression {
-	prog, err := l.env.PlanProgram(a)
+	prog, err := l.env.PlanProgram(useOwn(a, a.Expr()))
 	if err != nil {
 		return l.fail(owner, place, err)
 	}

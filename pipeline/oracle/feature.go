@@ -114,7 +114,8 @@ func (f *feature) fill(e *entry, sc *scope, ev *event) bool {
 		e.open = true
 		if ms, ok := ev.root.get("properties", "dwell_ms").(json.Number); ok {
 			e.open = false
-			e.length = int64(min(max(math.RoundToEven(float64(fromJSON(ms).(types.Double))*1e6), 0), float64(maxDwell)))
+			milliseconds, _ := double(fromJSON(ms))
+			e.length = int64(min(max(math.RoundToEven(milliseconds*1e6), 0), float64(maxDwell)))
 		}
 		return true
 	}
@@ -151,22 +152,15 @@ func (f *feature) fill(e *entry, sc *scope, ev *event) bool {
 		return err == nil
 	}
 	switch v.(type) {
-	case types.Null, types.Bool, types.Int, types.Uint, types.Double, types.String, types.Timestamp, types.Duration:
+	case types.Null, types.Bool, types.Int, types.Uint, types.Double, integer, types.String, types.Timestamp, types.Duration:
 		return true
 	}
 	return false
 }
 
 func double(v ref.Val) (float64, bool) {
-	switch v := v.(type) {
-	case types.Int:
-		return float64(v), true
-	case types.Uint:
-		return float64(v), true
-	case types.Double:
-		return float64(v), true
-	}
-	return 0, false
+	f, _, ok := numeric(v)
+	return f, ok
 }
 
 // A state is one feature of one user: the fold of all the user's events.

@@ -123,7 +123,7 @@ func (g *generator) feature(i int) *feature {
 	}
 	if g.chance(40) {
 		f.By = pick(g, "category", "category", "product_id", "event.properties.category", "event.properties.brand",
-			"event.properties.price", "event.properties.vip", "event.properties.price > 30", "event.name")
+			"event.properties.price", "event.properties.vip", "event.properties.price > 30", "event.name", "event.properties.sku", "sku", "item-id")
 	}
 	if f.Agg == "dwell" && g.chance(15) { // for several intervals under one key
 		f.By, f.On = pick(g, "category", "brand"), []string{"Product Added", "Order Completed"}
@@ -137,10 +137,10 @@ func (g *generator) feature(i int) *feature {
 			`event.properties.price > 20 ? dyn(duration("20s")) : dyn(1.5)`, "event.properties.brand")
 	case "distinct", "first", "last":
 		f.Of = pick(g, "event.properties.brand", "event.properties.category", "event.properties.price", "event.properties.vip",
-			"event.properties.brand", "event.items.size()", "event.name", "event.properties.note", "event.properties.?note.orValue(null)")
+			"event.properties.brand", "event.items.size()", "event.name", "event.properties.note", "event.properties.?note.orValue(null)", "event.properties.sku")
 	case "list":
-		f.Key, f.Keep = "product_id", pick(g, 1, 2, 3, 20, 256)
-		f.Fields = append(g.some([]string{"category", "price", "brand"}), "product_id")
+		f.Key, f.Keep = pick(g, "product_id", "product_id", "product_id", "sku", "item-id"), pick(g, 1, 2, 3, 20, 256)
+		f.Fields = append(g.some([]string{"category", "price", "brand", "sku"}), "product_id")
 		slices.Sort(f.Fields)
 		if g.chance(60) {
 			f.RemoveOn = g.some(names[2:4])
@@ -154,7 +154,7 @@ func (g *generator) feature(i int) *feature {
 
 func (g *generator) unless() *unless {
 	u := &unless{On: pick(g, []string{"Order Completed"}, []string{"Product Removed", "Order Completed"}, g.on()), Within: pick(g, minute, 5*minute, 20*minute, 2*hour), NoRestart: g.chance(30)}
-	u.Match = pick(g, "", "", "category", "product_id", "event.properties.category", "event.properties.product_id")
+	u.Match = pick(g, "", "", "category", "product_id", "event.properties.category", "event.properties.product_id", "item-id", "event.properties.sku")
 	if g.chance(30) {
 		u.Where = g.about()
 	}

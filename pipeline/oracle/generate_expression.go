@@ -6,6 +6,29 @@ import (
 	"strings"
 )
 
+// longNumbers are numbers around those that doubles, ints and uints hold.
+var longNumbers = strings.Fields(`9007199254740991 9007199254740992 9007199254740993 9007199254740992.0 -9007199254740993 820982911946154508 820982911946154509
+	9223372036854775807 9223372036854775808 -9223372036854775808 -9223372036854775809 18446744073709551615 18446744073709551616 18446744073709551617
+	1000000000000000000000000000000 1e30 1000000000000000000000000000001 17 17.0 -0 -0.0 1e309`)
+
+func (g *generator) longNumber() json.Number { return json.Number(pick(g, longNumbers...)) }
+
+// literal generates a number as CEL writes it.
+func (g *generator) literal() string {
+	return pick(g, "9007199254740992", "9007199254740993", "9007199254740992.0", "820982911946154508", "9223372036854775807", "-9223372036854775808", "9223372036854775808u",
+		"18446744073709551615u", "18446744073709551616.0", "1e30", "17", "17u", "17.0", "0")
+}
+
+// aboutNumber generates a condition on a number, often one that doubles round.
+func (g *generator) aboutNumber(read string) string {
+	return strings.NewReplacer("R", read, "N", g.literal(), "M", g.literal(), "S", strings.TrimLeft(string(g.longNumber()), "-")).Replace(pick(g,
+		"R == N", "N == R", "R != N", "R < N", "N <= R", "R > N", "R >= N", "R in [dyn(N), dyn(M)]", "R in [17, 5]", "[R] == [dyn(N)]", "R == event.properties.quantity",
+		"R + 1 > N", "R % 2 == 0", "-R < 0", "R * 2u != N", `string(R) == "S"`, `"%s%d".format([R, 1]) == "S1"`, "[R, N, M].map(i, dyn(i)).sort()[0] == N",
+		"math.greatest(R, N) == dyn(N)", "math.least(R, 17.5) == R", "[R, M, R].map(i, dyn(i)).distinct().size() == 2", "sets.contains([dyn(N), M], [R])",
+		`{"17": true, "S": false}[R]`, "{17: true}[R]", "R in {17: 1}", `R in {"17": 1}`, `event.name.substring(0, R).size() > 1`, `event.name.charAt(R) != ""`,
+		"[1, 2, 3][R] == 2", "int(R) == dyn(N)", "double(R) == dyn(N)", "math.abs(R) == N", "math.ceil(R) > N", "[1, 2, 3].slice(0, R).size() > 1"))
+}
+
 // about generates a condition on the event alone.
 func (g *generator) about() string {
 	switch g.IntN(10) {
@@ -20,6 +43,9 @@ func (g *generator) about() string {
 }
 
 func (g *generator) aboutOne() string {
+	if g.chance(12) {
+		return g.aboutNumber("event.properties." + pick(g, "sku", "sku", "quantity", "price"))
+	}
 	price := pick(g, 5, 20, 30)
 	category := pick(g, categories...)
 	return pick(g,
@@ -93,7 +119,7 @@ func (g *generator) conditionOne() string {
 func (g *generator) aboutFeature(f *feature) string {
 	read := f.Name
 	if f.By != "" {
-		key := pick(g, `"bag"`, `"dress"`, `"true"`, `"20"`, "dyn(20)", `"p1"`, "event.properties.category", "event.properties.product_id", "event.properties.brand")
+		key := pick(g, `"bag"`, `"dress"`, `"true"`, `"20"`, "dyn(20)", `"p1"`, `"17"`, "dyn(820982911946154508)", "event.properties.category", "event.properties.product_id", "event.properties.brand", "event.properties.sku")
 		switch g.IntN(6) {
 		case 0:
 			return fmt.Sprintf("%s.size() %s %d", f.Name, pick(g, ">=", "<", "=="), 1+g.IntN(3))
@@ -128,6 +154,9 @@ func (g *generator) aboutValue(f *feature, read string) string {
 		} else {
 			// No comparison with a bool if the type is known to be text.
 			forms = []string{"R != null", `R == "acme"`, `R in ["acme", "bag", "apex"]`, `R != "bag"`, "R == null"}
+			if strings.Contains(f.Of, "sku") {
+				return g.aboutNumber(read)
+			}
 			if strings.Contains(f.Of, "vip") {
 				forms = []string{"R", "R == true", "R != false"}
 			}
@@ -165,6 +194,7 @@ func (g *generator) data() json.RawMessage {
 		"{{ event.properties.?price.orValue(0.5) }}", "{{ event.properties.?price.orValue(3) }} won", `{{ profile.?segment.orValue("none") }}!`,
 		"{{ event.items }}", "{{ profile }}", "{{ now - event.time }}", "{{ 12900000.0 * 1000 }}", "{{ 1 / 3.0 }}", "{{ event.properties.?vip.orValue(false) }}",
 		"{{ event.items.size() * 2 }} <items> & {{event.id}}",
+		"{{ event.properties.?sku.orValue(1) }}", "no {{ event.properties.?sku.orValue(1) }}", "{{ [event.properties.?sku.orValue(-0.0)] }}", "{{ string(event.properties.price) }}",
 		`{{ {"a": {"b": 1}} }}`, `{{ "}}" }} and {{ {"a": {"b": 1}}["a"]["b"] }}`,
 	}
 	if g.chance(30) {

@@ -164,7 +164,13 @@ func (g *generator) item() map[string]any {
 		"product_id": pick[any](g, "p1", "p2", "p3", "p4", "p5", 20, 1.5, true),
 		"price":      pick[any](g, 20, 20, json.Number("2.0e1"), 35.5, 10.01, 99.999999, 1e9, 0.1, 2e13, json.Number("1e400")),
 		"brand":      pick[any](g, "acme", "acme", "apex", "zeta"),
-		"quantity":   1 + g.IntN(4),
+		"quantity":   pick[any](g, 1, 2, 3, 4, 1, 2, 3, 4, json.Number("2.5"), json.Number("9007199254740993")),
+	}
+	if g.chance(70) {
+		it["sku"] = g.longNumber()
+	}
+	if g.chance(50) {
+		it["item-id"] = pick[any](g, "a", 17, "17", g.longNumber())
 	}
 	if g.chance(30) {
 		it["vip"] = g.chance(60)
@@ -193,7 +199,7 @@ func (g *generator) traits() map[string]any {
 	for range 1 + g.IntN(2) {
 		switch g.IntN(4) {
 		case 0:
-			t["age"] = pick[any](g, 25, 31, 47.5, "old")
+			t["age"] = pick[any](g, 25, 31, 47.5, "old", g.longNumber())
 		case 1:
 			t["note"] = pick[any](g, nil, "x", []any{1})
 		case 2:

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/common/types"
@@ -15,16 +16,19 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// plain returns the shortest decimal text of a double, without exponent and
-// ".0".
-func plain(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+// plain returns the shortest decimal text of a double, without exponent, ".0" and
+// the sign of -0.
+func plain(f float64) string {
+	return strings.TrimPrefix(strconv.FormatFloat(f, 'f', -1, 64), map[bool]string{true: "-"}[f == 0])
+}
 
 // clock returns a time as RFC 3339 in UTC.
 func clock(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
 func timestamp(ns int64) ref.Val { return types.Timestamp{Time: time.Unix(0, ns).UTC()} }
 
-// fromJSON returns a JSON value as a value in expressions: numbers are doubles.
+// fromJSON returns a JSON value as a value in expressions: numbers are doubles
+// or integers.
 func fromJSON(v any) ref.Val {
 	switch v := v.(type) {
 	case bool:
@@ -32,8 +36,7 @@ func fromJSON(v any) ref.Val {
 	case string:
 		return types.String(v)
 	case json.Number:
-		f, _ := strconv.ParseFloat(v.String(), 64)
-		return types.Double(f)
+		return fromNumber(v.String())
 	case []any:
 		return fromList(v)
 	case *object:
@@ -58,7 +61,7 @@ func fromList(list []any) ref.Val {
 // for null, lists, maps and other values that cannot be keys.
 func keyText(v ref.Val) (string, bool) {
 	switch v := v.(type) {
-	case types.String, types.Bool, types.Int, types.Uint, types.Double, types.Timestamp:
+	case types.String, types.Bool, types.Int, types.Uint, types.Double, integer, types.Timestamp, types.Duration:
 		s, err := shown(v)
 		return s, err == nil
 	}
@@ -81,6 +84,8 @@ func shown(v ref.Val) (string, error) {
 			return plain(f), nil
 		}
 		return "", errors.New("not a finite number")
+	case integer:
+		return v.text, nil
 	case types.Timestamp:
 		return v.Time.UTC().Format(time.RFC3339Nano), nil
 	case types.Duration:
@@ -100,7 +105,7 @@ func toJSON(v ref.Val) (any, error) {
 		return bool(v), nil
 	case types.Timestamp, types.Duration:
 		return shown(v)
-	case types.Int, types.Uint, types.Double:
+	case types.Int, types.Uint, types.Double, integer:
 		s, err := shown(v)
 		return json.Number(s), err
 	case traits.Mapper:
@@ -114,6 +119,9 @@ func toJSON(v ref.Val) (any, error) {
 			val, err := toJSON(v.Get(key))
 			if err != nil {
 				return nil, err
+			}
+			if _, twice := out[name]; twice {
+				return nil, fmt.Errorf("two keys with the text %q", name)
 			}
 			out[name] = val
 		}
@@ -183,17 +191,7 @@ func (m textMap) Iterator() traits.Iterator {
 }
 
 func (m textMap) Equal(o ref.Val) ref.Val {
-	other, ok := o.(traits.Mapper)
-	if !ok || other.Size() != m.Size() {
-		return types.False
-	}
-	for k, v := range m.values {
-		w, ok := other.Find(types.String(k))
-		if !ok || types.Equal(v, w) != types.True {
-			return types.False
-		}
-	}
-	return types.True
+	return types.Bool(equal(m, o))
 }
 
 func (m textMap) Type() ref.Type { return types.MapType }

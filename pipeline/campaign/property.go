@@ -1,0 +1,16 @@
+package campaign
+
+import "regexp"
+
+// PropertyName reports whether a text is the bare name of a property, as in `by`,
+// `match` and `key`: words with single spaces between them, of ASCII letters and
+// digits, _ $ @ # : - and any characters beyond ASCII; no word begins with : or -.
+// No CEL expression about an event is such a text, because it needs a dot, a
+// bracket or a quote.
+func PropertyName(s string) bool { return propertyName.MatchString(s) }
+
+var propertyName = func() *regexp.Regexp {
+	const first = `[A-Za-z0-9_$@#\x{80}-\x{10FFFF}]`
+	const word = first + `[A-Za-z0-9_$@#:\x{80}-\x{10FFFF}-]*`
+	return regexp.MustCompile(`^` + word + `( ` + word + `)*$`)
+}()
