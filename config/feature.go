@@ -135,8 +135,8 @@ func (v value) events() []string {
 // property reads a bare name: that property of each element of event.items.
 func (v value) property() string {
 	t := v.text("the name of a property, such as product_id")
-	if t != "" && !identifier.MatchString(t) {
-		v.problem(fmt.Sprintf("%q is not the name of a property", t), "letters, digits and _, a letter first")
+	if t != "" && !campaign.PropertyName(t) {
+		v.problem(fmt.Sprintf("%q is not the name of a property", t), "letters of any script, digits, _ $ @ # : and -, with single spaces between words")
 		return ""
 	}
 	return t

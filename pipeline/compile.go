@@ -223,6 +223,8 @@ func (c *compiler) keyer(src string, path []string) (k keyer) {
 	default:
 		if k.expr = c.about.Compile(src, nil, c.reporter(path)); k.expr == nil {
 			k.expr = &expr.Expr{} // a placeholder: a set with problems never runs
+		} else if wrong := k.expr.NoKey(); wrong != "" {
+			c.problem(path, wrong, "by: event.properties.category, for example")
 		}
 	}
 	return k

@@ -82,6 +82,15 @@ func (x *Expr) Key(sc Scope) (string, error) {
 	return key, nil
 }
 
+// NoKey says why the expression can never be a key; "" if it may be.
+func (x *Expr) NoKey() string {
+	switch x.Type.Kind() {
+	case types.ListKind, types.MapKind, types.StructKind, types.NullTypeKind:
+		return fmt.Sprintf("a %s cannot be a key", x.Type)
+	}
+	return ""
+}
+
 // IsMissing reports whether an expression's error is that a field is missing.
 func IsMissing(err error) bool {
 	s := err.Error()

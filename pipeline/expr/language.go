@@ -155,6 +155,9 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 		a, iss = l.loose.Compile(src)
 	}
 	if iss != nil && iss.Err() != nil {
+		if misnamedIn(src, iss.Errors(), report) {
+			return nil
+		}
 		for _, e := range iss.Errors() {
 			what, hint := l.simplify(e.Message)
 			report(max(e.Location.Line(), 1), max(e.Location.Column(), 0), what, hint)
@@ -175,6 +178,14 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 		bad = true
 		report(1, 0, fmt.Sprintf("this may cost %d; at most %d is allowed", est.Max, maxCost), "nest fewer loops")
 	}
+	if bad {
+		return nil
+	}
+	constants{l, a.NativeRep(), func(id int64, err error) {
+		loc := a.NativeRep().SourceInfo().GetStartLocation(id)
+		bad = true
+		report(max(loc.Line(), 1), max(loc.Column(), 0), "this always fails: "+err.Error(), "")
+	}}.of()
 	if bad {
 		return nil
 	}

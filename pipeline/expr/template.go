@@ -111,6 +111,13 @@ func (l *Language) text(s string, report Report) *Template {
 		})
 		t.text = append(t.text, part{expr: x})
 		rest = rest[i+2+n+2:]
+		if x == nil {
+			continue
+		}
+		if what, hint := l.unshowable(x, len(t.text) == 1 && rest == ""); what != "" {
+			line, col := position(s, offset)
+			report(line, col, what, hint)
+		}
 	}
 	if len(t.text) == 0 {
 		return &Template{literal: value.AppendJSONString(nil, s)}
@@ -119,6 +126,30 @@ func (l *Language) text(s string, report Report) *Template {
 		t.text = append(t.text, part{text: rest})
 	}
 	return t
+}
+
+// unshowable says why the value of x can never be shown; "" if it may be. whole
+// means as the whole of a string, else within a longer text.
+func (l *Language) unshowable(x *Expr, whole bool) (what, hint string) {
+	kind, fixed := x.Type.Kind(), constants{l, x.ast, func(int64, error) {}}.of()
+	switch {
+	case kind == types.NullTypeKind || fixed == types.NullValue:
+		return "the value is always null, so the offer would never be sent", "leave the key out, or write null without {{ }}"
+	case !whole && (kind == types.ListKind || kind == types.MapKind):
+		return fmt.Sprintf("a %s has no text, so the offer would never be sent", x.Type), "make {{ }} the whole text"
+	case fixed == nil:
+		return "", ""
+	}
+	var err error
+	if whole {
+		_, err = value.AppendJSON(nil, fixed)
+	} else {
+		_, err = value.PrintText(fixed)
+	}
+	if err != nil {
+		return "the offer would never be sent: " + err.Error(), ""
+	}
+	return "", ""
 }
 
 // position converts a byte offset to a line (from 1) and a column (runes before

@@ -198,7 +198,7 @@ func (g *generator) data() json.RawMessage {
 		`{{ {"a": {"b": 1}} }}`, `{{ "}}" }} and {{ {"a": {"b": 1}}["a"]["b"] }}`,
 	}
 	if g.chance(30) {
-		texts = append(texts, "{{ event.properties.brand }}", "{{ event.properties.note }}", "{{ event.items[0].product_id }}", "x {{ event.items }}", "{{ profile.segment }}")
+		texts = append(texts, "{{ event.properties.brand }}", "{{ event.properties.note }}", "{{ event.items[0].product_id }}", "x {{ dyn(event.items) }}", "{{ profile.segment }}")
 	}
 	f := pick(g, g.features...)
 	switch {
