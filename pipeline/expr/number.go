@@ -439,15 +439,7 @@ func distinct(v ref.Val) ref.Val {
 
 // toText redeclares string(): it prints numbers as templates do.
 func toText() cel.EnvOption {
-	var opts []cel.FunctionOpt
-	for id, t := range map[string]*cel.Type{
-		overloads.StringToString: cel.StringType, overloads.BoolToString: cel.BoolType, overloads.BytesToString: cel.BytesType,
-		overloads.DoubleToString: cel.DoubleType, overloads.IntToString: cel.IntType, overloads.UintToString: cel.UintType,
-		overloads.DurationToString: cel.DurationType, overloads.TimestampToString: cel.TimestampType,
-	} {
-		opts = append(opts, cel.Overload(id, []*cel.Type{t}, cel.StringType))
-	}
-	opts = append(opts, cel.SingletonUnaryBinding(func(v ref.Val) ref.Val {
+	print := cel.UnaryBinding(func(v ref.Val) ref.Val {
 		if !isNumber(v) {
 			return v.ConvertToType(types.StringType)
 		}
@@ -456,8 +448,14 @@ func toText() cel.EnvOption {
 			return types.WrapErr(err)
 		}
 		return types.String(s)
-	}))
-	return cel.Function(overloads.TypeConvertString, opts...)
+	})
+	from := func(t *cel.Type, id string) cel.FunctionOpt {
+		return cel.Overload(id, []*cel.Type{t}, cel.StringType, print)
+	}
+	return cel.Function(overloads.TypeConvertString,
+		from(cel.StringType, overloads.StringToString), from(cel.BoolType, overloads.BoolToString), from(cel.BytesType, overloads.BytesToString),
+		from(cel.DoubleType, overloads.DoubleToString), from(cel.IntType, overloads.IntToString), from(cel.UintType, overloads.UintToString),
+		from(cel.DurationType, overloads.DurationToString), from(cel.TimestampType, overloads.TimestampToString))
 }
 
 // formatWith makes a format() that prints integers of JSON exactly, and takes

@@ -144,8 +144,8 @@ func listOf(vals []ref.Val) ref.Val { return types.NewRefValList(types.DefaultTy
 
 // toText returns string(v).
 func toText(v ref.Val) ref.Val {
-	if _, _, number := numeric(v); !number {
-		return v.ConvertToType(types.StringType)
+	if b, ok := v.(types.Bytes); ok {
+		return b.ConvertToType(types.StringType)
 	}
 	s, err := shown(v)
 	if err != nil {

@@ -108,7 +108,10 @@ func numberText(v *fastjson.Value) (text string, ok bool) {
 	var buf [32]byte
 	raw := v.MarshalTo(buf[:0])
 	if f, ok := parseNumber(unsafe.String(unsafe.SliceData(raw), len(raw))); ok {
-		return FormatDouble(f), !math.IsInf(f, 0)
+		if math.IsInf(f, 0) {
+			return "", false
+		}
+		return FormatDouble(f), true
 	}
 	return string(raw), true
 }
