@@ -166,8 +166,8 @@ func mayHoldNumber(t *cel.Type) bool {
 	return true
 }
 
-// smallInts reports whether e is a list of int literals that are exact as doubles:
-// CEL finds an element of such a list without comparing all.
+// smallInts reports whether e is a list of int literals, none of which is equal to
+// a JSONInteger: CEL finds an element of such a list without comparing all.
 func smallInts(e celast.Expr) bool {
 	if e.Kind() != celast.ListKind {
 		return false
@@ -176,7 +176,7 @@ func smallInts(e celast.Expr) bool {
 		if el.Kind() != celast.LiteralKind {
 			return false
 		}
-		if n, ok := el.AsLiteral().(types.Int); !ok || n < -exactInt || n > exactInt {
+		if n, ok := el.AsLiteral().(types.Int); !ok || n <= -exactInt || n >= exactInt {
 			return false
 		}
 	}

@@ -85,7 +85,7 @@ func problems(found *[]string) Report {
 // TestExactNumbers: the value of each expression, as JSON, or its error.
 func TestExactNumbers(t *testing.T) {
 	l := language(t)
-	v := see(`"n":4,"f":2.5,"z":-0,"id":820982911946154508,"id2":820982911946154509,"u":18446744073709551615,"long":1000000000000000000000000000001,"long2":1000000000000000000000000000000,
+	v := see(`"n":4,"edge":9007199254740992,"f":2.5,"z":-0,"id":820982911946154508,"id2":820982911946154509,"u":18446744073709551615,"long":1000000000000000000000000000001,"long2":1000000000000000000000000000000,
 		"big":8930509029688,"huge":1e309,"minus":-9007199254740993,"ids":[17,820982911946154509,820982911946154508,1000000000000000000000000000001],"o":{"id":820982911946154508},"t":"17","s":"text","b":true`)
 	v.one = value.OfInt(7)
 	for src, want := range map[string]string{
@@ -107,7 +107,7 @@ func TestExactNumbers(t *testing.T) {
 		"P.id == null": "false", "P.s < 3": "error: no such overload", "P.s < P.id": "error: no such overload", "P.huge > P.long": "true", "P.id < dyn(0.0) / 0.0": "false", "P.id != dyn(0.0) / 0.0": "true",
 		// in, lists and maps
 		"P.id in [820982911946154508, 5]": "true", "P.id in [820982911946154509, 5]": "false", "820982911946154508 in P.ids": "true", "820982911946154507 in P.ids": "false", "P.long in [1e30]": "true", "1e30 in P.ids": "true", "P.id in P.ids": "true",
-		"P.n in [1, 4]": "true", "P.n in [4.0]": "true", "P.id in [1, 4]": "false", `P.s in ["text"]`: "true", "P.ids == [17, 820982911946154509, 820982911946154508, 1e30]": "true", "P.ids == [17, 820982911946154508, 820982911946154508, 1e30]": "false",
+		"P.n in [1, 4]": "true", "P.n in [4.0]": "true", "P.id in [1, 4]": "false", "P.edge in [9007199254740992]": "true", "P.minus in [-9007199254740993, 1]": "true", `P.s in ["text"]`: "true", "P.ids == [17, 820982911946154509, 820982911946154508, 1e30]": "true", "P.ids == [17, 820982911946154508, 820982911946154508, 1e30]": "false",
 		`P.o == {"id": 820982911946154508}`: "true", `{"id": 820982911946154509} == P.o`: "false", "P.ids.exists(i, i == 820982911946154508)": "true", "P.ids.filter(i, i > 820982911946154508).size()": "2",
 		"sets.contains(P.ids, [820982911946154508])": "true", "sets.contains(P.ids, [820982911946154507])": "false", "sets.intersects([820982911946154508], P.ids)": "true", "P.ids.hasAll([820982911946154509])": "true", "[820982911946154508].hasAny(P.ids)": "true",
 		"[P.long, P.id2, P.id, 17].map(i, dyn(i)).sort()": "[17,820982911946154508,820982911946154509,1000000000000000000000000000001]", "[17, P.id2, P.id, P.f].sortBy(i, -i)": "[820982911946154509,820982911946154508,17,2.5]", "[P.id, 820982911946154508, P.id2].map(i, dyn(i)).distinct().size()": "2",
