@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/valyala/fastjson"
@@ -208,17 +210,15 @@ func (s *step) boundAbsences(c *liveCampaign) {
 	}
 }
 
-// boundPending supersedes the oldest pending evaluations, by the log time of
-// their triggers, while all of them keep more bytes of events than the bound
-// allows.
+// boundPending supersedes the oldest pending evaluations while all of them keep
+// more bytes of events than the bound allows: by the log time of their triggers,
+// then by campaign, stage and key, since the order in which an event triggers
+// campaigns must not matter.
 func (s *step) boundPending() {
 	for s.entity.pendingBytes() > maxPending {
-		oldest := &s.entity.waiting[0]
-		for i := range s.entity.waiting {
-			if o := &s.entity.waiting[i]; o.stored.at < oldest.stored.at || o.stored.at == oldest.stored.at && o.order < oldest.order {
-				oldest = o
-			}
-		}
+		oldest := slices.MinFunc(s.entity.waiting, func(a, b evaluation) int {
+			return cmp.Or(cmp.Compare(a.stored.at, b.stored.at), strings.Compare(a.campaign, b.campaign), cmp.Compare(a.stage, b.stage), strings.Compare(a.key, b.key))
+		})
 		oldest.c.counts.Bounds++
 		order := oldest.order
 		s.drop(func(o *evaluation) bool { return o.order == order }, Superseded)

@@ -71,7 +71,9 @@ func (f *feature) value(sc *scope, item *fastjson.Value, counts *Counts) (v valu
 		sc.item = item
 		v, err = f.of.Value(sc)
 		sc.item = nil
-		v = cut(v, counts)
+		if v = cut(v, counts); len(v.Str) > window.MaxValue {
+			return v, window.ErrSkip
+		}
 	}
 	if err != nil || f.shape.Take == nil {
 		return v, err
@@ -102,15 +104,15 @@ func (f *feature) addRows(st *window.State, key string, item int, it *fastjson.V
 		for j, name := range f.def.Fields {
 			if v := it.Get(name); v != nil {
 				r.Fields[j] = cut(value.OfJSON(v), counts)
-				r.Has[j] = r.Fields[j].Kind != value.JSON || len(r.Fields[j].Str) <= window.MaxValue
+				r.Has[j] = len(r.Fields[j].Str) <= window.MaxValue
 			}
 		}
 		counts.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Row: r}, sc.now, scratch)
 	}
 }
 
-// cut shortens a text that is too long to be stored. A list or map that is too
-// long cannot be shortened; it is counted, and the caller leaves it out.
+// cut shortens a text that is too long to be stored. A list, map or integer that
+// is too long cannot be shortened; it is counted, and the caller leaves it out.
 func cut(v value.Value, counts *Counts) value.Value {
 	if len(v.Str) <= window.MaxValue {
 		return v

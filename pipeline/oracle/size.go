@@ -40,11 +40,20 @@ func jsonSize(v any) int {
 	case bool:
 		return 1
 	case json.Number:
-		return 8
+		return numberSize(v.String())
 	case string:
 		return len(v)
 	}
 	return len(compact(v))
+}
+
+// numberSize returns the size of a number: that of 64 bits, or the digits of a
+// longer integer.
+func numberSize(s string) int {
+	if strings.ContainsAny(s, ".eE") || len(s) <= 20 {
+		return 8
+	}
+	return len(s)
 }
 
 // compact returns the JSON of a value without white space.
@@ -81,6 +90,8 @@ func valueSize(v ref.Val) int {
 		return 1
 	case types.String:
 		return len(v)
+	case integer:
+		return numberSize(v.text)
 	}
 	return 8
 }
@@ -210,7 +221,7 @@ func (u *user) wait(t *timer) {
 		total, oldest := 0, u.pending[0]
 		for _, p := range u.pending {
 			total += p.size()
-			if p.event.now < oldest.event.now {
+			if p.older(oldest) {
 				oldest = p
 			}
 		}
@@ -219,6 +230,19 @@ func (u *user) wait(t *timer) {
 		}
 		u.supersede(func(p *timer) bool { return p == oldest })
 	}
+}
+
+// older reports whether a timer gives way before another.
+func (t *timer) older(o *timer) bool {
+	switch {
+	case t.event.now != o.event.now:
+		return t.event.now < o.event.now
+	case t.campaign != o.campaign:
+		return t.campaign.ID < o.campaign.ID
+	case t.dwell != o.dwell:
+		return t.dwell
+	}
+	return t.key < o.key
 }
 
 // size returns the size of the fields of its event that a timer's campaign

@@ -1,6 +1,10 @@
 package value
 
 import (
+	"bytes"
+	"math"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/valyala/fastjson"
@@ -8,7 +12,8 @@ import (
 
 // Size is the number of bytes that count for a value in the limits on what is
 // kept of a user (LANGUAGE.md, rule 18): those of a text, or of the JSON of a
-// list or map; 8 for a number, time or duration; 1 for a bool; 0 for null.
+// list or map; 8 for a number, time or duration; 1 for a bool; 0 for null. Of an
+// integer beyond 64 bits, all digits are kept and count.
 func (v Value) Size() int {
 	switch v.Kind {
 	case Null:
@@ -17,8 +22,22 @@ func (v Value) Size() int {
 		return 1
 	case String, JSON:
 		return len(v.Str)
+	case Integer:
+		return numberSize(v.Str)
 	}
 	return 8
+}
+
+// longestNumber is the length of the longest integer of 64 bits.
+const longestNumber = len("-9223372036854775808")
+
+// numberSize is the size of a number: 8, but of a longer integer than 64 bits
+// can hold, whose digits are kept, the number of these.
+func numberSize(raw string) int {
+	if len(raw) <= longestNumber || strings.ContainsAny(raw, ".eE") {
+		return 8
+	}
+	return len(raw)
 }
 
 // JSONSize is Size of a JSON value.
@@ -29,7 +48,7 @@ func JSONSize(v *fastjson.Value) int {
 	case fastjson.TypeObject, fastjson.TypeArray:
 		return len(AppendCompact(nil, v))
 	case fastjson.TypeNumber:
-		return 8
+		return numberSize(string(v.MarshalTo(nil)))
 	case fastjson.TypeNull:
 		return 0
 	}
@@ -76,7 +95,26 @@ func AppendCompact(dst []byte, v *fastjson.Value) []byte {
 		})
 		return append(dst, '}')
 	}
-	return v.MarshalTo(dst)
+	return appendNumber(dst, v)
+}
+
+// appendNumber appends null, a bool or a number, as it is spelled; but a double
+// that is spelled with many digits with the fewest that read back to it.
+func appendNumber(dst []byte, v *fastjson.Value) []byte {
+	const many = 32
+	n := len(dst)
+	dst = v.MarshalTo(dst)
+	if len(dst)-n <= many || bytes.IndexAny(dst[n:], ".eE") < 0 {
+		return dst
+	}
+	f := Number(v)
+	switch dst = dst[:n]; {
+	case math.IsInf(f, 1):
+		return append(dst, "1e999"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-1e999"...)
+	}
+	return strconv.AppendFloat(dst, f, 'g', -1, 64)
 }
 
 // VisitFirst calls fn with the members of an object, which may be nil, in their
