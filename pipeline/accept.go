@@ -9,15 +9,30 @@ import (
 )
 
 // An Acceptance is the content of an Accept message, which an operator writes
-// into the log after the pipeline has stopped because of a loss. It has the last
-// number that was stored on each chain at that time. From here on, each chain
-// continues, with a Mark, after both that number and the last number from the log
-// before. Earlier records of the chain that are missing, or that come from
-// another log, are accepted.
+// into the log after the pipeline has stopped because of a loss. Earlier records
+// of the chains that are missing, or that come from another log, are accepted.
+//
+// Chains has the last number that was stored on each chain at that time. But a
+// chain may have given out more numbers than it, and the log, still show: NATS may
+// be back from a backup. Subscribers have seen those numbers and drop what comes
+// under them. So the acceptance has a number, After, beyond all that any chain of
+// the partition can have given out. From here on, each chain continues after it
+// with a Mark, and so does each chain that begins later: it may have existed before
+// the loss.
 type Acceptance struct {
 	Chains map[string]uint64 `json:"chains"`
+	After  uint64            `json:"after,omitempty"` // 0 in the messages of earlier versions: chains continue after the numbers in Chains
 	Why    string            `json:"why"`
 }
+
+// AfterAll returns a number that is beyond all numbers that chains have given out
+// before a time (nanoseconds since 1970), whatever was lost of them and however
+// often chains were continued after such numbers: the microseconds since 1970.
+// The first number of a chain was below that when it was given out, and numbers
+// rise more slowly than time passes: each record is published after the one before
+// has been acknowledged, which takes far more than a microsecond. The number is
+// exact in a float64 until the year 2255, as some readers of JSON demand.
+func AfterAll(now int64) uint64 { return uint64(max(now, 0)) / 1000 }
 
 // A Mark is the record on a chain at which an Acceptance continues it.
 type Mark struct{ Why string }
@@ -45,15 +60,10 @@ func (f *Fold) mark() bool {
 	}
 	names := slices.Collect(maps.Keys(f.accept.Chains))
 	names = slices.AppendSeq(names, maps.Keys(f.cur.Chains))
+	f.cur.After = max(f.cur.After, f.accept.After)
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		ch := f.cur.Chains[name]
-		ch.Last.N = max(ch.Last.N, f.accept.Chains[name])
-		if f.cur.Chains == nil {
-			f.cur.Chains = map[string]Chain{}
-		}
-		f.cur.Chains[name] = ch
-		f.emit(Effect{Chain: name, Mark: &Mark{f.accept.Why}})
+		f.emitAfter(f.accept.Chains[name], Effect{Chain: name, Mark: &Mark{f.accept.Why}})
 	}
 	f.cur.Within++
 	return true

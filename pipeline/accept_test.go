@@ -7,12 +7,27 @@ import (
 )
 
 // TestAccept checks that an acceptance moves no time and fires nothing; that
-// each chain continues, with a mark, after both the numbers of the log and the
-// numbers that were stored; and that a fold recreated within the message
-// continues in the same way.
+// each chain continues, with a mark, after the numbers of the log, the numbers
+// that were stored, and the acceptance's own number; that a chain that begins later
+// begins after that number too; and that a fold recreated within the message, or
+// after it, continues in the same way. An acceptance of an earlier version has no
+// number of its own.
 func TestAccept(t *testing.T) {
+	for after, numbers := range map[uint64][4]uint64{0: {5, 10, 13, 1}, 7: {8, 10, 13, 8}, 12: {13, 13, 13, 13}, 1000: {1001, 1001, 1001, 1001}} {
+		testAccept(t, after, numbers)
+	}
+}
+
+// testAccept folds an acceptance with a number of its own (0: without one). The
+// chains dead, offers.sms and offers.web must then have marks with the first three
+// numbers, and offers.new must begin with the fourth.
+func testAccept(t *testing.T, after uint64, numbers [4]uint64) {
+	t.Helper()
 	cursor := Cursor{Seq: 6, LogTime: 1000, Chains: map[string]Chain{"offers.sms": {Last: Position{N: 9, S: 5, T: 3}}, "offers.web": {Last: Position{N: 2, S: 6, T: 4}}}}
-	m := Message{Seq: 7, Stored: 5000, Kind: Accept, Data: []byte(`{"chains":{"dead":4,"offers.sms":3,"offers.web":12},"why":"a disk"}`)}
+	m := Message{Seq: 7, Stored: 5000, Kind: Accept, Data: fmt.Appendf(nil, `{"chains":{"dead":4,"offers.sms":3,"offers.web":12},"after":%d,"why":"a disk"}`, after)}
+	if after == 0 {
+		m.Data = []byte(`{"chains":{"dead":4,"offers.sms":3,"offers.web":12},"why":"a disk"}`)
+	}
 	for _, again := range []bool{false, true} {
 		f, err := NewFold(cursor, nil, Memory{})
 		if err != nil {
@@ -41,12 +56,34 @@ func TestAccept(t *testing.T) {
 				}
 			}
 		}
-		want := []string{"dead {N:5 S:7 K:0 T:5000} a disk", "offers.sms {N:10 S:7 K:0 T:5000} a disk", "offers.web {N:13 S:7 K:0 T:5000} a disk"}
+		var want []string
+		for i, name := range []string{"dead", "offers.sms", "offers.web"} {
+			want = append(want, fmt.Sprintf("%s {N:%d S:7 K:0 T:5000} a disk", name, numbers[i]))
+		}
 		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%q, want %q", got, want)
+			t.Errorf("after %d: %q, want %q", after, got, want)
 		}
 		if c := f.Cursor(); c.Seq != 7 || c.Accepted != 5000 || c.LogTime != 1000 || c.Within != 0 {
 			t.Errorf("the cursor is %+v", c)
+		}
+		if again {
+			stored, err := f.Cursor().JSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			read, err := ReadCursor(stored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, err = NewFold(read, nil, Memory{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, chain := range []string{"offers.new", "offers.new", "offers.sms"} {
+			f.emit(Effect{Chain: chain})
+			if n, want := f.Effects()[i].Pos.N, [...]uint64{numbers[3], numbers[3] + 1, numbers[1] + 1}[i]; n != want {
+				t.Errorf("after %d: %s goes on with record %d, want %d", after, chain, n, want)
+			}
 		}
 	}
 	f, _ := NewFold(cursor, nil, Memory{})

@@ -21,7 +21,8 @@ type Cursor struct {
 	Chains  map[string]Chain  `json:"chains,omitempty"`  // by subject without partition: "offers.web", "dead"
 	Applied uint64            `json:"applied,omitempty"` // events applied, including duplicates
 
-	Accepted int64 `json:"accepted,omitempty"` // the stored time of the last Accept message applied; 0: none
+	Accepted int64  `json:"accepted,omitempty"` // the stored time of the last Accept message applied; 0: none
+	After    uint64 `json:"after,omitempty"`    // the number after which each chain continues, or begins, since that message (Acceptance)
 }
 
 // A versioned is a Cursor in its stored form.

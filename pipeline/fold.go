@@ -398,9 +398,13 @@ func (f *Fold) reject(raw []byte, err error) {
 }
 
 // emit gives a record the next position on its chain.
-func (f *Fold) emit(e Effect) {
+func (f *Fold) emit(e Effect) { f.emitAfter(0, e) }
+
+// emitAfter gives a record the next position on its chain with a number above
+// stored.
+func (f *Fold) emitAfter(stored uint64, e Effect) {
 	ch := f.cur.Chains[e.Chain]
-	ch.Last = Position{N: ch.Last.N + 1, S: f.msg.Seq, K: ch.K, T: f.msg.Stored}
+	ch.Last = Position{N: max(ch.Last.N, f.cur.After, stored) + 1, S: f.msg.Seq, K: ch.K, T: f.msg.Stored}
 	e.Pos = ch.Last
 	ch.K++
 	if f.cur.Chains == nil {

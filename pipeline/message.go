@@ -24,7 +24,7 @@ const (
 	In      Kind = iota + 1 // events: newline-delimited JSON
 	Tick                    // {"at": time}: moves log time
 	Control                 // {"set": hash, "engine": n, "at": time}: puts a campaign set in force
-	Accept                  // {"chains": {chain: n}, "why": text}: accepts earlier losses
+	Accept                  // {"chains": {chain: n}, "after": n, "why": text}: accepts earlier losses
 )
 
 // A control is a decoded Control message.

@@ -15,7 +15,7 @@ import (
 // section, or at the end of an existing one, where only versions that have them
 // are read for them.
 const (
-	RecordVersion = 4
+	RecordVersion = 4 // 4: limits in bytes, what waits keeps only some fields; Cursor.After
 	oldestRecord  = 4
 )
 

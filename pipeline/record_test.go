@@ -83,12 +83,12 @@ func TestRecord(t *testing.T) {
 
 // TestCursorVersion checks that a cursor is read according to its version.
 func TestCursorVersion(t *testing.T) {
-	c := Cursor{Seq: 7, Stored: 5, LogTime: 9, Chains: map[string]Chain{"offers.web": {Last: Position{N: 1, S: 2, T: 3}}}}
+	c := Cursor{Seq: 7, Stored: 5, LogTime: 9, Accepted: 4, After: 3, Chains: map[string]Chain{"offers.web": {Last: Position{N: 1, S: 2, T: 3}}}}
 	b, err := c.JSON()
 	if err != nil {
 		t.Fatal(err)
 	}
-	const frozen = `{"version":4,"seq":7,"stored":5,"log_time":9,"chains":{"offers.web":{"last":{"n":1,"s":2,"t":3}}}}`
+	const frozen = `{"version":4,"seq":7,"stored":5,"log_time":9,"chains":{"offers.web":{"last":{"n":1,"s":2,"t":3}}},"accepted":4,"after":3}`
 	if string(b) != frozen {
 		t.Errorf("the cursor is %s, want %s", b, frozen)
 	}

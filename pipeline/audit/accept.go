@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -28,6 +29,7 @@ type AcceptOptions struct {
 	Progress  func(partition int, seq, end uint64)        // called for each message of the log; may be nil
 	Log       *slog.Logger
 
+	Now     func() int64                                                                // this machine's clock, nanoseconds since 1970 (time.Now)
 	Disk    checkpoint.Disk                                                             // (this machine's)
 	Archive checkpoint.Archive                                                          // (in NATS)
 	Sets    *checkpoint.Sets                                                            // (fetched from NATS)
@@ -41,17 +43,28 @@ type Accepted struct {
 	From      uint64            `json:"from"`    // the last message in the snapshot with which the replay began; 0: it began with an empty state
 	Events    uint64            `json:"events"`  // events applied to the state
 	Skipped   []string          `json:"skipped"` // missing messages of the log, such as 5-7
-	Lost      int               `json:"lost"`    // offers that the log gives and no chain has
+	Lost      int               `json:"lost"`    // offers that the log gives and no chain has: they are never published
+	Waiting   int               `json:"waiting"` // users for whom something waits for a time, such as an offer with unless
+	After     uint64            `json:"after"`   // the number after which each chain continues, or begins: none before it was as large
 	Chains    map[string]uint64 `json:"chains"`  // the number of the mark on each chain
+	Stored    map[string]Stored `json:"stored"`  // what each chain of offers had before its mark
+}
+
+// Stored is what a chain of offers has. Subscribers may receive it again.
+type Stored struct {
+	Offers int    `json:"offers"` // without marks
+	First  uint64 `json:"first"`  // number of the first record
+	Last   uint64 `json:"last"`   // number of the last record
 }
 
 // Accept is the way out of a partition's loud stop if the lost data cannot be
 // restored (PROTOCOL.md, P9). It records the acceptance in the log. It computes
 // the state from the log as it is: from the log's beginning, else from the newest
 // snapshot that fits the log, else from what the log still has. It puts a mark
-// onto each chain, after which the workers go on. And it leaves a snapshot of the
-// state for them, the only one. Offers that the log gives before that and no
-// chain has are never published.
+// onto each chain, after which the workers go on, with numbers that no subscriber
+// has seen (pipeline.Acceptance). And it leaves a snapshot of the state for them,
+// the only one. Offers that the log gives before that and no chain has are never
+// published.
 //
 // No worker may be alive meanwhile. An acceptance that was interrupted can be
 // started again.
@@ -65,6 +78,9 @@ func Accept(ctx context.Context, conn *broker.Conn, opt AcceptOptions) (Accepted
 }
 
 func newAcceptance(conn *broker.Conn, opt AcceptOptions) *acceptance {
+	if opt.Now == nil {
+		opt.Now = func() int64 { return time.Now().UnixNano() }
+	}
 	if opt.Disk == nil {
 		opt.Disk = checkpoint.Badgers{}
 	}
@@ -104,13 +120,18 @@ type acceptance struct {
 type onChain struct {
 	oldest uint64          // number of the oldest record that it still has
 	ids    map[uint64]bool // hashes of the ids
+	stored Stored
 }
 
 func (a *acceptance) read(ctx context.Context, name string) (*onChain, error) {
 	c := &onChain{ids: map[uint64]bool{}}
 	return c, a.opt.Records(ctx, name, func(n uint64, id string) {
 		if c.oldest == 0 {
-			c.oldest = n
+			c.oldest, c.stored.First = n, n
+		}
+		c.stored.Last = n
+		if !broker.IsMarkID(id) {
+			c.stored.Offers++
 		}
 		c.ids[xxhash.Sum64String(id)] = true
 	})
@@ -150,6 +171,9 @@ func (a *acceptance) run(ctx context.Context) error {
 		return err
 	}
 	record := pipeline.Acceptance{Chains: map[string]uint64{}, Why: a.opt.Why}
+	if record.After, err = a.beyond(ctx); err != nil {
+		return err
+	}
 	a.there = map[string]*onChain{}
 	for name, t := range a.tails {
 		record.Chains[name] = t.N
@@ -165,7 +189,10 @@ func (a *acceptance) run(ctx context.Context) error {
 		return fmt.Errorf("record the acceptance in the log of partition %d: %w", p, err)
 	}
 	for {
-		a.done = Accepted{Partition: p, Seq: end, Chains: map[string]uint64{}, Skipped: []string{}}
+		a.done = Accepted{Partition: p, Seq: end, After: record.After, Chains: map[string]uint64{}, Stored: map[string]Stored{}, Skipped: []string{}}
+		for name, c := range a.there {
+			a.done.Stored[name] = c.stored
+		}
 		err := a.compute(ctx, end)
 		if a.again(err) {
 			continue
@@ -175,6 +202,36 @@ func (a *acceptance) run(ctx context.Context) error {
 		}
 		return a.leave(ctx, end)
 	}
+}
+
+// mostNumber is beyond the numbers that pipeline.AfterAll gives before the year
+// 2255.
+const mostNumber = 1 << 53
+
+// beyond returns a number beyond all that the partition's chains have given out.
+// It is the time of NATS; a second clock must agree, because acceptances with a
+// wrong clock could give out numbers twice.
+func (a *acceptance) beyond(ctx context.Context) (uint64, error) {
+	ahead, theirs, err := a.conn.Clocks(ctx, a.p, a.opt.Now)
+	if err != nil {
+		return 0, fmt.Errorf("compare this machine's clock with the clock of NATS: %w", err)
+	}
+	if ahead.Abs() > broker.ClockApart {
+		how := "ahead of"
+		if ahead < 0 {
+			how = "behind"
+		}
+		return 0, fmt.Errorf("this machine's clock is %s %s the clock of NATS: the numbers of offers continue from the time, so both must be right: let NTP set both clocks and start this command again", ahead.Abs().Round(time.Second), how)
+	}
+	after := pipeline.AfterAll(theirs)
+	for name, t := range a.tails { // a clock may have been ahead at an earlier acceptance
+		if t.N >= mostNumber {
+			return 0, fmt.Errorf("chain %s ends with record %d, and no worker gives such a number: delete message %d from stream %s if it was published by hand",
+				a.conn.Names.ChainSubject(name, a.p), t.N, t.Seq, a.conn.Names.ChainStream(name))
+		}
+		after = max(after, t.N)
+	}
+	return after, nil
 }
 
 // compute folds the log up to the acceptance, message end, and publishes the
@@ -218,7 +275,10 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 		return err
 	}
 	_, a.done.Events, _, _ = a.fold.At()
-	return a.commit()
+	if err := a.commit(); err != nil {
+		return err
+	}
+	return a.store.Timers(func(int64, string) error { a.done.Waiting++; return nil })
 }
 
 // snapshots returns the partition's snapshots: first those that have folded the

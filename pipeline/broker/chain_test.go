@@ -334,6 +334,34 @@ func TestChainCutBack(t *testing.T) {
 	isLoud(t, cs.Err(), "record 3 was acknowledged")
 }
 
+// TestChainLeavesOutNumbers: an acceptance continues a chain, or begins one, with a
+// number far above the last one. A gap anywhere else is loud.
+func TestChainLeavesOutNumbers(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{})})
+	offer := func(chain string, n, s uint64) pipeline.Effect {
+		return pipeline.Effect{Chain: chain, Pos: pipeline.Position{N: n, S: s, T: int64(s) * 1000}, Offer: &pipeline.Offer{ID: fmt.Sprint(chain, n), Channel: "web", User: "ada"}}
+	}
+	mark := pipeline.Effect{Chain: "offers.web", Pos: pipeline.Position{N: 1001, S: 4, T: 4000}, Mark: &pipeline.Mark{Why: "a disk"}}
+	all := []pipeline.Effect{offer("offers.web", 1, 2), offer("offers.web", 2, 3), mark, offer("offers.web", 1002, 5), offer("offers.new", 1001, 5), offer("offers.new", 1002, 6)}
+	cs := openChains(t, c, pipeline.Cursor{}, Known{})
+	appendAll(t, cs, all)
+	if err := cs.Await(limited(t), upTo(6, all)); err != nil {
+		t.Fatal(err)
+	}
+	cs.Close()
+	for _, gap := range []pipeline.Effect{offer("offers.web", 1004, 7), offer("offers.new", 2001, 7)} {
+		cs := openChains(t, c, upTo(6, all), Known{})
+		appendAll(t, cs, []pipeline.Effect{gap})
+		if err := cs.Await(limited(t), upTo(7, all, []pipeline.Effect{gap})); !errors.Is(err, ErrLoud) || !strings.Contains(err.Error(), fmt.Sprint("ends at record 1002, the state goes on at record ", gap.Pos.N)) {
+			t.Errorf("%s goes on at record %d: %v", gap.Chain, gap.Pos.N, err)
+		}
+		cs.Close()
+	}
+	if tails, err := c.ChainTails(limited(t), 0); err != nil || tails["offers.web"].N != 1002 || tails["offers.new"].N != 1002 {
+		t.Errorf("the chains end at %+v, %v", tails, err)
+	}
+}
+
 // TestChainsThatCannotStore: while the stream is full the chains retry; Append
 // blocks at maxWaiting; Close and a lost connection end both.
 func TestChainsThatCannotStore(t *testing.T) {

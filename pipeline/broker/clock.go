@@ -7,10 +7,10 @@ import (
 )
 
 const (
-	// clockApart is the difference of clocks from which operators are told: log
+	// ClockApart is the difference of clocks from which operators are told: log
 	// time follows a stamp no further than that. A smaller difference does no
 	// harm, and cannot be measured well on slow machines.
-	clockApart = time.Minute
+	ClockApart = time.Minute
 	// clockEvery is the time between two comparisons.
 	clockEvery = time.Minute
 )
@@ -19,7 +19,6 @@ const (
 // correctness rests on either: if a clock is wrong, timers fire late, never
 // early, and nothing is lost or doubled.
 type clockWatch struct {
-	now  func() int64
 	log  *slog.Logger
 	said time.Duration // the difference that was last logged; 0: the clocks agree
 }
@@ -30,11 +29,11 @@ type clockWatch struct {
 // minute. It calls told, unless that is nil, with each difference, which is
 // positive if now is ahead.
 func (c *Conn) WatchClock(ctx context.Context, now func() int64, told func(ahead time.Duration)) {
-	k := &clockWatch{now: now, log: c.Log}
+	k := &clockWatch{log: c.Log}
 	e := c.World.NewSignal()
 	defer c.Wire.OnClose(e)()
 	for ctx.Err() == nil && !c.Wire.IsClosed() {
-		ahead, err := k.ask(ctx, c)
+		ahead, _, err := c.Clocks(ctx, 0, now)
 		switch {
 		case err == nil:
 			k.say(ahead)
@@ -48,25 +47,27 @@ func (c *Conn) WatchClock(ctx context.Context, now func() int64, told func(ahead
 	}
 }
 
-// ask asks the server that stamps partition 0's messages for its time. The
-// server reads its clock at some moment between request and answer, so ask
-// returns the smallest difference that is possible, however slow the answer is.
-func (k *clockWatch) ask(ctx context.Context, c *Conn) (ahead time.Duration, err error) {
-	before := k.now()
-	theirs, err := c.Wire.Clock(ctx, c.Names.EventsStream(0))
+// Clocks asks the server that stamps a partition's messages for its time, theirs
+// (nanoseconds since 1970), and compares it with the clock of now: ahead is positive
+// if now is ahead. The server reads its clock at some moment between request and
+// answer, so ahead is the smallest difference that is possible, however slow the
+// answer is.
+func (c *Conn) Clocks(ctx context.Context, partition int, now func() int64) (ahead time.Duration, theirs int64, err error) {
+	before := now()
+	theirs, err = c.Wire.Clock(ctx, c.Names.EventsStream(partition))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	after := k.now()
-	return time.Duration(max(before-theirs, 0) + min(after-theirs, 0)), nil
+	after := now()
+	return time.Duration(max(before-theirs, 0) + min(after-theirs, 0)), theirs, nil
 }
 
 // say logs a difference that has changed.
 func (k *clockWatch) say(ahead time.Duration) {
-	if ahead.Abs() <= clockApart {
+	if ahead.Abs() <= ClockApart {
 		ahead = 0
 	}
-	if (ahead == 0) == (k.said == 0) && (ahead-k.said).Abs() <= clockApart {
+	if (ahead == 0) == (k.said == 0) && (ahead-k.said).Abs() <= ClockApart {
 		return
 	}
 	k.said = ahead

@@ -90,7 +90,7 @@ func (ch *chain) put(ctx context.Context, e pipeline.Effect) error {
 			}
 			return nil
 		}
-		if e.Pos.N != ch.tail.N+1 {
+		if !ch.follows(e) {
 			return Loud(fmt.Errorf("chain %s ends at record %d, the state goes on at record %d", ch.subject, ch.tail.N, e.Pos.N))
 		}
 		if ch.all.muted.Load() {
@@ -109,6 +109,13 @@ func (ch *chain) put(ctx context.Context, e pipeline.Effect) error {
 		}
 		attempt++
 	}
+}
+
+// follows reports whether a record is the next one on the chain. A mark, and the
+// first record of a chain that begins after an acceptance, leave numbers out
+// (pipeline.Acceptance).
+func (ch *chain) follows(e pipeline.Effect) bool {
+	return e.Pos.N == ch.tail.N+1 || e.Mark != nil || ch.tail.N == 0 && ch.stored == 0
 }
 
 // publish sends the record, expecting the known tail, and waits for the

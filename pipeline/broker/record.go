@@ -13,7 +13,7 @@ import (
 // Headers of every record on a chain: its pipeline.Position. A subscriber drops
 // records whose number it has seen, and warns when a number is skipped.
 const (
-	headerN = "Offerstream-N" // number on the chain, from 1
+	headerN = "Offerstream-N" // number on the chain, from 1; only acceptances leave numbers out
 	headerS = "Offerstream-S" // sequence in EVENTS-<p> of the message that it came from
 	headerK = "Offerstream-K" // index among that message's records on the chain, from 0
 	headerT = "Offerstream-T" // stored time of that message, nanoseconds since 1970
@@ -98,6 +98,10 @@ func putOffer(m *nats.Msg, o *pipeline.Offer) error {
 
 // MarkID is the ce-id of a mark.
 func MarkID(e pipeline.Effect) string { return fmt.Sprintf("accepted-%d-%d", e.Pos.S, e.Pos.T) }
+
+// IsMarkID reports whether a record's ce-id is that of a mark. The ids of offers
+// are in hex.
+func IsMarkID(id string) bool { return strings.HasPrefix(id, "accepted-") }
 
 // setHeader sets a header, reusing its memory.
 func setHeader(h nats.Header, name, value string) {

@@ -78,10 +78,15 @@ func (g *simGroup) accept() error {
 	return err
 }
 
-// acceptOne starts an acceptance again and again until one succeeds.
+// acceptOne starts an acceptance again and again until one succeeds. If clocks
+// differ much, that is never the first one, and the operator sets them.
 func (g *simGroup) acceptOne(p int) error {
 	fits := slices.ContainsFunc(g.snapshots[p], func(s simSnapshot) bool { return g.fits(p, s) })
+	if g.chance(50) {
+		g.broker.skew = 24 * time.Hour
+	}
 	for attempt := 0; ; attempt++ {
+		apart := g.broker.skew.Abs() > time.Minute
 		for g.broker.down > g.time {
 			g.rest(context.Background(), nil, 50*time.Millisecond)
 		}
@@ -96,8 +101,9 @@ func (g *simGroup) acceptOne(p int) error {
 		for hash, set := range g.sets {
 			sets.Add(hash, set)
 		}
+		given := maps.Clone(g.broker.given)
 		done, err := audit.Accept(context.Background(), conn, audit.AcceptOptions{Partition: p, Why: "a simulation", Dir: "operator", Log: g.log, Lost: func(audit.Example) {},
-			Disk: &simDisk{simulation: g.simulation, limit: limit, stores: map[string]*state.Memory{}}, Archive: simArchive{g, wire, true}, Sets: sets,
+			Now: func() int64 { return g.now().UnixNano() }, Disk: &simDisk{simulation: g.simulation, limit: limit, stores: map[string]*state.Memory{}}, Archive: simArchive{g, wire, true}, Sets: sets,
 			Records: func(ctx context.Context, chain string, fn func(n uint64, id string)) error {
 				return wire.call(ctx, func() error {
 					for _, r := range g.broker.stream("OFFERS").messages {
@@ -110,9 +116,13 @@ func (g *simGroup) acceptOne(p int) error {
 			}})
 		wire.end()
 		if done.Seq > 0 { // it may have stored its snapshot
-			g.accepted[p] = append(g.accepted[p], simAccepted{done, g.broker.stream(fmt.Sprint("EVENTS-", p)).messages[done.Seq-1].Time})
+			g.accepted[p] = append(g.accepted[p], simAccepted{done, g.broker.stream(fmt.Sprint("EVENTS-", p)).messages[done.Seq-1].Time, given})
 		}
 		switch {
+		case apart && (err == nil || done.Seq > 0):
+			return fmt.Errorf("partition %d: it was accepted although the clocks differ by %s: %+v", p, g.broker.skew, done)
+		case apart:
+			g.broker.skew = 0
 		case err == nil && fits && done.From == 0 && len(done.Skipped) > 0:
 			return fmt.Errorf("partition %d: more of it was accepted as lost than is: %+v", p, done)
 		case err == nil:
@@ -145,6 +155,7 @@ func (g *simGroup) fits(p int, s simSnapshot) bool {
 type simAccepted struct {
 	audit.Accepted
 	stored int64
+	given  map[string]uint64 // simBroker.given before it
 }
 
 // acceptances returns the acceptances in a partition's log.

@@ -24,6 +24,7 @@ type simBroker struct {
 	buckets map[string]map[string]simValue
 	watches []*simWatch
 	wires   []*simWire
+	given   map[string]uint64 // by subject of a chain: the highest number that was ever stored, whatever was lost since
 	rev     uint64
 	skew    time.Duration // how far its clock is ahead
 	frozen  time.Duration // until then it gives stale answers
@@ -57,7 +58,7 @@ type simValue struct {
 }
 
 func newSimBroker(s *simulation) *simBroker {
-	return &simBroker{simulation: s, streams: map[string]*simStream{}, buckets: map[string]map[string]simValue{}}
+	return &simBroker{simulation: s, given: map[string]uint64{}, streams: map[string]*simStream{}, buckets: map[string]map[string]simValue{}}
 }
 
 func (b *simBroker) stream(name string) *simStream {
@@ -101,6 +102,9 @@ func (b *simBroker) store(subject string, h nats.Header, data []byte, expect *ui
 	seq := uint64(len(st.messages) + 1)
 	st.messages = append(st.messages, broker.Stored{Seq: seq, Time: b.now().Add(b.skew).UnixNano(), Subject: subject, Header: own, Data: slices.Clone(data)})
 	st.last[subject] = seq
+	if pos, err := broker.ParsePosition(own); err == nil {
+		b.given[subject] = max(b.given[subject], pos.N)
+	}
 	b.tell(st)
 	if ttl, err := time.ParseDuration(h.Get(jetstream.MsgTTLHeader)); err == nil {
 		b.start(&process{name: "broker"}, func() { b.expire(st, subject, seq, ttl) })
@@ -140,12 +144,17 @@ func (b *simBroker) tell(st *simStream) {
 // cutBack removes a stream's last n messages.
 func (b *simBroker) cutBack(name string, n int) {
 	st := b.stream(name)
-	st.messages = st.messages[:max(0, len(st.messages)-n)]
+	st.holds(st.messages[:max(0, len(st.messages)-n)], st.first)
+}
+
+// holds makes the stream hold other messages than before.
+func (st *simStream) holds(messages []broker.Stored, first uint64) {
+	st.messages = slices.Clone(messages)
 	st.last = map[string]uint64{}
 	for _, m := range st.messages {
 		st.last[m.Subject] = m.Seq
 	}
-	st.first = min(st.first, uint64(len(st.messages)+1))
+	st.first = min(first, uint64(len(st.messages)+1))
 }
 
 // restart ends all connections. The broker is down for a while.

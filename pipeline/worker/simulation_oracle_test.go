@@ -152,6 +152,9 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 			stored[subject] = behind(stored[subject], accepted, acceptedStored)
 		}
 	}
+	if err := g.newNumbers(p, stored); err != nil {
+		return err
+	}
 	fold, err := pipeline.NewFold(pipeline.Cursor{}, func(hash string) (*pipeline.Set, error) { return g.sets[hash], nil }, pipeline.Memory{})
 	if err != nil {
 		return err
@@ -175,6 +178,27 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 				if err := g.exactRecord(broker.Names{}.ChainSubject(e.Chain, p), e, stored); err != nil {
 					return err
 				}
+			}
+		}
+	}
+	return nil
+}
+
+// newNumbers checks that no record after the last acceptance has a number that a
+// subscriber to its subject may have seen before, and would drop.
+func (g *simGroup) newNumbers(p int, stored map[string][]broker.Stored) error {
+	all := g.acceptances(p)
+	if len(all) == 0 {
+		return nil
+	}
+	last := all[len(all)-1]
+	for _, subject := range slices.Sorted(maps.Keys(last.given)) {
+		if !strings.HasSuffix(subject, fmt.Sprint(".", p)) {
+			continue
+		}
+		for _, r := range stored[subject] {
+			if pos, err := broker.ParsePosition(r.Header); err == nil && pos.N <= last.given[subject] {
+				return fmt.Errorf("%s: record %d comes after the acceptance in message %d, but record %d was given out before it", subject, pos.N, last.Seq, last.given[subject])
 			}
 		}
 	}

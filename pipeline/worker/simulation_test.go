@@ -76,9 +76,9 @@ func TestSimulationRepeats(t *testing.T) {
 
 // simCounts count the events and faults of a simulation.
 type simCounts struct {
-	events, offers, steps                                                                                   int
-	crashes, freezes, restarts, lostDisks, full, leaves, cuts, loud, accepted, snapshots, restored, expired int
-	trace                                                                                                   uint64
+	events, offers, steps                                                                                            int
+	crashes, freezes, restarts, lostDisks, full, leaves, cuts, backups, loud, accepted, snapshots, restored, expired int
+	trace                                                                                                            uint64
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -93,6 +93,7 @@ func (c *simCounts) add(o simCounts) {
 	c.full += o.full
 	c.leaves += o.leaves
 	c.cuts += o.cuts
+	c.backups += o.backups
 	c.loud += o.loud
 	c.accepted += o.accepted
 	c.snapshots += o.snapshots
@@ -101,8 +102,8 @@ func (c *simCounts) add(o simCounts) {
 }
 
 func (c simCounts) String() string {
-	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back, %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired",
-		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.loud, c.accepted, c.snapshots, c.restored, c.expired)
+	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back or all restored from a backup (%d), %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired",
+		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.backups, c.loud, c.accepted, c.snapshots, c.restored, c.expired)
 }
 
 // A simGroup is a deployment in a simulation.
@@ -115,6 +116,7 @@ type simGroup struct {
 	snapshots  map[int][]simSnapshot
 	accepted   map[int][]simAccepted
 	sound      map[int]bool // partitions of which nothing was lost since the last acceptance
+	backups    []simBackup
 	workers    []*simWorker
 	world      *process // the process of all tasks that belong to no worker
 	log        *slog.Logger
@@ -245,8 +247,14 @@ func (g *simGroup) phase(next func() (scripted, bool), limit int, cut bool) erro
 		for !loaded {
 			g.rest(context.Background(), nil, g.upTo(3*time.Second))
 			g.fault()
+			if g.chance(200) {
+				g.backup()
+			}
 		}
-		if cut {
+		switch {
+		case cut && len(g.backups) > 0 && g.chance(400):
+			g.restore()
+		case cut:
 			g.cutBack()
 		}
 		g.rest(context.Background(), nil, g.upTo(5*time.Second))
@@ -338,6 +346,46 @@ func (g *simGroup) cutBack() {
 		}
 	}
 	g.counts.cuts++
+}
+
+// A simBackup is a copy of what the broker had at some time: of the streams, by
+// name, and of the snapshots.
+type simBackup struct {
+	streams   map[string]simStream
+	snapshots map[int][]simSnapshot
+}
+
+// backup makes a backup of the broker's data.
+func (g *simGroup) backup() {
+	b := simBackup{map[string]simStream{}, maps.Clone(g.snapshots)}
+	for _, name := range g.dataStreams() {
+		st := g.broker.stream(name)
+		b.streams[name] = simStream{messages: slices.Clone(st.messages), first: st.first}
+	}
+	g.backups = append(g.backups, b)
+}
+
+func (g *simGroup) dataStreams() []string {
+	all := []string{"OFFERS", "DEADLETTERS"}
+	for p := range g.partitions {
+		all = append(all, fmt.Sprint("EVENTS-", p))
+	}
+	return all
+}
+
+// restore gives the broker the data of one of the backups, which may be of another
+// history than the present one.
+func (g *simGroup) restore() {
+	b := g.backups[g.rng.IntN(len(g.backups))]
+	g.broker.restart(g.upTo(time.Second))
+	for _, name := range g.dataStreams() {
+		st := b.streams[name]
+		g.broker.stream(name).holds(st.messages, st.first)
+	}
+	g.snapshots = maps.Clone(b.snapshots)
+	clear(g.sound)
+	g.counts.cuts++
+	g.counts.backups++
 }
 
 // goLive stores a set and makes it the live one.
