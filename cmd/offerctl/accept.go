@@ -22,8 +22,9 @@ const maxWhy = 1000
 func accept(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "accept --partition P [--why TEXT] [--dir DIR] [--yes] [--json] [--nats URL]", `
 Accepts a loss, so that a stopped partition can continue. Use it if NATS came
-back with less than it had acknowledged, or if a part of the log from which the
-state was computed is lost. It is better to restore the lost data, if possible.
+back with less than it had acknowledged, for example from a backup, or if a part
+of the log from which the state was computed is lost. It is better to restore the
+lost data, if possible.
 
 All workers must be stopped. The command asks before it starts, because it
 cannot be undone: on a partition that has not stopped, it would prevent offers
@@ -31,8 +32,11 @@ from being sent. Then it computes the partition's state from the log as it is
 now (from its beginning, else from the newest snapshot that matches the log, else
 from what the log still has), records the acceptance in the log, puts a mark onto
 each chain of offers (ce-type offerstream.accepted; it is not an offer, and
-subscribers skip it), and writes a snapshot, from which the workers continue. It
-prints each offer that the log yields but that is not stored: these offers are
+subscribers skip it), and writes a snapshot, from which the workers continue.
+Offers after that have numbers (Offerstream-N) above all that were ever given
+out, so that no subscriber takes them for old ones, whatever NATS has lost. These
+numbers come from the clock of NATS, with which this machine's clock must agree.
+It prints each offer that the log yields but that is not stored: these offers are
 not sent any more. Events that the log has lost stay lost. If the command is
 interrupted, run it again.`,
 		"offerctl accept --partition 3 --why 'disk of nats-2 lost' --nats nats://127.0.0.1:4222")
@@ -102,7 +106,7 @@ func acceptIn(ctx context.Context, conn *broker.Conn, dir string, opt audit.Acce
 	return audit.Accept(ctx, conn, opt)
 }
 
-// showAccepted prints what was accepted.
+// showAccepted prints what was accepted, and what it means for subscribers.
 func showAccepted(out io.Writer, done audit.Accepted) {
 	from := "the log's beginning"
 	if done.From > 0 {
@@ -112,9 +116,17 @@ func showAccepted(out io.Writer, done audit.Accepted) {
 	for _, gap := range done.Skipped {
 		fmt.Fprintf(out, "  messages %s of the log are lost\n", gap)
 	}
-	fmt.Fprintf(out, "  %s lost\n", count(done.Lost, "offer"))
+	fmt.Fprintf(out, "  never sent: %s that the log yields and no chain has\n", count(done.Lost, "offer"))
+	for _, name := range slices.Sorted(maps.Keys(done.Stored)) {
+		s := done.Stored[name]
+		fmt.Fprintf(out, "  perhaps received again: %s of %s.%d, in records %d to %d, with the numbers and ids that they had\n", count(s.Offers, "offer"), name, done.Partition, s.First, s.Last)
+	}
+	fmt.Fprintf(out, "  perhaps sent again: what waits for its time, for %s, if it was sent before in what NATS has lost; with new numbers, and the ids that it had unless lost events had changed it\n", count(done.Waiting, "user"))
 	for _, name := range slices.Sorted(maps.Keys(done.Chains)) {
 		fmt.Fprintf(out, "  %s.%d continues after record %d\n", name, done.Partition, done.Chains[name])
 	}
+	fmt.Fprintf(out, "  any other chain begins after record %d\n", done.After)
+	fmt.Fprintln(out, "New offers have numbers above all that were given out before, so subscribers drop none of them.")
+	fmt.Fprintln(out, "Events and offers that are neither in this log nor on these chains cannot be counted. If such events are sent again, so are their offers: with new numbers, and with the ids that they had where the same events trigger them.")
 	fmt.Fprintln(out, "Start the workers again.")
 }

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/audit"
 	"offerstream/pipeline/event"
 )
@@ -104,14 +107,23 @@ func TestAcceptCommand(t *testing.T) {
 	for _, want := range []string{
 		fmt.Sprintf("lost: offer %s, record 3 of %s, from message %s: ", gone.Header.Get("ce-id"), chain, gone.Header.Get("Offerstream-S")),
 		fmt.Sprintf("partition 3: accepted, as message %d of its log. The state has 12 events, starting from the log's beginning.\n", before+1),
-		"  1 offer lost\n", "  " + chain + " continues after record 4\n", "Start the workers again.\n"} {
+		"  never sent: 1 offer that the log yields and no chain has\n", "  perhaps received again: 2 offers of " + chain + ", in records 1 to 2, with the numbers and ids that they had\n",
+		"  perhaps sent again: what waits for its time, for 3 users, ", // still-looking waits for each
+		"Start the workers again.\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}
 	}
 	mark, err := offers.GetLastMsgForSubject(t.Context(), chain)
-	if err != nil || mark.Header.Get("ce-type") != "offerstream.accepted" || mark.Header.Get("Offerstream-N") != "4" || len(mark.Data) > 0 {
-		t.Errorf("the mark is %+v, %v", mark, err)
+	if err != nil || mark.Header.Get("ce-type") != "offerstream.accepted" || len(mark.Data) > 0 {
+		t.Fatalf("the mark is %+v, %v", mark, err)
+	}
+	number, err := strconv.ParseUint(mark.Header.Get("Offerstream-N"), 10, 64)
+	if n := number; err != nil || n <= pipeline.AfterAll(mark.Time.Add(-time.Minute).UnixNano()) || n > pipeline.AfterAll(mark.Time.UnixNano()) {
+		t.Errorf("the mark is number %d, it was stored at %s, %v", number, mark.Time, err)
+	}
+	if said := fmt.Sprintf("  %s continues after record %d\n", chain, number); !strings.Contains(out.String(), said) {
+		t.Errorf("%q is not in\n%s", said, out.String())
 	}
 
 	goOn := func(name string) {
@@ -147,7 +159,8 @@ func TestAcceptCommand(t *testing.T) {
 		t.Fatalf("%v: %s", err, answer)
 	}
 	lost := fmt.Sprintf("%d-%d", before+3, before+3)
-	if done.Partition != p || done.Seq != last+1 || done.From != before+1 || done.Events != 12+7 || len(done.Skipped) != 1 || done.Skipped[0] != lost || done.Chains["offers.web"] != 7 {
+	if done.Partition != p || done.Seq != last+1 || done.From != before+1 || done.Events != 12+7 || len(done.Skipped) != 1 || done.Skipped[0] != lost ||
+		done.Chains["offers.web"] != done.After+1 || done.Stored["offers.web"].Offers != 4 || done.Stored["offers.web"].Last != number+2 {
 		t.Errorf("%+v, the log ends at %d", done, last)
 	}
 	text := offerctl(t, "accept", "--partition", "3", "--why", why, "--yes", "--nats", url)

@@ -277,10 +277,6 @@ func lasting(t *testing.T, m *nats.Msg) string {
 // TestReadmeSubscriber builds the README's subscriber and delivers to it an offer
 // twice, the same offer with another number, and one after a gap.
 func TestReadmeSubscriber(t *testing.T) {
-	bin := filepath.Join(t.TempDir(), "subscriber")
-	if out, err := exec.Command("go", "build", "-o", bin, writeFile(t, "main.go", readmeBlock(t, "go", "package main"))).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	ns, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Port: -1, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -301,7 +297,8 @@ func TestReadmeSubscriber(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(ctx, bin, ns.ClientURL())
+	cmd := exec.CommandContext(ctx, readmeSubscriber(t), ns.ClientURL())
+	cmd.Dir = t.TempDir()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -334,6 +331,9 @@ func awaitDrained(t *testing.T, ctx context.Context, conn *broker.Conn) {
 		var info *jetstream.ConsumerInfo
 		if err == nil {
 			info, err = c.Info(ctx)
+		}
+		if errors.Is(err, jetstream.ErrConsumerNotFound) && ctx.Err() == nil {
+			continue // it has not begun yet
 		}
 		if err != nil {
 			t.Fatalf("the subscriber's durable consumer: %v", err)

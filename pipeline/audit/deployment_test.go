@@ -73,6 +73,13 @@ func apply(t *testing.T, c *broker.Conn, def *campaign.Definition) string {
 	return hash
 }
 
+// connecting returns how a worker connects.
+func connecting(url string) func(context.Context) (*broker.Conn, error) {
+	return func(ctx context.Context) (*broker.Conn, error) {
+		return broker.Connect(ctx, broker.Options{URL: url, Client: "worker", Log: quiet()})
+	}
+}
+
 // A running is a running worker.
 type running struct {
 	*worker.Worker
@@ -82,9 +89,7 @@ type running struct {
 
 func start(t *testing.T, url, dir string) *running {
 	t.Helper()
-	opt := worker.Options{Dir: dir, Log: quiet(), Checkpoint: 50 * time.Millisecond, Confirm: time.Second, Connect: func(ctx context.Context) (*broker.Conn, error) {
-		return broker.Connect(ctx, broker.Options{URL: url, Client: "worker", Log: quiet()})
-	}}
+	opt := worker.Options{Dir: dir, Log: quiet(), Checkpoint: 50 * time.Millisecond, Confirm: time.Second, Connect: connecting(url)}
 	w, err := worker.New(opt)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,76 @@
+package audit
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+)
+
+// accepting returns options with which a test accepts a loss in partition 0.
+func accepting(t *testing.T, url string) AcceptOptions {
+	return AcceptOptions{Why: "a test", Dir: t.TempDir(), Log: quiet(), Lost: func(Example) {}, Connect: connecting(url)}
+}
+
+// TestAcceptRefuses: an acceptance whose numbers could have been given out before
+// is refused, with a way out, and changes nothing.
+func TestAcceptRefuses(t *testing.T) {
+	ns := startNATS(t, t.TempDir())
+	c := connect(t, ns.ClientURL(), 1)
+	refused := func(opt AcceptOptions, want ...string) {
+		t.Helper()
+		_, err := Accept(within(t), c, opt)
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("error %v, want %q", err, w)
+			}
+		}
+		if seq, _, err := c.LastAccept(within(t), 0); err != nil || seq != 0 {
+			t.Errorf("an acceptance is in the log, as message %d, %v", seq, err)
+		}
+	}
+	for off, want := range map[time.Duration]string{2 * time.Hour: " ahead of the clock of NATS", -2 * time.Hour: " behind the clock of NATS"} {
+		opt := accepting(t, ns.ClientURL())
+		opt.Now = func() int64 { return time.Now().Add(off).UnixNano() }
+		refused(opt, want, "let NTP set both clocks and start this command again")
+	}
+	m := &nats.Msg{Subject: "offers.web.0", Header: nats.Header{"Offerstream-N": {"18446744073709551615"}, "Offerstream-S": {"1"}, "Offerstream-K": {"0"}, "Offerstream-T": {"5"}}}
+	if _, err := c.JS.PublishMsg(within(t), m); err != nil {
+		t.Fatal(err)
+	}
+	refused(accepting(t, ns.ClientURL()), "chain offers.web.0 ends with record 18446744073709551615", "delete message 1 from stream OFFERS")
+}
+
+// TestAcceptUnfinished: if an acceptance was interrupted after it was recorded and
+// is not started again, a worker that can read the whole log publishes its marks,
+// and goes on after them.
+func TestAcceptUnfinished(t *testing.T) {
+	ns := startNATS(t, t.TempDir())
+	c := connect(t, ns.ClientURL(), 1)
+	hash := apply(t, c, views(t, 1))
+	dir := t.TempDir()
+	w := start(t, ns.ClientURL(), dir)
+	w.inForce(t, hash)
+	publish(t, c, []scripted{{0, view(1, "ada")}, {0, view(2, "ada")}})
+	w.applied(t, c)
+	w.stop(t)
+	after := pipeline.AfterAll(time.Now().UnixNano())
+	if _, err := c.AppendAccept(within(t), 0, 0, pipeline.Acceptance{Chains: map[string]uint64{"offers.web": 2}, After: after, Why: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	w = start(t, ns.ClientURL(), dir)
+	publish(t, c, []scripted{{0, view(3, "ada")}})
+	w.applied(t, c)
+	var got []uint64
+	if err := c.ScanOffers(within(t), 0, func(r broker.Record) error { got = append(got, r.Pos.N); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 4 || got[2] != after+1 || got[3] != after+2 {
+		t.Errorf("the chain has the numbers %d, want 1, 2, the mark %d and %d", got, after+1, after+2)
+	}
+	verified(t, c)
+}
