@@ -104,13 +104,19 @@ func (c *Cache) Entity(key string) (*pipeline.Entity, error) {
 	return e.entity, nil
 }
 
-// Look returns the entity without counting it as changed or keeping it in the
-// cache; a new one if there is none. Its errors are those of Entity.
+// Look returns the entity; a new one if there is none. Its errors are those of
+// Entity. It changes nothing in the cache, whatever people look at: it keeps
+// nothing, removes nothing, counts nothing, and a cached entity leaves no later
+// because it was looked at.
 func (c *Cache) Look(key string) (*pipeline.Entity, error) {
 	if e := c.entries[key]; e != nil {
 		return e.entity, nil
 	}
-	e, err := c.read(key)
+	b, found, err := c.store.Entity(key, nil) // not into c.buf, which would stay as large as the largest user looked at
+	if err != nil {
+		return nil, err
+	}
+	e, err := decode(key, b, found)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +131,11 @@ func (c *Cache) read(key string) (*cached, error) {
 		return nil, err
 	}
 	c.buf = b
+	return decode(key, b, found)
+}
+
+// decode makes an entry of a record, or of a new entity if none was found.
+func decode(key string, b []byte, found bool) (*cached, error) {
 	if !found {
 		return &cached{entity: pipeline.NewEntity(key)}, nil
 	}

@@ -6,8 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
@@ -175,6 +178,75 @@ func sameUser(t *testing.T, c *Cache, all pipeline.Memory, key string) {
 	}
 	if !bytes.Equal(got.AppendBinary(nil), want.AppendBinary(nil)) {
 		t.Fatalf("%s is not as a fold without a cache has it", key)
+	}
+}
+
+// image describes everything in the cache: what it holds, in the order of last use,
+// with each user's state, what has changed, and what it has counted.
+func (c *Cache) image() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, len(c.entries), c.bytes, c.gen, c.committed, c.changed, c.count, cap(c.buf))
+	entry := func(what string, e *cached) {
+		fmt.Fprintf(&b, "%s %s %d %d %v %d %x\n", what, e.entity.Key, e.size, e.due, e.stored, e.gen, e.entity.AppendBinary(nil))
+	}
+	if c.newest != nil {
+		for e := c.newest; ; {
+			entry("holds", e)
+			if e = e.next; e == c.newest {
+				break
+			}
+		}
+	}
+	for _, e := range c.dirty {
+		entry("changed", e)
+	}
+	return b.String()
+}
+
+// TestLooksChangeNothing: showing a user, as `offerctl user` does, changes nothing
+// in the cache, whether the user is cached, only stored, or unknown, and whether
+// the cache is full. It is no lookup of the metrics either.
+func TestLooksChangeNothing(t *testing.T) {
+	rng := random(t)
+	store, err := state.Open(t.TempDir(), state.Options{MemTable: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	lookups := 0
+	count := prometheus.ObserverFunc(func(float64) { lookups++ })
+	c := NewCache(store, 10_000, Lookups{Cached: count, Stored: count})
+	set, problems := pipeline.Compile(views())
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	f := newFold(t, func(string) (*pipeline.Set, error) { return set, nil }, c)
+	const users = 30
+	batch := store.NewBatch()
+	looked := map[bool]int{} // by whether the user was cached
+	for i := range 1000 {
+		effects(t, f, pipeline.Message{Seq: uint64(i + 2), Stored: int64(i) * 1e7, Kind: pipeline.In, Data: view(i, fmt.Sprint("user", rng.IntN(users)))})
+		if rng.IntN(20) == 0 {
+			batch.Reset()
+			g := c.encode(batch)
+			if err := store.Commit(batch, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			c.committed = g
+		}
+		key := fmt.Sprint("u:user", rng.IntN(users+5))
+		before, had := c.image(), lookups
+		user, err := f.User(key)
+		if err != nil || user.Key != key {
+			t.Fatalf("%+v, %v", user, err)
+		}
+		if after := c.image(); after != before || lookups != had {
+			t.Fatalf("a look at %s has changed the cache, with %d lookups, from\n%sto\n%s", key, lookups-had, before, after)
+		}
+		looked[c.entries[key] != nil]++
+	}
+	if looked[true] == 0 || looked[false] == 0 {
+		t.Errorf("looks at cached users and others: %v", looked)
 	}
 }
 
