@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	readAhead     = 512     // messages requested in one pull; the next pull follows when half of them have come
+	readAhead     = 512     // messages requested in one pull; the next pull follows when half of them, or of the bytes, have come
 	readAheadSize = 2 << 20 // bytes requested in one pull
 	readIdle      = 5 * time.Second
 	readExpires   = 30 * time.Second
@@ -26,8 +26,8 @@ const (
 var errReader = errors.New("the reader must be opened again")
 
 // A natsSource is a pull consumer without acknowledgements, in memory. Its
-// channel has room for all messages that are requested at once, so that none is
-// dropped.
+// channel has room for all messages that are requested at once and for statuses
+// between them, so that none is dropped.
 type natsSource struct {
 	w        *natsWire
 	stream   string
@@ -36,7 +36,7 @@ type natsSource struct {
 	sub      *nats.Subscription
 	msgs     chan *nats.Msg
 	first    *nats.Msg // taken from msgs in Wait
-	asked    int       // messages requested that have not come yet
+	pulls    Pulls
 	heard    time.Time // when a message last came from the server
 	pending  uint64    // messages after the last one, as the server said with it
 }
@@ -54,29 +54,30 @@ func (w *natsWire) Read(ctx context.Context, stream string, from uint64) (Source
 		return nil, err
 	}
 	s := &natsSource{w: w, stream: stream, consumer: con.CachedInfo().Name, heard: time.Now(), inbox: w.nc.NewInbox(),
-		msgs: make(chan *nats.Msg, 2*readAhead), pending: con.CachedInfo().NumPending}
+		pulls: Pulls{Messages: readAhead, Bytes: readAheadSize}, pending: con.CachedInfo().NumPending}
+	s.msgs = make(chan *nats.Msg, s.pulls.Most()+readAhead)
 	if s.sub, err = w.nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
 		return nil, err
 	}
-	return s, s.pull(readAhead, readAheadSize)
+	return s, s.more()
 }
 
-// pull requests more messages, at most that many bytes (0: no limit).
-func (s *natsSource) pull(messages, bytes int) error {
+// more makes the next pull, if it is time.
+func (s *natsSource) more() error {
+	messages, bytes := s.pulls.Next()
+	if messages == 0 {
+		return nil
+	}
 	req, err := json.Marshal(struct {
 		Batch     int           `json:"batch"`
-		MaxBytes  int           `json:"max_bytes,omitempty"`
+		MaxBytes  int           `json:"max_bytes"`
 		Expires   time.Duration `json:"expires"`
 		Heartbeat time.Duration `json:"idle_heartbeat"`
 	}{messages, bytes, readExpires, readIdle})
 	if err != nil {
 		return err
 	}
-	if err := s.w.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+s.stream+"."+s.consumer, s.inbox, req); err != nil {
-		return err
-	}
-	s.asked += messages
-	return nil
+	return s.w.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+s.stream+"."+s.consumer, s.inbox, req)
 }
 
 func (s *natsSource) Next() (Stored, bool, error) {
@@ -97,7 +98,7 @@ func (s *natsSource) Next() (Stored, bool, error) {
 			return Stored{}, false, err
 		}
 		s.pending = meta.NumPending
-		s.asked--
+		s.pulls.Came(m.Size()) // subject, reply, headers and data as they were sent: what the server counts
 		return Stored{Seq: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano(), Subject: m.Subject, Data: m.Data}, true, s.more()
 	}
 }
@@ -122,29 +123,21 @@ func (s *natsSource) Wait(ctx context.Context, e task.Signal, d time.Duration) {
 	}
 }
 
-func (s *natsSource) more() error {
-	if s.asked > readAhead/2 {
-		return nil
-	}
-	return s.pull(readAhead, readAheadSize)
-}
-
 // note handles a status message about a pull: a heartbeat, the pull's end with
-// the number of messages not sent, or an error.
+// the messages and bytes that are left of it, or an error.
 func (s *natsSource) note(m *nats.Msg) error {
 	status, about := m.Header.Get("Status"), m.Header.Get("Description")
 	if status == "100" {
 		return nil
 	}
 	left, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
-	over := status == "408" || status == "409" && (strings.Contains(about, "MaxBytes") || strings.Contains(about, "Batch Completed"))
-	if !over || err != nil {
+	bytes, sizeErr := strconv.Atoi(m.Header.Get("Nats-Pending-Bytes"))
+	tooLarge := status == "409" && strings.Contains(about, "MaxBytes")
+	over := status == "408" || tooLarge || status == "409" && strings.Contains(about, "Batch Completed")
+	if !over || err != nil || sizeErr != nil {
 		return fmt.Errorf("%w: %s %s", errReader, status, about)
 	}
-	s.asked -= left
-	if left == readAhead && strings.Contains(about, "MaxBytes") { // a single message exceeds the limit
-		return s.pull(1, 0)
-	}
+	s.pulls.Ended(left, bytes, tooLarge)
 	return s.more()
 }
 

@@ -47,6 +47,7 @@ var mutations = []mutation{
 	{"a user whose change is not stored stays in the cache", "checkpoint/cache.go", "if e.gen <= c.committed {", "if true {"},
 	{"a checkpoint has all changes", "checkpoint/cache.go", "for i, e := range c.dirty {\n", "for i, e := range c.dirty {\n		if i == 3 {\n			continue\n		}\n"},
 	{"timers are read from the store", "worker/attempt.go", "a.fold.Schedule(due, key); return nil", "return nil"},
+	{"a reader counts the bytes of its pulls", "broker/pulls.go", "func (p *Pulls) Came(size int) { p.less(1, size) }", "func (p *Pulls) Came(size int) { p.less(1, 0*size) }"},
 	{"a silent reader is opened again", "worker/attempt.go", "if a.reader.Silent() {", "if false {"},
 	{"an owner lets go when another should own", "worker/assignment.go", "if owns && at(id) < mine && (own || at(id) == 0 && isReady) {", "if false {"},
 	{"a follower takes over when nobody owns", "worker/assignment.go", "case ready && !before, rank == 0 && !anyReady:", "case false:"},

@@ -29,6 +29,7 @@ type simBroker struct {
 	skew    time.Duration // how far its clock is ahead
 	frozen  time.Duration // until then it gives stale answers
 	down    time.Duration // until then it accepts no connections
+	stalled error         // a reader has waited for what it had not requested
 
 	faults simFaults
 }
@@ -420,22 +421,72 @@ func (p simPublisher) Publish(ctx context.Context, h nats.Header, data []byte, e
 
 func (p simPublisher) Close() {}
 
+// Limits of a pull in the simulation. The size of each message is a multiple of
+// simBlock, so that most pulls end with their bytes used up, of which the server
+// says nothing; some messages are larger than a pull.
+const (
+	simBlock     = 256
+	simPullBytes = 8 * simBlock
+	simPullMost  = 64
+)
+
+// A simPull is what is left of a pull that is open at the server.
+type simPull struct{ messages, bytes int }
+
 type simSource struct {
 	w      *simWire
 	stream *simStream
 	next   uint64
-	come   task.Signal // the reader's signal; nil: it has not waited yet
+	open   []simPull    // in the order in which the server serves them
+	pulls  broker.Pulls // what the reader knows of them
+	come   task.Signal  // the reader's signal; nil: it has not waited yet
 	heard  time.Time
 	silent bool
 }
 
 func (w *simWire) Read(ctx context.Context, stream string, from uint64) (broker.Source, error) {
-	src := &simSource{w: w, stream: w.b.stream(stream), next: from, heard: w.b.now()}
+	src := &simSource{w: w, stream: w.b.stream(stream), next: from, heard: w.b.now(), pulls: broker.Pulls{Messages: simPullMost, Bytes: simPullBytes}}
+	src.pull()
 	err := w.call(ctx, func() error {
 		w.sources = append(w.sources, src)
 		return nil
 	})
 	return src, err
+}
+
+// pull makes the next pull, if it is time.
+func (s *simSource) pull() {
+	if messages, bytes := s.pulls.Next(); messages > 0 {
+		s.open = append(s.open, simPull{messages, bytes})
+	}
+}
+
+// send reports whether an open pull brings message m. Like NATS, it serves the open
+// pulls in turn, ends those that the message exceeds, and says nothing at the end
+// of one that is used up.
+func (s *simSource) send(m broker.Stored) bool {
+	size := (len(m.Subject) + len(m.Data) + simBlock - 1) / simBlock * simBlock
+	for len(s.open) > 0 {
+		p := s.open[0]
+		s.open = s.open[1:]
+		if size > p.bytes {
+			s.pulls.Ended(p.messages, p.bytes, true)
+			s.pull()
+			continue
+		}
+		p.messages, p.bytes = p.messages-1, p.bytes-size
+		if p.messages > 0 && p.bytes > 0 {
+			s.open = append(s.open, p)
+		}
+		s.pulls.Came(size)
+		s.pull()
+		if p.messages == 0 && p.bytes > 0 {
+			s.pulls.Ended(0, p.bytes, false)
+			s.pull()
+		}
+		return true
+	}
+	return false
 }
 
 func (s *simSource) wake() {
@@ -486,6 +537,12 @@ func (s *simSource) Next() (broker.Stored, bool, error) {
 	if m.Seq != s.next {
 		panic(fmt.Sprintf("message %d stands at %d", m.Seq, s.next))
 	}
+	if !s.send(m) {
+		if b.stalled == nil {
+			b.stalled = fmt.Errorf("a reader waits for message %d after %v, and has not requested it", m.Seq, b.time)
+		}
+		return broker.Stored{}, false, nil
+	}
 	s.next++
 	return m, true, nil
 }
@@ -494,9 +551,10 @@ func (s *simSource) Pending() uint64 {
 	return uint64(max(0, len(s.stream.messages)-int(s.next)+1))
 }
 
-// Heard is now, as an idle server sends heartbeats, unless the consumer is gone.
+// Heard is now, as an idle server sends heartbeats, unless the consumer is gone or
+// no pull is open.
 func (s *simSource) Heard() time.Time {
-	if s.silent || s.w.closed {
+	if s.silent || s.w.closed || len(s.open) == 0 {
 		return s.heard
 	}
 	return s.w.b.now()

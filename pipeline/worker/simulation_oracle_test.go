@@ -74,8 +74,12 @@ func (g *simGroup) stopped() map[int]error {
 	return stopped
 }
 
-// died returns an error if a disk was written to when it was full.
+// died returns an error if a disk was written to when it was full, or a reader has
+// stopped for ever.
 func (g *simGroup) died() error {
+	if g.broker.stalled != nil {
+		return g.broker.stalled
+	}
 	for _, m := range g.workers {
 		if m.disk.died != nil {
 			return fmt.Errorf("%s: %w", m.name, m.disk.died)

@@ -262,7 +262,7 @@ func (g *simGroup) phase(next func() (scripted, bool), limit int, cut bool) erro
 		g.rest(context.Background(), nil, time.Minute) // until all have noticed the last faults, and contradictions have been confirmed
 		over = true
 	})
-	return g.simulation.run(func() bool { return over && g.settled() }, g.time+time.Hour)
+	return g.simulation.run(func() bool { return g.died() != nil || over && g.settled() }, g.time+time.Hour)
 }
 
 // script makes a set live, and returns a function that returns one pack after the
