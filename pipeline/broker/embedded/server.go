@@ -3,6 +3,7 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,11 +26,21 @@ type Options struct {
 	Log        *slog.Logger
 }
 
-// A Server is a running nats-server.
+// A Server is a running nats-server. A nats-server that could not write, because
+// the disk was full, stores nothing more until it is restarted: then a Server
+// restarts it in place, and clients connect again.
 type Server struct {
-	ns   *server.Server
+	opt  Options
+	url  string
 	lock *os.File
-	once sync.Once
+
+	mu   sync.Mutex
+	ns   *server.Server // nil while it is being restarted
+	sick error          // why it stores nothing, nil if it does
+
+	end   context.CancelFunc // ends watch
+	ended chan struct{}      // closed when watch has ended
+	once  sync.Once
 }
 
 // readyFor is the limit for the start, which includes recovering the streams.
@@ -52,7 +63,13 @@ func Start(o Options) (*Server, error) {
 		lock.Close()
 		return nil, fmt.Errorf("start NATS in %s: %w", o.Dir, err)
 	}
-	return &Server{ns: ns, lock: lock}, nil
+	if addr, ok := ns.Addr().(*net.TCPAddr); ok {
+		o.Port = addr.Port // a restarted server listens there again
+	}
+	ctx, end := context.WithCancel(context.Background())
+	s := &Server{opt: o, url: ns.ClientURL(), lock: lock, ns: ns, end: end, ended: make(chan struct{})}
+	go s.watch(ctx)
+	return s, nil
 }
 
 func start(o Options) (*server.Server, error) {
@@ -104,17 +121,36 @@ func lockDir(dir string) (*os.File, error) {
 }
 
 // ClientURL is the URL for clients; it has no meaning with Port 0.
-func (s *Server) ClientURL() string { return s.ns.ClientURL() }
+func (s *Server) ClientURL() string { return s.url }
 
 // InProcessConn makes a connection without a socket.
-func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
+func (s *Server) InProcessConn() (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ns == nil {
+		return nil, errors.New("NATS is being restarted")
+	}
+	return s.ns.InProcessConn()
+}
 
 // Shutdown ends the server and returns when everything is on disk and the
 // directory is free.
 func (s *Server) Shutdown() {
 	s.once.Do(func() {
-		s.ns.Shutdown()
-		s.ns.WaitForShutdown()
+		s.end()
+		<-s.ended
+		s.stop()
 		s.lock.Close()
 	})
+}
+
+func (s *Server) stop() {
+	s.mu.Lock()
+	ns := s.ns
+	s.ns = nil
+	s.mu.Unlock()
+	if ns != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+	}
 }
