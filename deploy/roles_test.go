@@ -381,7 +381,7 @@ func refusals(t *testing.T, ns *server.Server) {
 		}
 	}
 	for role, subjects := range map[string]map[string]bool{
-		"gateway":    {"_INBOX_offerstream-gateway.x": true, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
+		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.gateways": true, "query.status": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
 		"worker":     {"query.0": true, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
 		"subscriber": {"offers.>": true, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
 		"operator":   {">": true},

@@ -91,6 +91,11 @@ func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 		return err
 	}
 	ops.Store(http.HandlerFunc(g.Ops(reg).ServeHTTP))
+	unlisten, err := events.Report(g.Ready)
+	if err != nil {
+		log.Warn("cannot listen for requests for the status: offerctl status will not show whether this gateway is ready", "error", err)
+	}
+	defer unlisten()
 	return g.Run(ctx, l)
 }
 

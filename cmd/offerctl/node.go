@@ -116,6 +116,9 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: []string{n.opt.writeKey}, Metrics: n.reg, Logger: n.opt.log}); err != nil {
 		return err
 	}
+	if _, err := log.Report(n.gateway.Ready); err != nil { // until the connection is closed
+		return err
+	}
 	serveCtx, stop := context.WithCancel(context.Background())
 	n.stopGateway, n.gatewayDone = stop, make(chan error, 1)
 	go func() { n.gatewayDone <- n.gateway.Run(serveCtx, listen) }()
@@ -229,7 +232,7 @@ func (n *node) serveOps() error {
 	mux := http.NewServeMux()
 	mux.Handle("/", n.worker.Ops(n.reg))
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := errors.Join(n.gateway.Ready(), n.worker.Ready()); err != nil {
+		if err := errors.Join(n.natsErr(), n.gateway.Ready(), n.worker.Ready()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -237,6 +240,17 @@ func (n *node) serveOps() error {
 	})
 	n.ops = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go n.ops.Serve(l)
+	return nil
+}
+
+// natsErr returns why the embedded NATS stores nothing, nil if it does or is none.
+func (n *node) natsErr() error {
+	if n.nats == nil {
+		return nil
+	}
+	if err := n.nats.Err(); err != nil {
+		return fmt.Errorf("NATS stores nothing, and is restarted when its disk has room: %w", err)
+	}
 	return nil
 }
 

@@ -23,7 +23,9 @@ has applied, how many offers wait to be stored, log time, the size of the state
 and the age of the newest snapshot. It asks every worker, and shows which do not
 answer within 2 seconds. It changes nothing.
 
-The exit status is 0 if each partition has an owner and none has stopped, else 1;
+The exit status is 0 if each partition has an owner that answers, none has stopped
+or lost its log, each worker renews its lease, and NATS stores what workers and
+gateways publish, as far as these know. Else it is 1, and the last lines say why;
 with --watch it is always 0.`,
 		"offerctl status --nats nats://127.0.0.1:4222\nofferctl status --watch")
 	n := fs.nats()
@@ -97,8 +99,8 @@ func look(ctx context.Context, conn *broker.Conn, std stdio, asJSON, repaint boo
 	return o, err
 }
 
-// showOverview prints the members, the partitions, and why partitions have
-// stopped.
+// showOverview prints the members, the partitions, why partitions have stopped, and
+// why the deployment is not ready.
 func showOverview(out io.Writer, o audit.Overview) {
 	showMembers(out, o)
 	fmt.Fprintln(out)
@@ -106,6 +108,13 @@ func showOverview(out io.Writer, o audit.Overview) {
 	for _, p := range o.Partitions {
 		for _, s := range p.Stops {
 			fmt.Fprintf(out, "\npartition %d has stopped on %s: %s\n", p.Partition, s.Member, s.Why)
+		}
+	}
+	for _, p := range o.Problems() {
+		if len(p.Partitions) > 0 {
+			fmt.Fprintf(out, "\nNOT READY: partitions %s: %s", ranges(p.Partitions), p.Why)
+		} else {
+			fmt.Fprintf(out, "\nNOT READY: %s", p.Why)
 		}
 	}
 }
@@ -133,6 +142,8 @@ func noteOn(m audit.Member) string {
 		return m.Error
 	case !m.Answers:
 		return "does not answer"
+	case m.Silent:
+		return "does not renew its lease"
 	case m.Short:
 		return "no room on its disk"
 	case m.Ahead > 60:

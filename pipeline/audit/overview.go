@@ -3,10 +3,13 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline/broker"
 )
@@ -17,13 +20,16 @@ type Overview struct {
 	Time       time.Time           `json:"time"`       // when the leases were read, by this machine's clock
 	Members    []Member            `json:"members"`    // by id
 	Partitions []PartitionOverview `json:"partitions"` // by number
+
+	gateways []string // why gateways are not ready, one each
 }
 
 // A Member is a worker that has a lease, or answered without one.
 type Member struct {
 	ID      string    `json:"id"`
-	Heard   time.Time `json:"heard,omitzero"` // when it renewed its lease, by the server's clock; zero: it has none
-	Answers bool      `json:"answers"`        // it has answered in time
+	Heard   time.Time `json:"heard,omitzero"`   // when it renewed its lease, by the server's clock; zero: it has none
+	Silent  bool      `json:"silent,omitempty"` // its lease was not renewed for longer than it lasts, and is still there
+	Answers bool      `json:"answers"`          // it has answered in time
 	Leaving bool      `json:"leaving,omitempty"`
 	Short   bool      `json:"short,omitempty"`   // it has given up its partitions: no room on its disk
 	Owns    []int     `json:"owns,omitempty"`    // by its lease, or its answer
@@ -31,6 +37,8 @@ type Member struct {
 	Follows []int     `json:"follows,omitempty"` // follows and has not caught up with
 	Ahead   float64   `json:"ahead,omitempty"`   // how many seconds its clock is ahead of the clock of NATS; negative: behind
 	Error   string    `json:"error,omitempty"`   // what is wrong with its lease
+
+	refused string // why its lease is not stored
 }
 
 // A PartitionOverview is the status of a partition as its owner reports it.
@@ -47,6 +55,9 @@ type PartitionOverview struct {
 	Bytes     int64             `json:"bytes"`    // size of the owner's state on disk
 	Snapshot  *SnapshotOverview `json:"snapshot"` // the newest; null: none
 	Stops     []Stop            `json:"stops"`
+
+	refused string // why what its owner publishes is not stored
+	lost    string // what is wrong with its stream
 }
 
 // A SnapshotOverview describes a snapshot.
@@ -62,13 +73,61 @@ type Stop struct {
 	Why    string `json:"why"`
 }
 
-// OK reports whether each partition has an owner and none has stopped.
-func (o Overview) OK() bool {
-	return !slices.ContainsFunc(o.Partitions, func(p PartitionOverview) bool { return len(p.Owners) == 0 || len(p.Stops) > 0 })
+// OK reports whether everything works, as far as can be seen: there is no Problem.
+func (o Overview) OK() bool { return len(o.Problems()) == 0 }
+
+// A Problem is a reason why a deployment is not ready.
+type Problem struct {
+	Partitions []int // those that have it; none: it is not about partitions
+	Why        string
+}
+
+// Problems returns why the deployment is not ready: a partition without an owner, or
+// whose owner does not answer, or that has stopped or lost its log; a worker that does
+// not renew its lease; publishes that NATS refuses.
+func (o Overview) Problems() []Problem {
+	var all []Problem
+	add := func(p int, why string) {
+		for i := range all {
+			if all[i].Why == why {
+				all[i].Partitions = append(all[i].Partitions, p)
+				return
+			}
+		}
+		all = append(all, Problem{[]int{p}, why})
+	}
+	for _, p := range o.Partitions {
+		switch {
+		case len(p.Stops) > 0:
+			add(p.Partition, "stopped")
+		case len(p.Owners) == 0:
+			add(p.Partition, "no worker owns it")
+		case !p.Answers:
+			add(p.Partition, "no owner of it answers")
+		}
+		if p.lost != "" {
+			add(p.Partition, p.lost)
+		}
+		if p.refused != "" {
+			add(p.Partition, p.refused)
+		}
+	}
+	for _, m := range o.Members {
+		switch {
+		case m.refused != "":
+			all = append(all, Problem{Why: "worker " + m.ID + ": " + m.refused})
+		case m.Silent:
+			all = append(all, Problem{Why: "worker " + m.ID + ": its lease has not been renewed for longer than it lasts, and has not expired: NATS may store nothing"})
+		}
+	}
+	for _, why := range o.gateways {
+		all = append(all, Problem{Why: "a gateway: " + why})
+	}
+	return all
 }
 
 // Look reads the leases and asks all workers, waiting at most that long for their
-// answers. It creates and changes nothing.
+// answers, and as long for the gateways'. It creates and changes nothing.
 func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview, error) {
 	now := time.Now()
 	leases, err := conn.Leases(ctx)
@@ -85,19 +144,62 @@ func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview,
 	}
 	o := overview(conn.Partitions, leases, reports, snapshots)
 	o.Time = now
+	if o.gateways, err = askGateways(ctx, conn, wait); err != nil {
+		return Overview{}, err
+	}
 	for i := range o.Partitions {
-		p := &o.Partitions[i]
-		if len(p.Stops) == 0 || p.Answers {
-			continue
-		}
-		_, end, err := conn.Extent(ctx, p.Partition) // a stopped partition does not know which messages came after
-		if err != nil {
+		if err := o.Partitions[i].compare(ctx, conn); err != nil {
 			return Overview{}, err
 		}
-		p.Lag = end - min(p.Seq, end)
 	}
 	return o, nil
 }
+
+// compare compares what is known of the partition with its log.
+func (p *PartitionOverview) compare(ctx context.Context, conn *broker.Conn) error {
+	_, end, err := conn.Extent(ctx, p.Partition)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		p.lost = "its stream is gone: NATS has lost it, or has another directory"
+	case err != nil:
+		return err
+	case p.Seq > end:
+		p.lost = "its log ends before the last message that was applied: NATS has lost messages"
+	case len(p.Stops) > 0 && !p.Answers: // it does not know which messages came after
+		p.Lag = end - p.Seq
+	}
+	return nil
+}
+
+// askGateways returns why gateways are not ready. How many there are is not known:
+// so it waits a moment after each answer for more.
+func askGateways(ctx context.Context, conn *broker.Conn, wait time.Duration) (why []string, err error) {
+	within, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	var last *time.Timer
+	err = conn.Ask(within, conn.Names.GatewaysSubject(), nil, func(answer []byte) (enough bool) {
+		if last == nil {
+			last = time.AfterFunc(answersApart, cancel)
+		}
+		last.Reset(answersApart)
+		var r broker.GatewayReport
+		if json.Unmarshal(answer, &r) == nil && r.Refused != "" {
+			why = append(why, r.Refused)
+		}
+		return false
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, fmt.Errorf("ask the gateways: %w", err)
+	}
+	slices.Sort(why)
+	return slices.Compact(why), nil
+}
+
+// answersApart is how long after one gateway's answer another's may come.
+const answersApart = 250 * time.Millisecond
 
 // ask gathers the answers of all workers that have leases, and of any others that
 // answer before these have.
@@ -142,10 +244,11 @@ func overview(partitions int, leases map[string]broker.Lease, reports map[string
 				m.Error = "its lease cannot be decoded: " + err.Error()
 			}
 		}
+		m.Silent = leases[id].Silent
 		m.Leaving, m.Short, m.Ready, m.Follows = c.Leaving, c.Short, c.Ready, c.Follow
 		var report broker.Report
 		report, m.Answers = reports[id]
-		m.Ahead = report.Ahead.Seconds()
+		m.Ahead, m.refused = report.Ahead.Seconds(), report.Refused
 		m.Owns = o.owns(id, c, report)
 		o.Members = append(o.Members, m)
 	}
@@ -185,7 +288,7 @@ func (p *PartitionOverview) take(id string, r broker.PartitionReport) {
 	if p.Answers || !r.Owned && r.Stopped == "" {
 		return
 	}
-	p.Answers = r.Owned
+	p.Answers, p.refused = r.Owned, r.Refused
 	p.Seq, p.Lag, p.Events, p.Waiting, p.Set, p.Bytes = r.Seq, r.Lag, r.Applied, r.Waiting, r.Set, r.Bytes
 	if r.LogTime != 0 {
 		p.LogTime = time.Unix(0, r.LogTime).UTC()

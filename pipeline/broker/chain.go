@@ -60,6 +60,8 @@ type Chains struct {
 	failed task.Signal // set when a chain cannot go on
 	muted  atomic.Bool
 
+	failing failures // publishes, by chain
+
 	mu      sync.Mutex
 	chains  map[string]*chain // written by the partition's task alone
 	names   []string          // of the chains, in the order of opening
@@ -272,6 +274,9 @@ func (cs *Chains) Waiting() int {
 	defer cs.mu.Unlock()
 	return cs.waiting
 }
+
+// Refused returns why records are not stored, if that has lasted for RefusedFor.
+func (cs *Chains) Refused() error { return cs.failing.refused(cs.conn.World.Now()) }
 
 // Close drops the waiting records and ends the chains.
 func (cs *Chains) Close() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,12 +29,17 @@ type GatewayLog struct {
 	conn  *Conn
 	seqs  []atomic.Uint64        // the highest acknowledged sequence of each partition, then that of the dead letters
 	clock atomic.Pointer[string] // the live set's clock
+
+	failing failures // publishes of events
+	mu      sync.Mutex
+	wrong   map[int]error // partitions whose stream is not the one that was written to
 }
 
-// OpenGatewayLog returns when it knows the live set's clock. It keeps the clock
-// up to date until ctx is done or the connection is closed.
+// OpenGatewayLog returns when it knows the live set's clock. It keeps the clock, and
+// whether NATS stores events, up to date until ctx is done or the connection is
+// closed.
 func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
-	g := &GatewayLog{conn: c, seqs: make([]atomic.Uint64, c.Partitions+1)}
+	g := &GatewayLog{conn: c, seqs: make([]atomic.Uint64, c.Partitions+1), wrong: map[int]error{}}
 	known, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- c.WatchLive(ctx, func(hash string) {
@@ -45,6 +51,7 @@ func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
 	}()
 	select {
 	case <-known:
+		go g.watch(ctx)
 		return g, nil
 	case err := <-ended:
 		return nil, fmt.Errorf("open the gateway's log: %w", err)
@@ -103,7 +110,9 @@ func (g *GatewayLog) Ready() error {
 // acknowledged. Packs with the same id are stored once.
 func (g *GatewayLog) Publish(ctx context.Context, partition int, id string, pack []byte) error {
 	m := &nats.Msg{Subject: g.conn.Names.EventsSubject(partition, "in"), Data: pack}
-	return g.publish(ctx, &g.seqs[partition], m, id)
+	err := g.publish(ctx, &g.seqs[partition], m, id)
+	g.note(m, err)
+	return err
 }
 
 // DeadLetter stores a refused event in the same way: the event as it came, and

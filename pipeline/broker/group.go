@@ -176,8 +176,9 @@ func splitLease(data []byte) (ttl time.Duration, value []byte, alive bool) {
 
 // A Lease is a lease that is alive.
 type Lease struct {
-	Value []byte
-	Time  time.Time // when it was put, by the server's clock
+	Value  []byte
+	Time   time.Time // when it was put, by the server's clock
+	Silent bool      // it has not been renewed for longer than it lasts, and has not expired either
 }
 
 // Leases returns the leases that are alive now, by id; none if the bucket does
@@ -188,6 +189,10 @@ func (c *Conn) Leases(ctx context.Context) (map[string]Lease, error) {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return all, nil
 	}
+	if err != nil {
+		return nil, fmt.Errorf("list the group's leases: %w", err)
+	}
+	now, err := c.Wire.Clock(ctx, c.Names.groupStream()) // before the leases are read: one that is renewed meanwhile is not silent
 	if err != nil {
 		return nil, fmt.Errorf("list the group's leases: %w", err)
 	}
@@ -203,8 +208,8 @@ func (c *Conn) Leases(ctx context.Context) (map[string]Lease, error) {
 		if err != nil {
 			return nil, fmt.Errorf("lease %s: %w", id, err)
 		}
-		if _, value, alive := splitLease(m.Data); alive {
-			all[id] = Lease{value, time.Unix(0, m.Time)}
+		if ttl, value, alive := splitLease(m.Data); alive {
+			all[id] = Lease{value, time.Unix(0, m.Time), time.Duration(now-m.Time) > ttl}
 		}
 	}
 	return all, nil

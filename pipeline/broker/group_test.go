@@ -109,7 +109,7 @@ func TestLeases(t *testing.T) {
 	renewed = putLease(t, b, "two", "p=2", time.Minute, renewed)
 
 	if all, err := a.Leases(limited(t)); err != nil || len(all) != 2 || string(all["two"].Value) != "p=2" || time.Since(all["one"].Time).Abs() > time.Hour {
-		t.Errorf("looked at once: %s, %v", all, err)
+		t.Errorf("looked at once: %+v, %v", all, err)
 	}
 	if err := b.DropLease(limited(t), "two", two); !errors.Is(err, ErrLeaseLost) {
 		t.Errorf("dropped by one who does not hold it: %v", err)
@@ -121,7 +121,7 @@ func TestLeases(t *testing.T) {
 	}
 	w.await(t, "one has left", map[string]string{"one": ""})
 	if all, err := a.Leases(limited(t)); err != nil || len(all) != 1 {
-		t.Errorf("looked at once after that: %s, %v", all, err)
+		t.Errorf("looked at once after that: %+v, %v", all, err)
 	}
 	w.mu.Lock()
 	if w.times != times+1 {

@@ -126,3 +126,7 @@ func (n Names) QuerySubject(p int) string { return n.subject("query." + strconv.
 
 // StatusSubject is the subject on which each worker answers with its Report.
 func (n Names) StatusSubject() string { return n.subject("query.status") }
+
+// GatewaysSubject is the subject on which each gateway answers with its
+// GatewayReport.
+func (n Names) GatewaysSubject() string { return n.subject("query.gateways") }

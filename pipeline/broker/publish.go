@@ -63,6 +63,7 @@ func (ch *chain) next() (pipeline.Effect, bool) {
 // moved records that record n is stored, and removes it from the queue.
 func (ch *chain) moved(n uint64) {
 	cs := ch.all
+	cs.failing.note(ch.subject, time.Time{}, nil)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	ch.queue[0] = pipeline.Effect{}
@@ -104,6 +105,7 @@ func (ch *chain) put(ctx context.Context, e pipeline.Effect) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
+		ch.all.failing.note(ch.subject, ch.all.conn.World.Now(), err)
 		if err := ch.again(ctx, attempt, err); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ type Report struct {
 	Member     string
 	Partitions []PartitionReport // those that it owns or follows, or that have stopped
 	Ahead      time.Duration     // how far the worker's clock is ahead of the clock of NATS; negative: behind
+	Refused    string            // why NATS does not store its lease; empty: it does
 }
 
 // A PartitionReport is the status of one partition in a worker.
@@ -30,6 +31,7 @@ type PartitionStatus struct {
 	LogTime int64  // nanoseconds since 1970
 	Set     string // hash of the campaign set in force
 	Stopped string // why it stopped loudly; empty: it has not
+	Refused string // why NATS does not store what this owner publishes; empty: it does, as far as is known
 }
 
 // A Query asks a partition's owner about a user. It goes to the partition's

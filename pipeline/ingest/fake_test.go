@@ -20,6 +20,7 @@ type fakeLog struct {
 	letters []pipeline.Dead
 	clock   string
 	down    error // returned by Ready
+	refused error // returned by Refused
 
 	// publish, if set, runs before each publish is stored; its error is
 	// returned, after storing if it is errAckLost.
@@ -48,6 +49,12 @@ func (f *fakeLog) Ready() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.down
+}
+
+func (f *fakeLog) Refused() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refused
 }
 
 func (f *fakeLog) set(change func()) {

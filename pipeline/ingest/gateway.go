@@ -45,6 +45,9 @@ type Log interface {
 	// Ready returns why the log cannot store events now, nil if it can. It is
 	// called for every request, so it must not ask the server.
 	Ready() error
+	// Refused returns why the log has lately stored nothing, although Ready is nil;
+	// nil as far as is known. It must not ask the server either.
+	Refused() error
 }
 
 // Options configure a Gateway. Zero values mean the defaults in parentheses.
@@ -200,7 +203,10 @@ func (g *Gateway) Ready() error {
 	if g.leaving.Load() || g.draining.Load() {
 		return errors.New("draining")
 	}
-	return g.able()
+	if err := g.able(); err != nil {
+		return err
+	}
+	return g.opt.Log.Refused() // requests are taken nevertheless: it may be over, or concern some partitions only
 }
 
 // able returns why events cannot be stored now, nil if they can.

@@ -39,6 +39,7 @@ func (a *attempt) tick() {
 		a.p.log.Warn("cannot publish a tick", "error", err)
 		return
 	}
+	a.p.status.ticked.CompareAndSwap(0, a.now().UnixNano())
 	a.p.w.met.ticks.Inc()
 }
 

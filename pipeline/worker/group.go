@@ -124,7 +124,8 @@ func (g *group) joined() bool {
 
 // renew puts the lease with this member's claim.
 func (g *group) renew(c broker.Claim) {
-	g.renewed = g.w.world.Now() // set before the outcome is known: after a failure too, the next renewal is soon enough
+	now := g.w.world.Now()
+	g.renewed = now // set before the outcome is known: after a failure too, the next renewal is soon enough
 	ctx := context.Background()
 	rev, err := g.conn.PutLease(ctx, g.w.id, c.Value(), broker.LeaseFor, g.rev)
 	if errors.Is(err, broker.ErrLeaseLost) { // it has expired, or it is from before this worker was restarted
@@ -135,8 +136,12 @@ func (g *group) renew(c broker.Claim) {
 	}
 	if err != nil {
 		g.log.Warn("cannot renew the lease: trying again", "error", err)
+		if l := g.w.lease.Load(); l != nil {
+			g.w.lease.Store(&leased{l.renewed, err})
+		}
 		return
 	}
+	g.w.lease.Store(&leased{renewed: now})
 	g.rev, g.said = rev, c
 }
 

@@ -65,6 +65,7 @@ type status struct {
 	set          atomic.Pointer[string]
 	caughtUp     atomic.Bool
 	stopped      atomic.Pointer[string] // why it stopped loudly
+	ticked       atomic.Int64           // when the first tick after the last message was published, nanoseconds of World.Now since 1970; 0: none was
 }
 
 func newPartition(w *Worker, p int, id state.Identity) *partition {
@@ -208,6 +209,7 @@ func (p *partition) close() {
 func (p *partition) attempts(ctx context.Context, conn *broker.Conn) {
 	for tries := 0; ; tries++ {
 		p.status.caughtUp.Store(false)
+		p.status.ticked.Store(0)
 		start := p.w.world.Now()
 		err := p.live(ctx, conn)
 		switch {
@@ -267,6 +269,26 @@ func (s *status) forget() {
 	s.caughtUp.Store(false)
 	s.chains.Store(nil)
 	s.seq.Store(0)
+	s.ticked.Store(0)
+}
+
+// refused returns why NATS does not store what the partition publishes as its owner,
+// nil if it does, as far as is known.
+func (p *partition) refused() error {
+	if !p.running.Load() || p.muted.Load() {
+		return nil
+	}
+	if c := p.status.chains.Load(); c != nil {
+		if err := c.Refused(); err != nil {
+			return err
+		}
+	}
+	if ticked := p.status.ticked.Load(); ticked != 0 {
+		if d := p.w.world.Now().Sub(time.Unix(0, ticked)); d >= broker.RefusedFor {
+			return fmt.Errorf("timers are due, and the log has taken no tick for %s", d.Round(time.Second))
+		}
+	}
+	return nil
 }
 
 // waiting returns how many records are not known stored yet.

@@ -61,16 +61,24 @@ func (w *Worker) report(conn *broker.Conn) (unlisten func(), err error) {
 	})
 }
 
+func clip(why string) string {
+	if len(why) <= longestWhy {
+		return why
+	}
+	return strings.ToValidUTF8(why[:longestWhy], "") + "..."
+}
+
 func (w *Worker) reports() broker.Report {
 	r := broker.Report{Member: w.id, Ahead: time.Duration(w.ahead.Load())}
+	if err := w.refused(); err != nil {
+		r.Refused = clip(err.Error())
+	}
 	ps := w.all()
 	for n, s := range w.Status() {
 		if !s.Owned && !s.Follows && s.Stopped == "" {
 			continue
 		}
-		if len(s.Stopped) > longestWhy {
-			s.Stopped = strings.ToValidUTF8(s.Stopped[:longestWhy], "") + "..."
-		}
+		s.Stopped, s.Refused = clip(s.Stopped), clip(s.Refused)
 		bytes, err := state.Bytes(ps[n].dir)
 		if err != nil {
 			bytes = 0 // the directory is being made or restored

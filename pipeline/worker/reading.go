@@ -82,6 +82,7 @@ func (a *attempt) take(ctx context.Context, m pipeline.Message) error {
 	if m.Seq == a.at.seq {
 		return nil // it is applied already, and was read only for the check above
 	}
+	a.p.status.ticked.Store(0)
 	if err := a.apply(ctx, m); err != nil {
 		return err
 	}

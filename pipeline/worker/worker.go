@@ -87,10 +87,17 @@ type Worker struct {
 	short     atomic.Pointer[string] // why it takes no partitions: the disk has no room; nil: it has
 	ahead     atomic.Int64           // how far its clock is ahead of the clock of NATS, in nanoseconds, when last compared
 	restoring atomic.Int64           // bytes of the snapshots being restored
+	lease     atomic.Pointer[leased] // of the current connection
 
 	mu         sync.Mutex
 	partitions []*partition // by number; nil: has never run
 	group      *group       // of the current connection; nil: none
+}
+
+// A leased says when the lease was last renewed, and why not since then.
+type leased struct {
+	renewed time.Time
+	why     error
 }
 
 // New makes a worker; Run runs it.
@@ -145,6 +152,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // work runs the worker over one connection.
 func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 	g := newGroup(w, conn)
+	w.lease.Store(&leased{renewed: w.world.Now()})
 	if err := w.join(g); err != nil {
 		return err
 	}
@@ -254,6 +262,9 @@ func (w *Worker) Ready() error {
 	if !g.joined() {
 		return errors.New("the group's other members are not known yet")
 	}
+	if err := w.refused(); err != nil {
+		return err
+	}
 	for _, p := range ps {
 		if p == nil {
 			continue
@@ -264,8 +275,28 @@ func (w *Worker) Ready() error {
 		if p.running.Load() && !p.status.caughtUp.Load() {
 			return fmt.Errorf("partition %d is catching up: %d messages to go", p.number, p.status.pending.Load())
 		}
+		if err := p.refused(); err != nil {
+			return fmt.Errorf("partition %d: %w", p.number, err)
+		}
 	}
 	return nil
+}
+
+// refused returns why the lease is not renewed, if it must have expired; nil if it is.
+func (w *Worker) refused() error {
+	l := w.lease.Load()
+	if l == nil {
+		return nil
+	}
+	d := w.world.Now().Sub(l.renewed)
+	if d <= broker.LeaseFor {
+		return nil
+	}
+	why := l.why
+	if why == nil {
+		why = errors.New("the worker hangs, or waits for NATS")
+	}
+	return fmt.Errorf("the lease has not been renewed for %s: %w", d.Round(time.Second), why)
 }
 
 // Status returns the status of all partitions, by number; nil before the first
@@ -283,6 +314,9 @@ func (w *Worker) Status() []broker.PartitionStatus {
 			}
 			if why := p.status.stopped.Load(); why != nil {
 				s.Stopped = *why
+			}
+			if err := p.refused(); err != nil {
+				s.Refused = err.Error()
 			}
 		}
 		all = append(all, s)
