@@ -21,7 +21,8 @@ type Overview struct {
 	Members    []Member            `json:"members"`    // by id
 	Partitions []PartitionOverview `json:"partitions"` // by number
 
-	gateways []string // why gateways are not ready, one each
+	gateways []string // why gateways are not ready
+	lost     []string // streams of all partitions that are gone
 }
 
 // A Member is a worker that has a lease, or answered without one.
@@ -120,6 +121,9 @@ func (o Overview) Problems() []Problem {
 			all = append(all, Problem{Why: "worker " + m.ID + ": its lease has not been renewed for longer than it lasts, and has not expired: NATS may store nothing"})
 		}
 	}
+	for _, stream := range o.lost {
+		all = append(all, Problem{Why: "stream " + stream + " is gone: NATS has lost it, or has another directory"})
+	}
 	for _, why := range o.gateways {
 		all = append(all, Problem{Why: "a gateway: " + why})
 	}
@@ -149,6 +153,15 @@ func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview,
 	}
 	for i := range o.Partitions {
 		if err := o.Partitions[i].compare(ctx, conn); err != nil {
+			return Overview{}, err
+		}
+	}
+	for _, stream := range []string{conn.Names.OffersStream(), conn.Names.DeadStream()} {
+		_, _, err := conn.Wire.Extent(ctx, stream)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			o.lost = append(o.lost, stream)
+		case err != nil:
 			return Overview{}, err
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,5 +190,98 @@ func BenchmarkGatewayPublish(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// limit changes the largest message that a stream takes (-1: any): with 1, it refuses
+// every publish, while everything else works.
+func limit(t *testing.T, c *Conn, stream string, bytes int32) {
+	t.Helper()
+	st, err := c.JS.Stream(limited(t), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := st.CachedInfo().Config
+	cfg.MaxMsgSize = bytes
+	if _, err := c.JS.UpdateStream(limited(t), cfg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGatewayLogRefused: a log that refuses publishes says so after a while, although
+// the connection is there, and finds out by itself when they are stored again: a
+// gateway that is not ready gets no events. What it publishes for that has no events.
+func TestGatewayLogRefused(t *testing.T) {
+	t.Parallel()
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2})
+	g := openLog(t, c)
+	ctx := limited(t)
+	for p := range 2 {
+		if err := g.Publish(ctx, p, fmt.Sprint("first", p), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(t, c, "EVENTS-1", 1)
+	if err := g.Publish(ctx, 1, "refused", []byte("xx")); err == nil {
+		t.Fatal("it is not refused")
+	}
+	if err := g.Refused(); err != nil {
+		t.Errorf("at once: %v", err) // it may be a change of leaders
+	}
+	await(t, "it is refused", func() bool { return g.Refused() != nil })
+	if err := g.Refused(); !strings.Contains(err.Error(), "events.1.in") || g.Ready() != nil {
+		t.Errorf("%v; connected: %v", err, g.Ready())
+	}
+	if err := g.Publish(ctx, 0, "other", []byte("x")); err != nil || g.Refused() == nil {
+		t.Errorf("the other partition: %v, %v", err, g.Refused())
+	}
+	limit(t, c, "EVENTS-1", -1)
+	await(t, "it is stored again", func() bool { return g.Refused() == nil })
+	sizes, err := storedSizes(c, 1)
+	if err != nil || len(sizes) < 2 || sizes[0] != 1 || slices.Max(sizes[1:]) != 0 {
+		t.Errorf("messages of %v bytes are stored: %v", sizes, err)
+	}
+}
+
+func storedSizes(c *Conn, partition int) (sizes []int, err error) {
+	err = c.ScanLog(context.Background(), partition, 1, func(m pipeline.Message) error {
+		sizes = append(sizes, len(m.Data))
+		return nil
+	})
+	return sizes, err
+}
+
+// TestGatewayLogGone: a gateway without events notices that streams are gone, and
+// that a stream was made anew, where it must publish nothing by itself: enough
+// messages would hide that others are lost.
+func TestGatewayLogGone(t *testing.T) {
+	t.Parallel()
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2})
+	g := openLog(t, c)
+	ctx := limited(t)
+	for i := range 3 {
+		if err := g.Publish(ctx, 1, fmt.Sprint(i), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := c.JS.Stream(ctx, "EVENTS-1")
+	if err == nil {
+		err = c.JS.DeleteStream(ctx, "EVENTS-1")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	says := func(words string) func() bool {
+		return func() bool { err := g.Refused(); return err != nil && strings.Contains(err.Error(), words) }
+	}
+	await(t, "the stream is gone", says("stream EVENTS-1 is gone"))
+	if _, err := c.JS.CreateStream(ctx, st.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the stream is another one", says("message 3 was acknowledged"))
+	g.failing.note("events.1.in", time.Now(), errors.New("no stream"))
+	g.watchOnce(ctx, 1)
+	if sizes, err := storedSizes(c, 1); err != nil || len(sizes) > 0 {
+		t.Errorf("it has published %v: %v", sizes, err)
 	}
 }

@@ -105,7 +105,7 @@ func (ch *chain) put(ctx context.Context, e pipeline.Effect) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		ch.all.failing.note(ch.subject, ch.all.conn.World.Now(), err)
+		ch.all.failing.note(ch.subject, ch.all.conn.World.Now(), fmt.Errorf("publish to %s: %w", ch.subject, err))
 		if err := ch.again(ctx, attempt, err); err != nil {
 			return err
 		}

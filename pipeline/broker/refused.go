@@ -92,27 +92,30 @@ func (g *GatewayLog) Refused() error {
 }
 
 // watch keeps what Refused returns up to date until ctx is done or the connection is
-// closed. Each second it looks at one partition's stream, and at those that were
-// wrong, and publishes where publishing fails: without that, a gateway that gets no
-// requests because it is not ready would never know that NATS stores again.
+// closed.
 func (g *GatewayLog) watch(ctx context.Context) {
-	c := g.conn
-	for n := 0; task.Sleep(ctx, c.World, lookStreams) == nil && !c.NC.IsClosed(); n++ {
-		if g.Ready() != nil {
-			continue // there is no connection
+	for n := 0; task.Sleep(ctx, g.conn.World, lookStreams) == nil && !g.conn.NC.IsClosed(); n++ {
+		if g.Ready() == nil {
+			g.watchOnce(ctx, n%g.conn.Partitions)
 		}
-		var all sync.WaitGroup
-		for p := range c.Partitions {
-			if fails := g.failing.fails(c.Names.EventsSubject(p, "in")); fails || p == n%c.Partitions || g.known(p) != nil {
-				all.Go(func() {
-					if sound := g.look(ctx, p); sound && fails {
-						g.try(ctx, p)
-					}
-				})
-			}
-		}
-		all.Wait()
 	}
+}
+
+// watchOnce looks at one partition's stream, and at those that were wrong, and
+// publishes where publishing fails: without that, a gateway that gets no requests
+// because it is not ready would never know that NATS stores again.
+func (g *GatewayLog) watchOnce(ctx context.Context, next int) {
+	var all sync.WaitGroup
+	for p := range g.conn.Partitions {
+		if fails := g.failing.fails(g.conn.Names.EventsSubject(p, "in")); fails || p == next || g.known(p) != nil {
+			all.Go(func() {
+				if sound := g.look(ctx, p); sound && fails {
+					g.try(ctx, p)
+				}
+			})
+		}
+	}
+	all.Wait()
 }
 
 func (g *GatewayLog) known(p int) error {

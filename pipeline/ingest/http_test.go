@@ -267,4 +267,11 @@ func TestReady(t *testing.T) {
 	if w := post(g, "/v1/track", good); w.Code != 200 {
 		t.Errorf("after it is back: %d", w.Code)
 	}
+	log.set(func() { log.refused = fmt.Errorf("a publish failed") })
+	if get("/healthz") != 200 || get("/readyz") != 503 {
+		t.Error("ready with a log that refuses events")
+	}
+	if w := post(g, "/v1/track", good); w.Code != 200 { // what was refused may have been another partition's
+		t.Errorf("with a log that has refused events: %d", w.Code)
+	}
 }
