@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -175,6 +176,11 @@ func TestRoles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	unlisten, err := events.Report()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlisten()
 	sub, err := nats.Connect(as(ns, "subscriber"))
 	if err != nil {
 		t.Fatal(err)
@@ -235,6 +241,12 @@ func TestRoles(t *testing.T) {
 	answer, err := operator.NC.RequestWithContext(ctx, operator.Names.QuerySubject(event.Partition("u:u", 2)), []byte(`{"key":"u:u"}`))
 	if err != nil || !bytes.Contains(answer.Data, []byte("hello")) {
 		t.Errorf("the worker's word on the user: %s, %v", answer.Data, err)
+	}
+
+	var gateway broker.GatewayReport
+	answer, err = operator.NC.RequestWithContext(ctx, operator.Names.GatewaysSubject(), nil)
+	if err != nil || json.Unmarshal(answer.Data, &gateway) != nil || gateway.Refused != "" {
+		t.Errorf("the gateway's report: %s, %v", answer.Data, err)
 	}
 
 	if err := g.Drain(ctx); err != nil {

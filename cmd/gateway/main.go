@@ -91,9 +91,9 @@ func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 		return err
 	}
 	ops.Store(http.HandlerFunc(g.Ops(reg).ServeHTTP))
-	unlisten, err := events.Report(g.Ready)
+	unlisten, err := events.Report()
 	if err != nil {
-		log.Warn("cannot listen for requests for the status: offerctl status will not show whether this gateway is ready", "error", err)
+		log.Warn("cannot listen for requests for the status: offerctl status will not show what NATS refuses this gateway", "error", err)
 	}
 	defer unlisten()
 	return g.Run(ctx, l)

@@ -116,7 +116,7 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: []string{n.opt.writeKey}, Metrics: n.reg, Logger: n.opt.log}); err != nil {
 		return err
 	}
-	if _, err := log.Report(n.gateway.Ready); err != nil { // until the connection is closed
+	if _, err := log.Report(); err != nil { // until the connection is closed
 		return err
 	}
 	serveCtx, stop := context.WithCancel(context.Background())

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -86,7 +85,7 @@ func TestStatusNotReady(t *testing.T) {
 	if out := offerctl(t, "status", "--nats", url); strings.Contains(out, "NOT READY") {
 		t.Errorf("%s", out)
 	}
-	silent := &nats.Msg{Subject: "$KV.GROUP.member.silent", Data: []byte("1ms\n{}")}
+	silent := &nats.Msg{Subject: "$KV.GROUP.member.silent", Data: []byte("1ns\n{}")}
 	if _, err := conn.JS.PublishMsg(t.Context(), silent); err != nil {
 		t.Fatal(err)
 	}
@@ -111,17 +110,40 @@ func TestStatusNotReady(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlisten, err := events.Report(func() error { return errors.New("events.2.in is refused") })
+	unlisten, err := events.Report()
 	if err != nil {
 		t.Fatal(err)
 	}
-	shows("NOT READY: worker w: the lease has not been renewed for 9s", "NOT READY: partitions 1: publishes to NATS have failed for 7s", "NOT READY: a gateway: events.2.in is refused")
-	unlisten()
-	change(func() { report.Refused, report.Partitions[1].Refused = "", "" })
-	if unlisten, err = events.Report(func() error { return nil }); err != nil {
-		t.Fatal(err)
-	}
 	defer unlisten()
+	takes := func(bytes int32) {
+		t.Helper()
+		st, err := conn.JS.Stream(t.Context(), "EVENTS-2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := st.CachedInfo().Config
+		cfg.MaxMsgSize = bytes
+		if _, err := conn.JS.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	takes(1)
+	if err := events.Publish(t.Context(), 2, "id", []byte("{}")); err == nil {
+		t.Fatal("it is not refused")
+	}
+	await := func(what string, holds func(error) bool) {
+		t.Helper()
+		for start := time.Now(); !holds(events.Refused()); <-time.After(10 * time.Millisecond) {
+			if time.Since(start) > 2*time.Minute {
+				t.Fatalf("in vain awaited: %s: %v", what, events.Refused())
+			}
+		}
+	}
+	await("the gateway's log is refused", func(err error) bool { return err != nil })
+	shows("NOT READY: worker w: the lease has not been renewed for 9s", "NOT READY: partitions 1: publishes to NATS have failed for 7s", "NOT READY: a gateway: publishes to NATS have failed", "events.2.in")
+	takes(-1)
+	await("it is stored again", func(err error) bool { return err == nil })
+	change(func() { report.Refused, report.Partitions[1].Refused = "", "" })
 	offerctl(t, "status", "--nats", url)
 
 	// NATS has lost messages, and then whole streams.
@@ -147,12 +169,5 @@ func TestStatusNotReady(t *testing.T) {
 	if _, errs := fails(t, 1, "status", "--nats", url); !strings.Contains(errs, "there is no deployment") {
 		t.Errorf("%s", errs)
 	}
-	for start := time.Now(); ; <-time.After(10 * time.Millisecond) {
-		if err := events.Refused(); err != nil && strings.Contains(err.Error(), "is gone") {
-			break
-		}
-		if time.Since(start) > 2*time.Minute {
-			t.Fatalf("the gateway does not notice: %v", events.Refused())
-		}
-	}
+	await("the gateway notices", func(err error) bool { return err != nil && strings.Contains(err.Error(), "is gone") })
 }

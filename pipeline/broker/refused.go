@@ -164,15 +164,15 @@ func (g *GatewayLog) try(ctx context.Context, p int) {
 
 // A GatewayReport is a gateway's answer on the GatewaysSubject.
 type GatewayReport struct {
-	Refused string // why it is not ready; empty: it is
+	Refused string // what GatewayLog.Refused returns
 }
 
-// Report answers requests for the gateway's status until stop is called. ready
-// returns why the gateway is not ready, nil if it is.
-func (g *GatewayLog) Report(ready func() error) (stop func(), err error) {
+// Report answers requests for the gateway's status until stop is called. A gateway
+// that drains is none of the deployment's problems.
+func (g *GatewayLog) Report() (stop func(), err error) {
 	return g.conn.Wire.Listen(g.conn.Names.GatewaysSubject(), func(q Question) {
 		var r GatewayReport
-		if err := ready(); err != nil {
+		if err := g.Refused(); err != nil {
 			r.Refused = err.Error()
 		}
 		b, err := json.Marshal(r)
