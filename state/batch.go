@@ -13,7 +13,6 @@ type Batch struct {
 	ops   []op
 	arena []byte // keys and records of ops
 	bytes int    // size of ops as Badger counts it
-	large int    // records of this size or more go to the value log; only their pointer counts
 }
 
 type op struct {
@@ -21,24 +20,68 @@ type op struct {
 	delete      bool
 }
 
-// Badger counts each entry as 12 bytes more than its key and value (2 for
-// flags, 10 for the version), and a record in the value log as 12 bytes.
-const (
-	entryOverhead = 12
-	pointerBytes  = 12
-)
+// Badger counts each entry as 12 bytes more than its key and value: 2 for
+// flags, 10 for the version.
+const entryOverhead = 12
 
 // NewBatch returns an empty batch.
-func (s *Store) NewBatch() *Batch { return &Batch{large: s.limit.Large} }
+func (s *Store) NewBatch() *Batch { return new(Batch) }
 
-// Put writes an entity.
-func (b *Batch) Put(key string, payload []byte) {
+// Put writes an entity. held are the pieces in which the store holds the entity
+// already: what Entity, or the Put before, returned. Put returns the pieces in
+// which the store will hold it; both are nil unless the entity is large.
+func (b *Batch) Put(key string, payload []byte, held Pieces) Pieces {
+	if len(payload) > wholeMost {
+		return b.putPieces(key, payload, held)
+	}
+	b.drop(key, held, nil)
 	k := b.cut(func(a []byte) []byte { return appendEntityKey(a, key) })
 	b.add(op{key: k, record: b.cut(func(a []byte) []byte { return appendFrame(a, k, payload) })})
+	return nil
 }
 
-// Delete removes an entity.
-func (b *Batch) Delete(key string) {
+func (b *Batch) putPieces(key string, payload []byte, held Pieces) (pieces Pieces) {
+	there := make(map[digest]bool, len(held)+len(payload)/pieceLeast)
+	for _, d := range held {
+		there[d] = true
+	}
+	for piece, rest := cutPiece(payload); len(piece) > 0; piece, rest = cutPiece(rest) {
+		d := digestOf(piece)
+		pieces = append(pieces, d)
+		if there[d] {
+			continue
+		}
+		there[d] = true
+		k := b.cut(func(a []byte) []byte { return appendPieceKey(a, key, d) })
+		b.add(op{key: k, record: b.cut(func(a []byte) []byte { return appendFrame(a, k, piece) })})
+	}
+	b.drop(key, held, pieces)
+	head := appendHead(nil, len(payload), pieces)
+	k := b.cut(func(a []byte) []byte { return appendEntityKey(a, key) })
+	b.add(op{key: k, record: b.cut(func(a []byte) []byte { return appendVersion(headVersion, a, k, head) })})
+	return pieces
+}
+
+// drop removes the pieces that are held and no longer wanted.
+func (b *Batch) drop(key string, held, wanted Pieces) {
+	if len(held) == 0 {
+		return
+	}
+	keep := make(map[digest]bool, len(wanted)+len(held))
+	for _, d := range wanted {
+		keep[d] = true
+	}
+	for _, d := range held {
+		if !keep[d] {
+			keep[d] = true // held may list it twice
+			b.add(op{key: b.cut(func(a []byte) []byte { return appendPieceKey(a, key, d) }), delete: true})
+		}
+	}
+}
+
+// Delete removes an entity, of which the store holds these pieces.
+func (b *Batch) Delete(key string, held Pieces) {
+	b.drop(key, held, nil)
 	b.add(op{key: b.cut(func(a []byte) []byte { return appendEntityKey(a, key) }), delete: true})
 }
 
@@ -70,11 +113,7 @@ func (b *Batch) Reset() {
 
 func (b *Batch) add(o op) {
 	b.ops = append(b.ops, o)
-	n := len(o.record)
-	if n >= b.large {
-		n = pointerBytes
-	}
-	b.bytes += len(o.key) + n + entryOverhead
+	b.bytes += len(o.key) + len(o.record) + entryOverhead
 }
 
 // cut lets fill append to the arena and returns the appended piece. If the
@@ -87,9 +126,8 @@ func (b *Batch) cut(fill func([]byte) []byte) []byte {
 
 // A Limit is the largest size of one commit.
 type Limit struct {
-	Entries int // puts and deletes of entities, timers and notes
-	Bytes   int // keys, records and 12 for each entry, and the cursor; a record of Large or more counts as 12
-	Large   int // records of this many bytes or more go to the value log
+	Entries int // puts and deletes of entities, their pieces, timers and notes
+	Bytes   int // keys, records and 12 for each entry, and the cursor
 }
 
 // Admits reports whether a batch of that size can be committed.

@@ -24,7 +24,7 @@ func fill(b *testing.B, users, size int) *Store {
 	r := rand.NewChaCha8([32]byte{})
 	for u := range users {
 		r.Read(value)
-		batch.Put(fmt.Sprintf("u:%d", u), value)
+		batch.Put(fmt.Sprintf("u:%d", u), value, nil)
 		if !s.Limit().Admits(batch.Entries()+1, batch.Bytes()+size+100) || u == users-1 {
 			if err := s.Commit(batch, []byte("{}")); err != nil {
 				b.Fatal(err)
@@ -51,7 +51,7 @@ func BenchmarkEntity(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		var ok bool
 		var err error
-		if buf, ok, err = s.Entity(keys[i%len(keys)], buf); err != nil || !ok {
+		if buf, _, ok, err = s.Entity(keys[i%len(keys)], buf); err != nil || !ok {
 			b.Fatal(ok, err)
 		}
 	}
@@ -66,7 +66,7 @@ func BenchmarkCommit(b *testing.B) {
 			batch, value := s.NewBatch(), make([]byte, 300)
 			b.ReportAllocs()
 			for b.Loop() {
-				batch.Put(fmt.Sprintf("u:%d", r.IntN(100_000)), value)
+				batch.Put(fmt.Sprintf("u:%d", r.IntN(100_000)), value, nil)
 				if batch.Entries() == n {
 					if err := s.Commit(batch, []byte("{}")); err != nil {
 						b.Fatal(err)
@@ -125,8 +125,8 @@ func beside(b *testing.B, s *Store, commits, snapshots bool) {
 		from := time.Now()
 		for range 100 {
 			key := fmt.Sprintf("u:%d", r.IntN(*snapshotUsers))
-			buf, _, _ = s.Entity(key, buf)
-			batch.Put(key, value)
+			buf, _, _, _ = s.Entity(key, buf)
+			batch.Put(key, value, nil)
 		}
 		read = append(read, since(from))
 		if !commits {

@@ -16,13 +16,15 @@ type Report struct {
 
 // Check reads everything once and returns ErrDamaged for the first
 // inconsistency: a record that does not match its checksum, a timer without
-// its entity, an entity without its timer, an unknown key. due decodes when an
+// its entity, an entity without its timer, a piece without its entity or the
+// other way round, an unknown key. due decodes when an
 // entity is due (0: never); if due is nil, timers are not compared with
 // entities.
 func (s *Store) Check(due func(key string, payload []byte) (int64, error)) (Report, error) {
 	var r Report
 	timers := make(map[string]int64)
 	err := s.db.View(func(t *badger.Txn) error {
+		c := check{r: &r, timers: timers, pieces: map[string]bool{}, get: within(t), due: due}
 		o := badger.DefaultIteratorOptions
 		o.PrefetchSize = 100
 		it := t.NewIterator(o)
@@ -33,10 +35,13 @@ func (s *Store) Check(due func(key string, payload []byte) (int64, error)) (Repo
 				if k := item.Key()[0]; kind == kindTimer && k != kindTimer {
 					break
 				}
-				if err := r.item(item, timers, kind == kindTimer, due); err != nil {
+				if err := c.item(item, kind == kindTimer); err != nil {
 					return err
 				}
 			}
+		}
+		for k := range c.pieces {
+			return damaged("piece %q is not there", k)
 		}
 		return nil
 	})
@@ -54,15 +59,30 @@ func (s *Store) Check(due func(key string, payload []byte) (int64, error)) (Repo
 	return r, s.seals(commit)
 }
 
+// A check reads each key once, timers first. Entities sort before pieces.
+type check struct {
+	r      *Report
+	timers map[string]int64 // those whose entities have not been read
+	pieces map[string]bool  // the keys that entities list and that have not been read
+	get    func(k []byte, use func(record []byte) error) (bool, error)
+	due    func(string, []byte) (int64, error)
+	buf    []byte
+}
+
 // item checks one key and its value: timers alone, or all others.
-func (r *Report) item(item *badger.Item, timers map[string]int64, timer bool, due func(string, []byte) (int64, error)) error {
+func (c *check) item(item *badger.Item, timer bool) error {
 	key := item.Key()
 	if timer {
-		return r.timer(key, timers)
+		return c.r.timer(key, c.timers)
 	}
 	switch key[0] {
 	case kindTimer:
 		return nil
+	case kindPiece:
+		if !c.pieces[string(key)] {
+			return damaged("piece %q belongs to no entity", key)
+		}
+		delete(c.pieces, string(key))
 	case kindIdentity, kindCursor, kindSeal, kindNote, kindEntity:
 	case '!': // Badger's own
 		return nil
@@ -70,14 +90,38 @@ func (r *Report) item(item *badger.Item, timers map[string]int64, timer bool, du
 		return damaged("unknown key %q", key)
 	}
 	return item.Value(func(record []byte) error {
+		if key[0] == kindEntity || key[0] == kindPiece {
+			c.r.Bytes += int64(len(key) + len(record))
+		}
+		if key[0] == kindEntity {
+			return c.entity(key, record)
+		}
+		_, err := openFrame(key, record)
+		return err
+	})
+}
+
+// entity checks an entity, and adds its pieces to those that must follow.
+func (c *check) entity(key, record []byte) error {
+	c.r.Entities++
+	if !isHead(record) {
 		payload, err := openFrame(key, record)
-		if err != nil || key[0] != kindEntity {
+		if err != nil {
 			return err
 		}
-		r.Entities++
-		r.Bytes += int64(len(key) + len(record))
-		return checkDue(string(key[1:]), payload, timers, due)
-	})
+		return checkDue(string(key[1:]), payload, c.timers, c.due)
+	}
+	length, pieces, err := openHead(key, record)
+	if err != nil {
+		return err
+	}
+	for _, d := range pieces {
+		c.pieces[string(appendPieceKey(nil, string(key[1:]), d))] = true
+	}
+	if c.buf, err = pieces.join(string(key[1:]), length, c.buf, c.get); err != nil {
+		return fmt.Errorf("entity %s: %w", key[1:], err)
+	}
+	return checkDue(string(key[1:]), c.buf, c.timers, c.due)
 }
 
 // timer checks a timer's key, and adds the timer to timers.

@@ -66,7 +66,7 @@ func caughtUp(s *Store, seed uint64) (*model, uint64, error) {
 	for i := uint64(1); i <= n; i++ {
 		m.step(seed, i, nil)
 	}
-	return m, n, nil
+	return m, n, m.load(s)
 }
 
 // crash starts a child that commits to dir and kills it after the given number

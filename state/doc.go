@@ -9,7 +9,8 @@
 //	c                       cursor: commit number, then the caller's bytes
 //	l <commit number>       seal of the newest commit; there is exactly one
 //	n <name>                a note: data that belongs to the cursor but changes seldom
-//	e <entity key>          an entity: the caller's bytes
+//	e <entity key>          an entity: the caller's bytes, or a head
+//	p <entity key> <digest> a piece of a large entity; the digest has 16 bytes
 //	t <due> <entity key>    timer index: when an entity is due; no value
 //
 // due is nanoseconds since 1970 with the sign bit flipped, so that keys sort
@@ -17,9 +18,15 @@
 // noticed:
 //
 //	offset  bytes
-//	0       1      format of the frame, 1
+//	0       1      format of the frame: 1, or 2 of a head
 //	1       8      xxhash64 of key and payload, big-endian
 //	9       -      payload
+//
+// An entity of more than 32 KB lies in pieces of 2 to 16 KB, which its head lists
+// (pieces.go). A commit writes those that are new and deletes those that are no
+// longer listed. So what is written for an event does not grow with what the
+// entity holds, and all space is that of Badger's tables, which compactions
+// free: nothing enters the value log, which is never compacted.
 //
 // A commit is one Badger transaction: it writes entities, timers, the cursor
 // and its own seal, and deletes the seal of the commit before. After a crash
@@ -48,8 +55,7 @@
 //
 // Restore writes a snapshot's records as Badger tables, and a MANIFEST that
 // names all of them at once. So a restored directory holds everything that the
-// snapshot held, or not even an identity. Records that belong in the value log
-// lie in the tables until they are written again.
+// snapshot held, or not even an identity.
 //
 // Two traps of Badger v4.9.6 shaped this package. First, Badger reads a table
 // block with a bad checksum or bad compression as "no such key", so its own

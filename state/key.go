@@ -10,6 +10,7 @@ const (
 	kindNote     = 'n'
 	kindEntity   = 'e'
 	kindTimer    = 't'
+	kindPiece    = 'p'
 )
 
 var (
@@ -19,6 +20,20 @@ var (
 
 func appendEntityKey(dst []byte, key string) []byte {
 	return append(append(dst, kindEntity), key...)
+}
+
+func appendPieceKey(dst []byte, key string, d digest) []byte {
+	return append(append(append(dst, kindPiece), key...), d[:]...)
+}
+
+// splitPieceKey is the inverse of appendPieceKey; ok is false for a key that
+// appendPieceKey cannot have written.
+func splitPieceKey(k []byte) (key string, d digest, ok bool) {
+	if len(k) < 1+len(d) || k[0] != kindPiece {
+		return "", d, false
+	}
+	at := len(k) - len(d)
+	return string(k[1:at]), digest(k[at:]), true
 }
 
 func appendTimerKey(dst []byte, due int64, key string) []byte {

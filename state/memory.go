@@ -56,9 +56,28 @@ func (m *Memory) get(key []byte) ([]byte, bool, error) {
 	return payload, err == nil, err
 }
 
-func (m *Memory) Entity(key string, dst []byte) ([]byte, bool, error) {
-	b, found, err := m.get(appendEntityKey(nil, key))
-	return append(dst[:0], b...), found, err
+func (m *Memory) Entity(key string, dst []byte) ([]byte, Pieces, bool, error) {
+	k, records := appendEntityKey(nil, key), m.last().records
+	record, found := records[string(k)]
+	if !found {
+		return dst[:0], nil, false, nil
+	}
+	if !isHead(record) {
+		b, err := openFrame(k, record)
+		return append(dst[:0], b...), nil, err == nil, err
+	}
+	length, pieces, err := openHead(k, record)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	dst, err = pieces.join(key, length, dst, func(k []byte, use func([]byte) error) (bool, error) {
+		record, found := records[string(k)]
+		if !found {
+			return false, nil
+		}
+		return true, use(record)
+	})
+	return dst, pieces, err == nil, err
 }
 
 func (m *Memory) Cursor() ([]byte, error) { return m.last().cursor, nil }
@@ -82,7 +101,7 @@ func (m *Memory) Timers(fn func(due int64, key string) error) error {
 
 func (m *Memory) Limit() Limit { return m.limit }
 
-func (m *Memory) NewBatch() *Batch { return &Batch{large: m.limit.Large} }
+func (m *Memory) NewBatch() *Batch { return new(Batch) }
 
 func (m *Memory) Commit(b *Batch, cursor []byte) error {
 	if !m.limit.Admits(len(b.ops), b.bytes+len(cursor)) {

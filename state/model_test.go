@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -25,20 +26,24 @@ func rnd(t *testing.T) *rand.Rand {
 type model struct {
 	entities map[string]string
 	due      map[string]int64
+	pieces   map[string]Pieces // in which the store has an entity
 	cursor   string
 }
 
 func newModel() *model {
-	return &model{entities: map[string]string{}, due: map[string]int64{}}
+	return &model{entities: map[string]string{}, due: map[string]int64{}, pieces: map[string]Pieces{}}
 }
 
 // step makes commit n, whose content depends on seed and n alone. If b is not
 // nil, step writes the commit into b as well.
 func (m *model) step(seed, n uint64, b *Batch) {
 	r := rand.New(rand.NewPCG(seed, n))
-	touched := map[string]bool{}
+	touched, large := map[string]bool{}, r.IntN(8) == 0
 	for range r.IntN(60) {
 		key := fmt.Sprintf("u:%d", r.IntN(500))
+		if large {
+			key = fmt.Sprintf("u:%d", r.IntN(5))
+		}
 		if touched[key] { // one batch must not change the timer of a key twice
 			continue
 		}
@@ -52,7 +57,8 @@ func (m *model) step(seed, n uint64, b *Batch) {
 		if r.IntN(5) == 0 {
 			delete(m.entities, key)
 			if b != nil {
-				b.Delete(key)
+				b.Delete(key, m.pieces[key])
+				delete(m.pieces, key)
 			}
 			continue
 		}
@@ -60,9 +66,12 @@ func (m *model) step(seed, n uint64, b *Batch) {
 		for i := range value {
 			value[i] = byte(r.Uint32())
 		}
+		if large { // one in a commit, so that the commit is not too big
+			value, large = m.grown(r, key, value), false
+		}
 		m.entities[key] = string(value)
 		if b != nil {
-			b.Put(key, value)
+			m.pieces[key] = b.Put(key, value, m.pieces[key])
 		}
 		if r.IntN(3) == 0 {
 			m.due[key] = r.Int64()
@@ -72,6 +81,32 @@ func (m *model) step(seed, n uint64, b *Batch) {
 		}
 	}
 	m.cursor = fmt.Sprint(n)
+}
+
+// grown puts value into an entity that it makes large, or that it lets be so, at
+// a random place.
+func (m *model) grown(r *rand.Rand, key string, value []byte) []byte {
+	old := []byte(m.entities[key])
+	for i := 0; len(old) < 40_000; i++ {
+		old = fmt.Appendf(old, "%d ", r.Uint64())
+	}
+	if len(old) > 70_000 {
+		old = old[r.IntN(20_000):]
+	}
+	at := r.IntN(len(old))
+	return slices.Concat(old[:at], value, old[at:])
+}
+
+// load reads in which pieces the store has the entities.
+func (m *model) load(s *Store) error {
+	for key := range m.entities {
+		_, pieces, _, err := s.Entity(key, nil)
+		if err != nil {
+			return err
+		}
+		m.pieces[key] = pieces
+	}
+	return nil
 }
 
 // compare returns an error if the store differs from the model.
@@ -85,7 +120,7 @@ func (m *model) compare(s *Store) error {
 	}
 	for i := range 500 {
 		key := fmt.Sprintf("u:%d", i)
-		got, ok, err := s.Entity(key, nil)
+		got, _, ok, err := s.Entity(key, nil)
 		if err != nil {
 			return err
 		}

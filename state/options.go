@@ -45,10 +45,6 @@ type Options struct {
 	Log      *slog.Logger // nil: silent
 }
 
-// largeRecord returns the size in bytes from which a record goes to the value
-// log: 1 MB as in Badger's default, less if a commit could not hold that.
-func largeRecord(o Options) int64 { return min(1<<20, o.MemTable/10) }
-
 // badgerOptions tunes Badger for a single writer whose state can be rebuilt: no
 // fsync, no conflict detection, small memtables.
 func badgerOptions(dir string, o Options, f *failure) badger.Options {
@@ -58,8 +54,8 @@ func badgerOptions(dir string, o Options, f *failure) badger.Options {
 	b.BaseTableSize = min(max(o.MemTable/2, 1<<20), 8<<20) // a compaction holds ten or more tables in memory, each of them twice
 	b.BlockSize = 16 << 10                                 // with blocks of 4 KB, a user of some KB would waste half a block and need an index entry of its own
 	b.BaseLevelSize = max(2*o.MemTable, 4<<20)
-	b.ValueThreshold = largeRecord(o)
-	b.ValueLogFileSize = 64 << 20 // kept small, as little is in it: its file is mapped at twice this size
+	b.ValueThreshold = min(1<<20, o.MemTable*15/100) // the greatest that Badger allows: entities are cut into pieces far below it, so only a note or cursor of 1 MB would enter the value log
+	b.ValueLogFileSize = 64 << 20                    // kept small, as nothing is in it: its file is mapped at twice this size
 	b.NumCompactors = 2
 	b.NumGoroutines = 1
 	b.SyncWrites = false

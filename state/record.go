@@ -24,18 +24,26 @@ const (
 
 // appendFrame appends to dst the record that stores payload under key.
 func appendFrame(dst, key, payload []byte) []byte {
-	dst = append(dst, frameVersion)
+	return appendVersion(frameVersion, dst, key, payload)
+}
+
+func appendVersion(version byte, dst, key, payload []byte) []byte {
+	dst = append(dst, version)
 	dst = binary.BigEndian.AppendUint64(dst, frameSum(key, payload))
 	return append(dst, payload...)
 }
 
 // openFrame returns the payload of a record that was read under key.
 func openFrame(key, record []byte) ([]byte, error) {
+	return openVersion(frameVersion, key, record)
+}
+
+func openVersion(version byte, key, record []byte) ([]byte, error) {
 	if len(record) < frameBytes {
 		return nil, damaged("record under %q has %d bytes", key, len(record))
 	}
-	if v := record[0]; v != frameVersion {
-		return nil, damaged("record under %q has format %d, want %d", key, v, frameVersion)
+	if v := record[0]; v != version {
+		return nil, damaged("record under %q has format %d, want %d", key, v, version)
 	}
 	payload := record[frameBytes:]
 	if binary.BigEndian.Uint64(record[1:]) != frameSum(key, payload) {

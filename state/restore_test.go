@@ -38,8 +38,8 @@ func small(t *testing.T) []byte {
 	s := open(t, t.TempDir())
 	defer s.Close()
 	commit(t, s, "one", func(b *Batch) {
-		b.Put("u:1", []byte("ada"))
-		b.Put("u:2", []byte("bob"))
+		b.Put("u:1", []byte("ada"), nil)
+		b.Put("u:2", []byte("bob"), nil)
 		b.Note("set", []byte("bags"))
 		b.Schedule(5, "u:1")
 	})
@@ -93,9 +93,13 @@ func TestRestoreWrong(t *testing.T) {
 	}
 	cursor, seal := framed("c", "\x00\x00\x00\x00\x00\x00\x00\x01one"), framed("l\x00\x00\x00\x00\x00\x00\x00\x01", "")
 	ada, bob := framed("eu:1", "ada"), framed("eu:2", "bob")
+	one, two := strings.Repeat("1", len(digest{})), strings.Repeat("2", len(digest{}))
 	good := forge(1, head(), 2, 0, concat(cursor, ada, bob, seal)...)
-	if _, err := Restore(filepath.Join(t.TempDir(), "p"), testOptions, bytes.NewReader(good)); err != nil {
-		t.Fatal(err)
+	pieces := forge(2, head("format", 2), 1, 0, concat(cursor, headed("eu:1", "\x06"+one+two), seal, framed("pu:1"+one, "ada"), framed("pu:1"+two, "bob"))...)
+	for _, b := range [][]byte{good, pieces} {
+		if _, err := Restore(filepath.Join(t.TempDir(), "p"), testOptions, bytes.NewReader(b)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for what, b := range map[string][]byte{
 		"nothing":                nil,
@@ -120,6 +124,10 @@ func TestRestoreWrong(t *testing.T) {
 		"a timer with a value":   forge(1, head(), 0, 1, concat(cursor, seal, framed("t\x80\x00\x00\x00\x00\x00\x00\x05u:1", ""))...),
 		"header no JSON":         forge(1, "x", 0, 0, concat(cursor, seal)...),
 		"long key":               forge(1, head(), 1, 0, concat(cursor, framed("e"+strings.Repeat("x", maxKey), ""), seal)...),
+		"a head of no pieces":    forge(2, head(), 1, 0, concat(cursor, headed("eu:1", "\x05abc"), seal)...),
+		"a piece too few":        forge(2, head(), 1, 0, concat(cursor, headed("eu:1", "\x05"+one+two), seal, framed("pu:1"+one, "ada"))...),
+		"a piece too many":       forge(2, head(), 2, 0, concat(cursor, ada, bob, seal, framed("pu:1"+one, "ada"))...),
+		"a piece of another":     forge(2, head(), 1, 0, concat(cursor, headed("eu:1", "\x03"+one), seal, []string{"pu:1" + one, framed("pu:2"+one, "ada")[1]})...),
 		"record of 1 TB":         append(good[:len(good)-25:len(good)-25], 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20),
 	} {
 		if err := refused(t, what, b); !errors.Is(err, ErrDamaged) {
@@ -140,8 +148,8 @@ func TestRestoreWrong(t *testing.T) {
 		}
 	}
 	for what, b := range map[string][]byte{
-		"snapshot": forge(2, []int{2}, 0, 0),
-		"state":    forge(1, head("format", 2), 2, 0, concat(cursor, ada, bob, seal)...),
+		"snapshot": forge(3, []int{3}, 0, 0),
+		"state":    forge(1, head("format", 3), 2, 0, concat(cursor, ada, bob, seal)...),
 	} {
 		if err := refused(t, what, b); !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
 			t.Errorf("newer %s: %v", what, err)
@@ -165,9 +173,13 @@ func TestRestoreReaders(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	defer s.Close()
-	big := strings.Repeat("large", 60_000) // it lies in the value log
-	huge := strings.Repeat("huge ", 1_000_000)
-	commit(t, s, "one", func(b *Batch) { b.Put("u:1", []byte("first")); b.Put("u:2", []byte(big)); b.Put("u:3", []byte(huge)) })
+	big := strings.Repeat("large", 8_000) // it repeats, and so do its pieces
+	huge := string(random(rnd(t), 60_000))
+	commit(t, s, "one", func(b *Batch) {
+		b.Put("u:1", []byte("first"), nil)
+		b.Put("u:2", []byte(big), nil)
+		b.Put("u:3", []byte(huge), nil)
+	})
 	b := snapshot(t, s)
 	for name, r := range map[string]io.Reader{
 		"whole": bytes.NewReader(b), "one byte": iotest.OneByteReader(bytes.NewReader(b)),
@@ -189,7 +201,7 @@ func TestRestoreReaders(t *testing.T) {
 func TestRestoreOver(t *testing.T) {
 	b, dir := small(t), t.TempDir()
 	s := open(t, dir)
-	commit(t, s, "other", func(b *Batch) { b.Put("u:9", []byte("zoe")) })
+	commit(t, s, "other", func(b *Batch) { b.Put("u:9", []byte("zoe"), nil) })
 	s.Close()
 	if _, err := Restore(dir, testOptions, bytes.NewReader(b)); err == nil || !strings.Contains(err.Error(), "discard it first") {
 		t.Fatalf("restored over another: %v", err)

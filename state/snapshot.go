@@ -12,11 +12,11 @@ import (
 
 const (
 	snapshotMagic  = "OFFERSNP"
-	snapshotFormat = 1       // version of the snapshot layout in doc.go
+	snapshotFormat = 2       // version of the snapshot layout in doc.go
 	snapshotPiece  = 1 << 20 // bytes in one write
 	maxHeader      = 8 << 20
 	maxKey         = 65000    // Badger's limit
-	maxRecord      = 64 << 20 // the value log's limit
+	maxRecord      = 64 << 20 // of an entity with its pieces, too
 )
 
 // SnapshotInfo describes a snapshot.
@@ -121,12 +121,18 @@ func (w *snapshotWriter) item(item *badger.Item) error {
 		return w.record(key, nil)
 	case kindEntity:
 		w.info.Entities++
-	case kindCursor, kindSeal, kindNote:
+	case kindCursor, kindSeal, kindNote, kindPiece:
 	default:
 		return damaged("unknown key %q", key)
 	}
 	return item.Value(func(record []byte) error {
-		if _, err := openFrame(key, record); err != nil {
+		var err error
+		if key[0] == kindEntity && isHead(record) {
+			_, _, err = openHead(key, record)
+		} else {
+			_, err = openFrame(key, record)
+		}
+		if err != nil {
 			return err
 		}
 		return w.record(key, record)

@@ -32,14 +32,20 @@ func snapshot(t *testing.T, s *Store) []byte {
 // in the first and timers in the last, and a restored directory two tables.
 func pad(t *testing.T, s *Store, seed uint64) {
 	t.Helper()
-	for i := range 4 {
+	for i := range pads {
 		commit(t, s, "0", func(b *Batch) { b.Note(fmt.Sprint(i), padding(seed, i)) })
 	}
 }
 
+const pads = 16
+
 func padding(seed uint64, i int) []byte {
-	b := make([]byte, 400_000)
-	r := rand.New(rand.NewPCG(seed, uint64(i)))
+	return random(rand.New(rand.NewPCG(seed, uint64(i))), 100_000)
+}
+
+// random returns n random bytes.
+func random(r *rand.Rand, n int) []byte {
+	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(r.Uint32())
 	}
@@ -149,7 +155,7 @@ func restored(t *testing.T, b []byte, taken SnapshotInfo, seed uint64) uint64 {
 		info.Identity != testIdentity || info.Bytes != int64(len(b)) {
 		t.Errorf("%+v, of %d bytes at commit %s with %d entities and %d timers", info, len(b), m.cursor, len(m.entities), len(m.due))
 	}
-	for i := range 4 {
+	for i := range pads {
 		if note, err := s.Note(fmt.Sprint(i)); err != nil || !bytes.Equal(note, padding(seed, i)) {
 			t.Fatalf("note %d has %d bytes, %v", i, len(note), err)
 		}
@@ -189,7 +195,7 @@ func TestSnapshotOfNothing(t *testing.T) {
 	if c, err := s.Cursor(); c != nil || err != nil {
 		t.Errorf("cursor %q, %v", c, err)
 	}
-	commit(t, s, "one", func(b *Batch) { b.Put("u:1", []byte("first")) })
+	commit(t, s, "one", func(b *Batch) { b.Put("u:1", []byte("first"), nil) })
 }
 
 // TestSnapshotErrors: a damaged store does not become a snapshot, and an error
@@ -211,7 +217,10 @@ func TestSnapshotErrors(t *testing.T) {
 		}
 		s.Close()
 	}
-	s := open(t, t.TempDir())
+	s, err := Open(t.TempDir(), Options{Identity: testIdentity, MemTable: 64 << 20}) // whose commits can hold a header that is too long
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer s.Close()
 	full := errors.New("full")
 	if _, err := s.Snapshot(failing{full}); !errors.Is(err, full) {

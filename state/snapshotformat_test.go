@@ -33,6 +33,11 @@ func framed(key, payload string) []string {
 	return []string{key, string(appendFrame(nil, []byte(key), []byte(payload)))}
 }
 
+// headed returns a key and the head, of this payload, that is stored under it.
+func headed(key, payload string) []string {
+	return []string{key, string(appendVersion(headVersion, nil, []byte(key), []byte(payload)))}
+}
+
 func concat(l ...[]string) (all []string) {
 	for _, s := range l {
 		all = append(all, s...)
@@ -44,13 +49,13 @@ func TestSnapshotFormat(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
 	commit(t, s, "one", func(b *Batch) {
-		b.Put("u:1", []byte("ada"))
-		b.Put("u:2", nil)
+		b.Put("u:1", []byte("ada"), nil)
+		b.Put("u:2", nil, nil)
 		b.Note("set", []byte("bags"))
 		b.Schedule(5, "u:1")
 	})
 	got := snapshot(t, s)
-	want := forge(1, map[string]any{"format": 1, "prefix": "x", "partitions": 8, "partition": 3, "cursor": []byte("one")}, 2, 1,
+	want := forge(2, map[string]any{"format": 2, "prefix": "x", "partitions": 8, "partition": 3, "cursor": []byte("one")}, 2, 1,
 		concat(
 			framed("c", "\x00\x00\x00\x00\x00\x00\x00\x01one"), framed("eu:1", "ada"), framed("eu:2", ""),
 			framed("l\x00\x00\x00\x00\x00\x00\x00\x01", ""), framed("nset", "bags"),

@@ -23,6 +23,7 @@ type snapshotReader struct {
 
 	lastKey          []byte
 	entities, timers int
+	pieces           int    // how many the entities list that have not been read
 	cursor           []byte // the cursor's payload
 	seal             uint64 // the commit number of the seal
 	seals, cursors   int
@@ -104,6 +105,12 @@ func (r *snapshotReader) take(key, record []byte) error {
 		r.timers++
 		return nil
 	}
+	if key[0] == kindEntity && isHead(record) {
+		_, pieces, err := openHead(key, record)
+		r.entities++
+		r.pieces += pieces.different()
+		return err
+	}
 	payload, err := openFrame(key, record)
 	if err != nil {
 		return err
@@ -111,6 +118,8 @@ func (r *snapshotReader) take(key, record []byte) error {
 	switch key[0] {
 	case kindEntity:
 		r.entities++
+	case kindPiece:
+		r.pieces--
 	case kindNote:
 	case kindCursor:
 		if len(key) > 1 {
@@ -142,6 +151,9 @@ func (r *snapshotReader) trailer() error {
 	}
 	if entities != uint64(r.entities) || timers != uint64(r.timers) {
 		return damaged("its trailer says %d entities and %d timers, but it has %d and %d", entities, timers, r.entities, r.timers)
+	}
+	if r.pieces != 0 {
+		return damaged("it lacks %d pieces of entities", r.pieces)
 	}
 	if err := r.fill(1); err != nil {
 		return err

@@ -80,7 +80,6 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	s.limit = Limit{
 		Entries: int(db.MaxBatchCount())*9/10 - 4,
 		Bytes:   int(db.MaxBatchSize()) * 9 / 10,
-		Large:   int(largeRecord(o)),
 	}
 	if fresh {
 		err = s.create(o.Identity)
@@ -157,7 +156,7 @@ func (s *Store) create(id Identity) error {
 }
 
 // format is the version of the layout in doc.go.
-const format = 1
+const format = 2
 
 // A label identifies a directory or a snapshot.
 type label struct {
@@ -195,7 +194,23 @@ func (s *Store) recognise(want Identity) error {
 		return err
 	}
 	s.commit = commit
-	return s.seals(commit)
+	if err := s.seals(commit); err != nil || got.Format == format {
+		return err
+	}
+	return s.relabel(want)
+}
+
+// relabel gives a directory of an older format this one's, which has no other
+// content than an older binary would write, but may have from now on.
+func (s *Store) relabel(id Identity) error {
+	record, err := identityRecord(id)
+	if err != nil {
+		return err
+	}
+	if err := s.db.Update(func(t *badger.Txn) error { return t.Set(identityKey, record) }); err != nil {
+		return err
+	}
+	return s.db.Sync()
 }
 
 // seals checks that exactly one seal exists, that of the newest commit.
@@ -216,8 +231,9 @@ func (s *Store) seals(commit uint64) error {
 }
 
 // Entity returns the entity's bytes, appended to dst[:0], and whether the
-// entity exists. It reads the state of the last commit that returned.
-func (s *Store) Entity(key string, dst []byte) ([]byte, bool, error) {
+// entity exists. If the entity is large, it also returns its pieces. It reads
+// the state of the last commit that returned.
+func (s *Store) Entity(key string, dst []byte) ([]byte, Pieces, bool, error) {
 	if s.read == nil || s.stale.Load() {
 		s.stale.Store(false)
 		if s.read != nil {
@@ -228,19 +244,40 @@ func (s *Store) Entity(key string, dst []byte) ([]byte, bool, error) {
 	s.key = appendEntityKey(s.key[:0], key)
 	item, err := s.read.Get(s.key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return dst[:0], false, nil
+		return dst[:0], nil, false, nil
 	} else if err != nil {
-		return nil, false, fmt.Errorf("read %s: %w", key, err)
+		return nil, nil, false, fmt.Errorf("read %s: %w", key, err)
 	}
-	err = item.Value(func(record []byte) error {
+	length, pieces := 0, Pieces(nil)
+	err = item.Value(func(record []byte) (err error) {
+		if isHead(record) {
+			length, pieces, err = openHead(s.key, record)
+			return err
+		}
 		payload, err := openFrame(s.key, record)
 		dst = append(dst[:0], payload...)
 		return err
 	})
-	if err != nil {
-		return nil, false, fmt.Errorf("read %s: %w", key, err)
+	if err == nil && pieces != nil {
+		dst, err = pieces.join(key, length, dst, within(s.read))
 	}
-	return dst, true, nil
+	if err != nil {
+		return nil, nil, false, fmt.Errorf("read %s: %w", key, err)
+	}
+	return dst, pieces, true, nil
+}
+
+// within returns a function that reads records in a transaction.
+func within(t *badger.Txn) func(k []byte, use func(record []byte) error) (bool, error) {
+	return func(k []byte, use func(record []byte) error) (bool, error) {
+		item, err := t.Get(k)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		return true, item.Value(use)
+	}
 }
 
 // Cursor returns the bytes that the last commit was given, nil before the
@@ -290,7 +327,7 @@ func (s *Store) Limit() Limit { return s.limit }
 // nothing. After ErrTooBig nothing is written. After any other error the
 // outcome is unknown: close the store, open it again, and read the cursor.
 func (s *Store) Commit(b *Batch, cursor []byte) error {
-	if n := b.bytes + min(len(cursor), s.limit.Large); !s.limit.Admits(len(b.ops), n) {
+	if n := b.bytes + len(cursor); !s.limit.Admits(len(b.ops), n) {
 		return fmt.Errorf("%w: %d entries and %d bytes, at most %d and %d", ErrTooBig,
 			len(b.ops), n, s.limit.Entries, s.limit.Bytes)
 	}
@@ -343,15 +380,6 @@ func (s *Store) advance(t *badger.Txn, commit uint64, cursor []byte) error {
 		return err
 	}
 	return t.Set(cursorKey, appendFrame(nil, cursorKey, appendCursor(nil, commit, cursor)))
-}
-
-// Tidy frees the disk space of replaced records in the value log. It may take
-// seconds: call it now and then, from any goroutine.
-func (s *Store) Tidy() error {
-	if err := s.db.RunValueLogGC(0.5); err != nil && !errors.Is(err, badger.ErrNoRewrite) && !errors.Is(err, badger.ErrRejected) {
-		return fmt.Errorf("tidy state: %w", err)
-	}
-	return nil
 }
 
 // Close writes the memtables to disk. The Store cannot be used afterwards.

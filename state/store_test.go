@@ -42,7 +42,7 @@ func commit(t *testing.T, s *Store, cursor string, fill func(*Batch)) {
 
 func entity(t *testing.T, s *Store, key string) string {
 	t.Helper()
-	b, ok, err := s.Entity(key, nil)
+	b, _, ok, err := s.Entity(key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,9 +74,9 @@ func TestStore(t *testing.T) {
 		t.Fatalf("entity in a new store: %s", got)
 	}
 	commit(t, s, "one", func(b *Batch) {
-		b.Put("u:1", []byte("first"))
-		b.Put("u:2", []byte("second"))
-		b.Put("u:3", nil)
+		b.Put("u:1", []byte("first"), nil)
+		b.Put("u:2", []byte("second"), nil)
+		b.Put("u:3", nil, nil)
 		b.Schedule(5, "u:1")
 		b.Schedule(-7, "u:2")
 		b.Schedule(5, "a:1")
@@ -101,8 +101,8 @@ func TestStore(t *testing.T) {
 	}
 	check("first", "second", "u:2@-7 a:1@5 u:1@5", "one")
 	commit(t, s, "two", func(b *Batch) {
-		b.Put("u:1", []byte("changed"))
-		b.Delete("u:2")
+		b.Put("u:1", []byte("changed"), nil)
+		b.Delete("u:2", nil)
 		b.Unschedule(-7, "u:2")
 		b.Unschedule(5, "u:1")
 		b.Schedule(1<<62, "u:1")
@@ -123,52 +123,26 @@ func TestLimit(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
 	l := s.Limit()
-	for _, size := range []int{1, 100, 5000, 60_000} {
+	for _, size := range []int{1, 100, 5000, 30_000} {
 		b := s.NewBatch()
 		for i := 0; ; i++ {
 			key := fmt.Sprintf("u:%d", i)
 			if !l.Admits(b.Entries()+1, b.Bytes()+len(key)+1+frameBytes+size+entryOverhead) {
 				break
 			}
-			b.Put(key, make([]byte, size))
+			b.Put(key, make([]byte, size), nil)
 		}
 		if err := s.Commit(b, nil); err != nil {
 			t.Fatalf("%d entities of %d bytes: %v", b.Entries(), size, err)
 		}
-		b.Put("u:more", make([]byte, size))
-		b.Put("u:still", make([]byte, size))
+		b.Put("u:more", make([]byte, size), nil)
+		b.Put("u:still", make([]byte, size), nil)
 		if err := s.Commit(b, []byte("no")); !errors.Is(err, ErrTooBig) {
 			t.Fatalf("one more of %d bytes: %v, want ErrTooBig", size, err)
 		}
 		if got := entity(t, s, "u:more"); got != "none" {
 			t.Fatal("a refused batch was written")
 		}
-	}
-}
-
-// TestLargeEntity: records over Badger's threshold lie in the value log, add
-// little to the size of a commit, and are read back like others.
-func TestLargeEntity(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir)
-	for i := range 20 {
-		big := strings.Repeat(fmt.Sprintf("%16d", i), 60_000) // 960 KB; the memtable has 1 MB
-		commit(t, s, "x", func(b *Batch) {
-			b.Put("u:1", []byte(big))
-			b.Put("u:2", []byte(big[1:]))
-		})
-		if got := entity(t, s, "u:1"); got != big {
-			t.Fatalf("read %d bytes", len(got))
-		}
-	}
-	if err := s.Tidy(); err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
-	s = open(t, dir)
-	defer s.Close()
-	if got := entity(t, s, "u:2"); len(got) != 960_000-1 {
-		t.Fatalf("read %d bytes", len(got))
 	}
 }
 
@@ -263,7 +237,7 @@ func TestBytes(t *testing.T) {
 	for i := range 40 {
 		commit(t, s, "c", func(b *Batch) {
 			for j := range 10 {
-				b.Put(fmt.Sprint("u:", i, "/", j), make([]byte, 5_000))
+				b.Put(fmt.Sprint("u:", i, "/", j), make([]byte, 5_000), nil)
 			}
 		})
 	}
@@ -281,7 +255,7 @@ func TestBytes(t *testing.T) {
 func TestDiscard(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	commit(t, s, "one", func(b *Batch) { b.Put("u:1", []byte("x")) })
+	commit(t, s, "one", func(b *Batch) { b.Put("u:1", []byte("x"), nil) })
 	s.Close()
 	if err := os.Remove(filepath.Join(dir, "MANIFEST")); err != nil {
 		t.Fatal(err)
@@ -308,8 +282,8 @@ func TestCheck(t *testing.T) {
 		return d, err
 	}
 	commit(t, s, "one", func(b *Batch) {
-		b.Put("u:1", []byte("5"))
-		b.Put("u:2", []byte("0"))
+		b.Put("u:1", []byte("5"), nil)
+		b.Put("u:2", []byte("0"), nil)
 		b.Schedule(5, "u:1")
 	})
 	r, err := s.Check(due)
@@ -321,14 +295,14 @@ func TestCheck(t *testing.T) {
 		"two timers":        func(b *Batch) { b.Schedule(6, "u:1") },
 		"timer not due":     func(b *Batch) { b.Schedule(6, "u:2") },
 		"no timer":          func(b *Batch) { b.Unschedule(5, "u:1") },
-		"unreadable entity": func(b *Batch) { b.Put("u:2", []byte("x")) },
+		"unreadable entity": func(b *Batch) { b.Put("u:2", []byte("x"), nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, t.TempDir())
 			defer s.Close()
 			commit(t, s, "one", func(b *Batch) {
-				b.Put("u:1", []byte("5"))
-				b.Put("u:2", []byte("0"))
+				b.Put("u:1", []byte("5"), nil)
+				b.Put("u:2", []byte("0"), nil)
 				b.Schedule(5, "u:1")
 			})
 			commit(t, s, "two", fill)

@@ -28,6 +28,7 @@ type Cache struct {
 	committed uint64    // the last committed generation
 	dirty     []*cached // the entities changed in gen
 	changed   int       // estimated bytes of dirty
+	expected  int       // bytes of the message under way, which its steps may add
 	buf       []byte
 	count     uint64 // number of lookups
 }
@@ -42,10 +43,12 @@ type Lookups struct {
 
 type cached struct {
 	entity     *pipeline.Entity
-	size       int    // bytes when last read or encoded
-	due        int64  // its timer in the store or in the batch under way
-	stored     bool   // it has a record in the store or in the batch under way
-	gen        uint64 // the generation in which it was last changed; 0: unchanged
+	size       int          // bytes when last read or encoded
+	pieces     state.Pieces // in which the store or the batch under way has it
+	wrote      int          // bytes that its last change took in a batch
+	due        int64        // its timer in the store or in the batch under way
+	stored     bool         // it has a record in the store or in the batch under way
+	gen        uint64       // the generation in which it was last changed; 0: unchanged
 	prev, next *cached
 }
 
@@ -54,7 +57,7 @@ type cached struct {
 const (
 	decodedFactor = 2   // memory of an entity, as a multiple of its encoded bytes
 	decodedExtra  = 768 // and in addition to that
-	growth        = 128 // how much one change may add to an entity's encoded bytes
+	growth        = 128 // how much one change may add to an entity's encoded bytes, in addition to what the message has
 	firstGrowth   = 512 // and its first change in addition to that
 )
 
@@ -95,13 +98,29 @@ func (c *Cache) Entity(key string) (*pipeline.Entity, error) {
 	if e.gen != c.gen {
 		e.gen = c.gen
 		c.dirty = append(c.dirty, e)
-		c.changed += e.size + len(key)
+		c.changed += e.cost() + len(key)
 		if !e.stored {
 			c.changed += firstGrowth
 		}
 	}
 	c.changed += growth
 	return e.entity, nil
+}
+
+// cost estimates how much a change takes in a batch. Of an entity in pieces, only
+// those that have changed are written: about as many as the last time.
+func (e *cached) cost() int {
+	if e.wrote == 0 {
+		return e.size
+	}
+	return min(e.size, 2*e.wrote)
+}
+
+// Expect announces a message of a number of bytes. All of them may get into
+// entities, with each of the message's steps.
+func (c *Cache) Expect(bytes int) {
+	c.changed += c.expected
+	c.expected = bytes
 }
 
 // Look returns the entity; a new one if there is none. Its errors are those of
@@ -112,11 +131,11 @@ func (c *Cache) Look(key string) (*pipeline.Entity, error) {
 	if e := c.entries[key]; e != nil {
 		return e.entity, nil
 	}
-	b, found, err := c.store.Entity(key, nil) // not into c.buf, which would stay as large as the largest user looked at
+	b, pieces, found, err := c.store.Entity(key, nil) // not into c.buf, which would stay as large as the largest user looked at
 	if err != nil {
 		return nil, err
 	}
-	e, err := decode(key, b, found)
+	e, err := decode(key, b, pieces, found)
 	if err != nil {
 		return nil, err
 	}
@@ -125,17 +144,17 @@ func (c *Cache) Look(key string) (*pipeline.Entity, error) {
 
 func (c *Cache) read(key string) (*cached, error) {
 	start := time.Now()
-	b, found, err := c.store.Entity(key, c.buf)
+	b, pieces, found, err := c.store.Entity(key, c.buf)
 	c.lookups.Stored.Observe(time.Since(start).Seconds())
 	if err != nil {
 		return nil, err
 	}
 	c.buf = b
-	return decode(key, b, found)
+	return decode(key, b, pieces, found)
 }
 
 // decode makes an entry of a record, or of a new entity if none was found.
-func decode(key string, b []byte, found bool) (*cached, error) {
+func decode(key string, b []byte, pieces state.Pieces, found bool) (*cached, error) {
 	if !found {
 		return &cached{entity: pipeline.NewEntity(key)}, nil
 	}
@@ -143,7 +162,7 @@ func decode(key string, b []byte, found bool) (*cached, error) {
 	if err != nil {
 		return nil, notNewer(err)
 	}
-	return &cached{entity: entity, size: len(b), due: entity.Due(), stored: true}, nil
+	return &cached{entity: entity, size: len(b), pieces: pieces, due: entity.Due(), stored: true}, nil
 }
 
 func (c *Cache) load(key string) (*cached, error) {
@@ -185,17 +204,19 @@ func (c *Cache) encode(b *state.Batch) uint64 {
 	for i, e := range c.dirty {
 		key := e.entity.Key
 		due := e.entity.Due()
+		before := b.Bytes()
 		c.bytes -= weight(e)
 		if e.entity.Empty() {
 			if e.stored {
-				b.Delete(key)
+				b.Delete(key, e.pieces)
 			}
-			e.size, e.stored = 0, false
+			e.size, e.pieces, e.stored = 0, nil, false
 		} else {
 			c.buf = e.entity.AppendBinary(c.buf[:0])
-			b.Put(key, c.buf)
+			e.pieces = b.Put(key, c.buf, e.pieces)
 			e.size, e.stored = len(c.buf), true
 		}
+		e.wrote = b.Bytes() - before
 		c.bytes += weight(e)
 		if e.due != due {
 			if e.due != 0 {
@@ -223,7 +244,7 @@ const MaxShrink = 1 << 20
 // larger if checkpoints were too big before.
 func (c *Cache) Full(shrink int) bool {
 	limit := c.store.Limit()
-	return len(c.dirty) >= limit.Entries/6/shrink || c.changed >= limit.Bytes/2/shrink
+	return len(c.dirty) >= limit.Entries/6/shrink || c.changed+c.expected >= limit.Bytes/2/shrink
 }
 
 // The entries form a ring in the order of last use.

@@ -9,7 +9,7 @@ import (
 // A Store holds the state of one partition. It is a state.Store, or the
 // simulation's; methods and errors are those of state.Store.
 type Store interface {
-	Entity(key string, dst []byte) ([]byte, bool, error)
+	Entity(key string, dst []byte) ([]byte, state.Pieces, bool, error)
 	Cursor() ([]byte, error)
 	Note(name string) ([]byte, error)
 	Timers(fn func(due int64, key string) error) error

@@ -196,6 +196,7 @@ func (a *attempt) now() time.Time { return a.p.w.world.Now() }
 // between.
 func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
 	start := a.now()
+	a.cache.Expect(len(m.Data))
 	if err := a.fold.Begin(m); err != nil {
 		return setError(err)
 	}

@@ -49,7 +49,7 @@ func TestNewerState(t *testing.T) {
 			return bytes.Replace(cursor, fmt.Appendf(nil, `"version":%d`, pipeline.RecordVersion), fmt.Appendf(nil, `"version":%d`, newer), 1)
 		},
 		"user": func(b *state.Batch, cursor []byte) []byte {
-			b.Put("u:ada", []byte{newer, 1, 2, 3})
+			b.Put("u:ada", []byte{newer, 1, 2, 3}, nil)
 			return cursor
 		},
 	} {
@@ -103,7 +103,7 @@ func TestSnapshotVersions(t *testing.T) {
 		if cursor, err = pipeline.ReadCursor(at); err != nil {
 			t.Fatal(err)
 		}
-		b.Put("u:ada", []byte{pipeline.RecordVersion, 250})
+		b.Put("u:ada", []byte{pipeline.RecordVersion, 250}, nil)
 		return at
 	})
 	put := func(seq uint64, records string) {

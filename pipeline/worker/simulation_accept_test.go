@@ -96,7 +96,7 @@ func (g *simGroup) acceptOne(p int) error {
 		world := simWorld{g.simulation, g.runs.of}
 		wire := g.broker.connect(world.of)
 		conn := broker.Simulated(wire, world, broker.Names{}, g.partitions, g.log)
-		limit := state.Limit{Entries: 30 + g.rng.IntN(2000), Bytes: 1 << 20, Large: 1 << 19}
+		limit := state.Limit{Entries: 30 + g.rng.IntN(2000), Bytes: 1 << 20}
 		sets := &checkpoint.Sets{}
 		for hash, set := range g.sets {
 			sets.Add(hash, set)

@@ -164,7 +164,7 @@ func simulateOne(t *testing.T, seed uint64) (simCounts, error) {
 	next := g.script(t, seed)
 	g.standbys = g.rng.IntN(2)
 	for i := range 1 + g.rng.IntN(3) {
-		m := &simWorker{name: fmt.Sprint("worker", i), cache: 256 << 20, disk: &simDisk{simulation: g.simulation, limit: state.Limit{Entries: 2000, Bytes: 1 << 20, Large: 1 << 19}, stores: map[string]*state.Memory{}}}
+		m := &simWorker{name: fmt.Sprint("worker", i), cache: 256 << 20, disk: &simDisk{simulation: g.simulation, limit: state.Limit{Entries: 2000, Bytes: 1 << 20}, stores: map[string]*state.Memory{}}}
 		if g.chance(500) { // small limits, so that checkpoints fall within messages and users leave the cache
 			m.disk.limit.Entries, m.cache = 30+g.rng.IntN(100), int64(1+g.rng.IntN(20_000))
 		}

@@ -188,7 +188,7 @@ func (l *lookups) key() string {
 
 // get reads and decodes a user like the worker's cache.
 func (l *lookups) get(key string) (*pipeline.Entity, error) {
-	b, found, err := l.stores[event.Partition(key, len(l.stores))].Entity(key, l.buf)
+	b, _, found, err := l.stores[event.Partition(key, len(l.stores))].Entity(key, l.buf)
 	if err != nil {
 		return nil, err
 	}
@@ -228,11 +228,11 @@ func (l *lookups) rewrite(n int) error {
 			if event.Partition(key, len(l.stores)) != p {
 				continue
 			}
-			bytes, _, err := st.Entity(key, nil)
+			bytes, pieces, _, err := st.Entity(key, nil)
 			if err != nil {
 				return err
 			}
-			b.Put(key, bytes)
+			b.Put(key, bytes, pieces)
 			if !st.Limit().Admits(b.Entries()*2, b.Bytes()*2) {
 				if err := st.Commit(b, cursor); err != nil {
 					return err

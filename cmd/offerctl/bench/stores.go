@@ -79,7 +79,7 @@ func (s userStores) write(p int, users []int, states []userState) (err error) {
 	b := st.NewBatch()
 	for _, u := range users {
 		key, one := userKey(u), states[u%len(states)]
-		b.Put(key, one.bytes)
+		b.Put(key, one.bytes, nil)
 		if one.due != 0 {
 			b.Schedule(one.due, key)
 		}

@@ -58,7 +58,7 @@ func storedBytes(t *testing.T, s userStores, key string) int {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	b, found, err := st.Entity(key, nil)
+	b, _, found, err := st.Entity(key, nil)
 	if err != nil || !found {
 		t.Fatalf("%s: found %v: %v", key, found, err)
 	}
