@@ -358,6 +358,38 @@ func TestGroupRoles(t *testing.T) {
 	}
 }
 
+// TestLongAnswer: the worker may answer the operator with more than one message.
+func TestLongAnswer(t *testing.T) {
+	ns := startNATS(t)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	var log lines
+	connect := func(role, client string) *broker.Conn {
+		c, err := broker.Connect(ctx, broker.Options{URL: as(ns, role), Client: client, Partitions: 2, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+	operator, w := connect("operator", "offerctl"), connect("worker", "offerstream-worker")
+	long := bytes.Repeat([]byte("long "), 1_000_000)
+	if _, err := w.Wire.Listen(w.Names.QuerySubject(1), func(q broker.Question) {
+		if err := q.Answer(long); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.NC.FlushWithContext(ctx); err != nil { // so that the server knows the subscription
+		t.Fatal(err)
+	}
+	var got []byte
+	if err := operator.Ask(ctx, operator.Names.QuerySubject(1), nil, func(b []byte) bool { got = b; return true }); err != nil || !bytes.Equal(got, long) {
+		t.Errorf("%d bytes of %d: %v\n%s", len(got), len(long), err, log.String())
+	}
+}
+
 // refusals checks who may publish what, and who may not.
 func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{

@@ -114,7 +114,9 @@ func (w *natsWire) Last(ctx context.Context, stream, subject string) (Stored, er
 func (w *natsWire) Send(subject string, data []byte) error { return w.nc.Publish(subject, data) }
 
 func (w *natsWire) Listen(subject string, fn func(Question)) (stop func(), err error) {
-	sub, err := w.nc.Subscribe(subject, func(m *nats.Msg) { fn(Question{Data: m.Data, Answer: m.Respond}) })
+	sub, err := w.nc.Subscribe(subject, func(m *nats.Msg) {
+		fn(Question{Data: m.Data, Answer: func(data []byte) error { return answer(w.nc, m, data) }})
+	})
 	if err != nil {
 		return func() {}, fmt.Errorf("listen on %s: %w", subject, err)
 	}

@@ -245,6 +245,7 @@ func (a *attempt) checkpoint(ctx context.Context, now bool) error {
 		return err
 	}
 	a.last, a.moved = a.now(), false
+	a.p.grow(a.last)
 	return a.commit.begin(ctx, a.fold.Cursor())
 }
 

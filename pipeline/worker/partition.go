@@ -40,6 +40,7 @@ type partition struct {
 	known    broker.Known      // records seen stored, also by earlier attempts
 	seen     place             // the newest message seen, also by earlier attempts
 	shrink   int               // checkpoints are smaller than the store's limit by this factor
+	shrunk   time.Time         // when shrink last changed
 	guarded  []pipeline.StepID // steps that panicked and may come again
 	queries  chan broker.Question
 	hopeless bool           // messages between state and log have expired, and no snapshot has them
@@ -239,7 +240,7 @@ func (p *partition) attempts(ctx context.Context, conn *broker.Conn) {
 			p.w.met.interrupted.Inc()
 			continue
 		case errors.Is(err, state.ErrTooBig) && p.shrink < checkpoint.MaxShrink: // no wait: a smaller checkpoint can be made at once
-			p.shrink *= 2
+			p.shrink, p.shrunk = 2*p.shrink, p.w.world.Now()
 			p.log.Warn("a checkpoint was too big: making smaller ones", "error", err)
 			p.w.met.interrupted.Inc()
 			continue
@@ -253,6 +254,17 @@ func (p *partition) attempts(ctx context.Context, conn *broker.Conn) {
 		if task.Sleep(ctx, p.w.world, wait) != nil {
 			return
 		}
+	}
+}
+
+// growAfter is how long checkpoints stay smaller after one that was too big.
+const growAfter = time.Minute
+
+// grow lets checkpoints be larger again some time after one was too big: smaller
+// ones make all users of the partition wait longer.
+func (p *partition) grow(now time.Time) {
+	if p.shrink > 1 && now.Sub(p.shrunk) >= growAfter {
+		p.shrink, p.shrunk = p.shrink/2, now
 	}
 }
 

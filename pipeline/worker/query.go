@@ -2,6 +2,7 @@ package worker
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -38,7 +39,11 @@ func (a *attempt) answer(asked broker.Question) {
 	if err != nil {
 		b = []byte(`{"error":"the answer cannot be encoded"}`)
 	}
-	if err := asked.Answer(b); err != nil {
+	err = asked.Answer(b)
+	if err != nil { // the reason fits
+		if b, errJSON := json.Marshal(broker.Answer{Error: err.Error()}); errJSON == nil {
+			err = errors.Join(err, asked.Answer(b))
+		}
 		a.p.log.Debug("cannot answer a query", "error", err)
 	}
 }
