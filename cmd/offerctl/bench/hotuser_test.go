@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
@@ -11,6 +12,8 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/checkpoint"
+	"offerstream/state"
 )
 
 var hotEvents = flag.Int("hot-events", 4_000, "of one user in TestHotUser, and as many of ordinary users")
@@ -109,4 +112,128 @@ func foldHot(t *testing.T, def *campaign.Definition, packs [][]byte, events int)
 		t.Fatalf("%d events applied, want %d", applied, events)
 	}
 	return time.Since(began) / time.Duration(events)
+}
+
+// TestHeavyUser folds, through a cache and a store with checkpoints as in a
+// worker, events of ordinary users between tiny events of others: of one who
+// holds some products, of one who holds as much as a user may, and of a hundred
+// such users in turn, who do not fit into the cache together. It logs how much
+// more the ordinary users wait because of the heavy ones, and how much is
+// written. One heavy user should make them wait at most twice as long; the test
+// does not check this, because it would not be reliable on every machine.
+func TestHeavyUser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a measurement, of one goroutine")
+	}
+	def, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	def.Bounds.Keys = 4096
+	def.Features = append(def.Features, campaign.Feature{Name: "heavy_products", On: []string{"Product Viewed"}, Agg: "count", By: "event.properties.product_id"})
+	const rounds = 3
+	var light []time.Duration
+	for _, users := range []struct {
+		name        string
+		users, hold int // how many, and products each
+	}{{"one who holds 10 products", 1, 10}, {"one who holds 400 products", 1, 400}, {"one who holds 4,000 products", 1, 4000}, {"a hundred who hold 4,000 products", 100, 4000}} {
+		var took []time.Duration
+		var work heavyWork
+		for range rounds {
+			work = foldHeavy(t, def, users.users, users.hold, *hotEvents/users.users+200)
+			took = append(took, work.perEvent)
+		}
+		slices.Sort(took)
+		if light == nil {
+			light = took
+		}
+		t.Logf("beside %s: %v for an event, %.2f times that beside the first; %d checkpoints of %d bytes on average", users.name, took[1], float64(took[1])/float64(light[1]), work.checkpoints, work.bytes/max(work.checkpoints, 1))
+	}
+}
+
+// heavyWork is what an ordinary user's event and another's tiny event cost.
+type heavyWork struct {
+	perEvent           time.Duration
+	checkpoints, bytes int
+}
+
+func foldHeavy(t *testing.T, def *campaign.Definition, users, hold, events int) (w heavyWork) {
+	t.Helper()
+	set, problems := pipeline.Compile(def)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	store, err := state.Open(t.TempDir(), state.Options{MemTable: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	cache := checkpoint.NewCache(store, 16<<20, checkpoint.Lookups{}) // a worker's with 16 partitions
+	writer := checkpoint.NewWriter(cache, 1)
+	fold, err := pipeline.NewFold(pipeline.Cursor{Set: set.Hash(), Epoch: 1}, func(string) (*pipeline.Set, error) { return set, nil }, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := func() {
+		if err := errors.Join(writer.Encode(fold.Cursor()), writer.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		writer.Done()
+		w.checkpoints++
+		w.bytes += writer.Bytes()
+	}
+	seq, stored, last := uint64(0), time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC).UnixNano(), time.Now()
+	take := func(data []byte) {
+		seq++
+		stored += int64(time.Millisecond)
+		cache.Expect(len(data))
+		if err := fold.Begin(pipeline.Message{Seq: seq, Stored: stored, Kind: pipeline.In, Data: data}); err != nil {
+			t.Fatal(err)
+		}
+		for more := true; more; {
+			if more, err = fold.Next(); err != nil {
+				t.Fatal(err)
+			}
+			fold.Effects()
+			if more && cache.Full(1) {
+				commit()
+			}
+		}
+		if cache.Full(1) || time.Since(last) > time.Second {
+			commit()
+			last = time.Now()
+		}
+	}
+	tiny := func(user, product int) []byte {
+		return fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":"heavy-%d","messageId":"%d-%d","properties":{"product_id":"%078d"}}`+"\n", user, seq, product, product)
+	}
+	for first := 0; first < hold; first += 50 {
+		var pack []byte
+		for p := first; p < min(first+50, hold); p++ {
+			pack = append(pack, tiny(0, p)...)
+		}
+		take(pack)
+	}
+	commit()
+	record, _, _, err := store.Entity("u:heavy-0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for user := 1; user < users; user++ { // the others hold the same
+		b := store.NewBatch()
+		b.Put(fmt.Sprint("u:heavy-", user), record, nil)
+		if err := store.Commit(b, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w = heavyWork{}
+	gen := newGenerator(1, 10_000)
+	began := time.Now()
+	for i := range events {
+		take(append(gen.next(nil), '\n'))
+		take(tiny(i%users, i%min(hold, 300)))
+	}
+	commit()
+	w.perEvent = time.Since(began) / time.Duration(events)
+	return w
 }
