@@ -26,16 +26,6 @@ func appendPieceKey(dst []byte, key string, d digest) []byte {
 	return append(append(append(dst, kindPiece), key...), d[:]...)
 }
 
-// splitPieceKey is the inverse of appendPieceKey; ok is false for a key that
-// appendPieceKey cannot have written.
-func splitPieceKey(k []byte) (key string, d digest, ok bool) {
-	if len(k) < 1+len(d) || k[0] != kindPiece {
-		return "", d, false
-	}
-	at := len(k) - len(d)
-	return string(k[1:at]), digest(k[at:]), true
-}
-
 func appendTimerKey(dst []byte, due int64, key string) []byte {
 	dst = binary.BigEndian.AppendUint64(append(dst, kindTimer), uint64(due)^1<<63)
 	return append(dst, key...)
