@@ -110,9 +110,9 @@ func TestRestorePassesOver(t *testing.T) {
 	}
 	passesOver("a snapshot is of a newer version: it is left alone; run the newer binary to use it", "the snapshot ends early")
 	w.stop(t)
-	newer := append([]byte("OFFERSNP\x00\x00\x00\x02\x00\x00\x00\x01"), 'x') // same engine, newer format
+	newer := append([]byte("OFFERSNP\x00\x00\x00\x03\x00\x00\x00\x01"), 'x') // same engine, newer format
 	put(5, pipeline.Engine, binary.BigEndian.AppendUint64(newer, xxhash.Sum64(newer)))
-	passesOver("the snapshot's format is 2 and this binary knows 1: use the newer binary")
+	passesOver("the snapshot's format is 3 and this binary knows 2: use the newer binary")
 	publish(t, c, []scripted{{0, view(5, "ada")}})
 	w.applied(t, c)
 	if n := len(stored(t, c)); n != 6 {
