@@ -24,8 +24,11 @@ import (
 func deadletters(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "deadletters list|replay [flags]", `
 Dead letters are events that were not applied: events that the gateway refused
-within a batch (gateway/SEQ), and events or timers that triggered a bug or could
+within a batch (gateway/SEQ.N), and events or timers that triggered a bug or could
 not be read (PARTITION/N).
+
+A gateway that gets very many bad events stores a part of them. Its metrics count
+all.
 
 list shows them, the oldest first: the id, the time, the reason, the event's
 messageId and user if they can be read, and its first bytes.
@@ -88,9 +91,9 @@ func (d *letters) flags(fs *flags) (all, gateway *bool) {
 	fs.BoolVar(&d.asJSON, "json", false, "list: one JSON object per line")
 	fs.IntVar(&d.limit, "limit", 100, "list: the newest `N`; 0: all")
 	fs.BoolVar(&d.raw, "raw", false, "list: show whole events, not only their first bytes")
-	fs.Func("id", "replay: this one, `PARTITION/N` or gateway/SEQ; may be repeated", func(v string) error {
+	fs.Func("id", "replay: this one, `PARTITION/N` or gateway/SEQ.N; may be repeated", func(v string) error {
 		if !letterID.MatchString(v) {
-			return errors.New("it is neither PARTITION/N nor gateway/SEQ")
+			return errors.New("it is neither PARTITION/N nor gateway/SEQ.N")
 		}
 		d.ids[v] = true
 		return nil
@@ -100,7 +103,8 @@ func (d *letters) flags(fs *flags) (all, gateway *bool) {
 	return all, gateway
 }
 
-var letterID = regexp.MustCompile(`^(gateway|0|[1-9][0-9]*)/[1-9][0-9]*$`)
+// letterID also matches gateway/SEQ: older gateways stored each letter as a message.
+var letterID = regexp.MustCompile(`^((gateway|0|[1-9][0-9]*)/[1-9][0-9]*|gateway/[1-9][0-9]*\.[1-9][0-9]*)$`)
 
 // sinceWhen reads a time, or a duration before now.
 func sinceWhen(v string, now time.Time) (time.Time, error) {

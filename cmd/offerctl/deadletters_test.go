@@ -31,7 +31,12 @@ func TestDeadLetters(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := `{"type":"track","event":"Product Viewed","userId":"eve","messageId":"m-4"}` // as if a gateway had refused it by mistake
-	if err := log.DeadLetter(t.Context(), "x", pipeline.Dead{Reason: "json", Detail: "50% wrong", Raw: []byte(good)}); err != nil {
+	again := `{"type":"track","event":"Product Viewed","userId":"eve","messageId":"m-5"}`
+	if err := log.DeadLetters(t.Context(), "x", []pipeline.Dead{{Reason: "type", Detail: "none", Raw: []byte(again)}, {Reason: "json", Detail: "50% wrong", Raw: []byte(good)}}); err != nil {
+		t.Fatal(err)
+	}
+	old := `{"type":"track","event":"Product Viewed","userId":"eve","messageId":"m-6"}` // as gateways stored it before they packed letters
+	if _, err := n.conn.JS.PublishMsg(t.Context(), &nats.Msg{Subject: n.conn.Names.DeadGateway(), Header: nats.Header{"Offerstream-Reason": {"old"}, "Offerstream-Detail": {"it%20is%20old"}}, Data: []byte(old)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.caughtUp(t.Context()); err != nil {
@@ -58,10 +63,10 @@ func TestDeadLetters(t *testing.T) {
 		}
 		got[l.Reason+" "+l.User+" "+l.MessageID] = l
 	}
-	if len(got) != 5 {
+	if len(got) != 7 {
 		t.Fatalf("%+v", got)
 	}
-	for key, id := range map[string]string{"identity  m-2": "gateway/", "type bob ": "gateway/", "json  ": "3/1", "name 7 m-3": "3/2", "json eve m-4": "gateway/"} {
+	for key, id := range map[string]string{"identity  m-2": "gateway/", "type bob ": "gateway/", "json  ": "3/1", "name 7 m-3": "3/2", "json eve m-4": "gateway/", "type eve m-5": "gateway/", "old eve m-6": "gateway/"} {
 		l, ok := got[key]
 		if !ok || !strings.HasPrefix(l.ID, id) || l.Detail == "" || l.Bytes != len(l.Raw) || (id == "3/1" || id == "3/2") != (l.Message > 0 && l.Logged != "") {
 			t.Errorf("%s: %+v", key, l)
@@ -73,7 +78,7 @@ func TestDeadLetters(t *testing.T) {
 	if d := got["json eve m-4"].Detail; d != "50% wrong" {
 		t.Errorf("detail %q", d)
 	}
-	for args, want := range map[string]int{"--partition 3": 2, "--partition 0": 0, "--gateway": 3, "--since 1h": 5, "--since 2100-01-01T00:00:00Z": 0, "--limit 2": 2, "--limit 0": 5, "--limit 1 --partition 3": 1} {
+	for args, want := range map[string]int{"--partition 3": 2, "--partition 0": 0, "--gateway": 5, "--since 1h": 7, "--since 2100-01-01T00:00:00Z": 0, "--limit 2": 2, "--limit 3": 3, "--limit 0": 7, "--limit 1 --partition 3": 1} {
 		if all := list(strings.Fields(args)...); len(all) != want {
 			t.Errorf("%s: %d letters, want %d", args, len(all), want)
 		}
@@ -81,8 +86,8 @@ func TestDeadLetters(t *testing.T) {
 	if l := list("--limit", "1", "--partition", "3"); l[0].ID != "3/2" {
 		t.Errorf("the newest is %+v", l)
 	}
-	out := offerctl(t, "deadletters", "list", "--limit", "5", "--nats", url)
-	if strings.Contains(out, "\x1b") || !strings.Contains(out, "user eve") || !strings.Contains(out, "50% wrong") || !strings.Contains(out, "the newest 5") {
+	out := offerctl(t, "deadletters", "list", "--limit", "7", "--nats", url)
+	if strings.Contains(out, "\x1b") || !strings.Contains(out, "user eve") || !strings.Contains(out, "50% wrong") || !strings.Contains(out, "the newest 7") {
 		t.Errorf("%q", out)
 	}
 
@@ -97,12 +102,18 @@ func TestDeadLetters(t *testing.T) {
 	if out := offerctl(t, replay("--id", goodID)...); !strings.Contains(out, goodID+"  sent") || !strings.Contains(out, "1 sent, 0 not sent") || accepted() != before+1 {
 		t.Errorf("%s", out)
 	}
-	out, _ = fails(t, 1, replay("--all")...)
-	if !strings.Contains(out, "1 sent, 4 not sent") || !strings.Contains(out, "3/2  not sent: name: ") || accepted() != before+2 {
+	if seq, part, packed := strings.Cut(goodID, "."); !packed || part != "2" || got["type eve m-5"].ID != seq+".1" || strings.Contains(got["old eve m-6"].ID, ".") {
+		t.Errorf("the ids are %s, %s, %s", goodID, got["type eve m-5"].ID, got["old eve m-6"].ID)
+	}
+	if out := offerctl(t, replay("--id", got["old eve m-6"].ID, "--id", got["type eve m-5"].ID)...); !strings.Contains(out, "2 sent, 0 not sent") || accepted() != before+3 {
 		t.Errorf("%s", out)
 	}
-	if all := list(); len(all) != 5 {
-		t.Errorf("%d letters afterwards, want 5", len(all))
+	out, _ = fails(t, 1, replay("--all")...)
+	if !strings.Contains(out, "3 sent, 4 not sent") || !strings.Contains(out, "3/2  not sent: name: ") || accepted() != before+6 {
+		t.Errorf("%s", out)
+	}
+	if all := list(); len(all) != 7 {
+		t.Errorf("%d letters afterwards, want 7", len(all))
 	}
 	out, _ = fails(t, 1, replay("--id", "3/99", "--id", "3/1")...)
 	if !strings.Contains(out, "3/99  not found") || !strings.Contains(out, "3/1  not sent") {
@@ -119,7 +130,7 @@ func TestDeadLetters(t *testing.T) {
 	}
 	offerctl(t, "verify", "--nats", url)
 	for _, args := range [][]string{{"deadletters"}, {"deadletters", "drop"}, {"deadletters", "list", "--all"}, {"deadletters", "list", "--gateway", "--partition", "1"}, {"deadletters", "list", "--partition", "99", "--nats", url},
-		{"deadletters", "list", "--since", "yesterday"}, {"deadletters", "list", "--limit", "-1"}, replay(), replay("--all", "--id", "1/1"), replay("--id", "one"), replay("--id", "1/1", "--gateway"), {"deadletters", "replay", "--all"}} {
+		{"deadletters", "list", "--since", "yesterday"}, {"deadletters", "list", "--limit", "-1"}, replay(), replay("--all", "--id", "1/1"), replay("--id", "one"), replay("--id", "1/1", "--gateway"), replay("--id", "1/1.1"), replay("--id", "gateway/1.0"), {"deadletters", "replay", "--all"}} {
 		fails(t, 2, args...)
 	}
 }

@@ -1,11 +1,16 @@
 package broker
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"offerstream/pipeline"
 )
@@ -15,6 +20,7 @@ import (
 type DeadLetter struct {
 	Source string            // a partition's number, or "gateway"
 	Number uint64            // on the chain; from the gateway, the sequence in DEADLETTERS
+	Part   int               // from the gateway, its place in that message, from 1; 0 if the message is one letter
 	Pos    pipeline.Position // of a chain's record; zero from the gateway
 	Stored time.Time
 	Reason string // one word
@@ -22,16 +28,55 @@ type DeadLetter struct {
 	Raw    []byte // the event as it came, cut to 900 KB
 }
 
-// ID names the letter, such as 3/17 or gateway/42.
-func (d *DeadLetter) ID() string { return d.Source + "/" + strconv.FormatUint(d.Number, 10) }
+// ID names the letter, such as 3/17, gateway/42.1 or gateway/42.
+func (d *DeadLetter) ID() string {
+	id := d.Source + "/" + strconv.FormatUint(d.Number, 10)
+	if d.Part > 0 {
+		id += "." + strconv.Itoa(d.Part)
+	}
+	return id
+}
 
 // FromGateway is the Source of the dead letters of the gateway.
 const FromGateway = "gateway"
 
+// headerLetters is the header of a message of the gateway's that holds several
+// letters: how many. Each of them is a line with a letterHead, then the event as
+// it came, which need not be JSON, nor text, and a line break:
+//
+//	{"reason":"type","detail":"type is missing","bytes":15}
+//	{"userId":"u1"}
+//
+// A message without this header is one letter, as a chain's record is: the event,
+// with the reason and the detail in headers.
+const headerLetters = "Offerstream-Letters"
+
+type letterHead struct {
+	Reason string `json:"reason"`
+	Detail string `json:"detail"`
+	Bytes  int    `json:"bytes"` // of the event
+}
+
+// packLetters makes m the message of several letters.
+func packLetters(m *nats.Msg, letters []pipeline.Dead) error {
+	m.Data = nil
+	for _, d := range letters {
+		raw := d.Raw[:min(len(d.Raw), maxLetter)]
+		head, err := json.Marshal(letterHead{d.Reason, d.Detail[:min(len(d.Detail), maxDetail)], len(raw)})
+		if err != nil {
+			return fmt.Errorf("dead letter: %w", err)
+		}
+		m.Data = append(append(m.Data, head...), '\n')
+		m.Data = append(append(m.Data, raw...), '\n')
+	}
+	setHeader(m.Header, headerLetters, strconv.Itoa(len(letters)))
+	return nil
+}
+
 // ScanDeadLetters calls fn with each dead letter of a source ("": all sources)
 // that was stored after since (the zero time: all), in the order in which they
-// were stored. If newest is not 0, it skips all but about that many of the
-// newest. fn may keep the letter.
+// were stored. If newest is not 0, it skips all but that many of the newest. fn
+// may keep the letter.
 func (c *Conn) ScanDeadLetters(ctx context.Context, source string, since time.Time, newest int, fn func(*DeadLetter) error) error {
 	filter := c.Names.subject("dead.*")
 	if source != "" {
@@ -41,44 +86,107 @@ func (c *Conn) ScanDeadLetters(ctx context.Context, source string, since time.Ti
 	if err != nil {
 		return err
 	}
-	defer w.close()
+	defer func() { w.close() }()
 	last, err := w.last(ctx)
 	if err != nil || last == 0 {
 		return err
 	}
-	if err := w.open(ctx); err != nil {
-		return err
-	}
 	skip := 0
 	if newest > 0 {
-		skip = max(int(w.con.CachedInfo().NumPending)-newest, 0)
+		// How many letters the newest messages hold is known only once they are
+		// read. They are read twice rather than kept: they may be large.
+		first, letters, err := w.count(ctx, last, newest)
+		if err != nil {
+			return err
+		}
+		skip = max(letters-newest, 0)
+		w.close()
+		if w, err = c.walk(ctx, c.Names.DeadStream(), filter, 16, time.Time{}); err != nil {
+			return err
+		}
+		w.next = first
 	}
+	return w.each(ctx, last, func(m *walked) error {
+		for _, d := range letters(m) {
+			if skip > 0 {
+				skip--
+				continue
+			}
+			if err := fn(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// count counts the letters in the newest messages until last, and returns the
+// sequence of the first of these messages.
+func (w *walk) count(ctx context.Context, last uint64, newest int) (first uint64, n int, err error) {
+	if err := w.open(ctx); err != nil {
+		return 0, 0, err
+	}
+	skip := max(int(w.con.CachedInfo().NumPending)-newest, 0)
+	first = last
+	err = w.each(ctx, last, func(m *walked) error {
+		if skip > 0 {
+			skip--
+			return nil
+		}
+		first = min(first, m.seq)
+		n += len(letters(m))
+		return nil
+	})
+	return first, n, err
+}
+
+// each calls fn with each message until last.
+func (w *walk) each(ctx context.Context, last uint64, fn func(*walked) error) error {
 	for {
 		m, err := w.take(ctx)
 		if err != nil || m == nil || m.seq > last {
 			return err
 		}
-		if skip > 0 {
-			skip--
-			continue
-		}
-		if len(m.header[headerAccepted]) > 0 {
-			continue
-		}
-		if err := fn(w.letter(m)); err != nil {
+		if err := fn(m); err != nil {
 			return err
 		}
 	}
 }
 
-func (w *walk) letter(m *walked) *DeadLetter {
-	d := &DeadLetter{Source: m.subject[strings.LastIndexByte(m.subject, '.')+1:], Number: m.seq, Stored: m.stored,
-		Reason: m.header.Get(headerReason), Detail: m.header.Get(headerDetail), Raw: m.data}
+// letters returns the letters in a message: none in a mark.
+func letters(m *walked) []*DeadLetter {
+	d := DeadLetter{Source: m.subject[strings.LastIndexByte(m.subject, '.')+1:], Number: m.seq, Stored: m.stored}
+	switch {
+	case len(m.header[headerAccepted]) > 0:
+		return nil
+	case d.Source == FromGateway && len(m.header[headerLetters]) > 0:
+		return unpackLetters(d, m.data)
+	}
+	d.Reason, d.Detail, d.Raw = m.header.Get(headerReason), m.header.Get(headerDetail), m.data
 	if text, err := url.PathUnescape(d.Detail); err == nil {
 		d.Detail = text
 	}
 	if pos, err := ParsePosition(m.header); err == nil && d.Source != FromGateway {
 		d.Pos, d.Number = pos, pos.N
 	}
-	return d
+	return []*DeadLetter{&d}
+}
+
+// unpackLetters returns the letters in a message's data. What it cannot read, it
+// returns as one letter, so that nothing that is stored is hidden.
+func unpackLetters(of DeadLetter, data []byte) (all []*DeadLetter) {
+	for len(data) > 0 {
+		d := of
+		d.Part = len(all) + 1
+		line, rest, _ := bytes.Cut(data, []byte("\n"))
+		var head letterHead
+		if err := json.Unmarshal(line, &head); err != nil || head.Bytes < 0 || head.Bytes >= len(rest) || rest[head.Bytes] != '\n' {
+			d.Reason, d.Detail, d.Raw = "damaged", "the rest of the message is not what a gateway stores", data
+			return append(all, &d)
+		}
+		d.Reason, d.Detail, d.Raw = head.Reason, head.Detail, rest[:head.Bytes:head.Bytes]
+		data = rest[head.Bytes+1:]
+		all = append(all, &d)
+	}
+	return all
 }

@@ -6,7 +6,7 @@
 //
 //	EVENTS-<p>    events.<p>.in, .tick, .control, .accept, .from.<q>: partition p's log
 //	OFFERS        offers.<channel>.<p>, withheld.<p>: its chains
-//	DEADLETTERS   dead.<p>, a chain too, and dead.gateway
+//	DEADLETTERS   dead.<p>, a chain too; dead.gateway, many letters in a message (deadletter.go)
 //	CAMPAIGNS     a KV bucket:
 //	                deployment      {"partitions": 8}, written once
 //	                live            the hash of the live set

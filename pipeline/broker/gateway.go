@@ -17,7 +17,7 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// headerTime is the header with the time at which the gateway refused the event.
+// headerTime is the header with the time at which the gateway packed dead letters.
 const headerTime = "Offerstream-Time"
 
 // A GatewayLog stores a gateway's events; it is an ingest.Log.
@@ -33,6 +33,7 @@ type GatewayLog struct {
 	failing failures // publishes of events
 	mu      sync.Mutex
 	wrong   map[int]error // partitions whose stream is not the one that was written to
+	room    letterRoom
 }
 
 // OpenGatewayLog returns when it knows the live set's clock. It keeps the clock, and
@@ -115,13 +116,59 @@ func (g *GatewayLog) Publish(ctx context.Context, partition int, id string, pack
 	return err
 }
 
-// DeadLetter stores a refused event in the same way: the event as it came, and
-// in headers the reason and the time.
-func (g *GatewayLog) DeadLetter(ctx context.Context, id string, letter pipeline.Dead) error {
+// DeadLetters stores refused events in one message, in the same way. It returns
+// ErrNoRoom, and stores nothing, while DEADLETTERS is half full.
+func (g *GatewayLog) DeadLetters(ctx context.Context, id string, letters []pipeline.Dead) error {
 	m := &nats.Msg{Subject: g.conn.Names.DeadGateway(), Header: nats.Header{}}
-	putDead(m, letter)
+	if err := packLetters(m, letters); err != nil {
+		return err
+	}
+	if err := g.room.take(ctx, g.conn, len(m.Data)); err != nil {
+		return err
+	}
 	m.Header[headerTime] = []string{value.FormatTime(time.Now().UnixNano())}
 	return g.publish(ctx, &g.seqs[g.conn.Partitions], m, id)
+}
+
+// ErrNoRoom means that DEADLETTERS has no room for letters of gateways.
+var ErrNoRoom = errors.New("no room for dead letters of gateways")
+
+// letterRoom is what a gateway may still store in DEADLETTERS. The stream refuses
+// every message when it is full, and a partition does not go on before its own
+// dead letter is stored: anybody with a write key could stop the workers. So
+// gateways use half of it.
+type letterRoom struct {
+	mu    sync.Mutex
+	left  int64 // bytes that may be stored before the stream is asked again
+	full  bool  // it said that there is no room
+	asked time.Time
+}
+
+const (
+	roomKnown = 2 * time.Second // how long an answer of the stream counts
+	roomSteps = 16              // the part of the half that is used before the stream is asked again: there may be other gateways
+)
+
+func (r *letterRoom) take(ctx context.Context, c *Conn, n int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asked.IsZero() || time.Since(r.asked) > roomKnown || r.left < int64(n) && !r.full {
+		st, err := c.JS.Stream(ctx, c.Names.DeadStream())
+		if err != nil {
+			return fmt.Errorf("room in %s: %w", c.Names.DeadStream(), err)
+		}
+		info := st.CachedInfo()
+		half := info.Config.MaxBytes / 2
+		left := half - int64(info.State.Bytes)
+		r.asked, r.full = time.Now(), left < int64(n)
+		r.left = min(left, max(half/roomSteps, int64(n)))
+	}
+	if r.left < int64(n) {
+		return fmt.Errorf("%w: half of stream %s is used, and the rest is for the workers: read them with `offerctl deadletters list`, then purge the gateways' with `nats stream purge %s --subject %s`, or raise the stream's max_bytes",
+			ErrNoRoom, c.Names.DeadStream(), c.Names.DeadStream(), c.Names.DeadGateway())
+	}
+	r.left -= int64(n)
+	return nil
 }
 
 // publish compares the acknowledged sequence with those that were acknowledged

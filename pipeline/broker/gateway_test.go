@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/campaign"
@@ -47,9 +49,9 @@ func TestGatewayLog(t *testing.T) {
 		t.Errorf("the second pack: %v, %v", m, err)
 	}
 
-	letter := pipeline.Dead{Reason: "json", Detail: "line\none", Raw: []byte(`{"a`)}
+	letters := []pipeline.Dead{{Reason: "json", Detail: "line\n\"one\" <&>", Raw: []byte(`{"a`)}, {Reason: "type", Raw: []byte("{}\n{}")}}
 	for range 2 {
-		if err := g.DeadLetter(ctx, "d", letter); err != nil {
+		if err := g.DeadLetters(ctx, "d", letters); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,12 +63,63 @@ func TestGatewayLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Sequence != 1 || string(m.Data) != `{"a` || m.Header.Get(headerReason) != "json" || m.Header.Get(headerDetail) != "line%0Aone" {
-		t.Errorf("dead letter %d: %q, %v", m.Sequence, m.Data, m.Header)
+	want := "{\"reason\":\"json\",\"detail\":\"line\\n\\\"one\\\" \\u003c\\u0026\\u003e\",\"bytes\":3}\n{\"a\n" + "{\"reason\":\"type\",\"detail\":\"\",\"bytes\":5}\n{}\n{}\n"
+	if m.Sequence != 1 || string(m.Data) != want || m.Header.Get(headerLetters) != "2" {
+		t.Errorf("dead letters %d: %q, %v, want %q", m.Sequence, m.Data, m.Header, want)
 	}
 	if _, err := value.ParseTime(m.Header.Get(headerTime)); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestGatewayLettersLeaveRoom: a full stream of dead letters would stop partitions.
+// So gateways store nothing more in it when half of it is used, by whomever, until
+// there is room again.
+func TestGatewayLettersLeaveRoom(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1, Prefix: "x"})
+	ctx := limited(t)
+	dead, err := c.JS.Stream(ctx, c.Names.DeadStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := dead.CachedInfo().Config
+	conf.MaxBytes = 1 << 20
+	if _, err := c.JS.UpdateStream(ctx, conf); err != nil {
+		t.Fatal(err)
+	}
+	logs := []*GatewayLog{openLog(t, c), openLog(t, c)} // two gateways
+	large := []pipeline.Dead{{Reason: "size", Raw: make([]byte, 20<<10)}}
+	refused := [2]int{}
+	for i := range 100 {
+		switch err := logs[i%2].DeadLetters(ctx, fmt.Sprint(i), large); {
+		case errors.Is(err, ErrNoRoom):
+			refused[i%2]++
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
+	used := func() uint64 {
+		t.Helper()
+		info, err := dead.Info(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.State.Bytes
+	}
+	if n := used(); n > 1<<19+2*(1<<15) || n < 1<<18 || refused[0] == 0 || refused[1] == 0 {
+		t.Errorf("gateways use %d of %d bytes, %v letters refused", n, 1<<20, refused)
+	}
+	m, err := message(c.Names.DeadSubject(0), pipeline.Effect{Pos: pipeline.Position{N: 1}, Dead: &pipeline.Dead{Reason: "panic", Raw: make([]byte, 300<<10)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.JS.PublishMsg(ctx, m); err != nil {
+		t.Errorf("a worker's letter: %v", err)
+	}
+	if err := dead.Purge(ctx, jetstream.WithPurgeSubject(c.Names.DeadGateway())); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "room again", func() bool { return logs[0].DeadLetters(ctx, "again", large) == nil })
 }
 
 // TestGatewayLogThatWasCutBack: a log that has lost acknowledged messages stops

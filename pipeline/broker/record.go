@@ -34,6 +34,9 @@ const headerAccepted = "Offerstream-Accepted"
 // that it fits into a message of 1 MB with its headers.
 const maxLetter = 900 << 10
 
+// maxDetail is the size in bytes to which a dead letter's detail is cut.
+const maxDetail = 1024
+
 // message returns the message that publishes an effect: for an offer a CloudEvent
 // in binary mode, for a dead letter the event as it came.
 func message(subject string, e pipeline.Effect) (*nats.Msg, error) {
@@ -116,7 +119,7 @@ func setHeader(h nats.Header, name, value string) {
 func putDead(m *nats.Msg, d pipeline.Dead) {
 	m.Data = d.Raw[:min(len(d.Raw), maxLetter)]
 	setHeader(m.Header, headerReason, d.Reason)
-	setHeader(m.Header, headerDetail, percent(d.Detail[:min(len(d.Detail), 1024)]))
+	setHeader(m.Header, headerDetail, percent(d.Detail[:min(len(d.Detail), maxDetail)]))
 }
 
 func putPosition(h nats.Header, p pipeline.Position) {

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,11 +143,8 @@ func TestScanDeadLetters(t *testing.T) {
 	for i := range 20 {
 		letter(c.Names.DeadSubject(1), pipeline.Position{N: uint64(i + 1), S: 7}, pipeline.Dead{Reason: "panic", Detail: "a\nb%", Raw: []byte{'0' + byte(i)}})
 	}
-	g := openLog(t, c)
-	for i := range 20 {
-		if err := g.DeadLetter(ctx, fmt.Sprint(i), pipeline.Dead{Reason: "json", Raw: []byte("{")}); err != nil {
-			t.Fatal(err)
-		}
+	for range 20 { // as gateways stored them before they packed them
+		letter(c.Names.DeadGateway(), pipeline.Position{}, pipeline.Dead{Reason: "json", Raw: []byte("{")})
 	}
 	dead, err := c.JS.Stream(ctx, c.Names.DeadStream())
 	if err != nil {
@@ -174,5 +173,88 @@ func TestScanDeadLetters(t *testing.T) {
 		if len(ids) != tc.n || tc.n > 0 && (ids[0] != tc.first || ids[tc.n-1] != tc.last) {
 			t.Errorf("%q since %v, the newest %d: %d: %v", tc.source, tc.since, tc.newest, len(ids), ids)
 		}
+	}
+}
+
+// TestScanPackedLetters: letters of a gateway are shown one by one, whether they
+// are packed or not, between those of the workers, byte for byte; and the newest of
+// them are, whatever their messages hold.
+func TestScanPackedLetters(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2, Prefix: "x"})
+	ctx := limited(t)
+	g := openLog(t, c)
+	publish := func(m *nats.Msg) {
+		t.Helper()
+		if _, err := c.JS.PublishMsg(ctx, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	single := func(subject string, n uint64, raw string) {
+		t.Helper()
+		m, err := message(subject, pipeline.Effect{Pos: pipeline.Position{N: n, S: 7}, Dead: &pipeline.Dead{Reason: "json", Raw: []byte(raw)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(m)
+	}
+	var want []string
+	seq := 0
+	packed := func(raws ...string) {
+		t.Helper()
+		var letters []pipeline.Dead
+		seq++
+		for i, raw := range raws {
+			letters = append(letters, pipeline.Dead{Reason: "type", Detail: "50% \"of\"\nit", Raw: []byte(raw)})
+			want = append(want, fmt.Sprintf("gateway/%d.%d type %q %q", seq, i+1, letters[i].Detail, raw))
+		}
+		if err := g.DeadLetters(ctx, fmt.Sprint(seq), letters); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range 3 {
+		seq++
+		single(c.Names.DeadGateway(), 0, "{")
+		want = append(want, fmt.Sprintf(`gateway/%d json "" "{"`, seq))
+		packed("{}", "", "a\nb\n", "\xff\x00\r\n", `{"reason":"x","bytes":0}`+"\n")
+		seq++
+		single(c.Names.DeadSubject(1), uint64(n+1), "2")
+		want = append(want, fmt.Sprintf(`1/%d json "" "2"`, n+1))
+		var many []string
+		for i := range 2000 {
+			many = append(many, fmt.Sprint(i))
+		}
+		packed(many...)
+		packed("one")
+		packed(strings.Repeat("x", 500<<10))
+	}
+	seq++ // what is damaged is shown too
+	whole := `{"reason":"a","detail":"","bytes":1}` + "\n1\n"
+	publish(&nats.Msg{Subject: c.Names.DeadGateway(), Header: nats.Header{headerLetters: {"2"}}, Data: []byte(whole + `{"reason":"b","detail":"","bytes":9}` + "\n12\n")})
+	want = append(want, fmt.Sprintf(`gateway/%d.1 a "" "1"`, seq),
+		fmt.Sprintf("gateway/%d.2 damaged %q %q", seq, "the rest of the message is not what a gateway stores", `{"reason":"b","detail":"","bytes":9}`+"\n12\n"))
+	for _, newest := range []int{0, 1, 2, 3, 4, 5, 7, 1999, 2000, 2005, 2011, 5000, len(want), len(want) + 1} {
+		var found []string
+		if err := c.ScanDeadLetters(ctx, "", time.Time{}, newest, func(d *DeadLetter) error {
+			found = append(found, fmt.Sprintf("%s %s %q %q", d.ID(), d.Reason, d.Detail, d.Raw))
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		expect := want
+		if newest > 0 && newest < len(want) {
+			expect = want[len(want)-newest:]
+		}
+		if !slices.Equal(found, expect) {
+			t.Errorf("the newest %d: %d letters, want %d: %.300q, want %.300q", newest, len(found), len(expect), found, expect)
+		}
+	}
+	n := 0
+	if err := c.ScanDeadLetters(ctx, FromGateway, time.Time{}, 2005, func(d *DeadLetter) error {
+		if n++; d.Source != FromGateway {
+			t.Errorf("a letter of %s", d.Source)
+		}
+		return nil
+	}); err != nil || n != 2005 {
+		t.Errorf("of the gateway %d letters, %v", n, err)
 	}
 }

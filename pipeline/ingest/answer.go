@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 //	405  not a POST
 //	408  the body came too slowly
 //	413  body, event or batch too large
+//	415  a compression other than gzip
 //	429  too much at once; Retry-After says when to try again
 //	503  the log did not acknowledge, or the gateway is shutting down; Retry-After
 //
@@ -32,10 +34,13 @@ var (
 	errPath     = &problem{http.StatusNotFound, "path", "no such path; events go to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias"}
 	errMethod   = &problem{http.StatusMethodNotAllowed, "method", "use POST"}
 	errMemory   = &problem{http.StatusTooManyRequests, "memory", "too many bytes at once: send the request again later"}
+	errArrivals = &problem{http.StatusTooManyRequests, "arrivals", "too many bytes are on their way here at once: send the request again later"}
+	errAddress  = &problem{http.StatusTooManyRequests, "address", "too many bytes are on their way here from this address at once: send the request again later"}
 	errRequests = &problem{http.StatusTooManyRequests, "requests", "too many requests at once: send the request again later"}
 	errQueue    = &problem{http.StatusTooManyRequests, "queue", "events come faster than the log can store them: send the request again later"}
 	errDrain    = &problem{http.StatusServiceUnavailable, "drain", "this gateway is shutting down: send the request again"}
 	errLog      = &problem{http.StatusServiceUnavailable, "log", "the events could not be stored: send them again"}
+	errWide     = &problem{http.StatusBadRequest, "charset", "the body is UTF-16 or UTF-32: send UTF-8"}
 	errLeft     = &problem{http.StatusServiceUnavailable, "gone", "the client left before its events were stored"}
 )
 
@@ -47,11 +52,25 @@ var (
 	okLength  = []string{strconv.Itoa(len(okBody))}
 )
 
+// unsupported refuses a compression.
+func unsupported(coding string) error {
+	return &problem{http.StatusUnsupportedMediaType, "coding", fmt.Sprintf("the compression %q cannot be read: send the body as it is, or with gzip", clip(coding))}
+}
+
 // answerOK sends an answer that every SDK accepts as success.
 func answerOK(w http.ResponseWriter) {
 	h := w.Header()
 	h["Content-Type"], h["Content-Length"] = typeJSON, okLength
 	w.Write(okBody)
+}
+
+// answerBatch is answerOK for a batch, with the numbers of its events that were
+// accepted and refused.
+func answerBatch(w http.ResponseWriter, t tally) {
+	body := fmt.Appendf(make([]byte, 0, 96), `{"success":true,"ok":true,"status":1,"accepted":%d,"refused":%d}`, t.accepted, t.refused)
+	h := w.Header()
+	h["Content-Type"], h["Content-Length"] = typeJSON, []string{strconv.Itoa(len(body))}
+	w.Write(body)
 }
 
 func answer(w http.ResponseWriter, p *problem) {
@@ -68,6 +87,8 @@ func answer(w http.ResponseWriter, p *problem) {
 		h.Set("Retry-After", "1")
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "POST, OPTIONS")
+	case http.StatusUnsupportedMediaType:
+		h.Set("Accept-Encoding", "gzip")
 	}
 	// No WWW-Authenticate with a 401: a browser would ask the shop's visitor
 	// for a password.

@@ -7,13 +7,58 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// pooledBytes is the size up to which a buffer is kept for the next request.
-const pooledBytes = 64 << 10
+// Sizes of the buffers that are kept for further requests. A buffer that is full
+// is changed for one of the next size, so a body of which little has come holds
+// little memory.
+const (
+	smallBytes  = 4 << 10
+	middleBytes = 16 << 10
+	pooledBytes = 64 << 10
+)
+
+var small, middle, large sync.Pool // *[smallBytes]byte and so on
+
+// grab returns an empty buffer of at least size bytes.
+func grab(size int) []byte {
+	switch {
+	case size <= smallBytes:
+		if a, ok := small.Get().(*[smallBytes]byte); ok {
+			return a[:0]
+		}
+		size = smallBytes
+	case size <= middleBytes:
+		if a, ok := middle.Get().(*[middleBytes]byte); ok {
+			return a[:0]
+		}
+		size = middleBytes
+	case size <= pooledBytes:
+		if a, ok := large.Get().(*[pooledBytes]byte); ok {
+			return a[:0]
+		}
+		size = pooledBytes
+	}
+	return make([]byte, 0, size)
+}
+
+// drop keeps a buffer for grab, if it is of a size that is kept.
+func drop(b []byte) {
+	switch cap(b) {
+	case smallBytes:
+		small.Put((*[smallBytes]byte)(b[:smallBytes]))
+	case middleBytes:
+		middle.Put((*[middleBytes]byte)(b[:middleBytes]))
+	case pooledBytes:
+		large.Put((*[pooledBytes]byte)(b[:pooledBytes]))
+	}
+}
 
 // A budget limits the bytes that all requests together hold in memory.
 type budget struct {
@@ -33,12 +78,18 @@ func (b *budget) take(n int) error {
 func (b *budget) give(n int) { b.used.Add(int64(-n)) }
 
 // A body is a request's body in memory. The capacity of its buffers is reserved
-// from the budget.
+// from the budget, and that of raw from the arrivals too.
 type body struct {
 	raw      []byte
 	inflated []byte
+	limit    int
 	budget   *budget
 	paid     int // bytes reserved
+
+	arrivals *arrivals
+	from     netip.Addr
+	arriving int // bytes reserved from arrivals
+	paced    pacedBody
 }
 
 var (
@@ -47,31 +98,35 @@ var (
 )
 
 func (b *body) release() {
+	if b.arriving > 0 {
+		b.arrivals.give(b.from, b.arriving)
+	}
 	b.budget.give(b.paid)
-	if cap(b.raw) > pooledBytes {
-		b.raw = nil
-	}
-	if cap(b.inflated) > pooledBytes {
-		b.inflated = nil
-	}
-	b.paid, b.budget = 0, nil
+	drop(b.raw)
+	drop(b.inflated)
+	*b = body{}
 	bodies.Put(b)
 }
 
-// readBody reads the whole body, and inflates it if it begins like gzip, whatever
-// its headers say. At most limit bytes are accepted, both as sent and inflated.
-// Memory grows with the bytes that have come, not with the announced length.
-func readBody(r *http.Request, limit int, bud *budget) (*body, []byte, error) {
+// readBody reads the whole body. At most limit bytes are accepted, both as sent and
+// inflated. Memory grows with the bytes that have come, not with the announced
+// length.
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) (*body, []byte, error) {
+	if err := checkCoding(r.Header["Content-Encoding"]); err != nil {
+		return nil, nil, err
+	}
 	if r.ContentLength > int64(limit) {
 		return nil, nil, tooLarge(limit)
 	}
 	b := bodies.Get().(*body)
-	b.budget = bud
-	if err := b.pay(cap(b.raw) + cap(b.inflated)); err != nil {
+	*b = body{limit: limit, budget: &g.memory, arrivals: &g.arrivals, from: clientOf(r), paced: pacedBody{w: w, r: r, start: time.Now()}}
+	var err error
+	if b.raw, err = b.readAll(&b.paced, true); err != nil {
 		b.release()
-		return nil, nil, err
+		shed(w)
+		return nil, nil, inReading(err, "body")
 	}
-	text, err := b.read(r, limit)
+	text, err := b.text()
 	if err != nil {
 		b.release()
 		return nil, nil, err
@@ -79,13 +134,27 @@ func readBody(r *http.Request, limit int, bud *budget) (*body, []byte, error) {
 	return b, text, nil
 }
 
-func (b *body) read(r *http.Request, limit int) (text []byte, err error) {
-	if b.raw, err = b.readAll(b.raw[:0], r.Body, limit); err != nil {
-		return nil, inReading(err, "body")
+// text returns the body's text: inflated if it begins like gzip, whatever its
+// headers say, and without a byte order mark.
+func (b *body) text() (text []byte, err error) {
+	text = b.raw
+	if isGzip(b.raw) {
+		if text, err = b.inflate(); err != nil {
+			return nil, err
+		}
 	}
-	if !isGzip(b.raw) {
-		return b.raw, nil
+	switch {
+	case bytes.HasPrefix(text, []byte("\x28\xb5\x2f\xfd")):
+		return nil, unsupported("zstd")
+	case len(text) >= 2 && text[0] == 'x' && (uint(text[0])<<8|uint(text[1]))%31 == 0: // RFC 1950; JSON does not begin with an x
+		return nil, unsupported("deflate")
+	case isWide(text):
+		return nil, errWide
 	}
+	return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), nil
+}
+
+func (b *body) inflate() (text []byte, err error) {
 	z, _ := inflates.Get().(*gzip.Reader)
 	if z == nil {
 		z = new(gzip.Reader)
@@ -94,7 +163,7 @@ func (b *body) read(r *http.Request, limit int) (text []byte, err error) {
 	if err := z.Reset(bytes.NewReader(b.raw)); err != nil {
 		return nil, inReading(err, "gzip body")
 	}
-	if b.inflated, err = b.readAll(b.inflated[:0], z, limit); err != nil {
+	if b.inflated, err = b.readAll(z, false); err != nil {
 		return nil, inReading(err, "gzip body")
 	}
 	if isGzip(b.inflated) {
@@ -105,23 +174,43 @@ func (b *body) read(r *http.Request, limit int) (text []byte, err error) {
 
 func isGzip(b []byte) bool { return len(b) >= 2 && b[0] == 0x1f && b[1] == 0x8b }
 
-// readAll reads from to its end into buf, doubling buf as needed.
-func (b *body) readAll(buf []byte, from io.Reader, limit int) ([]byte, error) {
+// isWide reports whether a text is UTF-16 or UTF-32: it begins with their byte
+// order mark, or with an ASCII character in two or four bytes.
+func isWide(b []byte) bool {
+	if len(b) < 2 {
+		return false
+	}
+	mark := b[0] == 0xff && b[1] == 0xfe || b[0] == 0xfe && b[1] == 0xff
+	return mark || b[0] == 0 || b[1] == 0
+}
+
+// checkCoding refuses a Content-Encoding that the gateway cannot read. Some clients
+// name the character set there.
+func checkCoding(values []string) error {
+	for _, v := range values {
+		for coding := range strings.SplitSeq(v, ",") {
+			switch coding = strings.TrimSpace(coding); strings.ToLower(coding) {
+			case "", "identity", "gzip", "x-gzip", "utf-8", "utf8":
+			default:
+				return unsupported(coding)
+			}
+		}
+	}
+	return nil
+}
+
+// readAll reads from to its end into a buffer that grows as needed.
+func (b *body) readAll(from io.Reader, arriving bool) (buf []byte, err error) {
 	for {
 		if len(buf) == cap(buf) {
-			size := min(max(2*cap(buf), 4<<10), limit+1)
-			if size <= cap(buf) { // buf is full with limit+1 bytes: one too many
-				return buf, tooLarge(limit)
-			}
-			if err := b.pay(size - cap(buf)); err != nil {
+			if buf, err = b.grow(buf, arriving); err != nil {
 				return buf, err
 			}
-			buf = append(make([]byte, 0, size), buf...)
 		}
 		n, err := from.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if len(buf) > limit {
-			return buf, tooLarge(limit)
+		if len(buf) > b.limit {
+			return buf, tooLarge(b.limit)
 		}
 		if err == io.EOF {
 			return buf, nil
@@ -132,7 +221,32 @@ func (b *body) readAll(buf []byte, from io.Reader, limit int) ([]byte, error) {
 	}
 }
 
-func (b *body) pay(n int) error {
+// grow returns a larger buffer with the same content.
+func (b *body) grow(buf []byte, arriving bool) ([]byte, error) {
+	size := 2 * cap(buf)
+	switch {
+	case cap(buf) == 0:
+		size = smallBytes
+	case cap(buf) < pooledBytes:
+		size = 4 * cap(buf)
+	default:
+		size = min(size, b.limit+1)
+	}
+	if err := b.pay(size-cap(buf), arriving); err != nil {
+		return buf, err
+	}
+	larger := append(grab(size), buf...)
+	drop(buf)
+	return larger, nil
+}
+
+func (b *body) pay(n int, arriving bool) error {
+	if arriving {
+		if err := b.arrivals.take(b.from, n); err != nil {
+			return err
+		}
+		b.arriving += n
+	}
 	if err := b.budget.take(n); err != nil {
 		return err
 	}
@@ -147,6 +261,8 @@ func tooLarge(limit int) error {
 func inReading(err error, what string) error {
 	var p *problem
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &p):
 		return p
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -1,27 +1,51 @@
 // Package ingest accepts events over HTTP and stores them in the log.
 //
-//	HTTP -> body (body.go) -> envelope (scan.go, envelope.go)
+//	HTTP -> connections (connections.go) -> body (arrival.go, body.go)
+//	     -> envelope (scan.go, envelope.go)
 //	     -> admit one by one (admit.go) -> the log's text (splice.go)
 //	     -> a parcel per partition (request.go) -> packs (pack.go) -> Log
+//
+//	refused events of a batch -> dead letters (letters.go) -> Log
 //
 // # Requests
 //
 // POST /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group and
-// /v1/alias, with JSON of the Segment specification, plain or gzip whatever the
-// headers say, and a write key as user name of Basic authorization or as writeKey
-// in the body. A batch is {"batch": [event, ...]} with at most MaxBatchBytes, both
-// as sent and inflated, and MaxBatchEvents. An event has at most
-// event.MaxEventBytes as received.
+// /v1/alias, with JSON of the Segment specification in UTF-8, with or without a byte
+// order mark, plain or gzip whatever the headers say, and a write key as user name of
+// Basic authorization or as writeKey in the body. A batch is {"batch": [event, ...]}
+// with at most MaxBatchBytes, both as sent and inflated, and MaxBatchEvents. An event
+// has at most event.MaxEventBytes as received. In paths, // is /, and a / at the end
+// means nothing.
 //
 // # Answers
 //
-// 200 with {"success":true,"ok":true,"status":1} means that the log has
-// acknowledged every event of the request. Any other answer means failure (see
-// answer.go). SDKs resend a refused batch again and again, so one bad event does
-// not make its batch fail: it becomes a dead letter, which is acknowledged too.
-// Only a body that is not a batch at all is answered with 400. A bad event that
-// is sent alone is answered with 400 (413 if it is too large), and is not a dead
-// letter.
+// 200 means that the log has acknowledged every accepted event of the request. For a
+// batch it says how many these are, {"success":true,"ok":true,"status":1,"accepted":2,
+// "refused":3}. Any other answer means failure (see answer.go). SDKs resend a refused
+// batch again and again, so one bad event does not make its batch fail: it becomes a
+// dead letter. Only a body that is not a batch at all is answered with 400. A bad
+// event that is sent alone is answered with 400 (413 if it is too large), and is not a
+// dead letter.
+//
+// # Dead letters
+//
+// Dead letters never delay accepted events, and never make their request fail: see
+// letters.go. They are packed, and limited for each write key; beyond that a sample is
+// stored. Each one that is not stored is counted, with the reason. The answer waits
+// for a batch's dead letters until its events are acknowledged, and a tenth of a
+// second from the beginning in any case, unless they cannot be stored now. So a batch
+// is answered as soon as it would be without its bad events, or within that time; and
+// a dead letter that is not stored by then follows soon, unless the process is killed:
+// this alone is not counted. A gateway that is told to stop stores what waits.
+//
+// # Slow and greedy clients
+//
+// A request takes one of Options.Requests slots when its body is there. Until then it
+// costs a connection and the memory for what has come, which are limited in total
+// (Options.Connections, half of Options.MemoryBytes) and, to half of that, for each
+// address (address.go says which address counts behind a proxy). Beyond these limits a
+// connection is closed at once, and a request is refused with 429, while other
+// addresses go on. A body that comes too slowly is answered with 408 (arrival.go).
 //
 // # The log
 //

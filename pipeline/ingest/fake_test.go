@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,10 @@ type fakeLog struct {
 	// returned, after storing if it is errAckLost.
 	publish func(ctx context.Context, partition int, id string, pack []byte) error
 	calls   atomic.Int64
+
+	// bury does the same for dead letters.
+	bury     func(ctx context.Context, id string, letters []pipeline.Dead) error
+	messages int // of dead letters
 }
 
 var (
@@ -80,15 +85,21 @@ func (f *fakeLog) Publish(ctx context.Context, p int, id string, pack []byte) er
 	return err
 }
 
-func (f *fakeLog) DeadLetter(ctx context.Context, id string, letter pipeline.Dead) error {
-	letter.Raw = append([]byte(nil), letter.Raw...)
+func (f *fakeLog) DeadLetters(ctx context.Context, id string, letters []pipeline.Dead) error {
+	err := error(nil)
+	if f.bury != nil {
+		if err = f.bury(ctx, id, letters); err != nil && !errors.Is(err, errAckLost) {
+			return err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.ids[id] {
 		f.ids[id] = true
-		f.letters = append(f.letters, letter)
+		f.letters = append(f.letters, slices.Clone(letters)...)
+		f.messages++
 	}
-	return nil
+	return err
 }
 
 // events returns the stored events of one partition, in order.

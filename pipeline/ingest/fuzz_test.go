@@ -15,7 +15,7 @@ import (
 // error, and each stored line is a JSON object that the log's reader can read.
 func FuzzBody(f *testing.F) {
 	for _, s := range []string{
-		batch(good), good, batch(good, `{}`, `tru`, `[[]]`), zipped(batch(good)), zipped(zipped("x")), "\x1f\x8b",
+		batch(good), good, batch(good, `{}`, `tru`, `[[]]`), zipped(batch(good)), zipped(zipped("x")), "\x1f\x8b", mark + good, "x\x9c", "{\x00}\x00",
 		`{"batch":[{"type":"clock","timestamp":"2026-01-01T00:00:00Z"}],"sentAt":"2026-01-01T00:00:00Z","context":{"a":1}}`,
 		"{\"batch\":[\n{\"type\":\"page\",\r\n\"userId\":12e3,\"messageId\":null,\"logTime\":null,\"receivedAt\":\"\\n\"}]}",
 		`{"userId":"a\u0000","event":"\ud800"}`, `{"a":"\`, `{"batch":[,]}`, `{"batch":[{"a":1]}]}`, strings.Repeat("[", 1000),
@@ -35,7 +35,7 @@ func FuzzBody(f *testing.F) {
 		}
 		w := post(g, path, string(body))
 		switch w.Code {
-		case http.StatusOK, http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		case http.StatusOK, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		default:
 			t.Errorf("answered %d %s", w.Code, w.Body)
 		}

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,11 +27,6 @@ const (
 	MaxBatchEvents = 5000      // events in a batch
 )
 
-// deadLanes is the number of lanes for dead letters. Each dead letter is a separate
-// message, and their order does not matter. There are several lanes so that a batch
-// of only bad events is stored in time.
-const deadLanes = 8
-
 // A Log stores events: in the broker's streams, or in memory for tests.
 type Log interface {
 	// Partitions is the number of partitions, which never changes.
@@ -38,8 +35,9 @@ type Log interface {
 	// acknowledged. A pack that is published again under the same id is stored
 	// once. After a broker.ErrLoud nothing more may be published.
 	Publish(ctx context.Context, partition int, id string, pack []byte) error
-	// DeadLetter stores a dead letter in the same way.
-	DeadLetter(ctx context.Context, id string, letter pipeline.Dead) error
+	// DeadLetters stores dead letters in one message, in the same way. After a
+	// broker.ErrNoRoom there is no use in trying again at once.
+	DeadLetters(ctx context.Context, id string, letters []pipeline.Dead) error
 	// Clock is the live campaign set's clock, and ClockBroker if no set is live.
 	Clock() string
 	// Ready returns why the log cannot store events now, nil if it can. It is
@@ -60,7 +58,8 @@ type Options struct {
 	PackEvents  int                   // limit for one pack (2000)
 	QueueBytes  int                   // limit for what waits in one partition (4 MB); beyond it, 429
 	MemoryBytes int                   // limit for all requests together (128 MB); beyond it, 429
-	Requests    int                   // limit for requests at once (4096); beyond it, 429
+	Requests    int                   // limit for requests whose body is there (4096); beyond it, 429
+	Connections int                   // limit for connections (16384, or three quarters of the files that the process may open); beyond it, closed
 	Now         func() int64          // the clock for receivedAt, nanoseconds since 1970 (time.Now)
 	Metrics     prometheus.Registerer // (metrics are not shown)
 	Logger      *slog.Logger          // (slog.Default)
@@ -74,6 +73,10 @@ func (o Options) withDefaults() Options {
 	set(&o.QueueBytes, 4<<20)
 	set(&o.MemoryBytes, 128<<20)
 	set(&o.Requests, 4096)
+	set(&o.Connections, maxConnections)
+	if files := maxFiles(); files > 0 {
+		o.Connections = int(min(uint64(o.Connections), files*3/4))
+	}
 	if o.Now == nil {
 		o.Now = func() int64 { return time.Now().UnixNano() }
 	}
@@ -96,14 +99,16 @@ func set[T comparable](to *T, def T) {
 // A Gateway accepts events over HTTP and stores them in the log. It is an
 // http.Handler; Run serves it on a listener.
 type Gateway struct {
-	opt    Options
-	keys   [][sha256.Size]byte
-	lanes  []*lane // one per partition
-	dead   []*lane
-	memory budget
-	slots  chan struct{} // holds an element for each request being handled
-	times  logTimes
-	met    *metrics
+	opt         Options
+	keys        [][sha256.Size]byte
+	lanes       []*lane // one per partition
+	letters     *letterbox
+	memory      budget
+	arrivals    arrivals
+	connections connections
+	slots       chan struct{} // holds an element for each request being handled
+	times       logTimes
+	met         *metrics
 
 	leaving  atomic.Bool   // not ready any more, but requests are still accepted
 	draining atomic.Bool   // no further request is accepted
@@ -133,13 +138,17 @@ func New(opt Options) (*Gateway, error) {
 		slots:   make(chan struct{}, opt.Requests),
 		stopped: make(chan struct{}),
 	}
+	// One address may use half of what is there for connections and for bodies on
+	// their way, and these half of the memory. So it leaves as much to the others.
+	g.arrivals = arrivals{max: int64(opt.MemoryBytes / 2), each: int64(opt.MemoryBytes / 4), by: map[netip.Addr]int64{}}
 	for _, k := range opt.WriteKeys {
 		if k == "" {
 			return nil, errors.New("ingest: an empty write key")
 		}
 		g.keys = append(g.keys, sha256.Sum256([]byte(k)))
 	}
-	g.met = newMetrics(opt.Metrics, g.queued)
+	g.met = newMetrics(opt.Metrics, g)
+	g.connections = connections{max: opt.Connections, each: max(opt.Connections/2, 1), refused: g.met.closed, by: map[netip.Addr]int{}, of: map[net.Conn]netip.Addr{}}
 	g.startLanes()
 	return g, nil
 }
@@ -149,32 +158,30 @@ func (g *Gateway) startLanes() {
 	g.cancel = cancel
 	nonce := make([]byte, 8)
 	rand.Read(nonce)
-	lim := limits{g.opt.PackBytes, g.opt.PackEvents, int64(g.opt.QueueBytes), g.opt.Attempt}
+	lim := limits{g.opt.PackBytes, g.opt.PackEvents, int64(g.opt.QueueBytes)}
 	for p := range g.opt.Log.Partitions() {
 		name := fmt.Sprintf("%s-%d", hex.EncodeToString(nonce), p)
-		g.lanes = append(g.lanes, newLane(name, lim, g.met, g.opt.Logger, func(ctx context.Context, pk *pack) error {
+		g.lanes = append(g.lanes, newLane(name, lim, g.opt.Attempt, g.met, g.opt.Logger, func(ctx context.Context, pk *pack) error {
 			return g.sent(g.opt.Log.Publish(ctx, p, pk.id, pk.data))
 		}))
 	}
-	lim.packEvents = 1
-	for i := range deadLanes {
-		name := fmt.Sprintf("%s-d%d", hex.EncodeToString(nonce), i)
-		g.dead = append(g.dead, newLane(name, lim, g.met, g.opt.Logger, func(ctx context.Context, pk *pack) error {
-			letter := pipeline.Dead{Reason: pk.why.Reason, Detail: pk.why.Detail, Raw: pk.data}
-			return g.sent(g.opt.Log.DeadLetter(ctx, pk.id, letter))
-		}))
-	}
-	for _, l := range append(g.lanes[:len(g.lanes):len(g.lanes)], g.dead...) {
+	for _, l := range g.lanes {
 		g.ended.Go(func() { l.run(ctx) })
 	}
+	g.letters = &letterbox{
+		name: hex.EncodeToString(nonce) + "-d", packBytes: g.opt.PackBytes, timeout: g.opt.Timeout, met: g.met, log: g.opt.Logger,
+		keys: make([]allowance, len(g.keys)), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		store: func(ctx context.Context, id string, letters []pipeline.Dead) error {
+			return g.sent(g.opt.Log.DeadLetters(ctx, id, letters))
+		},
+	}
+	g.letters.attempts = attempts{g.opt.Attempt, g.met, g.letters.note}
+	g.ended.Go(func() { g.letters.run(ctx) })
 }
 
 func (g *Gateway) queued() float64 {
-	n := int64(0)
+	n := g.letters.queued()
 	for _, l := range g.lanes {
-		n += l.queued.Load()
-	}
-	for _, l := range g.dead {
 		n += l.queued.Load()
 	}
 	return float64(n)
@@ -220,7 +227,8 @@ func (g *Gateway) able() error {
 }
 
 // Drain refuses further requests (503), waits until the accepted ones are
-// answered, and ends the lanes. When ctx ends, it fails the remaining requests.
+// answered and their dead letters are stored, and ends the lanes. When ctx ends, it
+// fails the remaining requests.
 // Every event that was answered with 200 is in the log. Later calls wait for the
 // first one and return its error.
 func (g *Gateway) Drain(ctx context.Context) error {
@@ -233,7 +241,8 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	return g.drainErr
 }
 
-// drain takes all slots: once it has them, no request is being handled.
+// drain takes all slots: once it has them, no request is being handled. Then it
+// waits for the letters.
 func (g *Gateway) drain(ctx context.Context) error {
 	for i := range cap(g.slots) {
 		select {
@@ -244,15 +253,20 @@ func (g *Gateway) drain(ctx context.Context) error {
 			return err
 		}
 	}
+	g.letters.close()
+	select {
+	case <-g.letters.ended:
+	case <-ctx.Done(): // the letterbox logs what it loses
+	}
 	return nil
 }
 
-// known reports whether key is a write key. How long it takes depends neither on
-// key nor on the write keys.
-func (g *Gateway) known(key string) bool {
-	sum, found := sha256.Sum256([]byte(key)), 0
+// keyIndex returns which of the write keys key is, -1 if it is none. How long it
+// takes depends neither on key nor on the write keys.
+func (g *Gateway) keyIndex(key string) int {
+	sum, found := sha256.Sum256([]byte(key)), -1
 	for i := range g.keys {
-		found |= subtle.ConstantTimeCompare(sum[:], g.keys[i][:])
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(sum[:], g.keys[i][:]), i, found)
 	}
-	return found == 1
+	return found
 }

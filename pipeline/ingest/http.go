@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"offerstream/pipeline/campaign"
@@ -29,11 +30,26 @@ var routes = func() map[string]route {
 	return all
 }()
 
+// pathOf returns the path without slashes that mean nothing: some SDKs append
+// theirs to an address that ends with one, others end theirs with one. A redirect
+// would not do, as clients follow it without the body.
+func pathOf(r *http.Request) string {
+	p := r.URL.Path
+	if _, ok := routes[p]; ok {
+		return p
+	}
+	for strings.Contains(p, "//") {
+		p = strings.ReplaceAll(p, "//", "/")
+	}
+	return strings.TrimSuffix(p, "/")
+}
+
 // ServeHTTP accepts events, and answers /healthz and /readyz.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rt, ok := routes[r.URL.Path]
+	path := pathOf(r)
+	rt, ok := routes[path]
 	if !ok {
-		g.serveOther(w, r)
+		g.serveOther(w, path)
 		return
 	}
 	w.Header()["Access-Control-Allow-Origin"] = anyOrigin
@@ -41,10 +57,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		preflight(w)
 		return
 	}
-	err := g.take(r, rt)
+	t, err := g.take(w, r, rt)
 	if err == nil {
 		g.met.requests.Inc()
-		answerOK(w)
+		if rt.batch {
+			answerBatch(w, t)
+		} else {
+			answerOK(w)
+		}
 		return
 	}
 	p := g.problemOf(err)
@@ -55,8 +75,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, p)
 }
 
-func (g *Gateway) serveOther(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
+func (g *Gateway) serveOther(w http.ResponseWriter, path string) {
+	switch path {
 	case "/healthz":
 		w.Write([]byte("ok\n"))
 	case "/readyz":
@@ -92,52 +112,63 @@ func (g *Gateway) problemOf(err error) *problem {
 	return errLog
 }
 
-// take handles one request. It returns nil once every event of the request is
-// acknowledged, the refused ones as dead letters.
-func (g *Gateway) take(r *http.Request, rt route) error {
+// A tally is how many events of a request were accepted and refused.
+type tally struct{ accepted, refused int }
+
+// take handles one request. It returns nil once every accepted event of the
+// request is acknowledged. The request takes a slot when its body is there: how
+// long that takes is up to the client.
+func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tally, err error) {
 	if r.Method != http.MethodPost {
-		return errMethod
+		return t, errMethod
 	}
 	if g.draining.Load() {
-		return errDrain
+		return t, errDrain
 	}
-	select {
-	case g.slots <- struct{}{}:
-	default:
-		if g.draining.Load() {
-			return errDrain
-		}
-		return errRequests
+	name, _, named := r.BasicAuth()
+	key := -1
+	if named {
+		key = g.keyIndex(name)
 	}
-	g.met.inFlight.Inc()
-	defer func() { g.met.inFlight.Dec(); <-g.slots }()
-
-	key, _, hasKey := r.BasicAuth()
-	if hasKey && !g.known(key) || !hasKey && r.Header.Get("Authorization") != "" {
-		return errKey
+	if named && key < 0 || !named && r.Header.Get("Authorization") != "" {
+		return t, errKey
 	}
 	if err := g.able(); err != nil {
-		return errLog
+		return t, errLog
 	}
-	req := requests.Get().(*request)
-	defer req.release()
-	if err := g.fill(req, r, rt, hasKey); err != nil {
-		return err
-	}
-	return g.store(r.Context(), req)
-}
-
-// fill reads the request's body into req.
-func (g *Gateway) fill(req *request, r *http.Request, rt route, trusted bool) error {
-	now := g.opt.Now()
 	limit := event.MaxEventBytes + bodySlack
 	if rt.batch {
 		limit = MaxBatchBytes
 	}
-	b, text, err := readBody(r, limit, &g.memory)
+	now := g.opt.Now()
+	b, text, err := g.readBody(w, r, limit)
 	if err != nil {
-		return err
+		return t, err
 	}
+	select {
+	case g.slots <- struct{}{}:
+	default:
+		b.release()
+		if g.draining.Load() {
+			return t, errDrain
+		}
+		return t, errRequests
+	}
+	g.met.inFlight.Inc()
+	defer func() { g.met.inFlight.Dec(); <-g.slots }()
+
+	req := requests.Get().(*request)
+	defer req.release()
+	req.key = key
+	if err = g.fill(req, b, text, rt, now); err == nil {
+		err = g.store(r.Context(), req)
+	}
+	return tally{req.events + req.clocks, len(req.refused)}, err
+}
+
+// fill reads the events in the body's text into req, and releases the body. now is
+// when it was received.
+func (g *Gateway) fill(req *request, b *body, text []byte, rt route, now int64) error {
 	defer b.release()
 	a := admission{receivedAt: value.FormatTime(now)}
 	if g.opt.Log.Clock() == campaign.ClockEvent {
@@ -146,13 +177,13 @@ func (g *Gateway) fill(req *request, r *http.Request, rt route, trusted bool) er
 	a.decoder = decoders.Get().(*event.Decoder)
 	defer decoders.Put(a.decoder)
 	if rt.batch {
-		return g.fillBatch(req, &a, text, trusted)
+		return g.fillBatch(req, &a, text)
 	}
-	return g.fillOne(req, &a, text, rt.def, trusted)
+	return g.fillOne(req, &a, text, rt.def)
 }
 
-func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Type, trusted bool) error {
-	if !trusted && !g.known(bodyKey(text)) {
+func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Type) error {
+	if req.key < 0 && g.keyIndex(bodyKey(text)) < 0 {
 		return errKey
 	}
 	v, err := scanValue(text, skipSpace(text, 0))
@@ -170,12 +201,15 @@ func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Typ
 	return err
 }
 
-func (g *Gateway) fillBatch(req *request, a *admission, text []byte, trusted bool) error {
+func (g *Gateway) fillBatch(req *request, a *admission, text []byte) error {
 	env := envelopes.Get().(*envelope)
 	defer envelopes.Put(env)
 	err := env.read(text)
+	if req.key < 0 {
+		req.key = g.keyIndex(env.writeKey)
+	}
 	switch {
-	case !trusted && !g.known(env.writeKey):
+	case req.key < 0:
 		return errKey
 	case err == errTooManyEvents:
 		return &problem{http.StatusRequestEntityTooLarge, "size", err.Error()}
@@ -193,7 +227,7 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, trusted boo
 		var rej *event.Reject
 		switch {
 		case errors.As(err, &rej):
-			g.bury(req, rej, v.of(text))
+			req.refuse(rej, v.of(text))
 		case err != nil:
 			return err
 		}
@@ -231,27 +265,19 @@ func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, de
 	if ev.Type == event.Clock {
 		req.clocks++
 		for _, l := range g.lanes {
-			req.add(l, from, nil)
+			req.add(l, from)
 		}
 		return nil
 	}
 	req.events++
-	req.add(g.lanes[event.Partition(ev.Key, len(g.lanes))], from, nil)
+	req.add(g.lanes[event.Partition(ev.Key, len(g.lanes))], from)
 	return nil
 }
 
-// bury makes a dead letter of a refused event.
-func (g *Gateway) bury(req *request, why *event.Reject, raw []byte) {
-	why.Detail = clip(why.Detail)
-	from := len(req.text)
-	req.text = append(req.text, raw...)
-	req.add(g.dead[len(req.letters)%len(g.dead)], from, why)
-	req.letters = append(req.letters, why)
-}
-
-// store sends what the request holds and waits for the acknowledgements.
+// store sends what the request holds and waits for the acknowledgements of its
+// events. The letterbox says how long it waits for its letters.
 func (g *Gateway) store(ctx context.Context, req *request) error {
-	if len(req.parcels) == 0 {
+	if len(req.parcels) == 0 && len(req.refused) == 0 {
 		return nil
 	}
 	held := cap(req.text)
@@ -259,18 +285,22 @@ func (g *Gateway) store(ctx context.Context, req *request) error {
 		return err
 	}
 	defer g.memory.give(held)
-	req.deadline = time.Now().Add(g.opt.Timeout)
+	start := time.Now()
+	req.deadline = start.Add(g.opt.Timeout)
 	if !dispatch(req) {
 		return errQueue
 	}
-	if err := req.wait(ctx.Done(), g.stopped); err != nil {
-		return err
+	letters := g.letters.put(req.key, req.text, req.refused)
+	if len(req.parcels) > 0 {
+		if err := req.wait(ctx.Done(), g.stopped); err != nil {
+			return err
+		}
 	}
+	g.letters.await(letters, start.Add(letterWait), ctx.Done(), g.stopped)
 	g.met.accepted.Add(float64(req.events))
 	g.met.clocks.Add(float64(req.clocks))
-	for _, l := range req.letters {
-		g.met.rejected.WithLabelValues(l.Reason).Inc()
+	for _, r := range req.refused {
+		g.met.rejected.WithLabelValues(r.why.Reason).Inc()
 	}
-	g.met.letters.Add(float64(len(req.letters)))
 	return nil
 }

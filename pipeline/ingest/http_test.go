@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 )
 
@@ -120,6 +122,37 @@ func TestBadInput(t *testing.T) {
 		{name: "gzip header only", path: "/v1/batch", body: "\x1f\x8b", status: 400, reason: "body"},
 		{name: "gzip and rubbish", path: "/v1/batch", body: zipped(batch(good)) + "xxx", status: 400, reason: "body"},
 
+		{name: "UTF-16 with a mark", path: "/v1/track", body: "\xff\xfe{\x00}\x00", status: 400, reason: "charset"},
+		{name: "UTF-16, the other way round", path: "/v1/batch", body: "\xfe\xff\x00{\x00}", status: 400, reason: "charset"},
+		{name: "UTF-16 without a mark", path: "/v1/batch", body: "{\x00}\x00", status: 400, reason: "charset"},
+		{name: "UTF-16 without a mark or a key", path: "/v1/batch", body: "\x00{\x00}", change: noAuth, status: 400, reason: "charset"},
+		{name: "UTF-32", path: "/v1/track", body: "\x00\x00\xfe\xff\x00\x00\x00{\x00\x00\x00}", status: 400, reason: "charset"},
+		{name: "UTF-16 in gzip", path: "/v1/track", body: zipped("\xff\xfe{\x00}\x00"), status: 400, reason: "charset"},
+		{name: "a mark alone", path: "/v1/track", body: mark, status: 400, reason: "json"},
+		{name: "two marks", path: "/v1/track", body: mark + mark + good, status: 400, reason: "json"},
+		{name: "a mark within", path: "/v1/batch", body: `{"batch":[` + mark + good + `]}`, status: 400, reason: "json"},
+		{name: "a mark before an event", path: "/v1/track", body: mark + good, status: 200, stored: 1},
+		{name: "a mark before a batch", path: "/v1/batch", body: mark + "\r\n" + batch(good), status: 200, stored: 1},
+		{name: "a mark in gzip", path: "/v1/batch", body: zipped(mark + batch(good)), status: 200, stored: 1},
+		{name: "a mark before a key", path: "/v1/track", body: mark + `{"writeKey":"key-1",` + good[1:], change: noAuth, status: 200, stored: 1},
+		{name: "a mark before a batch's key", path: "/v1/batch", body: mark + `{"writeKey":"key-1",` + batch(good)[1:], change: noAuth, status: 200, stored: 1},
+
+		{name: "zstd by name", path: "/v1/batch", body: batch(good), change: coded("zstd"), status: 415, reason: "coding"},
+		{name: "deflate by name", path: "/v1/track", body: good, change: coded("Deflate"), status: 415, reason: "coding"},
+		{name: "br", path: "/v1/batch", body: "\x0b", change: coded("br"), status: 415, reason: "coding"},
+		{name: "br after gzip", path: "/v1/batch", body: zipped(batch(good)), change: coded("gzip, br"), status: 415, reason: "coding"},
+		{name: "two headers", path: "/v1/batch", body: zipped(batch(good)), change: coded("gzip", "br"), status: 415, reason: "coding"},
+		{name: "a long name", path: "/v1/batch", body: batch(good), change: coded(strings.Repeat("x", 5000)), status: 415, reason: "coding"},
+		{name: "zstd by its bytes", path: "/v1/batch", body: "\x28\xb5\x2f\xfd\x04\x00", status: 415, reason: "coding"},
+		{name: "zstd by its bytes, in gzip", path: "/v1/batch", body: zipped("\x28\xb5\x2f\xfd\x04\x00"), status: 415, reason: "coding"},
+		{name: "deflate by its bytes", path: "/v1/batch", body: deflated(batch(good)), status: 415, reason: "coding"},
+		{name: "an x", path: "/v1/batch", body: "xyz", status: 400, reason: "json"},
+		{name: "gzip by name, but plain", path: "/v1/batch", body: batch(good), change: coded("gzip"), status: 200, stored: 1},
+		{name: "GZIP", path: "/v1/batch", body: zipped(batch(good)), change: coded(" GZIP ,identity,"), status: 200, stored: 1},
+		{name: "x-gzip", path: "/v1/batch", body: zipped(batch(good)), change: coded("x-gzip"), status: 200, stored: 1},
+		{name: "identity", path: "/v1/track", body: good, change: coded("identity"), status: 200, stored: 1},
+		{name: "a character set as coding", path: "/v1/track", body: good, change: coded("UTF-8"), status: 200, stored: 1},
+
 		{name: "no batch", path: "/v1/batch", body: good, status: 400, reason: "json"},
 		{name: "batch is no array", path: "/v1/batch", body: `{"batch":{}}`, status: 400, reason: "json"},
 		{name: "two batches", path: "/v1/batch", body: `{"batch":[],"batch":[]}`, status: 400, reason: "json"},
@@ -171,6 +204,9 @@ func TestBadInput(t *testing.T) {
 			if err := json.Unmarshal(w.Body.Bytes(), &said); err != nil {
 				t.Fatalf("answered %q: %v", w.Body, err)
 			}
+			if accepts := w.Header().Get("Accept-Encoding"); (accepts == "gzip") != (w.Code == 415) {
+				t.Errorf("%d with Accept-Encoding %q", w.Code, accepts)
+			}
 			if said.Success != (tt.status == 200) || said.Reason != tt.reason || w.Body.Len() > 600 {
 				t.Errorf("answered %s, want reason %q", w.Body, tt.reason)
 			}
@@ -186,7 +222,103 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+const mark = "\xef\xbb\xbf"
+
+func coded(values ...string) func(*http.Request) {
+	return func(r *http.Request) { r.Header["Content-Encoding"] = values }
+}
+
+func deflated(s string) string {
+	var b bytes.Buffer
+	w := zlib.NewWriter(&b)
+	io.WriteString(w, s)
+	w.Close()
+	return b.String()
+}
+
 func noAuth(r *http.Request) { r.Header.Del("Authorization") }
+
+// TestPaths: slashes too many change nothing, on every path.
+func TestPaths(t *testing.T) {
+	paths := []string{"/healthz", "/readyz"}
+	for path := range routes {
+		paths = append(paths, path)
+	}
+	for _, path := range paths {
+		for _, odd := range []string{"%s", "/%s", "%s/", "//%s///", "/x%s", "%sx", "%s/x", "%s/.", "/.%s"} {
+			for _, inner := range []string{path, strings.ReplaceAll(path, "/", "//")} {
+				asked := fmt.Sprintf(odd, inner)
+				log := newFakeLog(1)
+				body := good
+				if path == "/v1/batch" {
+					body = batch(good)
+				}
+				r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+				r.URL.Path = asked
+				r.SetBasicAuth(testKey, "")
+				w := httptest.NewRecorder()
+				newGateway(t, log).ServeHTTP(w, r)
+				want, stored := 200, 1
+				if strings.ContainsAny(odd, "x.") {
+					want, stored = 404, 0
+				} else if !strings.HasPrefix(path, "/v1") {
+					stored = 0
+				}
+				if w.Code != want || len(log.all()) != stored {
+					t.Errorf("%s: %d %s", asked, w.Code, w.Body)
+				}
+			}
+		}
+	}
+	g := newGateway(t, newFakeLog(1))
+	for _, path := range []string{"", "/", "//", "/v1", "/v1/", "/batch"} {
+		r := httptest.NewRequest("POST", "/", nil)
+		r.URL.Path = path
+		w := httptest.NewRecorder()
+		if g.ServeHTTP(w, r); w.Code != 404 {
+			t.Errorf("%q: %d", path, w.Code)
+		}
+	}
+}
+
+// TestPathOnTheWire: such a path comes through net/http as it is.
+func TestPathOnTheWire(t *testing.T) {
+	log := newFakeLog(1)
+	g := newGateway(t, log)
+	srv := httptest.NewServer(g)
+	defer srv.Close()
+	for _, path := range []string{"//v1/batch", "/v1/batch/", "/v1//batch"} {
+		if status := postTo(srv.Client(), srv.Listener.Addr().String(), path, batch(good)); status != 200 {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+	if len(log.all()) != 3 {
+		t.Errorf("stored %q", log.all())
+	}
+}
+
+// TestBatchAnswer: the answer to a batch says how many of its events were accepted
+// and refused.
+func TestBatchAnswer(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"batch":[]}`:                      `{"success":true,"ok":true,"status":1,"accepted":0,"refused":0}`,
+		batch(good):                         `{"success":true,"ok":true,"status":1,"accepted":1,"refused":0}`,
+		batch(`{}`):                         `{"success":true,"ok":true,"status":1,"accepted":0,"refused":1}`,
+		batch(`{}`, good, `1`, good, `tru`): `{"success":true,"ok":true,"status":1,"accepted":2,"refused":3}`,
+		zipped(junk(MaxBatchEvents)):        `{"success":true,"ok":true,"status":1,"accepted":0,"refused":5000}`,
+	} {
+		w := post(newGateway(t, newFakeLog(2)), "/v1/batch", body)
+		if w.Code != 200 || w.Body.String() != want || w.Header().Get("Content-Length") != fmt.Sprint(len(want)) || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%.60q: %d %v %s, want %s", body, w.Code, w.Header(), w.Body, want)
+		}
+	}
+	log := newFakeLog(2)
+	log.clock = campaign.ClockEvent
+	clock := `{"type":"clock","timestamp":"2026-01-01T00:00:00Z"}`
+	if w := post(newGateway(t, log), "/v1/batch", batch(clock)); w.Body.String() != `{"success":true,"ok":true,"status":1,"accepted":1,"refused":0}` {
+		t.Errorf("a clock event: %s", w.Body)
+	}
+}
 
 // TestUserIDs: whatever a user id contains, the event goes to the right partition.
 func TestUserIDs(t *testing.T) {

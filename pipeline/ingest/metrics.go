@@ -10,9 +10,11 @@ type metrics struct {
 	clocks     prometheus.Counter     // clock events acknowledged by every partition
 	rejected   *prometheus.CounterVec // events refused, by reason
 	letters    prometheus.Counter     // refused events stored as dead letters
+	unstored   *prometheus.CounterVec // refused events not stored, by reason
 	answers    *prometheus.CounterVec // requests not answered with 200, by reason
 	requests   prometheus.Counter     // requests answered with 200
-	limits     *prometheus.CounterVec // limits reached: requests, memory, queue
+	limits     *prometheus.CounterVec // limits reached: requests, memory, queue, arrivals, address
+	closed     *prometheus.CounterVec // connections beyond a limit: total, address
 	inFlight   prometheus.Gauge       // requests being handled
 	publish    prometheus.Histogram   // seconds from a pack's first sending to its acknowledgement
 	failures   prometheus.Counter     // publishes that failed, including repeated ones
@@ -21,7 +23,7 @@ type metrics struct {
 	packBytes  prometheus.Histogram
 }
 
-func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
+func newMetrics(r prometheus.Registerer, g *Gateway) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "offerstream_gateway_" + name, Help: help})
 		r.MustRegister(c)
@@ -42,16 +44,31 @@ func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
 		clocks:     counter("clock_events_total", "Clock events acknowledged by every partition."),
 		rejected:   vector("events_rejected_total", "Events refused, by reason.", "reason"),
 		letters:    counter("dead_letters_total", "Refused events of batches, stored as dead letters."),
+		unstored:   vector("dead_letters_not_stored_total", "Refused events of batches, not stored as dead letters, by reason.", "reason"),
 		requests:   counter("requests_ok_total", "Requests answered with 200."),
 		answers:    vector("requests_refused_total", "Requests not answered with 200, by reason.", "reason"),
 		limits:     vector("limits_reached_total", "Requests refused because a limit was reached, by limit.", "limit"),
+		closed:     vector("connections_refused_total", "Connections closed at once because there are too many, in total or from one address.", "limit"),
 		publish:    histogram("publish_seconds", "Time from a pack's first sending to its acknowledgement.", prometheus.ExponentialBuckets(50e-6, 2, 18)),
 		failures:   counter("publish_failures_total", "Publishes that failed or timed out, including repeated ones."),
 		givenUp:    counter("packs_given_up_total", "Packs not acknowledged by their deadline."),
 		packEvents: histogram("pack_events", "Events in a pack.", prometheus.ExponentialBuckets(1, 2, 12)),
 		packBytes:  histogram("pack_bytes", "Bytes of a pack.", prometheus.ExponentialBuckets(256, 2, 12)),
 	}
-	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "offerstream_gateway_requests_in_flight", Help: "Requests being handled."})
-	r.MustRegister(m.inFlight, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "offerstream_gateway_queue_bytes", Help: "Bytes that wait to be published or are being published."}, queued))
+	for _, reason := range []string{"rate", "queue", "room", "log"} { // shown from the beginning, so that an increase can be seen
+		m.unstored.WithLabelValues(reason)
+	}
+	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "offerstream_gateway_requests_in_flight", Help: "Requests being handled, whose body is there."})
+	r.MustRegister(m.inFlight)
+	for _, now := range []struct {
+		name, help string
+		value      func() float64
+	}{
+		{"queue_bytes", "Bytes that wait to be published or are being published.", g.queued},
+		{"arriving_bytes", "Bytes of memory of bodies that are coming.", g.arrivals.bytes},
+		{"connections", "Open connections.", func() float64 { return float64(g.connections.open.Load()) }},
+	} {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "offerstream_gateway_" + now.name, Help: now.help}, now.value))
+	}
 	return m
 }

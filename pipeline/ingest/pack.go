@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/event"
 )
 
 // A lane publishes parcels to one partition's log, in order, with group commit:
@@ -31,6 +30,7 @@ import (
 //	no acknowledgement by the deadline   503; stored or not, the client resends
 //	the process dies                     the client has no answer and resends
 type lane struct {
+	attempts
 	lim  limits
 	send func(ctx context.Context, p *pack) error
 	name string // prefix of pack ids, unique to this lane and process
@@ -52,7 +52,6 @@ type limits struct {
 	packBytes  int
 	packEvents int
 	queueBytes int64
-	attempt    time.Duration // of one publish
 }
 
 // A pack is the content of one publish.
@@ -62,7 +61,6 @@ type pack struct {
 	events   int
 	parcels  []packed
 	deadline time.Time
-	why      *event.Reject // of a dead letter, which is always alone in its pack
 }
 
 // packed is the part of a parcel that is in a pack.
@@ -72,8 +70,10 @@ type packed struct {
 	last  bool // it is the last part of the parcel
 }
 
-func newLane(name string, lim limits, met *metrics, log *slog.Logger, send func(context.Context, *pack) error) *lane {
-	return &lane{lim: lim, send: send, name: name, met: met, log: log, wake: make(chan struct{}, 1)}
+func newLane(name string, lim limits, attempt time.Duration, met *metrics, log *slog.Logger, send func(context.Context, *pack) error) *lane {
+	l := &lane{lim: lim, send: send, name: name, met: met, log: log, wake: make(chan struct{}, 1)}
+	l.attempts = attempts{attempt, met, l.note}
+	return l
 }
 
 // reserve reserves n bytes of the queue, or returns false. An empty lane accepts
@@ -183,7 +183,6 @@ func (l *lane) take(p *pack, w *parcel) bool {
 		}
 		p.data = append(p.data, e.of(text)...)
 		p.events++
-		p.why = e.why
 		part.bytes += size
 		w.head = e.next
 	}
@@ -211,33 +210,42 @@ func (l *lane) finish(p *pack, err error) {
 	}
 }
 
-// publish sends the pack repeatedly until it is acknowledged, its deadline has
-// passed, the error is loud, or ctx is done.
+// publish sends the pack repeatedly until it is acknowledged or given up.
 func (l *lane) publish(ctx context.Context, p *pack) error {
+	l.met.packEvents.Observe(float64(p.events))
+	l.met.packBytes.Observe(float64(len(p.data)))
+	return l.repeat(ctx, p.deadline, func(ctx context.Context) error { return l.send(ctx, p) })
+}
+
+// attempts repeat a publish that fails.
+type attempts struct {
+	limit time.Duration // of one attempt
+	met   *metrics
+	note  func(error) // is called after each attempt
+}
+
+// repeat calls send until it returns nil, the deadline has passed, ctx is done, or
+// the error is one that another attempt cannot change.
+func (a *attempts) repeat(ctx context.Context, deadline time.Time, send func(context.Context) error) error {
 	start := time.Now()
-	if p.why == nil {
-		l.met.packEvents.Observe(float64(p.events))
-		l.met.packBytes.Observe(float64(len(p.data)))
-	}
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		now := time.Now()
-		until := now.Add(l.lim.attempt)
-		if until.After(p.deadline) {
-			until = p.deadline
+		until := now.Add(a.limit)
+		if until.After(deadline) {
+			until = deadline
 		}
 		attempt, done := context.WithDeadline(ctx, until)
-		err := l.send(attempt, p)
+		err := send(attempt)
 		done()
+		a.note(err)
 		if err == nil {
-			l.met.publish.Observe(time.Since(start).Seconds())
-			l.note(nil)
+			a.met.publish.Observe(time.Since(start).Seconds())
 			return nil
 		}
-		l.met.failures.Inc()
-		l.note(err)
+		a.met.failures.Inc()
 		pause := pause/2 + rand.N(pause/2)
-		if errors.Is(err, broker.ErrLoud) || time.Now().Add(pause).After(p.deadline) {
-			l.met.givenUp.Inc()
+		if errors.Is(err, broker.ErrLoud) || errors.Is(err, broker.ErrNoRoom) || time.Now().Add(pause).After(deadline) {
+			a.met.givenUp.Inc()
 			return err
 		}
 		select {

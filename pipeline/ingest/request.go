@@ -23,7 +23,8 @@ type request struct {
 
 	events  int // number of events, without clock events
 	clocks  int
-	letters []*event.Reject
+	key     int       // which write key it was sent with
+	refused []refusal // of a batch
 
 	open  atomic.Int32 // number of parcels that are not settled
 	state atomic.Int32 // live, and then one of the others for good
@@ -41,8 +42,7 @@ const (
 // An entry is one event's text, with a link to the next event for the same lane.
 type entry struct {
 	span
-	next int           // index into entries; -1: there is none
-	why  *event.Reject // why it is a dead letter; nil: it is not
+	next int // index into entries; -1: there is none
 }
 
 // A parcel is the list of one request's events for one lane, in order.
@@ -57,9 +57,9 @@ type parcel struct {
 var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 
 // add adds the event text[from:] to the lane's parcel.
-func (r *request) add(l *lane, from int, why *event.Reject) {
+func (r *request) add(l *lane, from int) {
 	at := len(r.entries)
-	r.entries = append(r.entries, entry{span{from, len(r.text)}, -1, why})
+	r.entries = append(r.entries, entry{span{from, len(r.text)}, -1})
 	p := r.parcel(l)
 	p.bytes += len(r.text) - from + 1
 	if p.head < 0 {
@@ -68,6 +68,14 @@ func (r *request) add(l *lane, from int, why *event.Reject) {
 		r.entries[p.tail].next = at
 	}
 	p.tail = at
+}
+
+// refuse adds a refused event of a batch.
+func (r *request) refuse(why *event.Reject, raw []byte) {
+	why.Detail = clip(why.Detail)
+	from := len(r.text)
+	r.text = append(r.text, raw...)
+	r.refused = append(r.refused, refusal{span{from, len(r.text)}, why})
 }
 
 // parcel returns the lane's parcel, and makes it if there is none. There are few
@@ -138,8 +146,8 @@ func (r *request) release() {
 	}
 	clear(r.entries)
 	clear(r.parcels)
-	clear(r.letters)
-	r.text, r.entries, r.parcels, r.letters = r.text[:0], r.entries[:0], r.parcels[:0], r.letters[:0]
+	clear(r.refused)
+	r.text, r.entries, r.parcels, r.refused = r.text[:0], r.entries[:0], r.parcels[:0], r.refused[:0]
 	r.err, r.events, r.clocks = nil, 0, 0
 	r.state.Store(live)
 	requests.Put(r)

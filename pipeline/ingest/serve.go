@@ -16,7 +16,7 @@ import (
 // Limits of a connection.
 const (
 	headerTimeout = 10 * time.Second
-	readTimeout   = 30 * time.Second // for a whole request; the answer may take Options.Timeout more
+	readTimeout   = 30 * time.Second // for a whole body; the answer may take Options.Timeout more
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10 // bytes
 	drainTimeout  = 45 * time.Second
@@ -29,10 +29,11 @@ func (g *Gateway) Run(ctx context.Context, api net.Listener) error {
 	srv := &http.Server{
 		Handler:           g,
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
+		ReadTimeout:       bodyGrace, // then pacedBody's
 		WriteTimeout:      readTimeout + g.opt.Timeout + 10*time.Second,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnState:         g.connections.watch,
 		ErrorLog:          slog.NewLogLogger(g.opt.Logger.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
@@ -71,8 +72,9 @@ func (g *Gateway) shutdown(srv *http.Server) error {
 func (g *Gateway) Ops(from prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(from, promhttp.HandlerOpts{}))
-	mux.HandleFunc("/healthz", g.serveOther)
-	mux.HandleFunc("/readyz", g.serveOther)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { g.serveOther(w, path) })
+	}
 	return mux
 }
 
