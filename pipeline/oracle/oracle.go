@@ -5,8 +5,9 @@
 // with the clock of a backtest.
 //
 // Reading order: event (one line of the input), feature and window (state per
-// user, folded from the user's events), session, expression (CEL), user (one
-// user's steps), timer (absence and dwell), choice (which offers go out),
+// user, folded from the user's events), session, number (integers of JSON),
+// expression (CEL) and function (what takes the place of CEL's functions), user
+// (one user's steps), timer (absence and dwell), choice (which offers go out),
 // template. The files generate*.go make random sets and events.
 package oracle
 

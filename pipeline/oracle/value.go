@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"sort"
 	"strconv"
-	"strings"
 	"time"
 
 	"cel.dev/cel-go/common/types"
@@ -19,7 +18,10 @@ import (
 // plain returns the shortest decimal text of a double, without exponent, ".0" and
 // the sign of -0.
 func plain(f float64) string {
-	return strings.TrimPrefix(strconv.FormatFloat(f, 'f', -1, 64), map[bool]string{true: "-"}[f == 0])
+	if f == 0 {
+		return "0"
+	}
+	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
 // clock returns a time as RFC 3339 in UTC.
