@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 )
 
@@ -18,10 +19,16 @@ type logger struct {
 }
 
 func (l *logger) Noticef(format string, v ...any) { l.log.Debug(text(format, v)) }
-func (l *logger) Warnf(format string, v ...any)   { l.log.Warn(text(format, v)) }
-func (l *logger) Errorf(format string, v ...any)  { l.log.Error(text(format, v)) }
-func (l *logger) Debugf(format string, v ...any)  { l.log.Debug(text(format, v)) }
-func (l *logger) Tracef(format string, v ...any)  { l.log.Debug(text(format, v)) }
+func (l *logger) Warnf(format string, v ...any) {
+	if strings.HasPrefix(format, "Healthcheck failed") { // watch asks each second, and logs what it does about it
+		l.log.Debug(text(format, v))
+		return
+	}
+	l.log.Warn(text(format, v))
+}
+func (l *logger) Errorf(format string, v ...any) { l.log.Error(text(format, v)) }
+func (l *logger) Debugf(format string, v ...any) { l.log.Debug(text(format, v)) }
+func (l *logger) Tracef(format string, v ...any) { l.log.Debug(text(format, v)) }
 
 func (l *logger) Fatalf(format string, v ...any) {
 	l.mu.Lock()
