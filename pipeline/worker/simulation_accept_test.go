@@ -53,7 +53,7 @@ func (g *simGroup) accept() error {
 	}
 	switch {
 	case g.chance(300):
-		g.broker.faults = simFaults{lost: g.rng.IntN(60), late: g.rng.IntN(60), ackLost: g.rng.IntN(60), slowness: g.upTo(20 * time.Millisecond)}
+		g.broker.faults = simFaults{lost: g.rng.IntN(60), late: g.rng.IntN(60), ackLost: g.rng.IntN(60), gap: g.rng.IntN(30), slowness: g.upTo(20 * time.Millisecond)}
 	case g.chance(700):
 		g.broker.faults = g.someFaults()
 	}
