@@ -67,7 +67,7 @@ func (s *step) offer(e *evaluation, id string) (*Offer, error) {
 		Event: strings.Clone(e.event.ID), Key: e.key, Time: value.FormatTime(s.now),
 	}
 	if spec.Expires > 0 {
-		o.Expires = value.FormatTime(s.now + int64(spec.Expires))
+		o.Expires = value.FormatTime(value.Plus(s.now, int64(spec.Expires)))
 	}
 	if e.c.data == nil {
 		return o, nil

@@ -87,7 +87,7 @@ func (e *Entity) forgotten(now int64) bool {
 	if e.Key[0] == 'a' {
 		f = e.live.def.Forget.Anonymous
 	}
-	return e.seq > 0 && f > 0 && len(e.waiting) == 0 && now >= e.last+int64(f)
+	return e.seq > 0 && f > 0 && len(e.waiting) == 0 && value.Minus(now, e.last) >= int64(f)
 }
 
 func (e *Entity) forget() {
@@ -97,7 +97,7 @@ func (e *Entity) forget() {
 // duplicate reports whether the event was applied before, and if not, remembers
 // its id (LANGUAGE.md, rule 15).
 func (e *Entity) duplicate(id string, now int64) bool {
-	h, young := xxhash.Sum64String(id), now-int64(ringYoung)
+	h, young := xxhash.Sum64String(id), value.Minus(now, int64(ringYoung))
 	n := len(e.tags)
 	seenAt := func(i int) int64 { return int64(le.Uint64(e.ring[i*seenBytes+8:])) }
 	for i := 0; i < n; i++ {

@@ -9,6 +9,7 @@ import (
 
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/expr"
+	"offerstream/pipeline/value"
 	"offerstream/pipeline/window"
 )
 
@@ -163,7 +164,7 @@ func (s *step) absences(e evaluation) {
 		}
 		one.stored = s.store(e.event, e.c.afterAbsence, began)
 		started, one.key = true, strings.Clone(key)
-		s.wait(one, stageAbsence, began+int64(unless.Within))
+		s.wait(one, stageAbsence, value.Plus(began, int64(unless.Within)))
 	})
 	if err != nil {
 		e.c.counts.failed(err)

@@ -5,6 +5,7 @@ import (
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // A gate is a rule that may stop an offer from going out (LANGUAGE.md, rule 9).
@@ -60,7 +61,7 @@ var gates = [...]gate{
 		}
 		return func(s *step, _ *evaluation, _ string) bool {
 			return slices.ContainsFunc(caps, func(cp campaign.Cap) bool {
-				return s.entity.sentAfter(cp.Channels, s.now-int64(cp.Within)) >= cp.Max
+				return s.entity.sentAfter(cp.Channels, value.Minus(s.now, int64(cp.Within))) >= cp.Max
 			})
 		}
 	}},
@@ -70,7 +71,7 @@ var gates = [...]gate{
 			return nil
 		}
 		return func(s *step, _ *evaluation, _ string) bool {
-			return s.entity.sentAfter(p.Channels, s.now-int64(p.AfterAny)) > 0
+			return s.entity.sentAfter(p.Channels, value.Minus(s.now, int64(p.AfterAny))) > 0
 		}
 	}},
 }
@@ -97,5 +98,5 @@ func (c *compiler) gates(def *campaign.Campaign) (has []ownGate) {
 // tooOld reports whether the event is too old to trigger the campaign (its
 // `fresh`).
 func (c *compiled) tooOld(ev *event.Event, now int64) bool {
-	return c.def.Fresh > 0 && now-ev.Time > int64(c.def.Fresh)
+	return c.def.Fresh > 0 && value.Minus(now, ev.Time) > int64(c.def.Fresh)
 }

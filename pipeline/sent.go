@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
 )
 
 // A sent holds what went out of one campaign: the number of offers ever, and
@@ -59,7 +60,7 @@ func (e *Entity) limited(def *campaign.Campaign, now int64) bool {
 	for _, l := range def.Limits {
 		switch {
 		case l.PerSession:
-			if countAfter(s.times, e.session.started-1) >= l.Max {
+			if countAfter(s.times, value.Minus(e.session.started, 1)) >= l.Max {
 				return true
 			}
 		case l.Within == 0:
@@ -67,7 +68,7 @@ func (e *Entity) limited(def *campaign.Campaign, now int64) bool {
 				return true
 			}
 		default:
-			if countAfter(s.times, now-int64(l.Within)) >= l.Max {
+			if countAfter(s.times, value.Minus(now, int64(l.Within))) >= l.Max {
 				return true
 			}
 		}

@@ -80,7 +80,9 @@ func (s *session) keyword() string {
 	return s.query
 }
 
-func (s *session) over(now int64) bool { return s.count == 0 || now >= s.last+int64(sessionGap) }
+func (s *session) over(now int64) bool {
+	return s.count == 0 || value.Minus(now, s.last) >= int64(sessionGap)
+}
 
 // sessionAt is the session that is open at now, an empty one if there is none.
 func (e *Entity) sessionAt(now int64) *session {

@@ -47,7 +47,7 @@ func (d Day) at(date, clock string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("there is no time %s %s", date, clock)
 	}
-	return t.UnixNano(), nil
+	return value.Nanos(t), nil
 }
 
 // read reads the moment at the beginning of a line: one word, or a date and a
@@ -121,7 +121,7 @@ func (c *Clock) read(w *words) (int64, *Mistake) {
 	if w.done() || w.text[w.at] != '+' {
 		ns, wrong := c.Day.read(w, relativeHint)
 		if wrong == nil {
-			c.Set(ns + int64(c.Later))
+			c.Set(value.Plus(ns, int64(c.Later)))
 		}
 		return c.last, wrong
 	}
@@ -133,6 +133,6 @@ func (c *Clock) read(w *words) (int64, *Mistake) {
 	case !c.known:
 		return 0, &Mistake{word.at, word.text + " has no previous line", "write the first time as 10:00:00"}
 	}
-	c.Set(c.last + int64(after+c.Later))
+	c.Set(value.Plus(c.last, int64(after+c.Later)))
 	return c.last, nil
 }

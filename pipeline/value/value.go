@@ -70,7 +70,7 @@ func Of(v ref.Val) (Value, error) {
 	case types.String:
 		return OfString(string(v)), nil
 	case types.Timestamp:
-		return OfTime(v.UnixNano()), nil
+		return OfTime(Nanos(v.Time)), nil
 	case types.Duration:
 		return OfDuration(int64(v.Duration)), nil
 	}

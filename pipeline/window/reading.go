@@ -127,7 +127,7 @@ func (p part) stayed() int64 {
 		if d := word(e, 1); d != openStay {
 			sum += d
 		} else {
-			sum += clampDwell(p.now - word(e, 0))
+			sum += clampDwell(value.Minus(p.now, word(e, 0)))
 		}
 	}
 	return sum

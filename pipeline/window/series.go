@@ -1,6 +1,10 @@
 package window
 
-import "math"
+import (
+	"math"
+
+	"offerstream/pipeline/value"
+)
 
 // A series is the record of an aggregate of numbers (Aggregate.width > 0) under
 // one key: buckets, then entries. Both are of fixed size and sorted by time;
@@ -171,15 +175,11 @@ func (f *Shape) bucketTime(t int64) int64 {
 		return 0 // a single bucket, which never leaves
 	}
 	slot := max(int64(f.Within)/64, 1)
-	return ceilDiv(t, slot) * slot
-}
-
-func ceilDiv(a, b int64) int64 {
-	q := a / b
-	if a%b > 0 {
-		q++
+	after := t % slot // since the multiple before t; negative before 1970, where / and % round up
+	if after <= 0 {
+		return t - after
 	}
-	return q
+	return value.Plus(t, slot-after)
 }
 
 // foldEntry adds the time and value of an entry to its bucket.
@@ -220,7 +220,7 @@ func (f *Shape) Close(st *State, t int64) {
 		size := f.entryBytes()
 		for offset := len(entries) - size; offset >= 0 && st.open > 0; offset -= size {
 			if en := entries[offset:]; word(en, 1) == openStay {
-				putWord(en, 1, clampDwell(t-word(en, 0)))
+				putWord(en, 1, clampDwell(value.Minus(t, word(en, 0))))
 				st.open--
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"offerstream/pipeline/value"
 )
 
 // maxDwell bounds one stay: nobody looks at one page for longer.
@@ -33,11 +35,11 @@ func Earliest(now int64, stays []Stay, points []int64) (moment int64, ok bool) {
 		if p < now || p > end {
 			continue
 		}
-		next := end + 1
+		last := end
 		if i+1 < len(points) {
-			next = min(points[i+1], end+1)
+			last = min(points[i+1]-1, end)
 		}
-		if m, ok := enough(p, stays); ok && m > now && m < next {
+		if m, ok := enough(p, stays); ok && m > now && m <= last {
 			return m, true
 		}
 	}
@@ -52,15 +54,15 @@ func changes(now int64, stays []Stay, points []int64) (moments []int64, end int6
 	points = append(points[:0], now)
 	for _, s := range stays {
 		for _, t := range s.open {
-			end = max(end, t+int64(maxDwell))
-			points = append(points, t+int64(maxDwell))
+			end = max(end, value.Plus(t, int64(maxDwell)))
+			points = append(points, value.Plus(t, int64(maxDwell)))
 			if s.within > 0 {
-				points = append(points, t+s.within)
+				points = append(points, value.Plus(t, s.within))
 			}
 		}
 		if s.within > 0 {
 			for _, e := range s.closed {
-				points = append(points, e.t+s.within)
+				points = append(points, value.Plus(e.t, s.within))
 			}
 		}
 	}
@@ -79,7 +81,11 @@ func enough(p int64, stays []Stay) (moment int64, ok bool) {
 		case slope == 0:
 			return 0, false
 		default:
-			moment = max(moment, p+(s.Need-have+slope-1)/slope)
+			wait := (s.Need - have + slope - 1) / slope
+			if value.Plus(p, wait)-p < wait {
+				return 0, false // beyond the last time there is
+			}
+			moment = max(moment, p+wait)
 		}
 	}
 	return moment, true
@@ -90,7 +96,7 @@ func enough(p int64, stays []Stay) (moment int64, ok bool) {
 func (s Stay) at(m int64) (have, slope int64) {
 	cutoff := int64(math.MinInt64)
 	if s.within > 0 {
-		cutoff = m - s.within
+		cutoff = value.Minus(m, s.within)
 	}
 	for _, e := range s.closed {
 		if e.t > cutoff {
@@ -99,8 +105,8 @@ func (s Stay) at(m int64) (have, slope int64) {
 	}
 	for _, t := range s.open {
 		if t > cutoff {
-			have += clampDwell(m - t)
-			if m >= t && m < t+int64(maxDwell) {
+			have += clampDwell(value.Minus(m, t))
+			if m >= t && m < value.Plus(t, int64(maxDwell)) {
 				slope++
 			}
 		}

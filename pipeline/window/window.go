@@ -54,7 +54,7 @@ func (f *Shape) cutoff(now int64) int64 {
 	if f.Within == 0 {
 		return math.MinInt64
 	}
-	return now - int64(f.Within)
+	return value.Minus(now, int64(f.Within))
 }
 
 // body is a record without its head and key; empty if the record is new.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
 )
 
 // tickEvery is the least time between two ticks. A tick is repeated because the
@@ -18,7 +19,7 @@ func (a *attempt) untilTick() time.Duration {
 	if !ok || a.p.muted.Load() || a.fold.Clock() == campaign.ClockEvent {
 		return time.Hour
 	}
-	wait := time.Duration(due - a.p.w.opt.Now())
+	wait := time.Duration(value.Minus(due, a.p.w.opt.Now()))
 	return max(wait, a.tickAt.Add(tickEvery).Sub(a.now()), 0)
 }
 
