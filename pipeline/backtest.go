@@ -8,6 +8,7 @@ import (
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // Memory holds all entities in a map; backtests use it.
@@ -45,7 +46,8 @@ type Backtest struct {
 
 	Lines    uint64            // lines that are not empty
 	Applied  uint64            // events applied, including duplicates
-	Rejected map[string]uint64 // events that the gateway would have rejected, by reason
+	Rejected map[string]uint64 // events that the gateway would have rejected, and those with an unreadable timestamp, by reason
+	Refused  error             // why the last line was rejected; nil if it was not
 	Jumps    []Jump            // the first 10 jumps of log time
 	Users    Memory
 }
@@ -99,13 +101,14 @@ func (b *Backtest) Line(raw []byte, out func(*Offer)) error {
 // Admitted is Line for the result of Decoder.AdmitLine.
 func (b *Backtest) Admitted(ev *event.Event, err error, out func(*Offer)) error {
 	b.Lines++
+	b.Refused = nil
 	if err != nil {
 		return b.reject(err)
 	}
 	if ev.Type != event.Clock {
 		ev.HasLogTime = false // log time follows this file, not the log from which the event was exported
 	}
-	before := b.fold.cur.LogTime
+	before, begun := b.fold.cur.LogTime, b.fold.begun()
 	if _, err := b.fold.logTimeOf(ev); err != nil {
 		return b.reject(err)
 	}
@@ -125,7 +128,7 @@ func (b *Backtest) Admitted(ev *event.Event, err error, out func(*Offer)) error 
 			out(e.Offer)
 		}
 	}
-	if after := b.fold.cur.LogTime; before != 0 && after-before > int64(longJump) && len(b.Jumps) < 10 {
+	if after := b.fold.cur.LogTime; begun && value.Minus(after, before) > int64(longJump) && len(b.Jumps) < 10 {
 		b.Jumps = append(b.Jumps, Jump{b.Lines, before, after})
 	}
 	b.Applied = b.fold.cur.Applied
@@ -138,6 +141,7 @@ func (b *Backtest) reject(err error) error {
 		return err
 	}
 	b.Rejected[r.Reason]++
+	b.Refused = err
 	return nil
 }
 

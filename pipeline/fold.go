@@ -9,6 +9,7 @@ import (
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // An Effect is a record that a step appends to a chain of its partition.
@@ -68,6 +69,8 @@ type Fold struct {
 	effects []Effect
 	id      StepID // the step in progress, or the last one
 	guarded map[StepID]bool
+	untimed uint64
+	epoch   bool // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
 }
 
 // NewFold makes a fold that continues from the cursor; the zero Cursor is the
@@ -139,6 +142,10 @@ func (f *Fold) EachCount(fn func(campaign string, n Counts)) (features Counts) {
 // nothing.
 func (f *Fold) Duplicates() uint64 { return f.step.duplicates }
 
+// Untimed is the number of events whose timestamp could not be read, and that count
+// as events of when they were received.
+func (f *Fold) Untimed() uint64 { return f.untimed }
+
 // Cursor is the fold's position. It may be taken between any two steps.
 func (f *Fold) Cursor() Cursor { return f.cur.clone() }
 
@@ -208,7 +215,7 @@ func (f *Fold) targetOf(m Message, stamp int64, stamped bool) int64 {
 	}
 	target := m.Stored
 	if stamped {
-		target = min(target, stamp+maxAhead)
+		target = min(target, value.Plus(stamp, maxAhead))
 	}
 	return max(target, f.cur.LogTime)
 }
@@ -280,7 +287,7 @@ func (f *Fold) nextTimed() (bool, error) {
 		}
 		return true, f.err
 	}
-	f.cur.LogTime = now
+	f.cur.LogTime, f.epoch = now, now == 0
 	if ev.Type != event.Clock {
 		own := now
 		if ev.HasTimestamp {
@@ -294,23 +301,31 @@ func (f *Fold) nextTimed() (bool, error) {
 
 // logTimeOf is the log time after an event, under clock: event.
 func (f *Fold) logTimeOf(ev *event.Event) (int64, error) {
+	own, has := ev.Timestamp, ev.HasTimestamp
+	if ev.HasLogTime {
+		own, has = ev.LogTime, true
+	}
 	switch {
-	case ev.HasLogTime:
-		return max(f.cur.LogTime, ev.LogTime), nil
-	case ev.HasTimestamp:
-		return max(f.cur.LogTime, ev.Timestamp), nil
-	case f.cur.LogTime != 0:
+	case has && f.begun():
+		return max(f.cur.LogTime, own), nil
+	case has:
+		return own, nil // which may be before 1970
+	case f.begun():
 		return f.cur.LogTime, nil
 	}
 	return 0, event.Rejectf("timestamp", "the event has no timestamp, and none came before it")
 }
 
+// begun reports whether there is a log time.
+func (f *Fold) begun() bool { return f.cur.LogTime != 0 || f.epoch }
+
 // ownTime is an event's own time under clock: broker. It is corrected by the
-// error of the client's clock, as seen when the client sent the event.
+// error of the client's clock, as seen when the client sent the event. Without one,
+// or if it cannot be read, it is the time at which the event was received.
 func (f *Fold) ownTime(ev *event.Event) int64 {
 	switch {
-	case ev.HasTimestamp && ev.HasSentAt && ev.HasReceived:
-		return ev.ReceivedAt - (ev.SentAt - ev.Timestamp)
+	case ev.HasTimestamp && ev.HasSentAt && ev.HasReceived && !ev.SentAtOriginal:
+		return value.Minus(ev.ReceivedAt, value.Minus(ev.SentAt, ev.Timestamp))
 	case ev.HasTimestamp:
 		return ev.Timestamp
 	case ev.HasReceived:
@@ -335,8 +350,11 @@ func (f *Fold) take() (ev *event.Event, raw []byte, err error) {
 // apply makes the step of an event at log time now. own is the event's own
 // time.
 func (f *Fold) apply(ev *event.Event, now, own int64) {
-	ev.Time = max(min(own, now), now-int64(f.step.live.def.Lateness))
+	ev.Time = max(min(own, now), value.Minus(now, int64(f.step.live.def.Lateness)))
 	f.cur.Applied++
+	if ev.TimestampErr != nil {
+		f.untimed++
+	}
 	e, err := f.ents.Entity(ev.Key)
 	if err != nil {
 		f.err = err
@@ -418,7 +436,7 @@ func (f *Fold) emitAfter(stored uint64, e Effect) {
 func (f *Fold) finish() {
 	if c := f.control; c != nil && c.set.hash != f.cur.Set {
 		if f.cur.Set == "" && c.set.def.Clock == campaign.ClockEvent {
-			f.cur.LogTime = 0 // log time so far is the broker's, and nothing was timed with it
+			f.cur.LogTime, f.epoch = 0, false // log time so far is the broker's, and nothing was timed with it
 		}
 		f.cur.Set = c.set.hash
 		f.cur.Epoch++

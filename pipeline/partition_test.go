@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -79,14 +80,14 @@ func packed(t *testing.T, events [][]byte, p int, rng *rand.Rand) [][]Message {
 		}
 	}
 	var dec event.Decoder
-	var now int64
+	now, begun := int64(math.MinInt64), false
 	for _, raw := range events {
 		ev, err := dec.Admit(raw, 0)
-		if err != nil || (!ev.HasTimestamp && now == 0) {
+		if err != nil || !ev.HasTimestamp && !begun {
 			continue
 		}
 		if ev.HasTimestamp {
-			now = max(now, ev.Timestamp)
+			now, begun = max(now, ev.Timestamp), true
 		}
 		if ev.Type == event.Clock {
 			continue
@@ -100,7 +101,7 @@ func packed(t *testing.T, events [][]byte, p int, rng *rand.Rand) [][]Message {
 	}
 	for i := range logs {
 		flush(i)
-		if now != 0 {
+		if begun {
 			packs[i] = fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, value.FormatTime(now))
 			flush(i)
 		}

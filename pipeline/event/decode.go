@@ -47,15 +47,23 @@ func (d *Decoder) intern(t string) string {
 	return t
 }
 
-// Admit decodes an event from outside and checks it strictly: an event that it
+// AdmitLive decodes an event from outside and checks it strictly: an event that it
 // refuses (with a *Reject) must not enter the log. If the JSON has no type,
 // fallback is used instead; the gateway takes it from the request's path. With
-// fallback 0, the type is required.
-func (d *Decoder) Admit(raw []byte, fallback Type) (*Event, error) {
+// fallback 0, the type is required. An unreadable timestamp is no reason to refuse
+// a live event, because it was received at a known time (TimestampErr).
+func (d *Decoder) AdmitLive(raw []byte, fallback Type) (*Event, error) {
 	if err := admissible(raw); err != nil {
 		return nil, err
 	}
 	return d.decode(raw, fallback)
+}
+
+// Admit is AdmitLive for a line of a file, in which an unreadable timestamp is
+// refused.
+func (d *Decoder) Admit(raw []byte, fallback Type) (*Event, error) {
+	ev, err := d.AdmitLive(raw, fallback)
+	return timed(ev, err)
 }
 
 // AdmitLine is Admit for an event that will be folded, not written to the log.
@@ -64,7 +72,16 @@ func (d *Decoder) AdmitLine(raw []byte) (*Event, error) {
 	if err := admissible(raw); err != nil {
 		return nil, err
 	}
-	return d.Decode(raw)
+	ev, err := d.Decode(raw)
+	return timed(ev, err)
+}
+
+// timed refuses a decoded event whose own time cannot be read.
+func timed(ev *Event, err error) (*Event, error) {
+	if err == nil && ev.TimestampErr != nil {
+		return nil, Rejectf("timestamp", "%v", ev.TimestampErr)
+	}
+	return ev, err
 }
 
 // admissible checks the bytes of an event: size, UTF-8, JSON. It does not look
@@ -94,7 +111,7 @@ func (d *Decoder) Decode(raw []byte) (*Event, error) {
 
 // decode parses all of an event. See Admit for fallback.
 func (d *Decoder) decode(raw []byte, fallback Type) (*Event, error) {
-	root, err := d.parser.ParseBytes(raw)
+	root, err := value.Parse(&d.parser, raw)
 	if err != nil {
 		return nil, Rejectf("json", "%v", err)
 	}
@@ -115,7 +132,7 @@ func (d *Decoder) decode(raw []byte, fallback Type) (*Event, error) {
 		return nil, err
 	}
 	if ev.Type == Clock {
-		if !ev.HasTimestamp && !ev.HasLogTime {
+		if ev.TimestampErr != nil || !ev.HasTimestamp && !ev.HasLogTime {
 			return nil, Rejectf("timestamp", "a clock event needs a timestamp")
 		}
 		return ev, nil
@@ -123,10 +140,33 @@ func (d *Decoder) decode(raw []byte, fallback Type) (*Event, error) {
 	if err := d.readFields(ev); err != nil {
 		return nil, err
 	}
-	if ev.ID = value.AliasText(root.Get("messageId")); ev.ID == "" {
+	ev.ID, _ = idText(root.Get("messageId"))
+	if ev.HasID = ev.ID != ""; !ev.HasID {
 		ev.ID = ContentID(raw)
 	}
 	return ev, nil
+}
+
+// idText is the text of an id, which is a text or a number; "" for any other JSON.
+// ok is false for a number that has no text.
+func idText(v *fastjson.Value) (text string, ok bool) {
+	if v != nil && v.Type() == fastjson.TypeNumber {
+		return value.Decimal(v)
+	}
+	return value.AliasText(v), true
+}
+
+// Whose reads messageId and entity key of an event that may be none, as far as it
+// can.
+func Whose(raw []byte) (id, key string) {
+	var d Decoder
+	root, err := value.Parse(&d.parser, raw)
+	if err != nil {
+		return "", ""
+	}
+	id, _ = idText(root.Get("messageId"))
+	key, _ = entityKey(root)
+	return id, key
 }
 
 // readFields reads an event's name and key, and checks the types of properties,
@@ -140,12 +180,17 @@ func (d *Decoder) readFields(ev *Event) (err error) {
 		return Rejectf("name", "a track event needs a non-empty string in event")
 	}
 	for _, f := range [...]string{"properties", "traits", "context"} {
-		if v := root.Get(f); v != nil && v.Type() != fastjson.TypeObject && v.Type() != fastjson.TypeNull {
+		if v := root.Get(f); !value.Absent(v) && v.Type() != fastjson.TypeObject && !emptyList(v) {
 			return Rejectf("fields", "%s must be an object, this is %s", f, v.Type())
 		}
 	}
 	ev.Key, err = entityKey(root)
 	return err
+}
+
+// emptyList reports whether v is [], which PHP writes for an empty map.
+func emptyList(v *fastjson.Value) bool {
+	return v != nil && v.Type() == fastjson.TypeArray && len(v.GetArray()) == 0
 }
 
 // ContentID is the id of an event without messageId: the hex xxhash64 of its
@@ -166,22 +211,23 @@ func typeOf(v *fastjson.Value) (Type, error) {
 	return 0, Rejectf("type", "unknown type %s; known are track, page, screen, identify, group, alias", v)
 }
 
-// readTimes reads the event's times. Only an unreadable own time or log time is
-// an error: sentAt and receivedAt merely correct the own time, so unreadable
-// ones are ignored.
+// readTimes reads the event's times. Only an unreadable log time is an error. An
+// unreadable own time is kept in TimestampErr, also where originalTimestamp could
+// be read. sentAt and receivedAt merely correct the own time, so unreadable ones
+// are ignored.
 func (e *Event) readTimes() (err error) {
-	own := e.Root.Get("timestamp")
+	own, original := e.Root.Get("timestamp"), e.Root.Get("originalTimestamp")
 	if value.Absent(own) {
-		own = e.Root.Get("originalTimestamp")
+		own = original
 	}
-	if e.Timestamp, e.HasTimestamp, err = readTime(own); err != nil {
-		return Rejectf("timestamp", "%v", err)
-	}
+	e.Timestamp, e.HasTimestamp, e.TimestampErr = readTime(own)
 	if e.LogTime, e.HasLogTime, err = readTime(e.Root.Get("logTime")); err != nil {
 		return Rejectf("timestamp", "logTime: %v", err)
 	}
 	e.SentAt, e.HasSentAt, _ = readTime(e.Root.Get("sentAt"))
 	e.ReceivedAt, e.HasReceived, _ = readTime(e.Root.Get("receivedAt"))
+	at, has, _ := readTime(original)
+	e.SentAtOriginal = has && e.HasSentAt && at == e.SentAt
 	return nil
 }
 
@@ -201,9 +247,9 @@ func readTime(v *fastjson.Value) (int64, bool, error) {
 func entityKey(root *fastjson.Value) (string, error) {
 	for _, id := range [...]struct{ field, ns string }{{"userId", "u:"}, {"anonymousId", "a:"}} {
 		v := root.Get(id.field)
-		s := value.AliasText(v)
-		if v != nil && v.Type() == fastjson.TypeNumber {
-			s = value.Decimal(v)
+		s, ok := idText(v)
+		if !ok {
+			return "", Rejectf("user", "%s is not a finite number: %s", id.field, v)
 		}
 		if s == "" {
 			continue

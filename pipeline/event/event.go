@@ -74,7 +74,7 @@ func Selected(name string) Type {
 type Event struct {
 	Type Type
 	Name string // of a track the member event; of a page or screen the member name, which may be empty
-	ID   string // messageId, else ContentID; valid as long as the event
+	ID   string // messageId, a text or a number, else ContentID; valid as long as the event
 	Key  string // the entity's key: "u:" + userId or "a:" + anonymousId; valid as long as the event
 
 	// Times in nanoseconds since 1970; meaningful if the Has flag is set.
@@ -87,12 +87,17 @@ type Event struct {
 	HasReceived  bool
 	HasLogTime   bool
 
+	TimestampErr   error // why the own time cannot be read; nil if it can, or if the event has none
+	SentAtOriginal bool  // SentAt equals originalTimestamp, and so tells nothing about the client's clock
+	HasID          bool  // ID is the messageId
+
 	Time int64 // the event time (LANGUAGE.md, rule 1); set when the event is applied
 
-	Raw  []byte             // the event's bytes
-	Root *fastjson.Value    // the parsed object; nil if the event was scanned (scan.go)
-	dec  *Decoder           // holds the objects of a scanned event
-	sole [1]*fastjson.Value // memory for Items of an event without products
+	Raw   []byte             // the event's bytes
+	Root  *fastjson.Value    // the parsed object; nil if the event was scanned (scan.go)
+	dec   *Decoder           // holds the objects of a scanned event
+	items []*fastjson.Value  // the result of Items; nil: it was not called yet
+	sole  [1]*fastjson.Value // memory for items of an event without products
 }
 
 // User is the userId or anonymousId without the prefix of Key.

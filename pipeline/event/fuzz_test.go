@@ -1,14 +1,19 @@
 package event
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 
 	"offerstream/pipeline/oracle"
 )
 
-// FuzzAdmit checks, on arbitrary bytes, that Admit refuses with a Reject, and
-// that Decode reads an admitted event as Admit does.
+// FuzzAdmit checks, on arbitrary bytes, that AdmitLive refuses with a Reject, that
+// Decode reads an admitted event as AdmitLive does, and that both read ids as
+// encoding/json does.
 func FuzzAdmit(f *testing.F) {
 	for s := range uint64(3) {
 		_, events := oracle.Generate(s)
@@ -16,10 +21,18 @@ func FuzzAdmit(f *testing.F) {
 			f.Add(e)
 		}
 	}
+	for _, e := range []string{
+		`{"type":"page","user\u0049d":"a","userId":"b"}`, `{"type":"page","userId":"\ud83d","messageId":"\ud83d\u0041"}`,
+		`{"type":"page","userId":1e999}`, `{"type":"page","userId":-0,"messageId":5001}`, `{"type":"page","userId":12345678901234567890,"properties":[]}`,
+		`{"type":"page","userId":"u","timestamp":"2026-03-01T12:00:00.029:Z","sentAt":"2026-03-01t12:00:00z","originalTimestamp":"2026-03-01T12:00:60+0900"}`,
+		`{"type":"page","userId":"u","properties":{"products":{"1":{"a":1,"\u0061":2},"\u0031":{}}}}`, `{"t\u0079pe":"page","type":"track","userId":"u"}`,
+	} {
+		f.Add([]byte(e))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		compareScan(t, raw)
 		var strict, lenient Decoder
-		ev, err := strict.Admit(raw, 0)
+		ev, err := strict.AdmitLive(raw, 0)
 		if err != nil {
 			var r *Reject
 			if !errors.As(err, &r) || r.Reason == "" || r.Detail == "" {
@@ -29,15 +42,70 @@ func FuzzAdmit(f *testing.F) {
 		}
 		again, err := lenient.Decode(raw)
 		if err != nil {
-			t.Fatalf("Admit accepts the event, Decode refuses it: %v", err)
+			t.Fatalf("AdmitLive accepts the event, Decode refuses it: %v", err)
+		}
+		if first := firstMembers(raw); ev.Type != Clock && (ev.Type.String() != first["type"] || ev.HasID && ev.ID != idOf(first["messageId"]) ||
+			ev.User() != idOf(first["userId"]) && (idOf(first["userId"]) != "" || ev.User() != idOf(first["anonymousId"]))) {
+			t.Fatalf("%s reads as %+v", raw, ev)
+		}
+		if g, w := itemTexts(again), itemTexts(ev); g != w {
+			t.Fatalf("AdmitLive reads the items %s\nDecode reads %s", w, g)
 		}
 		a, b := *ev, *again
 		a.Root, b.Root, a.Raw, b.Raw, a.dec, b.dec = nil, nil, nil, nil, nil, nil
 		if asJSON(a) != asJSON(b) {
-			t.Fatalf("Admit reads %+v\nDecode reads %+v", a, b)
+			t.Fatalf("AdmitLive reads %+v\nDecode reads %+v", a, b)
 		}
 		if a.Type != Clock && (len(a.Key) < 3 || CheckUser(a.User()) != nil || a.ID == "") {
 			t.Fatalf("admitted with key %q, id %q", a.Key, a.ID)
 		}
 	})
+}
+
+// firstMembers are the members of an object as encoding/json reads them: of equal
+// keys the first.
+func firstMembers(raw []byte) map[string]any {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	first := map[string]any{}
+	if _, err := dec.Token(); err != nil {
+		return nil
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return nil
+		}
+		var v any
+		if err := dec.Decode(&v); err != nil {
+			return nil
+		}
+		if _, twice := first[key.(string)]; !twice {
+			first[key.(string)] = v
+		}
+	}
+	return first
+}
+
+// idOf is an id as text.
+func idOf(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case json.Number:
+		if !strings.ContainsAny(v.String(), ".eE") && v != "-0" {
+			return v.String()
+		}
+		if f, err := v.Float64(); err == nil {
+			return strconv.FormatFloat(f+0, 'f', -1, 64)
+		}
+	}
+	return ""
+}
+
+func itemTexts(ev *Event) (s string) {
+	for _, it := range ev.Items() {
+		s += plain(it)
+	}
+	return s
 }

@@ -110,16 +110,16 @@ func (d *Decoder) scan(raw []byte) bool {
 	if !d.scanObjects() || !d.scanName() || !d.scanTimes() {
 		return false
 	}
-	d.ev.ID = aliasPlainText(m[inMessageID])
+	d.ev.ID, d.ev.HasID = aliasPlainText(m[inMessageID]), true
 	return d.ev.ID != "" && d.scanUser()
 }
 
-// scanObjects checks that properties, traits and context are objects or null.
-// It takes null as missing.
+// scanObjects checks that properties, traits and context are objects, [] or null.
+// It takes [] and null as missing.
 func (d *Decoder) scanObjects() bool {
 	for i := range d.objects {
 		if v := d.found[i]; v != nil && v[0] != '{' {
-			if v[0] != 'n' {
+			if v[0] != 'n' && (v[0] != '[' || v[space(v, 1)] != ']') {
 				return false
 			}
 			d.found[i] = nil
@@ -173,6 +173,13 @@ func (d *Decoder) scanTimes() bool {
 			return false
 		}
 		*t.ns, *t.has = ns, true
+	}
+	if original := m[inOriginalTimestamp]; original != nil && ev.HasSentAt {
+		at, err := value.ParseTime(aliasPlainText(original))
+		if err != nil {
+			return false
+		}
+		ev.SentAtOriginal = at == ev.SentAt
 	}
 	return true
 }
@@ -360,7 +367,10 @@ func skipInside(b []byte, i, depth int) int {
 // them, nil if there is none. It is valid as long as the event.
 func (e *Event) Get(path ...string) *fastjson.Value {
 	if e.Root != nil {
-		return e.Root.Get(path...)
+		if v := e.Root.Get(path...); len(path) > 1 || !emptyList(v) {
+			return v
+		}
+		return nil
 	}
 	return e.lazyObject(memberOf(path[0])).Get(path[1:]...)
 }
@@ -368,7 +378,7 @@ func (e *Event) Get(path ...string) *fastjson.Value {
 func (e *Event) lazyObject(m Member) *fastjson.Value {
 	s := &e.dec.objects[m]
 	if raw := e.dec.found[m]; s.parsed == nil && raw != nil {
-		s.parsed, _ = s.parser.ParseBytes(raw) // cannot fail: skip has read all of it
+		s.parsed, _ = value.Parse(&s.parser, raw) // cannot fail: skip has read all of it
 	}
 	return s.parsed
 }

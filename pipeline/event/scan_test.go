@@ -2,7 +2,9 @@ package event
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/valyala/fastjson"
@@ -26,7 +28,7 @@ func TestScan(t *testing.T) {
 			for range 20 {
 				changed := append([]byte{}, raw...)
 				for n := 1 + rng.IntN(3); n > 0 && len(changed) > 0; n-- {
-					const bytes = "\"\"\\\\{}[]:,0-1.5eE+ \n\tntrufalse\x01\xffpo"
+					const bytes = "\"\"\\\\{}[]:,0-1.5eE+ \n\tntrufalse\x01\xffpoud8"
 					at := rng.IntN(len(changed))
 					switch b := bytes[rng.IntN(len(bytes))]; rng.IntN(3) {
 					case 0:
@@ -85,9 +87,24 @@ func compareScan(t *testing.T, raw []byte) bool {
 	return true
 }
 
+// plain is a value as JSON, with all texts escaped in the same way.
 func plain(v *fastjson.Value) string {
 	if value.Absent(v) {
 		return "nothing"
+	}
+	switch v.Type() {
+	case fastjson.TypeObject:
+		s := "{"
+		v.GetObject().Visit(func(key []byte, in *fastjson.Value) { s += fmt.Sprintf("%q:%s,", key, plain(in)) })
+		return s + "}"
+	case fastjson.TypeArray:
+		s := "["
+		for _, in := range v.GetArray() {
+			s += plain(in) + ","
+		}
+		return s + "]"
+	case fastjson.TypeString:
+		return strconv.Quote(value.AliasText(v))
 	}
 	return string(v.MarshalTo(nil))
 }

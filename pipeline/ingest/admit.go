@@ -34,7 +34,7 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 	case v.control:
 		return dst, nil, &event.Reject{Reason: "json", Detail: "a string holds a raw control character"}
 	}
-	ev, err := a.decoder.Admit(raw, def)
+	ev, err := a.decoder.AdmitLive(raw, def)
 	if err != nil {
 		return dst, nil, err
 	}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/valyala/fastjson"
 )
@@ -17,7 +18,12 @@ type envelope struct {
 	sentAt   string // "" if it is missing or not a string
 	context  span   // a JSON object; empty if it is missing or not an object
 	writeKey string
+
+	seen [len(envelopeMembers)]bool // which of them were there already
 }
+
+// envelopeMembers are the members that are read, besides batch. Of equal ones the first counts, as in events.
+var envelopeMembers = [...]string{"sentAt", "writeKey", "context"}
 
 var errTooManyEvents = fmt.Errorf("the batch has more than %d events: send several batches", MaxBatchEvents)
 
@@ -68,6 +74,11 @@ func (e *envelope) readMember(body []byte, k string, val jsonValue) error {
 	if err := fastjson.ValidateBytes(val.of(body)); err != nil {
 		return fmt.Errorf("the envelope's %q is not JSON: %w", k, err)
 	}
+	i := slices.Index(envelopeMembers[:], k)
+	if i < 0 || e.seen[i] {
+		return nil
+	}
+	e.seen[i] = true
 	switch k {
 	case "sentAt":
 		e.sentAt = stringOf(val.of(body))

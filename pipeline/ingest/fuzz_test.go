@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -12,13 +13,15 @@ import (
 )
 
 // FuzzBody: whatever is sent, the answer is a documented one and never an internal
-// error, and each stored line is a JSON object that the log's reader can read.
+// error, and each stored line is a JSON object that the log's reader can read. It
+// reads the ids that the gateway has read.
 func FuzzBody(f *testing.F) {
 	for _, s := range []string{
 		batch(good), good, batch(good, `{}`, `tru`, `[[]]`), zipped(batch(good)), zipped(zipped("x")), "\x1f\x8b", mark + good, "x\x9c", "{\x00}\x00",
 		`{"batch":[{"type":"clock","timestamp":"2026-01-01T00:00:00Z"}],"sentAt":"2026-01-01T00:00:00Z","context":{"a":1}}`,
 		"{\"batch\":[\n{\"type\":\"page\",\r\n\"userId\":12e3,\"messageId\":null,\"logTime\":null,\"receivedAt\":\"\\n\"}]}",
-		`{"userId":"a\u0000","event":"\ud800"}`, `{"a":"\`, `{"batch":[,]}`, `{"batch":[{"a":1]}]}`, strings.Repeat("[", 1000),
+		`{"userId":"a\u0000","event":"\ud800"}`, `{"user\u0049d":"\ud83d","userId":"b","event":"A","messageId":5001,"message\u0049d":"m","receive\u0064At":1}`,
+		`{"batch":[{"type":"page","user\u0049d":1e999,"userId":-0},{"type":"page","userId":-0,"messageId":1e999,"timestamp":"x","sentAt":"2026-01-01T00:00:60:Z"}]}`, `{"a":"\`, `{"batch":[,]}`, `{"batch":[{"a":1]}]}`, strings.Repeat("[", 1000),
 	} {
 		f.Add([]byte(s), true, false)
 		f.Add([]byte(s), false, true)
@@ -45,8 +48,16 @@ func FuzzBody(f *testing.F) {
 		if !asBatch && len(log.dead()) > 0 {
 			t.Error("a single event became a dead letter")
 		}
-		var d event.Decoder
-		for _, e := range log.all() {
+		var d, live event.Decoder
+		var stored []string
+		var partition []int
+		for p := range log.Partitions() {
+			for _, e := range log.events(p) {
+				stored, partition = append(stored, e), append(partition, p)
+			}
+		}
+		for i, e := range stored {
+			p := partition[i]
 			if !json.Valid([]byte(e)) {
 				t.Errorf("stored %q", e)
 			}
@@ -56,6 +67,19 @@ func FuzzBody(f *testing.F) {
 			}
 			if !ev.HasReceived || ev.ReceivedAt != testNow || ev.HasLogTime != eventClock {
 				t.Errorf("stored %q", e)
+			}
+			if ev.Type == event.Clock {
+				continue
+			}
+			if p != event.Partition(ev.Key, 3) {
+				t.Errorf("stored %q in partition %d, the reader finds the user %q", e, p, ev.Key)
+			}
+			if asBatch {
+				continue
+			}
+			sent, err := live.AdmitLive(bytes.TrimSpace(body), event.Track)
+			if err == nil && (sent.ID != ev.ID || sent.Key != ev.Key || sent.Name != ev.Name || sent.Type != ev.Type) {
+				t.Errorf("stored %q of %q, but the gateway reads %+v", e, body, sent)
 			}
 		}
 	})

@@ -262,6 +262,9 @@ func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, de
 		return err
 	}
 	req.text = out
+	if ev.TimestampErr != nil {
+		g.met.problems.WithLabelValues("timestamp").Inc()
+	}
 	if ev.Type == event.Clock {
 		req.clocks++
 		for _, l := range g.lanes {

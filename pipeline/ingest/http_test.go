@@ -16,8 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 const testKey = "key-1"
@@ -109,7 +112,11 @@ func TestBadInput(t *testing.T) {
 		{name: "no identity", path: "/v1/track", body: `{"event":"A"}`, status: 400, reason: "identity"},
 		{name: "no name", path: "/v1/track", body: `{"userId":"ann"}`, status: 400, reason: "name"},
 		{name: "bad type", path: "/v1/track", body: `{"type":"x","userId":"ann"}`, status: 400, reason: "type"},
-		{name: "bad time", path: "/v1/track", body: `{"event":"A","userId":"ann","timestamp":"2026-01-02T15:04:05"}`, status: 400, reason: "timestamp"},
+		{name: "bad time", path: "/v1/track", body: `{"event":"A","userId":"ann","timestamp":"2026-01-02T15:04:05"}`, status: 200, stored: 1},
+		{name: "bad log time", path: "/v1/track", body: `{"event":"A","userId":"ann","logTime":"2026-01-02T15:04:05"}`, status: 400, reason: "timestamp"},
+		{name: "infinite user", path: "/v1/track", body: `{"event":"A","userId":1e999}`, status: 400, reason: "user"},
+		{name: "list as properties", path: "/v1/track", body: `{"event":"A","userId":"ann","properties":[1]}`, status: 400, reason: "fields"},
+		{name: "empty list as properties", path: "/v1/track", body: `{"event":"A","userId":"ann","properties":[],"context":[]}`, status: 200, stored: 1},
 		{name: "control character in user", path: "/v1/track", body: `{"event":"A","userId":"a\nb"}`, status: 400, reason: "user"},
 		{name: "long user", path: "/v1/track", body: `{"event":"A","userId":"` + strings.Repeat("x", 513) + `"}`, status: 400, reason: "user"},
 		{name: "clock under broker", path: "/v1/track", body: `{"type":"clock","timestamp":"2026-01-02T15:04:05Z"}`, status: 400, reason: "type"},
@@ -406,4 +413,53 @@ func TestReady(t *testing.T) {
 	if w := post(g, "/v1/track", good); w.Code != 200 { // what was refused may have been another partition's
 		t.Errorf("with a log that has refused events: %d", w.Code)
 	}
+}
+
+// TestUnreadableTime: an event whose timestamp cannot be read is taken and counted;
+// it is neither refused nor a dead letter.
+func TestUnreadableTime(t *testing.T) {
+	for _, clock := range []string{campaign.ClockBroker, campaign.ClockEvent} {
+		log := newFakeLog(1)
+		log.clock = clock
+		reg := prometheus.NewRegistry()
+		g := newGateway(t, log, func(o *Options) { o.Metrics = reg })
+		w := post(g, "/v1/batch", batch(
+			`{"type":"page","userId":"u","messageId":"m0","timestamp":"2026-01-02T10:00:00z"}`,
+			`{"type":"page","userId":"u","messageId":"m1","timestamp":"yesterday","originalTimestamp":"2026-01-02T15:00:00Z"}`,
+			`{"type":"page","userId":"u","messageId":"m2","timestamp":1767366245}`,
+			`{"type":"page","userId":"u","messageId":"m3","timestamp":null}`,
+			`{"type":"page","timestamp":""}`, // refused for another reason
+		))
+		if w.Code != 200 || len(log.all()) != 4 || len(log.dead()) != 1 {
+			t.Errorf("%s: answered %d %s, stored %q, dead %q", clock, w.Code, w.Body, log.all(), log.dead())
+		}
+		if n := problems(t, reg); n != "timestamp 2" {
+			t.Errorf("%s: counted %s", clock, n)
+		}
+		var d event.Decoder
+		for i, e := range log.all() {
+			ev, err := d.Decode([]byte(e))
+			if err != nil || ev.HasTimestamp != (i == 0) || clock == campaign.ClockEvent && value.FormatTime(ev.LogTime) != "2026-01-02T10:00:00Z" {
+				t.Errorf("%s: %s reads as %+v, %v", clock, e, ev, err)
+			}
+		}
+	}
+}
+
+// problems is the metric of events that were taken although a part of them could
+// not be read.
+func problems(t *testing.T, reg prometheus.Gatherer) (s string) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "offerstream_gateway_event_problems_total" {
+			for _, m := range f.GetMetric() {
+				s += fmt.Sprint(m.GetLabel()[0].GetValue(), " ", m.GetCounter().GetValue())
+			}
+		}
+	}
+	return s
 }

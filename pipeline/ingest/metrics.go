@@ -9,6 +9,7 @@ type metrics struct {
 	accepted   prometheus.Counter     // events acknowledged by the log
 	clocks     prometheus.Counter     // clock events acknowledged by every partition
 	rejected   *prometheus.CounterVec // events refused, by reason
+	problems   *prometheus.CounterVec // events accepted although a part of them cannot be read, by reason
 	letters    prometheus.Counter     // refused events stored as dead letters
 	unstored   *prometheus.CounterVec // refused events not stored, by reason
 	answers    *prometheus.CounterVec // requests not answered with 200, by reason
@@ -43,6 +44,7 @@ func newMetrics(r prometheus.Registerer, g *Gateway) *metrics {
 		accepted:   counter("events_accepted_total", "Events acknowledged by the log; clock events not counted."),
 		clocks:     counter("clock_events_total", "Clock events acknowledged by every partition."),
 		rejected:   vector("events_rejected_total", "Events refused, by reason.", "reason"),
+		problems:   vector("event_problems_total", "Events taken although a part of them cannot be read, by reason; timestamp: each counts as an event of when it was received.", "reason"),
 		letters:    counter("dead_letters_total", "Refused events of batches, stored as dead letters."),
 		unstored:   vector("dead_letters_not_stored_total", "Refused events of batches, not stored as dead letters, by reason.", "reason"),
 		requests:   counter("requests_ok_total", "Requests answered with 200."),

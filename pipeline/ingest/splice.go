@@ -11,7 +11,7 @@ import (
 // the event, which would change numbers and escapes.
 //
 //	receivedAt  always the gateway's
-//	messageId   added if the event has none: the hash of the event's bytes
+//	messageId   added if the event has none, neither a text nor a number: the hash of the event's bytes
 //	type        added if the event has none: the path's
 //	sentAt      the batch's, if the event has none that can be read
 //	context     the batch's, if the event has none
@@ -120,11 +120,9 @@ func (s *splice) drops(name string) bool {
 
 func (s *splice) newType() bool { return isAbsent(s.ev, "type") }
 
-// newID reports whether to add a messageId: the event has none that is a
-// non-empty string, and is not a clock event, which needs none.
-func (s *splice) newID() bool {
-	return s.ev.Type != event.Clock && len(s.ev.Root.GetStringBytes("messageId")) == 0
-}
+// newID reports whether to add a messageId: the event has none, and is not a clock
+// event, which needs none.
+func (s *splice) newID() bool { return s.ev.Type != event.Clock && !s.ev.HasID }
 
 func isAbsent(ev *event.Event, member string) bool {
 	v := ev.Root.Get(member)

@@ -19,8 +19,8 @@ type candidate struct {
 }
 
 // choose passes the candidates of one step through the gates and sends at most
-// one offer per channel.
-func (u *user) choose(now int64, candidates []candidate) {
+// one offer per channel. timer tells whether the step is that of a due time.
+func (u *user) choose(now int64, candidates []candidate, timer bool) {
 	slices.SortStableFunc(candidates, candidate.order)
 	taken := map[string]bool{}
 	for _, cand := range candidates {
@@ -49,9 +49,9 @@ func (u *user) choose(now int64, candidates []candidate) {
 			Event: cand.event.id, Key: cand.key, Time: clock(now), Data: data,
 		}
 		if c.Offer.Expires > 0 {
-			o.Expires = clock(now + c.Offer.Expires)
+			o.Expires = clock(plus(now, c.Offer.Expires))
 		}
-		u.out.offers = append(u.out.offers, placed{o, now, cand.timer, cand.event.key, cand.event.pos})
+		u.out.offers = append(u.out.offers, placed{o, now, timer, cand.event.key, cand.event.pos})
 	}
 }
 
@@ -96,7 +96,7 @@ func (u *user) limited(c *campaign, now int64) bool {
 				// when it is over.
 				return s.at >= u.latest().started
 			}
-			return limit.Within == 0 || s.at > now-limit.Within
+			return limit.Within == 0 || s.at > minus(now, limit.Within)
 		})
 		if n >= limit.Max {
 			return true
@@ -109,7 +109,7 @@ func (u *user) limited(c *campaign, now int64) bool {
 func (u *user) capped(c *campaign, now int64) bool {
 	for _, limit := range u.set.Caps {
 		n := u.count(func(s sent) bool {
-			return s.kind != "service" && slices.Contains(limit.Channels, s.channel) && (limit.Within == 0 || s.at > now-limit.Within)
+			return s.kind != "service" && slices.Contains(limit.Channels, s.channel) && (limit.Within == 0 || s.at > minus(now, limit.Within))
 		})
 		if slices.Contains(limit.Channels, c.Offer.Channel) && n >= limit.Max {
 			return true
@@ -126,7 +126,7 @@ func (u *user) paused(c *campaign, now int64) bool {
 		return false
 	}
 	return u.count(func(s sent) bool {
-		return s.kind != "service" && slices.Contains(p.Channels, s.channel) && s.at > now-p.AfterAny
+		return s.kind != "service" && slices.Contains(p.Channels, s.channel) && s.at > minus(now, p.AfterAny)
 	}) > 0
 }
 

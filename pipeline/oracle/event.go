@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"math/big"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,16 +73,18 @@ func admit(raw []byte) (*event, error) {
 		ev.name = root.text("name")
 	}
 	for _, field := range []string{"properties", "traits", "context"} {
-		switch root.get(field).(type) {
+		switch v := root.get(field).(type) {
 		case nil, *object:
 		default:
-			return nil, fmt.Errorf("fields: %s is not an object", field)
+			if list, ok := v.([]any); !ok || len(list) > 0 { // [] is an empty map
+				return nil, fmt.Errorf("fields: %s is not an object", field)
+			}
 		}
 	}
 	if ev.key, err = entity(root); err != nil {
 		return nil, err
 	}
-	if ev.id = root.text("messageId"); ev.id == "" {
+	if ev.id, _ = id(root.get("messageId")); ev.id == "" {
 		sum := xxhash.Sum64(raw)
 		ev.id = hex.EncodeToString([]byte{byte(sum >> 56), byte(sum >> 48), byte(sum >> 40), byte(sum >> 32), byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
 	}
@@ -108,8 +113,11 @@ func (ev *event) readTimes() (err error) {
 	return nil
 }
 
-// readTime reads an RFC 3339 time with a zone, in the years that nanoseconds
-// since 1970 can represent.
+var timeForm = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(\.\d+)?(?:(:)?[Zz]|([+-]\d\d)(?::?(\d\d))?)$`)
+
+// readTime reads an RFC 3339 time with a zone, or one of the other forms of rule
+// 1. A time beyond those that nanoseconds since 1970 can represent is the nearest
+// of them.
 func readTime(v any) (ns int64, there bool, err error) {
 	if v == nil {
 		return 0, false, nil
@@ -118,40 +126,99 @@ func readTime(v any) (ns int64, there bool, err error) {
 	if !ok {
 		return 0, false, errors.New("a time is a string")
 	}
-	t, err := time.Parse(time.RFC3339Nano, s)
+	m := timeForm.FindStringSubmatch(s)
+	if m == nil {
+		return 0, false, errors.New("not a time")
+	}
+	date, minute, sec, fraction, colon, hours, minutes := m[1], m[2], m[3], m[4], m[5], m[6], m[7]
+	if colon != "" && fraction == "" || hours != "" && hours[1:] > "23" || minutes > "59" || sec > "60" {
+		return 0, false, errors.New("not a time")
+	}
+	t, err := time.Parse("2006-01-02 15:04", date+" "+minute)
 	if err != nil {
 		return 0, false, err
 	}
-	if t.Year() < 1678 || t.Year() > 2261 {
-		return 0, false, errors.New("a time in the years 1678 to 2261")
+	at := big.NewInt(t.Unix())
+	at.Add(at, big.NewInt(atoi(sec)-3600*atoi(hours)))
+	if strings.HasPrefix(hours, "-") {
+		at.Add(at, big.NewInt(60*atoi(minutes)))
+	} else {
+		at.Sub(at, big.NewInt(60*atoi(minutes)))
 	}
-	return t.UnixNano(), true, nil
+	at.Mul(at, big.NewInt(1e9))
+	at.Add(at, big.NewInt(atoi((strings.TrimPrefix(fraction, ".") + "000000000")[:9])))
+	return max(clamped(at), -math.MaxInt64), true, nil
+}
+
+// atoi reads a number with or without a sign, and nothing as 0.
+func atoi(s string) int64 {
+	n, _ := strconv.ParseInt(s, 10, 64)
+	return n
+}
+
+// plus and minus give the nearest time that an int64 can hold.
+func plus(a, b int64) int64 {
+	if small(a) && small(b) {
+		return a + b
+	}
+	return clamped(new(big.Int).Add(big.NewInt(a), big.NewInt(b)))
+}
+
+func minus(a, b int64) int64 {
+	if small(a) && small(b) {
+		return a - b
+	}
+	return clamped(new(big.Int).Sub(big.NewInt(a), big.NewInt(b)))
+}
+
+func small(n int64) bool { return -1<<62 < n && n < 1<<62 }
+
+func clamped(n *big.Int) int64 {
+	switch {
+	case n.IsInt64():
+		return n.Int64()
+	case n.Sign() < 0:
+		return math.MinInt64
+	}
+	return math.MaxInt64
 }
 
 // entity returns the user's key: the first of userId and anonymousId that is a
 // non-empty string or a number.
 func entity(root *object) (string, error) {
-	for _, id := range []struct{ field, space string }{{"userId", "u:"}, {"anonymousId", "a:"}} {
-		s := ""
-		switch v := root.get(id.field).(type) {
-		case string:
-			s = v
-		case json.Number:
-			s = v.String()
-			if strings.ContainsAny(s, ".eE") {
-				f, _ := strconv.ParseFloat(s, 64)
-				s = plain(f)
-			}
-		}
-		if s == "" {
+	for _, of := range []struct{ field, space string }{{"userId", "u:"}, {"anonymousId", "a:"}} {
+		s, ok := id(root.get(of.field))
+		if s == "" && ok {
 			continue
 		}
-		if len(s) > 512 || strings.ContainsFunc(s, unicode.IsControl) {
+		if !ok || len(s) > 512 || strings.ContainsFunc(s, unicode.IsControl) {
 			return "", errors.New("user")
 		}
-		return id.space + s, nil
+		return of.space + s, nil
 	}
 	return "", errors.New("identity")
+}
+
+// id returns an id as text, "" if it is neither a string nor a number. It returns
+// false for a number that is infinite as a double.
+func id(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case json.Number:
+		if n, ok := new(big.Int).SetString(v.String(), 10); ok {
+			return n.String(), true
+		}
+		f, _ := strconv.ParseFloat(v.String(), 64)
+		switch {
+		case f == 0:
+			return "0", true
+		case math.IsInf(f, 0):
+			return "", false
+		}
+		return plain(f), true
+	}
+	return "", true
 }
 
 // bare returns the userId or anonymousId without its name space.
@@ -183,8 +250,48 @@ func (ev *event) active() bool { return ev.typ == "track" || ev.typ == "page" ||
 // items returns the products of the event, else its properties as the only
 // item.
 func (ev *event) items() []any {
-	if products, ok := ev.root.get("properties", "products").([]any); ok && len(products) > 0 {
-		return products
+	var items []any
+	switch products := ev.root.get("properties", "products").(type) {
+	case []any:
+		for _, p := range products {
+			if _, ok := p.(*object); ok {
+				items = append(items, p)
+			}
+		}
+	case *object:
+		for _, key := range inOrder(products.keys) {
+			p, ok := products.vals[key].(*object)
+			if !ok {
+				return []any{products}
+			}
+			items = append(items, p)
+		}
 	}
-	return []any{ev.root.object("properties")}
+	if len(items) == 0 {
+		return []any{ev.root.object("properties")}
+	}
+	return items
+}
+
+var integerForm = regexp.MustCompile(`^-?[0-9]+$`)
+
+// inOrder returns keys in the order of event.items: integers by value, then the
+// others by bytes.
+func inOrder(keys []string) []string {
+	var integers, others []string
+	for _, key := range keys {
+		if integerForm.MatchString(key) {
+			integers = append(integers, key)
+		} else {
+			others = append(others, key)
+		}
+	}
+	slices.Sort(others)
+	slices.Sort(integers) // integers of the same value are in the order of their bytes
+	slices.SortStableFunc(integers, func(a, b string) int {
+		x, _ := new(big.Int).SetString(a, 10)
+		y, _ := new(big.Int).SetString(b, 10)
+		return x.Cmp(y)
+	})
+	return append(integers, others...)
 }

@@ -194,7 +194,7 @@ func (s *state) close(at int64) {
 	for _, w := range s.keys {
 		for _, e := range w.all() {
 			if e.open {
-				e.open, e.length = false, min(max(at-e.at, 0), maxDwell)
+				e.open, e.length = false, min(max(minus(at, e.at), 0), maxDwell)
 			}
 		}
 		if s.f.Agg == "dwell" {
@@ -357,7 +357,7 @@ func (f *feature) value(es []*entry, now int64) ref.Val {
 // dwell returns the length of an interval as of now.
 func (e *entry) dwell(now int64) int64 {
 	if e.open {
-		return min(max(now-e.at, 0), maxDwell)
+		return min(max(minus(now, e.at), 0), maxDwell)
 	}
 	return e.length
 }

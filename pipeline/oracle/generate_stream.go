@@ -1,8 +1,10 @@
 package oracle
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -11,20 +13,29 @@ import (
 // repeated, and some that the gateway would refuse.
 func (g *generator) stream(set *definition) [][]byte {
 	now := start
+	switch g.IntN(30) {
+	case 0:
+		now = math.MaxInt64 - g.Int64N(6*hour) // the stream passes the last time there is
+	case 1:
+		now = -g.Int64N(6 * hour)
+	}
 	var lines [][]byte
+	if g.chance(3) {
+		lines = append(lines, g.line(-1, -math.MaxInt64, 0))
+	}
 	calm := pick(g, 40*second, 2*minute, 10*minute)
 	g.alone = g.chance(25)
 	for i := range 80 + g.IntN(200) {
 		switch {
 		case g.chance(10): // the same moment
 		case g.chance(5):
-			now += g.Int64N(3 * hour)
+			now = plus(now, g.Int64N(3*hour))
 		case g.chance(1):
-			now += g.Int64N(3 * day)
+			now = plus(now, g.Int64N(3*day))
 		case g.chance(30):
-			now += (1 + g.Int64N(30)) * second
+			now = plus(now, (1+g.Int64N(30))*second)
 		default:
-			now += g.Int64N(calm)
+			now = plus(now, g.Int64N(calm))
 		}
 		switch {
 		case g.chance(3):
@@ -44,9 +55,9 @@ func (g *generator) line(i int, now, lateness int64) []byte {
 	at := now
 	switch {
 	case g.chance(8):
-		at -= g.Int64N(2 * lateness)
+		at = minus(at, g.Int64N(2*lateness+1))
 	case g.chance(8):
-		at -= g.Int64N(2 * minute)
+		at = minus(at, g.Int64N(2*minute))
 	}
 	ev := map[string]any{"timestamp": g.stamp(at), "messageId": fmt.Sprintf("m%d", i)}
 	switch {
@@ -56,16 +67,47 @@ func (g *generator) line(i int, now, lateness int64) []byte {
 		ev["originalTimestamp"] = ev["timestamp"]
 		ev["timestamp"] = nil
 	}
-	if g.chance(5) {
+	if g.chance(1) && i > 0 {
+		ev["timestamp"] = "0001-01-01T00:00:00Z"
+	}
+	switch {
+	case g.chance(5):
 		delete(ev, "messageId")
+	case g.chance(4):
+		ev["messageId"] = pick[any](g, i, json.Number(fmt.Sprintf("%d.5e1", i)), json.Number(fmt.Sprintf("9007199254740993%d", i%3)), json.Number("-0"), json.Number("1e999"), true)
 	}
 	if g.chance(3) {
-		ev["logTime"] = g.stamp(now + g.Int64N(hour)) // as in an event from a log; it must have no effect
+		ev["logTime"] = g.stamp(plus(now, g.Int64N(hour))) // as in an event from a log; it must have no effect
 	}
 	g.user(ev)
 	g.kind(ev)
 	g.visit(ev)
-	return encode(ev)
+	if g.chance(2) {
+		ev[pick(g, "properties", "traits", "context")] = []any{}
+	}
+	return g.spell(encode(ev))
+}
+
+// spell rewrites an event as other programs might write it: with escapes in keys,
+// with a key twice, with half a surrogate pair.
+func (g *generator) spell(ev []byte) []byte {
+	if g.chance(93) {
+		return ev
+	}
+	change := pick(g,
+		[2]string{`{`, `{"user\u0049d":"u2",`},
+		[2]string{`{`, `{"message\u0049d":"m1","type":null,"type":"track",`},
+		[2]string{`"userId":`, `"user\u0049d":"u1","userId":`},
+		[2]string{`"userId":`, `"userId":"u2","user\u0049d":`},
+		[2]string{`"u1"`, `"u\ud83d"`},
+		[2]string{`"m`, `"\uDE00m`},
+		[2]string{`"category":"bag"`, `"categor\u0079":"shoes","category":"bag"`},
+		[2]string{`"category":"bag"`, `"category":"b\u0061g","category":"dress"`},
+		[2]string{`"category":"bag"`, `"category":"\ud83d\u0062\ud83d\ude00"`},
+		[2]string{`"properties":`, `"properti\u0065s":`},
+		[2]string{`"products":`, `"product\u0073":[],"products":`},
+	)
+	return bytes.Replace(ev, []byte(change[0]), []byte(change[1]), 1)
 }
 
 // user chooses the user of an event.
@@ -76,7 +118,7 @@ func (g *generator) user(ev map[string]any) {
 	}
 	switch user {
 	case 0:
-		ev["userId"] = pick[any](g, 42, "42", json.Number("4.2e1"), json.Number("42.0"))
+		ev["userId"] = pick[any](g, 42, "42", json.Number("4.2e1"), json.Number("42.0"), 42, json.Number("-0"), json.Number("0.0"), json.Number("9007199254740993"), json.Number("1e21"))
 	case 1:
 		ev["userId"] = "a@b.c d*>"
 	case 2, 3:
@@ -122,12 +164,32 @@ func encode(v any) []byte {
 	return b
 }
 
-// stamp writes a time in a random zone, sometimes to the nanosecond.
+// stamp writes a time in a random zone, sometimes to the nanosecond, and sometimes
+// in a form that only some SDKs write.
 func (g *generator) stamp(ns int64) string {
 	if g.chance(20) {
-		ns += g.Int64N(second)
+		ns = plus(ns, g.Int64N(second))
 	}
-	return time.Unix(0, ns).In(time.FixedZone("", pick(g, 0, 0, 9*3600, -4*3600-1800))).Format(time.RFC3339Nano)
+	at := time.Unix(0, ns).UTC()
+	if g.chance(90) {
+		return at.In(time.FixedZone("", pick(g, 0, 0, 9*3600, -4*3600-1800))).Format(time.RFC3339Nano)
+	}
+	switch g.IntN(6) {
+	case 0:
+		return strings.ToLower(at.Format(time.RFC3339Nano))
+	case 1:
+		return at.In(time.FixedZone("", -4*3600-1800)).Format("2006-01-02T15:04:05.999999999-0700")
+	case 2:
+		return at.In(time.FixedZone("", 9*3600)).Format("2006-01-02T15:04:05.999999999-07")
+	case 3:
+		return at.Format("2006-01-02T15:04:05.000:Z")
+	case 4:
+		return at.Format("2006-01-02T15:04:05.000000000") + "999Z"
+	}
+	if at.Second() == 0 {
+		return at.Add(-time.Second).Format("2006-01-02T15:04:") + "60" + at.Format(".000000000Z")
+	}
+	return at.Format(time.RFC3339Nano)
 }
 
 func (g *generator) track(ev map[string]any, name string) {
@@ -147,8 +209,12 @@ func (g *generator) track(ev map[string]any, name string) {
 			products = append(products, "no item")
 		}
 		props["products"] = products
+	case g.chance(5):
+		props["products"] = pick[any](g, map[string]any{"10": g.item(), "9": g.item(), "-1": g.item(), "a": g.item(), "": g.item()},
+			map[string]any{"01": g.item(), "1": g.item(), "98765432109876543210": g.item(), "-98765432109876543210": g.item()},
+			map[string]any{"0": g.item(), "1": "no item"}, g.item(), []any{"no item", nil})
 	case g.chance(3):
-		props["products"] = pick[any](g, []any{}, "none", nil)
+		props["products"] = pick[any](g, []any{}, "none", nil, map[string]any{})
 	case g.chance(3):
 		delete(ev, "properties")
 	}
@@ -255,11 +321,12 @@ func (g *generator) refused(now int64) []byte {
 	case 1:
 		ev["event"] = pick[any](g, "", nil, 5)
 	case 2:
-		ev["userId"] = pick[any](g, "", nil, true, "a\nb", string(make([]byte, 513)))
+		ev["userId"] = pick[any](g, "", nil, true, "a\nb", string(make([]byte, 513)), json.Number("1e999"))
 	case 3:
-		ev["timestamp"] = pick[any](g, "yesterday", "2026-03-01T11:00:00", 1772362800, "2026-03-01", "2300-01-01T00:00:00Z", "")
+		ev["originalTimestamp"] = ev["timestamp"] // which does not mend it
+		ev["timestamp"] = pick[any](g, "yesterday", "2026-03-01T11:00:00", 1772362800, "2026-03-01", "2026-03-01T11:00:00,5Z", "2026-03-01T11:00:00+24:00", "2026-03-01T11:00:00:Z", "2026-03-01T11:00:61Z", "")
 	case 4:
-		ev["properties"] = pick[any](g, []any{}, "none", 1)
+		ev["properties"] = pick[any](g, []any{1}, []any{map[string]any{}}, "none", 1)
 	case 5:
 		ev["traits"] = "x"
 	case 6:

@@ -122,7 +122,7 @@ func (o *outcome) timeline(events [][]byte, lateness int64) (times []int64, user
 		if !ev.hasOwn {
 			ev.own = ev.now
 		}
-		ev.time = max(ev.own, ev.now-lateness)
+		ev.time = max(ev.own, minus(ev.now, lateness))
 		ev.pos = len(times)
 		times = append(times, ev.now)
 		if ev.typ == "clock" {

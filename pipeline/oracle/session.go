@@ -31,7 +31,7 @@ func (u *user) latest() session {
 		if !ev.active() {
 			continue
 		}
-		if s.count == 0 || ev.now >= s.last+sessionGap {
+		if s.count == 0 || minus(ev.now, s.last) >= sessionGap {
 			s = session{started: ev.now}
 		}
 		s.extend(ev)
@@ -41,7 +41,7 @@ func (u *user) latest() session {
 
 // session returns the current session, else an empty one.
 func (u *user) session(now int64) session {
-	if s := u.latest(); s.count > 0 && now < s.last+sessionGap {
+	if s := u.latest(); s.count > 0 && minus(now, s.last) < sessionGap {
 		return s
 	}
 	return session{}

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -40,7 +41,7 @@ func (u *user) fire(now int64) {
 				candidates = append(candidates, candidate{t.campaign, t.event, t.key, true, due})
 			}
 		}
-		u.choose(due, candidates)
+		u.choose(due, candidates, true)
 	}
 }
 
@@ -117,7 +118,7 @@ func (c *campaign) matchKeys(sc *scope) []string {
 // from the trigger. If it is already over, because the dwell took longer, the
 // absence becomes a candidate at once.
 func (u *user) startAbsences(c *campaign, sc *scope) (over []candidate) {
-	started, due := 0, sc.event.now+c.Unless.Within
+	started, due := 0, plus(sc.event.now, c.Unless.Within)
 	for _, key := range c.matchKeys(sc) {
 		if len(key) > maxKey {
 			continue
@@ -284,7 +285,7 @@ func (w *window) moments(now int64, x *condition) []int64 {
 	bends := append(w.exits(), now)
 	for _, e := range w.all() {
 		if e.open {
-			bends = append(bends, e.at+maxDwell)
+			bends = append(bends, plus(e.at, maxDwell))
 		}
 	}
 	var out []int64
@@ -294,12 +295,14 @@ func (w *window) moments(now int64, x *condition) []int64 {
 		}
 		growing := int64(0)
 		for _, e := range w.live(from) {
-			if e.open && from < e.at+maxDwell {
+			if e.open && from < plus(e.at, maxDwell) {
 				growing++
 			}
 		}
 		if short := x.atLeast - w.dwell(from); growing > 0 && short > 0 {
-			out = append(out, from+(short+growing-1)/growing)
+			if wait := (short + growing - 1) / growing; wait <= minus(math.MaxInt64, from) {
+				out = append(out, from+wait)
+			}
 		}
 	}
 	return out

@@ -102,7 +102,7 @@ func (u *user) profile() ref.Val {
 // last 512 and less than 15 minutes old.
 func (u *user) duplicate(ev *event) bool {
 	for back, i := 1, len(u.log)-1; i >= 0 && back <= 512; back, i = back+1, i-1 {
-		if old := u.log[i]; old.id == ev.id && (back <= 64 || old.now > ev.now-int64(15*time.Minute)) {
+		if old := u.log[i]; old.id == ev.id && (back <= 64 || old.now > minus(ev.now, int64(15*time.Minute))) {
 			return true
 		}
 	}
@@ -116,7 +116,7 @@ func (u *user) forgotten(key string, now int64) bool {
 	if key[:2] == "u:" {
 		after = u.set.Forget.Known
 	}
-	return after > 0 && len(u.log) > 0 && len(u.pending) == 0 && now >= u.log[len(u.log)-1].now+after
+	return after > 0 && len(u.log) > 0 && len(u.pending) == 0 && minus(now, u.log[len(u.log)-1].now) >= after
 }
 
 // run applies one user's events in order, up to the end of the input.
@@ -150,14 +150,14 @@ func (u *user) step(ev *event) {
 			candidates = append(candidates, u.trigger(c, sc)...)
 		}
 	}
-	u.choose(ev.now, candidates)
+	u.choose(ev.now, candidates, false)
 }
 
 // trigger evaluates a campaign that the event triggers. It starts a timer,
 // returns a candidate, or counts why there is none.
 func (u *user) trigger(c *campaign, sc *scope) []candidate {
 	ev := sc.event
-	stale := c.Fresh > 0 && ev.now-ev.time > c.Fresh
+	stale := c.Fresh > 0 && minus(ev.now, ev.time) > c.Fresh
 	missing := slices.DeleteFunc(slices.Clone(c.conditions), func(x *condition) bool { return x.holds(sc) })
 	if len(missing) > 0 {
 		due, ok := u.dwellDue(c, missing, sc)

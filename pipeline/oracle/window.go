@@ -59,7 +59,7 @@ type bucket struct {
 }
 
 // in reports whether a time is in the window.
-func (w *window) in(at, now int64) bool { return w.within == 0 || at > now-w.within }
+func (w *window) in(at, now int64) bool { return w.within == 0 || at > minus(now, w.within) }
 
 // drop removes the entries that have left the window.
 func (w *window) drop(now int64) {
@@ -91,7 +91,7 @@ func (w *window) fold() {
 		step := max(w.within/64, 1)
 		at = e.at / step * step // rounds towards zero
 		if at < e.at {
-			at += step
+			at = plus(at, step)
 		}
 	}
 	i := slices.IndexFunc(w.buckets, func(b *bucket) bool { return b.at == at })
@@ -145,10 +145,10 @@ func (w *window) exits() []int64 {
 	}
 	var out []int64
 	for _, b := range w.buckets {
-		out = append(out, b.at+w.within)
+		out = append(out, plus(b.at, w.within))
 	}
 	for _, e := range w.exact {
-		out = append(out, e.at+w.within)
+		out = append(out, plus(e.at, w.within))
 	}
 	return out
 }

@@ -1,10 +1,12 @@
 package value
 
 import (
+	"bytes"
 	"fmt"
 	"sort"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
 
@@ -13,6 +15,72 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 	"github.com/valyala/fastjson"
 )
+
+// Parse parses JSON from outside; no other function does. The parser leaves two
+// things to chance that events must not depend on: of two spellings of the same
+// key, one with escapes, it finds now one and now the other, and half a surrogate
+// pair reads as its own escape. After Parse, the first of equal keys counts, and
+// half a pair is U+FFFD.
+func Parse(p *fastjson.Parser, b []byte) (*fastjson.Value, error) {
+	if bytes.IndexByte(b, '\\') < 0 {
+		return p.ParseBytes(b)
+	}
+	v, err := p.ParseBytes(mendSurrogates(b))
+	if err == nil {
+		unescapeKeys(v)
+	}
+	return v, err
+}
+
+// unescapeKeys makes the keys of all objects comparable: Visit unescapes them.
+func unescapeKeys(v *fastjson.Value) {
+	switch v.Type() {
+	case fastjson.TypeObject:
+		v.GetObject().Visit(func(_ []byte, in *fastjson.Value) { unescapeKeys(in) })
+	case fastjson.TypeArray:
+		for _, in := range v.GetArray() {
+			unescapeKeys(in)
+		}
+	}
+}
+
+// mendSurrogates replaces each escape of half a surrogate pair by \ufffd, in a copy
+// if there is any.
+func mendSurrogates(b []byte) []byte {
+	copied := false
+	for i := bytes.IndexByte(b, '\\'); i >= 0 && i+1 < len(b); {
+		switch r := escapedRune(b[i:]); {
+		case !utf16.IsSurrogate(r):
+			i += 2 // past the escaped character, which may be a backslash
+		case utf16.DecodeRune(r, escapedRune(b[i+6:])) != utf8.RuneError:
+			i += 12
+		default:
+			if !copied {
+				b, copied = bytes.Clone(b), true
+			}
+			i += copy(b[i:], `\ufffd`)
+		}
+		next := bytes.IndexByte(b[i:], '\\')
+		if next < 0 {
+			break
+		}
+		i += next
+	}
+	return b
+}
+
+// escapedRune is the number in an escape such as \ud83d at the beginning of b, -1
+// if none is there.
+func escapedRune(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
+}
 
 // AliasText returns the text of a JSON string, "" for any other JSON. The text
 // aliases the parsed bytes and is valid only as long as they are.
@@ -39,13 +107,23 @@ func Number(v *fastjson.Value) float64 {
 	return f
 }
 
-// Decimal is a JSON number as decimal text; an integer keeps its spelling.
-func Decimal(v *fastjson.Value) string {
+// Decimal is a JSON number as the decimal text by which an id is known: an integer
+// keeps its digits, however many, and any other number is FormatDouble of a
+// double; both write -0 as 0. ok is false for a number beyond all doubles, such as
+// 1e999.
+func Decimal(v *fastjson.Value) (text string, ok bool) {
 	raw := string(v.MarshalTo(nil))
-	if !strings.ContainsAny(raw, ".eE") {
-		return raw
+	if !strings.ContainsAny(raw, ".eE") && raw != "-0" {
+		return raw, true
 	}
-	return FormatDouble(Number(v))
+	f := Number(v)
+	switch {
+	case f == 0:
+		return "0", true
+	case math.IsInf(f, 0):
+		return "", false
+	}
+	return FormatDouble(f), true
 }
 
 // FormatDouble is the shortest decimal text that parses to f, without an

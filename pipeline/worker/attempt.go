@@ -39,6 +39,7 @@ type attempt struct {
 	counting        time.Time // when outcomes were last added to the metrics
 	counted         map[string]pipeline.Counts
 	countedFeatures pipeline.Counts
+	countedUntimed  uint64
 }
 
 // errEnded ends an attempt because the partition is to end.

@@ -23,6 +23,7 @@ type metrics struct {
 	letters         prometheus.Counter
 	outcomes        *prometheus.CounterVec
 	features        *prometheus.CounterVec
+	problems        *prometheus.CounterVec
 	stopped         *prometheus.GaugeVec
 	free, short     prometheus.Gauge
 }
@@ -62,6 +63,7 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		letters:         counter("dead_letters_total", "Messages of the log that could not be applied, replayed ones included."),
 		outcomes:        vector("evaluations_total", "Evaluations since the process began, replayed ones included, by campaign and outcome; fired is an offer.", "campaign", "outcome"),
 		features:        vector("features_total", "Problems of features: missing fields, errors, bounds reached.", "what"),
+		problems:        vector("event_problems_total", "Events applied although a part of them cannot be read, replayed ones included, by reason; timestamp: each counts as an event of when it was received.", "reason"),
 		free:            gauge("disk_free_bytes", "Free bytes on the disk of the state, when last looked up."),
 		short:           gauge("disk_short", "1 while the disk has so little room that the worker has given up its partitions."),
 		stopped:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "offerstream_worker_partition_stopped", Help: "1 if a partition has stopped until an operator acts."}, []string{"partition"}),
@@ -101,6 +103,10 @@ func (a *attempt) count(last bool) {
 	add("error", features.Errors, a.countedFeatures.Errors)
 	add("bound", features.Bounds, a.countedFeatures.Bounds)
 	a.countedFeatures = features
+	if untimed := a.fold.Untimed(); untimed > a.countedUntimed {
+		a.p.w.met.problems.WithLabelValues("timestamp").Add(float64(untimed - a.countedUntimed))
+		a.countedUntimed = untimed
+	}
 }
 
 // partitionsCollector collects the metrics of the group and of every partition's

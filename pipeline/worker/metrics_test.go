@@ -47,3 +47,28 @@ func groupMetrics(t *testing.T, reg prometheus.Gatherer) string {
 	}
 	return fmt.Sprintf("members %v own %v follow %v", values["offerstream_worker_members"], values["offerstream_worker_partitions own"], values["offerstream_worker_partitions follow"])
 }
+
+// TestUnreadableTimes: an event whose timestamp cannot be read is applied and
+// counted; it is no dead letter.
+func TestUnreadableTimes(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	hash := apply(t, c, views(t, 1))
+	reg := prometheus.NewRegistry()
+	w := start(t, ns.ClientURL(), t.TempDir(), func(o *Options) { o.Metrics = reg })
+	w.inForce(t, hash)
+	line := `{"type":"track","event":"Product Viewed","userId":"u","messageId":%q,"timestamp":%s,"receivedAt":"2026-01-01T00:00:00Z"}`
+	pack := fmt.Appendf(nil, line+"\n"+line+"\n"+line, "a", `"soon"`, "b", `"2025-12-31T23:59:00"`, "c", `"2025-12-31T23:59:00Z"`)
+	publish(t, c, []scripted{{0, pack}})
+	w.applied(t, c)
+	w.stop(t)
+	if n := counter(t, reg, "offerstream_worker_event_problems_total"); n != 2 {
+		t.Errorf("%v unreadable timestamps are counted, want 2", n)
+	}
+	if n := counter(t, reg, "offerstream_worker_dead_letters_total"); n != 0 {
+		t.Errorf("%v dead letters", n)
+	}
+	if n := len(stored(t, c)); n != 3 {
+		t.Errorf("%d offers, want 3", n)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"syscall"
@@ -202,33 +203,24 @@ func write(t *testing.T, seed uint64, partitions int) script {
 		}
 	}
 	var dec event.Decoder
-	var now int64
+	now, begun := int64(math.MinInt64), false
 	for _, raw := range events {
 		if err := b.Line(raw, func(o *pipeline.Offer) { s.want[asJSON(t, o)]++ }); err != nil {
 			t.Fatal(err)
 		}
 		ev, err := dec.Admit(raw, 0)
-		if err != nil || !ev.HasTimestamp && now == 0 {
+		if err != nil || !ev.HasTimestamp && !begun {
 			continue
 		}
 		if ev.HasTimestamp {
-			now = max(now, ev.Timestamp)
+			now, begun = max(now, ev.Timestamp), true
 		}
 		if ev.Type == event.Clock {
 			continue
 		}
-		var m map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &m); err != nil {
-			t.Fatal(err)
-		}
-		m["logTime"], _ = json.Marshal(value.FormatTime(now))
-		m["messageId"], _ = json.Marshal(ev.ID)
-		line, err := json.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
 		p := event.Partition(ev.Key, partitions)
-		gather[p] = append(append(gather[p], line...), '\n')
+		gather[p] = fmt.Appendf(gather[p], `{"logTime":%q,"messageId":%s,`, value.FormatTime(now), asJSON(t, ev.ID))
+		gather[p] = append(append(gather[p], raw[1:]...), '\n')
 		if rng.IntN(3) == 0 {
 			flush(p)
 		}
