@@ -38,6 +38,13 @@ as on their subjects.`,
 	if *campaigns == "" || *events == "" {
 		return usagef("--campaigns and --events are both required")
 	}
+	files, err := config.CampaignFiles(*campaigns)
+	if err != nil {
+		return err
+	}
+	if err := apart(std, *outPath, append(files, *events)...); err != nil {
+		return err
+	}
 	def, err := loadCampaigns(*campaigns)
 	if err != nil {
 		return err
@@ -72,7 +79,11 @@ func backtestFile(ctx context.Context, def *campaign.Definition, events, outPath
 		defer f.Close()
 		out = bufio.NewWriterSize(f, 1<<20)
 	}
-	reached, err := backtestLines(ctx, b, in, out)
+	var refused refusals
+	reached, err := backtestLines(ctx, b, in, out, &refused)
+	if err == nil {
+		err = refused.all(in, b.Lines-refused.n)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", events, err)
 	}
@@ -80,13 +91,14 @@ func backtestFile(ctx context.Context, def *campaign.Definition, events, outPath
 		return nil, fmt.Errorf("writing offers: %w", err)
 	}
 	in.close()
-	summarise(summary, b, reached)
+	summarise(summary, b, reached, &refused)
+	refused.warn(summary, in)
 	return b, nil
 }
 
 // backtestLines runs the input through b, writes the offers, and returns the
 // users that each campaign reached.
-func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.Writer) (map[string]map[string]bool, error) {
+func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.Writer, refused *refusals) (map[string]map[string]bool, error) {
 	reached := map[string]map[string]bool{}
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -120,7 +132,7 @@ func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if err := ls.apply(b, n, emit); err != nil {
+		if err := ls.apply(b, n, refused, emit); err != nil {
 			return nil, err
 		}
 		if writeErr != nil {
@@ -149,13 +161,16 @@ type lines struct {
 }
 
 // apply folds the lines. before is the number of lines before them.
-func (ls *lines) apply(b *pipeline.Backtest, before int, emit func(*pipeline.Offer)) error {
+func (ls *lines) apply(b *pipeline.Backtest, before int, refused *refusals, emit func(*pipeline.Offer)) error {
 	for i := range ls.n {
 		if ls.events[i] == nil && ls.errs[i] == nil {
 			continue // an empty line
 		}
 		if err := b.Admitted(ls.events[i], ls.errs[i], emit); err != nil {
 			return fmt.Errorf("line %d: %w", before+i+1, err)
+		}
+		if b.Refused != nil {
+			refused.add(before+i+1, b.Refused)
 		}
 	}
 	return nil
@@ -173,6 +188,11 @@ func admitLines(ctx context.Context, in *input, empty <-chan *lines, full chan<-
 		ls.n, ls.text = 0, ls.text[:0]
 		for ls.n < len(ls.events) && ls.end == nil {
 			line, err := in.next()
+			if err == errLongLine {
+				ls.events[ls.n], ls.errs[ls.n] = nil, err
+				ls.n++
+				continue
+			}
 			if err != nil {
 				ls.end = err
 				break
@@ -199,17 +219,15 @@ func admitLines(ctx context.Context, in *input, empty <-chan *lines, full chan<-
 }
 
 // summarise prints what every campaign did.
-func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]bool) {
-	rejected := uint64(0)
+func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]bool, refused *refusals) {
 	var reasons []string
 	for reason, n := range b.Rejected {
-		rejected += n
 		reasons = append(reasons, fmt.Sprintf("%s %d", reason, n))
 	}
 	sort.Strings(reasons)
-	fmt.Fprintf(w, "%d events, %d users, %d duplicates, %d rejected", b.Applied, len(b.Users), b.Duplicates(), rejected)
-	if rejected > 0 {
-		fmt.Fprintf(w, " (%s)", strings.Join(reasons, ", "))
+	fmt.Fprintf(w, "%d events, %d users, %d duplicates, %d rejected", b.Applied, len(b.Users), b.Duplicates(), refused.n)
+	if refused.n > 0 {
+		fmt.Fprintf(w, " (%s); the first is line %d: %v", strings.Join(reasons, ", "), refused.line, refused.first)
 	}
 	fmt.Fprintln(w)
 	for _, j := range b.Jumps {

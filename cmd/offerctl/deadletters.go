@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -190,7 +189,10 @@ func (d *letters) show(l *broker.DeadLetter) error {
 	if l.Pos.T != 0 {
 		s.Logged = value.FormatTime(l.Pos.T)
 	}
-	s.MessageID, s.User, s.Anonymous = whose(l.Raw)
+	id, key := event.Whose(l.Raw)
+	if s.MessageID = id; key != "" {
+		s.User, s.Anonymous = key[2:], key[0] == 'a'
+	}
 	if d.asJSON {
 		s.Raw = string(l.Raw)
 		if !d.raw {
@@ -220,36 +222,6 @@ func writeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
-}
-
-// whose reads the messageId and the user of a dead letter, as far as it can:
-// the text may not be a valid event.
-func whose(raw []byte) (id, user string, anonymous bool) {
-	var ev struct {
-		MessageID   any `json:"messageId"`
-		UserID      any `json:"userId"`
-		AnonymousID any `json:"anonymousId"`
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	if dec.Decode(&ev) != nil {
-		return "", "", false
-	}
-	text := func(v any) string {
-		switch v := v.(type) {
-		case string:
-			return v
-		case json.Number:
-			return v.String()
-		}
-		return ""
-	}
-	id, user = text(ev.MessageID), text(ev.UserID)
-	if user == "" {
-		user = text(ev.AnonymousID)
-		anonymous = user != ""
-	}
-	return id, user, anonymous
 }
 
 // printable returns text from outside in a form that is safe to show on a
@@ -313,7 +285,7 @@ var errFound = errors.New("all named dead letters are found")
 
 // send sends the event of a dead letter, if it is valid.
 func (d *letters) send(ctx context.Context, l *broker.DeadLetter) error {
-	ev, err := d.dec.Admit(l.Raw, 0)
+	ev, err := d.dec.AdmitLive(l.Raw, 0)
 	if err == nil && ev.Type == event.Clock {
 		err = errors.New("it is a clock event: offerctl replay sends one at its end")
 	}

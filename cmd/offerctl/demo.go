@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"offerstream/config"
 	"offerstream/pipeline"
 	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
@@ -45,6 +46,17 @@ ends by itself: its offers are the same as those of offerctl backtest.`,
 	dir := fs.String("dir", "", "the `DIR` for all data, kept afterwards (default a temporary one, removed)")
 	fs.Uint64Var(&d.seed, "seed", 0, "the seed of the shoppers (default a new one, which is shown)")
 	if err := fs.none(args); err != nil {
+		return err
+	}
+	reads := []string{d.events}
+	if *campaigns != "" {
+		files, err := config.CampaignFiles(*campaigns)
+		if err != nil {
+			return err
+		}
+		reads = append(reads, files...)
+	}
+	if err := apart(std, d.out, reads...); err != nil {
 		return err
 	}
 	clock := ""
@@ -261,7 +273,14 @@ func (d *demoRun) send(ctx context.Context) error {
 		if err := r.run(ctx, d.in); err != nil {
 			return fmt.Errorf("%s, line %d: %w", d.events, d.in.n, err)
 		}
+		if err := r.refused.all(d.in, r.sent); err != nil {
+			return fmt.Errorf("%s: %w", d.events, err)
+		}
 		d.in.close()
+		if r.refused.n > 0 {
+			fmt.Fprintf(d.std.err, "%d lines are not valid events, the first is line %d: %v\n", r.refused.n, r.refused.line, r.refused.first)
+		}
+		r.refused.warn(d.std.err, d.in)
 		return nil
 	}
 	shop, start, sent := newShop(d.seed), time.Now(), 0

@@ -33,6 +33,9 @@ and session are kept; messageId is rees46-<row>, with rows counted from 1.`,
 	case len(rest) != 1:
 		return usagef("name one file, or - for standard input")
 	}
+	if err := apart(std, "-", rest[0]); err != nil {
+		return err
+	}
 	in, err := openInput(rest[0], std)
 	if err != nil {
 		return err
@@ -149,6 +152,9 @@ type lineReader struct {
 func (l *lineReader) Read(p []byte) (int, error) {
 	if len(l.rest) == 0 {
 		line, err := l.in.next()
+		if err == errLongLine {
+			return 0, fmt.Errorf("line %d: %w", l.in.n, err) // where the row ends is not known
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"time"
+
+	"offerstream/pipeline/event"
 )
 
 // An input is a file of lines, gzipped or not, that shows its progress.
@@ -16,7 +19,8 @@ type input struct {
 	file     *os.File
 	size     int64 // of the file in bytes, 0 if unknown
 	progress *progress
-	n        int
+	n        int    // of the last line, from 1
+	head     []byte // the beginning of the first line that is not empty
 }
 
 // openInput opens a file, or standard input for "-". A gzipped file is
@@ -58,24 +62,139 @@ func (in *input) close() {
 // maxLine is the longest line in bytes. Nothing longer can be an event.
 const maxLine = 1 << 20
 
-// next returns the next line without its line break, and io.EOF after the last
-// one. The bytes are valid until the next call.
+// errLongLine is the error of next for a line that is longer than maxLine. The line
+// is skipped: the next call returns the one after it.
+var errLongLine = event.Rejectf("size", "the line is longer than %d bytes", maxLine)
+
+// byteOrderMark is what editors on Windows begin a file with. It may also be within
+// one, if files were joined.
+var byteOrderMark = []byte("\uFEFF")
+
+// next returns the next line without its line break and without a byte order mark,
+// and io.EOF after the last one. The bytes are valid until the next call.
 func (in *input) next() ([]byte, error) {
 	line, err := in.lines.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		return nil, fmt.Errorf("line %d is longer than %d bytes", in.n+1, maxLine)
+	read := len(line)
+	long := errors.Is(err, bufio.ErrBufferFull)
+	line = bytes.TrimPrefix(bytes.TrimSuffix(line, []byte{'\n'}), byteOrderMark)
+	if len(in.head) == 0 {
+		in.head = bytes.Clone(bytes.TrimSpace(line[:min(len(line), headBytes)]))
 	}
-	if err != nil && (!errors.Is(err, io.EOF) || len(line) == 0) {
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = in.lines.ReadSlice('\n')
+	}
+	if err != nil && (!errors.Is(err, io.EOF) || read == 0) {
 		return nil, err
 	}
 	in.n++
 	if in.n%4096 == 0 {
 		in.report()
 	}
-	if len(line) > 0 && line[len(line)-1] == '\n' {
-		line = line[:len(line)-1]
+	if long {
+		return nil, errLongLine
 	}
 	return line, nil
+}
+
+// headBytes is how much of the first line guess looks at.
+const headBytes = 512
+
+// guess tells what the input may be if its lines are no events, and what to do then;
+// "" if it has no idea.
+func (in *input) guess() string {
+	h := in.head
+	switch {
+	case bytes.IndexByte(h, 0) >= 0 || bytes.HasPrefix(h, []byte("\xff\xfe")) || bytes.HasPrefix(h, []byte("\xfe\xff")):
+		return "the file looks like UTF-16: convert it, for example with iconv -f UTF-16 -t UTF-8"
+	case bytes.HasPrefix(h, []byte("PK\x03\x04")) || bytes.HasPrefix(h, []byte("\x28\xb5\x2f\xfd")):
+		return "the file is compressed, and not with gzip: unpack it first"
+	case len(h) == 0:
+		return ""
+	case h[0] == '[':
+		return "the file looks like a JSON array: write each event on a line of its own, for example with jq -c '.[]'"
+	case h[0] == '{' && bytes.Contains(h, []byte(`"batch"`)):
+		return "the file looks like the body of a batch: write each event on a line of its own, for example with jq -c '.batch[]'"
+	case h[0] == '{' && len(h) < headBytes && h[len(h)-1] != '}':
+		return "the events look as if each took several lines: write each on a line of its own, for example with jq -c ."
+	case h[0] != '{' && bytes.ContainsAny(h, ",;\t"):
+		return "the file looks like CSV: offerctl import converts the exports that it knows to events"
+	}
+	return ""
+}
+
+// refusals counts the lines that are no events.
+type refusals struct {
+	n     uint64
+	line  int   // the first one
+	first error // why the first one was refused
+	long  []int // the first lines that were skipped because of their length
+}
+
+// maxLong is how many lines are named that are too long.
+const maxLong = 10
+
+func (r *refusals) add(line int, err error) {
+	if r.n++; r.n == 1 {
+		r.line, r.first = line, err
+	}
+	if err == errLongLine && len(r.long) < maxLong {
+		r.long = append(r.long, line)
+	}
+}
+
+// all is the error for an input of which no line was an event; nil if accepted is
+// not 0, or if the input was empty.
+func (r *refusals) all(in *input, accepted uint64) error {
+	if accepted > 0 || r.n == 0 {
+		return nil
+	}
+	err := fmt.Errorf("none of the %s is an event; line %d: %w", count(int(r.n), "line"), r.line, r.first)
+	if what := in.guess(); what != "" {
+		err = fmt.Errorf("%w; %s", err, what)
+	}
+	return err
+}
+
+// warn names the lines that are too long, and tells what the input may be if
+// already its first line was refused.
+func (r *refusals) warn(w io.Writer, in *input) {
+	for _, n := range r.long {
+		fmt.Fprintf(w, "warning: line %d is longer than %d bytes and was skipped\n", n, maxLine)
+	}
+	if what := in.guess(); r.line == 1 && what != "" {
+		fmt.Fprintf(w, "warning: %s\n", what)
+	}
+}
+
+// apart returns an error if the output of a command is one of the files that it
+// reads, also by way of links: creating the output would empty that file, and
+// appending to it would never end. - stands for standard input and output.
+func apart(std stdio, out string, reads ...string) error {
+	to := stat(out, std.out)
+	if to == nil || !to.Mode().IsRegular() {
+		return nil
+	}
+	for _, name := range reads {
+		if from := stat(name, std.in); from != nil && os.SameFile(from, to) {
+			return usagef("the output %s is the same file as the input %s: name another file", out, name)
+		}
+	}
+	return nil
+}
+
+// stat describes a file, or for - a stream; nil if there is no such file.
+func stat(name string, stream any) os.FileInfo {
+	var st os.FileInfo
+	var err error
+	if f, ok := stream.(*os.File); name != "-" {
+		st, err = os.Stat(name)
+	} else if ok {
+		st, err = f.Stat()
+	}
+	if err != nil {
+		return nil
+	}
+	return st
 }
 
 func (in *input) report() {

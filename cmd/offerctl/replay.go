@@ -21,7 +21,7 @@ request in flight, and again if the gateway is overloaded. Each event carries th
 log time that it has in a backtest, so under clock: event the offers are the same
 as those of a backtest; a clock event at the end advances log time in every
 partition. Under clock: broker the gateway drops the log times and the clock
-event.`,
+event. A line that a backtest would refuse is counted and not sent.`,
 		"offerctl apply campaigns --yes --clock event\nofferctl replay --events events.jsonl --to http://127.0.0.1:8080 --write-key KEY --rate 1000")
 	events := fs.String("events", "", "a `FILE` of events, one JSON object per line, may be gzipped; - for standard input")
 	to := fs.String("to", "http://127.0.0.1:8080", "the gateway's `URL`")
@@ -49,13 +49,17 @@ event.`,
 	if err := r.run(ctx, in); err != nil {
 		return fmt.Errorf("%s, line %d: %w", *events, in.n, err)
 	}
+	if err := r.refused.all(in, r.sent); err != nil {
+		return fmt.Errorf("%s: %w", *events, err)
+	}
 	in.close()
 	took := time.Since(start)
 	fmt.Fprintf(std.out, "%d events sent in %.1f s (%.0f/s), %d retries", r.sent, took.Seconds(), float64(r.sent)/took.Seconds(), s.retries)
-	if r.rejected > 0 {
-		fmt.Fprintf(std.out, "; %d lines are not valid events, the first is line %d: %v", r.rejected, r.firstLine, r.first)
+	if r.refused.n > 0 {
+		fmt.Fprintf(std.out, "; %d lines are not valid events, the first is line %d: %v", r.refused.n, r.refused.line, r.refused.first)
 	}
 	fmt.Fprintln(std.out)
+	r.refused.warn(std.out, in)
 	return nil
 }
 
@@ -76,15 +80,14 @@ type replayer struct {
 	*sender
 	rate float64 // events per second, 0: as fast as possible
 
-	logTime   int64
-	dec       event.Decoder
-	batch     [][]byte
-	bytes     int
-	sent      uint64
-	rejected  uint64
-	first     error // why the first rejected line was rejected
-	firstLine int
-	began     time.Time
+	logTime int64
+	timed   bool // logTime is set
+	dec     event.Decoder
+	batch   [][]byte
+	bytes   int
+	sent    uint64
+	refused refusals
+	began   time.Time
 }
 
 func (r *replayer) run(ctx context.Context, in *input) error {
@@ -94,6 +97,10 @@ func (r *replayer) run(ctx context.Context, in *input) error {
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		if err == errLongLine {
+			r.refused.add(in.n, err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -102,9 +109,7 @@ func (r *replayer) run(ctx context.Context, in *input) error {
 		}
 		ev, err := r.stamp(line)
 		if err != nil {
-			if r.rejected++; r.first == nil {
-				r.first, r.firstLine = err, in.n
-			}
+			r.refused.add(in.n, err)
 			continue
 		}
 		if len(r.batch) > 0 && (len(r.batch) >= r.most() || r.bytes+len(ev) > batchBytes) {
@@ -116,7 +121,7 @@ func (r *replayer) run(ctx context.Context, in *input) error {
 		r.batch = append(r.batch, ev)
 		r.bytes += len(ev) + 1
 	}
-	if err := r.flush(ctx); err != nil || r.logTime == 0 {
+	if err := r.flush(ctx); err != nil || !r.timed {
 		return err
 	}
 	end := fmt.Sprintf(`{"type":"clock","timestamp":%q}`, value.FormatTime(r.logTime))
@@ -139,10 +144,10 @@ func (r *replayer) stamp(line []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ev.HasTimestamp {
-		r.logTime = max(r.logTime, ev.Timestamp)
+	if ev.HasTimestamp && (!r.timed || ev.Timestamp > r.logTime) {
+		r.logTime, r.timed = ev.Timestamp, true
 	}
-	if r.logTime == 0 {
+	if !r.timed {
 		return nil, errors.New("the event has no timestamp, and none came before it")
 	}
 	head := fmt.Sprintf(`{"logTime":%q,"messageId":`, value.FormatTime(r.logTime))
