@@ -21,8 +21,8 @@ func ParseTime(s string) (int64, error) {
 	return 0, fmt.Errorf("%q is not an RFC 3339 time with a zone", s)
 }
 
-// number reads the digits of a text; ok becomes false if it has any other byte.
-func number(s string, ok *bool) int {
+// digits reads the digits of a text; ok becomes false if it has any other byte.
+func digits(s string, ok *bool) int {
 	n := 0
 	for _, c := range []byte(s) {
 		*ok = *ok && c >= '0' && c <= '9'
@@ -41,11 +41,11 @@ func plainTime(s string) (ns int64, ok bool) {
 		return 0, false
 	}
 	ok = true
-	y, m, d := number(s[0:4], &ok), number(s[5:7], &ok), number(s[8:10], &ok)
-	h, min, sec := number(s[11:13], &ok), number(s[14:16], &ok), number(s[17:19], &ok)
+	y, m, d := digits(s[0:4], &ok), digits(s[5:7], &ok), digits(s[8:10], &ok)
+	h, min, sec := digits(s[11:13], &ok), digits(s[14:16], &ok), digits(s[17:19], &ok)
 	if len(s) > 20 {
 		ok = ok && s[19] == '.' && len(s) > 21
-		ns = int64(number(s[20:len(s)-1], &ok))
+		ns = int64(digits(s[20:len(s)-1], &ok))
 		for range 30 - len(s) {
 			ns *= 10
 		}
@@ -67,9 +67,9 @@ func anyTime(s string) (t time.Time, ok bool) {
 		return t, false
 	}
 	ok = true
-	y, m, d := number(s[0:4], &ok), number(s[5:7], &ok), number(s[8:10], &ok)
-	h, min, sec := number(s[11:13], &ok), number(s[14:16], &ok), number(s[17:19], &ok)
-	nanos, rest, fine := fraction(s[19:])
+	y, m, d := digits(s[0:4], &ok), digits(s[5:7], &ok), digits(s[8:10], &ok)
+	h, min, sec := digits(s[11:13], &ok), digits(s[14:16], &ok), digits(s[17:19], &ok)
+	nanos, rest, fine := subsecond(s[19:])
 	offset, zoned := zone(rest)
 	if !ok || !fine || !zoned || m < 1 || m > 12 || d < 1 || h > 23 || min > 59 || sec > 60 {
 		return t, false
@@ -80,25 +80,25 @@ func anyTime(s string) (t time.Time, ok bool) {
 	return time.Date(y, time.Month(m), d, h, min, sec, nanos, time.UTC).Add(-offset), true
 }
 
-// fraction reads the fraction of a second that a text may begin with, and with it
+// subsecond reads the fraction of a second that a text may begin with, and with it
 // a colon that stands before a Z. rest is the zone.
-func fraction(s string) (nanos int, rest string, ok bool) {
+func subsecond(s string) (nanos int, rest string, ok bool) {
 	if s[0] != '.' {
 		return 0, s, true
 	}
-	digits := 0
+	n := 0
 	for s = s[1:]; len(s) > 0 && s[0] >= '0' && s[0] <= '9'; s = s[1:] {
-		if digits++; digits <= 9 {
+		if n++; n <= 9 {
 			nanos = 10*nanos + int(s[0]-'0')
 		}
 	}
-	for range 9 - digits {
+	for range 9 - n {
 		nanos *= 10
 	}
 	if s == ":Z" || s == ":z" {
 		s = s[1:]
 	}
-	return nanos, s, digits > 0
+	return nanos, s, n > 0
 }
 
 // zone reads Z, +09:00, +0900 or +09.
@@ -117,7 +117,7 @@ func zone(s string) (offset time.Duration, ok bool) {
 		minutes = minutes[1:]
 	}
 	ok = len(minutes) == 2
-	h, m := number(hours, &ok), number(minutes, &ok)
+	h, m := digits(hours, &ok), digits(minutes, &ok)
 	if offset = time.Duration(h)*time.Hour + time.Duration(m)*time.Minute; sign == '-' {
 		offset = -offset
 	}
