@@ -185,7 +185,7 @@ func TestFirstLogTime(t *testing.T) {
 // duration is the last of them.
 func TestLastTimes(t *testing.T) {
 	const century = 36525 * 24 * 3600e9
-	set := mustCompile(t, &campaign.Definition{Clock: campaign.ClockEvent, Bounds: campaign.Bounds{Entries: 1, Keys: 9, UserEntries: 99, Absences: 9},
+	set := mustCompile(t, &campaign.Definition{Clock: campaign.ClockEvent, Bounds: campaign.Bounds{Entries: 1, Keys: 9, UserEntries: 99, UserBytes: 9999, Absences: 9},
 		Features: []campaign.Feature{
 			{Name: "n", On: []string{"View"}, Agg: "count", Within: century}, // folds: each but the last is in a step, whose time is rounded up
 			{Name: "looked", On: []string{"View"}, Agg: "dwell", Within: century},
