@@ -295,11 +295,14 @@ func (s *step) store(ev *event.Event, fields *event.Fields, at int64) *storedEve
 	if n := len(s.spare); n > 0 {
 		stored, s.spare = s.spare[n-1], s.spare[:n-1]
 	}
-	raw, size := ev.AppendKept(stored.raw[:0], fields)
+	raw, size := ev.AppendKept(slices.Grow(stored.raw[:0], usualKept), fields)
 	*stored = storedEvent{raw: raw, size: size, time: ev.Time, at: at, own: true}
 	s.kept = append(s.kept, keptEvent{ev, fields, stored})
 	return stored
 }
+
+// usualKept is the size of most copies, in bytes.
+const usualKept = 256
 
 // maxSpare bounds the number of stored events that are kept for reuse.
 const maxSpare = 256

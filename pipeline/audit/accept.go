@@ -299,7 +299,7 @@ func (a *acceptance) snapshots(ctx context.Context) ([]broker.SnapshotMeta, erro
 // apply folds a message. If it is the last one, the acceptance, apply publishes
 // its marks.
 func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) error {
-	a.cache.Expect(len(m.Data))
+	a.cache.Expect(m.Data)
 	if err := a.fold.Begin(m); err != nil {
 		return err
 	}

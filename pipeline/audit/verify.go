@@ -262,7 +262,7 @@ func (v *verification) origin(ctx context.Context, first uint64, accepted int64)
 // apply folds a message and compares the offers that it gives.
 func (v *verification) apply(ctx context.Context, fold *pipeline.Fold, m pipeline.Message) error {
 	if v.store != nil {
-		v.cache.Expect(len(m.Data))
+		v.cache.Expect(m.Data)
 	}
 	if err := fold.Begin(m); err != nil {
 		return err

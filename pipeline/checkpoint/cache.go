@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"strings"
 	"time"
 
@@ -55,10 +56,11 @@ type cached struct {
 // Estimates in bytes. If one is too low, a checkpoint may be too big for a
 // transaction and must be made anew.
 const (
-	decodedFactor = 2   // memory of an entity, as a multiple of its encoded bytes
-	decodedExtra  = 768 // and in addition to that
-	growth        = 128 // how much one change may add to an entity's encoded bytes, in addition to what the message has
-	firstGrowth   = 512 // and its first change in addition to that
+	decodedFactor = 2       // memory of an entity, as a multiple of its encoded bytes
+	decodedExtra  = 768     // and in addition to that
+	growth        = 128     // how much one change may add to an entity's encoded bytes, in addition to what the message has
+	ordinary      = 1 << 10 // bytes of an event that adds no more than growth
+	firstGrowth   = 512     // and its first change in addition to that
 )
 
 // NewCache makes an empty cache in front of a store. It holds about max bytes of
@@ -116,11 +118,12 @@ func (e *cached) cost() int {
 	return min(e.size, 2*e.wrote)
 }
 
-// Expect announces a message of a number of bytes. All of them may get into
-// entities, with each of the message's steps.
-func (c *Cache) Expect(bytes int) {
+// Expect announces a message. If its events are large, all of their bytes may get
+// into entities, with each of the message's steps; ordinary ones add no more than
+// growth.
+func (c *Cache) Expect(message []byte) {
 	c.changed += c.expected
-	c.expected = bytes
+	c.expected = max(len(message)-ordinary*(1+bytes.Count(message, []byte{'\n'})), 0)
 }
 
 // Look returns the entity; a new one if there is none. Its errors are those of

@@ -43,7 +43,7 @@ func newHeavy(t *testing.T, cache int64) *heavy {
 func (h *heavy) take(message string) {
 	h.t.Helper()
 	h.seq++
-	h.cache.Expect(len(message))
+	h.cache.Expect([]byte(message))
 	if err := h.fold.Begin(pipeline.Message{Seq: h.seq, Stored: int64(h.seq) * 1e6, Kind: pipeline.In, Data: []byte(message)}); err != nil {
 		h.t.Fatal(err)
 	}

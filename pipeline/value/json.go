@@ -102,9 +102,8 @@ func Absent(v *fastjson.Value) bool { return v == nil || v.Type() == fastjson.Ty
 // Number reads a JSON number, correctly rounded. (fastjson's own conversion can
 // be off by one unit in the last place.)
 func Number(v *fastjson.Value) float64 {
-	var buf [32]byte
-	raw := v.MarshalTo(buf[:0])
-	f, _ := strconv.ParseFloat(unsafe.String(unsafe.SliceData(raw), len(raw)), 64) // a number out of range becomes an infinity
+	var f float64
+	spelled(v, func(raw string) { f, _ = strconv.ParseFloat(raw, 64) }) // a number out of range becomes an infinity
 	return f
 }
 

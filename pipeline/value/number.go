@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"cel.dev/cel-go/common/types"
@@ -93,27 +94,42 @@ func smallInteger(raw string) (f float64, ok bool) {
 }
 
 // ofNumber is a number of JSON as a Value.
-func ofNumber(v *fastjson.Value) Value {
-	var buf [32]byte
-	raw := v.MarshalTo(buf[:0])
-	if f, ok := parseNumber(unsafe.String(unsafe.SliceData(raw), len(raw))); ok {
-		return OfDouble(f)
-	}
-	return Value{Kind: Integer, Str: string(raw)}
+func ofNumber(v *fastjson.Value) (n Value) {
+	spelled(v, func(raw string) {
+		if f, ok := parseNumber(raw); ok {
+			n = OfDouble(f)
+		} else {
+			n = Value{Kind: Integer, Str: strings.Clone(raw)}
+		}
+	})
+	return n
+}
+
+// spellings holds memory for the spellings of numbers.
+var spellings = sync.Pool{New: func() any { return new([]byte) }}
+
+// spelled calls fn with a number of JSON as it is spelled. The text is valid
+// until fn returns.
+func spelled(v *fastjson.Value, fn func(raw string)) {
+	b := spellings.Get().(*[]byte)
+	*b = v.MarshalTo((*b)[:0])
+	fn(unsafe.String(unsafe.SliceData(*b), len(*b)))
+	spellings.Put(b)
 }
 
 // numberText is the text of a number of JSON: an integer keeps its digits. ok is
 // false for a number beyond all doubles that is not spelled as an integer.
 func numberText(v *fastjson.Value) (text string, ok bool) {
-	var buf [32]byte
-	raw := v.MarshalTo(buf[:0])
-	if f, ok := parseNumber(unsafe.String(unsafe.SliceData(raw), len(raw))); ok {
-		if math.IsInf(f, 0) {
-			return "", false
+	spelled(v, func(raw string) {
+		f, isDouble := parseNumber(raw)
+		switch {
+		case !isDouble:
+			text, ok = strings.Clone(raw), true
+		case !math.IsInf(f, 0):
+			text, ok = FormatDouble(f), true
 		}
-		return FormatDouble(f), true
-	}
-	return string(raw), true
+	})
+	return text, ok
 }
 
 // A number is any number, so that it can be compared with any other.

@@ -231,6 +231,9 @@ func texted(v value.Value) (value.Value, error) {
 	if v.Kind == value.Null {
 		return v, ErrSkip
 	}
+	if v.Kind == value.String {
+		return v, nil
+	}
 	_, err := value.PrintText(v.CEL())
 	return v, err
 }

@@ -197,7 +197,7 @@ func (a *attempt) now() time.Time { return a.p.w.world.Now() }
 // between.
 func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
 	start := a.now()
-	a.cache.Expect(len(m.Data))
+	a.cache.Expect(m.Data)
 	if err := a.fold.Begin(m); err != nil {
 		return setError(err)
 	}
