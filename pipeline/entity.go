@@ -26,6 +26,7 @@ type Entity struct {
 	session  session
 	states   []window.State
 	waiting  []evaluation // pending
+	keeps    int          // bytes of what these keep of their events; not stored
 	order    uint64       // the order of the evaluation that was made pending last
 	sent     []sent
 	channels []channelSent
@@ -175,15 +176,6 @@ func (e *Entity) traitBytes() (n int) {
 	return n
 }
 
-// pendingBytes is the size of what the pending evaluations keep of their
-// events.
-func (e *Entity) pendingBytes() (n int) {
-	for i := range e.waiting {
-		n += e.waiting[i].stored.size
-	}
-	return n
-}
-
 // feature is the state of feature i, nil if there is none yet. It is valid
 // until the next call to ensure.
 func (e *Entity) feature(i int) *window.State {
@@ -222,12 +214,14 @@ func (e *Entity) bind(l *liveSet) {
 func (e *Entity) retain(wanted func(*evaluation) bool) {
 	n := 0
 	for i := range e.waiting {
-		if wanted(&e.waiting[i]) {
-			if n < i {
-				e.waiting[n] = e.waiting[i]
-			}
-			n++
+		if !wanted(&e.waiting[i]) {
+			e.keeps -= e.waiting[i].stored.size
+			continue
 		}
+		if n < i {
+			e.waiting[n] = e.waiting[i]
+		}
+		n++
 	}
 	clear(e.waiting[n:])
 	e.waiting = e.waiting[:n]

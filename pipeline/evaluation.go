@@ -188,6 +188,7 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	e.event, e.trace = nil, nil // these are valid only in this step
 	e.stored.uses++
 	s.entity.waiting = append(s.entity.waiting, e)
+	s.entity.keeps += e.stored.size
 	if in == stageAbsence {
 		s.boundAbsences(e.c)
 	}
@@ -216,7 +217,7 @@ func (s *step) boundAbsences(c *liveCampaign) {
 // then by campaign, stage and key, since the order in which an event triggers
 // campaigns must not matter.
 func (s *step) boundPending() {
-	for s.entity.pendingBytes() > maxPending {
+	for s.entity.keeps > maxPending {
 		oldest := slices.MinFunc(s.entity.waiting, func(a, b evaluation) int {
 			return cmp.Or(cmp.Compare(a.stored.at, b.stored.at), strings.Compare(a.campaign, b.campaign), cmp.Compare(a.stage, b.stage), strings.Compare(a.key, b.key))
 		})

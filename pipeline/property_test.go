@@ -94,7 +94,7 @@ func (b *Backtest) tell(met map[string]int) {
 			"sent by service":                           len(e.sent) > 0 && len(e.channels) == 0,
 			"users at the bound on bytes":               e.size.Bytes > e.live.def.Bounds.UserBytes-40,
 			"profiles at the bound on bytes":            e.traitBytes() > maxTraits*3/4,
-			"pending evaluations at the bound on bytes": e.pendingBytes() > maxPending/2,
+			"pending evaluations at the bound on bytes": e.keeps > maxPending/2,
 		} {
 			if is {
 				met[name]++

@@ -132,6 +132,9 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 		e.states = readList(r, window.StateBytes, func() window.State { return window.ReadState(r) })
 	case sectionWaiting:
 		e.waiting = readWaiting(r)
+		for i := range e.waiting {
+			e.keeps += e.waiting[i].stored.size
+		}
 	case sectionSent:
 		e.sent = readList(r, 3, func() sent { return sent{r.Text(), r.Uint(), r.Times()} })
 	case sectionChannels:

@@ -93,7 +93,7 @@ func (f *Fold) User(key string) (*User, error) {
 		v.Last = value.FormatTime(e.last)
 	}
 	e.drop(now)
-	v.Size = UserSize{e.size.Entries, e.size.Bytes, e.traitBytes(), e.pendingBytes()}
+	v.Size = UserSize{e.size.Entries, e.size.Bytes, e.traitBytes(), e.keeps}
 	for _, t := range e.traits {
 		v.Traits[t.name] = shown(t.value.CEL())
 	}

@@ -3,6 +3,7 @@ package value
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/valyala/fastjson"
@@ -70,6 +71,24 @@ func TestDecimal(t *testing.T) {
 		got, ok := Decimal(fastjson.MustParse(number))
 		if ok != (want != "") || got != want {
 			t.Errorf("%s is %q, %v; want %q", number, got, ok, want)
+		}
+	}
+}
+
+// TestAppendJSONString: what is written reads back as the same text, of which each
+// byte that is no UTF-8 is U+FFFD, and has no control characters.
+func TestAppendJSONString(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	parts := []string{"a", `"`, `\`, "\n", "\t", "\r", "\b", "\f", "\x00", "\x1f", "\x7f", "é", "가", "😀", "\u2028", "\xff", "\xed\xa0\x80", "<&>", "\ufffd"}
+	for range 5000 {
+		s := ""
+		for range rng.IntN(8) {
+			s += parts[rng.IntN(len(parts))]
+		}
+		b := AppendJSONString(nil, s)
+		var back string
+		if err := json.Unmarshal(b, &back); err != nil || back != string([]rune(s)) || bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' }) {
+			t.Fatalf("%q is written as %s, which reads as %q, %v", s, b, back, err)
 		}
 	}
 }
