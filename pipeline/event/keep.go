@@ -25,6 +25,7 @@ type members []member
 
 type member struct {
 	name string
+	json []byte // the name as the key of a JSON object, with the colon
 	in   members
 }
 
@@ -47,15 +48,19 @@ func (ms members) add(path []string) members {
 	i, found := slices.BinarySearchFunc(ms, path[0], func(m member, name string) int { return strings.Compare(m.name, name) })
 	switch {
 	case !found && len(path) == 1:
-		return slices.Insert(ms, i, member{path[0], nil})
+		return slices.Insert(ms, i, newMember(path[0], nil))
 	case !found:
-		return slices.Insert(ms, i, member{path[0], members(nil).add(path[1:])})
+		return slices.Insert(ms, i, newMember(path[0], members(nil).add(path[1:])))
 	case len(path) == 1:
 		ms[i].in = nil
 	case ms[i].in != nil:
 		ms[i].in = ms[i].in.add(path[1:])
 	}
 	return ms
+}
+
+func newMember(name string, in members) member {
+	return member{name, append(value.AppendJSONString(nil, name), ':'), in}
 }
 
 // Clone is a copy that can be changed.
@@ -112,7 +117,7 @@ func (e *Event) AppendKept(dst []byte, f *Fields) (_ []byte, size int) {
 	}
 	for _, m := range kept {
 		if v := e.Object(m.name); v != NoObject {
-			dst = append(append(append(dst, ',', '"'), m.name...), '"', ':')
+			dst = append(append(dst, ','), m.json...)
 			dst = appendMembers(dst, v, m.in, "", &size)
 		}
 	}
@@ -123,26 +128,22 @@ func (e *Event) AppendKept(dst []byte, f *Fields) (_ []byte, size int) {
 // It adds to size that of each member that is kept whole: its name with those
 // above it, and its value.
 func appendMembers(dst []byte, o *fastjson.Value, wanted members, above string, size *int) []byte {
-	dst = append(dst, '{')
-	next := func(name string) {
-		if dst[len(dst)-1] != '{' {
-			dst = append(dst, ',')
-		}
-		dst = append(value.AppendJSONString(dst, name), ':')
-	}
 	if wanted == nil {
 		value.VisitFirst(o.GetObject(), func(name string, v *fastjson.Value) {
-			next(name)
-			dst = value.AppendCompact(dst, v)
 			*size += len(above) + len(name) + value.JSONSize(v)
 		})
+		return value.AppendCompact(dst, o)
 	}
+	dst = append(dst, '{')
 	for _, m := range wanted {
 		v := o.Get(m.name)
 		if v == nil {
 			continue
 		}
-		next(m.name)
+		if dst[len(dst)-1] != '{' {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, m.json...)
 		if m.in != nil && v.Type() == fastjson.TypeObject {
 			dst = appendMembers(dst, v, m.in, above+m.name+".", size)
 			continue

@@ -207,12 +207,15 @@ func average(in part) value.Value {
 // are told apart by their texts, as keys are: 17 and "17" are one.
 func sameValue(_ *Shape, content []byte, e Entry) bool {
 	old := aliasValue(content)
+	if old.Kind == value.String && e.Value.Kind == value.String {
+		return old.Str == e.Value.Str
+	}
 	if old == e.Value {
 		return true
 	}
 	a, isNumber := old.Number()
 	b, both := e.Value.Number()
-	if isNumber && both && a != b || old.Kind == value.String && e.Value.Kind == value.String {
+	if isNumber && both && a != b {
 		return false
 	}
 	x, err := value.PrintText(old.CEL())

@@ -59,10 +59,10 @@ func (f *Shape) series(rec []byte) (buckets, entries []byte) {
 	return rec[start:end], rec[end:]
 }
 
-// holdSeries adds entries and buckets of key i, whose numbers may be negative,
-// to what the state holds.
-func (f *Shape) holdSeries(st *State, i, entries, buckets int) {
-	key := entrySize + st.keyBytes(i)
+// holdSeries adds entries and buckets, whose numbers may be negative, to what the
+// state holds under a key of that length.
+func (f *Shape) holdSeries(st *State, key, entries, buckets int) {
+	key += entrySize
 	st.hold(entries+buckets, entries*(key+f.width-timeBytes)+buckets*(key+f.folded))
 }
 
@@ -103,9 +103,10 @@ func (f *Shape) dropSeries(st *State, i int, cutoff int64) {
 // removeEntries removes the first n entries of key i's series.
 func (f *Shape) removeEntries(st *State, i, n int) {
 	rec := st.record(i)
+	key, _ := head(rec)
 	_, entries := f.series(rec)
 	st.splice(i, len(rec)-len(entries), n*f.entryBytes(), 0)
-	f.holdSeries(st, i, -n, 0)
+	f.holdSeries(st, key, -n, 0)
 }
 
 // removeBuckets removes the first n buckets of key i's series.
@@ -121,7 +122,7 @@ func (f *Shape) removeBuckets(st *State, i, n int) {
 func (f *Shape) addBuckets(st *State, i, n int) {
 	h := st.b[st.offset(i)+headBytes-1:]
 	h[0] = byte(int(h[0]) + n)
-	f.holdSeries(st, i, 0, n)
+	f.holdSeries(st, st.keyBytes(i), 0, n)
 }
 
 // addSeries adds an entry to key i's series; full reports that the bound was
@@ -135,7 +136,8 @@ func (f *Shape) addSeries(st *State, i int, t, v int64, limit int) (full bool) {
 	}
 	offset += len(rec) - len(entries)
 	st.splice(i, offset, 0, size)
-	en := st.record(i)[offset : offset+size]
+	rec = st.record(i)
+	en := rec[offset : offset+size]
 	putWord(en, 0, t)
 	if f.width > timeBytes {
 		putWord(en, 1, v)
@@ -143,7 +145,8 @@ func (f *Shape) addSeries(st *State, i int, t, v int64, limit int) (full bool) {
 	if f.Grouped {
 		le.PutUint32(en[f.width:], st.added)
 	}
-	f.holdSeries(st, i, 1, 0)
+	key, _ := head(rec)
+	f.holdSeries(st, key, 1, 0)
 	if len(entries)/size < limit {
 		return false
 	}
