@@ -141,7 +141,7 @@ func (d *Decoder) decode(raw []byte, fallback Type) (*Event, error) {
 		return nil, err
 	}
 	ev.ID, _ = idText(root.Get("messageId"))
-	if ev.HasID = ev.ID != ""; !ev.HasID {
+	if ev.HasID = ev.ID != "" && len(ev.ID) <= MaxIDBytes; !ev.HasID {
 		ev.ID = ContentID(raw)
 	}
 	return ev, nil
@@ -164,7 +164,9 @@ func Whose(raw []byte) (id, key string) {
 	if err != nil {
 		return "", ""
 	}
-	id, _ = idText(root.Get("messageId"))
+	if id, _ = idText(root.Get("messageId")); len(id) > MaxIDBytes {
+		id = ""
+	}
 	key, _ = entityKey(root)
 	return id, key
 }

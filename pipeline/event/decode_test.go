@@ -107,7 +107,7 @@ func TestIDs(t *testing.T) {
 			t.Errorf("%s reads as %q, want %q", fields, got, want)
 		}
 	}
-	for _, id := range []string{`1e999`, `""`, `null`, `true`, `[]`, `{"a":1}`} { // an id of its bytes
+	for _, id := range []string{`1e999`, `""`, `null`, `true`, `[]`, `{"a":1}`, `"` + strings.Repeat("m", MaxIDBytes+1) + `"`, strings.Repeat("1", MaxIDBytes+1)} { // an id of its bytes
 		raw := `{"type":"page","userId":"u","messageId":` + id + `}`
 		if ev := read(t, raw); ev.HasID || ev.ID != ContentID([]byte(raw)) {
 			t.Errorf("%s has the id %q", raw, ev.ID)

@@ -10,6 +10,7 @@ import (
 const (
 	MaxEventBytes = 32 << 10 // of one event, as JSON
 	MaxUserBytes  = 512      // of a userId or anonymousId
+	MaxIDBytes    = 512      // of a messageId; a longer one counts as none
 	MaxName       = 256      // of an event's name where it is only remembered; a longer one is cut
 )
 
@@ -74,7 +75,7 @@ func Selected(name string) Type {
 type Event struct {
 	Type Type
 	Name string // of a track the member event; of a page or screen the member name, which may be empty
-	ID   string // messageId, a text or a number, else ContentID; valid as long as the event
+	ID   string // messageId, a text or a number of at most MaxIDBytes, else ContentID; valid as long as the event
 	Key  string // the entity's key: "u:" + userId or "a:" + anonymousId; valid as long as the event
 
 	// Times in nanoseconds since 1970; meaningful if the Has flag is set.

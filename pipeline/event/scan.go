@@ -111,7 +111,7 @@ func (d *Decoder) scan(raw []byte) bool {
 		return false
 	}
 	d.ev.ID, d.ev.HasID = aliasPlainText(m[inMessageID]), true
-	return d.ev.ID != "" && d.scanUser()
+	return d.ev.ID != "" && len(d.ev.ID) <= MaxIDBytes && d.scanUser()
 }
 
 // scanObjects checks that properties, traits and context are objects, [] or null.

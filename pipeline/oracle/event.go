@@ -84,7 +84,7 @@ func admit(raw []byte) (*event, error) {
 	if ev.key, err = entity(root); err != nil {
 		return nil, err
 	}
-	if ev.id, _ = id(root.get("messageId")); ev.id == "" {
+	if ev.id, _ = id(root.get("messageId")); ev.id == "" || len(ev.id) > 512 {
 		sum := xxhash.Sum64(raw)
 		ev.id = hex.EncodeToString([]byte{byte(sum >> 56), byte(sum >> 48), byte(sum >> 40), byte(sum >> 32), byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
 	}

@@ -104,7 +104,7 @@ func appendNumber(dst []byte, v *fastjson.Value) []byte {
 	const many = 32
 	n := len(dst)
 	dst = v.MarshalTo(dst)
-	if len(dst)-n <= many || bytes.IndexAny(dst[n:], ".eE") < 0 {
+	if len(dst)-n <= many || !bytes.ContainsAny(dst[n:], ".eE") {
 		return dst
 	}
 	f := Number(v)

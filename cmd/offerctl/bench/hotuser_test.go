@@ -186,7 +186,7 @@ func foldHeavy(t *testing.T, def *campaign.Definition, users, hold, events int) 
 	take := func(data []byte) {
 		seq++
 		stored += int64(time.Millisecond)
-		cache.Expect(len(data))
+		cache.Expect(data)
 		if err := fold.Begin(pipeline.Message{Seq: seq, Stored: stored, Kind: pipeline.In, Data: data}); err != nil {
 			t.Fatal(err)
 		}
