@@ -135,3 +135,40 @@ func TestBigRecord(t *testing.T) {
 		t.Errorf("%d bytes of entries, %d of traits, %d of pending evaluations", e.size.Bytes, e.traitBytes(), e.keeps)
 	}
 }
+
+// TestKeeps: what waits keeps only the fields of its event that its campaign reads
+// later, and reads them as if all were there.
+func TestKeeps(t *testing.T) {
+	tree := strings.Repeat(`{"a":[1,2,3],"b":{"c":"text"}},`, 900)
+	event := `"id":"p1","price":12.50,"deep":{"x":820982911946154508,"y":"unread"},"tree":[` + tree + `0],"products":[{"id":"p1","n":2},"x"]`
+	const wait = `"on":["View"],"unless":{"on":["Order"],"within":60000000000}`
+	for _, c := range []struct {
+		reads, rest, kept, data string // what is kept of properties
+	}{
+		{"event.id.size() > 0", wait, ``, `true`},
+		{"event.properties.id", wait, `"properties":{"id":"p1"}`, `"p1"`},
+		{`[event.properties["price"], event.properties.?id.orValue("none")]`, wait, `"properties":{"id":"p1","price":12.50}`, `[12.5,"p1"]`},
+		{"[string(event.properties.deep.x), has(event.properties.deep.z) ? 'z' : 'none', has(event.properties.price) ? 'yes' : 'no']", wait, `"properties":{"deep":{"x":820982911946154508},"price":12.50}`, `["820982911946154508","none","yes"]`},
+		{"event.items.map(i, i.n)", wait, `"properties":{"products":[{"id":"p1","n":2},"x"]}`, `[2]`},
+		{"event.name + event.type + event.user", wait, ``, `"Viewtracku"`},
+		{"event.properties.id", wait + `,"when_due":"event.properties.price > 12"`, `"properties":{"id":"p1","price":12.50}`, `"p1"`},
+		{"1", `"on":["View"],"if":["looking >= duration(\"30s\")","event.properties.deep.y == \"unread\""]`, `"properties":{"deep":{"y":"unread"}}`, `1`},
+	} {
+		s := scene{[]string{looking}, []string{sends("W", c.reads, c.rest)}}
+		lines := [][]byte{[]byte(at("10:00:00", "View", event)), []byte(`{"type":"clock","timestamp":"2026-01-01T11:00:00Z"}`)}
+		b, _ := compareWithOracle(t, s.set(), lines[:1])
+		e := b.Users["u:u"]
+		if len(e.waiting) != 1 {
+			t.Fatalf("%s: %d evaluations wait", c.reads, len(e.waiting))
+		}
+		raw := string(e.waiting[0].stored.raw)
+		_, kept, _ := strings.Cut(raw, `"userId":"u"`)
+		if kept = strings.Trim(kept, ",}"); kept != strings.Trim(c.kept, "}") {
+			t.Errorf("%s: %s is kept", c.reads, raw)
+		}
+		_, offers := compareWithOracle(t, s.set(), lines)
+		if len(offers) != 1 || string(offers[0].Data) != c.data {
+			t.Errorf("%s: the offers are %s, want %s", c.reads, asJSON(offers), c.data)
+		}
+	}
+}
