@@ -28,9 +28,9 @@ var ErrNewer = errors.New("a newer version wrote it: run that version")
 func ReadsRecords(version int) error {
 	switch {
 	case version > RecordVersion:
-		return fmt.Errorf("their version is %d, this binary knows %d: %w", version, RecordVersion, ErrNewer)
+		return fmt.Errorf("record version %d, this binary knows %d: %w", version, RecordVersion, ErrNewer)
 	case version < oldestRecord:
-		return fmt.Errorf("their version is %d, this binary reads %d and later: run the version that wrote them, or begin a new deployment (--prefix)", version, oldestRecord)
+		return fmt.Errorf("record version %d, this binary reads %d and later: run the version that wrote it, or begin a new deployment (--prefix)", version, oldestRecord)
 	}
 	return nil
 }
