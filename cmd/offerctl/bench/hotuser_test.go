@@ -116,11 +116,13 @@ func foldHot(t *testing.T, def *campaign.Definition, packs [][]byte, events int)
 
 // TestHeavyUser folds, through a cache and a store with checkpoints as in a
 // worker, events of ordinary users between tiny events of others: of one who
-// holds some products, of one who holds as much as a user may, and of a hundred
-// such users in turn, who do not fit into the cache together. It logs how much
-// more the ordinary users wait because of the heavy ones, and how much is
-// written. One heavy user should make them wait at most twice as long; the test
-// does not check this, because it would not be reliable on every machine.
+// holds a product, of one who has sent megabytes and holds all bytes that the
+// default bounds allow, of those who hold thousands of keys under bounds that
+// allow them, and of a hundred such users in turn, who do not fit into the cache
+// together. It logs how much more the ordinary users wait because of the heavy
+// ones, and how much is written. Under the default bounds one heavy user should
+// make them wait at most twice as long; the test does not check this, because it
+// would not be reliable on every machine.
 func TestHeavyUser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a measurement, of one goroutine")
@@ -129,18 +131,26 @@ func TestHeavyUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	def.Bounds.Keys = 4096
-	def.Features = append(def.Features, campaign.Feature{Name: "heavy_products", On: []string{"Product Viewed"}, Agg: "count", By: "event.properties.product_id"})
+	def.Features = append(def.Features, campaign.Feature{Name: "heavy_products", On: []string{"Product Viewed"}, Agg: "count", By: "event.properties.product_id"},
+		campaign.Feature{Name: "heavy_values", On: []string{"Heavy"}, Agg: "distinct", By: "category", Of: "item.product_id"})
+	slices.SortFunc(def.Features, func(a, b campaign.Feature) int { return strings.Compare(a.Name, b.Name) })
+	manyKeys := *def
+	manyKeys.Bounds.Keys = 4096
 	const rounds = 3
 	var light []time.Duration
 	for _, users := range []struct {
 		name        string
+		def         *campaign.Definition
 		users, hold int // how many, and products each
-	}{{"one who holds 10 products", 1, 10}, {"one who holds 400 products", 1, 400}, {"one who holds 4,000 products", 1, 4000}, {"a hundred who hold 4,000 products", 100, 4000}} {
+		fill        [][]byte
+	}{
+		{"one who holds 1 product", def, 1, 1, nil}, {"one who holds 60 products", def, 1, 60, nil}, {"one who has sent 12 MB", def, 1, 60, heavyEvents()},
+		{"one who holds 400 products", &manyKeys, 1, 400, nil}, {"one who holds 4,000 products", &manyKeys, 1, 4000, nil}, {"a hundred who hold 4,000 products", &manyKeys, 100, 4000, nil},
+	} {
 		var took []time.Duration
 		var work heavyWork
 		for range rounds {
-			work = foldHeavy(t, def, users.users, users.hold, *hotEvents/users.users+200)
+			work = foldHeavy(t, users.def, users.users, users.hold, users.fill, *hotEvents/users.users+200)
 			took = append(took, work.perEvent)
 		}
 		slices.Sort(took)
@@ -157,7 +167,19 @@ type heavyWork struct {
 	checkpoints, bytes int
 }
 
-func foldHeavy(t *testing.T, def *campaign.Definition, users, hold, events int) (w heavyWork) {
+// heavyEvents are 256 traits and 128 values of 31 KB each, of user heavy-0.
+func heavyEvents() (events [][]byte) {
+	x := strings.Repeat("x", 31_000)
+	for i := range 256 {
+		events = append(events, fmt.Appendf(nil, `{"type":"identify","userId":"heavy-0","messageId":"i%d","traits":{"t%d":"%s"}}`+"\n", i, i, x))
+	}
+	for i := range 128 {
+		events = append(events, fmt.Appendf(nil, `{"type":"track","event":"Heavy","userId":"heavy-0","messageId":"h%d","properties":{"category":"c%d","product_id":"%d%s"}}`+"\n", i, i%60, i, x))
+	}
+	return events
+}
+
+func foldHeavy(t *testing.T, def *campaign.Definition, users, hold int, fill [][]byte, events int) (w heavyWork) {
 	t.Helper()
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {
@@ -213,6 +235,9 @@ func foldHeavy(t *testing.T, def *campaign.Definition, users, hold, events int) 
 			pack = append(pack, tiny(0, p)...)
 		}
 		take(pack)
+	}
+	for _, e := range fill {
+		take(e)
 	}
 	commit()
 	record, _, _, err := store.Entity("u:heavy-0", nil)
