@@ -213,11 +213,10 @@ func traitsSize(profile map[string]any) int {
 	return n
 }
 
-// wait makes a timer pending. If all pending ones keep too much of their
-// events, those with the oldest events are superseded.
-func (u *user) wait(t *timer) {
-	u.pending = append(u.pending, t)
-	for {
+// boundPending supersedes the timers with the oldest events while all of them
+// keep too much of their events.
+func (u *user) boundPending() {
+	for len(u.pending) > 0 {
 		total, oldest := 0, u.pending[0]
 		for _, p := range u.pending {
 			total += p.size()

@@ -133,7 +133,7 @@ func (u *user) startAbsences(c *campaign, sc *scope) (over []candidate) {
 			over = append(over, candidate{c, sc.event, key, true, due})
 			continue
 		}
-		u.wait(&timer{campaign: c, event: sc.event, key: key, due: due})
+		u.pending = append(u.pending, &timer{campaign: c, event: sc.event, key: key, due: due})
 		n := 0
 		for _, t := range u.pending {
 			if !t.dwell && t.campaign == c {
@@ -144,6 +144,7 @@ func (u *user) startAbsences(c *campaign, sc *scope) (over []candidate) {
 			oldest := u.pending[slices.IndexFunc(u.pending, func(t *timer) bool { return !t.dwell && t.campaign == c })]
 			u.supersede(func(t *timer) bool { return t == oldest })
 		}
+		u.boundPending()
 	}
 	if started == 0 {
 		u.out.count(c, "condition")

@@ -168,7 +168,8 @@ func (u *user) trigger(c *campaign, sc *scope) []candidate {
 			u.out.count(c, "age")
 		default:
 			u.supersede(func(t *timer) bool { return t.dwell && t.campaign == c })
-			u.wait(&timer{campaign: c, event: ev, due: due, dwell: true})
+			u.pending = append(u.pending, &timer{campaign: c, event: ev, due: due, dwell: true})
+			u.boundPending()
 		}
 		return nil
 	}
