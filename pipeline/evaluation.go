@@ -192,7 +192,6 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	if in == stageAbsence {
 		s.boundAbsences(e.c)
 	}
-	s.boundPending()
 }
 
 // boundAbsences supersedes a campaign's oldest absence if there are more than
@@ -214,8 +213,9 @@ func (s *step) boundAbsences(c *liveCampaign) {
 
 // boundPending supersedes the oldest pending evaluations while all of them keep
 // more bytes of events than the bound allows: by the log time of their triggers,
-// then by campaign, stage and key, since the order in which an event triggers
-// campaigns must not matter.
+// then by campaign, stage and key. It is called when all evaluations of the step
+// have begun to wait, since the order in which an event triggers campaigns must
+// not matter.
 func (s *step) boundPending() {
 	for s.entity.keeps > maxPending {
 		oldest := slices.MinFunc(s.entity.waiting, func(a, b evaluation) int {

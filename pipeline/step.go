@@ -73,6 +73,7 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 			s.advance(s.begin(c, ev))
 		}
 	})
+	s.boundPending()
 	s.choose()
 }
 
@@ -99,6 +100,7 @@ func (s *step) onDue(e *Entity, now int64) {
 		w.event = ev
 		s.advance(w)
 	}
+	s.boundPending()
 	s.choose()
 	for _, w := range s.due {
 		s.release(w.stored)

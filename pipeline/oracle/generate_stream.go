@@ -74,7 +74,7 @@ func (g *generator) line(i int, now, lateness int64) []byte {
 	case g.chance(5):
 		delete(ev, "messageId")
 	case g.chance(4):
-		ev["messageId"] = pick[any](g, i, json.Number(fmt.Sprintf("%d.5e1", i)), json.Number(fmt.Sprintf("9007199254740993%d", i%3)), json.Number("-0"), json.Number("1e999"), true, strings.Repeat("m", 512+i%2))
+		ev["messageId"] = pick[any](g, i, json.Number(fmt.Sprintf("%d.5e1", i+1)), json.Number(fmt.Sprintf("9007199254740993%d", (i+1)%3)), json.Number("-0"), json.Number("1e999"), true, strings.Repeat("m", 512+i%2))
 	}
 	if g.chance(3) {
 		ev["logTime"] = g.stamp(plus(now, g.Int64N(hour))) // as in an event from a log; it must have no effect

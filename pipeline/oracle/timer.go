@@ -41,6 +41,7 @@ func (u *user) fire(now int64) {
 				candidates = append(candidates, candidate{t.campaign, t.event, t.key, true, due})
 			}
 		}
+		u.boundPending()
 		u.choose(due, candidates, true)
 	}
 }
@@ -144,7 +145,6 @@ func (u *user) startAbsences(c *campaign, sc *scope) (over []candidate) {
 			oldest := u.pending[slices.IndexFunc(u.pending, func(t *timer) bool { return !t.dwell && t.campaign == c })]
 			u.supersede(func(t *timer) bool { return t == oldest })
 		}
-		u.boundPending()
 	}
 	if started == 0 {
 		u.out.count(c, "condition")

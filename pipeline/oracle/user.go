@@ -150,6 +150,7 @@ func (u *user) step(ev *event) {
 			candidates = append(candidates, u.trigger(c, sc)...)
 		}
 	}
+	u.boundPending()
 	u.choose(ev.now, candidates, false)
 }
 
@@ -169,7 +170,6 @@ func (u *user) trigger(c *campaign, sc *scope) []candidate {
 		default:
 			u.supersede(func(t *timer) bool { return t.dwell && t.campaign == c })
 			u.pending = append(u.pending, &timer{campaign: c, event: ev, due: due, dwell: true})
-			u.boundPending()
 		}
 		return nil
 	}
