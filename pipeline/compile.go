@@ -375,7 +375,9 @@ func (c *compiler) readLater(cp *compiled) {
 	if cp.match.expr != nil {
 		cp.match.expr.AddFields(&dwell)
 	}
-	dwell.Items = dwell.Items || cp.match.name != ""
+	if cp.match.name != "" {
+		dwell.AddItems()
+	}
 	cp.afterDwell = c.shared(dwell)
 }
 

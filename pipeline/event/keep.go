@@ -14,10 +14,12 @@ import (
 // properties.price. The zero value reads nothing but the event's type, id and
 // user.
 type Fields struct {
-	Name    bool // event.name
-	Items   bool // event.items
-	paths   []string
-	members members
+	Name  bool // event.name
+	items bool // event.items
+	paths []string
+	// The members that are kept: of an event with products, if the items are read,
+	// and of any other event.
+	withProducts, without members
 }
 
 // members is a tree of names. A member without a tree of its own is read whole.
@@ -39,8 +41,14 @@ func (f *Fields) Add(path ...string) {
 	if !slices.Contains(f.paths, text) {
 		f.paths = append(f.paths, text)
 		slices.Sort(f.paths)
-		f.members = f.members.add(path)
+		f.withProducts, f.without = f.withProducts.add(path), f.without.add(path)
 	}
+}
+
+// AddItems adds event.items.
+func (f *Fields) AddItems() {
+	f.items = true
+	f.withProducts, f.without = f.withProducts.add([]string{"properties", "products"}), f.without.add([]string{"properties"})
 }
 
 // add adds a path to a tree, whose names stay sorted.
@@ -65,16 +73,19 @@ func newMember(name string, in members) member {
 
 // Clone is a copy that can be changed.
 func (f *Fields) Clone() Fields {
-	c := Fields{Name: f.Name, Items: f.Items}
+	c := Fields{Name: f.Name}
 	for _, p := range f.paths {
 		c.Add(strings.Split(p, separator)...)
+	}
+	if f.items {
+		c.AddItems()
 	}
 	return c
 }
 
 // Key identifies fields: equal keys mean equal fields.
 func (f *Fields) Key() string {
-	return fmt.Sprint(f.Name, f.Items, strings.Join(f.paths, "\x01"))
+	return fmt.Sprint(f.Name, f.items, strings.Join(f.paths, "\x01"))
 }
 
 // AppendKept appends, as the JSON of an event, what is left of the event if
@@ -103,17 +114,9 @@ func (e *Event) AppendKept(dst []byte, f *Fields) (_ []byte, size int) {
 	} else {
 		text("anonymousId", e.User())
 	}
-	kept := f.members
-	if f.Items {
-		path := []string{"properties"}
-		if e.hasProducts() {
-			path = append(path, "products")
-		}
-		kept = members(nil)
-		for _, p := range f.paths {
-			kept = kept.add(strings.Split(p, separator))
-		}
-		kept = kept.add(path)
+	kept := f.without
+	if f.items && e.hasProducts() {
+		kept = f.withProducts
 	}
 	for _, m := range kept {
 		if v := e.Object(m.name); v != NoObject {

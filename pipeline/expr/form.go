@@ -162,11 +162,12 @@ func (x *Expr) AddFields(fields *event.Fields) {
 		case len(path) > 1 && path[1] == "name":
 			fields.Name = true
 		case len(path) > 1 && path[1] == "items":
-			fields.Items = true
+			fields.AddItems()
 		case len(path) > 1 && (path[1] == "properties" || path[1] == "traits" || path[1] == "context"):
 			fields.Add(path[1:]...)
 		case len(path) == 1: // the event as a whole
-			fields.Name, fields.Items = true, true
+			fields.Name = true
+			fields.AddItems()
 			fields.Add("properties")
 			fields.Add("traits")
 			fields.Add("context")

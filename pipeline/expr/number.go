@@ -91,8 +91,8 @@ func numberFunctions(native map[string]*decls.FunctionDecl) []cel.EnvOption {
 		binary("@sortBy", sortBy),
 		unary("@distinct", distinct),
 		binary("@format", formatWith(native["format"])),
-		unary("@int", toInt),
-		unary("@uint", toUint),
+		unary("@int", toInteger(types.IntType)),
+		unary("@uint", toInteger(types.UintType)),
 		unary("@double", toDouble),
 		unary("@key", toKey),
 		unary("@index", toIndex),
@@ -235,27 +235,17 @@ func (l *Language) numberWanted(ids []string, name string, i int) string {
 	return wanted
 }
 
-// toInt converts a whole double to an int; other values stay.
-func toInt(v ref.Val) ref.Val {
-	switch n := toNative(v).(type) {
-	case types.Double:
-		return whole(n, n.ConvertToType(types.IntType))
-	case types.Uint:
-		return n.ConvertToType(types.IntType)
-	default:
-		return n
-	}
-}
-
-// toUint converts a whole double to a uint; other values stay.
-func toUint(v ref.Val) ref.Val {
-	switch n := toNative(v).(type) {
-	case types.Double:
-		return whole(n, n.ConvertToType(types.UintType))
-	case types.Int:
-		return n.ConvertToType(types.UintType)
-	default:
-		return n
+// toInteger converts a whole number to an int or a uint; other values stay.
+func toInteger(t ref.Type) functions.UnaryOp {
+	return func(v ref.Val) ref.Val {
+		switch n := toNative(v).(type) {
+		case types.Double:
+			return whole(n, n.ConvertToType(t))
+		case types.Int, types.Uint:
+			return n.ConvertToType(t)
+		default:
+			return n
+		}
 	}
 }
 

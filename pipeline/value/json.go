@@ -3,7 +3,6 @@ package value
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"sort"
 	"strconv"
 	"strings"
@@ -107,25 +106,6 @@ func Number(v *fastjson.Value) float64 {
 	return f
 }
 
-// Decimal is a JSON number as the decimal text by which an id is known: an integer
-// keeps its digits, however many, and any other number is FormatDouble of a
-// double; both write -0 as 0. ok is false for a number beyond all doubles, such as
-// 1e999.
-func Decimal(v *fastjson.Value) (text string, ok bool) {
-	raw := string(v.MarshalTo(nil))
-	if !strings.ContainsAny(raw, ".eE") && raw != "-0" {
-		return raw, true
-	}
-	f := Number(v)
-	switch {
-	case f == 0:
-		return "0", true
-	case math.IsInf(f, 0):
-		return "", false
-	}
-	return FormatDouble(f), true
-}
-
 // FormatDouble is the shortest decimal text that parses to f, without an
 // exponent and without ".0". -0 is 0.
 func FormatDouble(f float64) string {
@@ -145,7 +125,7 @@ func AliasJSONKey(v *fastjson.Value) (string, bool) {
 	case fastjson.TypeString:
 		return AliasText(v), true
 	case fastjson.TypeNumber:
-		return numberText(v)
+		return Decimal(v)
 	case fastjson.TypeTrue:
 		return "true", true
 	case fastjson.TypeFalse:

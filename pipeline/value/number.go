@@ -117,9 +117,11 @@ func spelled(v *fastjson.Value, fn func(raw string)) {
 	spellings.Put(b)
 }
 
-// numberText is the text of a number of JSON: an integer keeps its digits. ok is
-// false for a number beyond all doubles that is not spelled as an integer.
-func numberText(v *fastjson.Value) (text string, ok bool) {
+// Decimal is a number of JSON as text, as a key or an id: an integer keeps its
+// digits, however many, and any other number is FormatDouble of a double. ok is
+// false for a number beyond all doubles that is not spelled as an integer, such as
+// 1e999.
+func Decimal(v *fastjson.Value) (text string, ok bool) {
 	spelled(v, func(raw string) {
 		f, isDouble := parseNumber(raw)
 		switch {
