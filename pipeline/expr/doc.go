@@ -2,8 +2,9 @@
 // cost.
 //
 //	env        the library of CEL, with arithmetic that mixes ints and doubles
-//	           (env.go, arithmetic.go) and integers of JSON that stay exact
-//	           (number.go)
+//	           (env.go, arithmetic.go) and functions that keep integers of
+//	           JSON exact (number.go), to which expressions are rewritten
+//	           (exact.go)
 //	scope      what an expression sees when it is evaluated (scope.go)
 //	language   what expressions in one kind of place may use, and their
 //	           compilation (language.go): what always fails (constant.go), names
