@@ -43,8 +43,13 @@ type Definition struct {
 	Forget    Forget        `json:"forget"`
 	Bounds    Bounds        `json:"bounds"`
 	Features  []Feature     `json:"features,omitempty"`
+	Facts     []Fact        `json:"facts,omitempty"`
 	Caps      []Cap         `json:"caps,omitempty"`
 	Pause     *Pause        `json:"pause,omitempty"`
+	Quiet     *QuietHours   `json:"quiet_hours,omitempty"`
+	Consent   *Consent      `json:"consent,omitempty"`
+	Holdout   int           `json:"holdout,omitempty"` // share of users who get no advertising at all, in 1/10,000
+	Coupons   *Coupons      `json:"coupons,omitempty"`
 	Campaigns []Campaign    `json:"campaigns,omitempty"`
 }
 
@@ -89,6 +94,28 @@ type Feature struct {
 	Fields   []string      `json:"fields,omitempty"` // of a list
 	Keep     int           `json:"keep,omitempty"`   // of a list
 	RemoveOn []string      `json:"remove_on,omitempty"`
+	HalfLife time.Duration `json:"half_life,omitempty"` // of a top
+}
+
+// A Fact is what the set knows of data that come from outside, by key: those
+// given at or before now - MaxAge count as missing (LANGUAGE.md, rule 26).
+type Fact struct {
+	Name   string        `json:"name"`
+	Fields []FactField   `json:"fields"` // by name
+	MaxAge time.Duration `json:"max_age,omitempty"`
+}
+
+// The types of a fact's fields.
+const (
+	FactText   = "string"
+	FactNumber = "number"
+	FactBool   = "bool"
+)
+
+// A FactField is one field of a fact.
+type FactField struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
 }
 
 // A Cap limits how many offers go out on some channels taken together.
@@ -104,20 +131,102 @@ type Pause struct {
 	AfterAny time.Duration `json:"after_any"`
 }
 
-// A Campaign describes when which offer goes to a user.
+// QuietHours are the time of day, by the wall clock of the user's zone, in which
+// advertising on some channels is held or dropped.
+type QuietHours struct {
+	Channels      []string      `json:"channels"`
+	From          int           `json:"from"`                     // minutes after midnight
+	To            int           `json:"to"`                       // minutes after midnight, exclusive; before From: on the next day
+	ExceptConsent string        `json:"except_consent,omitempty"` // a consent that lifts them
+	Drop          bool          `json:"drop,omitempty"`           // then: drop; else: hold
+	AtMost        time.Duration `json:"at_most,omitempty"`        // the longest hold after which an offer still goes out; 0: any
+}
+
+// Consent says on which channels advertising needs the user's consent.
+type Consent struct {
+	Required []string      `json:"required,omitempty"` // channels, sorted
+	ValidFor time.Duration `json:"valid_for,omitempty"`
+}
+
+// Coupons says how codes of coupons are made.
+type Coupons struct {
+	Key string `json:"key,omitempty"` // the id of the secret
+	URL string `json:"url,omitempty"` // the address that coupon.url begins with
+}
+
+// A Campaign describes when which offer goes to a user. Its trigger is one of
+// On with Where and Unless, Any, and Sequence.
 type Campaign struct {
 	ID       string        `json:"id"`
+	Rows     []Row         `json:"rows,omitempty"` // for_each: each row is a campaign of its own, with the id ID/row.id
 	From     int64         `json:"from,omitempty"` // start of the period, nanoseconds since 1970; 0: open
 	To       int64         `json:"to,omitempty"`   // end of the period, exclusive; 0: open
-	On       []string      `json:"on"`
+	On       []string      `json:"on,omitempty"`   // names as in Feature.On; or SessionEnd alone
 	Where    string        `json:"where,omitempty"`
+	Any      []Trigger     `json:"any,omitempty"` // the first that matches is the trigger
+	Sequence *Sequence     `json:"sequence,omitempty"`
 	Fresh    time.Duration `json:"fresh,omitempty"`
+	Let      []Let         `json:"let,omitempty"` // in the order of the file
 	If       []string      `json:"if,omitempty"`
 	Unless   *Unless       `json:"unless,omitempty"`
+	At       *At           `json:"at,omitempty"`
 	WhenDue  string        `json:"when_due,omitempty"` // a condition that is judged after every wait
+	Choose   string        `json:"choose,omitempty"`
 	Priority float64       `json:"priority,omitempty"`
+	Score    string        `json:"score,omitempty"` // instead of Priority
 	Offer    OfferSpec     `json:"offer"`
 	Limits   []Limit       `json:"limits,omitempty"`
+	Holdout  int           `json:"holdout,omitempty"` // in 1/10,000
+}
+
+// SessionEnd in Campaign.On triggers at the end of each session.
+const SessionEnd = "session_end"
+
+// A Row holds the values of one row of for_each.
+type Row struct {
+	ID     string          `json:"id"`
+	Values json.RawMessage `json:"values"` // a compact JSON object with sorted keys, id among them; values are texts, numbers and bools
+}
+
+// A Trigger is one entry of Campaign.Any.
+type Trigger struct {
+	On     []string `json:"on"`
+	Where  string   `json:"where,omitempty"`
+	Unless *Unless  `json:"unless,omitempty"`
+}
+
+// A Sequence triggers when its steps have come in this order, within a time.
+type Sequence struct {
+	Steps  []SequenceStep `json:"steps"`
+	Within time.Duration  `json:"within"`
+}
+
+// A SequenceStep is an event of a sequence.
+type SequenceStep struct {
+	On    []string `json:"on"`
+	Where string   `json:"where,omitempty"`
+}
+
+// A Let names an expression.
+type Let struct {
+	Name string `json:"name"`
+	Is   string `json:"is"`
+}
+
+// At delays an offer to the hour, within a time, in which the user is the most
+// active.
+type At struct {
+	BestHour string        `json:"best_hour"` // an expression whose value is a histogram
+	Ahead    time.Duration `json:"ahead"`
+}
+
+// A Coupon describes the coupon of an offer. All but Expires is passed on as it
+// is.
+type Coupon struct {
+	Discount  string        `json:"discount,omitempty"`
+	SingleUse bool          `json:"single_use,omitempty"`
+	Claim     string        `json:"claim,omitempty"`
+	Expires   time.Duration `json:"expires,omitempty"` // counted from when the offer goes out; 0: as the offer
 }
 
 // Runs reports whether now lies in the campaign's period.
@@ -141,6 +250,7 @@ type OfferSpec struct {
 	Channel string          `json:"channel"`
 	Kind    string          `json:"kind"`
 	Expires time.Duration   `json:"expires,omitempty"` // counted from when the offer goes out
+	Coupon  *Coupon         `json:"coupon,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
 }
 
@@ -200,5 +310,9 @@ func (c *Campaign) TriggerID() uint64 {
 		On     []string `json:"on,omitempty"`
 		Where  string   `json:"where,omitempty"`
 		Unless *Unless  `json:"unless,omitempty"`
-	}{c.ID, c.On, c.Where, c.Unless})
+
+		Any      []Trigger `json:"any,omitempty"`
+		Sequence *Sequence `json:"sequence,omitempty"`
+		At       *At       `json:"at,omitempty"`
+	}{c.ID, c.On, c.Where, c.Unless, c.Any, c.Sequence, c.At})
 }

@@ -25,7 +25,9 @@ const (
 	Identify
 	Group
 	Alias
-	Clock // ends an input under clock: event; moves log time and does nothing else
+	Clock  // ends an input under clock: event; moves log time and does nothing else
+	System // a message about an offer or a coupon: Offer Delivered
+	Fact   // data from outside, of no user (LANGUAGE.md, rule 26)
 )
 
 // Types describes each type for the gateway, the campaign files and the core.
@@ -33,15 +35,18 @@ var Types = [...]struct {
 	Name      string // the JSON's type, and the last part of the gateway's path
 	NameField string // the JSON member that holds the event's name; empty: events of the type have no name
 	View      bool   // a view: it extends the session and ends a stay
+	Star      bool   // `*` selects it
 	Selector  string // the word by which `on` selects all events of the type; empty: `on` selects events by their names
 }{
-	Track:    {Name: "track", NameField: "event", View: true},
-	Page:     {Name: "page", NameField: "name", View: true, Selector: "page"},
-	Screen:   {Name: "screen", NameField: "name", View: true, Selector: "screen"},
-	Identify: {Name: "identify", Selector: "identify"},
+	Track:    {Name: "track", NameField: "event", View: true, Star: true},
+	Page:     {Name: "page", NameField: "name", View: true, Star: true, Selector: "page"},
+	Screen:   {Name: "screen", NameField: "name", View: true, Star: true, Selector: "screen"},
+	Identify: {Name: "identify", Star: true, Selector: "identify"},
 	Group:    {Name: "group"},
 	Alias:    {Name: "alias"},
 	Clock:    {Name: "clock"},
+	System:   {Name: "system", NameField: "event"},
+	Fact:     {Name: "fact", NameField: "fact"},
 }
 
 func (t Type) String() string {
