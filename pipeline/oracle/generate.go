@@ -52,6 +52,7 @@ type generator struct {
 	features []*feature
 	long     bool // some texts are too long to be kept
 	alone    bool // one user sends nearly all events, so that old event ids are forgotten
+	travels  bool // zones of users change often
 	names         // what expressions may use besides features
 }
 

@@ -31,6 +31,7 @@ func (g *generator) stream(set *definition) [][]byte {
 		calm = pick(g, hour, 3*hour) // so that the hours that a histogram counts differ
 	}
 	g.alone = g.chance(25)
+	g.travels = set.Quiet != nil && g.chance(40)
 	for i := range 80 + g.IntN(200) {
 		switch {
 		case g.chance(10): // the same moment
@@ -47,8 +48,8 @@ func (g *generator) stream(set *definition) [][]byte {
 		case g.chance(3):
 			lines = append(lines, g.refused(now))
 			continue
-		case g.alone && len(lines) > 80 && g.chance(8): // the ring has forgotten its id
-			lines = append(lines, lines[g.IntN(len(lines)-80)])
+		case g.alone && len(lines) > 90 && g.chance(15): // the ring has forgotten its id
+			lines = append(lines, lines[g.IntN(len(lines)-90)])
 			continue
 		case g.chance(6) && len(lines) > 0:
 			lines = append(lines, lines[max(0, len(lines)-1-g.IntN(pick(g, 3, 20, 250, 250)))])
@@ -160,6 +161,8 @@ func (g *generator) kind(ev map[string]any) {
 	switch k := g.IntN(20); {
 	case g.long && g.chance(15):
 		ev["type"], ev["traits"] = "identify", g.traits()
+	case g.travels && g.chance(15):
+		ev["type"], ev["traits"] = "identify", map[string]any{"timezone": pick(g, zoneNames...)}
 	case k < 8:
 		g.track(ev, "Product Viewed")
 	case k < 12:
