@@ -14,9 +14,9 @@ import (
 
 // An Effect is a record that a step appends to a chain of its partition.
 type Effect struct {
-	Chain string // "offers.<channel>" or "dead"
+	Chain string // "offers.<channel>", "withheld" or "dead"
 	Pos   Position
-	Offer *Offer // set on chains offers.*
+	Offer *Offer // set on chains offers.* and withheld
 	Dead  *Dead  // set on chain dead
 	Mark  *Mark  // set if an Acceptance continues the chain
 }
@@ -210,7 +210,7 @@ func (f *Fold) targetOf(m Message, stamp int64, stamped bool) int64 {
 	switch {
 	case f.accept != nil: // no timer fires in it, so that no record precedes the marks
 		return f.cur.LogTime
-	case f.Clock() == campaign.ClockEvent || f.control != nil && f.control.set.def.Clock == campaign.ClockEvent:
+	case f.Clock() == campaign.ClockEvent || f.control != nil && f.control.set != nil && f.control.set.def.Clock == campaign.ClockEvent:
 		return f.cur.LogTime // the events move log time
 	}
 	target := m.Stored
@@ -403,6 +403,10 @@ func (f *Fold) reschedule(e *Entity) {
 
 // offer appends an offer to its chain.
 func (f *Fold) offer(o *Offer) {
+	if o.Withheld {
+		f.emit(Effect{Chain: "withheld", Offer: o})
+		return
+	}
 	f.emit(Effect{Chain: "offers." + o.Channel, Offer: o})
 }
 
@@ -434,7 +438,9 @@ func (f *Fold) emitAfter(stored uint64, e Effect) {
 
 // finish ends a message. A set that it controls is in force from here on.
 func (f *Fold) finish() {
-	if c := f.control; c != nil && c.set.hash != f.cur.Set {
+	if c := f.control; c != nil && c.set == nil {
+		f.pause(c.paused)
+	} else if c != nil && c.set.hash != f.cur.Set {
 		if f.cur.Set == "" && c.set.def.Clock == campaign.ClockEvent {
 			f.cur.LogTime, f.epoch = 0, false // log time so far is the broker's, and nothing was timed with it
 		}

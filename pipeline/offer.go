@@ -20,7 +20,9 @@ type Offer struct {
 	Key      string          `json:"key,omitempty"`       // match key of an absence
 	Time     string          `json:"time"`                // log time, RFC 3339
 	Expires  string          `json:"expires,omitempty"`
+	Coupon   *OfferCoupon    `json:"coupon,omitempty"`
 	Data     json.RawMessage `json:"data,omitempty"`
+	Withheld bool            `json:"withheld,omitempty"`
 }
 
 // AppendJSON appends the offer's JSON: the same bytes as encoding/json, which
@@ -57,8 +59,15 @@ func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
 	if o.Expires != "" {
 		text(`,"expires":"`, o.Expires)
 	}
+	if o.Coupon != nil {
+		b, _ := json.Marshal(o.Coupon)
+		dst = append(append(dst, `,"coupon":`...), b...)
+	}
 	if len(o.Data) > 0 {
 		dst = append(append(dst, `,"data":`...), o.Data...)
+	}
+	if o.Withheld {
+		dst = append(dst, `,"withheld":true`...)
 	}
 	return append(dst, '}'), nil
 }

@@ -16,7 +16,15 @@ import (
 // Equality recognises a condition that compares a text in the event: path ==
 // "text", path in ["a", "b"], or several of these about one path joined by ||.
 // path is nil for any other condition.
-func (x *Expr) Equality() (path, values []string) { return equality(x.ast.Expr()) }
+func (x *Expr) Equality() (path []string, values []Operand) {
+	p, v := equality(x.ast.Expr())
+	for _, t := range v {
+		values = append(values, Operand{Text: t})
+	}
+	return p, values
+}
+
+type Operand struct{ Text, Row string }
 
 func equality(e celast.Expr) (path, values []string) {
 	if e.Kind() != celast.CallKind {

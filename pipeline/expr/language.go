@@ -89,6 +89,7 @@ func (l *Language) Compile(src string, want *cel.Type, report Report) *Expr {
 	}
 	x := l.plan(a, a.Expr(), report)
 	if x != nil {
+		x.Reads = names(a.Expr())
 		l.compiled[s] = []*Expr{x}
 	}
 	return x

@@ -284,3 +284,18 @@ func (t *Template) renderText(dst []byte, sc Scope) ([]byte, error) {
 	}
 	return value.AppendJSONString(dst, b.String()), nil
 }
+
+// Each calls fn with each expression of the template.
+func (t *Template) Each(fn func(*Expr)) {
+	for _, p := range t.text {
+		if p.expr != nil {
+			fn(p.expr)
+		}
+	}
+	for _, f := range t.fields {
+		f.val.Each(fn)
+	}
+	for _, e := range t.list {
+		e.Each(fn)
+	}
+}
