@@ -34,6 +34,7 @@ type Entity struct {
 
 	consent   []consent // by channel
 	sequences []sequence
+	fact      fact
 
 	binding
 	scheduled int64 // the due time that the fold's queue holds for the entity; 0: none

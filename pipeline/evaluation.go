@@ -34,7 +34,7 @@ type evaluation struct {
 	since    uint32 // the epoch in which the trigger began
 	entry    uint8  // which of the campaign's triggers came (compiled.entries)
 	key      string // the match key
-	firstDue int64  // the first due time, which is part of the offer's identity; 0: it has never waited
+	firstDue int64  // when its timer was due (dwell, absence or the session's end), which is part of the offer's identity; 0: an event triggered it
 	due      int64  // when it continues, if it is pending
 	held     int64  // when it was first held in quiet hours; 0: never
 	order    uint64 // its rank among the entity's evaluations by when they began to wait
@@ -116,17 +116,14 @@ func (s *step) begin(c *liveCampaign, entry uint8, ev *event.Event) evaluation {
 	return e
 }
 
-// judgeTrigger judges what comes before `if`: an operator's pause, and the event's
-// age.
-func (s *step) judgeTrigger(e evaluation) {
-	switch {
-	case e.c.paused:
-		s.end(&e, Paused)
-	case !e.ended && e.c.tooOld(e.event, s.now):
+// judgeAge begins the way of an evaluation: an event that is too old triggers
+// nothing, unless the campaign is paused anyway.
+func (s *step) judgeAge(e evaluation) {
+	if !e.c.paused && !e.ended && e.c.tooOld(e.event, s.now) {
 		s.end(&e, Age)
-	default:
-		s.advance(e)
+		return
 	}
+	s.advance(e)
 }
 
 // advance moves an evaluation on until it waits, ends, or becomes a candidate
@@ -134,6 +131,10 @@ func (s *step) judgeTrigger(e evaluation) {
 func (s *step) advance(e evaluation) {
 	switch e.stage {
 	case stageTrigger, stageDwell:
+		if e.c.paused {
+			s.end(&e, Paused)
+			return
+		}
 		if !s.condition(&e) {
 			return
 		}
@@ -246,7 +247,7 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	if stages[in].single {
 		s.drop(sameWait(&e, e.key), Superseded)
 	}
-	if e.firstDue == 0 || in == stageDwell || in == stageAbsence {
+	if in == stageDwell || in == stageAbsence { // `at` and a hold do not change an offer's identity
 		e.firstDue = due
 	}
 	e.stage, e.due = in, due

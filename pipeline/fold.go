@@ -39,6 +39,9 @@ type Entities interface {
 	// Look returns the entity with a key for reading only; if there is none, it
 	// returns a new one and does not keep it.
 	Look(key string) (*Entity, error)
+	// Read is Look within a step: the entity of the step stays valid, and what is
+	// read may be kept in memory.
+	Read(key string) (*Entity, error)
 }
 
 // maxAhead is how far the stored time of a message may be ahead of its writer's
@@ -57,20 +60,21 @@ type Fold struct {
 	timers timers
 	dec    event.Decoder
 
-	msg     Message
-	lines   []byte       // the rest of msg.Data
-	single  *event.Event // the event of BeginEvent
-	control *control
-	accept  *Acceptance
-	newest  int   // the newest engine that it runs; it also runs the previous one
-	target  int64 // the log time to which the message moves the fold, under clock: broker
-	busy    bool
-	err     error // an error of ents; the fold is of no use after it
-	effects []Effect
-	id      StepID // the step in progress, or the last one
-	guarded map[StepID]bool
-	untimed uint64
-	epoch   bool // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
+	msg        Message
+	lines      []byte       // the rest of msg.Data
+	single     *event.Event // the event of BeginEvent
+	control    *control
+	accept     *Acceptance
+	newest     int   // the newest engine that it runs; it also runs the previous one
+	target     int64 // the log time to which the message moves the fold, under clock: broker
+	busy       bool
+	err        error // an error of ents; the fold is of no use after it
+	effects    []Effect
+	id         StepID // the step in progress, or the last one
+	guarded    map[StepID]bool
+	untimed    uint64
+	undeclared uint64 // facts
+	epoch      bool   // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
 }
 
 // NewFold makes a fold that continues from the cursor; the zero Cursor is the
@@ -79,7 +83,7 @@ type Fold struct {
 // all entities with pending evaluations.
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
 	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine}
-	f.step.out = f.offer
+	f.step.out, f.step.read = f.offer, f.readIn
 	set, err := f.set(cursor.Set)
 	if err != nil {
 		return nil, err
@@ -355,6 +359,10 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 	if ev.TimestampErr != nil {
 		f.untimed++
 	}
+	if ev.Type == event.Fact {
+		f.err = f.takeFact(ev, now, own)
+		return
+	}
 	e, err := f.ents.Entity(ev.Key)
 	if err != nil {
 		f.err = err
@@ -363,6 +371,15 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within}
 	f.run(s, e, func() []byte { return bytes.Clone(ev.Raw) }, func() { f.step.onEvent(e, ev, now) })
 	f.reschedule(e)
+}
+
+// readIn is Entities.Read within a step. An error stops the fold.
+func (f *Fold) readIn(key string) (*Entity, error) {
+	e, err := f.ents.Read(key)
+	if err != nil {
+		f.err = err
+	}
+	return e, err
 }
 
 // fire makes one step, that of the earliest timer, if it is due at or before

@@ -104,6 +104,13 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 			w.Times(q.starts)
 		})
 	})
+	w.Section(sectionFact, func() {
+		if e.fact.raw != nil || e.fact.keys > 0 {
+			w.Int(e.fact.time)
+			w.Bytes(e.fact.raw)
+			w.Uint(e.fact.keys)
+		}
+	})
 	return w.B
 }
 
@@ -162,6 +169,11 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 		e.offers = readList(r, 1, r.Text)
 	case sectionConsent:
 		e.consent = readList(r, 3, func() consent { return consent{r.Text(), r.Int(), r.Byte() != 0} })
+	case sectionFact:
+		e.fact = fact{time: r.Int(), raw: r.Bytes(), keys: r.Uint()}
+		if len(e.fact.raw) == 0 {
+			e.fact.raw = nil
+		}
 	case sectionSequences:
 		e.sequences = readList(r, 11, func() sequence { return sequence{r.Text(), r.Fixed(), uint32(r.Uint()), r.Times()} })
 	default:

@@ -22,10 +22,11 @@ type scope struct {
 	event  *event.Event
 	item   *fastjson.Value // set only for `of` under a bare `by`
 	entity *Entity
-	c      *liveCampaign // whose expression it is; nil: of a feature
-	before *Entity       // what before.x reads
-	began  int64         // the log time at which before.x is read
-	ended  bool          // session is read as it was at its end
+	c      *liveCampaign                     // whose expression it is; nil: of a feature
+	before *Entity                           // what before.x reads
+	began  int64                             // the log time at which before.x is read
+	ended  bool                              // session is read as it was at its end
+	read   func(key string) (*Entity, error) // of a fact
 
 	// Set only for templates:
 	chosen        ref.Val

@@ -14,8 +14,9 @@ import (
 // has one step value and reuses it.
 type step struct {
 	live       *liveSet
-	out        func(o *Offer) // takes the offers that go out, and those that are withheld
-	tracing    func(*Trace)   // nil: nothing is traced
+	read       func(key string) (*Entity, error) // of another entity, such as a fact
+	out        func(o *Offer)                    // takes the offers that go out, and those that are withheld
+	tracing    func(*Trace)                      // nil: nothing is traced
 	duplicates uint64
 
 	// The step in progress:
@@ -42,7 +43,7 @@ func (s *step) start(e *Entity, now int64) {
 	e.bind(s.live)
 	s.recycle() // here, because the previous step may have panicked
 	s.entity, s.now, s.candidates = e, now, s.candidates[:0]
-	s.scope = scope{set: s.live.Set, now: now, entity: e}
+	s.scope = scope{set: s.live.Set, now: now, entity: e, read: s.read}
 }
 
 // scopeOf is what expressions about an event see. There is one scope for each
@@ -90,7 +91,7 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 		if one.c.readsBefore {
 			one.before = before
 		}
-		s.judgeTrigger(one)
+		s.judgeAge(one)
 	}
 	s.choose()
 	s.boundPending()
@@ -152,7 +153,7 @@ func (s *step) endSession() {
 	for _, i := range s.live.sessionEnds {
 		one := s.begin(&s.live.campaigns[i], 0, ev)
 		one.ended, one.firstDue = true, s.now
-		s.judgeTrigger(one)
+		s.judgeAge(one)
 	}
 }
 
