@@ -3,6 +3,7 @@ package zone
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,12 +63,12 @@ func TestHost(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, "Asia"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		f, err := files["America/New_York"].Open()
+		f, err := sources["America/New_York"].file.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
-		lie := make([]byte, files["America/New_York"].UncompressedSize64)
-		if _, err := f.Read(lie); err != nil {
+		lie := make([]byte, sources["America/New_York"].file.UncompressedSize64)
+		if _, err := io.ReadFull(f, lie); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "Asia", "Seoul"), lie, 0o644); err != nil {
