@@ -69,7 +69,7 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 	}
 	if def.At != nil {
 		cp.at = w.state.Compile(def.At.BestHour, nil, c.reporter(path("at", "best_hour")))
-		if cp.at != nil && cp.at.Type.String() != window.HistogramType.String() {
+		if cp.at != nil && cp.at.Type.TypeName() != window.Histogram.Type.TypeName() {
 			c.problem(path("at", "best_hour"), fmt.Sprintf("a histogram is wanted, this is a %s", cp.at.Type), "best_hour: buying_hours, a feature with agg: histogram")
 		}
 		if def.At.Ahead <= 0 {

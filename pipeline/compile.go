@@ -140,7 +140,7 @@ func (c *compiler) feature(i int, def *campaign.Feature) {
 	}
 	bounds := c.set.def.Bounds
 	f := &feature{def: def, id: def.FeatureID(), by: c.keyer(c.about, def.By, path("by")), where: c.where(c.about, def.Where, path("where")), remove: len(def.RemoveOn) > 0,
-		shape: window.Shape{Aggregate: agg, Within: def.Within, Entries: bounds.Entries, Keys: bounds.Keys, Grouped: def.By != "", Keyed: def.Key != "", Fields: def.Fields}}
+		shape: window.Shape{Aggregate: agg, Within: def.Within, Entries: bounds.Entries, Keys: bounds.Keys, Grouped: def.By != "", Keyed: def.Key != "", Fields: def.Fields, HalfLife: def.HalfLife}}
 	if agg.Rows {
 		f.shape.Entries = def.Keep
 	}
@@ -148,6 +148,12 @@ func (c *compiler) feature(i int, def *campaign.Feature) {
 	switch {
 	case agg.Rows && len(def.Fields) == 0:
 		c.problem(path("agg"), agg.Name+" needs `fields`", "fields: [product_id, name, price]")
+	case agg.Ranks && (def.By == "" || def.HalfLife <= 0):
+		c.problem(path("agg"), agg.Name+" needs `by` and `half_life`", "by: event.properties.brand, half_life: 7d")
+	case agg.Ranks && def.Within > 0:
+		c.problem(path("within"), agg.Name+" takes no `within`: what is old counts less and less", "half_life: 7d")
+	case !agg.Ranks && def.HalfLife != 0:
+		c.problem(path("half_life"), agg.Name+" takes no `half_life`", "only agg: top takes it")
 	case f.remove && (!agg.Rows || def.Key == ""):
 		c.problem(path("remove_on"), "remove_on needs a list with `key`", "key: product_id")
 	}

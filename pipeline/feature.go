@@ -27,7 +27,7 @@ type feature struct {
 }
 
 // grouped reports whether expressions see a map by key.
-func (f *feature) grouped() bool { return !f.by.none() }
+func (f *feature) grouped() bool { return f.shape.Mapped() }
 
 // read is the feature as an expression sees it; st may be nil.
 func (f *feature) read(st *window.State, now int64) ref.Val {
