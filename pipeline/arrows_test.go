@@ -20,6 +20,7 @@ var arrows = map[string]string{
 	"pipeline/event":    "pipeline/value",
 	"pipeline/campaign": "",
 	"pipeline/window":   "pipeline/value",
+	"pipeline/zone":     "",
 	"pipeline/expr":     "pipeline/value pipeline/event pipeline/campaign",
 	"pipeline":          "pipeline/value pipeline/event pipeline/campaign pipeline/window pipeline/expr",
 	"pipeline/scenario": "pipeline pipeline/value pipeline/event pipeline/campaign",
@@ -135,7 +136,7 @@ func TestPure(t *testing.T) {
 			return true
 		})
 	})
-	for _, dir := range []string{"pipeline", "pipeline/value", "pipeline/event", "pipeline/campaign", "pipeline/window", "pipeline/expr", "pipeline/scenario"} {
+	for _, dir := range []string{"pipeline", "pipeline/value", "pipeline/event", "pipeline/campaign", "pipeline/window", "pipeline/zone", "pipeline/expr", "pipeline/scenario"} {
 		if !checked[dir] {
 			t.Errorf("%s was not checked", dir)
 		}
