@@ -21,7 +21,7 @@ var arrows = map[string]string{
 	"pipeline/campaign": "",
 	"pipeline/window":   "pipeline/value",
 	"pipeline/zone":     "",
-	"pipeline/expr":     "pipeline/value pipeline/event pipeline/campaign",
+	"pipeline/expr":     "pipeline/value pipeline/event pipeline/campaign pipeline/zone",
 	"pipeline":          "pipeline/value pipeline/event pipeline/campaign pipeline/window pipeline/expr",
 	"pipeline/scenario": "pipeline pipeline/value pipeline/event pipeline/campaign",
 	"pipeline/oracle":   "", // a second implementation of the semantics, for tests only
