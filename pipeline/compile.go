@@ -183,6 +183,9 @@ func (c *compiler) language(env *cel.Env, scope string) *expr.Language {
 
 // hint tells what to do about an unknown name.
 func (c *compiler) hint(name, scope string) string {
+	if strings.Contains(name, ".") {
+		return "" // the language knows the names with dots
+	}
 	isFeature := slices.ContainsFunc(c.set.def.Features, func(f campaign.Feature) bool { return f.Name == name })
 	if scope != "" && (name == "session" || name == "profile" || isFeature) {
 		return "an expression here is " + scope + "; conditions about state belong in `if`"

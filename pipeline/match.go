@@ -138,9 +138,14 @@ func (s *selection) each(ev *event.Event, fn func(i int)) {
 // event, and returns the other conjuncts as rest.
 func takeGuard(where []*expr.Expr) (path, values []string, rest []*expr.Expr) {
 	for i, x := range where {
-		if path, values = x.Equality(); path != nil {
-			return path, values, slices.Concat(where[:i], where[i+1:])
+		path, operands := x.Equality()
+		if path == nil || slices.ContainsFunc(operands, func(o expr.Operand) bool { return o.Row != "" }) {
+			continue
 		}
+		for _, o := range operands {
+			values = append(values, o.Text)
+		}
+		return path, values, slices.Concat(where[:i], where[i+1:])
 	}
 	return nil, nil, where
 }
