@@ -45,7 +45,7 @@ func (v *view) Total(i int) value.Value {
 
 func (v *view) Under(i int, key string) value.Value {
 	if i >= beforeIndex {
-		return value.OfInt(v.by[key] - 1)
+		return value.OfInt(max(0, v.by[key]-1))
 	}
 	return value.OfInt(v.by[key])
 }
