@@ -115,9 +115,31 @@ func (c *compiler) language(env *cel.Env, p place) *expr.Language {
 			f := c.set.features[i]
 			return expr.Feature{Index: i, By: f.grouped(), Single: f.shape.Single()}, true
 		},
+		Getter: rowGetter,
+		Fields: c.factFields,
 	})
 	c.languages = append(c.languages, l)
 	return l
+}
+
+// rowGetter reads a value of the campaign's row without CEL.
+func rowGetter(name string) expr.Getter {
+	column, ok := strings.CutPrefix(name, "row.")
+	if !ok {
+		return nil
+	}
+	return func(sc expr.Scope) (value.Value, bool) { return sc.(*scope).c.value(column) }
+}
+
+// factFields are the fields of a declared fact.
+func (c *compiler) factFields(name string) (fields []string) {
+	of, ok := strings.CutPrefix(name, "facts.")
+	if f := c.set.facts[of]; ok && f != nil {
+		for _, field := range f.Fields {
+			fields = append(fields, field.Name)
+		}
+	}
+	return fields
 }
 
 // hint tells what to do about an unknown name.
