@@ -1,6 +1,10 @@
 package pipeline
 
-import "strconv"
+import (
+	"strconv"
+
+	"offerstream/pipeline/coupon"
+)
 
 // A liveSet is the set in force on one partition, with the epochs in which its
 // features and triggers began there.
@@ -9,6 +13,7 @@ type liveSet struct {
 	featureSince []uint32       // by feature
 	campaigns    []liveCampaign // in the order of Set.campaigns
 	tally        *tally
+	couponKey    *coupon.Key // that codes are made under; nil: they are placeholders
 }
 
 // A liveCampaign is a campaign of the set in force.
@@ -51,6 +56,7 @@ func (f *Fold) enforce(set *Set) {
 	for _, c := range set.campaigns {
 		l.campaigns = append(l.campaigns, liveCampaign{c, began("c", c.trigger), l.tally.counts(c.def.ID)})
 	}
+	l.couponKey, _ = f.couponKey(set)
 	f.cur.Since = kept
 	f.step.live = l
 }
