@@ -28,6 +28,9 @@ func (f *Fold) Coupons(keys *coupon.Keys) (err error) {
 	return nil
 }
 
+// Coupons is Fold.Coupons for the backtest's set.
+func (b *Backtest) Coupons(keys *coupon.Keys) error { return b.fold.Coupons(keys) }
+
 // couponKey is the key of a set's codes; nil if they are placeholders, because the
 // fold has no keys or the set names none.
 func (f *Fold) couponKey(set *Set) (*coupon.Key, error) {
