@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"offerstream/pipeline/coupon"
 )
 
 // Settings are the settings of a gateway or a worker. They come from flags, the
@@ -30,6 +32,8 @@ type Settings struct {
 	Dir      string // worker
 	Cache    int64  // worker; bytes of decoded entities
 	Standbys int    // worker
+
+	CouponKeys *coupon.Keys // worker; nil: none are given
 
 	program *program
 }
@@ -90,6 +94,9 @@ var workerOnly = []setting{
 	{name: "standbys", arg: "N", def: "0", about: "workers that follow each partition besides its owner, 0 to 3, so that a crash costs only the 3 seconds of the lease; the same for all workers",
 		read: func(s *Settings, t string) (err error) { s.Standbys, err = readInt(t, 0, 3); return },
 		show: func(s *Settings) string { return strconv.Itoa(s.Standbys) }},
+	{name: "coupon-keys", arg: "FILE", about: "keys under which codes of coupons are made, as offerctl coupons new-key makes them, one a line; a campaign set names one of them, and a set that names another one stops the partition; keep a key in the file until the last code under it has expired. " + couponKeysInEnv,
+		read: func(s *Settings, t string) (err error) { s.CouponKeys, err = ReadCouponKeys(t); return },
+		show: func(s *Settings) string { return strings.Join(s.CouponKeys.IDs(), ",") }},
 }
 
 var bothAfter = []setting{

@@ -16,6 +16,7 @@ import (
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/ingest"
 	"offerstream/pipeline/worker"
 )
@@ -45,6 +46,7 @@ type nodeOptions struct {
 	addr        string
 	metricsAddr string
 	writeKey    string
+	coupons     *coupon.Keys         // nil: codes are placeholders
 	set         *campaign.Definition // made live at the start
 	log         *slog.Logger
 }
@@ -91,7 +93,7 @@ func startNode(ctx context.Context, o nodeOptions) (n *node, err error) {
 }
 
 func (n *node) startWorker(to broker.Options) (err error) {
-	n.worker, err = worker.New(worker.Options{Dir: filepath.Join(n.opt.dir, "worker"), Metrics: n.reg, Log: n.opt.log,
+	n.worker, err = worker.New(worker.Options{Dir: filepath.Join(n.opt.dir, "worker"), Coupons: n.opt.coupons, Metrics: n.reg, Log: n.opt.log,
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			return connectAs(ctx, to, "offerstream-worker", false)
 		}})

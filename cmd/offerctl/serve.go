@@ -11,6 +11,7 @@ import (
 	"offerstream/deploy"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
 )
 
 // serve is `offerctl serve`.
@@ -32,6 +33,7 @@ storing all accepted events.`,
 	addr := fs.String("addr", "127.0.0.1:8080", "the address that receives events, `HOST:PORT`")
 	metrics := fs.String("metrics-addr", "127.0.0.1:9090", "the address that serves /metrics, /healthz and /readyz, `HOST:PORT`; empty: none")
 	key := fs.String("write-key", envOr("OFFERSTREAM_WRITE_KEY", ""), "the `KEY` that SDKs send; OFFERSTREAM_WRITE_KEY in the environment; without one, a new key is generated and shown")
+	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err
 	}
@@ -48,6 +50,12 @@ storing all accepted events.`,
 		if o.set, err = loadOrShipped(*clock, *campaigns); err != nil {
 			return err
 		}
+	}
+	if o.coupons, err = readCoupons(); err != nil {
+		return err
+	}
+	if o.coupons == nil {
+		o.coupons = &coupon.Keys{} // a set that names a key needs it, or customers would get placeholders
 	}
 	if o.writeKey == "" {
 		if o.writeKey, err = newKey(); err != nil {
