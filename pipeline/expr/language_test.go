@@ -123,6 +123,9 @@ func TestReads(t *testing.T) {
 	if got := parts[1].Reads; !slices.Equal(got, []string{"one", "before.one"}) || len(parts[0].Reads) != 1 || parts[1].Text != "one > before.one" {
 		t.Errorf("%s reads %q, %s reads %q", parts[0].Text, parts[0].Reads, parts[1].Text, got)
 	}
+	if got := l.Conjuncts(`counted.max_by(i, i) == "b" && sum > 1`, nil)[0].Text; got != `counted.max_by(i, i) == "b"` {
+		t.Errorf("the text is %s", got)
+	}
 	var fields event.Fields
 	parts[0].AddFields(&fields)
 	if x := l.Compile(`[1].exists(event, .event.properties.a == event) || event.?traits.b.hasValue() || event.context["c"] == 1`, nil, func(_, _ int, what, _ string) { t.Fatal(what) }); x != nil {
