@@ -89,7 +89,11 @@ func (c *compiler) stateful(p place) *expr.Language {
 	}
 	vars, loose := c.stateVariables(p.noEvent)
 	for _, v := range p.more {
-		vars, loose = append(vars, cel.Variable(v.name, v.typ)), append(loose, cel.Variable(v.name, v.typ))
+		l := v.typ
+		if l == cel.DoubleType {
+			l = cel.DynType
+		}
+		vars, loose = append(vars, cel.Variable(v.name, v.typ)), append(loose, cel.Variable(v.name, l))
 	}
 	env, wrong := base.Extend(vars...)
 	if err == nil && wrong != nil {
@@ -144,7 +148,10 @@ func (c *compiler) factFields(name string) (fields []string) {
 
 // hint tells what to do about an unknown name.
 func (c *compiler) hint(name string, p place) string {
-	root, _, _ := strings.Cut(name, ".")
+	root, _, dotted := strings.Cut(name, ".")
+	if dotted {
+		return "" // the language knows the names with dots
+	}
 	isState := slices.Contains([]string{"session", "profile", "before", "local", "facts"}, root) ||
 		slices.ContainsFunc(c.set.def.Features, func(f campaign.Feature) bool { return f.Name == name })
 	switch {
