@@ -20,6 +20,7 @@ import (
 	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 )
 
 const (
@@ -89,7 +90,7 @@ func (d *demoRun) start(ctx context.Context, dir, addr string, set *campaign.Def
 	}
 	d.node, err = startNode(ctx, nodeOptions{
 		dir: dir, natsAddr: freeOr("127.0.0.1:4222"), partitions: 0, addr: addr,
-		writeKey: demoKey, set: set, log: nodeLog(d.std.err, slog.LevelWarn),
+		keys: []config.Key{config.KeyOf("demo", demoKey, event.Browser|event.Server|event.Feeder)}, set: set, log: nodeLog(d.std.err, slog.LevelWarn),
 	})
 	if err != nil {
 		return ended(ctx, err)

@@ -20,6 +20,9 @@ type keyring struct{ keys []config.Key }
 // find returns the key with a text, nil if there is none. How long it takes depends
 // neither on the text nor on the keys, only on their number.
 func (r *keyring) find(text string) *config.Key {
+	if text == "" { // the hash of nothing may be in a file by mistake
+		return nil
+	}
 	sum, found := sha256.Sum256([]byte(text)), -1
 	for i := range r.keys {
 		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(sum[:], r.keys[i].Hash[:]), i, found)

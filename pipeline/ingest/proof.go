@@ -62,12 +62,10 @@ func newSender(key *config.Key, h http.Header, now int64) (sender, error) {
 	default:
 		return s, errSender
 	}
-	s.secret = nil
-	if s.roles.Has(event.Browser | event.Server) {
-		s.roles = event.Browser
-	} else {
-		s.roles = 0
+	if !s.roles.Has(event.Browser | event.Server) {
+		return s, &event.Denied{Reason: event.DeniedRole, Detail: "the header " + headerSender + " needs a key of role browser or server"}
 	}
+	s.secret, s.roles = nil, event.Browser
 	return s, nil
 }
 
