@@ -35,6 +35,7 @@ type Dead struct {
 	Reason string
 	Detail string
 	Raw    []byte
+	Sender string // of a gateway's: who sent it, in the words of pipeline/ingest; "": not known
 }
 
 // Entities holds the entities of one partition for a fold: a Memory for

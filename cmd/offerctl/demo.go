@@ -21,6 +21,7 @@ import (
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
+	"offerstream/pipeline/event"
 )
 
 const (
@@ -94,7 +95,7 @@ func (d *demoRun) start(ctx context.Context, dir, addr string, set *campaign.Def
 	}
 	d.node, err = startNode(ctx, nodeOptions{
 		dir: dir, natsAddr: freeOr("127.0.0.1:4222"), partitions: 0, addr: addr,
-		writeKey: demoKey, coupons: d.coupons, set: set, log: nodeLog(d.std.err, slog.LevelWarn),
+		keys: []config.Key{config.KeyOf("demo", demoKey, event.Browser|event.Server|event.Feeder)}, coupons: d.coupons, set: set, log: nodeLog(d.std.err, slog.LevelWarn),
 	})
 	if err != nil {
 		return ended(ctx, err)
