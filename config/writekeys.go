@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -111,6 +112,11 @@ func ReadKeysFile(name string) ([]byte, error) {
 func ParseKeys(file string, b []byte) ([]Key, error) {
 	_, root, problems := parse(file, b)
 	if root == nil {
+		for i := range problems {
+			if what, _, cut := strings.Cut(problems[i].What, "YAML: "); cut { // what follows, and the hint, may quote a key
+				problems[i].What, problems[i].Hint = what+"YAML", "put keys and secrets in quotes"
+			}
+		}
 		return nil, problems
 	}
 	f := &keysFile{file: file}
