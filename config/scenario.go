@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/scenario"
+	"offerstream/pipeline/zone"
 )
 
 // isScenarioFile reports whether a file is a scenario file, by its name.
@@ -158,7 +158,7 @@ func (r *scenarioReader) scenario(name string, v value) {
 	own.keys(v, known)
 	has := v.fields(aScenario, known)
 	v.needs(has, aScenario, "events", "events: [10:00:00 ada Product Viewed product_id=b1]")
-	if v.is() == "a map" && !v.bad() && !has["expect"] && !has["outcomes"] {
+	if v.is() == "a map" && !v.bad() && !has.has("expect") && !has.has("outcomes") {
 		v.problemAt(start(v.key), "the scenario has no expectations", "write expect: with the offers, or expect: none; or outcomes: of a campaign")
 	}
 	s.Set = r.set(own)
@@ -188,7 +188,7 @@ func (v value) times(d scenario.Day) scenario.Day {
 		},
 		"zone": func(v value) {
 			if z := v.zone(); z != "" {
-				d.Zone, _ = time.LoadLocation(z) // zone has found it
+				d.Zone, _ = zone.Load(z) // v.zone has found it
 			}
 		},
 	})
@@ -221,7 +221,7 @@ func (p *setParts) keys(v value, known fields) {
 	for name := range v.setKeys() {
 		known[name] = take
 	}
-	for _, name := range laterIn[aSet] {
+	for _, name := range laterIn(aSet) {
 		known[name] = take
 	}
 }

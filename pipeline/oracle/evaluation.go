@@ -27,8 +27,8 @@ type evaluation struct {
 	key      string   // match key
 
 	waited bool
-	timed  bool  // it was due at some time, at first at:
-	first  int64 // part of the offer's identity
+	timed  bool  // a timer brought it: a dwell, an absence or a session's end, due at:
+	first  int64 // part of the offer's identity, which the best hour and quiet hours do not change
 	held   int64 // when it was held first, 0: never
 
 	// While it waits:
@@ -157,7 +157,7 @@ func (u *user) wait(e *evaluation, kind int, due int64) {
 		}
 		return p.rivals(e.campaign, e.key)
 	})
-	if !e.timed {
+	if kind == dwell || kind == absence {
 		e.timed, e.first = true, due
 	}
 	u.out.meet(kinds[kind] + " begins")
