@@ -99,6 +99,7 @@ func (u *user) startAbsences(e *evaluation, now int64) (ready []*evaluation) {
 			continue
 		}
 		u.out.meet("absence that is over at once")
+		one.timed, one.first, one.waited = true, due, true
 		u.supersede(func(p *evaluation) bool { return p.rivals(c, key) })
 		ready = append(ready, u.delay(&one, now)...)
 	}
