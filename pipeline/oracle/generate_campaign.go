@@ -185,7 +185,7 @@ func (g *generator) rows() (out []row) {
 	for i := range 1 + g.IntN(3) {
 		id := fmt.Sprint(i)
 		values := map[string]any{"id": id, "category": pick(g, categories...), "min": pick[any](g, 1, 2, 2.5), "price": pick[any](g, 20, json.Number("9007199254740993")), "first": g.chance(50)}
-		if g.chance(20) {
+		if i > 0 && g.chance(25) {
 			delete(values, "min")
 		}
 		out = append(out, row{id, encode(values)})

@@ -229,6 +229,10 @@ func (g *generator) aboutValue(f *feature, read string) string {
 
 // dwellCondition generates a condition that a dwell timer can wait for.
 func (g *generator) dwellCondition(f *feature) string {
+	return g.untilFree(func() string { return g.anyDwellCondition(f) })
+}
+
+func (g *generator) anyDwellCondition(f *feature) string {
 	read := f.Name
 	if f.By != "" {
 		read = fmt.Sprintf("%s[%s]", f.Name, pick(g, `"bag"`, "event.properties.category", "event.properties.category", "event.properties.product_id", "event.properties.brand", "event.name", "event.properties.price"))

@@ -57,7 +57,7 @@ func (g *generator) aboutBefore() string {
 		f := pick(g, g.features...)
 		return strings.ReplaceAll(g.aboutFeature(f), f.Name, "before."+f.Name)
 	}
-	return pick(g, "before.session.count + 1 == session.count", "before.session.count == 0", `before.profile.?segment.orValue("") != profile.?segment.orValue("")`, `before.session.source == "facebook"`, "before.profile.size() < profile.size()")
+	return pick(g, "before.session.count + 1 == session.count", "before.session.count == 0", `profile.segment != before.profile.?segment.orValue("")`, `before.session.source == "facebook"`, "before.profile.size() < profile.size()")
 }
 
 // aboutLocal generates a condition on the time of day of the user.
@@ -82,7 +82,7 @@ func (g *generator) aboutFact() string {
 func (g *generator) ownTexts(c *campaign) []string {
 	texts := []string{"{{ local.date }} {{ local.weekday }}", "{{ local.hour }}", "{{ clock(now - now) }}", `{{ [session.events.max()] }}`}
 	if g.hasRow {
-		texts = append(texts, "{{ row.category }}", "{{ row }}", "{{ row.price }}", "for {{ row.id }}: {{ row.min }}")
+		texts = append(texts, "{{ row.category }}", "{{ row.price }}", "for {{ row.id }}: {{ row.min }}")
 	}
 	for _, let := range c.Let {
 		texts = append(texts, "{{ "+let.Name+" }}", "it is {{ "+let.Name+" }}")
