@@ -96,6 +96,7 @@ func (u *user) startAbsences(e *evaluation, now int64) (ready []*evaluation) {
 			u.boundAbsences(c)
 			continue
 		}
+		one.timed, one.first, one.waited = true, due, true
 		u.supersede(func(p *evaluation) bool { return p.rivals(c, key) })
 		ready = append(ready, u.delay(&one, now)...)
 	}
