@@ -78,15 +78,16 @@ func (u *user) pass(e *evaluation, now int64) []*evaluation {
 // absence is due at once.
 func (u *user) startAbsences(e *evaluation, now int64) (ready []*evaluation) {
 	c, un := e.campaign, e.entry.Unless
-	started, due := map[string]bool{}, plus(e.at, un.Within)
+	seen, started, due := map[string]bool{}, 0, plus(e.at, un.Within)
 	for _, key := range un.keys(u.scope(e, now)) {
-		if len(key) > maxKey || started[key] {
+		if len(key) > maxKey || seen[key] {
 			continue
 		}
+		seen[key] = true
 		if un.NoRestart && slices.ContainsFunc(u.pending, func(p *evaluation) bool { return p.rivals(c, key) }) {
 			continue
 		}
-		if started[key] = true; len(started) > 1 {
+		if started++; started > 1 {
 			u.out.begin(c, 1)
 		}
 		one := *e
@@ -100,7 +101,7 @@ func (u *user) startAbsences(e *evaluation, now int64) (ready []*evaluation) {
 		u.supersede(func(p *evaluation) bool { return p.rivals(c, key) })
 		ready = append(ready, u.delay(&one, now)...)
 	}
-	if len(started) == 0 {
+	if started == 0 {
 		u.out.count(c, "condition")
 	}
 	return ready
