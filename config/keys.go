@@ -97,7 +97,7 @@ func setTables() []*keyTable {
 			{"on", someEvents, needed, "", "the events that the feature aggregates", "on: Product Viewed"},
 			{"where", aCondition, "", "the event only", "only events for which this is true", `where: event.properties.category == "bag"`},
 			{"by", aKey, "", "required with `top`", "keeps a separate aggregate for each key", "by: category"},
-			{"agg", shape{says: "a word", schema: map[string]any{"enum": anys(aggregates)}}, needed, "see below", "the aggregate", "agg: count"},
+			{"agg", shape{says: "a word", schema: map[string]any{"enum": anys(aggregates)}}, needed, "see [Aggregates](#aggregates)", "the aggregate", "agg: count"},
 			{"of", anExpr, "", "the event only; with a bare `by` also `item`", "the value to aggregate", "of: event.properties.price"},
 			{"within", span(time.Second), forEver, "not with `top`", "the length of the window", "within: 30m"},
 			{"half_life", span(time.Second), "", "required with `top`, `top` only", "after this time a touch weighs half", "half_life: 7d"},
