@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/scenario"
+	"offerstream/pipeline/zone"
 )
 
 // isScenarioFile reports whether a file is a scenario file, by its name.
@@ -188,7 +188,7 @@ func (v value) times(d scenario.Day) scenario.Day {
 		},
 		"zone": func(v value) {
 			if z := v.zone(); z != "" {
-				d.Zone, _ = time.LoadLocation(z) // zone has found it
+				d.Zone, _ = zone.Load(z) // v.zone has found it
 			}
 		},
 	})

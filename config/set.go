@@ -3,10 +3,9 @@ package config
 import (
 	"fmt"
 	"net/url"
-	"time"
-	_ "time/tzdata" // so that the known zones do not depend on the host
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/zone"
 )
 
 // campaignSet reads one file of a set.
@@ -51,7 +50,7 @@ func (v value) zone() string {
 	if z == "" {
 		return ""
 	}
-	if _, err := time.LoadLocation(z); err != nil || z == "Local" {
+	if !zone.Known(z) {
 		v.problem(fmt.Sprintf("%q is not a time zone", z), hint)
 		return ""
 	}

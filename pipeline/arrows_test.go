@@ -19,9 +19,11 @@ var arrows = map[string]string{
 	"pipeline/value":    "",
 	"pipeline/event":    "pipeline/value",
 	"pipeline/campaign": "",
+	"pipeline/coupon":   "", // for programs of a shop too
 	"pipeline/window":   "pipeline/value",
-	"pipeline/expr":     "pipeline/value pipeline/event pipeline/campaign",
-	"pipeline":          "pipeline/value pipeline/event pipeline/campaign pipeline/window pipeline/expr",
+	"pipeline/zone":     "pipeline/value",
+	"pipeline/expr":     "pipeline/value pipeline/event pipeline/campaign pipeline/zone",
+	"pipeline":          "pipeline/value pipeline/event pipeline/campaign pipeline/coupon pipeline/window pipeline/zone pipeline/expr",
 	"pipeline/scenario": "pipeline pipeline/value pipeline/event pipeline/campaign",
 	"pipeline/oracle":   "", // a second implementation of the semantics, for tests only
 
@@ -34,7 +36,7 @@ var arrows = map[string]string{
 	"pipeline/worker":          core + " pipeline/broker pipeline/task pipeline/checkpoint state",
 	"pipeline/audit":           core + " pipeline/broker pipeline/task pipeline/checkpoint state",
 	"state":                    "",
-	"config":                   core + " pipeline/scenario pipeline/window",
+	"config":                   core + " pipeline/scenario pipeline/window pipeline/zone",
 	"deploy":                   "",
 
 	// The programs, which join the other packages.
@@ -45,7 +47,7 @@ var arrows = map[string]string{
 }
 
 // core is what packages outside of the core may import of it.
-const core = "pipeline pipeline/value pipeline/event pipeline/campaign"
+const core = "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/coupon"
 
 // edges are the packages under pipeline that do input and output; all others
 // there are pure.
@@ -135,7 +137,7 @@ func TestPure(t *testing.T) {
 			return true
 		})
 	})
-	for _, dir := range []string{"pipeline", "pipeline/value", "pipeline/event", "pipeline/campaign", "pipeline/window", "pipeline/expr", "pipeline/scenario"} {
+	for _, dir := range []string{"pipeline", "pipeline/value", "pipeline/event", "pipeline/campaign", "pipeline/coupon", "pipeline/window", "pipeline/zone", "pipeline/expr", "pipeline/scenario"} {
 		if !checked[dir] {
 			t.Errorf("%s was not checked", dir)
 		}

@@ -32,6 +32,9 @@ func (m Memory) Look(key string) (*Entity, error) {
 	return NewEntity(strings.Clone(key)), nil
 }
 
+// Read implements Entities.
+func (m Memory) Read(key string) (*Entity, error) { return m.Look(key) }
+
 // longJump is the longest move of log time between two events without a warning
 // of the backtest: after a single timestamp in the far future, all later events
 // would be too old to trigger anything.

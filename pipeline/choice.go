@@ -2,50 +2,83 @@ package pipeline
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strings"
 
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+
 	"offerstream/pipeline/value"
+	"offerstream/pipeline/zone"
 )
 
 // choose lets the best candidate of each channel go out (LANGUAGE.md, rule 10).
 // A candidate that is stopped outranks no other.
 func (s *step) choose() {
-	slices.SortFunc(s.candidates, func(a, b evaluation) int {
-		return cmp.Or(cmp.Compare(b.c.def.Priority, a.c.def.Priority), strings.Compare(a.campaign, b.campaign), strings.Compare(a.key, b.key))
+	ranked := s.candidates[:0]
+	for _, e := range s.candidates {
+		var err error
+		if e.score, err = e.rank(s); err != nil {
+			e.c.count().failed(err)
+			s.end(&e, Failed)
+			continue
+		}
+		ranked = append(ranked, e)
+	}
+	slices.SortFunc(ranked, func(a, b evaluation) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.campaign, b.campaign), strings.Compare(a.key, b.key))
 	})
 	var out []*Offer
-	for i := range s.candidates {
-		e := &s.candidates[i]
+	for i := range ranked {
+		e := &ranked[i]
 		o, how := s.pass(e, out)
-		if how == Fired {
+		switch how {
+		case waiting:
+			continue
+		case Fired, Withheld:
 			out = append(out, o)
-			s.entity.wentOut(e.c.compiled, o.ID, s.now)
+			s.entity.wentOut(e.c, o, s.now)
 		}
 		s.end(e, how)
-		if how == Fired {
+		if o != nil {
 			s.out(o)
 		}
 	}
 }
 
+// waiting is the result of a candidate that has become pending again.
+const waiting = outcomes
+
 // pass takes a candidate through the remaining stages. out holds the offers
 // that this step has let out so far. The offer is nil if a stage stops the
 // candidate.
 func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
-	id := OfferID(e.campaign, s.entity.Key, e.key, e.event.ID, e.firstDue)
 	for _, g := range e.c.gates {
-		stopped := g.stops(s, e, id)
+		stopped := g.stops(s, e)
 		e.trace.gate(g.outcome, stopped)
-		if stopped {
+		switch {
+		case !stopped:
+		case g.outcome == Quiet && e.c.hold != nil:
+			s.hold(*e)
+			return nil, waiting
+		default:
 			return nil, g.outcome
 		}
+	}
+	id := OfferID(e.campaign, s.entity.Key, e.key, e.event.ID, e.firstDue)
+	if slices.Contains(s.entity.offers, id) {
+		e.trace.gate(Duplicate, true)
+		return nil, Duplicate
 	}
 	e.stage = stageChoice
 	o, err := s.offer(e, id)
 	e.trace.choice(err)
-	if err != nil {
-		e.c.counts.failed(err)
+	switch {
+	case errors.Is(err, errNoChoice):
+		return nil, NoChoice
+	case err != nil:
+		e.c.count().failed(err)
 		return nil, Failed
 	}
 	e.stage = stageChannel
@@ -56,8 +89,23 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	}
 	e.trace.channel(o.Channel, "")
 	e.stage = stageOut
+	if o.Withheld = s.entity.withheld(e.c); o.Withheld {
+		return o, Withheld
+	}
 	return o, Fired
 }
+
+// hold makes an evaluation wait for the end of the quiet hours.
+func (s *step) hold(e evaluation) {
+	if e.held == 0 {
+		e.held = s.now
+	}
+	q := e.c.hold
+	s.later(e, stageHold, zone.Loud(s.now, s.entity.location(), q.From, q.To))
+}
+
+// errNoChoice reports that `choose` gives nothing.
+var errNoChoice = errors.New("there is nothing to choose")
 
 // offer makes the offer of a candidate.
 func (s *step) offer(e *evaluation, id string) (*Offer, error) {
@@ -66,13 +114,46 @@ func (s *step) offer(e *evaluation, id string) (*Offer, error) {
 		ID: id, Campaign: e.campaign, Channel: spec.Channel, Kind: spec.Kind, User: s.entity.Key[2:], Anon: s.entity.Key[0] == 'a',
 		Event: strings.Clone(e.event.ID), Key: e.key, Time: value.FormatTime(s.now),
 	}
+	expires := int64(0)
 	if spec.Expires > 0 {
-		o.Expires = value.FormatTime(value.Plus(s.now, int64(spec.Expires)))
+		expires = value.Plus(s.now, int64(spec.Expires))
+		o.Expires = value.FormatTime(expires)
 	}
-	if e.c.data == nil {
-		return o, nil
-	}
+	sc := s.judge(e)
 	var err error
-	o.Data, err = e.c.data.Render(s.scopeOf(e.event))
+	if e.c.choose != nil {
+		if sc.chosen, err = chosen(e.c.choose.Eval(sc)); err != nil {
+			return o, err
+		}
+	}
+	if spec.Coupon != nil {
+		if spec.Coupon.Expires > 0 {
+			expires = value.Plus(s.now, int64(spec.Coupon.Expires))
+		}
+		o.Coupon = s.coupon(spec.Coupon, s.live.def.Coupons, e.campaign, s.entity.Key, id, expires)
+		sc.coupon, sc.couponExpires = o.Coupon, expires
+	}
+	if e.c.data != nil {
+		o.Data, err = e.c.data.Render(sc)
+	}
+	sc.chosen, sc.coupon = nil, nil
 	return o, err
+}
+
+// chosen is what a `choose` gives; errNoChoice if that is null or an empty
+// optional.
+func chosen(v ref.Val, err error) (ref.Val, error) {
+	if err != nil {
+		return nil, err
+	}
+	if o, ok := v.(*types.Optional); ok {
+		if !o.HasValue() {
+			return nil, errNoChoice
+		}
+		v = o.GetValue()
+	}
+	if v == types.NullValue {
+		return nil, errNoChoice
+	}
+	return v, nil
 }

@@ -18,6 +18,7 @@ type Cursor struct {
 	Set     string            `json:"set,omitempty"`     // hash of the campaign set in force
 	Epoch   uint32            `json:"epoch,omitempty"`   // number of changes of the set in force
 	Since   map[string]uint32 `json:"since,omitempty"`   // by feature or campaign (a hash of its definition): the epoch in which it began
+	Paused  []string          `json:"paused,omitempty"`  // ids of campaigns that an operator has paused
 	Chains  map[string]Chain  `json:"chains,omitempty"`  // by subject without partition: "offers.web", "dead"
 	Applied uint64            `json:"applied,omitempty"` // events applied, including duplicates
 

@@ -32,6 +32,10 @@ type Entity struct {
 	channels []channelSent
 	offers   []string // ids of the newest rememberedOffers offers, oldest first
 
+	consent   []consent // by channel
+	sequences []sequence
+	fact      fact
+
 	binding
 	scheduled int64 // the due time that the fold's queue holds for the entity; 0: none
 	loaded    bool  // not scheduled since it was decoded: the queue holds a due time at or before Due()
@@ -52,23 +56,22 @@ type trait struct {
 
 // Limits, besides Bounds, of what is remembered of a user.
 const (
-	ringAlways        = 64               // messageIds that are remembered at any age
-	ringMost          = 512              // messageIds that are remembered at most, as long as they are young
-	ringYoung         = 15 * time.Minute // greatest age of a young messageId, in log time
-	rememberedOffers  = 64
-	rememberedSent    = 8        // times of offers that are remembered per campaign or channel, or more if limits need more
-	rememberedSenders = 1024     // campaigns of which times of offers are remembered
-	maxTraits         = 64 << 10 // bytes of the names and values of traits
-	maxPending        = 64 << 10 // bytes of the fields that pending evaluations keep of their events
+	ringAlways       = 64               // messageIds that are remembered at any age
+	ringMost         = 512              // messageIds that are remembered at most, as long as they are young
+	ringYoung        = 15 * time.Minute // greatest age of a young messageId, in log time
+	rememberedOffers = 64
+	rememberedSent   = 8        // times of offers that are remembered per campaign or channel, or more if limits need more
+	maxTraits        = 64 << 10 // bytes of the names and values of traits
+	maxPending       = 64 << 10 // bytes of the fields that pending evaluations keep of their events
 )
 
 // NewEntity is the state of a user without any events.
 func NewEntity(key string) *Entity { return &Entity{Key: key} }
 
-// Due is the earliest due time of the pending evaluations, 0 if none is
-// pending.
+// Due is the earliest due time of the pending evaluations and of the session's end,
+// 0 if nothing is due.
 func (e *Entity) Due() int64 {
-	var due int64
+	due := e.session.due
 	for i := range e.waiting {
 		if d := e.waiting[i].due; due == 0 || d < due {
 			due = d
@@ -88,7 +91,7 @@ func (e *Entity) forgotten(now int64) bool {
 	if e.Key[0] == 'a' {
 		f = e.live.def.Forget.Anonymous
 	}
-	return e.seq > 0 && f > 0 && len(e.waiting) == 0 && value.Minus(now, e.last) >= int64(f)
+	return e.seq > 0 && f > 0 && len(e.waiting) == 0 && e.session.due == 0 && value.Minus(now, e.last) >= int64(f)
 }
 
 func (e *Entity) forget() {
@@ -203,11 +206,12 @@ func (e *Entity) bind(l *liveSet) {
 		e.size = e.size.Plus(st.Size())
 	}
 	e.retain(func(ev *evaluation) bool {
-		if ev.c = l.triggered(ev); ev.c == nil {
+		if ev.c = l.unitOf(ev.campaign, ev.trigger, ev.since); ev.c == nil {
 			l.end(ev, Cancelled)
 		}
 		return ev.c != nil
 	})
+	e.sequences = slices.DeleteFunc(e.sequences, func(q sequence) bool { return l.unitOf(q.campaign, q.trigger, q.since) == nil })
 }
 
 // retain removes the pending evaluations for which wanted is false.

@@ -13,32 +13,40 @@ import (
 	"offerstream/pipeline/window"
 )
 
-// An evaluation is one campaign judged for one entity. A trigger begins it;
-// advance moves it through its stages, in some of which it waits in the entity,
-// and is then called pending; end gives it its one outcome.
+// An evaluation is one campaign, or row of one, judged for one entity. A trigger
+// begins it; advance moves it through its stages, in some of which it waits in the
+// entity, and is then called pending; end gives it its one outcome.
 //
 //	trigger   the event has come; `if` is judged
 //	dwell     waits until the dwells that are missing are long enough; then `if`
 //	          is judged again
 //	absence   waits for the events of `unless` not to come
+//	delay     waits for the best hour (`at`)
 //	gates     rules that may stop an offer (gates.go)
-//	choice    the offer's data are rendered
+//	hold      waits for the end of the quiet hours, then passes the gates again
+//	choice    `choose` is evaluated, and the offer's data are rendered
 //	channel   the best offer of each channel goes out (choice.go)
-//	out       the offer went out
+//	out       the offer went out, or was withheld
 type evaluation struct {
 	stage    stage
-	campaign string // the campaign's id
-	trigger  uint64 // campaign.Campaign.TriggerID; if the campaign's differs, the evaluation is cancelled
+	campaign string // the id of its unit
+	trigger  uint64 // unit.trigger; if the unit's differs, the evaluation is cancelled
 	since    uint32 // the epoch in which the trigger began
+	entry    uint8  // which of the campaign's triggers came (compiled.entries)
 	key      string // the match key
-	firstDue int64  // the first due time, which is part of the offer's identity; 0: it has never waited
+	firstDue int64  // when its timer was due (dwell, absence or the session's end), which is part of the offer's identity; 0: an event triggered it
 	due      int64  // when it continues, if it is pending
+	held     int64  // when it was first held in quiet hours; 0: never
 	order    uint64 // its rank among the entity's evaluations by when they began to wait
 	stored   *storedEvent
 
-	c     *liveCampaign // nil: the campaign or its trigger is no longer in the set in force
-	event *event.Event  // the trigger; only set during a step
-	trace *Trace        // nil: not traced
+	c      *liveCampaign // nil: the campaign or its trigger is no longer in the set in force
+	event  *event.Event  // the trigger; only set during a step
+	before *Entity       // what before.x reads; nil: nothing
+	began  int64         // the log time of the trigger
+	ended  bool          // this step is the end of the session that triggered it
+	score  float64       // its rank in the choice, during a step
+	trace  *Trace        // nil: not traced
 }
 
 // A stage is the point that an evaluation has reached. Records store the stages
@@ -49,6 +57,8 @@ const (
 	stageTrigger stage = 0
 	stageDwell   stage = 1
 	stageAbsence stage = 2
+	stageDelay   stage = 3
+	stageHold    stage = 4
 
 	stageGates   stage = 252
 	stageChoice  stage = 253
@@ -61,11 +71,13 @@ var stages = [256]struct {
 	name   string
 	waits  bool // the evaluation waits in the entity until it is due
 	viewed bool // the user's next view cancels it
-	unless bool // the events of the campaign's `unless` cancel it (LANGUAGE.md, rule 4)
+	single bool // one at a time for each campaign, user and match key (LANGUAGE.md, rule 9); the events of `unless` cancel it
 }{
 	stageTrigger: {name: "trigger"},
 	stageDwell:   {name: "dwell", waits: true, viewed: true},
-	stageAbsence: {name: "absence", waits: true, unless: true},
+	stageAbsence: {name: "absence", waits: true, single: true},
+	stageDelay:   {name: "delay", waits: true, single: true},
+	stageHold:    {name: "hold", waits: true, single: true},
 	stageGates:   {name: "gates"},
 	stageChoice:  {name: "choice"},
 	stageChannel: {name: "channel"},
@@ -76,66 +88,89 @@ func (s stage) String() string { return stages[s].name }
 
 func (s stage) waits() bool { return stages[s].waits }
 
+// triggered is the trigger that has come.
+func (e *evaluation) triggered() *entry { return &e.c.entries[e.entry] }
+
 // A storedEvent is what pending evaluations keep of their trigger.
 type storedEvent struct {
-	raw  []byte // JSON (event.AppendKept)
-	size int    // of the fields that it keeps (LANGUAGE.md, rule 18)
-	time int64  // event time
-	at   int64  // log time
-	own  bool   // raw does not alias the entity's record, and can be reused
-	uses int    // number of pending evaluations of this event; may be too high, which is harmless
+	raw    []byte // JSON (event.AppendKept)
+	size   int    // of the fields that it keeps (LANGUAGE.md, rule 18)
+	time   int64  // event time
+	at     int64  // log time
+	own    bool   // raw does not alias the entity's record, and can be reused
+	before []byte // the record of what before.x reads in `if` after a dwell; nil: nothing
+	uses   int    // number of pending evaluations of this event; may be too high, which is harmless
+}
+
+// byKind orders the evaluations of a user that are due at one time (LANGUAGE.md,
+// rule 4).
+func byKind(a, b evaluation) int {
+	return cmp.Or(cmp.Compare(a.stage, b.stage), strings.Compare(a.campaign, b.campaign), strings.Compare(a.key, b.key), cmp.Compare(a.order, b.order))
 }
 
 // begin begins an evaluation of a campaign whose trigger has come.
-func (s *step) begin(c *liveCampaign, ev *event.Event) evaluation {
-	c.counts.Evaluated++
-	e := evaluation{campaign: c.def.ID, trigger: c.trigger, since: c.since, c: c, event: ev}
+func (s *step) begin(c *liveCampaign, entry uint8, ev *event.Event) evaluation {
+	c.count().Evaluated++
+	e := evaluation{campaign: c.id, trigger: c.trigger, since: c.since, entry: entry, c: c, event: ev, began: s.now}
 	s.trace(&e)
 	return e
+}
+
+// judgeAge begins the way of an evaluation: an event that is too old triggers
+// nothing, unless the campaign is paused anyway.
+func (s *step) judgeAge(e evaluation) {
+	if !e.c.paused && !e.ended && e.c.tooOld(e.event, s.now) {
+		s.end(&e, Age)
+		return
+	}
+	s.advance(e)
 }
 
 // advance moves an evaluation on until it waits, ends, or becomes a candidate
 // of this step.
 func (s *step) advance(e evaluation) {
-	if e.stage == stageTrigger || e.stage == stageDwell {
+	switch e.stage {
+	case stageTrigger, stageDwell:
+		if e.c.paused {
+			s.end(&e, Paused)
+			return
+		}
 		if !s.condition(&e) {
 			return
 		}
-		if e.c.def.Unless != nil {
+		if e.triggered().unless != nil {
 			s.absences(e)
 			return
 		}
+		s.delay(e)
+	case stageAbsence:
+		s.delay(e)
+	default:
+		s.candidate(e)
 	}
-	e.stage = stageGates
-	s.candidates = append(s.candidates, e)
 }
+
+func (s *step) candidate(e evaluation) { s.candidates = append(s.candidates, e) }
 
 // condition judges `if`, and reports whether it holds and the evaluation
 // continues. Otherwise the evaluation has ended or waits for dwell.
 func (s *step) condition(e *evaluation) bool {
-	sc := s.scopeOf(e.event)
-	holds := all(e.c.cond, sc, e.c.counts)
+	sc := s.judge(e)
+	holds := all(e.c.cond, sc, e.c.count())
 	e.trace.conditions(e.stage, e.c.cond, sc)
-	old := e.stage == stageTrigger && e.c.tooOld(e.event, s.now)
-	due, waits := int64(0), false
-	if !holds && e.stage == stageTrigger {
-		due, waits = s.onlyDwell(e.c.compiled, sc)
-	}
-	switch {
-	case !holds && !waits:
-		s.end(e, Condition)
-	case old && holds && e.c.def.Unless == nil && !e.c.def.Runs(s.now):
-		// Outside of its period a campaign ends as Period, even if the event is too old.
-		s.end(e, Period)
-	case old:
-		s.end(e, Age)
-	case waits:
-		s.drop(func(o *evaluation) bool { return o.c == e.c && o.stage == stageDwell }, Superseded)
-		e.stored = s.store(e.event, e.c.afterDwell, s.now)
-		s.wait(*e, stageDwell, due)
-	default:
+	if holds {
+		e.stored = nil // what waits from here on keeps other fields
 		return true
 	}
+	if e.stage == stageTrigger {
+		if due, waits := s.onlyDwell(e.c.compiled, sc); waits {
+			s.drop(func(o *evaluation) bool { return o.c == e.c && o.stage == stageDwell }, Superseded)
+			e.stored = s.store(e, e.triggered().keepDwell, e.before)
+			s.wait(*e, stageDwell, due)
+			return false
+		}
+	}
+	s.end(e, Condition)
 	return false
 }
 
@@ -144,40 +179,80 @@ func (s *step) condition(e *evaluation) bool {
 // wait counts from the trigger, even if the evaluation has waited for dwell
 // since then; if it is already over, the evaluation continues at once.
 func (s *step) absences(e evaluation) {
-	unless, began, started := e.c.def.Unless, s.now, false
-	if e.stored != nil {
-		began = e.stored.at
-	}
-	err := e.c.match.each(s.scopeOf(e.event), func(key string, _ int, _ *fastjson.Value) {
-		if len(key) > window.MaxKey {
-			e.c.counts.Bounds++
+	unless, started := e.triggered().unless, 0
+	s.keys = s.keys[:0]
+	err := e.triggered().match.each(s.judge(&e), func(key string, _ int, _ *fastjson.Value) {
+		if slices.Contains(s.keys, key) {
 			return
 		}
-		sameKey := func(o *evaluation) bool { return o.c == e.c && o.stage == stageAbsence && o.key == key }
-		if unless.NoRestart && s.entity.anyWaits(sameKey) {
+		if s.keys = append(s.keys, key); len(key) > window.MaxKey {
+			e.c.count().Bounds++
 			return
 		}
-		s.drop(sameKey, Superseded)
+		if unless.NoRestart && s.entity.anyWaits(sameWait(&e, key)) {
+			return
+		}
 		one := e
-		if started {
-			one = s.begin(e.c, e.event)
+		if started++; started > 1 {
+			one = s.begin(e.c, e.entry, e.event)
+			one.began, one.before, one.ended = e.began, e.before, e.ended
 		}
-		one.stored = s.store(e.event, e.c.afterAbsence, began)
-		started, one.key = true, strings.Clone(key)
-		s.wait(one, stageAbsence, value.Plus(began, int64(unless.Within)))
+		one.stored = s.store(&one, e.c.afterAbsence, nil)
+		one.key = strings.Clone(key)
+		s.wait(one, stageAbsence, value.Plus(e.began, int64(unless.Within)))
 	})
 	if err != nil {
-		e.c.counts.failed(err)
+		e.c.count().failed(err)
 	}
-	if !started {
+	if started == 0 {
 		s.end(&e, Condition)
 	}
 }
 
-// wait makes an evaluation pending until due. If due has passed already (a
-// dwell can take longer than the absence), the evaluation continues at once.
+// sameWait recognises the pending evaluations whose place one of e with that key
+// takes: there is one for each campaign, user and match key.
+func sameWait(e *evaluation, key string) func(*evaluation) bool {
+	c := e.c
+	return func(o *evaluation) bool { return o.c == c && o.key == key && stages[o.stage].single }
+}
+
+// delay makes the evaluation wait for the best hour of `at`, or a candidate of
+// this step.
+func (s *step) delay(e evaluation) {
+	if e.c.at != nil {
+		due, waits, err := s.bestHour(&e)
+		if err != nil {
+			e.c.count().failed(err)
+			s.end(&e, Failed)
+			return
+		}
+		if waits {
+			s.later(e, stageDelay, due)
+			return
+		}
+	}
+	s.candidate(e)
+}
+
+// later makes an evaluation pending in a stage after its trigger.
+func (s *step) later(e evaluation, in stage, due int64) {
+	if e.stored == nil {
+		e.stored = s.store(&e, e.c.afterAbsence, nil)
+	}
+	s.wait(e, in, due)
+}
+
+// wait makes an evaluation pending until due, in the place of one with the same
+// key. If due has passed already (a dwell can take longer than the absence), the
+// evaluation continues at once.
 func (s *step) wait(e evaluation, in stage, due int64) {
-	e.stage, e.due, e.firstDue = in, due, due
+	if stages[in].single {
+		s.drop(sameWait(&e, e.key), Superseded)
+	}
+	if in == stageDwell || in == stageAbsence { // `at` and a hold do not change an offer's identity
+		e.firstDue = due
+	}
+	e.stage, e.due = in, due
 	if due <= s.now {
 		s.advance(e)
 		return
@@ -185,7 +260,7 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	s.traced(&e, "")
 	s.entity.order++
 	e.order = s.entity.order
-	e.event, e.trace = nil, nil // these are valid only in this step
+	e.event, e.trace, e.before, e.ended = nil, nil, nil, false // these are valid only in this step
 	e.stored.uses++
 	s.entity.waiting = append(s.entity.waiting, e)
 	s.entity.keeps += e.stored.size
@@ -207,7 +282,7 @@ func (s *step) boundAbsences(c *liveCampaign) {
 	}
 	if n > s.live.def.Bounds.Absences {
 		s.drop(func(o *evaluation) bool { return o.order == oldest }, Superseded)
-		c.counts.Bounds++
+		c.count().Bounds++
 	}
 }
 
@@ -221,7 +296,7 @@ func (s *step) boundPending() {
 		oldest := slices.MinFunc(s.entity.waiting, func(a, b evaluation) int {
 			return cmp.Or(cmp.Compare(a.stored.at, b.stored.at), strings.Compare(a.campaign, b.campaign), cmp.Compare(a.stage, b.stage), strings.Compare(a.key, b.key))
 		})
-		oldest.c.counts.Bounds++
+		oldest.c.count().Bounds++
 		order := oldest.order
 		s.drop(func(o *evaluation) bool { return o.order == order }, Superseded)
 	}
@@ -251,7 +326,7 @@ func (s *step) end(e *evaluation, how Outcome) {
 // end counts an outcome. No other function does so.
 func (l *liveSet) end(e *evaluation, how Outcome) {
 	if e.c != nil {
-		e.c.counts.Ended[how]++
+		e.c.count().Ended[how]++
 	} else {
 		l.tally.counts(e.campaign).Ended[how]++
 	}
@@ -280,15 +355,16 @@ func all(conds []*expr.Expr, sc *scope, counts *Counts) bool {
 type keptEvent struct {
 	event  *event.Event
 	fields *event.Fields
+	before *Entity
 	stored *storedEvent
 }
 
-// store copies what pending evaluations keep of an event, whose log time is at:
-// one copy for all of them that keep the same fields, in the memory of a stored
-// event that is no longer used.
-func (s *step) store(ev *event.Event, fields *event.Fields, at int64) *storedEvent {
+// store copies what a pending evaluation keeps of its event, and of the user's
+// state before it: one copy for all evaluations that keep the same, in the memory
+// of a stored event that is no longer used.
+func (s *step) store(e *evaluation, fields *event.Fields, before *Entity) *storedEvent {
 	for _, k := range s.kept {
-		if k.event == ev && k.fields == fields {
+		if k.event == e.event && k.fields == fields && k.before == before {
 			return k.stored
 		}
 	}
@@ -296,9 +372,12 @@ func (s *step) store(ev *event.Event, fields *event.Fields, at int64) *storedEve
 	if n := len(s.spare); n > 0 {
 		stored, s.spare = s.spare[n-1], s.spare[:n-1]
 	}
-	raw, size := ev.AppendKept(slices.Grow(stored.raw[:0], usualKept), fields)
-	*stored = storedEvent{raw: raw, size: size, time: ev.Time, at: at, own: true}
-	s.kept = append(s.kept, keptEvent{ev, fields, stored})
+	raw, size := e.event.AppendKept(slices.Grow(stored.raw[:0], usualKept), fields)
+	*stored = storedEvent{raw: raw, size: size, time: e.event.Time, at: e.began, own: true}
+	if before != nil {
+		stored.before = before.AppendBinary(nil)
+	}
+	s.kept = append(s.kept, keptEvent{e.event, fields, before, stored})
 	return stored
 }
 

@@ -26,9 +26,12 @@ type feature struct {
 	remove bool       // the feature has remove_on
 }
 
+// grouped reports whether expressions see a map by key.
+func (f *feature) grouped() bool { return f.shape.Mapped() }
+
 // read is the feature as an expression sees it; st may be nil.
 func (f *feature) read(st *window.State, now int64) ref.Val {
-	if f.by.none() {
+	if !f.grouped() {
 		return f.shape.Read(st, "", now)
 	}
 	return f.shape.By(st, now)

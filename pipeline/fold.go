@@ -8,15 +8,24 @@ import (
 	"time"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
 
+// The names of a partition's chains. Whoever subscribes to offers gets no withheld
+// record.
+const (
+	offersPrefix  = "offers." // and the channel
+	withheldChain = "withheld"
+	deadChain     = "dead"
+)
+
 // An Effect is a record that a step appends to a chain of its partition.
 type Effect struct {
-	Chain string // "offers.<channel>" or "dead"
+	Chain string // "offers.<channel>", "withheld" or "dead"
 	Pos   Position
-	Offer *Offer // set on chains offers.*
+	Offer *Offer // set on chains offers.* and withheld
 	Dead  *Dead  // set on chain dead
 	Mark  *Mark  // set if an Acceptance continues the chain
 }
@@ -26,6 +35,7 @@ type Dead struct {
 	Reason string
 	Detail string
 	Raw    []byte
+	Sender string // of a gateway's: who sent it, in the words of pipeline/ingest; "": not known
 }
 
 // Entities holds the entities of one partition for a fold: a Memory for
@@ -39,6 +49,9 @@ type Entities interface {
 	// Look returns the entity with a key for reading only; if there is none, it
 	// returns a new one and does not keep it.
 	Look(key string) (*Entity, error)
+	// Read is Look within a step: the entity of the step stays valid, and what is
+	// read may be kept in memory.
+	Read(key string) (*Entity, error)
 }
 
 // maxAhead is how far the stored time of a message may be ahead of its writer's
@@ -57,20 +70,22 @@ type Fold struct {
 	timers timers
 	dec    event.Decoder
 
-	msg     Message
-	lines   []byte       // the rest of msg.Data
-	single  *event.Event // the event of BeginEvent
-	control *control
-	accept  *Acceptance
-	newest  int   // the newest engine that it runs; it also runs the previous one
-	target  int64 // the log time to which the message moves the fold, under clock: broker
-	busy    bool
-	err     error // an error of ents; the fold is of no use after it
-	effects []Effect
-	id      StepID // the step in progress, or the last one
-	guarded map[StepID]bool
-	untimed uint64
-	epoch   bool // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
+	msg        Message
+	lines      []byte       // the rest of msg.Data
+	single     *event.Event // the event of BeginEvent
+	control    *control
+	accept     *Acceptance
+	newest     int   // the newest engine that it runs; it also runs the previous one
+	target     int64 // the log time to which the message moves the fold, under clock: broker
+	busy       bool
+	err        error // an error of ents; the fold is of no use after it
+	effects    []Effect
+	coupons    *coupon.Keys // nil: codes of coupons are placeholders
+	id         StepID       // the step in progress, or the last one
+	guarded    map[StepID]bool
+	untimed    uint64
+	undeclared uint64 // facts
+	epoch      bool   // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
 }
 
 // NewFold makes a fold that continues from the cursor; the zero Cursor is the
@@ -79,7 +94,7 @@ type Fold struct {
 // all entities with pending evaluations.
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
 	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine}
-	f.step.out = f.offer
+	f.step.out, f.step.read = f.offer, f.readIn
 	set, err := f.set(cursor.Set)
 	if err != nil {
 		return nil, err
@@ -210,7 +225,7 @@ func (f *Fold) targetOf(m Message, stamp int64, stamped bool) int64 {
 	switch {
 	case f.accept != nil: // no timer fires in it, so that no record precedes the marks
 		return f.cur.LogTime
-	case f.Clock() == campaign.ClockEvent || f.control != nil && f.control.set.def.Clock == campaign.ClockEvent:
+	case f.Clock() == campaign.ClockEvent || f.control != nil && f.control.set != nil && f.control.set.def.Clock == campaign.ClockEvent:
 		return f.cur.LogTime // the events move log time
 	}
 	target := m.Stored
@@ -355,6 +370,10 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 	if ev.TimestampErr != nil {
 		f.untimed++
 	}
+	if ev.Type == event.Fact {
+		f.err = f.takeFact(ev, now, own)
+		return
+	}
 	e, err := f.ents.Entity(ev.Key)
 	if err != nil {
 		f.err = err
@@ -363,6 +382,15 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within}
 	f.run(s, e, func() []byte { return bytes.Clone(ev.Raw) }, func() { f.step.onEvent(e, ev, now) })
 	f.reschedule(e)
+}
+
+// readIn is Entities.Read within a step. An error stops the fold.
+func (f *Fold) readIn(key string) (*Entity, error) {
+	e, err := f.ents.Read(key)
+	if err != nil {
+		f.err = err
+	}
+	return e, err
 }
 
 // fire makes one step, that of the earliest timer, if it is due at or before
@@ -401,9 +429,13 @@ func (f *Fold) reschedule(e *Entity) {
 	}
 }
 
-// offer appends an offer to its chain.
+// offer appends an offer, or a withheld record, to its chain.
 func (f *Fold) offer(o *Offer) {
-	f.emit(Effect{Chain: "offers." + o.Channel, Offer: o})
+	chain := withheldChain
+	if !o.Withheld {
+		chain = offersPrefix + o.Channel
+	}
+	f.emit(Effect{Chain: chain, Offer: o})
 }
 
 // reject makes a dead letter of an event that cannot be applied.
@@ -412,7 +444,7 @@ func (f *Fold) reject(raw []byte, err error) {
 	if r, ok := err.(*event.Reject); ok {
 		d.Reason, d.Detail = r.Reason, r.Detail
 	}
-	f.emit(Effect{Chain: "dead", Dead: d})
+	f.emit(Effect{Chain: deadChain, Dead: d})
 }
 
 // emit gives a record the next position on its chain.
@@ -434,7 +466,9 @@ func (f *Fold) emitAfter(stored uint64, e Effect) {
 
 // finish ends a message. A set that it controls is in force from here on.
 func (f *Fold) finish() {
-	if c := f.control; c != nil && c.set.hash != f.cur.Set {
+	if c := f.control; c != nil && c.set == nil {
+		f.pause(c.paused)
+	} else if c != nil && c.set.hash != f.cur.Set {
 		if f.cur.Set == "" && c.set.def.Clock == campaign.ClockEvent {
 			f.cur.LogTime, f.epoch = 0, false // log time so far is the broker's, and nothing was timed with it
 		}

@@ -5,6 +5,7 @@ import (
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/expr"
 	"offerstream/pipeline/value"
 )
 
@@ -14,66 +15,102 @@ type gate struct {
 	outcome     Outcome
 	advertising bool // the gate stops only advertising, not service offers
 	// compile makes the gate's rule for a campaign; nil: the gate never stops it.
-	compile func(c *compiler, def *campaign.Campaign) stops
+	compile func(g *gating) stops
 }
 
-// stops reports whether a gate stops an evaluation. id is that of the offer
-// that would go out.
-type stops func(s *step, e *evaluation, id string) bool
+// stops reports whether a gate stops an evaluation.
+type stops func(s *step, e *evaluation) bool
 
 // gates are all gates, in the order in which they are judged.
 var gates = [...]gate{
-	{outcome: Duplicate, compile: func(*compiler, *campaign.Campaign) stops {
-		return func(s *step, _ *evaluation, id string) bool { return slices.Contains(s.entity.offers, id) }
+	{outcome: Paused, compile: func(*gating) stops {
+		return func(_ *step, e *evaluation) bool { return e.c.paused }
 	}},
-	{outcome: Period, compile: func(_ *compiler, def *campaign.Campaign) stops {
-		if def.From == 0 && def.To == 0 {
+	{outcome: Period, compile: func(g *gating) stops {
+		if g.def.From == 0 && g.def.To == 0 {
 			return nil
 		}
-		return func(s *step, _ *evaluation, _ string) bool { return !def.Runs(s.now) }
+		return func(s *step, _ *evaluation) bool { return !g.def.Runs(s.now) }
 	}},
-	{outcome: WhenDue, compile: func(c *compiler, def *campaign.Campaign) stops {
-		if def.WhenDue == "" {
+	{outcome: Age, advertising: true, compile: func(g *gating) stops {
+		q := g.quiet()
+		if q == nil || q.Drop || q.AtMost == 0 {
 			return nil
 		}
-		conds := c.state.Conjuncts(def.WhenDue, c.reporter([]string{"campaigns", def.ID, "when_due"}))
-		return func(s *step, e *evaluation, _ string) bool {
-			if e.firstDue == 0 {
+		return func(s *step, e *evaluation) bool {
+			return e.held != 0 && value.Minus(s.now, e.held) > int64(q.AtMost)
+		}
+	}},
+	{outcome: WhenDue, compile: func(g *gating) stops {
+		if g.def.WhenDue == "" {
+			return nil
+		}
+		return func(s *step, e *evaluation) bool {
+			if !e.stage.waits() {
 				return false // it has not waited
 			}
-			sc := s.scopeOf(e.event)
-			e.trace.conditions(stageGates, conds, sc)
-			return !all(conds, sc, e.c.counts)
+			sc := s.judge(e)
+			e.trace.conditions(stageGates, g.whenDue, sc)
+			return !all(g.whenDue, sc, e.c.count())
 		}
 	}},
-	{outcome: Limit, compile: func(_ *compiler, def *campaign.Campaign) stops {
-		if len(def.Limits) == 0 {
+	{outcome: NoConsent, advertising: true, compile: func(g *gating) stops {
+		channel := g.def.Offer.Channel
+		if p := g.set.Consent; p == nil || !slices.Contains(p.Required, channel) {
 			return nil
 		}
-		return func(s *step, _ *evaluation, _ string) bool { return s.entity.limited(def, s.now) }
+		return func(s *step, _ *evaluation) bool { return !s.entity.consented(channel, s.now) }
 	}},
-	{outcome: Cap, advertising: true, compile: func(c *compiler, def *campaign.Campaign) stops {
-		caps := slices.DeleteFunc(slices.Clone(c.set.def.Caps), func(cp campaign.Cap) bool {
-			return !slices.Contains(cp.Channels, def.Offer.Channel)
+	{outcome: Limit, compile: func(g *gating) stops {
+		if len(g.def.Limits) == 0 {
+			return nil
+		}
+		return func(s *step, e *evaluation) bool { return s.entity.limited(e.c, s.now) }
+	}},
+	{outcome: Cap, advertising: true, compile: func(g *gating) stops {
+		caps := slices.DeleteFunc(slices.Clone(g.set.Caps), func(cp campaign.Cap) bool {
+			return !slices.Contains(cp.Channels, g.def.Offer.Channel)
 		})
 		if len(caps) == 0 {
 			return nil
 		}
-		return func(s *step, _ *evaluation, _ string) bool {
+		return func(s *step, _ *evaluation) bool {
 			return slices.ContainsFunc(caps, func(cp campaign.Cap) bool {
 				return s.entity.sentAfter(cp.Channels, value.Minus(s.now, int64(cp.Within))) >= cp.Max
 			})
 		}
 	}},
-	{outcome: Paused, advertising: true, compile: func(c *compiler, def *campaign.Campaign) stops {
-		p := c.set.def.Pause
-		if p == nil || !slices.Contains(p.Channels, def.Offer.Channel) {
+	{outcome: Pause, advertising: true, compile: func(g *gating) stops {
+		p := g.set.Pause
+		if p == nil || !slices.Contains(p.Channels, g.def.Offer.Channel) {
 			return nil
 		}
-		return func(s *step, _ *evaluation, _ string) bool {
+		return func(s *step, _ *evaluation) bool {
 			return s.entity.sentAfter(p.Channels, value.Minus(s.now, int64(p.AfterAny))) > 0
 		}
 	}},
+	{outcome: Quiet, advertising: true, compile: func(g *gating) stops {
+		q := g.quiet()
+		if q == nil {
+			return nil
+		}
+		return func(s *step, _ *evaluation) bool { return s.entity.quiet(q, s.now) }
+	}},
+}
+
+// A gating is what the gates of a campaign are compiled from.
+type gating struct {
+	set     *campaign.Definition
+	def     *campaign.Campaign
+	whenDue []*expr.Expr
+}
+
+// quiet are the quiet hours of the campaign's channel, nil if it has none.
+func (g *gating) quiet() *campaign.QuietHours {
+	if q := g.set.Quiet; q != nil && slices.Contains(q.Channels, g.def.Offer.Channel) {
+		return q
+	}
+	return nil
 }
 
 // An ownGate is a gate of one campaign.
@@ -83,12 +120,13 @@ type ownGate struct {
 }
 
 // gates are the gates of a campaign.
-func (c *compiler) gates(def *campaign.Campaign) (has []ownGate) {
+func (c *compiler) gates(def *campaign.Campaign, whenDue []*expr.Expr) (has []ownGate) {
+	of := &gating{c.set.def, def, whenDue}
 	for _, g := range gates {
 		if g.advertising && def.Offer.Kind != campaign.Advertising {
 			continue
 		}
-		if stops := g.compile(c, def); stops != nil {
+		if stops := g.compile(of); stops != nil {
 			has = append(has, ownGate{g.outcome, stops})
 		}
 	}

@@ -15,13 +15,18 @@ type Outcome uint8
 // The outcomes, in the order in which they are shown.
 const (
 	Fired Outcome = iota
+	Withheld
 	Condition
 	Period
 	Age
-	WhenDue
+	NoConsent
 	Limit
 	Cap
+	Pause
+	Quiet
+	WhenDue
 	Paused
+	NoChoice
 	Outranked
 	Duplicate
 	Failed
@@ -32,7 +37,8 @@ const (
 
 // outcomeNames are the names in JSON, metrics and texts.
 var outcomeNames = [outcomes]string{
-	Fired: "fired", Condition: "condition", Period: "period", Age: "age", WhenDue: "when_due", Limit: "limit", Cap: "cap", Paused: "pause",
+	Fired: "fired", Withheld: "withheld", Condition: "condition", Period: "period", Age: "age", NoConsent: "consent", Limit: "limit", Cap: "cap",
+	Pause: "pause", Quiet: "quiet hours", WhenDue: "when_due", Paused: "paused", NoChoice: "no choice",
 	Outranked: "outranked", Duplicate: "duplicate", Failed: "error", Cancelled: "cancelled", Superseded: "superseded",
 }
 

@@ -56,6 +56,9 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 		f.step.live.tally.restore(counts)
 		if s.Due != 0 { // end what is due, or it would be due for ever
 			e.bind(f.step.live)
+			if e.session.due == s.Due {
+				e.session.due = 0
+			}
 			e.retain(func(w *evaluation) bool {
 				if w.due == s.Due {
 					f.step.live.end(w, Failed)
@@ -63,7 +66,7 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 				return w.due != s.Due
 			})
 		}
-		f.emit(Effect{Chain: "dead", Dead: &Dead{Reason: "panic", Detail: fmt.Sprint(cause), Raw: letter}})
+		f.emit(Effect{Chain: deadChain, Dead: &Dead{Reason: "panic", Detail: fmt.Sprint(cause), Raw: letter}})
 	}()
 	do()
 }
@@ -75,5 +78,5 @@ func (e *Entity) dueEvent(due int64) []byte {
 			return slices.Clone(w.stored.raw)
 		}
 	}
-	return nil
+	return e.sessionEvent()
 }

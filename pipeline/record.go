@@ -15,8 +15,8 @@ import (
 // section, or at the end of an existing one, where only versions that have them
 // are read for them.
 const (
-	RecordVersion = 4 // 4: limits in bytes, what waits keeps only some fields; Cursor.After
-	oldestRecord  = 4
+	RecordVersion = 5 // 5: consent, sequences, the session's end, what waits has its trigger; Cursor.Paused
+	oldestRecord  = 5
 )
 
 // ErrNewer reports that a record was written by a newer version of the program,
@@ -39,15 +39,18 @@ func ReadsRecords(version int) error {
 // numbers (value.Writer.Section). The store adds framing and a checksum. The
 // number of a section never changes.
 const (
-	sectionEvents   = 1 // number of events, log time of the last one, order
-	sectionRing     = 2
-	sectionTraits   = 3
-	sectionSession  = 4
-	sectionFeatures = 5
-	sectionWaiting  = 6 // the triggers of pending evaluations, each once; the evaluations
-	sectionSent     = 7 // by campaign
-	sectionChannels = 8 // by channel
-	sectionOffers   = 9 // ids
+	sectionEvents    = 1 // number of events, log time of the last one, order
+	sectionRing      = 2
+	sectionTraits    = 3
+	sectionSession   = 4
+	sectionFeatures  = 5
+	sectionWaiting   = 6  // the triggers of pending evaluations, each once; the evaluations
+	sectionSent      = 7  // by campaign
+	sectionChannels  = 8  // by channel
+	sectionOffers    = 9  // ids
+	sectionConsent   = 10 // by channel
+	sectionSequences = 11 // by unit
+	sectionFact      = 12 // of an entity that is a fact
 )
 
 // AppendBinary appends the entity's record to dst.
@@ -84,6 +87,29 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 	})
 	w.Section(sectionOffers, func() {
 		list(len(e.offers), func(i int) { w.Text(e.offers[i]) })
+	})
+	w.Section(sectionConsent, func() {
+		list(len(e.consent), func(i int) {
+			w.Text(e.consent[i].channel)
+			w.Int(e.consent[i].time)
+			w.Byte(truth(e.consent[i].granted))
+		})
+	})
+	w.Section(sectionSequences, func() {
+		list(len(e.sequences), func(i int) {
+			q := &e.sequences[i]
+			w.Text(q.campaign)
+			w.Fixed(q.trigger)
+			w.Uint(uint64(q.since))
+			w.Times(q.starts)
+		})
+	})
+	w.Section(sectionFact, func() {
+		if e.fact.raw != nil || e.fact.keys > 0 {
+			w.Int(e.fact.time)
+			w.Bytes(e.fact.raw)
+			w.Uint(e.fact.keys)
+		}
 	})
 	return w.B
 }
@@ -141,6 +167,15 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 		e.channels = readList(r, 2, func() channelSent { return channelSent{r.Text(), r.Times()} })
 	case sectionOffers:
 		e.offers = readList(r, 1, r.Text)
+	case sectionConsent:
+		e.consent = readList(r, 3, func() consent { return consent{r.Text(), r.Int(), r.Byte() != 0} })
+	case sectionFact:
+		e.fact = fact{time: r.Int(), raw: r.Bytes(), keys: r.Uint()}
+		if len(e.fact.raw) == 0 {
+			e.fact.raw = nil
+		}
+	case sectionSequences:
+		e.sequences = readList(r, 11, func() sequence { return sequence{r.Text(), r.Fixed(), uint32(r.Uint()), r.Times()} })
 	default:
 		return fmt.Errorf("section %d is unknown", number)
 	}
@@ -148,6 +183,14 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 		return fmt.Errorf("section %d: %w", number, err)
 	}
 	return nil
+}
+
+// truth is a bool as a byte.
+func truth(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // readList reads a list: its length, and its elements, each of at least size
@@ -179,6 +222,7 @@ func appendWaiting(w *value.Writer, evs []evaluation) {
 		w.Int(ev.at)
 		w.Len(ev.size)
 		w.Bytes(ev.raw)
+		w.Bytes(ev.before)
 	}
 	w.Len(len(evs))
 	for i := range evs {
@@ -189,6 +233,8 @@ func appendWaiting(w *value.Writer, evs []evaluation) {
 		w.Text(e.campaign)
 		w.Fixed(e.trigger)
 		w.Uint(uint64(e.since))
+		w.Byte(e.entry)
+		w.Int(e.held)
 		w.Text(e.key)
 		w.Uint(e.order)
 		w.Len(slices.Index(events, e.stored))
@@ -197,13 +243,13 @@ func appendWaiting(w *value.Writer, evs []evaluation) {
 
 // readWaiting reads the output of appendWaiting.
 func readWaiting(r *value.Reader) []evaluation {
-	events := readList(r, 4, func() *storedEvent {
-		return &storedEvent{time: r.Int(), at: r.Int(), size: int(r.Uint()), raw: r.Bytes()}
+	events := readList(r, 5, func() *storedEvent {
+		return &storedEvent{time: r.Int(), at: r.Int(), size: int(r.Uint()), raw: r.Bytes(), before: r.Bytes()}
 	})
-	return readList(r, 16, func() evaluation {
+	return readList(r, 18, func() evaluation {
 		e := evaluation{stage: stage(r.Byte()), due: r.Int()}
 		e.firstDue = e.due - r.Int()
-		e.campaign, e.trigger, e.since, e.key, e.order = r.Text(), r.Fixed(), uint32(r.Uint()), r.Text(), r.Uint()
+		e.campaign, e.trigger, e.since, e.entry, e.held, e.key, e.order = r.Text(), r.Fixed(), uint32(r.Uint()), r.Byte(), r.Int(), r.Text(), r.Uint()
 		i := r.Uint()
 		if i >= uint64(len(events)) || !e.stage.waits() {
 			r.Fail(fmt.Errorf("an evaluation waits in stage %d with event %d", e.stage, i))

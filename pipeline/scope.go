@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"sort"
+	"strings"
 
+	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
 	"github.com/valyala/fastjson"
@@ -10,6 +12,7 @@ import (
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/expr"
 	"offerstream/pipeline/value"
+	"offerstream/pipeline/zone"
 )
 
 // A scope is what expressions see during a step on one entity.
@@ -19,8 +22,31 @@ type scope struct {
 	event  *event.Event
 	item   *fastjson.Value // set only for `of` under a bare `by`
 	entity *Entity
+	c      *liveCampaign                     // whose expression it is; nil: of a feature
+	before *Entity                           // what before.x reads
+	began  int64                             // the log time at which before.x is read
+	ended  bool                              // session is read as it was at its end
+	read   func(key string) (*Entity, error) // of a fact
+
+	// Set only for templates:
+	chosen        ref.Val
+	coupon        *OfferCoupon
+	couponExpires int64
 
 	totals *totals // nil while the entity's features may change
+	lets   []any   // of c: those that were read since of, nil: not yet
+}
+
+// of sets the campaign whose expressions are evaluated next.
+func (s *scope) of(c *liveCampaign) {
+	s.c = c
+	clear(s.lets)
+	s.lets = s.lets[:0]
+	if c != nil {
+		for range c.lets {
+			s.lets = append(s.lets, nil)
+		}
+	}
 }
 
 var _ expr.Scope = (*scope)(nil)
@@ -39,11 +65,101 @@ func (s *scope) ResolveName(name string) (any, bool) {
 		return value.Map{Source: profile{s.entity}}, true
 	case "session":
 		return sessionType.Of(s), true
+	case "item":
+		if s.chosen != nil {
+			return s.chosen, true
+		}
 	}
 	if i, ok := s.set.featureIndex[name]; ok {
 		return s.set.features[i].read(s.entity.feature(i), s.now), true
 	}
+	if v := s.let(name); v != nil {
+		return v, true
+	}
+	if of, in, dotted := strings.Cut(name, "."); dotted {
+		return s.dotted(of, in)
+	}
 	return expr.Common(s, name)
+}
+
+// let is a `let` of the campaign, nil if it has none of that name. It is evaluated
+// once, however often it is read.
+func (s *scope) let(name string) any {
+	if s.c == nil {
+		return nil
+	}
+	for i := range s.c.lets {
+		if s.c.lets[i].name != name {
+			continue
+		}
+		if s.lets[i] == nil {
+			v, err := s.c.lets[i].expr.Eval(s)
+			if s.lets[i] = v; err != nil {
+				s.lets[i] = types.WrapErr(err)
+			}
+		}
+		return s.lets[i]
+	}
+	return nil
+}
+
+// dotted resolves names such as before.visits and local.hour.
+func (s *scope) dotted(of, name string) (any, bool) {
+	switch of {
+	case "before":
+		if s.before == nil {
+			return nil, false
+		}
+		was := &scope{set: s.set, now: s.began, event: s.event, entity: s.before}
+		return was.ResolveName(name)
+	case "row":
+		if v, ok := s.c.value(name); ok {
+			return v.CEL(), true
+		}
+		return types.NewErr("no such key: %s", name), true
+	case "local":
+		return s.local(name)
+	case "facts":
+		if f := s.set.facts[name]; f != nil {
+			return factMap(s, f), true
+		}
+	case "coupon":
+		if s.coupon != nil {
+			return s.couponPart(name)
+		}
+	}
+	return nil, false
+}
+
+// local is local time in the user's zone.
+func (s *scope) local(name string) (any, bool) {
+	hour, minute, weekday, date := zone.Local(s.now, s.entity.location())
+	switch name {
+	case "hour":
+		return types.Int(hour), true
+	case "minute":
+		return types.Int(minute), true
+	case "weekday":
+		return types.String(weekday), true
+	case "date":
+		return types.String(date), true
+	}
+	return nil, false
+}
+
+func (s *scope) couponPart(name string) (any, bool) {
+	switch name {
+	case "code":
+		return types.String(s.coupon.Code), true
+	case "url":
+		return types.String(s.coupon.URL), true
+	case "expires":
+		if s.couponExpires == 0 {
+			return types.NullValue, true
+		}
+		return value.CELTime(s.couponExpires), true
+	}
+	return nil, false
 }
 
 func (s *scope) Under(i int, key string) value.Value {

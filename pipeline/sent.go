@@ -52,12 +52,12 @@ func (e *Entity) timesOf(channel string) []int64 {
 
 // limited reports whether the campaign has sent as many offers as a limit
 // allows.
-func (e *Entity) limited(def *campaign.Campaign, now int64) bool {
-	s := e.sentOf(def.ID)
+func (e *Entity) limited(c *liveCampaign, now int64) bool {
+	s := e.sentOf(c.id)
 	if s == nil {
 		return false
 	}
-	for _, l := range def.Limits {
+	for _, l := range c.def.Limits {
 		switch {
 		case l.PerSession:
 			if countAfter(s.times, value.Minus(e.session.started, 1)) >= l.Max {
@@ -86,27 +86,25 @@ func (e *Entity) sentAfter(channels []string, cutoff int64) int {
 	return n
 }
 
-// wentOut remembers an offer for limits, caps, the pause and duplicates.
-func (e *Entity) wentOut(c *compiled, id string, now int64) {
-	s := e.sentOf(c.def.ID)
+// wentOut remembers an offer for limits, caps, the pause and duplicates; a withheld
+// one for limits and duplicates alone.
+func (e *Entity) wentOut(c *liveCampaign, o *Offer, now int64) {
+	s := e.sentOf(c.id)
 	if s == nil {
-		if len(e.sent) >= rememberedSenders {
-			e.sent = slices.Delete(e.sent, 0, 1)
-		}
-		e.sent = append(e.sent, sent{campaign: c.def.ID})
+		e.sent = append(e.sent, sent{campaign: c.id})
 		s = &e.sent[len(e.sent)-1]
 	}
 	s.ever++
 	s.times = keepNewest(append(s.times, now), c.keepSent)
-	if c.def.Offer.Kind == campaign.Advertising {
-		i := slices.IndexFunc(e.channels, func(cs channelSent) bool { return cs.channel == c.def.Offer.Channel })
+	if o.Kind == campaign.Advertising && !o.Withheld {
+		i := slices.IndexFunc(e.channels, func(cs channelSent) bool { return cs.channel == o.Channel })
 		if i < 0 {
 			i = len(e.channels)
-			e.channels = append(e.channels, channelSent{channel: c.def.Offer.Channel})
+			e.channels = append(e.channels, channelSent{channel: o.Channel})
 		}
 		e.channels[i].times = keepNewest(append(e.channels[i].times, now), e.live.keepSent)
 	}
-	e.offers = keepNewest(append(e.offers, id), rememberedOffers)
+	e.offers = keepNewest(append(e.offers, o.ID), rememberedOffers)
 }
 
 func keepNewest[T any](s []T, n int) []T {

@@ -34,6 +34,8 @@ type session struct {
 	referrerHost  string // the host of the first referrer that is not the page's own host
 	query         string // the parameter q, query or keyword of that referrer
 	source, term  string // of the first context.campaign that has them
+	due           int64  // when campaigns are evaluated at its end; 0: never
+	lastID        string // the messageId of its last view, if due is set
 }
 
 var noSession session
@@ -57,6 +59,9 @@ var sessionType = value.NewStruct("Session", map[string]value.Field{
 func ofSession(get func(s *session) ref.Val) func(any) ref.Val {
 	return func(target any) ref.Val {
 		sc := target.(*scope)
+		if sc.ended {
+			return get(&sc.entity.session)
+		}
 		return get(sc.entity.sessionAt(sc.now))
 	}
 }
@@ -102,9 +107,10 @@ func (s *session) append(w *value.Writer) {
 	w.Int(s.last - s.started)
 	w.Len(s.named)
 	w.Bytes(s.events)
-	for _, t := range [...]string{s.referrerHost, s.query, s.source, s.term} {
+	for _, t := range [...]string{s.referrerHost, s.query, s.source, s.term, s.lastID} {
 		w.Text(t)
 	}
+	w.Int(s.due)
 }
 
 // read reads what append wrote.
@@ -116,9 +122,10 @@ func (s *session) read(r *value.Reader) {
 		r.Fail(errors.New("a session has too many events"))
 	}
 	s.events = r.Bytes()
-	for _, t := range [...]*string{&s.referrerHost, &s.query, &s.source, &s.term} {
+	for _, t := range [...]*string{&s.referrerHost, &s.query, &s.source, &s.term, &s.lastID} {
 		*t = r.Text()
 	}
+	s.due = r.Int()
 }
 
 // extend adds a view to the session, or begins a new session with it.
@@ -219,4 +226,15 @@ func (s *session) refer(ev *event.Event) {
 			return
 		}
 	}
+}
+
+// sessionEvent is an event that stands for the end of the entity's session. It has
+// the messageId of the session's last view; expressions do not see it.
+func (e *Entity) sessionEvent() []byte {
+	b := value.AppendJSONString([]byte(`{"type":"identify","messageId":`), e.session.lastID)
+	field := `,"anonymousId":`
+	if e.Key[0] == 'u' {
+		field = `,"userId":`
+	}
+	return append(value.AppendJSONString(append(b, field...), e.Key[2:]), '}')
 }

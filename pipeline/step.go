@@ -1,9 +1,12 @@
 package pipeline
 
 import (
+	"slices"
+
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 	"offerstream/pipeline/window"
 )
 
@@ -11,8 +14,9 @@ import (
 // has one step value and reuses it.
 type step struct {
 	live       *liveSet
-	out        func(o *Offer) // takes the offers that go out
-	tracing    func(*Trace)   // nil: nothing is traced
+	read       func(key string) (*Entity, error) // of another entity, such as a fact
+	out        func(o *Offer)                    // takes the offers that go out, and those that are withheld
+	tracing    func(*Trace)                      // nil: nothing is traced
 	duplicates uint64
 
 	// The step in progress:
@@ -21,6 +25,7 @@ type step struct {
 	scope      scope
 	candidates []evaluation // those that have reached the gates
 	due        []evaluation // those that continue because they are due
+	matches    []match      // the triggers that the event meets
 	kept       []keptEvent  // the copies of events with which evaluations became pending
 
 	// Memory that is reused:
@@ -29,6 +34,7 @@ type step struct {
 	spare   []*storedEvent // can be reused
 	stays   []window.Stay  // of onlyDwell
 	points  []int64        // of onlyDwell
+	keys    []string       // of absences
 	scratch []byte         // of feature.update
 }
 
@@ -37,14 +43,23 @@ func (s *step) start(e *Entity, now int64) {
 	e.bind(s.live)
 	s.recycle() // here, because the previous step may have panicked
 	s.entity, s.now, s.candidates = e, now, s.candidates[:0]
-	s.scope = scope{set: s.live.Set, now: now, entity: e}
+	s.scope = scope{set: s.live.Set, now: now, entity: e, read: s.read, lets: s.scope.lets[:0]}
 }
 
 // scopeOf is what expressions about an event see. There is one scope for each
 // step.
 func (s *step) scopeOf(ev *event.Event) *scope {
-	s.scope.event = ev
+	s.scope.event, s.scope.before, s.scope.ended = ev, nil, false
+	s.scope.of(nil)
 	return &s.scope
+}
+
+// judge is what expressions of an evaluation see.
+func (s *step) judge(e *evaluation) *scope {
+	sc := s.scopeOf(e.event)
+	sc.of(e.c)
+	sc.before, sc.began, sc.ended = e.before, e.began, e.ended
+	return sc
 }
 
 // settled is called when the entity's features do not change any more in this
@@ -53,6 +68,8 @@ func (s *step) settled() { s.scope.totals = s.totals.next(len(s.live.features)) 
 
 // onEvent applies an event, whose event time is set, at log time now. It
 // follows LANGUAGE.md, rule 3: duplicates, cancellations, features, triggers.
+// Which triggers the event meets does not depend on state, and is found first,
+// because it tells what before.x must remember.
 func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	s.start(e, now)
 	if e.forgotten(now) {
@@ -62,22 +79,28 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 		s.duplicates++
 		return
 	}
-	e.seq++
-	e.last = now
+	if e.seq++; ev.Type != event.System || e.seq == 1 {
+		e.last = now
+	}
 	sc := s.scopeOf(ev)
+	s.meet(sc)
+	before := s.before()
 	s.cancel(sc)
 	s.learn(sc)
 	s.settled()
-	s.live.match.campaigns.each(ev, func(i int) {
-		if c := &s.live.campaigns[i]; all(c.where, sc, nil) {
-			s.advance(s.begin(c, ev))
+	for _, m := range s.matches {
+		one := s.begin(&s.live.campaigns[m.unit], m.entry, ev)
+		if one.c.readsBefore {
+			one.before = before
 		}
-	})
-	s.boundPending()
+		s.judgeAge(one)
+	}
 	s.choose()
+	s.boundPending()
 }
 
-// onDue continues all evaluations of an entity that are due at now.
+// onDue ends the entity's session if it is over at now, and continues all
+// evaluations that are due.
 func (s *step) onDue(e *Entity, now int64) {
 	s.start(e, now)
 	s.settled()
@@ -88,60 +111,110 @@ func (s *step) onDue(e *Entity, now int64) {
 		}
 		return w.due != now
 	})
+	slices.SortFunc(s.due, byKind)
+	if e.session.due == now {
+		s.endSession()
+	}
 	for _, w := range s.due {
 		var dec event.Decoder // one for each event, because candidates outlive the loop
 		ev, err := dec.Decode(w.stored.raw)
 		s.trace(&w)
+		if err == nil && len(w.stored.before) > 0 {
+			if w.before, err = DecodeEntity(e.Key, w.stored.before); err == nil {
+				w.before.bind(s.live)
+			}
+		}
 		if err != nil { // it could be decoded when it was stored, so another engine stored it
 			s.end(&w, Failed)
 			continue
 		}
 		ev.Time = w.stored.time
-		w.event = ev
+		w.event, w.began = ev, w.stored.at
 		s.advance(w)
 	}
-	s.boundPending()
 	s.choose()
+	s.boundPending()
 	for _, w := range s.due {
 		s.release(w.stored)
 	}
 }
 
-// cancel ends what the event cancels: evaluations that wait for dwell, and
-// absences whose `unless` it meets.
+// endSession evaluates the campaigns that a session's end triggers.
+func (s *step) endSession() {
+	e := s.entity
+	e.session.due = 0
+	if len(s.live.sessionEnds) == 0 {
+		return
+	}
+	var dec event.Decoder
+	ev, err := dec.Decode(e.sessionEvent())
+	if err != nil {
+		return // cannot happen: it is made of what an event had
+	}
+	ev.Time = s.now
+	for _, i := range s.live.sessionEnds {
+		one := s.begin(&s.live.campaigns[i], 0, ev)
+		one.ended, one.firstDue = true, s.now
+		s.judgeAge(one)
+	}
+}
+
+// cancel ends what the event cancels: evaluations that wait for dwell, and those
+// whose `unless` it meets, until their offers are out.
 func (s *step) cancel(sc *scope) {
+	ev := sc.event
 	if len(s.entity.waiting) == 0 {
 		return
 	}
-	if sc.event.Type.View() {
+	if ev.Type.View() {
 		s.drop(func(e *evaluation) bool { return stages[e.stage].viewed }, Cancelled)
 	}
-	s.live.match.cancels.each(sc.event, func(i int) {
-		c := &s.live.campaigns[i]
-		waits := func(e *evaluation) bool { return e.c == c && stages[e.stage].unless }
-		if !s.entity.anyWaits(waits) || !all(c.unless, sc, nil) {
-			return
+	var last endOf
+	s.drop(func(e *evaluation) bool {
+		if !stages[e.stage].single {
+			return false
 		}
-		if c.match.none() {
-			s.drop(waits, Cancelled)
-			return
+		t := e.triggered()
+		if t.unless == nil || !t.endsOn.have(ev) {
+			return false
 		}
-		_ = c.match.each(sc, func(key string, _ int, _ *fastjson.Value) { // an event whose key cannot be computed cancels nothing
-			s.drop(func(e *evaluation) bool { return waits(e) && e.key == key }, Cancelled)
-		})
-	})
+		if last.c != e.c || last.entry != e.entry {
+			sc.of(e.c)
+			last = endOf{c: e.c, entry: e.entry, holds: all(t.ends, sc, nil)}
+			if last.holds && !t.match.none() {
+				// An event whose key cannot be computed cancels nothing.
+				_ = t.match.each(sc, func(key string, _ int, _ *fastjson.Value) { last.keys = append(last.keys, key) })
+			}
+			sc.of(nil)
+		}
+		return last.holds && (t.match.none() || slices.Contains(last.keys, e.key))
+	}, Cancelled)
 }
 
-// learn adds the event to profile, session and features.
+// An endOf is what an event means for a campaign's `unless`.
+type endOf struct {
+	c     *liveCampaign
+	entry uint8
+	holds bool
+	keys  []string
+}
+
+// learn adds the event to consent, profile, session and features.
 func (s *step) learn(sc *scope) {
 	e, ev, features := s.entity, sc.event, s.live.tally.features
-	if ev.Type == event.Identify {
+	switch {
+	case ev.Type == event.Identify:
 		if t := ev.Get("traits"); t != nil && t.Type() == fastjson.TypeObject {
 			e.learn(t, features)
 		}
+	case ev.Type == event.Track || ev.Type == event.System:
+		e.consents(ev, features)
 	}
 	if ev.Type.View() {
 		e.session.extend(ev, sc.now)
+		if e.session.due = 0; len(s.live.sessionEnds) > 0 {
+			e.session.due, e.session.lastID = value.Plus(sc.now, int64(sessionGap)), ev.ID
+		}
 		for _, i := range s.live.dwells {
 			if st := e.feature(i); st != nil && st.Open() {
 				before := st.Size()

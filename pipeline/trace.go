@@ -95,7 +95,7 @@ func (t *Trace) conditions(in stage, conds []*expr.Expr, sc *scope) {
 }
 
 func (t *Trace) gate(g Outcome, stopped bool) {
-	if t != nil {
+	if t != nil && (stopped || g != Paused) {
 		t.add(stageGates, TracePart{Text: g.String(), OK: !stopped})
 	}
 }

@@ -21,6 +21,7 @@ type User struct {
 	Size     UserSize                   `json:"size"`
 	Traits   map[string]json.RawMessage `json:"traits"`
 	Session  *UserSession               `json:"session"`  // null: no session is open
+	Consent  []UserConsent              `json:"consent"`  // by channel
 	Features map[string]json.RawMessage `json:"features"` // as expressions read them; a feature with `by` is an object by key
 	Pending  []UserPending              `json:"pending"`  // by due time
 	Sent     []UserSent                 `json:"sent"`     // by campaign
@@ -51,8 +52,17 @@ type UserSession struct {
 type UserPending struct {
 	Campaign string `json:"campaign"`
 	Key      string `json:"key,omitempty"` // match key
-	Kind     string `json:"kind"`          // dwell or absence
+	Kind     string `json:"kind"`          // dwell, absence, delay or hold
 	Due      string `json:"due"`
+}
+
+// A UserConsent is the newest that the user has said about a channel, or about
+// `night`.
+type UserConsent struct {
+	Channel string `json:"channel"`
+	Granted bool   `json:"granted"`
+	Time    string `json:"time"`  // event time
+	Holds   bool   `json:"holds"` // at log time Now
 }
 
 // A UserSent is what a campaign has sent: the number of offers ever, and the
@@ -84,7 +94,7 @@ func (f *Fold) User(key string) (*User, error) {
 	}
 	v := &User{
 		Key: key, Known: !e.Empty(), Events: e.seq, Traits: map[string]json.RawMessage{}, Features: map[string]json.RawMessage{},
-		Pending: []UserPending{}, Sent: []UserSent{}, Offers: append([]string{}, e.offers...),
+		Consent: []UserConsent{}, Pending: []UserPending{}, Sent: []UserSent{}, Offers: append([]string{}, e.offers...),
 	}
 	if now != 0 {
 		v.Now = value.FormatTime(now)
@@ -96,6 +106,9 @@ func (f *Fold) User(key string) (*User, error) {
 	v.Size = UserSize{e.size.Entries, e.size.Bytes, e.traitBytes(), e.keeps}
 	for _, t := range e.traits {
 		v.Traits[t.name] = shown(t.value.CEL())
+	}
+	for _, c := range e.consent {
+		v.Consent = append(v.Consent, UserConsent{c.channel, c.granted, value.FormatTime(c.time), e.consented(c.channel, now)})
 	}
 	for i, ft := range live.features {
 		v.Features[ft.def.Name] = shown(ft.read(e.feature(i), now))

@@ -109,6 +109,22 @@ func (c *Cache) Entity(key string) (*pipeline.Entity, error) {
 	return e.entity, nil
 }
 
+// Read returns the entity, a new one if there is none, and keeps it in memory. It
+// does not count as changed. The entity that Entity returned last stays valid: it
+// has changes that are not committed, and so does not leave.
+func (c *Cache) Read(key string) (*pipeline.Entity, error) {
+	if e := c.entries[key]; e != nil {
+		c.touch(e)
+		return e.entity, nil
+	}
+	c.evict()
+	e, err := c.load(key)
+	if err != nil {
+		return nil, err
+	}
+	return e.entity, nil
+}
+
 // cost estimates how much a change takes in a batch. Of an entity in pieces, only
 // those that have changed are written: about as many as the last time.
 func (e *cached) cost() int {

@@ -53,7 +53,7 @@ var (
 
 func (g *generator) definition() *definition {
 	set := &definition{
-		Engine: 2, Clock: "event", Lateness: pick(g, hour, hour, 10*minute, 2*minute),
+		Engine: 3, Clock: "event", Lateness: pick(g, hour, hour, 10*minute, 2*minute),
 		Forget: forget{90 * day, 1095 * day},
 		Bounds: bounds{Entries: 256, Keys: 64, UserEntries: 65536, UserBytes: 256 << 10, Absences: 64},
 	}

@@ -34,6 +34,14 @@ func NewStruct(name string, fields map[string]Field) *Struct {
 // Of returns a value of the type; its fields read target.
 func (s *Struct) Of(target any) ref.Val { return &instance{s, target} }
 
+// Target is what Of made a value of; ok is false if the value is not of the type.
+func (s *Struct) Target(v ref.Val) (target any, ok bool) {
+	if i, is := v.(*instance); is && i.Struct == s {
+		return i.target, true
+	}
+	return nil, false
+}
+
 // An instance is a value of a Struct in an expression.
 type instance struct {
 	*Struct

@@ -20,6 +20,7 @@ type Aggregate struct {
 	Of    Operand                                      // the operand that `of` must give
 	Rows  bool                                         // keeps rows of items; only it takes fields, key, keep and remove_on
 	Stays bool                                         // its entries are stays, each of which is open until the user's next view
+	Ranks bool                                         // it is one list of all keys, which needs `by` and a half-life, and has no window
 	Type  func(of *cel.Type) *cel.Type                 // the type in expressions; of is the type of `of`, nil if there is none or it did not compile
 	Take  func(value.Value) (v value.Value, err error) // converts the result of `of` to the value of an entry; nil: no conversion
 
@@ -92,6 +93,8 @@ var Aggregates = [...]*Aggregate{
 	{Name: "dwell", Stays: true, Type: always(cel.DurationType), Take: stay, width: 2 * timeBytes, fold: add, folded: 8,
 		sum: func(in part) value.Value { return value.OfDuration(in.stayed()) }},
 	quantiles,
+	top,
+	histogram,
 }
 
 // Named is the aggregate of that name, nil if there is none.
@@ -115,10 +118,10 @@ func Names() []string {
 
 // Single reports whether the aggregate is read as a single value (by
 // Shape.Total).
-func (a *Aggregate) Single() bool { return a.read == nil }
+func (a *Aggregate) Single() bool { return a.read == nil && !a.Ranks }
 
 // Folds reports whether entries beyond the bound are folded into buckets.
-func (a *Aggregate) Folds() bool { return a.width > 0 || a.keeps != nil }
+func (a *Aggregate) Folds() bool { return a.width > 0 && !a.Ranks || a.keeps != nil }
 
 func always(t *cel.Type) func(*cel.Type) *cel.Type {
 	return func(*cel.Type) *cel.Type { return t }

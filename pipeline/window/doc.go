@@ -2,7 +2,8 @@
 // feature one aggregate, over the entries that lie in its window.
 //
 //	aggregate   the table of aggregates: what each takes, keeps and is read as
-//	            (aggregate.go, quantiles.go); sums of 128 bits (wide.go)
+//	            (aggregate.go, quantiles.go, top.go, histogram.go); sums of 128 bits
+//	            (wide.go)
 //	shape       how the windows of one feature are kept, and the operations on
 //	            them (shape.go)
 //	state       the bytes of one feature of one entity: a record for each key

@@ -49,7 +49,7 @@ func quantilesOf(name string, of *cel.Type) *value.Struct {
 // Structs are the types, besides CEL's own, of values that aggregates are read
 // as.
 func Structs() []*value.Struct {
-	return []*value.Struct{numberQuantiles, durationQuantiles, anyQuantiles}
+	return []*value.Struct{numberQuantiles, durationQuantiles, anyQuantiles, ranked, Histogram}
 }
 
 // measure takes a duration, or a number as a double.

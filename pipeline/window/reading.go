@@ -24,8 +24,12 @@ func (f *Shape) total(rec []byte, now int64) value.Value {
 	return f.pick(f, rec, f.cutoff(now))
 }
 
-// Read is the aggregate under a key as an expression sees it.
+// Read is the aggregate under a key as an expression sees it; a top is that of
+// all keys, whatever key is given.
 func (f *Shape) Read(st *State, key string, now int64) ref.Val {
+	if f.Ranks {
+		return f.ranking(st, now)
+	}
 	rec := st.find(key)
 	if f.read != nil {
 		return f.read(f, rec, f.cutoff(now))

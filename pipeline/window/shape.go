@@ -9,23 +9,31 @@ import (
 // share it.
 type Shape struct {
 	*Aggregate
-	Within  time.Duration // 0: without limit
-	Entries int           // exact entries per key; beyond it the oldest is folded or removed
-	Keys    int           // the greatest number of keys
-	Grouped bool          // the feature has `by`: there may be several keys
-	Keyed   bool          // of a list: a new row replaces the row with the same key
-	Fields  []string      // of a list: the fields of an item that a row keeps
+	Within   time.Duration // 0: without limit
+	Entries  int           // exact entries per key; beyond it the oldest is folded or removed
+	Keys     int           // the greatest number of keys
+	Grouped  bool          // the feature has `by`: there may be several keys
+	Keyed    bool          // of a list: a new row replaces the row with the same key
+	Fields   []string      // of a list: the fields of an item that a row keeps
+	HalfLife time.Duration // of a top
 }
+
+// Mapped reports whether expressions see a map by key (By), and not one value
+// (Read, of the key "").
+func (f *Shape) Mapped() bool { return f.Grouped && !f.Ranks }
 
 // Left reports whether an entry of time t has left the window at now.
 func (f *Shape) Left(t, now int64) bool { return t <= f.cutoff(now) }
 
 // Add adds an entry under a key, which becomes the most recently touched key,
-// and returns how often a bound was reached. scratch is memory that Add may
-// use.
+// and returns how often a bound was reached. A top takes no more of an entry
+// than that it touches its key at now. scratch is memory that Add may use.
 func (f *Shape) Add(st *State, key string, e Entry, now int64, scratch *[]byte) (reached uint64) {
-	cutoff := f.cutoff(now)
 	st.added++
+	if f.Ranks {
+		return f.rank(st, key, now)
+	}
+	cutoff := f.cutoff(now)
 	i, reached := f.touch(st, key, cutoff)
 	full := false
 	if f.width > 0 {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,7 +62,7 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		damaged:         counter("state_damaged_total", "Times that a partition's state was damaged and made anew."),
 		interrupted:     counter("interruptions_total", "Times that a partition went on from its last checkpoint."),
 		letters:         counter("dead_letters_total", "Messages of the log that could not be applied, replayed ones included."),
-		outcomes:        vector("evaluations_total", "Evaluations since the process began, replayed ones included, by campaign and outcome; fired is an offer.", "campaign", "outcome"),
+		outcomes:        vector("evaluations_total", "Evaluations since the process began, replayed ones included, by campaign (all its rows together) and outcome; fired is an offer.", "campaign", "outcome"),
 		features:        vector("features_total", "Problems of features: missing fields, errors, bounds reached.", "what"),
 		problems:        vector("event_problems_total", "Events applied although a part of them cannot be read, replayed ones included, by reason; timestamp: each counts as an event of when it was received.", "reason"),
 		free:            gauge("disk_free_bytes", "Free bytes on the disk of the state, when last looked up."),
@@ -87,9 +88,10 @@ func (a *attempt) count(last bool) {
 		if now == before {
 			return
 		}
+		whole, _, _ := strings.Cut(name, "/") // all rows of a campaign together
 		for o, n := range now.Ended {
 			if n > before.Ended[o] {
-				a.p.w.met.outcomes.WithLabelValues(name, pipeline.Outcome(o).String()).Add(float64(n - before.Ended[o]))
+				a.p.w.met.outcomes.WithLabelValues(whole, pipeline.Outcome(o).String()).Add(float64(n - before.Ended[o]))
 			}
 		}
 		a.counted[name] = now

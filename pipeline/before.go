@@ -1,0 +1,46 @@
+package pipeline
+
+import (
+	"slices"
+
+	"offerstream/pipeline/value"
+	"offerstream/pipeline/window"
+)
+
+// before copies, before the event is applied, what the campaigns that it triggers
+// read as before.x; nil if none of them does.
+func (s *step) before() *Entity {
+	var features []int
+	reads := false
+	for _, m := range s.matches {
+		c := s.live.campaigns[m.unit].compiled
+		reads = reads || c.readsBefore
+		for _, i := range c.before {
+			if !slices.Contains(features, i) {
+				features = append(features, i)
+			}
+		}
+	}
+	if !reads {
+		return nil
+	}
+	e := s.entity
+	was := &Entity{Key: e.Key, traits: e.traits, session: e.session, binding: binding{live: e.live, place: make([]uint16, len(e.place))}}
+	was.session.events = slices.Clone(was.session.events)
+	was.session.due = 0
+	for _, i := range features {
+		if st := e.feature(i); st != nil {
+			was.states = append(was.states, copied(st))
+			was.place[i] = uint16(len(was.states))
+		}
+	}
+	return was
+}
+
+// copied is a copy of a feature's state.
+func copied(st *window.State) window.State {
+	var w value.Writer
+	st.Append(&w)
+	r := value.Reader{B: w.B}
+	return window.ReadState(&r)
+}

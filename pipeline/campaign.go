@@ -1,0 +1,335 @@
+package pipeline
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"github.com/cespare/xxhash/v2"
+	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/expr"
+	"offerstream/pipeline/value"
+	"offerstream/pipeline/window"
+)
+
+// A compiled is a compiled campaign, which all its rows share.
+type compiled struct {
+	def       *campaign.Campaign
+	triggerID uint64         // campaign.Campaign.TriggerID
+	columns   []string       // the names of the values of its rows
+	entries   []entry        // its triggers: those of `any`, else one
+	sequence  [][]*expr.Expr // `where` of each step; nil: no sequence
+	lets      []let
+	cond      []*expr.Expr // the conjuncts of `if`
+	dwell     []*dwellTerm // those of cond that ask for a dwell
+	at        *expr.Expr   // the histogram of at.best_hour; nil: no `at`
+	choose    *expr.Expr
+	score     *expr.Expr
+	gates     []ownGate      // in the order in which they are judged
+	data      *expr.Template // nil: the offer has no data
+	hold      *campaign.QuietHours
+	keepSent  int // how many times of its offers an entity remembers
+
+	before       []int // the features that its expressions read as before.x
+	readsBefore  bool  // they read anything as before.x
+	afterAbsence *event.Fields
+}
+
+// An entry is one trigger of a campaign.
+type entry struct {
+	where     []*expr.Expr
+	unless    *campaign.Unless
+	ends      []*expr.Expr // the conjuncts of unless.where
+	endsOn    names        // the events of unless
+	match     keyer
+	keepDwell *event.Fields // what an evaluation keeps of its event while it waits for dwell
+}
+
+func (c *compiler) campaign(def *campaign.Campaign) {
+	path := func(keys ...string) []string { return append([]string{"campaigns", def.ID}, keys...) }
+	cp := &compiled{def: def, triggerID: def.TriggerID(), keepSent: rememberedSent}
+	rows := c.rows(cp)
+	w := c.wordingOf(cp)
+	c.triggers(cp, w, path)
+	for j, src := range def.If {
+		report := c.reporter(path("if", strconv.Itoa(j)))
+		for _, x := range w.state.Conjuncts(src, report) {
+			if t := c.dwellTerm(w.state, x, report); t != nil {
+				t.conjunct = len(cp.cond)
+				cp.dwell = append(cp.dwell, t)
+			}
+			cp.cond = append(cp.cond, x)
+		}
+	}
+	if def.At != nil {
+		cp.at = w.state.Compile(def.At.BestHour, nil, c.reporter(path("at", "best_hour")))
+		if cp.at != nil && cp.at.Type.TypeName() != window.Histogram.Type.TypeName() {
+			c.problem(path("at", "best_hour"), fmt.Sprintf("a histogram is wanted, this is a %s", cp.at.Type), "best_hour: buying_hours, a feature with agg: histogram")
+		}
+		if def.At.Ahead <= 0 {
+			c.problem(path("at"), "at needs `ahead`", "ahead: 24h")
+		}
+	}
+	if def.Choose != "" {
+		cp.choose = w.state.Compile(def.Choose, nil, c.reporter(path("choose")))
+	}
+	if def.Score != "" {
+		if cp.score = w.state.Compile(def.Score, nil, c.reporter(path("score"))); cp.score != nil {
+			switch cp.score.Type.Kind() {
+			case cel.DynKind, cel.IntKind, cel.UintKind, cel.DoubleKind:
+			default:
+				c.problem(path("score"), fmt.Sprintf("a number is wanted, this is a %s", cp.score.Type), "")
+			}
+		}
+	}
+	if def.Offer.Kind != campaign.Advertising && def.Offer.Kind != campaign.Service {
+		c.problem(path("offer", "kind"), fmt.Sprintf("%q is not a kind of offer", def.Offer.Kind), "advertising or service")
+	}
+	if !campaign.Channel(def.Offer.Channel) {
+		c.problem(path("offer", "channel"), fmt.Sprintf("%q is not a channel's name", def.Offer.Channel), "1 to 32 of a-z, 0-9, _ and -")
+	}
+	whenDue := c.where(w.state, def.WhenDue, path("when_due"))
+	if q := c.set.def.Quiet; q != nil && !q.Drop && def.Offer.Kind == campaign.Advertising && slices.Contains(q.Channels, def.Offer.Channel) {
+		cp.hold = q
+	}
+	cp.gates = c.gates(def, whenDue)
+	cp.data = c.shown(cp, w).Template(def.Offer.Data, func(within []string, line, col int, what, hint string) {
+		c.reporter(append(path("offer", "data"), within...))(line, col, what, hint)
+	})
+	c.beforeOf(cp, whenDue, path)
+	c.keptLater(cp, whenDue)
+	for _, l := range def.Limits {
+		cp.keepSent = max(cp.keepSent, l.Max)
+	}
+	c.units(cp, rows)
+}
+
+// rows reads the values of the campaign's rows.
+func (c *compiler) rows(cp *compiled) (rows []*row) {
+	var p fastjson.Parser
+	for _, r := range cp.def.Rows {
+		v, err := value.Parse(&p, r.Values)
+		if err != nil || v.Type() != fastjson.TypeObject {
+			c.problem([]string{"campaigns", cp.def.ID, "for_each"}, fmt.Sprintf("the values of row %q are not a JSON object", r.ID), "")
+			return nil
+		}
+		one := &row{}
+		value.VisitFirst(v.GetObject(), func(name string, v *fastjson.Value) {
+			i := slices.Index(cp.columns, name)
+			if i < 0 {
+				i = len(cp.columns)
+				cp.columns = append(cp.columns, strings.Clone(name))
+			}
+			for len(one.values) <= i {
+				one.values, one.has = append(one.values, value.Value{}), append(one.has, false)
+			}
+			one.values[i], one.has[i] = value.OfJSON(v), true
+		})
+		rows = append(rows, one)
+	}
+	return rows
+}
+
+// units adds what is evaluated of a campaign to the set.
+func (c *compiler) units(cp *compiled, rows []*row) {
+	add := func(u unit) {
+		if cp.atSessionEnd() {
+			c.set.sessionEnds = append(c.set.sessionEnds, len(c.set.units))
+		}
+		c.set.unitIndex[u.id] = len(c.set.units)
+		c.set.units = append(c.set.units, u)
+	}
+	if len(cp.def.Rows) == 0 {
+		add(unit{cp, cp.def.ID, cp.triggerID, nil})
+		return
+	}
+	for i, r := range rows {
+		def := &cp.def.Rows[i]
+		add(unit{cp, cp.def.ID + "/" + def.ID, cp.triggerID ^ xxhash.Sum64(def.Values), r})
+	}
+}
+
+// triggers compiles what triggers a campaign.
+func (c *compiler) triggers(cp *compiled, w wording, path func(...string) []string) {
+	def := cp.def
+	one := func(t campaign.Trigger, path func(...string) []string) {
+		e := entry{where: c.where(w.about, t.Where, path("where")), unless: t.Unless}
+		if u := t.Unless; u != nil {
+			e.ends, e.endsOn = c.where(c.ending(cp, w), u.Where, path("unless", "where")), namesOf(u.On)
+			e.match = c.keyer(c.ending(cp, w), u.Match, path("unless", "match"))
+			if u.Within <= 0 {
+				c.problem(path("unless"), "unless needs `within`", "within: 1h")
+			}
+		}
+		cp.entries = append(cp.entries, e)
+	}
+	for i, t := range def.Any {
+		one(t, func(keys ...string) []string { return path(append([]string{"any", strconv.Itoa(i)}, keys...)...) })
+	}
+	if len(def.Any) == 0 {
+		one(campaign.Trigger{Where: def.Where, Unless: def.Unless}, path)
+	}
+	if def.Sequence != nil {
+		for i, st := range def.Sequence.Steps {
+			cp.sequence = append(cp.sequence, c.where(w.about, st.Where, path("sequence", "steps", strconv.Itoa(i), "where")))
+		}
+		if def.Sequence.Within <= 0 {
+			c.problem(path("sequence"), "sequence needs `within`", "within: 1h")
+		}
+		if len(def.Sequence.Steps) < 2 {
+			c.problem(path("sequence", "steps"), "a sequence has two steps or more", "steps: [{on: Product Viewed}, {on: Product Added}]")
+		}
+	}
+}
+
+// ending is the language of `unless`, whose events exist even where the trigger
+// is none.
+func (c *compiler) ending(cp *compiled, w wording) *expr.Language {
+	if !cp.atSessionEnd() {
+		return w.about
+	}
+	var more []variable
+	for _, name := range cp.columns {
+		more = append(more, variable{"row." + name, cel.DynType})
+	}
+	return c.worded(more, more, false).about
+}
+
+func (c *compiled) atSessionEnd() bool { return slices.Equal(c.def.On, []string{campaign.SessionEnd}) }
+
+// waits reports whether evaluations of the campaign may wait after its trigger.
+func (c *compiled) waits() bool {
+	return len(c.dwell) > 0 || c.def.At != nil || c.hold != nil || slices.ContainsFunc(c.entries, func(e entry) bool { return e.unless != nil })
+}
+
+// each calls fn with each expression that the campaign evaluates after `where`,
+// with its place.
+func (c *compiled) each(whenDue []*expr.Expr, fn func(place string, x *expr.Expr)) {
+	some := func(place string, all ...*expr.Expr) {
+		for _, x := range all {
+			if x != nil {
+				fn(place, x)
+			}
+		}
+	}
+	some("if", c.cond...)
+	some("when_due", whenDue...)
+	some("at", c.at)
+	some("choose", c.choose)
+	some("score", c.score)
+	if c.data != nil {
+		c.data.Each(func(x *expr.Expr) { fn("offer", x) })
+	}
+}
+
+// reads calls fn with each name that an expression reads, also through `let`.
+func (c *compiled) reads(x *expr.Expr, fn func(name string)) {
+	for _, name := range x.Reads {
+		fn(name)
+		if l := c.let(name); l != nil {
+			c.reads(l, fn)
+		}
+	}
+}
+
+func (c *compiled) let(name string) *expr.Expr {
+	for i := range c.lets {
+		if c.lets[i].name == name {
+			return c.lets[i].expr
+		}
+	}
+	return nil
+}
+
+// beforeOf finds what the campaign reads as before.x, and refuses it where the
+// event may be long past.
+func (c *compiler) beforeOf(cp *compiled, whenDue []*expr.Expr, path func(...string) []string) {
+	cp.each(whenDue, func(place string, x *expr.Expr) {
+		refused := false
+		cp.reads(x, func(name string) {
+			of, ok := strings.CutPrefix(name, "before.")
+			if !ok {
+				return
+			}
+			cp.readsBefore = true
+			if i, ok := c.set.featureIndex[of]; ok && !slices.Contains(cp.before, i) {
+				cp.before = append(cp.before, i)
+			}
+			if refused || place == "if" || place != "when_due" && place != "at" && !cp.waits() {
+				return
+			}
+			refused = true
+			c.problem(path(place), fmt.Sprintf("%s is not known here: the offer may go out long after the event", name), "before.x can be used in `if`, and in choose, score and templates of a campaign that never waits")
+		})
+	})
+}
+
+// keptLater finds what a campaign's expressions read of the event after a wait.
+func (c *compiler) keptLater(cp *compiled, whenDue []*expr.Expr) {
+	if len(c.problems) > 0 {
+		return
+	}
+	var later, dwell event.Fields
+	add := func(to *event.Fields, x *expr.Expr) {
+		x.AddFields(to)
+		cp.reads(x, func(name string) {
+			if l := cp.let(name); l != nil {
+				l.AddFields(to)
+			}
+		})
+	}
+	cp.each(whenDue, func(place string, x *expr.Expr) {
+		add(&dwell, x)
+		if place != "if" {
+			add(&later, x)
+		}
+	})
+	cp.afterAbsence = c.shared(later)
+	for i := range cp.entries {
+		e := &cp.entries[i]
+		kept := dwell.Clone()
+		if e.match.expr != nil {
+			add(&kept, e.match.expr)
+		}
+		if e.match.name != "" {
+			kept.AddItems()
+		}
+		e.keepDwell = c.shared(kept)
+	}
+}
+
+// dwellTerm recognises a conjunct that asks whether a dwell is long enough. It
+// returns nil for any other.
+func (c *compiler) dwellTerm(l *expr.Language, x *expr.Expr, report expr.Report) *dwellTerm {
+	least, ok := l.Least(x, report)
+	if !ok {
+		return nil
+	}
+	i, ok := c.set.featureIndex[least.Name]
+	if !ok || !c.set.features[i].shape.Stays || (least.Key == nil) != !c.set.features[i].grouped() {
+		return nil
+	}
+	return &dwellTerm{feature: i, key: least.Key, need: least.Need}
+}
+
+// rank is the campaign's priority or score at a step.
+func (e *evaluation) rank(s *step) (float64, error) {
+	if e.c.score == nil {
+		return e.c.def.Priority, nil
+	}
+	v, err := e.c.score.Value(s.judge(e))
+	if err != nil {
+		return 0, err
+	}
+	x, ok := v.Number()
+	if !ok || math.IsNaN(x) {
+		return 0, fmt.Errorf("a score is a number, this is %v", v.CEL())
+	}
+	return x, nil
+}

@@ -1,0 +1,28 @@
+package pipeline
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Engine is the number of the semantics that this binary implements. It changes
+// whenever the same log would give other offers (testdata/golden/<Engine>). A
+// binary also runs sets of the previous engine (PROTOCOL.md, D3), but none from
+// before oldestEngine, which was never released.
+const (
+	Engine       = 3
+	oldestEngine = 3
+)
+
+// runs reports whether a binary with engine newest runs sets of an engine.
+func runs(engine, newest int) bool {
+	return engine == newest || engine == newest-1 && engine >= oldestEngine
+}
+
+// engines names the engines that a binary with engine newest runs.
+func engines(newest int) string {
+	if runs(newest-1, newest) {
+		return fmt.Sprintf("%d and engine %d", newest-1, newest)
+	}
+	return strconv.Itoa(newest)
+}

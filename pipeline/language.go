@@ -1,0 +1,327 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/expr"
+	"offerstream/pipeline/value"
+	"offerstream/pipeline/window"
+)
+
+// envs makes the CEL environments of expressions about an event, under a bare
+// `by` about an item of it, and about state without an event. All sets share
+// them, because making them is slow.
+var envs = sync.OnceValues(func() (envs struct{ about, items, noEvent *cel.Env }, err error) {
+	base, err := expr.NewEnv(append(window.Structs(), sessionType)...)
+	if err == nil {
+		envs.noEvent, err = base.Extend(cel.Variable("now", cel.TimestampType))
+	}
+	if err == nil {
+		envs.about, err = envs.noEvent.Extend(cel.Variable("event", expr.Event.Type))
+	}
+	if err == nil {
+		envs.items, err = envs.about.Extend(cel.Variable("item", cel.DynType))
+	}
+	return envs, err
+})
+
+// A place says what expressions in one kind of place may use beyond the event.
+type place struct {
+	scope   string // for hints: what expressions may be about; empty: also about state
+	item    bool
+	noEvent bool
+	more    []variable // rows, lets, item, coupon
+}
+
+// A variable is a name in expressions.
+type variable struct {
+	name string
+	typ  *cel.Type
+}
+
+// localNames are the names of local time.
+var localNames = []variable{{"local.hour", cel.IntType}, {"local.minute", cel.IntType}, {"local.weekday", cel.StringType}, {"local.date", cel.StringType}}
+
+// stateVariables are the names in expressions about state. loose are the same
+// with the type dyn for numbers that are not always ints.
+func (c *compiler) stateVariables(noEvent bool) (all, loose []cel.EnvOption) {
+	add := func(name string, t, l *cel.Type) {
+		all, loose = append(all, cel.Variable(name, t)), append(loose, cel.Variable(name, l))
+	}
+	add("session", sessionType.Type, sessionType.Type)
+	add("profile", expr.JSONMap, expr.JSONMap)
+	for _, v := range localNames {
+		add(v.name, v.typ, v.typ)
+	}
+	for _, f := range c.set.def.Facts {
+		t := cel.MapType(cel.StringType, expr.JSONMap)
+		add("facts."+f.Name, t, t)
+	}
+	for _, f := range c.set.features {
+		add(f.def.Name, f.typ, f.loose())
+	}
+	if noEvent {
+		return all, loose
+	}
+	add("before.session", sessionType.Type, sessionType.Type)
+	add("before.profile", expr.JSONMap, expr.JSONMap)
+	for _, f := range c.set.features {
+		add("before."+f.def.Name, f.typ, f.loose())
+	}
+	return all, loose
+}
+
+// seeState makes the language of expressions about the entity's state.
+func (c *compiler) seeState() { c.state = c.stateful(place{}) }
+
+// stateful makes a language about state.
+func (c *compiler) stateful(p place) *expr.Language {
+	envs, err := envs()
+	base := envs.about
+	if p.noEvent {
+		base = envs.noEvent
+	}
+	vars, loose := c.stateVariables(p.noEvent)
+	for _, v := range p.more {
+		l := v.typ
+		if l == cel.DoubleType {
+			l = cel.DynType
+		}
+		vars, loose = append(vars, cel.Variable(v.name, v.typ)), append(loose, cel.Variable(v.name, l))
+	}
+	env, wrong := base.Extend(vars...)
+	if err == nil && wrong != nil {
+		c.problem(nil, "CEL: "+wrong.Error(), "")
+		env = base
+	}
+	l := c.language(env, p)
+	if env, err := base.Extend(loose...); err == nil {
+		l.Loosen(env)
+	}
+	return l
+}
+
+// language makes a language of expressions in a place.
+func (c *compiler) language(env *cel.Env, p place) *expr.Language {
+	l := expr.NewLanguage(env, expr.Names{
+		Hint: func(name string) string { return c.hint(name, p) },
+		Feature: func(name string) (expr.Feature, bool) {
+			i, ok := c.set.featureIndex[name]
+			if !ok {
+				return expr.Feature{}, false
+			}
+			f := c.set.features[i]
+			return expr.Feature{Index: i, By: f.grouped(), Single: f.shape.Single()}, true
+		},
+		Getter: rowGetter,
+		Fields: c.factFields,
+	})
+	c.languages = append(c.languages, l)
+	return l
+}
+
+// rowGetter reads a value of the campaign's row without CEL.
+func rowGetter(name string) expr.Getter {
+	column, ok := strings.CutPrefix(name, "row.")
+	if !ok {
+		return nil
+	}
+	return func(sc expr.Scope) (value.Value, bool) { return sc.(*scope).c.value(column) }
+}
+
+// factFields are the fields of a declared fact.
+func (c *compiler) factFields(name string) (fields []string) {
+	of, ok := strings.CutPrefix(name, "facts.")
+	if f := c.set.facts[of]; ok && f != nil {
+		for _, field := range f.Fields {
+			fields = append(fields, field.Name)
+		}
+	}
+	return fields
+}
+
+// hint tells what to do about an unknown name.
+func (c *compiler) hint(name string, p place) string {
+	root, _, dotted := strings.Cut(name, ".")
+	if dotted {
+		return "" // the language knows the names with dots
+	}
+	isState := slices.Contains([]string{"session", "profile", "before", "local", "facts"}, root) ||
+		slices.ContainsFunc(c.set.def.Features, func(f campaign.Feature) bool { return f.Name == name })
+	switch {
+	case p.scope != "" && isState:
+		return "an expression here is " + p.scope + "; conditions about state belong in `if`"
+	case p.noEvent && (root == "event" || root == "before"):
+		return "a session's end has no event"
+	}
+	if h, ok := misplaced[root]; ok {
+		return h
+	}
+	known := []string{"event", "now"}
+	if p.noEvent {
+		known = known[1:]
+	}
+	for _, v := range p.more {
+		if !strings.Contains(v.name, ".") {
+			known = append(known, v.name)
+		}
+	}
+	if p.scope == "" {
+		known = append(known, "session", "profile")
+		for _, f := range c.set.def.Features {
+			known = append(known, f.Name)
+		}
+	}
+	if best := campaign.Nearest(name, known); best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	return "known are " + strings.Join(known, ", ")
+}
+
+// misplaced tells where names can be used that are known only in some places.
+var misplaced = map[string]string{
+	"before": "before.x is x without this event: before.session, before.profile and before with each feature",
+	"facts":  "facts are declared in `facts`, and read as facts.weather[key].field",
+	"local":  "known are local.hour, local.minute, local.weekday and local.date",
+	"row":    "rows are those of `for_each`; known are the names of their values",
+	"item":   "item is known in `of` under a bare `by`, and in templates of a campaign with `choose`",
+	"coupon": "coupon.code, coupon.url and coupon.expires are known in templates of an offer with `coupon`",
+}
+
+// A wording is the languages of one campaign's expressions.
+type wording struct {
+	about *expr.Language // of where and match
+	state *expr.Language // of if, when_due, at, choose and score
+}
+
+// A let is a compiled `let`.
+type let struct {
+	name string
+	expr *expr.Expr
+}
+
+// wordingOf makes the languages of a campaign, and compiles its `let`.
+func (c *compiler) wordingOf(cp *compiled) wording {
+	noEvent := cp.atSessionEnd()
+	if len(cp.columns) == 0 && len(cp.def.Let) == 0 && !noEvent {
+		return wording{c.about, c.state}
+	}
+	var rows []variable
+	for _, name := range cp.columns {
+		rows = append(rows, variable{"row." + name, cel.DynType})
+	}
+	w := c.worded(rows, rows, noEvent)
+	about, state := rows, rows
+	for _, l := range cp.def.Let {
+		x, general := c.letOf(w, l, []string{"campaigns", cp.def.ID, "let", l.Name})
+		if x == nil {
+			continue
+		}
+		cp.lets = append(cp.lets, let{l.Name, x})
+		v := variable{l.Name, x.Type}
+		state = append(slices.Clone(state), v)
+		if general {
+			about = append(slices.Clone(about), v)
+		}
+		w = c.worded(about, state, noEvent)
+	}
+	return w
+}
+
+// letOf compiles a `let`. general: it is about the event only, so that `where`
+// can use it.
+func (c *compiler) letOf(w wording, l campaign.Let, path []string) (x *expr.Expr, general bool) {
+	quiet := true
+	x = w.about.Compile(l.Is, nil, func(int, int, string, string) { quiet = false })
+	if x != nil && quiet {
+		return x, true
+	}
+	return w.state.Compile(l.Is, nil, c.reporter(path)), false
+}
+
+// worded is a pair of languages with more names, the same pair for the same
+// names.
+func (c *compiler) worded(about, state []variable, noEvent bool) wording {
+	key := fmt.Sprint(about, state, noEvent)
+	if w := c.own[key]; w != nil {
+		return *w
+	}
+	envs, _ := envs()
+	base := envs.about
+	if noEvent {
+		base = envs.noEvent
+	}
+	var vars []cel.EnvOption
+	for _, v := range about {
+		vars = append(vars, cel.Variable(v.name, v.typ))
+	}
+	env, err := base.Extend(vars...)
+	if err != nil {
+		c.problem(nil, "CEL: "+err.Error(), "")
+		env = base
+	}
+	w := &wording{c.language(env, place{scope: "about the event only", noEvent: noEvent, more: about}), c.stateful(place{noEvent: noEvent, more: state})}
+	if c.own == nil {
+		c.own = map[string]*wording{}
+	}
+	c.own[key] = w
+	return *w
+}
+
+// shown is the language of a campaign's templates.
+func (c *compiler) shown(cp *compiled, w wording) *expr.Language {
+	var more []variable
+	if cp.choose != nil {
+		t := cp.choose.Type
+		if t.Kind() == cel.OpaqueKind && t.TypeName() == "optional_type" {
+			t = t.Parameters()[0]
+		}
+		more = append(more, variable{"item", t})
+	}
+	if cp.def.Offer.Coupon != nil {
+		more = append(more, variable{"coupon.code", cel.StringType}, variable{"coupon.url", cel.StringType}, variable{"coupon.expires", cel.TimestampType})
+	}
+	if len(more) == 0 {
+		return w.state
+	}
+	for _, name := range cp.columns {
+		more = append(more, variable{"row." + name, cel.DynType})
+	}
+	for _, l := range cp.lets {
+		more = append(more, variable{l.name, l.expr.Type})
+	}
+	return c.worded(nil, more, cp.atSessionEnd()).state
+}
+
+// loose is the feature's type in a loosened language: dyn if it is a number
+// that is not always an int, else the ordinary type.
+func (f *feature) loose() *cel.Type {
+	one := f.typ
+	if f.grouped() {
+		one = f.typ.Parameters()[1]
+	}
+	switch one.Kind() {
+	case cel.IntKind, cel.UintKind, cel.DoubleKind, cel.StructKind:
+	default:
+		return f.typ
+	}
+	if one == cel.IntType {
+		return f.typ
+	}
+	if !f.grouped() {
+		return cel.DynType
+	}
+	return expr.JSONMap
+}
+
+// A row is a row of for_each.
+type row struct {
+	values []value.Value // in the order of compiled.columns
+	has    []bool        // whether the row has the value
+}
