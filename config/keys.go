@@ -72,7 +72,7 @@ func setTables() []*keyTable {
 			{"lateness", span(0), printDuration(campaign.DefaultLateness), "", "how far an event time may lie behind log time (rule 1)", "lateness: 1h"},
 			{"forget", aMap(forget), "", "", "how long without an event until a user counts as new (rule 18)", "forget: {anonymous: 90d}"},
 			{"bounds", aMap(bounds), "", "", "upper bounds on what is kept for one user", "bounds: {keys: 64}"},
-			{"coupons", aMap(coupons), "", "", "how the codes of coupons are made (rule 12)", "coupons: {key: 5f2c9a01, url: https://shop.example/c/}"},
+			{"coupons", aMap(coupons), "", "", "how the codes of coupons are made (rule 12)", "coupons: {key: k5f2c9a01, url: https://shop.example/c/}"},
 			{"features", byName("identifier", ref(slug(aFeature))), "", "", "state that is kept for each user, by name", "features: {orders: {on: Order Completed, agg: count}}"},
 			{"facts", byName("identifier", ref(slug(aFact))), "", "", "what is known about the world, by name (rule 26)", "facts: {weather: {fields: {dust: number}, max_age: 3h}}"},
 			{"policies", aMap(policies), "", "", "what applies to all campaigns (rule 9)", "policies: {consent: none, quiet_hours: none}"},
@@ -90,7 +90,7 @@ func setTables() []*keyTable {
 			{"absences", wholeNumber(1, mostAbsences), grouped(int64(campaign.DefaultBounds.Absences)), "", "pending absences of one campaign for one user (rule 4)", "absences: 64"},
 		}},
 		{name: coupons, about: "A coupon's code is a proof: who has the key can check it without a server (rule 12).", rows: []keyRow{
-			{"key", aText, "no key: every code is `COUPON`", "at most 64 characters", "the id of the key that codes are made under; the key itself is a setting of the programs", "key: 5f2c9a01"},
+			{"key", aText, "no key: every code is `COUPON`", "at most 64 characters", "the id of the key that codes are made under, which the programs show; the key itself is a setting of theirs", "key: k5f2c9a01"},
 			{"url", aText, "", "begins with `https://` or `http://`", "the address that `coupon.url` begins with; the code follows it", "url: https://shop.example/c/"},
 		}},
 		{name: aFeature, about: "A feature's name is an identifier of at most 64 characters: a letter or `_` (not `__`), then letters, digits and `_`. It must not be a reserved word of CEL or a name that already has a meaning in expressions.", rows: []keyRow{
