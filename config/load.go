@@ -93,6 +93,8 @@ func CampaignFiles(paths ...string) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
+var errNoCampaigns = errors.New("no campaign files (*.yaml, *.yml) here: name a directory that has some")
+
 func campaignsIn(fsys fs.FS) ([]string, error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -113,7 +115,7 @@ func campaignsIn(fsys fs.FS) ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, errors.New("no campaign files (*.yaml, *.yml) here: name a directory that has some")
+		return nil, errNoCampaigns
 	}
 	return names, nil
 }

@@ -176,6 +176,7 @@ func (v value) clockTime() int {
 // hours, but does not name both policies. The value none is enough.
 func (l *load) refuseSilence() {
 	_, quiet := l.set["quiet_hours"]
+	unused := l.unusedChannels()
 	for _, c := range l.def.Campaigns {
 		ch := c.Offer.Channel
 		if c.Offer.Kind != campaign.Advertising || ch == "web" {
@@ -197,23 +198,27 @@ func (l *load) refuseSilence() {
 			continue
 		}
 		hint := fmt.Sprintf("if whoever delivers the offers takes care of it, write policies: {%s}", strings.Join(write, ", "))
-		if meant := l.misspelt(ch); !named && meant != "" {
+		if meant := campaign.Nearest(ch, unused); !named && meant != "" {
 			hint = fmt.Sprintf("did you mean %q? The set names consent for it, and no campaign uses it; else %s", meant, hint)
 		}
 		v.problem(fmt.Sprintf("this advertises by %s, and the set does not name a policy for %s", ch, strings.Join(missing, " and ")), hint)
 	}
 }
 
-// misspelt returns a channel that was probably meant by ch: consent names it,
-// but no campaign uses it.
-func (l *load) misspelt(ch string) string {
+// unusedChannels returns the channels that consent names, but no campaign uses.
+// Each is probably meant where a similar one is used.
+func (l *load) unusedChannels() []string {
+	used := map[string]bool{}
+	for _, c := range l.def.Campaigns {
+		used[c.Offer.Channel] = true
+	}
 	var unused []string
 	for name := range l.consent.channels {
-		if !slices.ContainsFunc(l.def.Campaigns, func(c campaign.Campaign) bool { return c.Offer.Channel == name }) {
+		if !used[name] {
 			unused = append(unused, name)
 		}
 	}
-	return campaign.Nearest(ch, unused)
+	return unused
 }
 
 func minutes(n int) time.Duration { return time.Duration(n) * time.Minute }

@@ -26,7 +26,8 @@ var gateway = &program{
 	rows:  slices.Concat(bothBefore, gatewayOnly, bothAfter),
 	example: `OFFERSTREAM_WRITE_KEY=s3cret gateway --nats nats://127.0.0.1:4222 --addr 0.0.0.0:8080
 gateway --config gateway.yaml    # nats: nats://127.0.0.1:4222
-                                 # write_key: [s3cret, another]`,
+                                 # write_key: [s3cret, another]
+                                 # keys: /etc/offerstream/keys.yaml`,
 }
 
 var worker = &program{
@@ -101,9 +102,15 @@ func (p *program) defaults(s *Settings) (has map[string]bool) {
 func (p *program) required(has map[string]bool) error {
 	var errs []error
 	for i := range p.rows {
-		if row := &p.rows[i]; row.need && !has[row.name] {
-			errs = append(errs, fmt.Errorf("%s is required: %s", row.name, row.everywhere()))
+		row := &p.rows[i]
+		if !row.need || has[row.name] || slices.ContainsFunc(row.or, func(name string) bool { return has[name] }) {
+			continue
 		}
+		err := fmt.Errorf("%s is required: %s", row.name, row.everywhere())
+		if len(row.or) > 0 {
+			err = fmt.Errorf("%w; or else %s", err, strings.Join(row.or, " or "))
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -231,6 +238,8 @@ func (p *program) help(out io.Writer) {
 		switch {
 		case row.def != "":
 			fmt.Fprintf(out, " (default %s)", row.def)
+		case row.need && len(row.or) > 0:
+			fmt.Fprintf(out, " (required, unless there is %s)", strings.Join(row.or, " or "))
 		case row.need:
 			fmt.Fprint(out, " (required)")
 		}

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net/url"
-	"time"
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/zone"

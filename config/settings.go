@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"offerstream/pipeline/coupon"
 )
 
 // Settings are the settings of a gateway or a worker. They come from flags, the
@@ -24,12 +26,16 @@ type Settings struct {
 	MetricsAddr string        // "": no metrics
 	LogLevel    slog.Level
 
-	Addr      string   // gateway
-	WriteKeys []string // gateway
+	Addr       string   // gateway
+	WriteKeys  []string // gateway; keys of role browser
+	ServerKeys []string // gateway; keys of role server
+	KeysFile   string   // gateway; more keys (ParseKeys); "": none
 
 	Dir      string // worker
 	Cache    int64  // worker; bytes of decoded entities
 	Standbys int    // worker
+
+	CouponKeys *coupon.Keys // worker; nil: none are given
 
 	program *program
 }
@@ -42,6 +48,7 @@ type setting struct {
 	def   string // the default, as text
 	about string
 	need  bool                                 // an empty value is an error
+	or    []string                             // unless one of these settings is given
 	many  bool                                 // the flag may be repeated
 	read  func(s *Settings, text string) error // errors do not quote secrets
 	show  func(s *Settings) string             // with secrets masked
@@ -75,9 +82,15 @@ var gatewayOnly = []setting{
 	{name: "addr", arg: "HOST:PORT", def: "127.0.0.1:8080", about: "the address that receives events over HTTP", need: true,
 		read: func(s *Settings, t string) (err error) { s.Addr, err = readAddr(t); return },
 		show: func(s *Settings) string { return s.Addr }},
-	{name: "write-key", arg: "KEY", about: "what SDKs send as the user name of Basic auth; for several keys, separate them with commas or repeat the flag; better given in the environment or the file, because other users of the machine can see the command line", need: true, many: true,
+	{name: "write-key", arg: "KEY", about: "a key of role browser, which SDKs send as the user name of Basic auth; for several keys, separate them with commas or repeat the flag; better given in the environment or the file, because other users of the machine can see the command line", need: true, or: []string{"server-key", "keys"}, many: true,
 		read: func(s *Settings, t string) (err error) { s.WriteKeys, err = readKeys(t); return },
-		show: func(s *Settings) string { return strings.TrimSuffix(strings.Repeat("***,", len(s.WriteKeys)), ",") }},
+		show: func(s *Settings) string { return maskKeys(s.WriteKeys) }},
+	{name: "server-key", arg: "KEY", about: "a key of role server, for the shop's own servers: it may send what a browser may not, such as consent; keep it secret; several as with write-key", many: true,
+		read: func(s *Settings, t string) (err error) { s.ServerKeys, err = readKeys(t); return },
+		show: func(s *Settings) string { return maskKeys(s.ServerKeys) }},
+	{name: "keys", arg: "FILE", about: "more keys, in YAML: a list of {name, key or sha256, roles, identity, secret}; read again when it changes",
+		read: func(s *Settings, t string) (err error) { s.KeysFile, err = readFileName(t); return },
+		show: func(s *Settings) string { return s.KeysFile }},
 }
 
 var workerOnly = []setting{
@@ -90,6 +103,9 @@ var workerOnly = []setting{
 	{name: "standbys", arg: "N", def: "0", about: "workers that follow each partition besides its owner, 0 to 3, so that a crash costs only the 3 seconds of the lease; the same for all workers",
 		read: func(s *Settings, t string) (err error) { s.Standbys, err = readInt(t, 0, 3); return },
 		show: func(s *Settings) string { return strconv.Itoa(s.Standbys) }},
+	{name: "coupon-keys", arg: "FILE", about: "keys under which codes of coupons are made, as offerctl coupons new-key makes them, one a line; a campaign set names one of them, and a set that names another one stops the partition; keep a key in the file until the last code under it has expired. " + couponKeysInEnv,
+		read: func(s *Settings, t string) (err error) { s.CouponKeys, err = ReadCouponKeys(t); return },
+		show: func(s *Settings) string { return strings.Join(s.CouponKeys.IDs(), ",") }},
 }
 
 var bothAfter = []setting{

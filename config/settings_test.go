@@ -127,7 +127,7 @@ func TestSettingsEffective(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(s.Effective())
-	want := "[nats=nats://me:***@a:4222,nats://***@b creds= prefix= partitions=0 replicas=1 retention=7d durability=warn addr=127.0.0.1:8080 write_key=***,*** metrics_addr= log_level=info]"
+	want := "[nats=nats://me:***@a:4222,nats://***@b creds= prefix= partitions=0 replicas=1 retention=7d durability=warn addr=127.0.0.1:8080 write_key=***,*** server_key= keys= metrics_addr= log_level=info]"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -149,7 +149,7 @@ func TestSettingsHelp(t *testing.T) {
 		if err := read([]string{"--help"}, []string{"OFFERSTREAM_NONE=1"}, &out); !errors.Is(err, flag.ErrHelp) {
 			t.Errorf("--help: %v", err)
 		}
-		for _, want := range []string{"Usage: ", "--nats URL, OFFERSTREAM_NATS", "(default 7d)", "(required)", "Example:"} {
+		for _, want := range []string{"Usage: ", "--nats URL, OFFERSTREAM_NATS", "(default 7d)", "(required", "Example:"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("the help lacks %q:\n%s", want, &out)
 			}

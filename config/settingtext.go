@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -118,11 +117,16 @@ func readKeys(t string) ([]string, error) {
 	for _, k := range strings.Split(t, ",") {
 		k = strings.TrimSpace(k)
 		if !keyForm.MatchString(k) {
-			return nil, errors.New("a write key is 1 to 256 visible ASCII characters, without : and ,")
+			return nil, errKeyForm
 		}
 		keys = append(keys, k)
 	}
 	return keys, nil
+}
+
+// maskKeys shows how many keys there are.
+func maskKeys(keys []string) string {
+	return strings.TrimSuffix(strings.Repeat("***,", len(keys)), ",")
 }
 
 // units are the units of bytes, those with the longest name first.

@@ -402,7 +402,7 @@ func refusals(t *testing.T, ns *server.Server) {
 			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
 		},
 		"worker": {
-			"$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
+			"offers.web.0": true, "withheld.0": true, "dead.0": true, "$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
 			"events.0.in": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false,
 			"$JS.API.STREAM.MSG.DELETE.X": false, "$JS.API.STREAM.UPDATE.X": false, "$JS.API.STREAM.RESTORE.X": false,
 			"$KV.GROUP.member.a": true, "$KV.GROUP.a": false, "$JS.API.STREAM.PURGE.KV_GROUP": false, "$JS.API.STREAM.DELETE.KV_GROUP": false,
@@ -427,7 +427,7 @@ func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{
 		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.gateways": true, "query.status": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
 		"worker":     {"query.0": true, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
-		"subscriber": {"offers.>": true, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
+		"subscriber": {"offers.>": true, "withheld.>": false, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
 		"operator":   {">": true},
 	} {
 		for subject, may := range subjects {

@@ -43,7 +43,7 @@ func readAcceptance(data []byte) (*Acceptance, error) {
 		return nil, err
 	}
 	for name := range a.Chains {
-		if name != "dead" && !strings.HasPrefix(name, "offers.") {
+		if name != deadChain && name != withheldChain && !strings.HasPrefix(name, offersPrefix) {
 			return nil, fmt.Errorf("%q is not the name of a chain", name)
 		}
 	}

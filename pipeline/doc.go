@@ -24,7 +24,8 @@
 //	step        one event or one due time on one entity (step.go)
 //	evaluation  one campaign judged for one entity, stage by stage (evaluation.go):
 //	            dwell (dwell.go), gates (gates.go), choice (choice.go), the offer
-//	            (offer.go); its outcome (outcome.go) and its trace (trace.go)
+//	            (offer.go) with its coupon (coupon.go, and package coupon for codes);
+//	            its outcome (outcome.go) and its trace (trace.go)
 //	fold        one log applied to all entities (fold.go): its messages
 //	            (message.go), acceptances (accept.go), the set in force (live.go),
 //	            the queue of due times (queue.go), the cursor (cursor.go), steps that

@@ -223,6 +223,8 @@ func (s *step) delay(e evaluation) {
 		due, waits, err := s.bestHour(&e)
 		if err != nil {
 			e.c.count().failed(err)
+			s.end(&e, Failed)
+			return
 		}
 		if waits {
 			s.later(e, stageDelay, due)

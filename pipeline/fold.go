@@ -8,8 +8,17 @@ import (
 	"time"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
+)
+
+// The names of a partition's chains. Whoever subscribes to offers gets no withheld
+// record.
+const (
+	offersPrefix  = "offers." // and the channel
+	withheldChain = "withheld"
+	deadChain     = "dead"
 )
 
 // An Effect is a record that a step appends to a chain of its partition.
@@ -26,6 +35,7 @@ type Dead struct {
 	Reason string
 	Detail string
 	Raw    []byte
+	Sender string // of a gateway's: who sent it, in the words of pipeline/ingest; "": not known
 }
 
 // Entities holds the entities of one partition for a fold: a Memory for
@@ -70,7 +80,8 @@ type Fold struct {
 	busy       bool
 	err        error // an error of ents; the fold is of no use after it
 	effects    []Effect
-	id         StepID // the step in progress, or the last one
+	coupons    *coupon.Keys // nil: codes of coupons are placeholders
+	id         StepID       // the step in progress, or the last one
 	guarded    map[StepID]bool
 	untimed    uint64
 	undeclared uint64 // facts
@@ -418,13 +429,13 @@ func (f *Fold) reschedule(e *Entity) {
 	}
 }
 
-// offer appends an offer to its chain.
+// offer appends an offer, or a withheld record, to its chain.
 func (f *Fold) offer(o *Offer) {
-	if o.Withheld {
-		f.emit(Effect{Chain: "withheld", Offer: o})
-		return
+	chain := withheldChain
+	if !o.Withheld {
+		chain = offersPrefix + o.Channel
 	}
-	f.emit(Effect{Chain: "offers." + o.Channel, Offer: o})
+	f.emit(Effect{Chain: chain, Offer: o})
 }
 
 // reject makes a dead letter of an event that cannot be applied.
@@ -433,7 +444,7 @@ func (f *Fold) reject(raw []byte, err error) {
 	if r, ok := err.(*event.Reject); ok {
 		d.Reason, d.Detail = r.Reason, r.Detail
 	}
-	f.emit(Effect{Chain: "dead", Dead: d})
+	f.emit(Effect{Chain: deadChain, Dead: d})
 }
 
 // emit gives a record the next position on its chain.

@@ -58,7 +58,9 @@ func TestGolden(t *testing.T) {
 	b.tell(met)
 	want := []string{"outcome pending", "duplicates", "bounds", "traits", "errors", "missing fields"}
 	for _, o := range Outcomes() {
-		want = append(want, "outcome "+o.String())
+		if o != Quiet && o != Paused { // the set holds in quiet hours; the log, not the backtest, has a pause
+			want = append(want, "outcome "+o.String())
+		}
 	}
 	for _, agg := range window.Aggregates {
 		if met[agg.Name] == 0 && met[agg.Name+" by"] == 0 {
@@ -119,8 +121,8 @@ func (g *golden) run(t *testing.T) (b *Backtest, offers, effects []byte) {
 	return b, offers, foldGolden(t, mustCompile(t, def), lines, Engine)
 }
 
-// goldenLog is a log of the lines: a control message, packs of three events
-// with the stamps of a gateway, and ticks. The broker's clock goes back
+// goldenLog is a log of the lines: control messages, packs of three events with
+// the stamps of a gateway, and ticks. The broker's clock goes back
 // sometimes, and at times it is hours ahead.
 func goldenLog(set *Set, lines [][]byte) []Message {
 	at := time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC).UnixNano()
@@ -149,6 +151,14 @@ func goldenLog(set *Set, lines [][]byte) []Message {
 			stored += int64(5 * time.Hour)
 		}
 		add(In, stored, pack)
+		switch i / 3 {
+		case 20:
+			add(Control, at, fmt.Appendf(nil, `{"paused":["dear","rows","best"],"engine":%d,"at":%q}`, set.def.Engine, value.FormatTime(at)))
+		case 60:
+			add(Control, at, fmt.Appendf(nil, `{"paused":["rows/r1"],"engine":%d,"at":%q}`, set.def.Engine, value.FormatTime(at)))
+		case 100:
+			add(Control, at, fmt.Appendf(nil, `{"paused":[],"engine":%d,"at":%q}`, set.def.Engine, value.FormatTime(at)))
+		}
 		if i/3%5 == 0 {
 			at += int64(10 * time.Minute)
 			add(Tick, at, fmt.Appendf(nil, `{"at":%q}`, value.FormatTime(at)))

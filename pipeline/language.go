@@ -89,7 +89,11 @@ func (c *compiler) stateful(p place) *expr.Language {
 	}
 	vars, loose := c.stateVariables(p.noEvent)
 	for _, v := range p.more {
-		vars, loose = append(vars, cel.Variable(v.name, v.typ)), append(loose, cel.Variable(v.name, v.typ))
+		l := v.typ
+		if l == cel.DoubleType {
+			l = cel.DynType
+		}
+		vars, loose = append(vars, cel.Variable(v.name, v.typ)), append(loose, cel.Variable(v.name, l))
 	}
 	env, wrong := base.Extend(vars...)
 	if err == nil && wrong != nil {
@@ -115,14 +119,39 @@ func (c *compiler) language(env *cel.Env, p place) *expr.Language {
 			f := c.set.features[i]
 			return expr.Feature{Index: i, By: f.grouped(), Single: f.shape.Single()}, true
 		},
+		Getter: rowGetter,
+		Fields: c.factFields,
 	})
 	c.languages = append(c.languages, l)
 	return l
 }
 
+// rowGetter reads a value of the campaign's row without CEL.
+func rowGetter(name string) expr.Getter {
+	column, ok := strings.CutPrefix(name, "row.")
+	if !ok {
+		return nil
+	}
+	return func(sc expr.Scope) (value.Value, bool) { return sc.(*scope).c.value(column) }
+}
+
+// factFields are the fields of a declared fact.
+func (c *compiler) factFields(name string) (fields []string) {
+	of, ok := strings.CutPrefix(name, "facts.")
+	if f := c.set.facts[of]; ok && f != nil {
+		for _, field := range f.Fields {
+			fields = append(fields, field.Name)
+		}
+	}
+	return fields
+}
+
 // hint tells what to do about an unknown name.
 func (c *compiler) hint(name string, p place) string {
-	root, _, _ := strings.Cut(name, ".")
+	root, _, dotted := strings.Cut(name, ".")
+	if dotted {
+		return "" // the language knows the names with dots
+	}
 	isState := slices.Contains([]string{"session", "profile", "before", "local", "facts"}, root) ||
 		slices.ContainsFunc(c.set.def.Features, func(f campaign.Feature) bool { return f.Name == name })
 	switch {

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"slices"
 	"strconv"
+
+	"offerstream/pipeline/coupon"
 )
 
 // A liveSet is the set in force on one partition, with the epochs in which its
@@ -12,6 +14,7 @@ type liveSet struct {
 	featureSince []uint32       // by feature
 	campaigns    []liveCampaign // in the order of Set.units
 	tally        *tally
+	couponKey    *coupon.Key // that codes are made under; nil: they are placeholders
 }
 
 // A liveCampaign is a unit of the set in force.
@@ -81,6 +84,7 @@ func (f *Fold) enforce(set *Set) {
 		}
 		l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: since, tally: l.tally, paused: f.paused(u)})
 	}
+	l.couponKey, _ = f.couponKey(set)
 	f.cur.Since = kept
 	f.step.live = l
 }

@@ -272,12 +272,12 @@ func (s *step) meet(sc *scope) {
 	x := &s.live.match
 	x.triggers.each(sc.event, func(i int) {
 		m := x.met[i]
-		sc.c = &s.live.campaigns[m.unit]
+		sc.of(&s.live.campaigns[m.unit])
 		if all(sc.c.entries[m.entry].where, sc, nil) {
 			s.matches = append(s.matches, m)
 		}
 	})
-	sc.c = nil
+	sc.of(nil)
 	s.sequences(sc)
 	if len(s.matches) > 1 {
 		slices.SortFunc(s.matches, func(a, b match) int { return cmp.Or(cmp.Compare(a.unit, b.unit), cmp.Compare(a.entry, b.entry)) })

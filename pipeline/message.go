@@ -53,6 +53,9 @@ func (f *Fold) readControl(data []byte) (*control, error) {
 	if c.set, err = f.sets(value.CloneText(v.Get("set"))); err == nil && c.set.def.Engine != c.engine {
 		err = fmt.Errorf("it asks for engine %d, and for a set of engine %d: apply the campaigns again", c.engine, c.set.def.Engine)
 	}
+	if err == nil {
+		_, err = f.couponKey(c.set)
+	}
 	return c, err
 }
 

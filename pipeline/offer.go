@@ -9,6 +9,9 @@ import (
 
 // An Offer is what goes out to a user. Its JSON is the same on its subject, in
 // the file of a backtest and in the history of a user. Data has no white space.
+//
+// A withheld record has the same form. It says what would have gone out to a user
+// of a holdout, is on a chain of its own, and goes out to nobody.
 type Offer struct {
 	ID       string          `json:"id"` // idempotency key (OfferID)
 	Campaign string          `json:"campaign"`
@@ -25,16 +28,40 @@ type Offer struct {
 	Withheld bool            `json:"withheld,omitempty"`
 }
 
+// An OfferCoupon is the coupon of an offer. The campaign gives all but Code, URL
+// and Expires, and nothing here acts on it.
+type OfferCoupon struct {
+	Discount  string `json:"discount,omitempty"`
+	SingleUse bool   `json:"single_use,omitempty"`
+	Claim     string `json:"claim,omitempty"`
+	Code      string `json:"code"`              // of package coupon; coupon.Placeholder without keys
+	URL       string `json:"url,omitempty"`     // the set's address with the code
+	Expires   string `json:"expires,omitempty"` // RFC 3339
+}
+
+// texts are all the texts of the coupon.
+func (c *OfferCoupon) texts() [5]string {
+	if c == nil {
+		return [5]string{}
+	}
+	return [...]string{c.Discount, c.Claim, c.Code, c.URL, c.Expires}
+}
+
 // AppendJSON appends the offer's JSON: the same bytes as encoding/json, which
 // is slower.
 func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
 	plain := true
-	for _, s := range [...]string{o.ID, o.Campaign, o.Channel, o.Kind, o.User, o.Event, o.Key, o.Time, o.Expires} {
-		for i := range len(s) {
-			c := s[i]
-			plain = plain && c >= ' ' && c < 0x7f && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	see := func(texts []string) {
+		for _, s := range texts {
+			for i := range len(s) {
+				c := s[i]
+				plain = plain && c >= ' ' && c < 0x7f && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+			}
 		}
 	}
+	own, coupon := [...]string{o.ID, o.Campaign, o.Channel, o.Kind, o.User, o.Event, o.Key, o.Time, o.Expires}, o.Coupon.texts()
+	see(own[:])
+	see(coupon[:])
 	for _, c := range o.Data { // 0xe2 begins U+2028 and U+2029, which encoding/json escapes
 		plain = plain && c != '<' && c != '>' && c != '&' && c != 0xe2
 	}
@@ -60,8 +87,7 @@ func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
 		text(`,"expires":"`, o.Expires)
 	}
 	if o.Coupon != nil {
-		b, _ := json.Marshal(o.Coupon)
-		dst = append(append(dst, `,"coupon":`...), b...)
+		dst = o.Coupon.appendPlain(append(dst, `,"coupon":`...))
 	}
 	if len(o.Data) > 0 {
 		dst = append(append(dst, `,"data":`...), o.Data...)
@@ -70,6 +96,30 @@ func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
 		dst = append(dst, `,"withheld":true`...)
 	}
 	return append(dst, '}'), nil
+}
+
+// appendPlain appends the coupon's JSON, if no text of it needs escapes.
+func (c *OfferCoupon) appendPlain(dst []byte) []byte {
+	dst = append(dst, '{')
+	text := func(name, s string) { dst = append(append(append(append(dst, name...), '"'), s...), `",`...) }
+	if c.Discount != "" {
+		text(`"discount":`, c.Discount)
+	}
+	if c.SingleUse {
+		dst = append(dst, `"single_use":true,`...)
+	}
+	if c.Claim != "" {
+		text(`"claim":`, c.Claim)
+	}
+	text(`"code":`, c.Code)
+	if c.URL != "" {
+		text(`"url":`, c.URL)
+	}
+	if c.Expires != "" {
+		text(`"expires":`, c.Expires)
+	}
+	dst[len(dst)-1] = '}'
+	return dst
 }
 
 // OfferID is the identity of an offer: the first 16 bytes, in hex, of a

@@ -66,7 +66,7 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 				return w.due != s.Due
 			})
 		}
-		f.emit(Effect{Chain: "dead", Dead: &Dead{Reason: "panic", Detail: fmt.Sprint(cause), Raw: letter}})
+		f.emit(Effect{Chain: deadChain, Dead: &Dead{Reason: "panic", Detail: fmt.Sprint(cause), Raw: letter}})
 	}()
 	do()
 }

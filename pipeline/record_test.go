@@ -18,7 +18,9 @@ func lived(t *testing.T) *Entity {
 	def, err := campaign.ParseDefinition((&scene{
 		features: []string{countViews, looking, `{"name":"last","on":["View"],"by":"category","agg":"last","of":"event.properties.p"}`,
 			`{"name":"seen","on":["View"],"agg":"list","fields":["brand","p"],"key":"brand","keep":2}`},
-		campaigns: []string{sends("cart", "", `"on":["View"],"unless":{"on":["Order"],"match":"brand","within":600000000000}`), sends("stay", "", looked), sends("hello", "n", `"on":["View"]`)},
+		campaigns: []string{sends("cart", "", `"on":["View"],"unless":{"on":["Order"],"match":"brand","within":600000000000}`), sends("stay", "", looked), sends("hello", "n", `"on":["View"]`),
+			sends("end", "", `"on":["session_end"]`), sends("funnel", "", `"sequence":{"steps":[{"on":["View"]},{"on":["View"],"where":"event.properties.p == 'x'"},{"on":["Order"]}],"within":3600000000000}`),
+			sends("anew", "", `"on":["View"],"if":["before.n > 0","looking >= duration(\"80s\")"]`)},
 	}).set())
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +31,7 @@ func lived(t *testing.T) *Entity {
 	}
 	for _, l := range []string{
 		at("10:00:00", "View", `"category":"bag","brand":"acme","p":1.5`), identify("10:00:01", `"age":31,"name":"Kim","tags":["a"]`),
-		at("10:01:00", "View", `"category":"hat","brand":"zeta","p":"x"`),
+		at("10:01:00", "View", `"category":"hat","brand":"zeta","p":"x"`), at("10:01:01", "Consent Granted", `"channel":"sms"`), at("10:01:02", "View", `"p":1`),
 	} {
 		if err := b.Line([]byte(l), func(*Offer) {}); err != nil {
 			t.Fatal(err)
@@ -66,7 +68,7 @@ func TestRecord(t *testing.T) {
 	if _, err := DecodeEntity("u:u", newer); !errors.Is(err, ErrNewer) {
 		t.Errorf("a record of a newer version: error %v, want ErrNewer", err)
 	}
-	for _, version := range []byte{0, 1, 2, 3} {
+	for _, version := range []byte{0, 1, 2, 3, 4} {
 		if _, err := DecodeEntity("u:u", append([]byte{version}, b[1:]...)); err == nil || errors.Is(err, ErrNewer) {
 			t.Errorf("a record of version %d, which is older than oldestRecord: error %v, want another than ErrNewer", version, err)
 		}
@@ -83,24 +85,24 @@ func TestRecord(t *testing.T) {
 
 // TestCursorVersion checks that a cursor is read according to its version.
 func TestCursorVersion(t *testing.T) {
-	c := Cursor{Seq: 7, Stored: 5, LogTime: 9, Accepted: 4, After: 3, Chains: map[string]Chain{"offers.web": {Last: Position{N: 1, S: 2, T: 3}}}}
+	c := Cursor{Seq: 7, Stored: 5, LogTime: 9, Paused: []string{"cart"}, Accepted: 4, After: 3, Chains: map[string]Chain{"offers.web": {Last: Position{N: 1, S: 2, T: 3}}}}
 	b, err := c.JSON()
 	if err != nil {
 		t.Fatal(err)
 	}
-	const frozen = `{"version":4,"seq":7,"stored":5,"log_time":9,"chains":{"offers.web":{"last":{"n":1,"s":2,"t":3}}},"accepted":4,"after":3}`
+	const frozen = `{"version":5,"seq":7,"stored":5,"log_time":9,"paused":["cart"],"chains":{"offers.web":{"last":{"n":1,"s":2,"t":3}}},"accepted":4,"after":3}`
 	if string(b) != frozen {
 		t.Errorf("the cursor is %s, want %s", b, frozen)
 	}
 	if got, err := ReadCursor(b); err != nil || asJSON(got) != asJSON(c) {
 		t.Errorf("it reads back as %+v, %v", got, err)
 	}
-	for _, newer := range []string{`{"version":5,"seq":7,"parts":{}}`, `{"version":5,"seq":"7"}`} {
+	for _, newer := range []string{`{"version":6,"seq":7,"parts":{}}`, `{"version":6,"seq":"7"}`} {
 		if _, err := ReadCursor([]byte(newer)); !errors.Is(err, ErrNewer) {
 			t.Errorf("%s: %v", newer, err)
 		}
 	}
-	for _, wrong := range []string{`{"seq":7}`, `{"version":3,"seq":7}`, `{`, `{"version":4,"seq":"7"}`} {
+	for _, wrong := range []string{`{"seq":7}`, `{"version":4,"seq":7}`, `{`, `{"version":5,"seq":"7"}`} {
 		if _, err := ReadCursor([]byte(wrong)); err == nil || errors.Is(err, ErrNewer) {
 			t.Errorf("%s: %v", wrong, err)
 		}

@@ -34,6 +34,19 @@ type scope struct {
 	couponExpires int64
 
 	totals *totals // nil while the entity's features may change
+	lets   []any   // of c: those that were read since of, nil: not yet
+}
+
+// of sets the campaign whose expressions are evaluated next.
+func (s *scope) of(c *liveCampaign) {
+	s.c = c
+	clear(s.lets)
+	s.lets = s.lets[:0]
+	if c != nil {
+		for range c.lets {
+			s.lets = append(s.lets, nil)
+		}
+	}
 }
 
 var _ expr.Scope = (*scope)(nil)
@@ -60,19 +73,34 @@ func (s *scope) ResolveName(name string) (any, bool) {
 	if i, ok := s.set.featureIndex[name]; ok {
 		return s.set.features[i].read(s.entity.feature(i), s.now), true
 	}
-	if s.c != nil {
-		if l := s.c.let(name); l != nil {
-			v, err := l.Eval(s)
-			if err != nil {
-				return types.WrapErr(err), true
-			}
-			return v, true
-		}
+	if v := s.let(name); v != nil {
+		return v, true
 	}
 	if of, in, dotted := strings.Cut(name, "."); dotted {
 		return s.dotted(of, in)
 	}
 	return expr.Common(s, name)
+}
+
+// let is a `let` of the campaign, nil if it has none of that name. It is evaluated
+// once, however often it is read.
+func (s *scope) let(name string) any {
+	if s.c == nil {
+		return nil
+	}
+	for i := range s.c.lets {
+		if s.c.lets[i].name != name {
+			continue
+		}
+		if s.lets[i] == nil {
+			v, err := s.c.lets[i].expr.Eval(s)
+			if s.lets[i] = v; err != nil {
+				s.lets[i] = types.WrapErr(err)
+			}
+		}
+		return s.lets[i]
+	}
+	return nil
 }
 
 // dotted resolves names such as before.visits and local.hour.

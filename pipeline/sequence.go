@@ -34,7 +34,7 @@ func (s *step) sequences(sc *scope) {
 	took := int32(-1)
 	for _, m := range steps {
 		c := &s.live.campaigns[m.unit]
-		sc.c = c
+		sc.of(c)
 		if m.unit == took || m.entry > 0 && s.entity.prefix(c, int(m.entry), s.now) == noStart || !all(c.sequence[m.entry], sc, nil) {
 			continue
 		}
@@ -43,7 +43,7 @@ func (s *step) sequences(sc *scope) {
 			s.matches = append(s.matches, match{unit: m.unit})
 		}
 	}
-	sc.c = nil
+	sc.of(nil)
 }
 
 func (e *Entity) sequenceOf(c *liveCampaign) int {

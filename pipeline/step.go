@@ -43,20 +43,22 @@ func (s *step) start(e *Entity, now int64) {
 	e.bind(s.live)
 	s.recycle() // here, because the previous step may have panicked
 	s.entity, s.now, s.candidates = e, now, s.candidates[:0]
-	s.scope = scope{set: s.live.Set, now: now, entity: e, read: s.read}
+	s.scope = scope{set: s.live.Set, now: now, entity: e, read: s.read, lets: s.scope.lets[:0]}
 }
 
 // scopeOf is what expressions about an event see. There is one scope for each
 // step.
 func (s *step) scopeOf(ev *event.Event) *scope {
-	s.scope.event, s.scope.c, s.scope.before, s.scope.ended = ev, nil, nil, false
+	s.scope.event, s.scope.before, s.scope.ended = ev, nil, false
+	s.scope.of(nil)
 	return &s.scope
 }
 
 // judge is what expressions of an evaluation see.
 func (s *step) judge(e *evaluation) *scope {
 	sc := s.scopeOf(e.event)
-	sc.c, sc.before, sc.began, sc.ended = e.c, e.before, e.began, e.ended
+	sc.of(e.c)
+	sc.before, sc.began, sc.ended = e.before, e.began, e.ended
 	return sc
 }
 
@@ -177,13 +179,13 @@ func (s *step) cancel(sc *scope) {
 			return false
 		}
 		if last.c != e.c || last.entry != e.entry {
-			sc.c = e.c
+			sc.of(e.c)
 			last = endOf{c: e.c, entry: e.entry, holds: all(t.ends, sc, nil)}
 			if last.holds && !t.match.none() {
 				// An event whose key cannot be computed cancels nothing.
 				_ = t.match.each(sc, func(key string, _ int, _ *fastjson.Value) { last.keys = append(last.keys, key) })
 			}
-			sc.c = nil
+			sc.of(nil)
 		}
 		return last.holds && (t.match.none() || slices.Contains(last.keys, e.key))
 	}, Cancelled)

@@ -58,13 +58,13 @@ func TestTrace(t *testing.T) {
 	}
 	want := strings.TrimSpace(`
 10:00:00 a | trigger n >= 2=false map[n:1] event.properties.p > 1=false looking >= duration("60s")=false map[looking:"0s"] -> condition in trigger
-10:00:00 c | gates duplicate=true | choice data=true | channel a=true -> fired in out
-10:00:00 b | gates duplicate=true | choice data=true | channel a=false (taken by c) -> outranked in channel
+10:00:00 c | choice data=true | channel a=true -> fired in out
+10:00:00 b | choice data=true | channel a=false (taken by c) -> outranked in channel
 10:00:10 a | trigger n >= 2=true map[n:2] event.properties.p > 1=true looking >= duration("60s")=false map[looking:"10s"] -> waits in dwell until 10:01:00
-10:00:10 c | gates duplicate=true | choice data=true | channel a=true -> fired in out
-10:00:10 b | gates duplicate=true | choice data=false (no such key: q) -> error in choice
+10:00:10 c | choice data=true | channel a=true -> fired in out
+10:00:10 b | choice data=false (no such key: q) -> error in choice
 10:01:00 a | dwell n >= 2=true map[n:2] event.properties.p > 1=true looking >= duration("60s")=true map[looking:"60s"] -> waits in absence until 10:02:10
-10:02:10 a | gates duplicate=true limit=true | choice data=true | channel a=true -> fired in out
+10:02:10 a | gates limit=true | choice data=true | channel a=true -> fired in out
 `)
 	if g := strings.Join(got, "\n"); g != want {
 		t.Errorf("the traces are\n%s\nwant\n%s", g, want)

@@ -23,6 +23,7 @@ func TestUser(t *testing.T) {
 	for _, l := range []string{
 		at("10:00:00", "View", `"category":"bag","brand":"acme","p":[1]`), identify("10:00:01", `"age":31,"name":"Kim"`),
 		at("10:01:00", "View", `"category":"hat","brand":"zeta"`), at("10:01:00", "View", `"category":"hat","brand":"apex"`),
+		`{"type":"system","event":"Consent Granted","userId":"u","timestamp":"2026-01-01T10:01:00Z","properties":{"channel":"sms"}}`,
 	} {
 		if err := b.Line([]byte(l), func(*Offer) {}); err != nil {
 			t.Fatal(err)
@@ -38,8 +39,9 @@ func TestUser(t *testing.T) {
 	}
 	ids := v.Offers
 	v.Offers = nil
-	const want = `{"key":"u:u","known":true,"now":"2026-01-01T10:01:00Z","last_event":"2026-01-01T10:01:00Z","events":4,"size":{"entries":10,"entry_bytes":206,"trait_bytes":18,"pending_bytes":0},"traits":{"age":31,"name":"Kim"},` +
+	const want = `{"key":"u:u","known":true,"now":"2026-01-01T10:01:00Z","last_event":"2026-01-01T10:01:00Z","events":5,"size":{"entries":10,"entry_bytes":206,"trait_bytes":18,"pending_bytes":0},"traits":{"age":31,"name":"Kim"},` +
 		`"session":{"started":"2026-01-01T10:00:00Z","last":"2026-01-01T10:01:00Z","count":3,"events":["View","View","View"],"referrer_host":"","source":"","keyword":""},` +
+		`"consent":[{"channel":"sms","granted":true,"time":"2026-01-01T10:01:00Z","holds":true}],` +
 		`"features":{"brands":{"hat":2},"looking":"60s","low":null,"n":3,"seen":[{"brand":"zeta"},{"brand":"apex"}]},` +
 		`"pending":[{"campaign":"cart","key":"acme","kind":"absence","due":"2026-01-01T10:10:00Z"},{"campaign":"cart","key":"apex","kind":"absence","due":"2026-01-01T10:11:00Z"},{"campaign":"cart","key":"zeta","kind":"absence","due":"2026-01-01T10:11:00Z"}],` +
 		`"sent":[{"campaign":"hello","ever":3,"times":["2026-01-01T10:00:00Z","2026-01-01T10:01:00Z","2026-01-01T10:01:00Z"]},{"campaign":"stay","ever":3,"times":["2026-01-01T10:01:00Z","2026-01-01T10:01:00Z","2026-01-01T10:01:00Z"]}],"offers":null}`

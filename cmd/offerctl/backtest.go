@@ -17,6 +17,7 @@ import (
 	"offerstream/config"
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
@@ -27,11 +28,13 @@ func backtest(ctx context.Context, args []string, std stdio) error {
 Runs campaigns over a file of events, with the same core as in live operation but
 without NATS. Log time comes from the events. The summary goes to standard
 output. --out receives the offers, one JSON object per line, with the same data
-as on their subjects.`,
+as on their subjects; those withheld from a holdout have "withheld": true. Without
+--coupon-keys the codes of coupons are all COUPON.`,
 		"offerctl backtest --campaigns deploy/campaigns --events events.jsonl --out offers.jsonl")
 	campaigns := fs.String("campaigns", "", "`PATH` of a campaign file or a directory of them")
 	events := fs.String("events", "", "a `FILE` of events, one JSON object per line, may be gzipped; - for standard input")
 	outPath := fs.String("out", "", "the `FILE` for the offers; with - they go to standard output, and the summary to standard error")
+	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err
 	}
@@ -49,15 +52,23 @@ as on their subjects.`,
 	if err != nil {
 		return err
 	}
-	_, err = backtestFile(ctx, def, *events, *outPath, std)
+	keys, err := readCoupons()
+	if err != nil {
+		return err
+	}
+	_, err = backtestFile(ctx, def, keys, *events, *outPath, std)
 	return err
 }
 
-// backtestFile runs the set over a file of events.
-func backtestFile(ctx context.Context, def *campaign.Definition, events, outPath string, std stdio) (*pipeline.Backtest, error) {
+// backtestFile runs the set over a file of events. Without keys codes of coupons
+// are placeholders.
+func backtestFile(ctx context.Context, def *campaign.Definition, keys *coupon.Keys, events, outPath string, std stdio) (*pipeline.Backtest, error) {
 	b, problems := pipeline.NewBacktest(def)
 	if len(problems) > 0 {
 		return nil, problems[0] // cannot happen: the set was checked when it was loaded
+	}
+	if err := b.Coupons(keys); err != nil {
+		return nil, err
 	}
 	in, err := openInput(events, std)
 	if err != nil {
@@ -104,13 +115,16 @@ func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.
 	enc.SetEscapeHTML(false)
 	var writeErr error
 	emit := func(o *pipeline.Offer) {
+		if err := enc.Encode(o); err != nil {
+			writeErr = err
+		}
+		if o.Withheld {
+			return
+		}
 		if reached[o.Campaign] == nil {
 			reached[o.Campaign] = map[string]bool{}
 		}
 		reached[o.Campaign][o.User] = true
-		if err := enc.Encode(o); err != nil {
-			writeErr = err
-		}
 	}
 	full, empty := make(chan *lines, 4), make(chan *lines, 4)
 	for range cap(empty) {

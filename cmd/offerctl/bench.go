@@ -121,5 +121,5 @@ func checkBench(b *bench.Run) error {
 // benchBacktest does what `offerctl backtest --events FILE --out FILE` does.
 // `bench --backtest` measures it in a separate process.
 func benchBacktest(ctx context.Context, def *campaign.Definition, events, offers string) (*pipeline.Backtest, error) {
-	return backtestFile(ctx, def, events, offers, stdio{out: io.Discard, err: io.Discard})
+	return backtestFile(ctx, def, nil, events, offers, stdio{out: io.Discard, err: io.Discard})
 }

@@ -38,13 +38,22 @@ counted has no effect while it is among the newest 64 events of its user or
 younger than 15 minutes; otherwise it counts again, as an event of now. The dead
 letter of a timer (reason panic) holds the event that set the timer, which was
 already counted. Dead letters stay: list keeps showing them after they were sent
-again. The exit status is 1 if one was not sent.`,
-		"offerctl deadletters list --since 24h --nats nats://127.0.0.1:4222\nofferctl deadletters replay --id 3/17 --dry-run\nofferctl deadletters replay --all --gateway --since 2h --to http://127.0.0.1:8080 --write-key KEY")
+again. The exit status is 1 if one was not sent.
+
+What a browser sent without proof of its user is sent as that, whatever the key is:
+a key of role server proves nobody. Events that a browser may not send, such as
+consent, need --server-key, if a server sent them; a browser's never become dead
+letters.`,
+		"offerctl deadletters list --since 24h --nats nats://127.0.0.1:4222\nofferctl deadletters replay --id 3/17 --dry-run\nofferctl deadletters replay --all --gateway --since 2h --to http://127.0.0.1:8080 --server-key KEY")
 	d := letters{std: std, n: fs.nats(), ids: map[string]bool{}}
 	all, gateway := d.flags(fs)
 	to := fs.String("to", "http://127.0.0.1:8080", "replay: the gateway's `URL`")
-	key := fs.String("write-key", "", "replay: the gateway's write `KEY`")
+	keys := fs.keys("replay: ")
 	rest, err := fs.parse(args)
+	if err != nil {
+		return err
+	}
+	key, err := keys.one()
 	if err != nil {
 		return err
 	}
@@ -66,10 +75,10 @@ again. The exit status is 1 if one was not sent.`,
 		return usagef("name the dead letters: give either --id or --all")
 	case len(d.ids) > 0 && (d.source != "" || !d.since.IsZero()):
 		return usagef("--partition, --gateway and --since go with --all, not with --id")
-	case *key == "" && !d.dry:
-		return usagef("--write-key is required")
+	case key == "" && !d.dry:
+		return usagef("--server-key or --write-key is required")
 	}
-	d.sender = newSender(*to, *key)
+	d.sender = newSender(*to, key)
 	return d.with(ctx, d.replay)
 }
 
@@ -283,6 +292,22 @@ func (d *letters) replay(ctx context.Context, conn *broker.Conn) error {
 
 var errFound = errors.New("all named dead letters are found")
 
+// sentBy is who sent the event of a dead letter, as the gateway must know it to judge
+// it again: "" for who knew whom it is about. A letter of a partition is from the log,
+// where an event without proof says so. Of a gateway's letter without a sender, which
+// older ones wrote, nothing is known.
+func sentBy(l *broker.DeadLetter, ev *event.Event) string {
+	switch {
+	case l.Source == broker.FromGateway && l.Sender == "":
+		return "browser"
+	case l.Source == broker.FromGateway && l.Sender != "trusted":
+		return l.Sender
+	case l.Source != broker.FromGateway && ev.NoProof:
+		return "browser"
+	}
+	return ""
+}
+
 // send sends the event of a dead letter, if it is valid.
 func (d *letters) send(ctx context.Context, l *broker.DeadLetter) error {
 	ev, err := d.dec.AdmitLive(l.Raw, 0)
@@ -290,6 +315,7 @@ func (d *letters) send(ctx context.Context, l *broker.DeadLetter) error {
 		err = errors.New("it is a clock event: offerctl replay sends one at its end")
 	}
 	if err == nil && !d.dry {
+		d.sender.as = sentBy(l, ev)
 		err = d.sender.send(ctx, "/v1/"+ev.Type.String(), l.Raw)
 		if err != nil && !errors.Is(err, errNoEvent) {
 			return err

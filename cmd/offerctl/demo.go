@@ -20,6 +20,8 @@ import (
 	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
+	"offerstream/pipeline/event"
 )
 
 const (
@@ -45,6 +47,7 @@ ends by itself: its offers are the same as those of offerctl backtest.`,
 	addr := fs.String("addr", "", "the address that receives events, `HOST:PORT` (default 127.0.0.1:8080, or any free port)")
 	dir := fs.String("dir", "", "the `DIR` for all data, kept afterwards (default a temporary one, removed)")
 	fs.Uint64Var(&d.seed, "seed", 0, "the seed of the shoppers (default a new one, which is shown)")
+	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err
 	}
@@ -73,6 +76,9 @@ ends by itself: its offers are the same as those of offerctl backtest.`,
 	if err != nil {
 		return err
 	}
+	if d.coupons, err = readCoupons(); err != nil {
+		return err
+	}
 	if d.seed == 0 {
 		d.seed = uint64(time.Now().UnixNano()) % 1e6
 	}
@@ -89,7 +95,7 @@ func (d *demoRun) start(ctx context.Context, dir, addr string, set *campaign.Def
 	}
 	d.node, err = startNode(ctx, nodeOptions{
 		dir: dir, natsAddr: freeOr("127.0.0.1:4222"), partitions: 0, addr: addr,
-		writeKey: demoKey, set: set, log: nodeLog(d.std.err, slog.LevelWarn),
+		keys: []config.Key{config.KeyOf("demo", demoKey, event.Browser|event.Server|event.Feeder)}, coupons: d.coupons, set: set, log: nodeLog(d.std.err, slog.LevelWarn),
 	})
 	if err != nil {
 		return ended(ctx, err)
@@ -126,6 +132,8 @@ type demoRun struct {
 	in     *input
 	json   bool
 	seed   uint64
+
+	coupons *coupon.Keys // nil: codes are placeholders
 
 	offers atomic.Int64 // number that went out
 	live   *progress
@@ -171,7 +179,7 @@ func (d *demoRun) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v, err := audit.Verify(ctx, d.node.conn, nil)
+	v, err := audit.Verify(ctx, d.node.conn, &audit.VerifyOptions{Coupons: d.coupons})
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ var commands = []command{
 	{"serve", "run everything in one process, for a small shop", serve},
 	{"check", "validate campaign files", check},
 	{"test", "run the scenarios of campaigns", test},
+	{"schema", "print the JSON Schema of campaign files, for editors", schema},
 	{"apply", "make a campaign set live", apply},
 	{"backtest", "show what campaigns would have done with a file of events", backtest},
 	{"import", "convert a shop's export to events", importEvents},
@@ -43,6 +44,7 @@ var commands = []command{
 	{"verify", "compare the stored offers with those that the log yields", verify},
 	{"accept", "accept the loss of data that cannot be restored, after a partition has stopped", accept},
 	{"deadletters", "show events that could not be applied, and send them again", deadletters},
+	{"coupons", "make a key for codes of coupons, and check a code", coupons},
 	{"bench", "measure how fast this machine is", benchmark},
 }
 

@@ -13,9 +13,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"offerstream/config"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/ingest"
 	"offerstream/pipeline/worker"
 )
@@ -44,7 +46,11 @@ type nodeOptions struct {
 	partitions  int
 	addr        string
 	metricsAddr string
-	writeKey    string
+	writeKey    string               // of role browser; empty: none
+	serverKey   string               // of role server; empty: none
+	keys        []config.Key         // further keys
+	keysFile    string               // a file of further keys; empty: none
+	coupons     *coupon.Keys         // nil: codes are placeholders
 	set         *campaign.Definition // made live at the start
 	log         *slog.Logger
 }
@@ -91,7 +97,7 @@ func startNode(ctx context.Context, o nodeOptions) (n *node, err error) {
 }
 
 func (n *node) startWorker(to broker.Options) (err error) {
-	n.worker, err = worker.New(worker.Options{Dir: filepath.Join(n.opt.dir, "worker"), Metrics: n.reg, Log: n.opt.log,
+	n.worker, err = worker.New(worker.Options{Dir: filepath.Join(n.opt.dir, "worker"), Coupons: n.opt.coupons, Metrics: n.reg, Log: n.opt.log,
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			return connectAs(ctx, to, "offerstream-worker", false)
 		}})
@@ -113,7 +119,8 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 	if err := n.inForce(ctx, log); err != nil {
 		return err
 	}
-	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: []string{n.opt.writeKey}, Metrics: n.reg, Logger: n.opt.log}); err != nil {
+	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: given(n.opt.writeKey), ServerKeys: given(n.opt.serverKey), Keys: n.opt.keys, KeysFile: n.opt.keysFile,
+		Metrics: n.reg, Logger: n.opt.log}); err != nil {
 		return err
 	}
 	if _, err := log.Report(); err != nil { // until the connection is closed
@@ -123,6 +130,14 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 	n.stopGateway, n.gatewayDone = stop, make(chan error, 1)
 	go func() { n.gatewayDone <- n.gateway.Run(serveCtx, listen) }()
 	return nil
+}
+
+// given is a list of a key, if there is one.
+func given(key string) []string {
+	if key == "" {
+		return nil
+	}
+	return []string{key}
 }
 
 func connectAs(ctx context.Context, o broker.Options, client string, reconnect bool) (*broker.Conn, error) {

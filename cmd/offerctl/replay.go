@@ -15,23 +15,33 @@ import (
 
 // replay is `offerctl replay`.
 func replay(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "replay --events FILE[.gz] --to URL --write-key KEY [--rate N|max]", `
+	fs := newFlags(std, "replay --events FILE[.gz] --to URL --server-key KEY [--rate N|max]", `
 Sends a file of events through a real gateway: in order, in batches, with one
 request in flight, and again if the gateway is overloaded. Each event carries the
 log time that it has in a backtest, so under clock: event the offers are the same
 as those of a backtest; a clock event at the end advances log time in every
 partition. Under clock: broker the gateway drops the log times and the clock
-event. A line that a backtest would refuse is counted and not sent.`,
-		"offerctl apply campaigns --yes --clock event\nofferctl replay --events events.jsonl --to http://127.0.0.1:8080 --write-key KEY --rate 1000")
+event. A line that a backtest would refuse is counted and not sent.
+
+Under clock: event a key of role server is needed, because a clock event is sent; it
+is needed too for consent, redeemed coupons, and whatever else a browser may not
+send. Facts need a key of role feeder. A key of role server counts users as proved,
+as a backtest does; a write key does for files without such events under clock:
+broker.`,
+		"offerctl apply campaigns --yes --clock event\nofferctl replay --events events.jsonl --to http://127.0.0.1:8080 --server-key KEY --rate 1000")
 	events := fs.String("events", "", "a `FILE` of events, one JSON object per line, may be gzipped; - for standard input")
 	to := fs.String("to", "http://127.0.0.1:8080", "the gateway's `URL`")
-	key := fs.String("write-key", "", "the gateway's write `KEY`")
+	keys := fs.keys("")
 	rate := fs.String("rate", "max", "`N` events per second, or max")
 	if err := fs.none(args); err != nil {
 		return err
 	}
-	if *events == "" || *key == "" {
-		return usagef("--events and --write-key are both required")
+	key, err := keys.one()
+	if err != nil {
+		return err
+	}
+	if *events == "" || key == "" {
+		return usagef("--events and --server-key (or --write-key) are both required")
 	}
 	perSecond, err := readRate(*rate)
 	if err != nil {
@@ -42,7 +52,7 @@ event. A line that a backtest would refuse is counted and not sent.`,
 		return err
 	}
 	defer in.close()
-	s := newSender(*to, *key)
+	s := newSender(*to, key)
 	s.notify = func(err error) { in.progress.show("%d lines; waiting: %v", in.n, err) }
 	start := time.Now()
 	r := &replayer{sender: s, rate: perSecond}
@@ -60,7 +70,7 @@ event. A line that a backtest would refuse is counted and not sent.`,
 	}
 	fmt.Fprintln(std.out)
 	r.refused.warn(std.out, in)
-	return nil
+	return r.deniedErr()
 }
 
 // readRate reads events per second; 0 stands for max.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"offerstream/pipeline/event"
 )
 
 // Limits of one request. The bytes stay under the gateway's 500 KB. The events
@@ -26,7 +30,9 @@ const (
 type sender struct {
 	gateway, key string
 	client       *http.Client
+	as           string          // who has sent the events before, as the header Offerstream-Sender names them; "": nobody
 	retries      int             // so far
+	denied       int             // events of batches that the gateway has refused because of the key
 	notify       func(err error) // of a retry; may be nil
 }
 
@@ -39,6 +45,33 @@ var errRefused = errors.New("the gateway refuses")
 
 // errNoEvent is a refusal because of the content that was sent.
 var errNoEvent = fmt.Errorf("%w the content", errRefused)
+
+// deniedErr is an error if the gateway has refused events because of the key.
+func (s *sender) deniedErr() error {
+	if s.denied == 0 {
+		return nil
+	}
+	return fmt.Errorf("the gateway refused %d events that this key may not send: clock events, consent and redeemed coupons need --server-key with a key of role server, facts a key of role feeder; its log has the reasons", s.denied)
+}
+
+// keyFlags are the flags with the key of a gateway.
+type keyFlags struct{ write, server *string }
+
+// keys declares the flags. of says for which subcommand they are.
+func (f *flags) keys(of string) keyFlags {
+	return keyFlags{
+		f.String("write-key", "", of+"the gateway's write `KEY`, of role browser"),
+		f.String("server-key", "", of+"a `KEY` of role server, instead; OFFERSTREAM_SERVER_KEY in the environment"),
+	}
+}
+
+// one is the given key, "" if there is none.
+func (k keyFlags) one() (string, error) {
+	if *k.write != "" && *k.server != "" {
+		return "", usagef("--write-key and --server-key exclude each other")
+	}
+	return cmp.Or(*k.write, *k.server, envOr("OFFERSTREAM_SERVER_KEY", "")), nil
+}
 
 // batch sends events, each a JSON object, until the gateway has accepted them.
 func (s *sender) batch(ctx context.Context, events [][]byte) error {
@@ -83,6 +116,9 @@ func (s *sender) post(ctx context.Context, path string, body []byte) (wait time.
 	}
 	req.SetBasicAuth(s.key, "")
 	req.Header.Set("Content-Type", "application/json")
+	if s.as != "" {
+		req.Header.Set("Offerstream-Sender", s.as)
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return 0, err
@@ -91,6 +127,10 @@ func (s *sender) post(ctx context.Context, path string, body []byte) (wait time.
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
 	if resp.StatusCode == http.StatusOK {
+		var said struct{ Denied int }
+		if json.Unmarshal(answer, &said) == nil {
+			s.denied += said.Denied
+		}
 		return 0, nil
 	}
 	err = fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(answer))
@@ -101,8 +141,15 @@ func (s *sender) post(ctx context.Context, path string, body []byte) (wait time.
 		return wait, err
 	}
 	why := errRefused
-	if resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusRequestEntityTooLarge {
+	var said struct{ Reason string }
+	_ = json.Unmarshal(answer, &said)
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusForbidden:
 		why = errNoEvent
+	case http.StatusUnauthorized:
+		if said.Reason == event.DeniedUnproved { // else the key is wrong, for all events
+			why = errNoEvent
+		}
 	}
 	return 0, fmt.Errorf("%w: %w", why, err)
 }

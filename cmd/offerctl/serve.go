@@ -11,11 +11,12 @@ import (
 	"offerstream/deploy"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
 )
 
 // serve is `offerctl serve`.
 func serve(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "serve --dir DIR [--campaigns PATH] [--write-key KEY]", `
+	fs := newFlags(std, "serve --dir DIR [--campaigns PATH] [--write-key KEY] [--server-key KEY] [--keys FILE]", `
 Runs NATS, gateway and worker in one process, with all data in one directory, for
 a small shop. NATS calls fsync before each acknowledgement. With --nats, an
 external server is used instead. When it is told to stop, it first finishes
@@ -31,7 +32,10 @@ storing all accepted events.`,
 	partitions := fs.Int("partitions", 0, "the number `N` of partitions, fixed at the first start (default 8)")
 	addr := fs.String("addr", "127.0.0.1:8080", "the address that receives events, `HOST:PORT`")
 	metrics := fs.String("metrics-addr", "127.0.0.1:9090", "the address that serves /metrics, /healthz and /readyz, `HOST:PORT`; empty: none")
-	key := fs.String("write-key", envOr("OFFERSTREAM_WRITE_KEY", ""), "the `KEY` that SDKs send; OFFERSTREAM_WRITE_KEY in the environment; without one, a new key is generated and shown")
+	key := fs.String("write-key", envOr("OFFERSTREAM_WRITE_KEY", ""), "the `KEY` that SDKs send, of role browser; OFFERSTREAM_WRITE_KEY in the environment; without any key, a new one is generated and shown")
+	serverKey := fs.String("server-key", envOr("OFFERSTREAM_SERVER_KEY", ""), "a secret `KEY` of role server, for the shop's own servers and for offerctl replay; OFFERSTREAM_SERVER_KEY in the environment")
+	keysFile := fs.String("keys", envOr("OFFERSTREAM_KEYS", ""), "a `FILE` of more keys, in YAML: a list of {name, key or sha256, roles, identity, secret}; read again when it changes; OFFERSTREAM_KEYS in the environment")
+	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err
 	}
@@ -41,7 +45,7 @@ storing all accepted events.`,
 	log := nodeLog(std.err, slog.LevelInfo)
 	o := nodeOptions{
 		dir: *dir, natsAddr: *natsAddr, sync: true, remote: broker.Options{URL: *url, Creds: *creds, Prefix: *prefix},
-		partitions: *partitions, addr: *addr, metricsAddr: *metrics, writeKey: *key, log: log,
+		partitions: *partitions, addr: *addr, metricsAddr: *metrics, writeKey: *key, serverKey: *serverKey, keysFile: *keysFile, log: log,
 	}
 	var err error
 	if *campaigns != "" || *clock != "" {
@@ -49,7 +53,13 @@ storing all accepted events.`,
 			return err
 		}
 	}
-	if o.writeKey == "" {
+	if o.coupons, err = readCoupons(); err != nil {
+		return err
+	}
+	if o.coupons == nil {
+		o.coupons = &coupon.Keys{} // a set that names a key needs it, or customers would get placeholders
+	}
+	if o.writeKey == "" && o.serverKey == "" && o.keysFile == "" {
 		if o.writeKey, err = newKey(); err != nil {
 			return err
 		}

@@ -98,7 +98,7 @@ func newSystem(t *testing.T) *system {
 		t.Fatal(err)
 	}
 	s.nats = s.process("nats", self, nil, "OFFERSTREAM_TEST_NATS_DIR="+filepath.Join(dir, "nats"), fmt.Sprintf("OFFERSTREAM_TEST_NATS_PORT=%d", natsPort))
-	s.gateway = s.process("gateway", filepath.Join(bin, "gateway"), []string{"--nats", s.url, "--addr", fmt.Sprintf("127.0.0.1:%d", apiPort), "--write-key", "key", "--partitions", "3"})
+	s.gateway = s.process("gateway", filepath.Join(bin, "gateway"), []string{"--nats", s.url, "--addr", fmt.Sprintf("127.0.0.1:%d", apiPort), "--server-key", "key", "--partitions", "3"})
 	s.worker = s.process("worker", filepath.Join(bin, "worker"), []string{"--nats", s.url, "--dir", filepath.Join(dir, "worker"), "--partitions", "3"})
 	return s
 }
@@ -195,7 +195,7 @@ func TestSystem(t *testing.T) {
 	s.awaitReady()
 	replayed := make(chan string, 1)
 	go func() {
-		replayed <- s.ctl("replay", "--events", events, "--to", s.api, "--write-key", "key", "--rate", "1600")
+		replayed <- s.ctl("replay", "--events", events, "--to", s.api, "--server-key", "key", "--rate", "1600")
 	}()
 	for _, p := range []*process{s.worker, s.worker, s.nats, s.worker} {
 		<-time.After(time.Duration(300+rng.IntN(900)) * time.Millisecond)

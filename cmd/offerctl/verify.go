@@ -16,7 +16,7 @@ import (
 
 // verify is `offerctl verify`.
 func verify(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "verify [--partition N]... [--from-snapshot] [--settle 10s] [--dir DIR] [--json] [--nats URL]", `
+	fs := newFlags(std, "verify [--partition N]... [--from-snapshot] [--settle 10s] [--dir DIR] [--coupon-keys FILE] [--json] [--nats URL]", `
 Computes every offer again from the log and compares it with the messages in
 OFFERS. From the first record that each chain still has, each offer must be
 stored once, at its position, with the content that the log yields. It only
@@ -27,6 +27,10 @@ published yet. It holds the users of one partition in memory.
 If the beginning of a log has expired, it starts from the oldest snapshot from
 which the log is complete, prints this, and checks only the offers after the
 snapshot: it trusts the state in it. The users are then on disk, under --dir.
+
+Without --coupon-keys, codes of coupons are not compared: the code of a stored
+offer counts as COUPON, wherever it is in the offer. If a campaign computes with
+its code, verify needs the keys.
 
 The exit status is 0 if there are no differences, and 1 if there are some or the
 comparison failed.`,
@@ -41,8 +45,13 @@ comparison failed.`,
 	fs.DurationVar(&opt.Settle, "settle", 10*time.Second, "how long to wait for an offer that is not stored yet, counted from the last one that arrived")
 	fs.BoolVar(&opt.FromSnapshot, "from-snapshot", false, "start from a snapshot even if the log is complete; this is faster")
 	fs.StringVar(&opt.Dir, "dir", os.TempDir(), "`DIR` for a snapshot's state while it is used; it needs about as much space as a worker")
+	readCoupons := fs.couponKeys()
 	asJSON := fs.Bool("json", false, "print one JSON object on standard output, and nothing else")
 	if err := fs.none(args); err != nil {
+		return err
+	}
+	var err error
+	if opt.Coupons, err = readCoupons(); err != nil {
 		return err
 	}
 	conn, err := n.connect(ctx, std)

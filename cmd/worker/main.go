@@ -20,6 +20,7 @@ import (
 
 	"offerstream/config"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/worker"
 )
 
@@ -47,8 +48,11 @@ func run(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 	worker.LimitHeap(set.Cache)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if set.CouponKeys == nil {
+		set.CouponKeys = &coupon.Keys{} // a set that names a key needs it, or customers would get placeholders
+	}
 	w, err := worker.New(worker.Options{
-		Dir: set.Dir, CacheBytes: set.Cache, Standbys: set.Standbys, Metrics: reg, Log: log,
+		Dir: set.Dir, CacheBytes: set.Cache, Standbys: set.Standbys, Coupons: set.CouponKeys, Metrics: reg, Log: log,
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			return broker.Connect(ctx, broker.Options{
 				URL: set.NATS, Creds: set.Creds, Client: "offerstream-worker", Prefix: set.Prefix,

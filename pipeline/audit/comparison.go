@@ -1,13 +1,16 @@
 package audit
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/coupon"
 )
 
 // A record is what a comparison keeps of an offer.
@@ -147,13 +150,37 @@ func (c *comparison) read(ctx context.Context) (some bool, err error) {
 			c.later = true
 		} else {
 			c.sums.Stored++
-			c.unmatched = append(c.unmatched, record{seq, stored.Pos, stored.ID, xxhash.Sum64(stored.Data)})
+			c.unmatched = append(c.unmatched, record{seq, stored.Pos, stored.ID, c.hash(stored.Data)})
 			c.here[stored.ID]++
 		}
 		if !c.walk.Fetched() {
 			return true, nil
 		}
 	}
+}
+
+// hash is the hash of a stored record's data. Without keys the log gives
+// placeholders: so a stored code counts as one, wherever it is in the data.
+func (c *comparison) hash(data []byte) uint64 {
+	if c.opt.Coupons == nil {
+		data = withPlaceholder(data)
+	}
+	return xxhash.Sum64(data)
+}
+
+// withPlaceholder returns an offer's JSON with the placeholder instead of its
+// coupon's code, in the code's address and in texts too.
+func withPlaceholder(data []byte) []byte {
+	if !bytes.Contains(data, []byte(`"coupon":{`)) {
+		return data
+	}
+	var o struct {
+		Coupon struct{ Code string }
+	}
+	if json.Unmarshal(data, &o) != nil || !coupon.IsCode(o.Coupon.Code) {
+		return data
+	}
+	return bytes.ReplaceAll(data, []byte(o.Coupon.Code), []byte(coupon.Placeholder))
 }
 
 // take removes a record from unmatched and returns it.

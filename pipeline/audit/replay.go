@@ -10,6 +10,7 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/checkpoint"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/task"
 	"offerstream/state"
 )
@@ -24,6 +25,7 @@ type replay struct {
 	disk    checkpoint.Disk
 	archive checkpoint.Archive
 	sets    *checkpoint.Sets
+	coupons *coupon.Keys // nil: codes of coupons are placeholders
 	guarded []pipeline.StepID
 	shrink  int // commits are smaller than the store's limit by this factor
 
@@ -52,6 +54,9 @@ func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, 
 	r.cache = checkpoint.NewCache(r.store, 256<<20, checkpoint.Lookups{})
 	r.writer = checkpoint.NewWriter(r.cache, cursor.Epoch)
 	if r.fold, err = pipeline.NewFold(cursor, r.sets.Get(ctx, r.conn), r.cache); err != nil {
+		return err
+	}
+	if err := r.fold.Coupons(r.coupons); err != nil {
 		return err
 	}
 	for _, s := range r.guarded {

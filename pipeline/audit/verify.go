@@ -16,6 +16,7 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/checkpoint"
+	"offerstream/pipeline/coupon"
 )
 
 // Sums are the counts of a verification.
@@ -86,6 +87,7 @@ type VerifyOptions struct {
 	Settle       time.Duration                        // how long to wait, after the last offer came, for further offers that workers have not published yet (0)
 	Progress     func(partition int, seq, end uint64) // called for each message of the log (nil)
 	FromSnapshot bool                                 // begin with a snapshot even if the log has all messages (false)
+	Coupons      *coupon.Keys                         // keys of coupons (codes are not compared: each counts as a placeholder)
 	Dir          string                               // directory for temporary state (os.TempDir)
 	Log          *slog.Logger                         // (none)
 }
@@ -117,7 +119,7 @@ func Verify(ctx context.Context, conn *broker.Conn, opt *VerifyOptions) (v Verdi
 		partitions = append(partitions, p)
 	}
 	for _, p := range partitions {
-		state := replay{conn: conn, p: p, dir: filepath.Join(own, "state"), log: log, disk: checkpoint.Badgers{}, archive: checkpoint.Objects{Conn: conn}, sets: &compiled, shrink: 2}
+		state := replay{conn: conn, p: p, dir: filepath.Join(own, "state"), log: log, disk: checkpoint.Badgers{}, archive: checkpoint.Objects{Conn: conn}, sets: &compiled, coupons: opt.Coupons, shrink: 2}
 		done, err := verifyPast(ctx, &verification{replay: &state, opt: opt, next: checkpoint.Next})
 		if err != nil {
 			return v, fmt.Errorf("verify partition %d: %w", p, err)
@@ -223,6 +225,9 @@ func (v *verification) origin(ctx context.Context, first uint64, accepted int64)
 	if first == 1 && !v.opt.FromSnapshot {
 		fold, err := pipeline.NewFold(pipeline.Cursor{}, v.sets.Get(ctx, v.conn), pipeline.Memory{})
 		if err != nil {
+			return nil, err
+		}
+		if err := fold.Coupons(v.coupons); err != nil {
 			return nil, err
 		}
 		for _, s := range v.guarded {

@@ -114,6 +114,11 @@ func TestVerify(t *testing.T) {
 			m[4].Subject = "offers.sms.0"
 			return m
 		}, Sums{Stored: 5, Extra: 1}, "offer x, record 1 of offers.sms.0"},
+		{"a foreign withheld record", func(m []*nats.Msg) []*nats.Msg {
+			m = append(m, with(m[0], id, "x"))
+			m[4].Subject = "withheld.0"
+			return m
+		}, Sums{Stored: 5, Extra: 1}, "offer x, record 1 of withheld.0"},
 		{"on another chain too", func(m []*nats.Msg) []*nats.Msg { m = append(m, with(m[0])); m[4].Subject = "offers.sms.0"; return m }, Sums{Stored: 5, Duplicate: 1}, "record 1 of offers.sms.0"},
 		{"from beyond the log", func(m []*nats.Msg) []*nats.Msg { return append(m, with(m[3], n, "5", s, "99", id, "x")) }, Sums{Stored: 5, Extra: 1}, "the log ends at message 3"},
 		{"no record at all", func(m []*nats.Msg) []*nats.Msg {

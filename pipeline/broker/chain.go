@@ -118,15 +118,32 @@ func (c *Conn) OpenChains(ctx context.Context, partition int, o ChainOptions) (*
 // stored lists the chains that have records.
 func (cs *Chains) stored(ctx context.Context) (names []string, err error) {
 	n := cs.conn.Names
-	for _, from := range [...]struct{ stream, filter string }{{n.OffersStream(), n.OffersOf(cs.partition)}, {n.DeadStream(), n.DeadSubject(cs.partition)}} {
-		subjects, err := cs.conn.Wire.Subjects(ctx, from.stream, from.filter)
+	if names, err = cs.conn.OfferChains(ctx, cs.partition); err != nil {
+		return nil, err
+	}
+	dead, err := cs.conn.chainsUnder(ctx, cs.partition, n.DeadStream(), n.DeadSubject(cs.partition))
+	return append(names, dead...), err
+}
+
+// OfferChains lists a partition's chains of offers that have records, that of the
+// withheld records included.
+func (c *Conn) OfferChains(ctx context.Context, partition int) ([]string, error) {
+	return c.chainsUnder(ctx, partition, c.Names.OffersStream(), c.Names.OfferChainsOf(partition)...)
+}
+
+// chainsUnder lists a partition's chains that have records in a stream under the
+// filters.
+func (c *Conn) chainsUnder(ctx context.Context, partition int, stream string, filters ...string) (names []string, err error) {
+	for _, filter := range filters {
+		subjects, err := c.Wire.Subjects(ctx, stream, filter)
 		if err != nil {
-			return nil, fmt.Errorf("chains of partition %d: %w", cs.partition, err)
+			return nil, fmt.Errorf("chains of partition %d: %w", partition, err)
 		}
 		for _, s := range subjects {
-			names = append(names, n.chainOf(s))
+			names = append(names, c.Names.chainOf(s))
 		}
 	}
+	slices.Sort(names)
 	return names, nil
 }
 

@@ -446,3 +446,52 @@ func TestNoRecord(t *testing.T) {
 	_, err := c.OpenChains(limited(t), 0, ChainOptions{Known: Known{}, Confirm: soon})
 	isLoud(t, err, "not a record of a chain")
 }
+
+// TestWithheld: withheld records are a chain as offers are, whose tail is read when
+// it is opened again. They have a type of their own, and whoever subscribes to
+// offers gets none.
+func TestWithheld(t *testing.T) {
+	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2, Prefix: "x"})
+	offers, err := c.NC.SubscribeSync(c.Names.OffersSubjects()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(chain string, n, s uint64) pipeline.Effect {
+		return pipeline.Effect{Chain: chain, Pos: pipeline.Position{N: n, S: s, T: int64(s) * 1000}, Offer: &pipeline.Offer{ID: fmt.Sprint(chain, n), Channel: "web", User: "ada", Withheld: chain == "withheld"}}
+	}
+	all := []pipeline.Effect{record("withheld", 1, 2), record("offers.web", 1, 3), record("withheld", 2, 4)}
+	appendSome := func(cursor pipeline.Cursor, some []pipeline.Effect) *Chains {
+		cs := openChains(t, c, cursor, Known{})
+		appendAll(t, cs, some)
+		if err := cs.Await(limited(t), upTo(some[len(some)-1].Pos.S, all)); err != nil {
+			t.Fatal(err)
+		}
+		cs.Close()
+		return cs
+	}
+	appendSome(pipeline.Cursor{}, all)
+	cs := appendSome(upTo(2, all[:1]), all[1:]) // from before: the records are stored already
+	if tail := cs.chains["withheld"].tail; tail.N != 2 {
+		t.Errorf("the chain was opened at %+v", tail)
+	}
+	onlyThese(t, c, map[string][]pipeline.Effect{"withheld": {all[0], all[2]}, "offers.web": all[1:2]})
+	if tails, err := c.ChainTails(limited(t), 0); err != nil || len(tails) != 2 || tails["withheld"].N != 2 {
+		t.Errorf("tails %+v, %v", tails, err)
+	}
+	for p, want := range []string{"[offers.web withheld]", "[]"} {
+		if names, err := c.OfferChains(limited(t), p); err != nil || fmt.Sprint(names) != want {
+			t.Errorf("partition %d has chains %v, %v", p, names, err)
+		}
+	}
+	m, err := c.Wire.Last(limited(t), c.Names.OffersStream(), c.Names.WithheldSubject(0))
+	if err != nil || m.Header.Get("ce-type") != "offerstream.withheld" || !strings.HasSuffix(string(m.Data), `"withheld":true}`) {
+		t.Errorf("%v %s, %v", m.Header, m.Data, err)
+	}
+	got, err := offers.NextMsg(5 * time.Second)
+	if err != nil || got.Subject != "x.offers.web.0" || got.Header.Get("ce-type") != "offerstream.offer" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if n, _, err := offers.Pending(); n != 0 || err != nil {
+		t.Errorf("a subscriber has %d more messages, %v", n, err)
+	}
+}

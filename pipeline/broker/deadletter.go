@@ -25,6 +25,7 @@ type DeadLetter struct {
 	Stored time.Time
 	Reason string // one word
 	Detail string
+	Sender string // from the gateway, who sent it (browser, verified, trusted); "": not known
 	Raw    []byte // the event as it came, cut to 900 KB
 }
 
@@ -55,6 +56,7 @@ type letterHead struct {
 	Reason string `json:"reason"`
 	Detail string `json:"detail"`
 	Bytes  int    `json:"bytes"` // of the event
+	Sender string `json:"sender,omitempty"`
 }
 
 // packLetters makes m the message of several letters.
@@ -62,7 +64,7 @@ func packLetters(m *nats.Msg, letters []pipeline.Dead) error {
 	m.Data = nil
 	for _, d := range letters {
 		raw := d.Raw[:min(len(d.Raw), maxLetter)]
-		head, err := json.Marshal(letterHead{d.Reason, d.Detail[:min(len(d.Detail), maxDetail)], len(raw)})
+		head, err := json.Marshal(letterHead{d.Reason, d.Detail[:min(len(d.Detail), maxDetail)], len(raw), d.Sender})
 		if err != nil {
 			return fmt.Errorf("dead letter: %w", err)
 		}
@@ -184,7 +186,7 @@ func unpackLetters(of DeadLetter, data []byte) (all []*DeadLetter) {
 			d.Reason, d.Detail, d.Raw = "damaged", "the rest of the message is not what a gateway stores", data
 			return append(all, &d)
 		}
-		d.Reason, d.Detail, d.Raw = head.Reason, head.Detail, rest[:head.Bytes:head.Bytes]
+		d.Reason, d.Detail, d.Sender, d.Raw = head.Reason, head.Detail, head.Sender, rest[:head.Bytes:head.Bytes]
 		data = rest[head.Bytes+1:]
 		all = append(all, &d)
 	}

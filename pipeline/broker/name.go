@@ -70,8 +70,15 @@ func (n Names) OfferSubject(channel string, p int) string {
 	return n.ChainSubject("offers."+channel, p)
 }
 
-// OffersOf is a filter for all of partition p's offers.
+// OffersOf is a filter for all of partition p's offers, without withheld records.
 func (n Names) OffersOf(p int) string { return n.OfferSubject("*", p) }
+
+// WithheldSubject is the subject of partition p's withheld records, a chain.
+func (n Names) WithheldSubject(p int) string { return n.ChainSubject("withheld", p) }
+
+// OfferChainsOf are filters for all of partition p's chains of offers, that of the
+// withheld records included.
+func (n Names) OfferChainsOf(p int) []string { return []string{n.OffersOf(p), n.WithheldSubject(p)} }
 
 // DeadStream holds the dead letters of all partitions and of the gateway.
 func (n Names) DeadStream() string { return n.stream("DEADLETTERS") }
@@ -83,7 +90,7 @@ func (n Names) DeadSubject(p int) string { return n.ChainSubject("dead", p) }
 func (n Names) DeadGateway() string { return n.subject("dead.gateway") }
 
 // ChainSubject is the subject of a chain of partition p. The chain is named as
-// in pipeline.Effect: "offers.<channel>" or "dead".
+// in pipeline.Effect: "offers.<channel>", "withheld" or "dead".
 func (n Names) ChainSubject(chain string, p int) string {
 	return n.subject(chain + "." + strconv.Itoa(p))
 }

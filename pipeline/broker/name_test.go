@@ -18,6 +18,8 @@ func TestNames(t *testing.T) {
 			{n.OfferSubject("sms", 3), c.offer}, {n.ChainSubject("offers.sms", 3), c.offer}, {n.ChainSubject("withheld", 3), c.withheld},
 			{n.DeadSubject(3), c.dead}, {n.ChainSubject("dead", 3), c.dead}, {n.DeadGateway(), c.gateway}, {n.QuerySubject(3), c.query},
 			{n.ChainStream("dead"), n.DeadStream()}, {n.ChainStream("offers.sms"), n.OffersStream()},
+			{n.WithheldSubject(3), c.withheld}, {n.ChainStream("withheld"), n.OffersStream()},
+			{n.chainOf(c.offer), "offers.sms"}, {n.chainOf(c.withheld), "withheld"}, {n.chainOf(c.dead), "dead"},
 		} {
 			if p[0] != p[1] {
 				t.Errorf("prefix %q: got %s, want %s", c.prefix, p[0], p[1])

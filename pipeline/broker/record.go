@@ -37,8 +37,8 @@ const maxLetter = 900 << 10
 // maxDetail is the size in bytes to which a dead letter's detail is cut.
 const maxDetail = 1024
 
-// message returns the message that publishes an effect: for an offer a CloudEvent
-// in binary mode, for a dead letter the event as it came.
+// message returns the message that publishes an effect: for an offer or a withheld
+// record a CloudEvent in binary mode, for a dead letter the event as it came.
 func message(subject string, e pipeline.Effect) (*nats.Msg, error) {
 	m := &nats.Msg{Subject: subject, Header: nats.Header{}}
 	return m, compose(m, e)
@@ -72,18 +72,22 @@ func putMark(m *nats.Msg, e pipeline.Effect) {
 	setHeader(m.Header, "ce-type", "offerstream.accepted")
 }
 
-// putOffer makes m the message of an offer.
+// putOffer makes m the message of an offer or a withheld record.
 func putOffer(m *nats.Msg, o *pipeline.Offer) error {
 	data, err := o.AppendJSON(m.Data[:0])
 	if err != nil {
 		return fmt.Errorf("offer %s: %w", o.ID, err)
 	}
 	m.Data = data
+	kind := "offerstream.offer"
+	if o.Withheld {
+		kind = "offerstream.withheld"
+	}
 	for _, a := range [...][2]string{
 		{"ce-specversion", "1.0"},
 		{"ce-id", o.ID},
 		{"ce-source", "offerstream"},
-		{"ce-type", "offerstream.offer"},
+		{"ce-type", kind},
 		{"ce-subject", o.User},
 		{"ce-time", o.Time},
 		{"ce-datacontenttype", "application/json"},

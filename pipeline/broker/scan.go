@@ -51,17 +51,17 @@ func (c *Conn) ScanLog(ctx context.Context, partition int, from uint64, fn func(
 
 // A Record is one message of a chain.
 type Record struct {
-	Chain string // "offers.<channel>" or "dead"
+	Chain string // "offers.<channel>", "withheld" or "dead"
 	Pos   pipeline.Position
 	ID    string // ce-id of an offer
 	Data  []byte
 }
 
-// ScanOffers calls fn with each record on a partition's chains of offers, in
-// the order in which they were stored.
+// ScanOffers calls fn with each record on a partition's chains of offers, that of
+// the withheld records included, in the order in which they were stored.
 func (c *Conn) ScanOffers(ctx context.Context, partition int, fn func(Record) error) error {
 	con, err := c.JS.CreateConsumer(ctx, c.Names.OffersStream(), jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: c.Names.OffersOf(partition),
+		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubjects: c.Names.OfferChainsOf(partition),
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
 	})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -229,21 +228,3 @@ func (w *ChainWalk) Last(ctx context.Context) (uint64, error) {
 
 // Close ends the walk.
 func (w *ChainWalk) Close() { w.close() }
-
-// OfferChains lists a partition's chains of offers that have records.
-func (c *Conn) OfferChains(ctx context.Context, partition int) ([]string, error) {
-	st, err := c.JS.Stream(ctx, c.Names.OffersStream())
-	var info *jetstream.StreamInfo
-	if err == nil {
-		info, err = st.Info(ctx, jetstream.WithSubjectFilter(c.Names.OffersOf(partition)))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("chains of partition %d: stream %s: %w", partition, c.Names.OffersStream(), err)
-	}
-	var chains []string
-	for subject := range info.State.Subjects {
-		chains = append(chains, c.Names.chainOf(subject))
-	}
-	slices.Sort(chains)
-	return chains, nil
-}

@@ -109,7 +109,15 @@ func (d *Decoder) Decode(raw []byte) (*Event, error) {
 	return d.decode(raw, 0)
 }
 
-// decode parses all of an event. See Admit for fallback.
+// DecodeAs decodes an event that was admitted and then changed. Unlike Decode's,
+// its Root is never nil. See AdmitLive for fallback.
+func (d *Decoder) DecodeAs(raw []byte, fallback Type) (*Event, error) { return d.decode(raw, fallback) }
+
+// NoProof is the value of the member proof that the gateway writes, first in the
+// object, into an event of a browser whose user did not prove who he is.
+const NoProof = "none"
+
+// decode parses all of an event. See AdmitLive for fallback.
 func (d *Decoder) decode(raw []byte, fallback Type) (*Event, error) {
 	root, err := value.Parse(&d.parser, raw)
 	if err != nil {
@@ -140,6 +148,7 @@ func (d *Decoder) decode(raw []byte, fallback Type) (*Event, error) {
 	if err := d.readFields(ev); err != nil {
 		return nil, err
 	}
+	ev.NoProof = value.AliasText(root.Get("proof")) == NoProof
 	ev.ID, _ = idText(root.Get("messageId"))
 	if ev.HasID = ev.ID != "" && len(ev.ID) <= MaxIDBytes; !ev.HasID {
 		ev.ID = ContentID(raw)
@@ -175,19 +184,49 @@ func Whose(raw []byte) (id, key string) {
 // traits and context.
 func (d *Decoder) readFields(ev *Event) (err error) {
 	root := ev.Root
-	if field := Types[ev.Type].NameField; field != "" {
+	if field := Types[ev.Type].NameField; field != "" && ev.Type != Fact {
 		ev.Name = d.intern(value.AliasText(root.Get(field)))
 	}
-	if ev.Type == Track && ev.Name == "" {
-		return Rejectf("name", "a track event needs a non-empty string in event")
+	if (ev.Type == Track || ev.Type == System) && ev.Name == "" {
+		return Rejectf("name", "a %s event needs a non-empty string in event", ev.Type)
 	}
 	for _, f := range [...]string{"properties", "traits", "context"} {
 		if v := root.Get(f); !value.Absent(v) && v.Type() != fastjson.TypeObject && !emptyList(v) {
 			return Rejectf("fields", "%s must be an object, this is %s", f, v.Type())
 		}
 	}
+	if ev.Type == Fact {
+		return d.readFact(ev)
+	}
 	ev.Key, err = entityKey(root)
 	return err
+}
+
+// readFact reads what a fact has instead of a user: its name, its key and its
+// values. The name has no colon, so that the entity's key can be split again.
+func (d *Decoder) readFact(ev *Event) error {
+	var parts [2]string
+	for i, field := range [...]string{"fact", "key"} {
+		v := ev.Root.Get(field)
+		text, ok := idText(v)
+		if !ok || text == "" {
+			return Rejectf(map[bool]string{true: "name", false: "identity"}[i == 0], "a fact needs a non-empty text or a number in %s", field)
+		}
+		parts[i] = text
+	}
+	name, key := parts[0], parts[1]
+	if strings.Contains(name, ":") {
+		return Rejectf("name", "the name of the fact, %q, contains a colon", name)
+	}
+	if err := checkID("the fact's name with its key", name+":"+key); err != nil {
+		return err
+	}
+	if v := ev.Root.Get("values"); value.Absent(v) || v.Type() != fastjson.TypeObject && !emptyList(v) {
+		return Rejectf("fields", "a fact needs an object in values")
+	}
+	ev.Name = d.intern(name)
+	ev.Key = "f:" + name + ":" + key
+	return nil
 }
 
 // emptyList reports whether v is [], which PHP writes for an empty map.
@@ -210,7 +249,7 @@ func typeOf(v *fastjson.Value) (Type, error) {
 			return t, nil
 		}
 	}
-	return 0, Rejectf("type", "unknown type %s; known are track, page, screen, identify, group, alias", v)
+	return 0, &Reject{Reason: "type", Detail: fmt.Sprintf("unknown type %s; known are track, page, screen, identify, group, alias, system, fact", v), Type: strings.Clone(s)}
 }
 
 // readTimes reads the event's times. Only an unreadable log time is an error. An
@@ -265,9 +304,11 @@ func entityKey(root *fastjson.Value) (string, error) {
 }
 
 // CheckUser returns a Reject if s cannot be a userId or anonymousId.
-func CheckUser(s string) error {
+func CheckUser(s string) error { return checkID("the user id", s) }
+
+func checkID(what, s string) error {
 	if len(s) > MaxUserBytes {
-		return Rejectf("user", "the user id has %d bytes; at most %d are allowed", len(s), MaxUserBytes)
+		return Rejectf("user", "%s has %d bytes; at most %d are allowed", what, len(s), MaxUserBytes)
 	}
 	ascii := true
 	for i := range len(s) {
@@ -277,10 +318,10 @@ func CheckUser(s string) error {
 		return nil
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
-		return Rejectf("user", "the user id %q has control characters", s)
+		return Rejectf("user", "%s %q has control characters", what, s)
 	}
 	if !utf8.ValidString(s) {
-		return Rejectf("user", "the user id %q is not valid UTF-8", s)
+		return Rejectf("user", "%s %q is not valid UTF-8", what, s)
 	}
 	return nil
 }

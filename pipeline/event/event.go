@@ -79,9 +79,9 @@ func Selected(name string) Type {
 // the program that replays).
 type Event struct {
 	Type Type
-	Name string // of a track the member event; of a page or screen the member name, which may be empty
+	Name string // of a track or system event the member event; of a page or screen the member name, which may be empty; of a fact the member fact
 	ID   string // messageId, a text or a number of at most MaxIDBytes, else ContentID; valid as long as the event
-	Key  string // the entity's key: "u:" + userId or "a:" + anonymousId; valid as long as the event
+	Key  string // the entity's key: "u:" + userId or "a:" + anonymousId, of a fact "f:" + fact + ":" + key; valid as long as the event
 
 	// Times in nanoseconds since 1970; meaningful if the Has flag is set.
 	Timestamp    int64 // the own time: timestamp, else originalTimestamp
@@ -96,6 +96,7 @@ type Event struct {
 	TimestampErr   error // why the own time cannot be read; nil if it can, or if the event has none
 	SentAtOriginal bool  // SentAt equals originalTimestamp, and so tells nothing about the client's clock
 	HasID          bool  // ID is the messageId
+	NoProof        bool  // the gateway wrote "proof": "none" into it: a browser sent it, and its user did not prove who he is
 
 	Time int64 // the event time (LANGUAGE.md, rule 1); set when the event is applied
 
@@ -106,18 +107,19 @@ type Event struct {
 	sole  [1]*fastjson.Value // memory for items of an event without products
 }
 
-// User is the userId or anonymousId without the prefix of Key.
+// User is the userId or anonymousId, without the prefix of Key.
 func (e *Event) User() string { return e.Key[2:] }
 
 // A Reject is an error that tells why an event cannot enter the log.
 type Reject struct {
 	Reason string // json, size, type, name, identity, user, timestamp, fields
 	Detail string
+	Type   string // for reason type: the type that is unknown, "" if it is no text
 }
 
 func (r *Reject) Error() string { return r.Reason + ": " + r.Detail }
 
 // Rejectf makes a Reject.
 func Rejectf(reason, format string, args ...any) error {
-	return &Reject{reason, fmt.Sprintf(format, args...)}
+	return &Reject{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }

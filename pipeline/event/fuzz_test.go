@@ -25,6 +25,7 @@ func FuzzAdmit(f *testing.F) {
 		`{"type":"page","user\u0049d":"a","userId":"b"}`, `{"type":"page","userId":"\ud83d","messageId":"\ud83d\u0041"}`,
 		`{"type":"page","userId":1e999}`, `{"type":"page","userId":-0,"messageId":5001}`, `{"type":"page","userId":12345678901234567890,"properties":[]}`,
 		`{"type":"page","userId":"u","timestamp":"2026-03-01T12:00:00.029:Z","sentAt":"2026-03-01t12:00:00z","originalTimestamp":"2026-03-01T12:00:60+0900"}`,
+		`{"type":"fact","fact":"weather","key":7,"values":{"dust":90}}`, `{"type":"system","event":"Offer Shown","userId":"u","messageId":"m","proof":"none"}`, `{"pr\u006fof":"none","type":"page","userId":"u","messageId":"m","proof":"n\u006fne"}`,
 		`{"type":"page","userId":"u","properties":{"products":{"1":{"a":1,"\u0061":2},"\u0031":{}}}}`, `{"t\u0079pe":"page","type":"track","userId":"u"}`,
 	} {
 		f.Add([]byte(e))
@@ -44,8 +45,8 @@ func FuzzAdmit(f *testing.F) {
 		if err != nil {
 			t.Fatalf("AdmitLive accepts the event, Decode refuses it: %v", err)
 		}
-		if first := firstMembers(raw); ev.Type != Clock && (ev.Type.String() != first["type"] || ev.HasID && ev.ID != idOf(first["messageId"]) ||
-			ev.User() != idOf(first["userId"]) && (idOf(first["userId"]) != "" || ev.User() != idOf(first["anonymousId"]))) {
+		if first := firstMembers(raw); ev.Type != Clock && (ev.Type.String() != first["type"] || ev.HasID && ev.ID != idOf(first["messageId"]) || ev.NoProof != (first["proof"] == any("none")) ||
+			ev.Type == Fact && ev.User() != idOf(first["fact"])+":"+idOf(first["key"]) || ev.Type != Fact && ev.User() != idOf(first["userId"]) && (idOf(first["userId"]) != "" || ev.User() != idOf(first["anonymousId"]))) {
 			t.Fatalf("%s reads as %+v", raw, ev)
 		}
 		if g, w := itemTexts(again), itemTexts(ev); g != w {

@@ -37,6 +37,7 @@ const (
 	inSentAt
 	inReceivedAt
 	inLogTime
+	inProof
 	InCampaign // context.campaign
 	InPage     // context.page
 	noMember
@@ -76,6 +77,8 @@ func memberOf(key string) Member {
 		return inReceivedAt
 	case "logTime":
 		return inLogTime
+	case "proof":
+		return inProof
 	}
 	return noMember
 }
@@ -110,6 +113,12 @@ func (d *Decoder) scan(raw []byte) bool {
 	if !d.scanObjects() || !d.scanName() || !d.scanTimes() {
 		return false
 	}
+	if v := m[inProof]; v != nil {
+		d.ev.NoProof = string(v) == `"`+NoProof+`"`
+		if !d.ev.NoProof && v[0] == '"' && bytes.IndexByte(v, '\\') >= 0 {
+			return false
+		}
+	}
 	d.ev.ID, d.ev.HasID = aliasPlainText(m[inMessageID]), true
 	return d.ev.ID != "" && len(d.ev.ID) <= MaxIDBytes && d.scanUser()
 }
@@ -132,15 +141,15 @@ func (d *Decoder) scanObjects() bool {
 // scanName reads the event's type and name.
 func (d *Decoder) scanName() bool {
 	typ := aliasPlainText(d.found[inType])
-	for t := Track; t < Clock; t++ {
+	for t := Track; int(t) < len(Types); t++ {
 		if Types[t].Name == typ {
 			d.ev.Type = t
 		}
 	}
 	switch d.ev.Type {
-	case 0:
+	case 0, Clock, Fact: // they have no user, and are few
 		return false
-	case Track:
+	case Track, System:
 		d.ev.Name = d.intern(aliasPlainText(d.found[inEvent]))
 		return d.ev.Name != ""
 	case Page, Screen:

@@ -1,10 +1,7 @@
 package expr
 
 import (
-	"slices"
-
 	celast "cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
 
@@ -33,23 +30,15 @@ func (c constants) of() ref.Val {
 // that read none are evaluated.
 func (c constants) free(e celast.NavigableExpr) (names []string) {
 	var closed []celast.NavigableExpr
-	for _, part := range e.Children() {
+	for i, part := range e.Children() {
 		free := c.free(part)
 		if len(free) == 0 {
 			closed = append(closed, part)
 		}
-		names = append(names, free...)
+		names = append(names, unbound(e, i, free)...)
 	}
-	switch e.Kind() {
-	case celast.IdentKind:
-		if c.ast.GetType(e.ID()).Kind() != types.TypeKind {
-			names = append(names, e.AsIdent())
-		}
-	case celast.ComprehensionKind:
-		loop := e.AsComprehension()
-		names = slices.DeleteFunc(names, func(name string) bool {
-			return name == loop.IterVar() || name == loop.IterVar2() || name == loop.AccuVar()
-		})
+	if isName(c.ast, e) {
+		names = append(names, e.AsIdent())
 	}
 	if len(names) > 0 {
 		for _, part := range closed {

@@ -16,17 +16,24 @@ import (
 type Expr struct {
 	Type  *cel.Type
 	Text  string   // the source of a conjunct (Language.Conjuncts)
-	Reads []string // the names that a conjunct contains, each once
+	Reads []string // the names that it reads, as they are declared (before.visits), each once
 	prog  cel.Program
-	quick shortcut    // nil: only CEL can evaluate it
-	ast   *celast.AST // nil after Language.Finish
+	quick shortcut // nil: only CEL can evaluate it
+	// The result may hold a map that the expression makes, which has no fixed order.
+	ordered bool
+	ast     *celast.AST // nil after Language.Finish
 }
 
-// Eval evaluates the expression.
+// Eval evaluates the expression. All maps in the result have the order of their
+// keys, so that an expression that reads the result (of `let` or `choose`) always
+// gives the same.
 func (x *Expr) Eval(sc Scope) (ref.Val, error) {
 	v, _, err := x.prog.Eval(sc)
 	if err != nil {
 		return nil, err
+	}
+	if x.ordered {
+		return order(v), nil
 	}
 	return v, nil
 }

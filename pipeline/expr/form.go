@@ -2,6 +2,7 @@ package expr
 
 import (
 	"slices"
+	"strings"
 
 	"cel.dev/cel-go/cel"
 	celast "cel.dev/cel-go/common/ast"
@@ -10,23 +11,23 @@ import (
 	"cel.dev/cel-go/common/types"
 
 	"offerstream/pipeline/campaign"
-	"offerstream/pipeline/event"
 )
 
-// Equality recognises a condition that compares a text in the event: path ==
-// "text", path in ["a", "b"], or several of these about one path joined by ||.
-// path is nil for any other condition.
-func (x *Expr) Equality() (path []string, values []Operand) {
-	p, v := equality(x.ast.Expr())
-	for _, t := range v {
-		values = append(values, Operand{Text: t})
-	}
-	return p, values
+// An Operand is what a text in the event is compared with: a literal, or the
+// field of a row of for_each.
+type Operand struct {
+	Text string
+	Row  string // the field's name, without row.; "": Text is a literal
 }
 
-type Operand struct{ Text, Row string }
+// Equality recognises a condition that compares a text in the event: path ==
+// "text", path == row.field, path in ["a", row.field], or several of these about
+// one path joined by ||. path is nil for any other condition. For a row, the
+// condition is that the text is one of the values only where all fields among
+// them are texts: the event's number 5 equals the row's number 5.
+func (x *Expr) Equality() (path []string, values []Operand) { return equality(x.ast.Expr()) }
 
-func equality(e celast.Expr) (path, values []string) {
+func equality(e celast.Expr) (path []string, values []Operand) {
 	if e.Kind() != celast.CallKind {
 		return nil, nil
 	}
@@ -34,22 +35,22 @@ func equality(e celast.Expr) (path, values []string) {
 	switch e.AsCall().FunctionName() {
 	case operators.Equals:
 		for _, pair := range [][2]celast.Expr{{args[0], args[1]}, {args[1], args[0]}} {
-			p, v := eventPath(pair[0]), textLiteral(pair[1])
-			if p != nil && v != nil {
-				return p, []string{*v}
+			p := eventPath(pair[0])
+			if v, ok := operandOf(pair[1]); p != nil && ok {
+				return p, []Operand{v}
 			}
 		}
 	case operators.In:
 		p := eventPath(args[0])
-		if p == nil || args[1].Kind() != celast.ListKind {
+		if p == nil || args[1].Kind() != celast.ListKind || len(args[1].AsList().OptionalIndices()) > 0 {
 			return nil, nil
 		}
 		for _, el := range args[1].AsList().Elements() {
-			v := textLiteral(el)
-			if v == nil {
+			v, ok := operandOf(el)
+			if !ok {
 				return nil, nil
 			}
-			values = append(values, *v)
+			values = append(values, v)
 		}
 		return p, values
 	case operators.LogicalOr:
@@ -63,6 +64,18 @@ func equality(e celast.Expr) (path, values []string) {
 		return path, values
 	}
 	return nil, nil
+}
+
+// operandOf is the Operand that an expression is; ok is false for any other
+// expression.
+func operandOf(e celast.Expr) (o Operand, ok bool) {
+	if t := textLiteral(e); t != nil {
+		return Operand{Text: *t}, true
+	}
+	if e.Kind() == celast.IdentKind {
+		o.Row, ok = strings.CutPrefix(e.AsIdent(), "row.")
+	}
+	return o, ok
 }
 
 // eventPath is the JSON path of event.properties.x, event.traits.x or
@@ -156,69 +169,4 @@ func durationLiteral(e celast.Expr) (ns int64, ok bool) {
 	}
 	d, err := campaign.ParseDuration(string(arg.AsLiteral().(types.String)))
 	return int64(d), err == nil
-}
-
-// AddFields adds to fields what the expression reads of the event.
-func (x *Expr) AddFields(fields *event.Fields) {
-	inside := map[int64]bool{} // parts of a path that has been added
-	celast.PreOrderVisit(x.ast.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
-		if inside[e.ID()] {
-			return
-		}
-		path, operands := readPath(e)
-		switch {
-		case len(path) > 1 && path[1] == "name":
-			fields.Name = true
-		case len(path) > 1 && path[1] == "items":
-			fields.AddItems()
-		case len(path) > 1 && (path[1] == "properties" || path[1] == "traits" || path[1] == "context"):
-			fields.Add(path[1:]...)
-		case len(path) == 1: // the event as a whole
-			fields.Name = true
-			fields.AddItems()
-			fields.Add("properties")
-			fields.Add("traits")
-			fields.Add("context")
-		}
-		for _, id := range operands {
-			inside[id] = true
-		}
-	}))
-}
-
-// readPath is the path from `event` that an expression reads: the names in
-// event.a.b, event.a["b"], event.?a, event[?"a"] and has(event.a), with `event`
-// itself as the first; nil for any other expression. operands are the
-// expressions inside of it.
-func readPath(e celast.Expr) (path []string, operands []int64) {
-	var of celast.Expr
-	var name string
-	switch e.Kind() {
-	case celast.IdentKind:
-		if e.AsIdent() == "event" {
-			return []string{"event"}, nil
-		}
-		return nil, nil
-	case celast.SelectKind:
-		of, name = e.AsSelect().Operand(), e.AsSelect().FieldName()
-	case celast.CallKind:
-		call := e.AsCall()
-		switch call.FunctionName() {
-		case operators.Index, operators.OptIndex, operators.OptSelect:
-		default:
-			return nil, nil
-		}
-		t := textLiteral(call.Args()[1])
-		if t == nil {
-			return nil, nil
-		}
-		of, name = call.Args()[0], *t
-	default:
-		return nil, nil
-	}
-	path, operands = readPath(of)
-	if path == nil {
-		return nil, nil
-	}
-	return append(path, name), append(operands, of.ID())
 }

@@ -3,18 +3,17 @@ package expr
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
 	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/operators"
-	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/parser"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
 )
 
 // maxCost bounds the estimated worst-case cost of an expression, so that no
@@ -30,11 +29,27 @@ type Language struct {
 	planned  []*Expr             // all that were made runnable
 }
 
-// Names gives the meaning of names in a language.
+// Names gives the meaning of names in a language. A name may have dots, as
+// before.visits has: such a name is declared as a variable of the environment,
+// and stands everywhere for itself, never for a field of another name.
 type Names struct {
 	Feature func(name string) (Feature, bool) // finds a feature by its name
-	Hint    func(name string) string          // tells what to do about an unknown name
+	// Hint tells what to do about an unknown name. If it begins with that of known
+	// names (before. or row., for example), it has its dot, and "" means that the
+	// most similar of them is to be told.
+	Hint func(name string) string
+	// Getter finds how to read a variable without CEL; nil, here or as its result:
+	// only CEL can.
+	Getter func(name string) Getter
+	// Fields are the names of the fields of a map of maps, such as facts.weather; none,
+	// or a nil Fields: they are not known, and any is accepted.
+	Fields func(name string) []string
 }
+
+// A Getter reads a variable. The result is what CEL would give, or ok is false,
+// and CEL must read it: for values that value.Value cannot hold, and for errors. A
+// text in the result is valid as long as the event.
+type Getter func(sc Scope) (v value.Value, ok bool)
 
 // A Feature is what expressions need to know of a feature.
 type Feature struct {
@@ -89,7 +104,6 @@ func (l *Language) Compile(src string, want *cel.Type, report Report) *Expr {
 	}
 	x := l.plan(a, a.Expr(), report)
 	if x != nil {
-		x.Reads = names(a.Expr())
 		l.compiled[s] = []*Expr{x}
 	}
 	return x
@@ -112,7 +126,7 @@ func (l *Language) Conjuncts(src string, report Report) []*Expr {
 		if x == nil {
 			return nil
 		}
-		x.Text, x.Reads = text(whole, p), names(p)
+		x.Text = text(whole, p)
 		exprs = append(exprs, x)
 	}
 	l.compiled[s] = exprs
@@ -138,16 +152,6 @@ func text(whole *celast.AST, e celast.Expr) string {
 	return t
 }
 
-// names are the names that an expression contains, each once.
-func names(e celast.Expr) (all []string) {
-	celast.PostOrderVisit(e, celast.NewExprVisitor(func(e celast.Expr) {
-		if e.Kind() == celast.IdentKind && !slices.Contains(all, e.AsIdent()) {
-			all = append(all, e.AsIdent())
-		}
-	}))
-	return all
-}
-
 // check parses and type-checks an expression. It returns nil if there are
 // problems.
 func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST {
@@ -156,12 +160,14 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 		a, iss = l.loose.Compile(src)
 	}
 	if iss != nil && iss.Err() != nil {
-		if misnamedIn(src, iss.Errors(), report) {
+		if l.misnamedIn(src, iss.Errors(), report) {
 			return nil
 		}
 		for _, e := range iss.Errors() {
-			what, hint := l.simplify(e.Message)
-			report(max(e.Location.Line(), 1), max(e.Location.Column(), 0), what, hint)
+			if len(iss.Errors()) > 1 && strings.Contains(e.Message, "!error!") {
+				continue // it follows from another one
+			}
+			l.explain(src, e, report)
 		}
 		return nil
 	}
@@ -193,26 +199,6 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 	return a.NativeRep()
 }
 
-// simplify shortens CEL's message about a problem, and tells what to do.
-func (l *Language) simplify(message string) (what, hint string) {
-	what = strings.TrimSuffix(strings.ReplaceAll(message, " (in container '')", ""), "\n")
-	what, hint, _ = strings.Cut(what, "\n")
-	if name, ok := quoted(what, "undeclared reference to "); ok {
-		return fmt.Sprintf("nothing here is named %q", name), l.names.Hint(name)
-	}
-	return what, hint
-}
-
-// quoted is the name in quotes that follows the prefix of s.
-func quoted(s, prefix string) (string, bool) {
-	rest, ok := strings.CutPrefix(s, prefix)
-	if !ok || len(rest) < 2 {
-		return "", false
-	}
-	name, _, ok := strings.Cut(rest[1:], rest[:1])
-	return name, ok
-}
-
 // plan makes a checked expression, or a part e of it, runnable.
 func (l *Language) plan(whole *celast.AST, e celast.Expr, report Report) *Expr {
 	a := whole
@@ -224,44 +210,10 @@ func (l *Language) plan(whole *celast.AST, e celast.Expr, report Report) *Expr {
 		report(0, 0, err.Error(), "")
 		return nil
 	}
-	x := &Expr{prog: prog, quick: shortcuts{l.names.Feature}.shortcut(e), Type: a.GetType(e.ID()), ast: a}
+	t := a.GetType(e.ID())
+	x := &Expr{Type: t, Reads: names(whole, e), prog: prog, quick: shortcuts{l.names}.shortcut(e), ordered: mayHoldMap(t) && made{}.in(e), ast: a}
 	l.planned = append(l.planned, x)
 	return x
-}
-
-// forbid reports the parts of an expression that CEL accepts but that must not
-// run.
-func (l *Language) forbid(a *celast.AST, add func(id int64, what, hint string)) {
-	celast.PostOrderVisit(a.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
-		switch e.Kind() {
-		case celast.CallKind:
-			if call := e.AsCall(); call.FunctionName() == overloads.Matches {
-				if re := call.Args()[len(call.Args())-1]; re.Kind() != celast.LiteralKind {
-					add(re.ID(), "a regular expression must be a literal", "write it in quotes")
-				}
-			}
-		case celast.SelectKind:
-			s := e.AsSelect()
-			if !s.IsTestOnly() || s.Operand().Kind() != celast.IdentKind {
-				return
-			}
-			name := s.Operand().AsIdent()
-			if f, ok := l.names.Feature(name); ok && f.By {
-				add(e.ID(), fmt.Sprintf("has() is always true on %s, where every key can be looked up", name), fmt.Sprintf("use %q in %s", s.FieldName(), name))
-			}
-		case celast.ComprehensionKind:
-			if buildsMap(e.AsComprehension().IterRange()) {
-				add(e.ID(), "a comprehension over a map literal has no fixed order", "use a list")
-			}
-		}
-	}))
-}
-
-// buildsMap reports whether e contains a map literal.
-func buildsMap(e celast.Expr) bool {
-	found := false
-	celast.PostOrderVisit(e, celast.NewExprVisitor(func(e celast.Expr) { found = found || e.Kind() == celast.MapKind }))
-	return found
 }
 
 var mixedEquality = regexp.MustCompile(`^found no matching overload for '_[!=]=_' applied to '\((int, (wrapper\()?double|(wrapper\(double\)|double), int)\)`)

@@ -32,7 +32,7 @@ var (
 // misnamed finds what CEL's problem with an expression says of a name that is no
 // identifier: the place of the name, in runes, and how to write it. ok is false
 // if the problem is another.
-func misnamed(src string, problem *cel.Error) (at int, name, hint string, ok bool) {
+func (l *Language) misnamed(src string, problem *cel.Error) (at int, name, hint string, ok bool) {
 	text := withoutTexts(src)
 	place := offset(src, problem.Location.Line(), problem.Location.Column())
 	before, after := string(text[:place]), string(text[place:])
@@ -62,6 +62,9 @@ func misnamed(src string, problem *cel.Error) (at int, name, hint string, ok boo
 		name = before[m[8]:m[9]]
 	}
 	object := string([]rune(src)[len([]rune(before[:m[4]])):len([]rune(before[:m[5]]))])
+	if len(l.beginningWith(object+".")) > 0 {
+		return l.misnamedAfterDot(at, name, object, before[m[8]:m[9]], problem)
+	}
 	switch {
 	case object == "":
 		hint = fmt.Sprintf("a property is event.properties[%q]", name)
@@ -71,6 +74,20 @@ func misnamed(src string, problem *cel.Error) (at int, name, hint string, ok boo
 		hint = fmt.Sprintf("write %s[%s%q]", object, before[m[6]:m[7]], name)
 	}
 	return at, name, hint, true
+}
+
+// misnamedAfterDot is misnamed where names with dots begin with object: they are
+// no fields that could be written in brackets. read is what CEL has read of the
+// name.
+func (l *Language) misnamedAfterDot(at int, name, object, read string, problem *cel.Error) (int, string, string, bool) {
+	if !strings.HasPrefix(problem.Message, "Syntax error") {
+		return 0, "", "", false // something is subtracted from it
+	}
+	known := l.beginningWith(object + ".")
+	if slices.Contains(known, object+"."+read) {
+		return 0, "", "", false // what follows it is wrong
+	}
+	return at, name, "a name after " + object + ". has letters, digits and _ only", true
 }
 
 // unreadable finds the first name after a dot that CEL cannot read, else the first
@@ -114,9 +131,9 @@ func offset(src string, line, col int) int {
 
 // misnamedIn reports the first name in src that is no identifier, if that is what
 // CEL's problems are about.
-func misnamedIn(src string, problems []*cel.Error, report Report) bool {
+func (l *Language) misnamedIn(src string, problems []*cel.Error, report Report) bool {
 	return slices.ContainsFunc(problems, func(p *cel.Error) bool {
-		at, name, hint, ok := misnamed(src, p)
+		at, name, hint, ok := l.misnamed(src, p)
 		if ok {
 			line, col := position(src, len(string([]rune(src)[:at])))
 			report(line, col, fmt.Sprintf("%q is no identifier", name), hint)

@@ -225,14 +225,8 @@ func sortBy(list, keys ref.Val) ref.Val {
 		all = append(all, keyed{j.Next(), i.Next()})
 	}
 	for _, e := range all {
-		if _, ok := e.key.(traits.Comparer); !ok {
-			return types.NewErr("a %s cannot be sorted", e.key.Type().TypeName())
-		}
-		if first := all[0].key; e.key.Type() != first.Type() && !(isNumber(e.key) && isNumber(first)) {
-			return types.NewErr("values of different types cannot be sorted")
-		}
-		if isNaN(e.key) {
-			return types.NewErr("NaN has no order")
+		if err := orderless(e.key, all[0].key); err != nil {
+			return err
 		}
 	}
 	slices.SortStableFunc(all, func(a, b keyed) int {

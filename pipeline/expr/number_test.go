@@ -1,86 +1,15 @@
 package expr
 
 import (
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/interpreter"
 	"github.com/valyala/fastjson"
 
-	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
-
-// A view is a Scope of one event, with two features: `one` is a single value, and
-// `by` counts under keys.
-type view struct {
-	event *event.Event
-	one   value.Value
-	by    counts
-}
-
-func (v *view) Parent() interpreter.Activation      { return nil }
-func (v *view) Now() int64                          { return 0 }
-func (v *view) Event() *event.Event                 { return v.event }
-func (v *view) Item() *fastjson.Value               { return v.event.Get("properties") }
-func (v *view) Total(int) value.Value               { return v.one }
-func (v *view) Under(_ int, key string) value.Value { return value.OfInt(v.by[key]) }
-func (v *view) Has(_ int, key string) bool          { return v.by.Has(key) }
-
-func (v *view) ResolveName(name string) (any, bool) {
-	switch name {
-	case "one":
-		return v.one.CEL(), true
-	case "by":
-		return value.Map{Source: v.by}, true
-	}
-	return Common(v, name)
-}
-
-type counts map[string]int64
-
-func (c counts) Find(key string) (ref.Val, bool) { return value.OfInt(c[key]).CEL(), true }
-func (c counts) Has(key string) bool             { return c[key] > 0 }
-func (c counts) Keys() []string                  { return slices.Sorted(maps.Keys(c)) }
-func (c counts) Size() int                       { return len(c) }
-
-// see makes a view of an event with these properties.
-func see(properties string) *view {
-	return &view{
-		event: &event.Event{Root: fastjson.MustParse(`{"properties":{` + properties + `}}`), Name: "abcdef"},
-		by:    counts{"17": 2, "820982911946154508": 3, "1000000000000000000000000000001": 4, "90s": 5, "true": 6},
-	}
-}
-
-// language is that of a view.
-func language(t testing.TB) *Language {
-	t.Helper()
-	env, err := NewEnv()
-	if err == nil {
-		env, err = env.Extend(cel.Variable("event", Event.Type), cel.Variable("now", cel.TimestampType), cel.Variable("one", cel.DynType), cel.Variable("by", cel.MapType(cel.StringType, cel.IntType)))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return NewLanguage(env, Names{
-		Hint: func(string) string { return "" },
-		Feature: func(name string) (Feature, bool) {
-			return Feature{By: name == "by", Single: true}, name == "one" || name == "by"
-		},
-	})
-}
-
-// problems collects what is reported.
-func problems(found *[]string) Report {
-	return func(line, col int, what, hint string) {
-		*found = append(*found, strings.TrimSuffix(fmt.Sprintf("%d:%d: %s: %s", line, col, what, hint), ": "))
-	}
-}
 
 // TestExactNumbers: the value of each expression, as JSON, or its error.
 func TestExactNumbers(t *testing.T) {

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	celast "cel.dev/cel-go/common/ast"
@@ -20,9 +21,7 @@ import (
 type shortcut func(sc Scope) (v value.Value, ok bool)
 
 // shortcuts makes the shortcuts of checked expressions.
-type shortcuts struct {
-	feature func(name string) (Feature, bool)
-}
+type shortcuts struct{ names Names }
 
 // shortcut returns the shortcut for e, nil if e is not of a common form.
 func (s shortcuts) shortcut(e celast.Expr) shortcut {
@@ -56,11 +55,16 @@ func (s shortcuts) ident(name string) shortcut {
 	if name == "now" {
 		return func(sc Scope) (value.Value, bool) { return value.OfTime(sc.Now()), true }
 	}
-	f, ok := s.feature(name)
-	if !ok || !f.Single || f.By {
-		return nil
+	if f, ok := s.names.Feature(name); ok {
+		if !f.Single || f.By {
+			return nil
+		}
+		return func(sc Scope) (value.Value, bool) { return sc.Total(f.Index), true }
 	}
-	return func(sc Scope) (value.Value, bool) { return sc.Total(f.Index), true }
+	if s.names.Getter != nil {
+		return shortcut(s.names.Getter(name))
+	}
+	return nil
 }
 
 // path is the shortcut for event.properties.x (or deeper), item.x, event.time,
@@ -155,7 +159,7 @@ func (s shortcuts) index(e celast.Expr, args []celast.Expr) shortcut {
 	if args[0].Kind() != celast.IdentKind {
 		return nil
 	}
-	f, ok := s.feature(args[0].AsIdent())
+	f, ok := s.names.Feature(args[0].AsIdent())
 	key := s.shortcut(args[1])
 	if !ok || key == nil || !f.Single || !f.By {
 		return nil
@@ -179,13 +183,13 @@ func (s shortcuts) in(args []celast.Expr) shortcut {
 	case celast.IdentKind:
 		return s.inFeature(x, args[1].AsIdent())
 	case celast.ListKind:
-		return inList(x, args[1].AsList())
+		return s.inList(x, args[1].AsList())
 	}
 	return nil
 }
 
 func (s shortcuts) inFeature(x shortcut, name string) shortcut {
-	f, ok := s.feature(name)
+	f, ok := s.names.Feature(name)
 	if !ok || !f.By {
 		return nil
 	}
@@ -198,27 +202,38 @@ func (s shortcuts) inFeature(x shortcut, name string) shortcut {
 	}
 }
 
-// inList makes the shortcut for x in a list of text literals.
-func inList(x shortcut, list celast.ListExpr) shortcut {
+// inList makes the shortcut for x in a list, for a text x.
+func (s shortcuts) inList(x shortcut, list celast.ListExpr) shortcut {
+	if len(list.OptionalIndices()) > 0 {
+		return nil
+	}
 	var texts []string
+	var others []shortcut
 	for _, el := range list.Elements() {
-		t := textLiteral(el)
-		if t == nil {
+		if t := textLiteral(el); t != nil {
+			texts = append(texts, *t)
+			continue
+		}
+		other := s.shortcut(el)
+		if other == nil {
 			return nil
 		}
-		texts = append(texts, *t)
+		others = append(others, other)
 	}
 	return func(sc Scope) (value.Value, bool) {
 		v, ok := x(sc)
 		if !ok || v.Kind != value.String {
 			return value.Value{}, false
 		}
-		for _, t := range texts {
-			if t == v.Str {
-				return value.OfBool(true), true
+		found := slices.Contains(texts, v.Str)
+		for _, other := range others { // all of them: an error in any is an error of the list
+			w, ok := other(sc)
+			if !ok {
+				return value.Value{}, false
 			}
+			found = found || w.Kind == value.String && w.Str == v.Str
 		}
-		return value.OfBool(false), true
+		return value.OfBool(found), true
 	}
 }
 

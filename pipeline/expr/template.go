@@ -185,19 +185,25 @@ func closing(s string) int {
 	return -1
 }
 
-// AddFields adds to fields what the template's expressions read of the event.
-func (t *Template) AddFields(fields *event.Fields) {
+// Each calls fn with each expression of the template.
+func (t *Template) Each(fn func(*Expr)) {
 	for _, p := range t.text {
 		if p.expr != nil {
-			p.expr.AddFields(fields)
+			fn(p.expr)
 		}
 	}
 	for _, f := range t.fields {
-		f.val.AddFields(fields)
+		f.val.Each(fn)
 	}
 	for _, e := range t.list {
-		e.AddFields(fields)
+		e.Each(fn)
 	}
+}
+
+// AddFields adds to fields what the template's expressions themselves read of the
+// event.
+func (t *Template) AddFields(fields *event.Fields) {
+	t.Each(func(x *Expr) { x.AddFields(fields) })
 }
 
 // Render evaluates the expressions and returns the offer's data.
@@ -283,19 +289,4 @@ func (t *Template) renderText(dst []byte, sc Scope) ([]byte, error) {
 		b.WriteString(s)
 	}
 	return value.AppendJSONString(dst, b.String()), nil
-}
-
-// Each calls fn with each expression of the template.
-func (t *Template) Each(fn func(*Expr)) {
-	for _, p := range t.text {
-		if p.expr != nil {
-			fn(p.expr)
-		}
-	}
-	for _, f := range t.fields {
-		f.val.Each(fn)
-	}
-	for _, e := range t.list {
-		e.Each(fn)
-	}
 }

@@ -11,11 +11,13 @@ import (
 // An admission has what the admission of all events of one request shares.
 type admission struct {
 	decoder    *event.Decoder
+	sender     sender
 	times      *logTimes // set under clock: event
 	receivedAt string    // the gateway's clock, RFC 3339
 	sentAt     string    // the batch's, RFC 3339; "" if it has none
 	context    []byte    // the batch's, a JSON object; nil if it has none
 	copied     int       // bytes of context copied so far
+	changed    []byte    // memory for the text of an event that is changed before it is judged
 }
 
 // errContext refuses a batch whose context is so large that the copies of it in
@@ -23,8 +25,12 @@ type admission struct {
 var errContext = &problem{http.StatusRequestEntityTooLarge, "size", "the batch's context is too large to be copied into each of its events; put it into the events that need it"}
 
 // admit reads one event strictly and appends its text for the log to dst. If it
-// refuses the event the error is an *event.Reject; errContext refuses the whole
-// batch.
+// refuses the event the error is an *event.Reject, or an *event.Denied if its key may
+// not send it; errContext refuses the whole batch.
+//
+// It judges the event that the decoder has read. What it writes reads as the same
+// event: the decoder takes the first of equal members, and nothing that matters is
+// written before it but the stamp.
 func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte, *event.Event, error) {
 	raw := v.of(body)
 	switch {
@@ -36,16 +42,25 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 	}
 	ev, err := a.decoder.AdmitLive(raw, def)
 	if err != nil {
+		if rej, ok := err.(*event.Reject); ok && rej.Type != "" {
+			if no := event.JudgeType(rej.Type, a.sender.roles); no != nil {
+				err = no
+			}
+		}
 		return dst, nil, err
 	}
 	if ev.Type == event.Clock && a.times == nil {
 		return dst, nil, &event.Reject{Reason: "type", Detail: "clock events are taken only under clock: event"}
 	}
-	s := splice{ev: ev, receivedAt: a.receivedAt, dropLogTime: a.times == nil}
+	raw, ev, stamp, err := a.judge(raw, ev)
+	if err != nil {
+		return dst, nil, err
+	}
+	s := splice{ev: ev, stamp: stamp, receivedAt: a.receivedAt, dropLogTime: a.times == nil}
 	if !ev.HasSentAt {
 		s.sentAt = a.sentAt
 	}
-	if a.context != nil && ev.Type != event.Clock && isAbsent(ev, "context") {
+	if a.context != nil && ev.Type != event.Clock && ev.Type != event.Fact && isAbsent(ev, "context") {
 		if len(raw)+len(a.context) > event.MaxEventBytes {
 			return dst, nil, &event.Reject{Reason: "size", Detail: "with the batch's context the event is too large"}
 		}
@@ -64,6 +79,26 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 		}
 	}
 	return s.append(dst, raw, v.newlines), ev, nil
+}
+
+// judge returns an error if the sender may not send the event. Under identity:
+// verified it returns another event and its text where a userId lacks proof. stamp
+// says whether the log must tell that there is no proof.
+func (a *admission) judge(raw []byte, ev *event.Event) (_ []byte, _ *event.Event, stamp bool, err error) {
+	proved := false
+	if of := ev.Type; of != event.Clock && of != event.Fact && !a.sender.trusted() {
+		proved = a.sender.proves(ev)
+		stamp = !proved
+		if stamp && a.sender.verified && ev.Key[0] == 'u' {
+			if raw, ev, err = a.disown(raw, ev); err != nil {
+				return nil, nil, false, err
+			}
+		}
+	}
+	if no := event.Judge(ev, a.sender.roles, proved); no != nil {
+		return nil, nil, false, no
+	}
+	return raw, ev, stamp, nil
 }
 
 // logTimes is, under clock: event, the maximum of the own times of all events

@@ -11,7 +11,8 @@ import (
 // A problem is any answer but success.
 //
 //	400  the body is not JSON, not a batch, or its only event is refused
-//	401  no write key, or a wrong one
+//	401  no key, or a wrong one; or a userId without proof, see doc.go
+//	403  its key may not send the single event
 //	404  no such path
 //	405  not a POST
 //	408  the body came too slowly
@@ -30,8 +31,8 @@ type problem struct {
 func (p *problem) Error() string { return p.reason + ": " + p.text }
 
 var (
-	errKey      = &problem{http.StatusUnauthorized, "key", "a write key is needed: as the user name of Basic authorization, or as writeKey in the body"}
-	errPath     = &problem{http.StatusNotFound, "path", "no such path; events go to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias"}
+	errKey      = &problem{http.StatusUnauthorized, "key", "a key is needed: as the user name of Basic authorization, or as writeKey in the body"}
+	errPath     = &problem{http.StatusNotFound, "path", "no such path; events go to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias, /v1/system, /v1/fact"}
 	errMethod   = &problem{http.StatusMethodNotAllowed, "method", "use POST"}
 	errMemory   = &problem{http.StatusTooManyRequests, "memory", "too many bytes at once: send the request again later"}
 	errArrivals = &problem{http.StatusTooManyRequests, "arrivals", "too many bytes are on their way here at once: send the request again later"}
@@ -65,9 +66,13 @@ func answerOK(w http.ResponseWriter) {
 }
 
 // answerBatch is answerOK for a batch, with the numbers of its events that were
-// accepted and refused.
+// accepted and refused. denied are those of the refused that the key may not send.
 func answerBatch(w http.ResponseWriter, t tally) {
-	body := fmt.Appendf(make([]byte, 0, 96), `{"success":true,"ok":true,"status":1,"accepted":%d,"refused":%d}`, t.accepted, t.refused)
+	body := fmt.Appendf(make([]byte, 0, 96), `{"success":true,"ok":true,"status":1,"accepted":%d,"refused":%d`, t.accepted, t.refused)
+	if t.denied > 0 {
+		body = fmt.Appendf(body, `,"denied":%d`, t.denied)
+	}
+	body = append(body, '}')
 	h := w.Header()
 	h["Content-Type"], h["Content-Length"] = typeJSON, []string{strconv.Itoa(len(body))}
 	w.Write(body)
@@ -104,7 +109,7 @@ func answer(w http.ResponseWriter, p *problem) {
 func preflight(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, "+headerToken)
 	h.Set("Access-Control-Max-Age", "86400")
 	w.WriteHeader(http.StatusNoContent)
 }

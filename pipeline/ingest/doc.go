@@ -9,13 +9,13 @@
 //
 // # Requests
 //
-// POST /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group and
-// /v1/alias, with JSON of the Segment specification in UTF-8, with or without a byte
-// order mark, plain or gzip whatever the headers say, and a write key as user name of
-// Basic authorization or as writeKey in the body. A batch is {"batch": [event, ...]}
-// with at most MaxBatchBytes, both as sent and inflated, and MaxBatchEvents. An event
-// has at most event.MaxEventBytes as received. In paths, // is /, and a / at the end
-// means nothing.
+// POST /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group,
+// /v1/alias, /v1/system and /v1/fact, with JSON of the Segment specification in UTF-8,
+// with or without a byte order mark, plain or gzip whatever the headers say, and a key
+// as user name of Basic authorization or as writeKey in the body. A batch is
+// {"batch": [event, ...]} with at most MaxBatchBytes, both as sent and inflated, and
+// MaxBatchEvents. An event has at most event.MaxEventBytes as received. In paths, // is
+// /, and a / at the end means nothing.
 //
 // # Answers
 //
@@ -26,6 +26,32 @@
 // dead letter. Only a body that is not a batch at all is answered with 400. A bad
 // event that is sent alone is answered with 400 (413 if it is too large), and is not a
 // dead letter.
+//
+// # Who may say what
+//
+// Keys have roles (keys.go); event.Reserved says which events need which. Each event
+// is judged as the log's reader reads it, wherever it was sent (admit.go). What its key
+// may not send is answered with 403, or counted as refused in a batch. It is counted
+// by reason and sampled into the process log (denied.go), but is never a dead letter.
+//
+// An event of a browser is about a proved user if its userId comes with his user token
+// (proof.go): in the header Offerstream-User-Token, as userToken of the batch, or as
+// userToken of the event, of which the last that is given counts. The token is
+//
+//	EXPIRY.MAC    EXPIRY: seconds since 1970, in decimal; MAC: the HMAC-SHA-256 of
+//	              "EXPIRY.USERID" under the key's secret, base64url without padding
+//
+// An expired or wrong token is as none. Without proof, "proof":"none" is written first
+// into the object; clients cannot write or remove it. Under a key with identity:
+// verified, an event whose userId lacks proof is keyed by its anonymousId, and the id
+// becomes the property claimed_user_id (claim.go); without an anonymousId it is refused,
+// alone with 401.
+//
+// The header Offerstream-Sender, browser or verified, makes a request's events those of
+// such a key without proof, whatever its own key is. offerctl deadletters replay sends
+// it with what it knows to be of a browser.
+//
+// A fact goes into the log of every partition, as a clock event does.
 //
 // # Dead letters
 //
@@ -51,7 +77,7 @@
 //
 // Events are written in packs: newline-delimited JSON, with events of one
 // partition. Each event is as it came, but on one line, with receivedAt, and with
-// messageId, type, sentAt, context and logTime as splice.go says. The events of
+// proof, messageId, type, sentAt, context and logTime as splice.go says. The events of
 // one request keep their order in each partition, and so do the requests of a
 // client that sends one at a time.
 //

@@ -10,7 +10,7 @@ import (
 
 // An envelope is the body of POST /v1/batch, split but not copied:
 //
-//	{"batch": [event, ...], "sentAt": time, "context": {...}, "writeKey": "..."}
+//	{"batch": [event, ...], "sentAt": time, "context": {...}, "writeKey": "...", "userToken": "..."}
 //
 // Other members are ignored.
 type envelope struct {
@@ -18,12 +18,13 @@ type envelope struct {
 	sentAt   string // "" if it is missing or not a string
 	context  span   // a JSON object; empty if it is missing or not an object
 	writeKey string
+	token    string // a user token
 
 	seen [len(envelopeMembers)]bool // which of them were there already
 }
 
 // envelopeMembers are the members that are read, besides batch. Of equal ones the first counts, as in events.
-var envelopeMembers = [...]string{"sentAt", "writeKey", "context"}
+var envelopeMembers = [...]string{"sentAt", "writeKey", "context", "userToken"}
 
 var errTooManyEvents = fmt.Errorf("the batch has more than %d events: send several batches", MaxBatchEvents)
 
@@ -84,6 +85,8 @@ func (e *envelope) readMember(body []byte, k string, val jsonValue) error {
 		e.sentAt = stringOf(val.of(body))
 	case "writeKey":
 		e.writeKey = stringOf(val.of(body))
+	case "userToken":
+		e.token = stringOf(val.of(body))
 	case "context":
 		if body[val.from] == '{' {
 			e.context = val.span

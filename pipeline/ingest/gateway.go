@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"offerstream/config"
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 )
@@ -51,7 +51,10 @@ type Log interface {
 // Options configure a Gateway. Zero values mean the defaults in parentheses.
 type Options struct {
 	Log         Log
-	WriteKeys   []string              // at least one
+	WriteKeys   []string              // keys of role browser
+	ServerKeys  []string              // keys of role server
+	Keys        []config.Key          // further keys
+	KeysFile    string                // a file of further keys (config.ParseKeys), read again while Run runs; at least one key must be given in any of these ways
 	Timeout     time.Duration         // limit for the acknowledgement of one request's events (10 s)
 	Attempt     time.Duration         // limit for one publish, which is then repeated (2 s)
 	PackBytes   int                   // limit for one pack (256 KB); NATS accepts 1 MB by default
@@ -100,7 +103,9 @@ func set[T comparable](to *T, def T) {
 // http.Handler; Run serves it on a listener.
 type Gateway struct {
 	opt         Options
-	keys        [][sha256.Size]byte
+	keys        atomic.Pointer[keyring]
+	keysFile    keysFile
+	denied      deniedLog
 	lanes       []*lane // one per partition
 	letters     *letterbox
 	memory      budget
@@ -128,9 +133,6 @@ func New(opt Options) (*Gateway, error) {
 	if opt.Log == nil {
 		return nil, errors.New("ingest: no log given")
 	}
-	if len(opt.WriteKeys) == 0 {
-		return nil, errors.New("ingest: no write key given: nobody could send events")
-	}
 	opt = opt.withDefaults()
 	g := &Gateway{
 		opt:     opt,
@@ -141,12 +143,10 @@ func New(opt Options) (*Gateway, error) {
 	// One address may use half of what is there for connections and for bodies on
 	// their way, and these half of the memory. So it leaves as much to the others.
 	g.arrivals = arrivals{max: int64(opt.MemoryBytes / 2), each: int64(opt.MemoryBytes / 4), by: map[netip.Addr]int64{}}
-	for _, k := range opt.WriteKeys {
-		if k == "" {
-			return nil, errors.New("ingest: an empty write key")
-		}
-		g.keys = append(g.keys, sha256.Sum256([]byte(k)))
+	if err := g.loadKeys(); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
 	}
+	g.denied.log = opt.Logger
 	g.met = newMetrics(opt.Metrics, g)
 	g.connections = connections{max: opt.Connections, each: max(opt.Connections/2, 1), refused: g.met.closed, by: map[netip.Addr]int{}, of: map[net.Conn]netip.Addr{}}
 	g.startLanes()
@@ -170,7 +170,7 @@ func (g *Gateway) startLanes() {
 	}
 	g.letters = &letterbox{
 		name: hex.EncodeToString(nonce) + "-d", packBytes: g.opt.PackBytes, timeout: g.opt.Timeout, met: g.met, log: g.opt.Logger,
-		keys: make([]allowance, len(g.keys)), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		keys: map[[sha256.Size]byte]*allowance{}, wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		store: func(ctx context.Context, id string, letters []pipeline.Dead) error {
 			return g.sent(g.opt.Log.DeadLetters(ctx, id, letters))
 		},
@@ -259,14 +259,4 @@ func (g *Gateway) drain(ctx context.Context) error {
 	case <-ctx.Done(): // the letterbox logs what it loses
 	}
 	return nil
-}
-
-// keyIndex returns which of the write keys key is, -1 if it is none. How long it
-// takes depends neither on key nor on the write keys.
-func (g *Gateway) keyIndex(key string) int {
-	sum, found := sha256.Sum256([]byte(key)), -1
-	for i := range g.keys {
-		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(sum[:], g.keys[i][:]), i, found)
-	}
-	return found
 }

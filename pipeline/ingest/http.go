@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"offerstream/config"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
@@ -24,8 +25,10 @@ type route struct {
 // routes has /v1/batch, and a path for each type of event.
 var routes = func() map[string]route {
 	all := map[string]route{"/v1/batch": {batch: true}}
-	for t := event.Track; t < event.Clock; t++ {
-		all["/v1/"+t.String()] = route{def: t}
+	for t := event.Track; int(t) < len(event.Types); t++ {
+		if t != event.Clock {
+			all["/v1/"+t.String()] = route{def: t}
+		}
 	}
 	return all
 }()
@@ -105,6 +108,14 @@ func (g *Gateway) problemOf(err error) *problem {
 		}
 		return &problem{status, rej.Reason, clip(rej.Detail)}
 	}
+	var no *event.Denied
+	if errors.As(err, &no) {
+		status := http.StatusForbidden
+		if no.Reason == event.DeniedUnproved {
+			status = http.StatusUnauthorized
+		}
+		return &problem{status, no.Reason, clip(no.Detail)}
+	}
 	if errors.Is(err, errGone) {
 		return errLeft
 	}
@@ -112,8 +123,9 @@ func (g *Gateway) problemOf(err error) *problem {
 	return errLog
 }
 
-// A tally is how many events of a request were accepted and refused.
-type tally struct{ accepted, refused int }
+// A tally is how many events of a request were accepted and refused, and how many of
+// the refused its key may not send.
+type tally struct{ accepted, refused, denied int }
 
 // take handles one request. It returns nil once every accepted event of the
 // request is acknowledged. The request takes a slot when its body is there: how
@@ -126,11 +138,12 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tall
 		return t, errDrain
 	}
 	name, _, named := r.BasicAuth()
-	key := -1
+	ring := g.keys.Load()
+	var key *config.Key
 	if named {
-		key = g.keyIndex(name)
+		key = ring.find(name)
 	}
-	if named && key < 0 || !named && r.Header.Get("Authorization") != "" {
+	if named && key == nil || !named && r.Header.Get("Authorization") != "" {
 		return t, errKey
 	}
 	if err := g.able(); err != nil {
@@ -160,32 +173,49 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tall
 	req := requests.Get().(*request)
 	defer req.release()
 	req.key = key
-	if err = g.fill(req, b, text, rt, now); err == nil {
+	if err = g.fill(req, ring, r.Header, b, text, rt, now); err == nil {
 		err = g.store(r.Context(), req)
 	}
-	return tally{req.events + req.clocks, len(req.refused)}, err
+	return tally{req.events + req.facts + req.clocks, len(req.refused) + len(req.denied), len(req.denied)}, err
 }
 
 // fill reads the events in the body's text into req, and releases the body. now is
 // when it was received.
-func (g *Gateway) fill(req *request, b *body, text []byte, rt route, now int64) error {
+func (g *Gateway) fill(req *request, ring *keyring, h http.Header, b *body, text []byte, rt route, now int64) error {
 	defer b.release()
-	a := admission{receivedAt: value.FormatTime(now)}
+	env := envelopes.Get().(*envelope)
+	defer envelopes.Put(env)
+	var broken error
+	if rt.batch {
+		broken = env.read(text)
+	}
+	if req.key == nil {
+		given := env.writeKey
+		if !rt.batch {
+			given = bodyKey(text)
+		}
+		if req.key = ring.find(given); req.key == nil {
+			return errKey
+		}
+	}
+	from, err := newSender(req.key, h, now)
+	if err != nil {
+		return err
+	}
+	req.sender = from.name()
+	a := admission{sender: from, receivedAt: value.FormatTime(now)}
 	if g.opt.Log.Clock() == campaign.ClockEvent {
 		a.times = &g.times
 	}
 	a.decoder = decoders.Get().(*event.Decoder)
 	defer decoders.Put(a.decoder)
 	if rt.batch {
-		return g.fillBatch(req, &a, text)
+		return g.fillBatch(req, &a, text, env, broken)
 	}
 	return g.fillOne(req, &a, text, rt.def)
 }
 
 func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Type) error {
-	if req.key < 0 && g.keyIndex(bodyKey(text)) < 0 {
-		return errKey
-	}
 	v, err := scanValue(text, skipSpace(text, 0))
 	if err != nil {
 		return bad("json", err)
@@ -195,22 +225,20 @@ func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Typ
 	}
 	err = g.place(req, a, text, v, def)
 	var rej *event.Reject
-	if errors.As(err, &rej) {
+	var no *event.Denied
+	switch {
+	case errors.As(err, &rej):
 		g.met.rejected.WithLabelValues(rej.Reason).Inc()
+	case errors.As(err, &no):
+		g.met.rejected.WithLabelValues(no.Reason).Inc()
+		g.denied.note(a.sender.now, &a.sender, no)
 	}
 	return err
 }
 
-func (g *Gateway) fillBatch(req *request, a *admission, text []byte) error {
-	env := envelopes.Get().(*envelope)
-	defer envelopes.Put(env)
-	err := env.read(text)
-	if req.key < 0 {
-		req.key = g.keyIndex(env.writeKey)
-	}
+// fillBatch is fill for a batch. err is that of reading the envelope.
+func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelope, err error) error {
 	switch {
-	case req.key < 0:
-		return errKey
 	case err == errTooManyEvents:
 		return &problem{http.StatusRequestEntityTooLarge, "size", err.Error()}
 	case err != nil:
@@ -219,15 +247,22 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte) error {
 	if at, err := value.ParseTime(env.sentAt); err == nil {
 		a.sentAt = value.FormatTime(at)
 	}
+	if env.token != "" {
+		a.sender.token = env.token
+	}
 	if env.context.present() {
 		a.context = env.context.of(text)
 	}
 	for _, v := range env.events {
 		err := g.place(req, a, text, v, 0)
 		var rej *event.Reject
+		var no *event.Denied
 		switch {
 		case errors.As(err, &rej):
 			req.refuse(rej, v.of(text))
+		case errors.As(err, &no):
+			req.denied = append(req.denied, no.Reason)
+			g.denied.note(a.sender.now, &a.sender, no)
 		case err != nil:
 			return err
 		}
@@ -253,8 +288,8 @@ func bad(reason string, err error) error {
 	return &problem{http.StatusBadRequest, reason, clip(err.Error())}
 }
 
-// place admits one event and adds it to its partition's parcel; a clock event to
-// the parcels of all partitions.
+// place admits one event and adds it to its partition's parcel; a fact or a clock
+// event to the parcels of all partitions.
 func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, def event.Type) error {
 	from := len(req.text)
 	out, ev, err := a.admit(req.text, text, v, def)
@@ -265,15 +300,19 @@ func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, de
 	if ev.TimestampErr != nil {
 		g.met.problems.WithLabelValues("timestamp").Inc()
 	}
-	if ev.Type == event.Clock {
+	switch ev.Type {
+	case event.Clock:
 		req.clocks++
-		for _, l := range g.lanes {
-			req.add(l, from)
-		}
+	case event.Fact:
+		req.facts++
+	default:
+		req.events++
+		req.add(g.lanes[event.Partition(ev.Key, len(g.lanes))], from)
 		return nil
 	}
-	req.events++
-	req.add(g.lanes[event.Partition(ev.Key, len(g.lanes))], from)
+	for _, l := range g.lanes {
+		req.add(l, from)
+	}
 	return nil
 }
 
@@ -281,6 +320,7 @@ func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, de
 // events. The letterbox says how long it waits for its letters.
 func (g *Gateway) store(ctx context.Context, req *request) error {
 	if len(req.parcels) == 0 && len(req.refused) == 0 {
+		g.tally(req)
 		return nil
 	}
 	held := cap(req.text)
@@ -293,17 +333,26 @@ func (g *Gateway) store(ctx context.Context, req *request) error {
 	if !dispatch(req) {
 		return errQueue
 	}
-	letters := g.letters.put(req.key, req.text, req.refused)
+	letters := g.letters.put(req.key, req.sender, req.text, req.refused)
 	if len(req.parcels) > 0 {
 		if err := req.wait(ctx.Done(), g.stopped); err != nil {
 			return err
 		}
 	}
 	g.letters.await(letters, start.Add(letterWait), ctx.Done(), g.stopped)
+	g.tally(req)
+	return nil
+}
+
+// tally counts the events of a request that is answered with 200.
+func (g *Gateway) tally(req *request) {
 	g.met.accepted.Add(float64(req.events))
+	g.met.facts.Add(float64(req.facts))
 	g.met.clocks.Add(float64(req.clocks))
 	for _, r := range req.refused {
 		g.met.rejected.WithLabelValues(r.why.Reason).Inc()
 	}
-	return nil
+	for _, reason := range req.denied {
+		g.met.rejected.WithLabelValues(reason).Inc()
+	}
 }

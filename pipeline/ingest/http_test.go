@@ -29,7 +29,7 @@ var testNow = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC).UnixNano()
 
 func newGateway(t testing.TB, log Log, change ...func(*Options)) *Gateway {
 	t.Helper()
-	opt := Options{Log: log, WriteKeys: []string{"key-0", testKey}, Now: func() int64 { return testNow }, Logger: slog.New(slog.DiscardHandler)}
+	opt := Options{Log: log, ServerKeys: []string{"key-0", testKey}, Now: func() int64 { return testNow }, Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&opt)
 	}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"offerstream/config"
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/event"
@@ -55,7 +57,7 @@ type letterbox struct {
 	failing atomic.Bool // the last attempt to store a message failed
 
 	mu      sync.Mutex
-	keys    []allowance // by write key
+	keys    map[[sha256.Size]byte]*allowance // by the key's hash
 	waiting []letter
 	bytes   int // what waiting counts
 	closed  bool
@@ -109,9 +111,22 @@ func (b *letterbox) queued() int64 {
 	return int64(b.bytes)
 }
 
-// put takes the refused events of a request with the given write key. It returns
-// nil if none of them will be stored.
-func (b *letterbox) put(key int, text []byte, refused []refusal) *delivery {
+// keep forgets the allowances of all but the given keys.
+func (b *letterbox) keep(keys []config.Key) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	kept := map[[sha256.Size]byte]*allowance{}
+	for i := range keys {
+		if a := b.keys[keys[i].Hash]; a != nil {
+			kept[keys[i].Hash] = a
+		}
+	}
+	b.keys = kept
+}
+
+// put takes the refused events of a request with the given key and sender. It
+// returns nil if none of them will be stored.
+func (b *letterbox) put(key *config.Key, sender string, text []byte, refused []refusal) *delivery {
 	if len(refused) == 0 {
 		return nil
 	}
@@ -121,7 +136,7 @@ func (b *letterbox) put(key int, text []byte, refused []refusal) *delivery {
 	d := &delivery{done: make(chan struct{})}
 	overQueue := 0
 	for _, r := range kept {
-		l := letter{pipeline.Dead{Reason: r.why.Reason, Detail: r.why.Detail}, d}
+		l := letter{pipeline.Dead{Reason: r.why.Reason, Detail: r.why.Detail, Sender: sender}, d}
 		if b.bytes+r.to-r.from+letterCost > letterQueue || b.closed {
 			overQueue++
 			continue
@@ -143,10 +158,14 @@ func (b *letterbox) put(key int, text []byte, refused []refusal) *delivery {
 	return d
 }
 
-// sample returns those of a request's letters that its write key may have stored,
-// and the number of the others. If these are not all, they are spread evenly.
-func (b *letterbox) sample(key int, refused []refusal) (kept []refusal, others int) {
-	a := &b.keys[key]
+// sample returns those of a request's letters that its key may have stored, and the
+// number of the others. If these are not all, they are spread evenly.
+func (b *letterbox) sample(key *config.Key, refused []refusal) (kept []refusal, others int) {
+	a := b.keys[key.Hash]
+	if a == nil {
+		a = &allowance{}
+		b.keys[key.Hash] = a
+	}
 	may, all := a.grow(time.Now()), int64(0)
 	for _, r := range refused {
 		all += int64(r.to - r.from + letterCost)

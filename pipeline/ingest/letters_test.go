@@ -253,7 +253,7 @@ func TestLetterQueue(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		g := newGateway(t, log, func(o *Options) { o.WriteKeys = []string{"key-0", testKey, "key-2", "key-3"} })
+		g := newGateway(t, log, func(o *Options) { o.ServerKeys = []string{"key-0", testKey, "key-2", "key-3"} })
 		large := batch(`{"x":"`+strings.Repeat("x", 100<<10)+`"}`, `{"x":"`+strings.Repeat("x", 300<<10)+`"}`)
 		for _, key := range []string{"key-0", testKey, "key-2", "key-3"} {
 			for range 5 {

@@ -2,12 +2,16 @@ package ingest
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"offerstream/pipeline/event"
 )
 
 // metrics are the gateway's metrics, all named offerstream_gateway_...
 type metrics struct {
 	accepted   prometheus.Counter     // events acknowledged by the log
 	clocks     prometheus.Counter     // clock events acknowledged by every partition
+	facts      prometheus.Counter     // facts acknowledged by every partition
+	keyErrors  prometheus.Counter     // readings of the file of keys that failed
 	rejected   *prometheus.CounterVec // events refused, by reason
 	problems   *prometheus.CounterVec // events accepted although a part of them cannot be read, by reason
 	letters    prometheus.Counter     // refused events stored as dead letters
@@ -41,9 +45,11 @@ func newMetrics(r prometheus.Registerer, g *Gateway) *metrics {
 		return h
 	}
 	m := &metrics{
-		accepted:   counter("events_accepted_total", "Events acknowledged by the log; clock events not counted."),
+		accepted:   counter("events_accepted_total", "Events acknowledged by the log; facts and clock events not counted."),
 		clocks:     counter("clock_events_total", "Clock events acknowledged by every partition."),
-		rejected:   vector("events_rejected_total", "Events refused, by reason.", "reason"),
+		facts:      counter("facts_total", "Facts acknowledged by every partition."),
+		keyErrors:  counter("keys_file_errors_total", "Readings of the file of keys that failed; the keys stay as they were."),
+		rejected:   vector("events_rejected_total", "Events refused, by reason; role, proof and unproved: the key may not send them.", "reason"),
 		problems:   vector("event_problems_total", "Events taken although a part of them cannot be read, by reason; timestamp: each counts as an event of when it was received.", "reason"),
 		letters:    counter("dead_letters_total", "Refused events of batches, stored as dead letters."),
 		unstored:   vector("dead_letters_not_stored_total", "Refused events of batches, not stored as dead letters, by reason.", "reason"),
@@ -59,6 +65,9 @@ func newMetrics(r prometheus.Registerer, g *Gateway) *metrics {
 	}
 	for _, reason := range []string{"rate", "queue", "room", "log"} { // shown from the beginning, so that an increase can be seen
 		m.unstored.WithLabelValues(reason)
+	}
+	for _, reason := range []string{event.DeniedRole, event.DeniedProof, event.DeniedUnproved} {
+		m.rejected.WithLabelValues(reason)
 	}
 	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "offerstream_gateway_requests_in_flight", Help: "Requests being handled, whose body is there."})
 	r.MustRegister(m.inFlight)

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"offerstream/config"
 	"offerstream/pipeline/event"
 )
 
@@ -21,10 +22,13 @@ type request struct {
 	parcels  []parcel
 	deadline time.Time
 
-	events  int // number of events, without clock events
+	events  int // number of events, without facts and clock events
+	facts   int
 	clocks  int
-	key     int       // which write key it was sent with
-	refused []refusal // of a batch
+	key     *config.Key // the key that it was sent with; nil: none is known yet
+	sender  string      // for its dead letters
+	refused []refusal   // of a batch
+	denied  []string    // of a batch: why its key may not send an event, for each
 
 	open  atomic.Int32 // number of parcels that are not settled
 	state atomic.Int32 // live, and then one of the others for good
@@ -148,7 +152,8 @@ func (r *request) release() {
 	clear(r.parcels)
 	clear(r.refused)
 	r.text, r.entries, r.parcels, r.refused = r.text[:0], r.entries[:0], r.parcels[:0], r.refused[:0]
-	r.err, r.events, r.clocks = nil, 0, 0
+	r.denied = r.denied[:0]
+	r.err, r.events, r.facts, r.clocks, r.key, r.sender = nil, 0, 0, 0, nil, ""
 	r.state.Store(live)
 	requests.Put(r)
 }

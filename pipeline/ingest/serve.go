@@ -36,6 +36,9 @@ func (g *Gateway) Run(ctx context.Context, api net.Listener) error {
 		ConnState:         g.connections.watch,
 		ErrorLog:          slog.NewLogLogger(g.opt.Logger.Handler(), slog.LevelDebug),
 	}
+	watch, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	go g.watchKeys(watch)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(api) }()
 	g.opt.Logger.Info("gateway serving", "addr", api.Addr().String(), "partitions", len(g.lanes))

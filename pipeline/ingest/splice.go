@@ -10,6 +10,9 @@ import (
 // removes members from the text and appends others. It does not decode and encode
 // the event, which would change numbers and escapes.
 //
+//	proof       "none", first in the object, if a browser sent the event without proof of its user; else removed
+//	userToken   removed: it proves the user to whoever has it
+//	writeKey    removed: that of a server is secret
 //	receivedAt  always the gateway's
 //	messageId   added if the event has none, neither a text nor a number: the hash of the event's bytes
 //	type        added if the event has none: the path's
@@ -18,6 +21,7 @@ import (
 //	logTime     removed under clock: broker, added under clock: event if the event has none
 type splice struct {
 	ev          *event.Event
+	stamp       bool // write proof: none
 	receivedAt  string
 	sentAt      string // "": do not change it
 	logTime     string // "": do not change it
@@ -29,10 +33,9 @@ type splice struct {
 func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	start := len(dst)
 	if s.dropsAny() {
-		dst = s.appendKept(dst, raw)
-	} else {
-		end := len(raw) - 1 // without the closing brace: an admitted event is an object without space around it
-		dst = append(dst, raw[:end]...)
+		dst = s.appendKept(s.begin(dst), raw)
+	} else { // without its braces: an admitted event is an object without space around it
+		dst = append(s.begin(dst), raw[1:len(raw)-1]...)
 	}
 	// An admitted event keeps at least the member that names its user, so each of
 	// these needs a comma before it.
@@ -64,10 +67,19 @@ func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	return dst
 }
 
-// appendKept appends the object without its closing brace, and without the members
-// that the splice replaces or removes.
-func (s *splice) appendKept(dst, raw []byte) []byte {
+// begin opens the object, with the stamp. An event keeps at least one member, as
+// append says, so a comma follows.
+func (s *splice) begin(dst []byte) []byte {
 	dst = append(dst, '{')
+	if s.stamp {
+		dst = append(dst, `"proof":"`+event.NoProof+`",`...)
+	}
+	return dst
+}
+
+// appendKept appends the object's members without those that the splice replaces or
+// removes.
+func (s *splice) appendKept(dst, raw []byte) []byte {
 	first := true
 	m := members{b: raw}
 	for {
@@ -88,21 +100,15 @@ func (s *splice) appendKept(dst, raw []byte) []byte {
 
 // dropsAny reports whether the event has a member that the splice replaces or
 // removes.
-func (s *splice) dropsAny() bool {
-	root := s.ev.Root
-	return root.Exists("receivedAt") ||
-		s.dropLogTime && root.Exists("logTime") ||
-		s.logTime != "" && root.Exists("logTime") ||
-		s.sentAt != "" && root.Exists("sentAt") ||
-		s.context != nil && root.Exists("context") ||
-		s.newType() && root.Exists("type") ||
-		s.newID() && root.Exists("messageId")
+func (s *splice) dropsAny() (any bool) {
+	s.ev.Root.GetObject().Visit(func(key []byte, _ *fastjson.Value) { any = any || s.drops(string(key)) })
+	return any
 }
 
 // drops reports whether the splice replaces or removes a member.
 func (s *splice) drops(name string) bool {
 	switch name {
-	case "receivedAt":
+	case "proof", "userToken", "writeKey", "receivedAt":
 		return true
 	case "logTime":
 		return s.dropLogTime || s.logTime != ""

@@ -5,83 +5,169 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
+	"math"
 	"slices"
-)
+	"strings"
 
-// A candidate is an offer that would go out now.
-type candidate struct {
-	campaign *campaign
-	event    *event
-	key      string
-	timer    bool
-	due      int64
-}
+	"cel.dev/cel-go/common/types"
+	"github.com/cespare/xxhash/v2"
+)
 
 // choose passes the candidates of one step through the gates and sends at most
 // one offer per channel. timer tells whether the step is that of a due time.
-func (u *user) choose(now int64, candidates []candidate, timer bool) {
-	slices.SortStableFunc(candidates, candidate.order)
+func (u *user) choose(now int64, candidates []*evaluation, timer bool) {
+	ranks := map[*evaluation]float64{}
+	candidates = slices.DeleteFunc(candidates, func(e *evaluation) bool {
+		rank, ok := u.rank(e, now)
+		if ranks[e] = rank; !ok {
+			u.out.count(e.campaign, "error")
+		}
+		return !ok
+	})
+	slices.SortStableFunc(candidates, func(a, b *evaluation) int {
+		switch {
+		case ranks[a] != ranks[b]:
+			return sign(ranks[a] > ranks[b])
+		case a.campaign != b.campaign:
+			return strings.Compare(a.campaign.ID, b.campaign.ID)
+		}
+		return strings.Compare(a.key, b.key)
+	})
 	taken := map[string]bool{}
-	for _, cand := range candidates {
-		c := cand.campaign
-		id := offerID(c.ID, cand.event.key, cand.key, cand.event.id, cand.timer, cand.due)
-		reason := u.gate(cand, id, now)
-		var data json.RawMessage
-		if reason == "" {
-			var err error
-			if data, err = c.render(&scope{user: u, event: cand.event, now: now}); err != nil {
-				reason = "error"
-			}
+	for _, e := range candidates {
+		c := e.campaign
+		o, outcome := u.offer(e, now)
+		switch {
+		case outcome == "held":
+			continue
+		case outcome == "" && taken[c.Offer.Channel]:
+			outcome = "outranked"
 		}
-		if reason == "" && taken[c.Offer.Channel] {
-			reason = "outranked"
-		}
-		if reason != "" {
-			u.out.count(c, reason)
+		if outcome != "" {
+			u.out.count(c, outcome)
 			continue
 		}
 		taken[c.Offer.Channel] = true
-		u.out.count(c, "fired")
-		u.sent = append(u.sent, sent{c.ID, c.Offer.Channel, c.Offer.Kind, id, now})
-		o := Offer{
-			ID: id, Campaign: c.ID, Channel: c.Offer.Channel, Kind: c.Offer.Kind, User: cand.event.bare(), Anon: cand.event.key[:2] == "a:",
-			Event: cand.event.id, Key: cand.key, Time: clock(now), Data: data,
+		o.Withheld = u.withheld(c)
+		u.sent = append(u.sent, sent{c.ID, c.Offer.Channel, c.Offer.Kind, o.ID, o.Withheld, now})
+		if o.Withheld {
+			u.out.count(c, "withheld")
+		} else {
+			u.out.count(c, "fired")
 		}
-		if c.Offer.Expires > 0 {
-			o.Expires = clock(plus(now, c.Offer.Expires))
+		p := placed{Offer: o, now: now, timer: timer, key: u.key}
+		if !timer {
+			p.pos = e.event.pos
 		}
-		u.out.offers = append(u.out.offers, placed{o, now, timer, cand.event.key, cand.event.pos})
+		u.out.offers = append(u.out.offers, p)
 	}
 }
 
-// gate returns the reason why an offer may not go out, or "" if it may.
-func (u *user) gate(cand candidate, id string, now int64) string {
-	c := cand.campaign
-	for i, s := range u.sent {
-		if s.id == id && i >= len(u.sent)-64 {
-			return "duplicate"
+// rank returns what candidates are sorted by. It returns false if the score fails
+// or is no number.
+func (u *user) rank(e *evaluation, now int64) (float64, bool) {
+	if e.campaign.score == nil {
+		return e.campaign.Priority, true
+	}
+	v, err := e.campaign.score.eval(u.scope(e, now))
+	if err != nil {
+		return 0, false
+	}
+	n, ok := double(v)
+	return n, ok && !math.IsNaN(n)
+}
+
+// offer returns the offer of a candidate, or why there is none.
+func (u *user) offer(e *evaluation, now int64) (Offer, string) {
+	c := e.campaign
+	if reason := u.gate(e, now); reason != "" {
+		return Offer{}, reason
+	}
+	id := offerID(c.ID, u.key, e.key, e.id, e.timed, e.first)
+	if slices.ContainsFunc(u.sent[max(0, len(u.sent)-64):], func(s sent) bool { return s.id == id }) {
+		return Offer{}, "duplicate"
+	}
+	sc := u.scope(e, now)
+	if c.choose != nil {
+		v, err := c.choose.eval(sc)
+		if err != nil {
+			return Offer{}, "error"
+		}
+		if o, ok := v.(*types.Optional); ok {
+			if v = types.NullValue; o.HasValue() {
+				v = o.GetValue()
+			}
+		}
+		if v == types.NullValue {
+			return Offer{}, "no choice"
+		}
+		sc.item = v
+	}
+	sc.coupon = c.coupon(u.set, now)
+	data, err := c.render(sc)
+	if err != nil {
+		return Offer{}, "error"
+	}
+	o := Offer{
+		ID: id, Campaign: c.ID, Channel: c.Offer.Channel, Kind: c.Offer.Kind, User: u.key[2:], Anon: u.key[:2] == "a:",
+		Event: e.id, Key: e.key, Time: clock(now), Coupon: sc.coupon, Data: data,
+	}
+	if c.Offer.Expires > 0 {
+		o.Expires = clock(plus(now, c.Offer.Expires))
+	}
+	return o, ""
+}
+
+// gate returns the reason why a candidate may not go out, or "" if it may. One that
+// only the quiet hours stop begins to wait, which is "held".
+func (u *user) gate(e *evaluation, now int64) string {
+	c, q := e.campaign, u.set.Quiet
+	advertising := c.Offer.Kind != "service"
+	switch {
+	case u.isPaused(c):
+		return "paused"
+	case !c.runs(now):
+		return "period"
+	case e.held != 0 && q.AtMost > 0 && minus(now, e.held) > q.AtMost:
+		return "age"
+	case e.waited && !c.whenDue.holds(u.scope(e, now)):
+		return "when_due"
+	case advertising && u.set.Consent != nil && slices.Contains(u.set.Consent.Required, c.Offer.Channel) && !u.consents(c.Offer.Channel, now):
+		return "consent"
+	case u.limited(c, now):
+		return "limit"
+	case advertising && u.capped(c, now):
+		return "cap"
+	case advertising && u.pauses(c, now):
+		return "pause"
+	case !u.quiet(c, now):
+		return ""
+	case q.Drop:
+		return "quiet hours"
+	}
+	if e.held == 0 {
+		e.held = now
+	}
+	u.wait(e, hold, q.over(now, u.zone()))
+	return "held"
+}
+
+// withheld reports whether the user is in a control group that does not get the
+// campaign's offers.
+func (u *user) withheld(c *campaign) bool {
+	in := func(id string, share int) bool { return int(xxhash.Sum64String(id+"\x00"+u.key[2:])%10_000) < share }
+	return c.Offer.Kind != "service" && (in("", u.set.Holdout) || in(c.ID, c.Holdout))
+}
+
+// isPaused reports whether an operator has paused the campaign.
+func (u *user) isPaused(c *campaign) bool {
+	var names []string
+	for _, p := range u.pauseList {
+		if p.pos <= u.pos {
+			names = p.names
 		}
 	}
-	if !c.runs(now) {
-		return "period"
-	}
-	if cand.timer && !c.whenDue.holds(&scope{user: u, event: cand.event, now: now}) {
-		return "when_due"
-	}
-	if u.limited(c, now) {
-		return "limit"
-	}
-	if c.Offer.Kind == "service" {
-		return ""
-	}
-	if u.capped(c, now) {
-		return "cap"
-	}
-	if u.paused(c, now) {
-		return "pause"
-	}
-	return ""
+	return slices.Contains(names, c.ID) || slices.Contains(names, c.base)
 }
 
 // limited reports whether the campaign has reached one of its limits.
@@ -109,7 +195,7 @@ func (u *user) limited(c *campaign, now int64) bool {
 func (u *user) capped(c *campaign, now int64) bool {
 	for _, limit := range u.set.Caps {
 		n := u.count(func(s sent) bool {
-			return s.kind != "service" && slices.Contains(limit.Channels, s.channel) && (limit.Within == 0 || s.at > minus(now, limit.Within))
+			return s.counts() && slices.Contains(limit.Channels, s.channel) && (limit.Within == 0 || s.at > minus(now, limit.Within))
 		})
 		if slices.Contains(limit.Channels, c.Offer.Channel) && n >= limit.Max {
 			return true
@@ -118,15 +204,15 @@ func (u *user) capped(c *campaign, now int64) bool {
 	return false
 }
 
-// paused reports whether an advertising offer on one of the pause's channels
+// pauses reports whether an advertising offer on one of the pause's channels
 // is so recent that none may follow yet on the campaign's channel.
-func (u *user) paused(c *campaign, now int64) bool {
+func (u *user) pauses(c *campaign, now int64) bool {
 	p := u.set.Pause
 	if p == nil || !slices.Contains(p.Channels, c.Offer.Channel) {
 		return false
 	}
 	return u.count(func(s sent) bool {
-		return s.kind != "service" && slices.Contains(p.Channels, s.channel) && s.at > minus(now, p.AfterAny)
+		return s.counts() && slices.Contains(p.Channels, s.channel) && s.at > minus(now, p.AfterAny)
 	}) > 0
 }
 

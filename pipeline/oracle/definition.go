@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 )
 
 // A definition is a campaign set as in its canonical JSON, with durations in
@@ -16,9 +17,16 @@ type definition struct {
 	Forget    forget       `json:"forget"`
 	Bounds    bounds       `json:"bounds"`
 	Features  []*feature   `json:"features,omitempty"`
+	Facts     []*fact      `json:"facts,omitempty"`
 	Caps      []channelCap `json:"caps,omitempty"`
 	Pause     *pause       `json:"pause,omitempty"`
+	Quiet     *quiet       `json:"quiet_hours,omitempty"`
+	Consent   *consent     `json:"consent,omitempty"`
+	Holdout   int          `json:"holdout,omitempty"`
+	Coupons   *coupons     `json:"coupons,omitempty"`
 	Campaigns []*campaign  `json:"campaigns,omitempty"`
+
+	running []*campaign // the campaigns, and the rows of those that have rows
 }
 
 type forget struct {
@@ -46,9 +54,21 @@ type feature struct {
 	Fields   []string `json:"fields,omitempty"`
 	Keep     int      `json:"keep,omitempty"`
 	RemoveOn []string `json:"remove_on,omitempty"`
+	HalfLife int64    `json:"half_life,omitempty"`
 
 	bounds        bounds
 	where, by, of *expression
+}
+
+type fact struct {
+	Name   string      `json:"name"`
+	Fields []factField `json:"fields"`
+	MaxAge int64       `json:"max_age,omitempty"`
+}
+
+type factField struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
 }
 
 type channelCap struct {
@@ -62,24 +82,87 @@ type pause struct {
 	AfterAny int64    `json:"after_any"`
 }
 
-type campaign struct {
-	ID       string    `json:"id"`
-	From     int64     `json:"from,omitempty"`
-	To       int64     `json:"to,omitempty"`
-	On       []string  `json:"on"`
-	Where    string    `json:"where,omitempty"`
-	Fresh    int64     `json:"fresh,omitempty"`
-	If       []string  `json:"if,omitempty"`
-	Unless   *unless   `json:"unless,omitempty"`
-	WhenDue  string    `json:"when_due,omitempty"`
-	Priority float64   `json:"priority,omitempty"`
-	Offer    offerSpec `json:"offer"`
-	Limits   []limit   `json:"limits,omitempty"`
+type quiet struct {
+	Channels      []string `json:"channels"`
+	From          int      `json:"from"`
+	To            int      `json:"to"`
+	ExceptConsent string   `json:"except_consent,omitempty"`
+	Drop          bool     `json:"drop,omitempty"`
+	AtMost        int64    `json:"at_most,omitempty"`
+}
 
-	where, unlessWhere, match *expression
-	whenDue                   *expression
-	conditions                []*condition
-	data                      any // the parsed data, with templates instead of strings
+type consent struct {
+	Required []string `json:"required,omitempty"`
+	ValidFor int64    `json:"valid_for,omitempty"`
+}
+
+type coupons struct {
+	Key string `json:"key,omitempty"`
+	URL string `json:"url,omitempty"`
+}
+
+type campaign struct {
+	ID       string     `json:"id"`
+	Rows     []row      `json:"rows,omitempty"`
+	From     int64      `json:"from,omitempty"`
+	To       int64      `json:"to,omitempty"`
+	On       []string   `json:"on,omitempty"`
+	Where    string     `json:"where,omitempty"`
+	Any      []*trigger `json:"any,omitempty"`
+	Sequence *sequence  `json:"sequence,omitempty"`
+	Fresh    int64      `json:"fresh,omitempty"`
+	Let      []let      `json:"let,omitempty"`
+	If       []string   `json:"if,omitempty"`
+	Unless   *unless    `json:"unless,omitempty"`
+	At       *atSpec    `json:"at,omitempty"`
+	WhenDue  string     `json:"when_due,omitempty"`
+	Choose   string     `json:"choose,omitempty"`
+	Priority float64    `json:"priority,omitempty"`
+	Score    string     `json:"score,omitempty"`
+	Offer    offerSpec  `json:"offer"`
+	Limits   []limit    `json:"limits,omitempty"`
+	Holdout  int        `json:"holdout,omitempty"`
+
+	base       string                 // the id without the row
+	row        *object                // the row's values, nil without rows
+	entries    []*trigger             // Any, or the one that On, Where and Unless make
+	lets       map[string]*expression // by name
+	whenDue    *expression
+	choose     *expression
+	score      *expression
+	conditions []*condition
+	data       any // the parsed data, with templates instead of strings
+}
+
+type row struct {
+	ID     string          `json:"id"`
+	Values json.RawMessage `json:"values"`
+}
+
+// A trigger is one way in which a campaign begins.
+type trigger struct {
+	On     []string `json:"on"`
+	Where  string   `json:"where,omitempty"`
+	Unless *unless  `json:"unless,omitempty"`
+
+	where *expression
+}
+
+type sequence struct {
+	Steps  []*trigger `json:"steps"`
+	Within int64      `json:"within"`
+}
+
+type let struct {
+	Name string `json:"name"`
+	Is   string `json:"is"`
+}
+
+type atSpec struct {
+	BestHour string `json:"best_hour"`
+	Ahead    int64  `json:"ahead"`
+
+	hours *expression
 }
 
 type unless struct {
@@ -88,13 +171,23 @@ type unless struct {
 	Match     string   `json:"match,omitempty"`
 	Within    int64    `json:"within"`
 	NoRestart bool     `json:"no_restart,omitempty"`
+
+	where, match *expression
 }
 
 type offerSpec struct {
 	Channel string          `json:"channel"`
 	Kind    string          `json:"kind"`
 	Expires int64           `json:"expires,omitempty"`
+	Coupon  *couponSpec     `json:"coupon,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
+}
+
+type couponSpec struct {
+	Discount  string `json:"discount,omitempty"`
+	SingleUse bool   `json:"single_use,omitempty"`
+	Claim     string `json:"claim,omitempty"`
+	Expires   int64  `json:"expires,omitempty"`
 }
 
 type limit struct {
@@ -128,24 +221,85 @@ func load(setJSON []byte) (*definition, *language, error) {
 		}
 	}
 	for _, c := range set.Campaigns {
-		c.where = l.compile(c.Where, c.ID, "where")
-		c.whenDue = l.compile(c.WhenDue, c.ID, "when_due")
-		for _, src := range c.If {
-			c.conditions = append(c.conditions, l.conditions(src, c.ID)...)
+		if err := c.compile(l); err != nil {
+			return nil, nil, err
 		}
-		if c.Unless != nil {
-			c.unlessWhere = l.compile(c.Unless.Where, c.ID, "unless.where")
-			if !isBare(c.Unless.Match) {
-				c.match = l.compile(c.Unless.Match, c.ID, "unless.match")
-			}
+		rows, err := c.expand()
+		if err != nil {
+			return nil, nil, err
 		}
-		if len(c.Offer.Data) > 0 {
-			tree, err := parseJSON(c.Offer.Data)
-			if err != nil {
-				return nil, nil, fmt.Errorf("campaign %s: data: %w", c.ID, err)
-			}
-			c.data = l.templates(tree, c.ID)
-		}
+		set.running = append(set.running, rows...)
 	}
 	return set, l, l.err
 }
+
+// compile compiles what rows share.
+func (c *campaign) compile(l *language) error {
+	c.base, c.lets = c.ID, map[string]*expression{}
+	for _, let := range c.Let {
+		c.lets[let.Name] = l.compile(let.Is, c.ID, let.Name)
+	}
+	switch {
+	case len(c.Any) > 0:
+		c.entries = c.Any
+	case c.Sequence != nil: // its unless is that of the only entry, which no event matches by itself
+		c.entries = []*trigger{{Unless: c.Unless}}
+		for _, step := range c.Sequence.Steps {
+			step.compile(l, c.ID)
+		}
+	default:
+		c.entries = []*trigger{{On: c.On, Where: c.Where, Unless: c.Unless}}
+	}
+	for _, e := range c.entries {
+		e.compile(l, c.ID)
+	}
+	for _, src := range c.If {
+		c.conditions = append(c.conditions, l.conditions(src, c.ID)...)
+	}
+	c.whenDue = l.compile(c.WhenDue, c.ID, "when_due")
+	c.choose = l.compile(c.Choose, c.ID, "choose")
+	c.score = l.compile(c.Score, c.ID, "score")
+	if c.At != nil {
+		c.At.hours = l.compile(c.At.BestHour, c.ID, "at.best_hour")
+	}
+	if len(c.Offer.Data) > 0 {
+		tree, err := parseJSON(c.Offer.Data)
+		if err != nil {
+			return fmt.Errorf("campaign %s: data: %w", c.ID, err)
+		}
+		c.data = l.templates(tree, c.ID)
+	}
+	return nil
+}
+
+func (t *trigger) compile(l *language, owner string) {
+	t.where = l.compile(t.Where, owner, "where")
+	if t.Unless != nil {
+		t.Unless.where = l.compile(t.Unless.Where, owner, "unless.where")
+		if !isBare(t.Unless.Match) {
+			t.Unless.match = l.compile(t.Unless.Match, owner, "unless.match")
+		}
+	}
+}
+
+// expand returns the campaigns of the rows, or the campaign itself.
+func (c *campaign) expand() ([]*campaign, error) {
+	if len(c.Rows) == 0 {
+		return []*campaign{c}, nil
+	}
+	var out []*campaign
+	for _, r := range c.Rows {
+		v, err := parseJSON(r.Values)
+		values, ok := v.(*object)
+		if err != nil || !ok {
+			return nil, fmt.Errorf("campaign %s: row %s is no object", c.ID, r.ID)
+		}
+		of := *c
+		of.ID, of.row = c.ID+"/"+r.ID, values
+		out = append(out, &of)
+	}
+	return out, nil
+}
+
+// atSessionEnd reports whether the campaign is for the ends of sessions.
+func (c *campaign) atSessionEnd() bool { return slices.Contains(c.On, "session_end") }

@@ -21,7 +21,7 @@ import (
 // An event is one accepted line of the input.
 type event struct {
 	typ  string
-	name string // track: event; page and screen: name
+	name string // track and system: event; page and screen: name; fact: fact
 	id   string // messageId, else the hash of the bytes
 	key  string // "u:" + userId or "a:" + anonymousId
 	root *object
@@ -32,6 +32,9 @@ type event struct {
 	time   int64 // event time
 	pos    int   // position among the accepted events
 
+	// Set when the event is applied:
+	earlier *user                // the user just before this event
+	takes   map[*campaign][]bool // which steps of sequences it fits
 	full    bool                 // the user had reached the bound on entries
 	entries map[*feature][]entry // the entries that it adds to each feature
 	evicted map[*feature]int     // how many entries of each feature leave because of the bound on bytes
@@ -53,9 +56,9 @@ func admit(raw []byte) (*event, error) {
 	if !ok {
 		return nil, errors.New("json: not an object")
 	}
-	ev := &event{root: root, entries: map[*feature][]entry{}}
+	ev := &event{root: root, entries: map[*feature][]entry{}, takes: map[*campaign][]bool{}}
 	ev.typ = root.text("type")
-	if !slices.Contains([]string{"track", "page", "screen", "identify", "group", "alias", "clock"}, ev.typ) {
+	if !slices.Contains([]string{"track", "page", "screen", "identify", "group", "alias", "clock", "system", "fact"}, ev.typ) {
 		return nil, errors.New("type")
 	}
 	if err := ev.readTimes(); err != nil {
@@ -65,12 +68,14 @@ func admit(raw []byte) (*event, error) {
 		return ev, nil
 	}
 	switch ev.typ {
-	case "track":
+	case "track", "system":
 		if ev.name = root.text("event"); ev.name == "" {
 			return nil, errors.New("name")
 		}
 	case "page", "screen":
 		ev.name = root.text("name")
+	case "fact":
+		return ev, ev.readFact()
 	}
 	for _, field := range []string{"properties", "traits", "context"} {
 		switch v := root.get(field).(type) {
@@ -229,13 +234,15 @@ func (ev *event) matches(on []string) bool {
 	for _, name := range on {
 		switch name {
 		case "*":
-			return true
+			if ev.active() || ev.typ == "identify" {
+				return true
+			}
 		case "page", "screen", "identify":
 			if ev.typ == name {
 				return true
 			}
 		default:
-			if ev.typ == "track" && ev.name == name {
+			if (ev.typ == "track" || ev.typ == "system") && ev.name == name {
 				return true
 			}
 		}
@@ -244,7 +251,7 @@ func (ev *event) matches(on []string) bool {
 }
 
 // active reports whether the event extends a session, closes dwell intervals
-// and cancels dwell timers.
+// and cancels dwell timers. Events of the type system do not.
 func (ev *event) active() bool { return ev.typ == "track" || ev.typ == "page" || ev.typ == "screen" }
 
 // items returns the products of the event, else its properties as the only

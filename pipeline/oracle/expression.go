@@ -15,7 +15,6 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/ext"
-	"cel.dev/cel-go/interpreter"
 )
 
 // A language compiles expressions. All names have type dyn, so types are checked
@@ -40,7 +39,7 @@ func newLanguage(set *definition) (*language, error) {
 		env.NewFunction("duration"), env.NewFunction("string"),
 		env.NewFunction(operators.Equals), env.NewFunction(operators.NotEquals),
 	}
-	opts := append(append(operations(), declareOwn()...),
+	opts := append(append(append(operations(), declareOwn()...), additions()...),
 		cel.StdLib(cel.StdLibSubset(subset)), cel.OptionalTypes(),
 		ext.Strings(), ext.Math(), ext.Lists(), ext.Sets(), ext.Bindings(), ext.TwoVarComprehensions(),
 		cel.CrossTypeNumericComparisons(true), cel.DefaultUTCTimeZone(true),
@@ -48,8 +47,17 @@ func newLanguage(set *definition) (*language, error) {
 		cel.Function("duration", cel.Overload("duration_any", []*cel.Type{cel.DynType}, cel.DurationType, cel.UnaryBinding(toDuration))),
 		cel.Function("string", cel.Overload("string_any", []*cel.Type{cel.DynType}, cel.StringType, cel.UnaryBinding(toText))),
 	)
-	for _, name := range []string{"event", "now", "item", "profile", "session"} {
+	for _, name := range []string{"event", "now", "item", "profile", "session", "before", "local", "facts", "row", "coupon"} {
 		opts = append(opts, cel.Variable(name, cel.DynType))
+	}
+	lets := map[string]bool{} // a let of one campaign compiles in all, and fails in the others
+	for _, c := range set.Campaigns {
+		for _, let := range c.Let {
+			if !lets[let.Name] {
+				opts = append(opts, cel.Variable(let.Name, cel.DynType))
+			}
+			lets[let.Name] = true
+		}
 	}
 	for _, f := range set.Features {
 		l.features[f.Name] = f
@@ -227,38 +235,6 @@ func (x *expression) holds(sc *scope) bool {
 	}
 	v, err := x.eval(sc)
 	return err == nil && v == types.True
-}
-
-// A scope holds the names that an expression can use. A feature is computed, as
-// of now, when the expression reads it.
-type scope struct {
-	user  *user
-	event *event
-	now   int64
-	item  ref.Val
-}
-
-var _ interpreter.Activation = (*scope)(nil)
-
-func (sc *scope) Parent() interpreter.Activation { return nil }
-
-func (sc *scope) ResolveName(name string) (any, bool) {
-	switch name {
-	case "event":
-		return sc.event.value(), true
-	case "now":
-		return timestamp(sc.now), true
-	case "item":
-		return sc.item, sc.item != nil
-	case "profile":
-		return sc.user.profile(), true
-	case "session":
-		return sc.user.session(sc.now).value(), true
-	}
-	if f, ok := sc.user.language.features[name]; ok {
-		return sc.user.state(f).read(sc.now), true
-	}
-	return nil, false
 }
 
 // value returns the event as a value in expressions.

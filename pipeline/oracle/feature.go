@@ -16,7 +16,7 @@ const maxDwell = int64(5 * time.Minute)
 // collect returns the entries that an event adds to a feature: one, or with a
 // bare `by` or `agg: list` one for each item.
 func (f *feature) collect(u *user, ev *event) []entry {
-	sc := &scope{user: u, event: ev, now: ev.now}
+	sc := &scope{user: u, event: ev, now: ev.now, pos: ev.pos}
 	if !ev.matches(f.On) || !f.where.holds(sc) {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (f *feature) stored(item *object) *object {
 // use the value.
 func (f *feature) fill(e *entry, sc *scope, ev *event) bool {
 	switch f.Agg {
-	case "count":
+	case "count", "top", "histogram":
 		return true
 	case "dwell":
 		e.open = true
@@ -168,6 +168,7 @@ type state struct {
 	f       *feature
 	keys    map[string]*window
 	touched []string // keys, the one touched last at the end
+	top     []*ranked
 }
 
 // apply folds the user's next event in.
@@ -227,6 +228,10 @@ func (s *state) remove(ev *event) {
 
 func (s *state) add(now int64, e entry) {
 	f := s.f
+	if f.Agg == "top" {
+		s.touchTop(now, e)
+		return
+	}
 	w := s.keys[e.key]
 	if w == nil {
 		w = &window{within: f.Within}
@@ -257,7 +262,7 @@ func (s *state) add(now int64, e entry) {
 	if len(w.exact) <= bound {
 		return
 	}
-	if f.Agg == "distinct" || f.Agg == "list" || f.Agg == "quantiles" {
+	if f.Agg == "distinct" || f.Agg == "list" || f.Agg == "quantiles" || f.Agg == "histogram" {
 		w.exact = w.exact[1:]
 	} else {
 		w.foldTo(bound)
@@ -287,6 +292,9 @@ func (s *state) forgetKey(key string) {
 
 // read returns the feature's value in an expression.
 func (s *state) read(now int64) ref.Val {
+	if s.f.Agg == "top" {
+		return s.readTop(now)
+	}
 	if s.f.By == "" {
 		return s.f.value(s.live("", now), now)
 	}
@@ -330,8 +338,11 @@ func (f *feature) value(es []*entry, now int64) ref.Val {
 		}
 		return types.NewRefValList(types.DefaultTypeAdapter, vals)
 	}
-	if f.Agg == "quantiles" {
+	switch f.Agg {
+	case "quantiles":
 		return quantiles(es)
+	case "histogram":
+		return histogramOf(es)
 	}
 	if len(es) == 0 {
 		return types.NullValue

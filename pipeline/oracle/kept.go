@@ -8,8 +8,8 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// boundPending supersedes the timers with the oldest events while all of them
-// keep too much of their events.
+// boundPending supersedes what waits with the oldest triggers while all of it
+// keeps too much of its events.
 func (u *user) boundPending() {
 	for len(u.pending) > 0 {
 		total, oldest := 0, u.pending[0]
@@ -22,28 +22,35 @@ func (u *user) boundPending() {
 		if total <= maxPending {
 			return
 		}
-		u.supersede(func(p *timer) bool { return p == oldest })
+		u.out.Met["pending evaluations at the bound on bytes"]++
+		u.supersede(func(p *evaluation) bool { return p == oldest })
 	}
 }
 
-// older reports whether a timer gives way before another.
-func (t *timer) older(o *timer) bool {
+// older reports whether an evaluation gives way before another.
+func (p *evaluation) older(o *evaluation) bool {
 	switch {
-	case t.event.now != o.event.now:
-		return t.event.now < o.event.now
-	case t.campaign != o.campaign:
-		return t.campaign.ID < o.campaign.ID
-	case t.dwell != o.dwell:
-		return t.dwell
+	case p.at != o.at:
+		return p.at < o.at
+	case p.campaign != o.campaign:
+		return p.campaign.ID < o.campaign.ID
+	case (p.kind == dwell) != (o.kind == dwell):
+		return p.kind == dwell
 	}
-	return t.key < o.key
+	return p.key < o.key
 }
 
-// size returns the size of the fields of its event that a timer's campaign
+// size returns the size of the fields of its event that the evaluation's campaign
 // reads later.
-func (t *timer) size() int {
-	c := t.campaign
-	later := []*expression{c.whenDue}
+func (p *evaluation) size() int {
+	if p.event == nil {
+		return 0
+	}
+	c := p.campaign
+	later := []*expression{c.whenDue, c.choose, c.score}
+	if c.At != nil {
+		later = append(later, c.At.hours)
+	}
 	var inData func(v any)
 	inData = func(v any) {
 		switch v := v.(type) {
@@ -62,26 +69,49 @@ func (t *timer) size() int {
 		}
 	}
 	inData(c.data)
-	bareItems := false
-	if t.dwell {
+	read := map[string]bool{} // paths, joined by dots
+	if p.kind == dwell {
 		for _, x := range c.conditions {
 			later = append(later, x.expression)
 		}
-		later = append(later, c.match)
-		bareItems = c.Unless != nil && c.Unless.Match != "" && c.match == nil
-	}
-	read := map[string]bool{} // paths, joined by dots
-	if bareItems {
-		read["items"] = true
-	}
-	for _, x := range later {
-		if x != nil {
-			for _, p := range eventPaths(x.ast.Expr()) {
-				read[p] = true
+		if un := p.entry.Unless; un != nil {
+			later = append(later, un.match)
+			if un.Match != "" && un.match == nil {
+				read["items"] = true
 			}
 		}
 	}
-	return t.event.keptSize(read)
+	for _, x := range later {
+		for _, path := range c.eventPaths(x) {
+			read[path] = true
+		}
+	}
+	return p.event.keptSize(read)
+}
+
+// eventPaths returns what an expression reads of the event, also by the lets that
+// it names.
+func (c *campaign) eventPaths(x *expression) []string {
+	if x == nil {
+		return nil
+	}
+	out := eventPaths(x.ast.Expr())
+	for _, name := range identifiers(x.ast.Expr()) {
+		out = append(out, c.eventPaths(c.lets[name])...)
+	}
+	return out
+}
+
+// identifiers returns the names in an expression.
+func identifiers(e ast.Expr) []string {
+	if e.Kind() == ast.IdentKind {
+		return []string{e.AsIdent()}
+	}
+	var out []string
+	for _, child := range children(e) {
+		out = append(out, identifiers(child)...)
+	}
+	return out
 }
 
 // eventPaths returns what an expression reads of the event: properties.x.y for
@@ -155,7 +185,7 @@ func (ev *event) keptSize(read map[string]bool) int {
 		read = map[string]bool{"name": true, "properties": true, "traits": true, "context": true}
 	}
 	n := 0
-	if read["name"] && (ev.typ == "track" || ev.typ == "page" || ev.typ == "screen") {
+	if read["name"] && (ev.active() || ev.typ == "system") {
 		n += len("name") + len(ev.name)
 	}
 	if read["items"] {

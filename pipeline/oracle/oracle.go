@@ -5,10 +5,16 @@
 // with the clock of a backtest.
 //
 // Reading order: event (one line of the input), feature and window (state per
-// user, folded from the user's events), session, number (integers of JSON),
-// expression (CEL) and function (what takes the place of CEL's functions), user
-// (one user's steps), timer (absence and dwell), choice (which offers go out),
-// template. The files generate*.go make random sets and events.
+// user, folded from the user's events), top, histogram, quantiles, session, fact,
+// zone, number (integers of JSON), expression (CEL), scope (what names stand for),
+// function (what takes the place of CEL's functions) and addition (what CEL does
+// not have), user (one user's steps), sequence, evaluation (from a trigger to a
+// candidate), timer, dwell, best (hour), choice (which offers go out), consent,
+// quiet, coupon, template, kept and size (what is bounded). The files generate*.go
+// make random sets and events.
+//
+// It speaks the whole language but merges (rule 17), items, messages and budgets
+// (rules 20 to 25) and the codes of coupons, which read COUPON.
 package oracle
 
 import (
@@ -19,7 +25,8 @@ import (
 	"strings"
 )
 
-// An Offer is an offer that went out, with the JSON of a backtest's output.
+// An Offer is an offer that went out, or that was withheld, with the JSON of a
+// backtest's output.
 type Offer struct {
 	ID       string          `json:"id"`
 	Campaign string          `json:"campaign"`
@@ -31,7 +38,9 @@ type Offer struct {
 	Key      string          `json:"key,omitempty"`
 	Time     string          `json:"time"`
 	Expires  string          `json:"expires,omitempty"`
+	Coupon   *coupon         `json:"coupon,omitempty"`
 	Data     json.RawMessage `json:"data,omitempty"`
+	Withheld bool            `json:"withheld,omitempty"`
 }
 
 // A Result is the result of applying a campaign set to events.
@@ -39,11 +48,27 @@ type Result struct {
 	// Offers are in the order of a backtest: those of timers before the event
 	// that advances log time to or past their due time, ordered by due time and
 	// entity key; then those of that event.
-	Offers     []Offer
-	Counts     map[string]map[string]int // campaign -> outcome -> evaluations
-	Rejected   int                       // lines that the gateway would refuse
-	Duplicates int                       // events whose id was known already
-	Pending    int                       // timers that are due after the end
+	Offers      []Offer
+	Counts      map[string]map[string]int // campaign, with its row -> outcome -> evaluations
+	Evaluations map[string]int            // campaign, with its row -> evaluations that began
+	Rejected    int                       // lines that the gateway would refuse
+	Duplicates  int                       // events whose id was known already
+	Pending     int                       // evaluations that have no outcome yet
+	Met         map[string]int            // how often something happened of which no outcome tells
+}
+
+// A Control pauses campaigns: from before the line with the index At on, these and
+// no others. The name of a campaign with rows pauses all of them, that of a row,
+// NAME/row.id, only this one.
+type Control struct {
+	At     int      `json:"at"`
+	Paused []string `json:"paused"`
+}
+
+// A pausing is a Control with its place among the accepted events.
+type pausing struct {
+	pos   int
+	names []string
 }
 
 // outcome gathers a result user by user.
@@ -68,18 +93,21 @@ func (o *outcome) count(c *campaign, what string) {
 	o.Counts[c.ID][what]++
 }
 
+// begin counts evaluations that begin.
+func (o *outcome) begin(c *campaign, n int) { o.Evaluations[c.ID] += n }
+
 // Run applies a campaign set, in the canonical JSON of a campaign.Definition,
 // to the lines of an input, as a backtest does.
-func Run(setJSON []byte, events [][]byte) (Result, error) {
+func Run(setJSON []byte, events [][]byte, controls ...Control) (Result, error) {
 	set, l, err := load(setJSON)
 	if err != nil {
 		return Result{}, err
 	}
-	out := &outcome{Result: Result{Counts: map[string]map[string]int{}}}
-
-	times, users := out.timeline(events, set.Lateness)
-	for _, events := range users {
-		u := &user{set: set, language: l, out: out, states: map[*feature]*state{}}
+	out := &outcome{Result: Result{Counts: map[string]map[string]int{}, Evaluations: map[string]int{}, Met: map[string]int{}}}
+	in := out.timeline(events, controls, set)
+	times := in.times
+	for _, events := range in.users {
+		u := &user{set: set, language: l, out: out, facts: &in.facts, pauseList: in.pauseList, times: times, key: events[0].key}
 		u.run(events, times[len(times)-1])
 	}
 
@@ -96,23 +124,35 @@ func Run(setJSON []byte, events [][]byte) (Result, error) {
 	return out.Result, nil
 }
 
-// timeline reads the events and sets their times. It returns log time by
-// position, and the events of each user, in the order of the users' first
-// events.
-func (o *outcome) timeline(events [][]byte, lateness int64) (times []int64, users [][]*event) {
+// An input is what was read of the lines.
+type input struct {
+	times     []int64    // log time by position
+	users     [][]*event // the events of each user, in the order of the users' first events
+	facts     facts
+	pauseList []pausing
+}
+
+// timeline reads the events and sets their times.
+func (o *outcome) timeline(events [][]byte, controls []Control, set *definition) *input {
+	in := &input{facts: facts{declared: set.Facts}}
 	index := map[string]int{} // in users, by key
-	for _, raw := range events {
+	for line, raw := range events {
+		for _, c := range controls {
+			if c.At == line {
+				in.pauseList = append(in.pauseList, pausing{len(in.times), c.Paused})
+			}
+		}
 		if raw = bytes.TrimSpace(raw); len(raw) == 0 {
 			continue // an empty line is not an event
 		}
 		ev, err := admit(raw)
-		if err != nil || !ev.hasOwn && len(times) == 0 {
+		if err != nil || !ev.hasOwn && len(in.times) == 0 {
 			o.Rejected++
 			continue
 		}
 		// Log time is the running maximum of the own times, over all users.
-		if n := len(times); n > 0 {
-			ev.now = times[n-1]
+		if n := len(in.times); n > 0 {
+			ev.now = in.times[n-1]
 			if ev.hasOwn {
 				ev.now = max(ev.now, ev.own)
 			}
@@ -122,20 +162,24 @@ func (o *outcome) timeline(events [][]byte, lateness int64) (times []int64, user
 		if !ev.hasOwn {
 			ev.own = ev.now
 		}
-		ev.time = max(ev.own, minus(ev.now, lateness))
-		ev.pos = len(times)
-		times = append(times, ev.now)
-		if ev.typ == "clock" {
+		ev.time = max(ev.own, minus(ev.now, set.Lateness))
+		ev.pos = len(in.times)
+		in.times = append(in.times, ev.now)
+		switch ev.typ {
+		case "clock":
+			continue
+		case "fact":
+			in.facts.add(ev)
 			continue
 		}
 		i, known := index[ev.key]
 		if !known {
-			i = len(users)
-			index[ev.key], users = i, append(users, nil)
+			i = len(in.users)
+			index[ev.key], in.users = i, append(in.users, nil)
 		}
-		users[i] = append(users[i], ev)
+		in.users[i] = append(in.users[i], ev)
 	}
-	return times, users
+	return in
 }
 
 // order sorts offers by their place in the result.

@@ -16,7 +16,8 @@ type scene struct {
 	campaigns []string
 	also      string // more keys of the set
 	events    []string
-	want      []string // offers: "time campaign data", the data if there is any
+	controls  []Control
+	want      []string // offers: "time campaign data", the data if there is any; * after the campaign where it is withheld
 	counts    string   // expected counts: "campaign outcome n, ..."
 }
 
@@ -43,13 +44,16 @@ func (s scene) run(t *testing.T) Result {
 	for _, e := range s.events {
 		lines = append(lines, []byte(e))
 	}
-	r, err := Run([]byte(set), lines)
+	r, err := Run([]byte(set), lines, s.controls...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, o := range r.Offers {
 		line := strings.TrimSuffix(strings.TrimPrefix(o.Time, "2026-01-01T"), "Z") + " " + o.Campaign
+		if o.Withheld {
+			line += "*"
+		}
 		if o.Data != nil {
 			line += " " + string(o.Data)
 		}
@@ -62,10 +66,21 @@ func (s scene) run(t *testing.T) Result {
 		for _, c := range strings.Split(s.counts, ", ") {
 			var id, what string
 			var n int
-			fmt.Sscan(c, &id, &what, &n)
+			if _, err := fmt.Sscan(c, &id, &what, &n); err != nil {
+				t.Fatalf("%s: %v", c, err)
+			}
+			what = strings.NewReplacer("quiet_", "quiet ", "no_", "no ").Replace(what)
 			if r.Counts[id][what] != n {
 				t.Errorf("%s %s is %d, want %d; all: %v", id, what, r.Counts[id][what], n, r.Counts)
 			}
+		}
+	}
+	for id, n := range r.Evaluations {
+		for _, ended := range r.Counts[id] {
+			n -= ended
+		}
+		if n != 0 {
+			t.Errorf("%s: %d evaluations more than outcomes", id, n)
 		}
 	}
 	return r

@@ -16,6 +16,7 @@ type session struct {
 	started, last int64
 	count         int
 	events        []string
+	end           *event // the last one
 
 	source       string
 	referrerHost string
@@ -48,7 +49,7 @@ func (u *user) session(now int64) session {
 }
 
 func (s *session) extend(ev *event) {
-	s.last = ev.now
+	s.last, s.end = ev.now, ev
 	s.count++
 	name := ev.name // a page or screen event is listed by its type
 	if ev.typ != "track" {

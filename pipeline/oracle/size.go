@@ -99,7 +99,7 @@ func valueSize(v ref.Val) int {
 func (e *entry) size(f *feature) int {
 	n := 16 + len(e.key) + len(e.listKey)
 	switch {
-	case f.Agg == "count":
+	case f.Agg == "count", f.Agg == "histogram":
 	case f.Agg == "list":
 		for _, v := range e.stored.vals {
 			n += jsonSize(v)
@@ -137,6 +137,9 @@ func (s *state) size() int {
 			n += e.size(s.f)
 		}
 	}
+	for _, r := range s.top {
+		n += 16 + len(r.key) + 8
+	}
 	return n
 }
 
@@ -148,6 +151,10 @@ func (s *state) drop(now int64) {
 
 // evict removes the oldest entry or folded step.
 func (s *state) evict() {
+	if s.f.Agg == "top" {
+		s.evictTop()
+		return
+	}
 	var from *window
 	var oldest entry
 	for _, w := range s.keys {

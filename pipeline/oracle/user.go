@@ -9,25 +9,42 @@ import (
 )
 
 // A user holds everything about one user: the events that counted, the offers
-// that went out, and the pending timers. All else is computed from the events.
+// that went out, and what waits. All else is computed from the events.
 type user struct {
-	set      *definition
-	language *language
-	out      *outcome
+	set       *definition
+	language  *language
+	out       *outcome
+	facts     *facts
+	pauseList []pausing
+	times     []int64 // log time by position
+	key       string
+	pos       int // where the step stands in the log
 
 	log     []*event
 	added   int // number of entries ever added
 	sent    []sent
-	pending []*timer // the one started last at the end
+	pending []*evaluation // what began to wait last at the end
+	ended   *event        // the last event of the session that is over and that triggered
 
-	states map[*feature]*state // computed from the current log
+	derived
 }
 
-// A sent is an offer that went out.
+// A derived is computed from the current log.
+type derived struct {
+	states map[*feature]*state
+	merged map[string]any // the traits
+	atHome *time.Location
+}
+
+// A sent is an offer that went out, or was withheld.
 type sent struct {
 	campaign, channel, kind, id string
+	withheld                    bool
 	at                          int64
 }
+
+// counts reports whether caps and pauses count the offer.
+func (s sent) counts() bool { return s.kind != "service" && !s.withheld }
 
 // state folds all the user's events into a feature.
 func (u *user) state(f *feature) *state {
@@ -38,6 +55,9 @@ func (u *user) state(f *feature) *state {
 	for _, ev := range u.log {
 		s.apply(ev)
 	}
+	if u.states == nil {
+		u.states = map[*feature]*state{}
+	}
 	u.states[f] = s
 	return s
 }
@@ -46,16 +66,18 @@ func (u *user) state(f *feature) *state {
 // feature. If the user already has as many entries as the bound allows, the
 // event adds none, but still removes some.
 func (u *user) append(ev *event) {
+	ev.earlier = &user{set: u.set, language: u.language, out: u.out, facts: u.facts, times: u.times, key: u.key, log: u.log[:len(u.log):len(u.log)]}
 	for _, f := range u.set.Features {
 		ev.entries[f] = f.collect(u, ev)
 	}
+	u.fits(ev)
 	ev.full = true
-	u.log, u.states = append(u.log, ev), map[*feature]*state{}
+	u.log, u.derived = append(u.log, ev), derived{}
 	if ev.full = u.added >= u.set.Bounds.UserEntries && u.held(ev.now) >= u.set.Bounds.UserEntries; ev.full {
 		u.evict(ev)
 		return
 	}
-	u.states = map[*feature]*state{}
+	u.derived = derived{}
 	for _, es := range ev.entries {
 		u.added += len(es)
 	}
@@ -69,12 +91,16 @@ func (u *user) held(now int64) int {
 		for _, w := range u.state(f).keys {
 			n += w.held(now)
 		}
+		n += len(u.state(f).top)
 	}
 	return n
 }
 
-// profile merges the traits of all identify events.
-func (u *user) profile() ref.Val {
+// traits merges the traits of all identify events.
+func (u *user) traits() map[string]any {
+	if u.merged != nil {
+		return u.merged
+	}
 	held := map[string]any{}
 	for _, ev := range u.log {
 		if ev.typ != "identify" {
@@ -91,8 +117,14 @@ func (u *user) profile() ref.Val {
 			}
 		}
 	}
+	u.merged = held
+	return held
+}
+
+// profile returns the traits as a value in expressions.
+func (u *user) profile() ref.Val {
 	m := textMap{values: map[string]ref.Val{}}
-	for name, v := range held {
+	for name, v := range u.traits() {
 		m.values[name] = fromJSON(v)
 	}
 	return m
@@ -110,21 +142,31 @@ func (u *user) duplicate(ev *event) bool {
 }
 
 // forgotten reports whether the user has been away for so long that the user
-// counts as new.
-func (u *user) forgotten(key string, now int64) bool {
+// counts as new. Of a user of whom only system events are known, the first one
+// counts.
+func (u *user) forgotten(now int64) bool {
 	after := u.set.Forget.Anonymous
-	if key[:2] == "u:" {
+	if u.key[:2] == "u:" {
 		after = u.set.Forget.Known
 	}
-	return after > 0 && len(u.log) > 0 && len(u.pending) == 0 && minus(now, u.log[len(u.log)-1].now) >= after
+	if after == 0 || len(u.log) == 0 || len(u.pending) > 0 {
+		return false
+	}
+	last := u.log[0].now
+	for _, ev := range u.log {
+		if ev.typ != "system" {
+			last = ev.now
+		}
+	}
+	return minus(now, last) >= after
 }
 
 // run applies one user's events in order, up to the end of the input.
 func (u *user) run(events []*event, end int64) {
 	for _, ev := range events {
 		u.fire(ev.now)
-		if u.forgotten(ev.key, ev.now) {
-			u.log, u.added, u.sent, u.states = nil, 0, nil, map[*feature]*state{}
+		if u.forgotten(ev.now) {
+			u.log, u.added, u.sent, u.derived = nil, 0, nil, derived{}
 		}
 		if u.duplicate(ev) {
 			u.out.Duplicates++
@@ -133,56 +175,43 @@ func (u *user) run(events []*event, end int64) {
 		u.step(ev)
 	}
 	u.fire(end)
-	for _, t := range u.pending {
-		u.out.count(t.campaign, "pending")
+	for _, p := range u.pending {
+		u.out.count(p.campaign, "pending")
 		u.out.Pending++
 	}
 }
 
 // step applies one event: cancellations, then features, then triggers.
 func (u *user) step(ev *event) {
+	u.pos = ev.pos
 	u.cancel(ev)
 	u.append(ev)
-	var candidates []candidate
-	for _, c := range u.set.Campaigns {
-		sc := &scope{user: u, event: ev, now: ev.now}
-		if ev.matches(c.On) && c.where.holds(sc) {
-			candidates = append(candidates, u.trigger(c, sc)...)
+	var candidates []*evaluation
+	for _, c := range u.set.running {
+		if entry := u.triggered(c, ev); entry != nil {
+			candidates = append(candidates, u.begin(&evaluation{campaign: c, entry: entry, event: ev, id: ev.id, at: ev.now}, ev.now)...)
 		}
 	}
-	u.boundPending()
 	u.choose(ev.now, candidates, false)
+	u.boundPending()
 }
 
-// trigger evaluates a campaign that the event triggers. It starts a timer,
-// returns a candidate, or counts why there is none.
-func (u *user) trigger(c *campaign, sc *scope) []candidate {
-	ev := sc.event
-	stale := c.Fresh > 0 && minus(ev.now, ev.time) > c.Fresh
-	missing := slices.DeleteFunc(slices.Clone(c.conditions), func(x *condition) bool { return x.holds(sc) })
-	if len(missing) > 0 {
-		due, ok := u.dwellDue(c, missing, sc)
-		switch {
-		case !ok:
-			u.out.count(c, "condition")
-		case stale:
-			u.out.count(c, "age")
-		default:
-			u.supersede(func(t *timer) bool { return t.dwell && t.campaign == c })
-			u.pending = append(u.pending, &timer{campaign: c, event: ev, due: due, dwell: true})
-		}
+// triggered returns the entry of the campaign that the event triggers, the first of
+// several, or nil.
+func (u *user) triggered(c *campaign, ev *event) *trigger {
+	switch {
+	case c.atSessionEnd():
+		return nil
+	case c.Sequence != nil && u.completes(c):
+		return c.entries[0]
+	case c.Sequence != nil:
 		return nil
 	}
-	if stale {
-		reason := "age"
-		if c.Unless == nil && !c.runs(ev.now) {
-			reason = "period"
+	sc := &scope{user: u, campaign: c, event: ev, now: ev.now, pos: ev.pos}
+	for _, entry := range c.entries {
+		if ev.matches(entry.On) && entry.where.holds(sc) {
+			return entry
 		}
-		u.out.count(c, reason)
-		return nil
 	}
-	if c.Unless != nil {
-		return u.startAbsences(c, sc)
-	}
-	return []candidate{{campaign: c, event: ev}}
+	return nil
 }

@@ -110,6 +110,9 @@ func (a *attempt) open(ctx, within context.Context) error {
 	if a.fold, err = pipeline.NewFold(a.from, a.p.w.sets.Get(within, a.conn), a.cache); err != nil {
 		return setError(fmt.Errorf("campaign set in force: %w", err))
 	}
+	if err := a.fold.Coupons(a.p.w.opt.Coupons); err != nil {
+		return setError(err)
+	}
 	a.guard()
 	if err := a.p.store.Timers(func(due int64, key string) error { a.fold.Schedule(due, key); return nil }); err != nil {
 		return err

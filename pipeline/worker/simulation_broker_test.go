@@ -281,10 +281,10 @@ func (b *simBroker) known(stream string) []broker.Stored {
 }
 
 func (w *simWire) Subjects(ctx context.Context, stream, filter string) (subjects []string, err error) {
-	_, p, _ := strings.Cut(filter[strings.Index(filter, "."):], "*")
-	matches := func(s string) bool { return strings.HasSuffix(s, p) }
-	if before, ok := strings.CutSuffix(filter, "*"); ok {
-		matches = func(s string) bool { return strings.HasPrefix(s, before) }
+	before, after, any := strings.Cut(filter, "*")
+	matches := func(s string) bool { return s == filter }
+	if any {
+		matches = func(s string) bool { return strings.HasPrefix(s, before) && strings.HasSuffix(s, after) }
 	}
 	err = w.call(ctx, func() error {
 		subjects = nil

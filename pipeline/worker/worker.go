@@ -16,6 +16,7 @@ import (
 
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/checkpoint"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/task"
 	"offerstream/state"
 )
@@ -28,6 +29,7 @@ type Options struct {
 	Checkpoint time.Duration                                   // time between two checkpoints (1 s)
 	Snapshot   time.Duration                                   // time between two snapshots of a partition (10 min)
 	Confirm    time.Duration                                   // how long a contradiction is looked at again before it is loud (20 s)
+	Coupons    *coupon.Keys                                    // keys of coupons: a set that names another one stops the partition (codes are placeholders)
 	Standbys   int                                             // members that follow each partition beside its owner, so that a crash costs no replay (0)
 	Now        func() int64                                    // the owner's clock, for ticks (time.Now)
 	Metrics    prometheus.Registerer                           // (metrics are not shown)

@@ -1,0 +1,105 @@
+package expr
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+
+	"offerstream/pipeline/campaign"
+)
+
+// maxKnown bounds how many names a hint lists.
+const maxKnown = 12
+
+var (
+	chain     = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\s*\.\s*[A-Za-z_][A-Za-z0-9_]*)*\s*$`) // of names with dots, at the end
+	following = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\s*\.\s*\??\s*([A-Za-z_][A-Za-z0-9_]*)`)
+	suggested = regexp.MustCompile(`\(did you mean '([a-z][A-Za-z0-9_.]*)'`)
+	internal  = regexp.MustCompile(`'@(max_by|min_by)'`)
+)
+
+// explain reports a problem that CEL found, shortened, with what to do.
+func (l *Language) explain(src string, problem *cel.Error, report Report) {
+	line, col := max(problem.Location.Line(), 1), max(problem.Location.Column(), 0)
+	message := strings.TrimSuffix(strings.ReplaceAll(problem.Message, " (in container '')", ""), "\n")
+	name, ok := quoted(message, "undeclared reference to ")
+	if !ok {
+		what, hint, _ := strings.Cut(internal.ReplaceAllString(message, "'$1'"), "\n")
+		report(line, col, what, hint)
+		return
+	}
+	text := withoutTexts(src)
+	at := offset(src, line, col)
+	if at < len(text) && text[at] == '(' {
+		hint := l.names.Hint(name)
+		if m := suggested.FindStringSubmatch(message); m != nil {
+			hint = fmt.Sprintf("did you mean %q?", m[1])
+		}
+		report(line, col, fmt.Sprintf("nothing here is named %q", name), hint)
+		return
+	}
+	first, second, _ := strings.Cut(name, ".")
+	second, _, _ = strings.Cut(second, ".")
+	if second == "" {
+		if m := following.FindStringSubmatch(string(text[at:])); m != nil {
+			second = m[1]
+		}
+	} else if start := chain.FindStringIndex(string(text[:at])); start != nil {
+		// CEL gives the place of the last dot of a name with dots.
+		line, col = position(src, len(string([]rune(src)[:len([]rune(string(text[:at])[:start[0]]))])))
+	}
+	what, hint := l.unknown(first, second)
+	report(line, col, what, hint)
+}
+
+// unknown says what is wrong with a name, and what to do. second is what follows
+// it after a dot, "" if nothing does.
+func (l *Language) unknown(first, second string) (what, hint string) {
+	known := l.beginningWith(first + ".")
+	if len(known) == 0 {
+		return fmt.Sprintf("nothing here is named %q", first), l.names.Hint(first)
+	}
+	list := "known are " + strings.Join(known[:min(len(known), maxKnown)], ", ")
+	if len(known) > maxKnown {
+		list += fmt.Sprintf(" and %d more", len(known)-maxKnown)
+	}
+	if second == "" {
+		return fmt.Sprintf("%s has no value of its own", first), list
+	}
+	name := first + "." + second
+	if slices.Contains(known, name) {
+		return fmt.Sprintf("%s is always there: has() and .? do not apply to it", name), "write " + name
+	}
+	what = fmt.Sprintf("nothing here is named %q", name)
+	if hint = l.names.Hint(name); hint != "" {
+		return what, hint
+	}
+	if best := campaign.Nearest(name, known); best != "" {
+		return what, fmt.Sprintf("did you mean %q?", best)
+	}
+	return what, list
+}
+
+// beginningWith are the variables whose names begin with prefix, sorted.
+func (l *Language) beginningWith(prefix string) (names []string) {
+	for _, v := range l.env.Variables() {
+		if strings.HasPrefix(v.Name(), prefix) {
+			names = append(names, v.Name())
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// quoted is the name in quotes that follows the prefix of s.
+func quoted(s, prefix string) (string, bool) {
+	rest, ok := strings.CutPrefix(s, prefix)
+	if !ok || len(rest) < 2 {
+		return "", false
+	}
+	name, _, ok := strings.Cut(rest[1:], rest[:1])
+	return name, ok
+}

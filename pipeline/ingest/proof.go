@@ -1,0 +1,134 @@
+package ingest
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valyala/fastjson"
+
+	"offerstream/config"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
+)
+
+// Headers of a request.
+const (
+	headerToken  = "Offerstream-User-Token" // a user token, as userToken in the body
+	headerSender = "Offerstream-Sender"     // who has sent the events before, see sender
+)
+
+// A sender is who sends a request: what its key may do, and what proof of users it
+// brings.
+//
+// A client that passes on what others have sent, as offerctl deadletters replay does,
+// names them in the header Offerstream-Sender: browser, or verified for a browser
+// whose key has identity: verified. Their events are then judged as theirs. The
+// header can only take rights away.
+type sender struct {
+	key      *config.Key
+	roles    event.Roles
+	verified bool
+	secret   []byte // of user tokens; nil: none is taken
+	token    string // of the request: the batch's, else the header's
+	now      int64  // nanoseconds since 1970
+
+	last struct { // the token that was checked last: most are the same in all of a batch
+		user, token string
+		ok          bool
+	}
+}
+
+// Values of headerSender, and of pipeline.Dead's Sender.
+const (
+	fromBrowser  = "browser"
+	fromVerified = "verified"
+	fromTrusted  = "trusted" // not in the header
+)
+
+var errSender = &problem{http.StatusBadRequest, "sender", "the header " + headerSender + " is neither " + fromBrowser + " nor " + fromVerified}
+
+func newSender(key *config.Key, h http.Header, now int64) (sender, error) {
+	s := sender{key: key, roles: key.Roles, verified: key.Verified, secret: key.Secret, token: h.Get(headerToken), now: now}
+	switch as := h.Get(headerSender); as {
+	case "":
+		return s, nil
+	case fromBrowser, fromVerified:
+		s.verified = s.verified || as == fromVerified
+	default:
+		return s, errSender
+	}
+	if !s.roles.Has(event.Browser | event.Server) {
+		return s, &event.Denied{Reason: event.DeniedRole, Detail: "the header " + headerSender + " needs a key of role browser or server"}
+	}
+	s.secret, s.roles = nil, event.Browser
+	return s, nil
+}
+
+// trusted reports whether the sender knows whom an event is about.
+func (s *sender) trusted() bool { return s.roles.Has(event.Server) || !s.roles.Has(event.Browser) }
+
+// name is who the sender is for a dead letter, so that it can be sent again as his.
+func (s *sender) name() string {
+	switch {
+	case s.trusted():
+		return fromTrusted
+	case s.verified:
+		return fromVerified
+	}
+	return fromBrowser
+}
+
+// proves reports whether the event, or its request, has a user token of the user
+// whom the event is about.
+func (s *sender) proves(ev *event.Event) bool {
+	if s.secret == nil || !strings.HasPrefix(ev.Key, "u:") {
+		return false
+	}
+	token, user := s.token, ev.User()
+	if own := ev.Root.Get("userToken"); own != nil && own.Type() == fastjson.TypeString {
+		token = value.AliasText(own)
+	}
+	if token == "" {
+		return false
+	}
+	if l := &s.last; l.user != user || l.token != token {
+		l.user, l.token = strings.Clone(user), strings.Clone(token)
+		l.ok = provesUser(s.secret, token, user, s.now)
+	}
+	return s.last.ok
+}
+
+// UserToken is the user token of a user id, which proves until it expires that a
+// browser is the user's: the expiry in seconds since 1970, a dot, and in base64url
+// without padding the HMAC-SHA-256, under the secret of the browser's key, of the
+// expiry, a dot and the user id. The id is the text of userId, of a number its
+// decimal text.
+func UserToken(secret []byte, user string, expires time.Time) string {
+	return signedToken(secret, strconv.FormatInt(expires.Unix(), 10), user)
+}
+
+func signedToken(secret []byte, expiry, user string) string {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(expiry + "." + user))
+	return expiry + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// provesUser reports whether a user token is valid for a user now, in nanoseconds
+// since 1970.
+func provesUser(secret []byte, token, user string, now int64) bool {
+	const longest = 12 // digits of an expiry
+	expiry, _, _ := strings.Cut(token, ".")
+	if expiry == "" || len(expiry) > longest || strings.Trim(expiry, "0123456789") != "" {
+		return false
+	}
+	if !hmac.Equal([]byte(token), []byte(signedToken(secret, expiry, user))) {
+		return false
+	}
+	seconds, err := strconv.ParseInt(expiry, 10, 64)
+	return err == nil && now/int64(time.Second) < seconds
+}
