@@ -232,13 +232,15 @@ func (d *demoRun) welcome() {
 	fmt.Fprintf(d.std.out, `Offerstream is running: NATS, gateway and worker in this process, shoppers with seed %d.
 
 Send an event of your own:
-  curl -u %s: http://%s/v1/track -d '{"userId":"me","event":"Product Viewed","properties":{"product_id":"b1","category":"bag","brand":"acme","price":120}}'
-  (send four of them, for products b1 to b4, and the offer category-fan goes out;
-  sending the same bytes again would count as the same event)
+  curl -u %s: http://%s/v1/track -d '{"userId":"me","event":"Product Viewed","properties":{"product_id":"b1","category":"bag","brand":"acme","price":120,"dwell_ms":20000}}'
+  (20 seconds on a page about a bag; send four of them, for products b1 to b4, and
+  the offer groobee-bag goes out; the same bytes again would be the same event)
 See offers as a subscriber receives them:
   nats sub 'offers.>' -s %s
 See what is stored about a user:
   offerctl user me --nats %s
+Have these campaigns in a folder, to change them:
+  offerctl new demo
 
 `, d.seed, demoKey, d.node.addr, url, url)
 }
@@ -254,7 +256,7 @@ func (d *demoRun) show(m *nats.Msg) {
 		return // a file may yield thousands of offers
 	}
 	d.live.done()
-	fmt.Fprintf(d.std.out, "%s  %-6s %-18s %-16s %s\n", o.Time[11:19], o.Channel, o.Campaign, o.User, headline(o.Data))
+	fmt.Fprintf(d.std.out, "%s  %-6s %-20s %-16s %s\n", o.Time[11:19], o.Channel, o.Campaign, o.User, headline(o.Data))
 	if d.events != "" && n == 20 {
 		fmt.Fprintln(d.std.out, "...")
 	}
@@ -267,6 +269,11 @@ func headline(data json.RawMessage) string {
 		for _, k := range []string{"title", "subject", "text"} {
 			if s, ok := m[k].(string); ok {
 				return s
+			}
+			if texts, ok := m[k].(map[string]any); ok { // one for each language
+				if s, ok := texts["en"].(string); ok {
+					return s
+				}
 			}
 		}
 	}

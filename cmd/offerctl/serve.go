@@ -96,12 +96,13 @@ func (n *node) untilDone(ctx context.Context) (err error) {
 	return err
 }
 
-// loadOrShipped loads a campaign set; an empty path stands for the shipped one.
+// loadOrShipped loads a campaign set; an empty path stands for the shipped one,
+// which joins some systems of the gallery.
 func loadOrShipped(clock, path string) (*campaign.Definition, error) {
 	if path != "" {
 		return loadSet(clock, path)
 	}
-	def, err := config.LoadCampaignsFS(deploy.Campaigns())
+	def, err := config.LoadCampaignsFS(deploy.Gallery(), deploy.First...)
 	if err == nil && clock != "" {
 		def.Clock = clock
 	}
