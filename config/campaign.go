@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -11,18 +12,12 @@ import (
 
 var campaignID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// mostOffers is the highest `max` of a limit or a cap. The engine remembers up
-// to that many sent offers of each user.
-const mostOffers = 1000
-
-// rescoping are the keys that add names to a campaign's expressions or remove
-// some. This engine refuses them, so it cannot check such expressions.
-var rescoping = []string{"for_each", "any", "sequence", "let", "choose", "to"}
+const campaignIDHint = "1 to 64 letters, digits, -, _ and ."
 
 // campaign reads one campaign and adds it to the set.
 func (v value) campaign(id string) {
 	if !campaignID.MatchString(id) {
-		v.problemAt(start(v.key), fmt.Sprintf("%q is not a campaign's name", id), "1 to 64 letters, digits, -, _ and .")
+		v.problemAt(start(v.key), fmt.Sprintf("%q is not a campaign's name", id), campaignIDHint)
 		return
 	}
 	if first := v.l.places[key(v.path)]; first.n != v.n {
@@ -31,28 +26,37 @@ func (v value) campaign(id string) {
 	}
 	c := campaign.Campaign{ID: id}
 	has := v.fields(aCampaign, fields{
+		"for_each": func(v value) { c.Rows = v.rows() },
 		"period":   func(v value) { c.From, c.To = v.period() },
-		"on":       func(v value) { c.On = v.events() },
+		"on":       func(v value) { c.On = v.trigger() },
 		"where":    func(v value) { c.Where = v.cel() },
-		"fresh":    func(v value) { c.Fresh = v.duration(time.Millisecond, "fresh: 2m") },
+		"any":      func(v value) { c.Any = v.triggers() },
+		"sequence": func(v value) { c.Sequence = v.sequence() },
+		"fresh":    func(v value) { c.Fresh = v.span() },
+		"let":      func(v value) { c.Let = v.lets() },
 		"if":       func(v value) { c.If = v.conditions() },
 		"unless":   func(v value) { c.Unless = v.unless() },
+		"at":       func(v value) { c.At = v.at() },
 		"when_due": func(v value) { c.WhenDue = v.cel() },
+		"choose":   func(v value) { c.Choose = v.cel() },
 		"priority": func(v value) { c.Priority = v.number() },
+		"score":    func(v value) { c.Score = v.cel() },
 		"offer":    func(v value) { c.Offer = v.offer() },
 		"limits":   func(v value) { c.Limits = v.limits() },
+		"holdout":  func(v value) { c.Holdout = v.share() },
 	})
-	if !has["any"] && !has["sequence"] {
-		v.needs(has, aCampaign, "on", "on: Product Viewed")
+	v.oneTrigger(has)
+	if slices.Contains(c.On, campaign.SessionEnd) {
+		v.sessionEnd(has)
 	}
-	v.needs(has, aCampaign, "offer", "offer: {channel: web}")
-	if !has["offer"] {
+	if c, ok := has["score"]; ok && has.has("priority") {
+		c.problemAt(start(c.key), "a campaign has `priority` or `score`, not both", "keep one")
+	}
+	if !has.has("offer") {
 		c.Offer = campaign.OfferSpec{Kind: campaign.Service, Channel: "web"} // any, so that the rest can be checked
 	}
-	for _, k := range rescoping {
-		if has[k] {
-			v.l.silence(v.path)
-		}
+	if has.has("to") { // it changes what the expressions may read
+		v.l.silence(v.path)
 	}
 	v.l.def.Campaigns = append(v.l.def.Campaigns, c)
 }
@@ -75,7 +79,7 @@ func (v value) period() (from, to int64) {
 // hold.
 func (v value) conditions() []string {
 	if v.bad() || v.n.Kind != yaml.SequenceNode {
-		v.l.register(value{v.l, v.file, v.key, v.n, append(v.path[:len(v.path):len(v.path)], "0"), v.flow})
+		v.l.register(value{l: v.l, file: v.file, key: v.key, n: v.n, path: append(v.path[:len(v.path):len(v.path)], "0"), flow: v.flow})
 		return []string{v.cel()}
 	}
 	conds := make([]string, 0, len(v.n.Content))
@@ -83,53 +87,47 @@ func (v value) conditions() []string {
 	return conds
 }
 
-func (v value) unless() *campaign.Unless {
-	u := campaign.Unless{}
-	restart := true
-	has := v.fields(anUnless, fields{
-		"on":      func(v value) { u.On = v.events() },
-		"where":   func(v value) { u.Where = v.cel() },
-		"match":   func(v value) { u.Match = v.cel() },
-		"within":  func(v value) { u.Within = v.duration(time.Millisecond, "within: 1h") },
-		"restart": func(v value) { restart = v.boolean() },
-	})
-	v.needs(has, anUnless, "on", "on: Order Completed", "within", "within: 1h")
-	if u.Within == 0 {
-		u.Within = 1 // any, so that the rest can be checked
-	}
-	u.NoRestart = !restart
-	return &u
-}
-
-func (v value) offer() campaign.OfferSpec {
-	o := campaign.OfferSpec{Kind: campaign.Advertising}
-	has := v.fields(anOffer, fields{
-		"channel": func(v value) { o.Channel = v.text("channel: web; " + channelHint) },
-		"kind":    func(v value) { o.Kind = v.text("advertising or service") },
-		"expires": func(v value) { o.Expires = v.duration(time.Second, "expires: 24h") },
-		"data":    func(v value) { o.Data = v.data() },
-	})
-	v.needs(has, anOffer, "channel", "channel: web")
-	if !has["channel"] {
-		o.Channel = "web" // any, so that the rest can be checked
-	}
-	return o
-}
-
-func (v value) limits() []campaign.Limit {
-	var limits []campaign.Limit
-	v.elements("limits: [{max: 1, within: 24h}]", func(v value) {
-		var l campaign.Limit
-		has := v.fields(aLimit, fields{
-			"max":    func(v value) { l.Max = v.integer(1, mostOffers) },
-			"within": func(v value) { l.Within = v.duration(time.Second, "within: 24h; without the key, for ever") },
-			"per":    func(v value) { l.PerSession = v.word("session") != "" },
-		})
-		v.needs(has, aLimit, "max", "max: 1")
-		if has["within"] && has["per"] {
-			v.problem("a limit has `within` or `per`, not both", "write two limits")
+// lets reads names for expressions, in the order of the file.
+func (v value) lets() []campaign.Let {
+	var lets []campaign.Let
+	v.named("expressions", func(name string, c value) {
+		if c.variable("let", name, taken) {
+			lets = append(lets, campaign.Let{Name: name, Is: c.cel()})
 		}
-		limits = append(limits, l)
 	})
-	return limits
+	if v.is() == "a map" && !v.bad() && len(v.n.Content) == 0 {
+		v.problem("no expression is named here", v.row.hint())
+	}
+	return lets
+}
+
+// sameNames reports what a campaign's let has in common with the features.
+func (l *load) sameNames() {
+	features := map[string]bool{}
+	for _, f := range l.def.Features {
+		features[f.Name] = true
+	}
+	for _, c := range l.def.Campaigns {
+		for _, let := range c.Let {
+			if !features[let.Name] {
+				continue
+			}
+			v := l.places[key([]string{"campaigns", c.ID, "let", let.Name})]
+			feature := l.places[key([]string{"features", let.Name})]
+			v.problemAt(start(v.key), fmt.Sprintf("%q is already the name of the feature at %s", let.Name, feature.keyPlace()), "rename one")
+		}
+	}
+}
+
+// mostAhead is the longest wait for a good hour. The hours of a week repeat, so a
+// longer one finds no better hour.
+const mostAhead = 31 * 24 * time.Hour
+
+func (v value) at() *campaign.At {
+	a := campaign.At{}
+	v.fields(anAt, fields{
+		"best_hour": func(v value) { a.BestHour = v.cel() },
+		"ahead":     func(v value) { a.Ahead = v.span() },
+	})
+	return &a
 }

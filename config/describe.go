@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,8 +23,8 @@ func Describe(old, new *campaign.Definition) []string {
 	var lines []string
 	lines = append(lines, describeSet(old, new)...)
 	lines = append(lines, describeNamed("feature", old.Features, new.Features, func(f campaign.Feature) string { return f.Name })...)
-	lines = append(lines, describeNamed("campaign", old.Campaigns, new.Campaigns, func(c campaign.Campaign) string { return c.ID })...)
-	return lines
+	lines = append(lines, describeNamed("fact", old.Facts, new.Facts, func(f campaign.Fact) string { return f.Name })...)
+	return append(lines, describeNamed("campaign", old.Campaigns, new.Campaigns, func(c campaign.Campaign) string { return c.ID })...)
 }
 
 // describeSet compares the set's own keys.
@@ -31,7 +32,7 @@ func describeSet(old, new *campaign.Definition) []string {
 	a, b := keysOf(old), keysOf(new)
 	var lines []string
 	for _, k := range changed(a, b) {
-		if k == "features" || k == "campaigns" {
+		if k == "features" || k == "facts" || k == "campaigns" {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("~ %s: %s -> %s", k, show(k, a[k]), show(k, b[k])))
@@ -50,11 +51,32 @@ func show(key string, raw json.RawMessage) string {
 	if dec.Decode(&any) != nil {
 		return string(raw)
 	}
-	return showAny(key, any)
+	return showAny(key, asWritten(key, any))
+}
+
+// asWritten turns a policy into the form of a campaign file, where a definition
+// has another.
+func asWritten(key string, v any) any {
+	m, _ := v.(map[string]any)
+	switch key {
+	case "quiet_hours":
+		m["then"] = "hold"
+		if m["drop"] == true {
+			m["then"] = "drop"
+		}
+		delete(m, "drop")
+	case "consent":
+		channels, _ := m["required"].([]any)
+		for _, ch := range channels {
+			m[fmt.Sprint(ch)] = "required"
+		}
+		delete(m, "required")
+	}
+	return v
 }
 
 // spans are the keys whose numbers are durations.
-var spans = []string{"lateness", "anonymous", "known", "within", "after_any"}
+var spans = []string{"lateness", "anonymous", "known", "within", "after_any", "valid_for", "at_most"}
 
 func showAny(key string, v any) string {
 	switch v := v.(type) {
@@ -71,8 +93,15 @@ func showAny(key string, v any) string {
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	case json.Number:
-		if n, err := v.Int64(); err == nil && slices.Contains(spans, key) {
+		n, err := v.Int64()
+		switch {
+		case err != nil:
+		case slices.Contains(spans, key):
 			return printDuration(time.Duration(n))
+		case key == "from" || key == "to": // minutes after midnight
+			return fmt.Sprintf("%02d:%02d", n/60, n%60)
+		case key == "holdout": // 1/10,000
+			return strconv.FormatFloat(float64(n)/100, 'f', -1, 64) + "%"
 		}
 	}
 	return fmt.Sprint(v)
@@ -98,7 +127,14 @@ func describeNamed[T any](kind string, old, new []T, name func(T) string) []stri
 		case !has:
 			lines = append(lines, fmt.Sprintf("- %s %s", kind, n))
 		default:
-			if keys := changed(keysOf(a), keysOf(b)); len(keys) > 0 {
+			before, after := keysOf(a), keysOf(b)
+			keys := changed(before, after)
+			for i, k := range keys {
+				if k == forEach {
+					keys[i] += describeRows(before[k], after[k])
+				}
+			}
+			if len(keys) > 0 {
 				lines = append(lines, fmt.Sprintf("~ %s %s: %s", kind, n, strings.Join(keys, ", ")))
 			}
 		}
@@ -106,8 +142,39 @@ func describeNamed[T any](kind string, old, new []T, name func(T) string) []stri
 	return lines
 }
 
-// keysOf returns a part of a definition as a map of its keys. A campaign's from
-// and to become the key period.
+// describeRows counts the changes from one table to another.
+func describeRows(old, new json.RawMessage) string {
+	rows := func(raw json.RawMessage) map[string]string {
+		var list []campaign.Row
+		byID := map[string]string{}
+		if raw == nil || json.Unmarshal(raw, &list) != nil {
+			return byID
+		}
+		for _, r := range list {
+			byID[r.ID] = string(r.Values)
+		}
+		return byID
+	}
+	before, after := rows(old), rows(new)
+	added, removed, changed := 0, 0, 0
+	for id, values := range after {
+		switch was, had := before[id]; {
+		case !had:
+			added++
+		case was != values:
+			changed++
+		}
+	}
+	for id := range before {
+		if _, has := after[id]; !has {
+			removed++
+		}
+	}
+	return fmt.Sprintf(" (rows: %d added, %d removed, %d changed)", added, removed, changed)
+}
+
+// keysOf returns a part of a definition as a map of its keys, by their names in
+// a file. A campaign's from and to become the key period.
 func keysOf(part any) map[string]json.RawMessage {
 	b, err := json.Marshal(part)
 	if err != nil {
@@ -123,6 +190,10 @@ func keysOf(part any) map[string]json.RawMessage {
 	}
 	delete(keys, "from")
 	delete(keys, "to")
+	if rows, ok := keys["rows"]; ok {
+		keys[forEach] = rows
+		delete(keys, "rows")
+	}
 	return keys
 }
 

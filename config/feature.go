@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
@@ -14,18 +13,22 @@ import (
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
+// celWords are the names that CEL itself reserves.
+var celWords = strings.Fields(`
+	true false null in as break const continue else for function if import let loop package namespace return var void while`)
+
 // taken holds the names that already mean something else in an expression.
-var taken = strings.Fields(`
+var taken = slices.Concat(celWords, strings.Fields(`
 	event now session profile before facts local row item each coupon
-	true false null in as break const continue else for function if import let loop package namespace return var void while
 	int uint double string bytes bool list map type dyn null_type duration timestamp google
-	math sets lists strings optional optional_type cel base64 has all exists exists_one filter transformList transformMap`)
+	math sets lists strings optional optional_type cel base64 has all exists exists_one filter transformList transformMap`))
 
-// aggregates are the names of all aggregates that this engine has.
-var aggregates = window.Names()
-
-// laterAggregates are the aggregates of the language that this engine refuses.
-var laterAggregates = []string{"top", "histogram", "users", "together"}
+// aggregates are the names of all aggregates.
+var aggregates = func() []string {
+	names := append(window.Names(), "top", "histogram")
+	slices.Sort(names)
+	return slices.Compact(names)
+}()
 
 // eventHint says which values `on` takes.
 var eventHint = func() string {
@@ -45,31 +48,27 @@ func (v value) feature(name string) {
 		return
 	}
 	f := campaign.Feature{Name: name}
-	list := map[string]value{} // the keys that only `agg: list` takes
 	has := v.fields(aFeature, fields{
 		"on":        func(v value) { f.On = v.events() },
 		"where":     func(v value) { f.Where = v.cel() },
 		"by":        func(v value) { f.By = v.cel() },
 		"agg":       func(v value) { f.Agg = v.aggregate() },
 		"of":        func(v value) { f.Of = v.cel() },
-		"within":    func(v value) { f.Within = v.duration(time.Second, "within: 30m; without the key, for ever") },
-		"key":       func(v value) { list["key"] = v; f.Key = v.property() },
-		"fields":    func(v value) { list["fields"] = v; f.Fields = v.texts("fields: [product_id, name]") },
-		"keep":      func(v value) { list["keep"] = v; f.Keep = v.integer(1, mostEntries) },
-		"remove_on": func(v value) { list["remove_on"] = v; f.RemoveOn = v.texts("an event's name") },
+		"within":    func(v value) { f.Within = v.span() },
+		"half_life": func(v value) { f.HalfLife = v.span() },
+		"key":       func(v value) { f.Key = v.property() },
+		"fields":    func(v value) { f.Fields = v.texts("fields: [product_id, name]") },
+		"keep":      func(v value) { f.Keep = v.whole() },
+		"remove_on": func(v value) { f.RemoveOn = v.events() },
 	})
-	v.needs(has, aFeature, "on", "on: Product Viewed", "agg", "agg: count")
-	if agg := window.Named(f.Agg); agg != nil && agg.Rows {
-		if f.Keep == 0 {
-			f.Keep = campaign.DefaultKeep
-		}
-	} else if agg != nil {
-		refuseListKeys(f.Agg, list)
+	fits := f.Agg == "" || v.fits(f.Agg, has)
+	if agg := window.Named(f.Agg); agg != nil && agg.Rows && f.Keep == 0 {
+		f.Keep = campaign.DefaultKeep
 	}
-	if has["fields"] && len(f.Fields) == 0 {
+	if has.has("fields") && len(f.Fields) == 0 {
 		f.Fields = []string{"wrong"} // any name, so that the rest can be checked
 	}
-	if f.Agg == "" || has["per"] {
+	if f.Agg == "" || has.has("per") || !fits {
 		// The feature's type is unknown, so no use of it in an expression can
 		// be called wrong.
 		f = campaign.Feature{Name: name, On: f.On, Agg: "last"}
@@ -78,18 +77,33 @@ func (v value) feature(name string) {
 	v.l.def.Features = append(v.l.def.Features, f)
 }
 
+// fits reports the keys that a feature's aggregate does not take. It returns
+// false if the aggregate has no meaning with the keys that are given.
+func (v value) fits(agg string, has present) bool {
+	const top = "top"
+	refuse := func(why string, names ...string) {
+		for _, name := range names {
+			if c, ok := has[name]; ok {
+				c.problemAt(start(c.key), fmt.Sprintf("%s takes no `%s`", agg, name), why)
+			}
+		}
+	}
+	if a := window.Named(agg); a == nil || !a.Rows {
+		refuse("only agg: list takes it", "key", "fields", "keep", "remove_on")
+	}
+	if agg != top {
+		refuse("only agg: top takes it", "half_life")
+		return true
+	}
+	refuse("it counts touches, which fade with half_life", "of", "within")
+	v.needs(has, agg, "by", "by: category", "half_life", "half_life: 7d")
+	return has.has("by") && has.has("half_life") && !has.has("of") && !has.has("within")
+}
+
 // featureName reports a name that a feature cannot have, or that another
 // feature of the set has.
 func (v value) featureName(name string) bool {
-	switch at := start(v.key); {
-	case !identifier.MatchString(name):
-		v.problemAt(at, fmt.Sprintf("%q is not a feature's name", name), "1 to 64 letters, digits and _, a letter first")
-		return false
-	case strings.HasPrefix(name, "__"):
-		v.problemAt(at, fmt.Sprintf("%q is not a feature's name", name), "names that begin with __ are CEL's own")
-		return false
-	case slices.Contains(taken, name):
-		v.problemAt(at, fmt.Sprintf("%q means something else in an expression", name), "give the feature another name")
+	if !v.variable("feature", name, taken) {
 		return false
 	}
 	if first := v.l.places[key(v.path)]; first.n != v.n {
@@ -99,14 +113,20 @@ func (v value) featureName(name string) bool {
 	return true
 }
 
-// refuseListKeys reports the keys that only `agg: list` takes, for a feature
-// with another aggregate.
-func refuseListKeys(agg string, given map[string]value) {
-	for _, name := range []string{"key", "fields", "keep", "remove_on"} {
-		if c, ok := given[name]; ok {
-			c.problemAt(start(c.key), fmt.Sprintf("%s takes no `%s`", agg, name), "only agg: list takes it")
-		}
+// variable reports a name that cannot be one in an expression. of says what has
+// the name.
+func (v value) variable(of, name string, taken []string) bool {
+	switch at := start(v.key); {
+	case !identifier.MatchString(name):
+		v.problemAt(at, fmt.Sprintf("%q is not a %s's name", name, of), "1 to 64 letters, digits and _, a letter first")
+	case strings.HasPrefix(name, "__"):
+		v.problemAt(at, fmt.Sprintf("%q is not a %s's name", name, of), "names that begin with __ are CEL's own")
+	case slices.Contains(taken, name):
+		v.problemAt(at, fmt.Sprintf("%q means something else in an expression", name), "give the "+of+" another name")
+	default:
+		return true
 	}
+	return false
 }
 
 // aggregate reads `agg`.
@@ -126,8 +146,8 @@ func (v value) aggregate() string {
 // events reads event names.
 func (v value) events() []string {
 	names := v.texts(eventHint)
-	if slices.Contains(names, "session_end") {
-		v.unsupported("session_end")
+	if slices.Contains(names, campaign.SessionEnd) {
+		v.problem(campaign.SessionEnd+" is no event", "only `on` of a campaign takes it, alone")
 	}
 	return names
 }

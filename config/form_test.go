@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
+	"offerstream/pipeline/campaign"
 )
 
 // seeded returns a source of randomness. If the test fails, it prints the seed.
@@ -162,11 +164,11 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// FuzzLoad: no file makes the loader panic, and every loaded set can be
-// described and hashed.
+// FuzzLoad: no file makes the loader panic, or work for longer than its size
+// explains, and every loaded set can be described, hashed and read back.
 func FuzzLoad(f *testing.F) {
-	for _, dir := range []string{"testdata", "../deploy/campaigns"} {
-		files, _ := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	for _, pattern := range []string{"testdata/*.yaml", "../deploy/campaigns/*.yaml", "../deploy/campaigns/*/*/*.yaml"} {
+		files, _ := filepath.Glob(pattern)
 		for _, name := range files {
 			b, err := os.ReadFile(name)
 			if err != nil {
@@ -175,8 +177,15 @@ func FuzzLoad(f *testing.F) {
 			f.Add(b)
 		}
 	}
+	f.Add([]byte(wholeLanguage))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 64<<10 {
+			return
+		}
 		l := newLoad()
+		l.open = func(_, name string) (string, []byte, error) { return name, []byte("id,n\na,1\nb,x\n"), nil }
+		ended := time.AfterFunc(20*time.Second, func() { panic(fmt.Sprintf("loading takes too long:\n%s", b)) })
+		defer ended.Stop()
 		l.file("fuzz.yaml", b)
 		d, err := l.finish()
 		if err != nil {
@@ -184,6 +193,27 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		_ = Describe(nil, d)
-		_ = d.Hash()
+		if again, err := campaign.ParseDefinition(d.JSON()); err != nil || again.Hash() != d.Hash() {
+			t.Errorf("read back: %v", err)
+		}
+	})
+}
+
+// FuzzTable: no CSV file makes the loader panic, and the rows of every table that
+// is read have different ids.
+func FuzzTable(f *testing.F) {
+	for _, s := range []string{"id,n\na,1\n", "id\n\"a\n\"\n", "\ufeffid,x\r\n1,true\r\n", "id,id\n", "a\n1\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rows, _, problems := readTable("t.csv", b)
+		seen := map[string]bool{}
+		for _, r := range rows {
+			if problems == nil && (seen[r.ID] || !json.Valid(r.Values)) {
+				t.Fatalf("%+v", r)
+			}
+			seen[r.ID] = true
+		}
+		_ = problems.sorted().Error()
 	})
 }

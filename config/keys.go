@@ -1,257 +1,243 @@
 package config
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"os"
+	"slices"
+	"sync"
+	"time"
 
-	"go.yaml.in/yaml/v3"
-
-	"offerstream/pipeline/event"
+	"offerstream/pipeline/campaign"
 )
 
-// Limits of keys.
+// The maps of the format, by their names in messages.
 const (
-	MaxKeys        = 256     // of a gateway; each request is compared with all of them
-	maxKeysFile    = 1 << 20 // bytes
-	minSecretBytes = 16      // of a key's secret, which signs user tokens
+	aSet      = "a campaign set"
+	forget    = "forget"
+	bounds    = "bounds"
+	aFeature  = "a feature"
+	aFact     = "a fact"
+	policies  = "policies"
+	aCap      = "a cap"
+	aPause    = "pause"
+	quiet     = "quiet hours"
+	coupons   = "coupons"
+	aCampaign = "a campaign"
+	forEach   = "for_each"
+	aPeriod   = "a period"
+	aTrigger  = "an entry of any"
+	aSequence = "a sequence"
+	aStep     = "a step of a sequence"
+	anUnless  = "unless"
+	anAt      = "at"
+	anOffer   = "an offer"
+	aCoupon   = "a coupon"
+	aLimit    = "a limit"
 )
 
-// A Key is what a client sends to be allowed to send events. Only its hash is
-// kept.
-type Key struct {
-	Name     string // for messages; not secret
-	Hash     [sha256.Size]byte
-	Roles    event.Roles
-	Verified bool   // identity: verified: a userId counts only with a user token
-	Secret   []byte // signs user tokens; nil: the key takes none
+// tables are the maps of the language, in the order of the reference.
+var tables = sync.OnceValue(func() []*keyTable {
+	return slices.Concat(setTables(), policyTables(), campaignTables(), offerTables())
+})
+
+var tablesByName = sync.OnceValue(func() map[string]*keyTable {
+	m := map[string]*keyTable{}
+	for _, t := range tables() {
+		m[t.name] = t
+	}
+	return m
+})
+
+// Shapes that several tables use.
+var (
+	aText      = shape{says: "text", schema: map[string]any{"type": "string", "minLength": 1}}
+	truth      = shape{says: "true or false", schema: map[string]any{"type": "boolean"}}
+	aNumber    = shape{says: "number", schema: map[string]any{"type": "number"}}
+	someEvents = matching("event names", "events")
+	aCondition = matching("CEL, bool", "expression")
+	anExpr     = matching("CEL", "expression")
+	aKey       = matching("key expression", "key_expression")
+	aProperty  = matching("property", "property")
+	aChannel   = matching("channel", "channel")
+	someRoutes = shape{says: "list of channels", schema: map[string]any{"type": "array", "items": ref("channel"), "minItems": 1, "uniqueItems": true}}
+	aShare     = shape{says: "percentage", limits: "`0.01%` to `100%`, two decimals", schema: ref("share")}
+	aMoment    = matching("time", "time")
+	aClockTime = matching("time of day", "time_of_day")
+)
+
+func setTables() []*keyTable {
+	return []*keyTable{
+		{name: aSet, rows: []keyRow{
+			{"version", shape{says: "number", limits: "only 1", schema: map[string]any{"const": 1}}, "1", "", "the version of the file format", "version: 1"},
+			{"zone", aText, "UTC", "a name in the IANA time zone database", "the time zone of users whose profile names none (rule 8)", "zone: Asia/Seoul"},
+			{"clock", words(campaign.ClockBroker, campaign.ClockEvent), campaign.ClockBroker, "", "where log time comes from (rule 1)", "clock: event"},
+			{"lateness", span(0), printDuration(campaign.DefaultLateness), "", "how far an event time may lie behind log time (rule 1)", "lateness: 1h"},
+			{"forget", aMap(forget), "", "", "how long without an event until a user counts as new (rule 18)", "forget: {anonymous: 90d}"},
+			{"bounds", aMap(bounds), "", "", "upper bounds on what is kept for one user", "bounds: {keys: 64}"},
+			{"coupons", aMap(coupons), "", "", "how the codes of coupons are made (rule 12)", "coupons: {key: 5f2c9a01, url: https://shop.example/c/}"},
+			{"features", byName("identifier", ref(slug(aFeature))), "", "", "state that is kept for each user, by name", "features: {orders: {on: Order Completed, agg: count}}"},
+			{"facts", byName("identifier", ref(slug(aFact))), "", "", "what is known about the world, by name (rule 26)", "facts: {weather: {fields: {dust: number}, max_age: 3h}}"},
+			{"policies", aMap(policies), "", "", "what applies to all campaigns (rule 9)", "policies: {consent: none, quiet_hours: none}"},
+			{"campaigns", byName("name", ref(slug(aCampaign))), "", "", "the campaigns, by name", "campaigns: {thanks: {on: Order Completed, offer: {channel: web}}}"},
+		}},
+		{name: forget, rows: []keyRow{
+			{"anonymous", span(time.Hour), printDuration(campaign.DefaultForgetAnonymous), "", "for users without a `userId`", "anonymous: 90d"},
+			{"known", span(time.Hour), printDuration(campaign.DefaultForgetKnown), "", "for users with a `userId`", "known: 1095d"},
+		}},
+		{name: bounds, about: "Each time that a bound is reached is counted.", rows: []keyRow{
+			{"entries", wholeNumber(1, mostEntries), grouped(int64(campaign.DefaultBounds.Entries)), "", "exact entries of an aggregate, under each key (rule 2)", "entries: 256"},
+			{"keys", wholeNumber(1, mostKeys), grouped(int64(campaign.DefaultBounds.Keys)), "", "keys of a feature with `by`, or of a `top` (rule 2)", "keys: 64"},
+			{"user_entries", wholeNumber(1, mostUser), grouped(int64(campaign.DefaultBounds.UserEntries)), "", "entries of all features of a user (rule 18)", "user_entries: 65536"},
+			{"user_bytes", wholeNumber(leastBytes, mostBytes), grouped(int64(campaign.DefaultBounds.UserBytes)), "", "bytes of these entries (rule 18)", "user_bytes: 262144"},
+			{"absences", wholeNumber(1, mostAbsences), grouped(int64(campaign.DefaultBounds.Absences)), "", "pending absences of one campaign for one user (rule 4)", "absences: 64"},
+		}},
+		{name: coupons, about: "A coupon's code is a proof: who has the key can check it without a server (rule 12).", rows: []keyRow{
+			{"key", aText, "no key: every code is `COUPON`", "at most 64 characters", "the id of the key that codes are made under; the key itself is a setting of the programs", "key: 5f2c9a01"},
+			{"url", aText, "", "begins with `https://` or `http://`", "the address that `coupon.url` begins with; the code follows it", "url: https://shop.example/c/"},
+		}},
+		{name: aFeature, about: "A feature's name is an identifier of at most 64 characters: a letter or `_` (not `__`), then letters, digits and `_`. It must not be a reserved word of CEL or a name that already has a meaning in expressions.", rows: []keyRow{
+			{"on", someEvents, needed, "", "the events that the feature aggregates", "on: Product Viewed"},
+			{"where", aCondition, "", "the event only", "only events for which this is true", `where: event.properties.category == "bag"`},
+			{"by", aKey, "", "required with `top`", "keeps a separate aggregate for each key", "by: category"},
+			{"agg", shape{says: "a word", schema: map[string]any{"enum": anys(aggregates)}}, needed, "see below", "the aggregate", "agg: count"},
+			{"of", anExpr, "", "the event only; with a bare `by` also `item`", "the value to aggregate", "of: event.properties.price"},
+			{"within", span(time.Second), forEver, "not with `top`", "the length of the window", "within: 30m"},
+			{"half_life", span(time.Second), "", "required with `top`, `top` only", "after this time a touch weighs half", "half_life: 7d"},
+			{"key", aProperty, "", "`list` only", "an item replaces the stored item with the same key", "key: product_id"},
+			{"fields", matching("property names, as a text or list", "texts"), "", "required with `list`, `list` only", "the properties of an item that are stored", "fields: [product_id, name]"},
+			{"keep", wholeNumber(1, mostEntries), grouped(campaign.DefaultKeep), "`list` only", "how many items are kept: the newest", "keep: 20"},
+			{"remove_on", someEvents, "", "only `list` with `key`", "events whose items are removed from the list", "remove_on: [Product Removed, Order Completed]"},
+		}, schema: map[string]any{"allOf": []any{
+			map[string]any{"if": has("agg", "list"), "then": map[string]any{"required": []any{"fields"}}},
+			map[string]any{"if": has("agg", "top"), "then": map[string]any{"required": []any{"by", "half_life"}}},
+		}}},
+		{name: aFact, about: "A fact's name, and the names of its fields, are identifiers. `facts.weather[event.properties.city].dust` is a field of the fact under a key.", rows: []keyRow{
+			{"fields", shape{says: "map from name to `string`, `number` or `bool`", schema: map[string]any{"type": "object", "minProperties": 1, "propertyNames": ref("identifier"),
+				"additionalProperties": map[string]any{"enum": []any{campaign.FactText, campaign.FactNumber, campaign.FactBool}}}}, needed, "", "the fields and their types", "fields: {sky: string, dust: number}"},
+			{"max_age", span(time.Second), forEver, "", "an older fact counts as missing", "max_age: 3h"},
+		}},
+	}
 }
 
-// KeyOf is a key with a text.
-func KeyOf(name, text string, roles event.Roles) Key {
-	return Key{Name: name, Hash: sha256.Sum256([]byte(text)), Roles: roles}
+// has is the schema of a map in which a key has one value.
+func has(key, value string) map[string]any {
+	return map[string]any{"required": []any{key}, "properties": map[string]any{key: map[string]any{"const": value}}}
 }
 
-// Keys are the keys that are given as settings, as --write-key and --server-key. A
-// key that is given as both has both roles.
-func Keys(write, server []string) ([]Key, error) {
-	var keys []Key
-	for _, given := range []struct {
-		as    string
-		texts []string
-		role  event.Roles
-	}{{"write key", write, event.Browser}, {"server key", server, event.Server}} {
-		for i, text := range given.texts {
-			if text == "" {
-				return nil, fmt.Errorf("an empty %s", given.as)
-			}
-			k := KeyOf(fmt.Sprintf("%s %d", given.as, i+1), text, given.role)
-			if at := keyAt(keys, &k); at >= 0 {
-				keys[at].Roles |= k.Roles
-				continue
-			}
-			keys = append(keys, k)
-		}
+func policyTables() []*keyTable {
+	return []*keyTable{
+		{name: policies, rows: []keyRow{
+			{"caps", listOf(aCap), "no cap", "", "how many advertising offers go out to a user on some channels together", "caps: [{channels: [push, email], max: 3, within: 24h}]"},
+			{"pause", aMap(aPause), "no pause", "", "after an advertising offer on one of these channels, none on them for a while", "pause: {channels: [push, email], after_any: 2h}"},
+			{"quiet_hours", noneOr(aMap(quiet)), "", "see rule 9", "when advertising must not arrive; `none`: whoever delivers the offers takes care of it", `quiet_hours: {channels: [push], from: "20:50", to: "08:00"}`},
+			{"consent", shape{says: "`none`, or a map from channel to `required` or `none`, and `valid_for`", schema: map[string]any{"anyOf": []any{
+				map[string]any{"const": "none"},
+				map[string]any{"type": "object", "properties": map[string]any{"valid_for": ref("duration")}, "propertyNames": ref("channel"),
+					"additionalProperties": map[string]any{"enum": []any{"required", "none"}}},
+			}}}, "", "see rule 9", "where advertising needs the user's consent, and for how long that holds; `none`: whoever delivers the offers asks for it", "consent: {push: required, web: none, valid_for: 730d}"},
+			{"holdout", aShare, "nobody", "", "this share of users gets no advertising at all (rule 11)", "holdout: 1%"},
+		}},
+		{name: aCap, rows: []keyRow{
+			{"channels", someRoutes, needed, "", "taken together", "channels: [push]"},
+			{"max", wholeNumber(1, mostOffers), needed, "", "offers to one user", "max: 1"},
+			{"within", span(time.Second), needed, "", "in this time", "within: 24h"},
+		}},
+		{name: aPause, rows: []keyRow{
+			{"channels", someRoutes, needed, "", "taken together", "channels: [push]"},
+			{"after_any", span(time.Second), needed, "", "for this time", "after_any: 2h"},
+		}},
+		{name: quiet, rows: []keyRow{
+			{"channels", someRoutes, needed, "", "on which advertising waits", "channels: [sms, push]"},
+			{"from", aClockTime, needed, "", "the first minute, by the wall clock of the user's zone", `from: "20:50"`},
+			{"to", aClockTime, needed, "other than `from`; before it: on the next day", "the first minute that is not quiet any more", `to: "08:00"`},
+			{"except_consent", aChannel, "", "", "users who have consented to this have no quiet hours", "except_consent: night"},
+			{"then", words("hold", "drop"), "hold", "", "whether an offer waits for the end of the quiet hours, or is not sent", "then: hold"},
+			{"at_most", span(time.Second), "any time", "not with `then: drop`", "an offer that has waited longer is not sent", "at_most: 12h"},
+		}},
 	}
-	return keys, nil
 }
 
-func keyAt(keys []Key, k *Key) int {
-	for i := range keys {
-		if keys[i].Hash == k.Hash {
-			return i
-		}
+func campaignTables() []*keyTable {
+	return []*keyTable{
+		{name: aCampaign, about: "A campaign's name is 1 to 64 letters, digits, `-`, `_` and `.`; it is the campaign's id. What triggers it is one of `on`, `any` and `sequence`.", rows: []keyRow{
+			{"for_each", aMap(forEach), "", "", "a table: each row is a campaign of its own, with the id `NAME/row.id`", "for_each: {rows: [{id: coffee, least: 3}]}"},
+			{"period", aMap(aPeriod), "always", "", "when the campaign runs: `from` <= now < `to`", `period: {from: "2026-04-01T00:00:00+09:00"}`},
+			{"on", shape{says: "event names, or `session_end`", schema: ref("events")}, "", "", "the events that trigger it; or, alone, the end of each session (rule 6)", "on: Product Viewed"},
+			{"where", aCondition, "", "the event only; not with `any`, `sequence`, `session_end`", "only events for which this is true", `where: event.properties.category == "bag"`},
+			{"any", listTo(aTrigger, 1, mostTriggers), "", "", "several triggers; the first that matches is the one", "any: [{on: Signed Up}, {on: identify, where: event.traits.plan == \"free\"}]"},
+			{"sequence", aMap(aSequence), "", "", "events that must come one after another (rule 5)", "sequence: {steps: [{on: Product Added}, {on: Checkout Started}], within: 1h}"},
+			{"fresh", span(time.Millisecond), "any age", "not with `session_end`", "an older event triggers nothing (rule 9)", "fresh: 2m"},
+			{"let", byName("identifier", ref("expression")), "", "", "names for expressions, in the order of the file: a later one may use an earlier one", "let: {cheap: event.properties.price < 10}"},
+			{"if", shape{says: "CEL, bool, or a list of conditions that must all hold", schema: map[string]any{"anyOf": []any{
+				ref("expression"), map[string]any{"type": "array", "items": ref("expression"), "minItems": 1}}}}, "", "", "the condition on the user's state; judged at the trigger", "if: [orders == 0]"},
+			{"unless", aMap(anUnless), "", "not with `any`, whose entries have their own", "makes the campaign wait: an absence (rule 4)", "unless: {on: Order Completed, within: 1h}"},
+			{"at", aMap(anAt), "at once", "", "makes the offer wait for the hour that suits this user best (rule 8)", "at: {best_hour: buying_hours, ahead: 24h}"},
+			{"when_due", aCondition, "", "", "judged after every wait (`unless`, dwell, `at`, a hold); if it is false, the offer does not go out (rule 9)", "when_due: cart.size() > 0"},
+			{"choose", anExpr, "", "", "gives the `item` of the offer; without a value there is no offer (rule 10)", "choose: cart.max_by(i, i.price)"},
+			{"priority", aNumber, "0", "", "the highest goes first (rule 10)", "priority: 50"},
+			{"score", anExpr, "", "not with `priority`", "a priority that is computed: a number", "score: spent / 100.0"},
+			{"offer", aMap(anOffer), needed, "", "what goes out", "offer: {channel: web}"},
+			{"limits", listOf(aLimit), "no limit", "", "how many offers of this campaign a user gets", "limits: [{max: 1, within: 24h}]"},
+			{"holdout", aShare, "nobody", "", "this share of users is a control group, which gets no offer of this campaign (rule 11)", "holdout: 10%"},
+		}, schema: map[string]any{
+			"oneOf": []any{required("on"), required("any"), required("sequence")},
+			"not":   required("priority", "score"),
+		}},
+		{name: forEach, about: "A row has an `id`, of the same characters as a campaign's name, and any other columns; `row.x` is the value in column `x`. A value is a text, a number, true or false. In a CSV file the first line has the names of the columns. A column is numbers if every cell is a JSON number, bools if every cell is `true` or `false`, else texts. `id` is always text.", rows: []keyRow{
+			{"rows", shape{says: "list of maps", limits: "1 to " + grouped(mostRows), schema: map[string]any{"type": "array", "minItems": 1, "maxItems": mostRows, "items": map[string]any{"type": "object", "required": []any{"id"},
+				"additionalProperties": map[string]any{"type": []any{"string", "number", "boolean"}}}}}, "", "", "the rows", "rows: [{id: coffee, least: 3}, {id: lunch, least: 5}]"},
+			{"file", aText, "", "not with `rows`; at most " + grouped(mostRows) + " rows and 16 MB", "a CSV file beside the campaign file", "file: patterns.csv"},
+		}, schema: map[string]any{"oneOf": []any{required("rows"), required("file")}}},
+		{name: aPeriod, rows: []keyRow{
+			{"from", aMoment, "open", "", "the campaign's first moment", `from: "2026-04-01T00:00:00+09:00"`},
+			{"to", aMoment, "open", "later than `from`", "the moment at which it is over", `to: "2026-05-01T00:00:00+09:00"`},
+		}, schema: map[string]any{"minProperties": 1}},
+		{name: aTrigger, rows: []keyRow{
+			{"on", someEvents, needed, "", "the events", "on: Product Viewed"},
+			{"where", aCondition, "", "the event only", "only events for which this is true", `where: event.properties.category == "bag"`},
+			{"unless", aMap(anUnless), "", "", "makes the campaign wait after this trigger (rule 4)", "unless: {on: Order Completed, within: 1h}"},
+		}},
+		{name: aSequence, rows: []keyRow{
+			{"steps", listTo(aStep, 2, mostSteps), needed, "", "the events, in order; others may come between them", "steps: [{on: Product Added}, {on: Checkout Started}]"},
+			{"within", span(time.Millisecond), needed, "", "the time from the first to the last, exclusive", "within: 1h"},
+		}},
+		{name: aStep, rows: []keyRow{
+			{"on", someEvents, needed, "", "the events", "on: Product Added"},
+			{"where", aCondition, "", "the event only", "only events for which this is true", "where: event.properties.price > 100"},
+		}},
+		{name: anUnless, rows: []keyRow{
+			{"on", someEvents, needed, "", "the events that cancel the offer", "on: Order Completed"},
+			{"where", aCondition, "", "the cancelling event only", "only events for which this is true cancel", "where: event.properties.total > 0"},
+			{"match", aKey, "", "not with `session_end`", "only an event with the same key cancels", "match: product_id"},
+			{"within", span(time.Millisecond), needed, "", "how long the campaign waits", "within: 1h"},
+			{"restart", truth, "true", "", "whether another trigger restarts the wait", "restart: false"},
+		}},
+		{name: anAt, rows: []keyRow{
+			{"best_hour", anExpr, needed, "", "a `histogram`, or one of its keys", "best_hour: buying_hours"},
+			{"ahead", spanTo(time.Minute, mostAhead), needed, "", "the longest wait", "ahead: 24h"},
+		}},
 	}
-	return -1
 }
 
-// JoinKeys are the keys of the settings and those of a file. One that is in both is
-// an error, because it is not clear what it may do.
-func JoinKeys(settings, file []Key) ([]Key, error) {
-	all := append([]Key{}, settings...)
-	for i := range file {
-		if at := keyAt(settings, &file[i]); at >= 0 {
-			return nil, fmt.Errorf("the key %q of the file is also given as %s: remove it from one of them", file[i].Name, settings[at].Name)
-		}
-		all = append(all, file[i])
+func required(keys ...string) map[string]any { return map[string]any{"required": anys(keys)} }
+
+func offerTables() []*keyTable {
+	return []*keyTable{
+		{name: anOffer, rows: []keyRow{
+			{"channel", aChannel, needed, "", "the channel it goes out on: subject `offers.<channel>.<p>`", "channel: web"},
+			{"kind", words(campaign.Advertising, campaign.Service), campaign.Advertising, "", "fewer gates apply to a service offer (rule 9)", "kind: service"},
+			{"expires", span(time.Second), "never", "", "counted from when the offer goes out", "expires: 24h"},
+			{"coupon", aMap(aCoupon), "", "", "a code of the user's own (rule 12): `coupon.code`, `coupon.url` and `coupon.expires` in templates", "coupon: {discount: 10%, single_use: true}"},
+			{"data", shape{says: "any YAML that can be written as JSON", limits: "32 levels; 512 KB when filled in", schema: map[string]any{}}, "none", "", "the offer's content; its texts are templates", "data: {title: \"{{ item.name }} waits\"}"},
+		}},
+		{name: aCoupon, about: "What the offer says about its coupon. All but `expires` is passed on as it is.", rows: []keyRow{
+			{"discount", aText, "", "", "what it is worth", "discount: 10%"},
+			{"single_use", truth, "false", "", "whether it is good for one order", "single_use: true"},
+			{"claim", aText, "", "", "how it is claimed", "claim: login"},
+			{"expires", span(time.Second), "as the offer", "", "counted from when the offer goes out", "expires: 7d"},
+		}},
+		{name: aLimit, rows: []keyRow{
+			{"max", wholeNumber(1, mostOffers), needed, "", "offers of this campaign to one user", "max: 1"},
+			{"within", span(time.Second), forEver, "not with `per`", "in this time", "within: 24h"},
+			{"per", words("session"), "", "not with `within`", "in the current session", "per: session"},
+		}, schema: map[string]any{"not": required("within", "per")}},
 	}
-	if len(all) > MaxKeys {
-		return nil, fmt.Errorf("there are %d keys; at most %d are allowed", len(all), MaxKeys)
-	}
-	return all, nil
 }
-
-// ReadKeysFile reads the bytes of a file of keys.
-func ReadKeysFile(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxKeysFile {
-		return nil, fmt.Errorf("%s has %d bytes; a file of keys has at most %d", name, info.Size(), maxKeysFile)
-	}
-	return os.ReadFile(name)
-}
-
-// ParseKeys reads a file of keys, a list such as
-//
-//	# everybody can read this key in the shop's pages
-//	- name: web
-//	  key: pk-4f1c                  # or sha256: and the hash of the key in hex
-//	  roles: [browser]
-//	  identity: verified            # a userId counts only with a user token
-//	  secret: 0b0f6a1c9f...         # signs user tokens; the shop's server has it too
-//	- name: orders
-//	  sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
-//	  roles: [server, feeder]
-//
-// Errors quote neither keys nor secrets.
-func ParseKeys(file string, b []byte) ([]Key, error) {
-	_, root, problems := parse(file, b)
-	if root == nil {
-		return nil, problems
-	}
-	f := &keysFile{file: file}
-	if root.Kind != yaml.SequenceNode {
-		f.add(root, "expected a list of keys", "- name: web")
-		return nil, f.problems
-	}
-	var keys []Key
-	for _, n := range root.Content {
-		k, ok := f.key(n)
-		if !ok {
-			continue
-		}
-		for i := range keys {
-			if keys[i].Name == k.Name {
-				f.add(n, fmt.Sprintf("the name %q appears twice", k.Name), "")
-			}
-		}
-		if at := keyAt(keys, &k); at >= 0 {
-			f.add(n, fmt.Sprintf("%q and %q are the same key", keys[at].Name, k.Name), "give one key several roles")
-		}
-		keys = append(keys, k)
-	}
-	if len(keys) > MaxKeys {
-		f.add(root, fmt.Sprintf("there are %d keys; at most %d are allowed", len(keys), MaxKeys), "")
-	}
-	if len(f.problems) > 0 {
-		return nil, f.problems.sorted()
-	}
-	return keys, nil
-}
-
-// A keysFile reads one file of keys.
-type keysFile struct {
-	file     string
-	problems Errors
-}
-
-func (f *keysFile) add(n *yaml.Node, what, hint string) {
-	f.problems = append(f.problems, Problem{f.file, n.Line, n.Column, what, hint})
-}
-
-// keyFields are the fields of a key.
-var keyFields = []string{"name", "key", "sha256", "roles", "identity", "secret"}
-
-// key reads one element of the list.
-func (f *keysFile) key(n *yaml.Node) (k Key, ok bool) {
-	before := len(f.problems)
-	fields, ok := f.fields(n)
-	if !ok {
-		return k, false
-	}
-	text := func(field string) string {
-		v := fields[field]
-		if v == nil {
-			return ""
-		}
-		if v.Kind != yaml.ScalarNode || v.Value == "" || v.Anchor != "" || v.ShortTag() == "!!null" || v.Style&yaml.TaggedStyle != 0 {
-			f.add(v, field+" is not a text", "quote it")
-			return ""
-		}
-		return v.Value
-	}
-	if k.Name = text("name"); fields["name"] == nil {
-		f.add(n, "name is missing: messages use it", "name: web")
-	}
-	key, hash := text("key"), text("sha256")
-	switch sum, err := hex.DecodeString(hash); {
-	case (fields["key"] == nil) == (fields["sha256"] == nil):
-		f.add(n, "give either key or sha256", "")
-	case key != "" && !keyForm.MatchString(key):
-		f.add(fields["key"], errKeyForm.Error(), "")
-	case key != "":
-		k.Hash = sha256.Sum256([]byte(key))
-	case hash != "" && (err != nil || len(sum) != sha256.Size):
-		f.add(fields["sha256"], "it is not a SHA-256 hash: 64 digits of hex", "printf %s KEY | sha256sum")
-	default:
-		copy(k.Hash[:], sum)
-	}
-	k.Roles = f.roles(n, fields["roles"])
-	if v := text("identity"); v != "" && v != "verified" {
-		f.add(fields["identity"], fmt.Sprintf("identity is not %q", v), "identity: verified, or nothing")
-	} else {
-		k.Verified = v != ""
-	}
-	if v := text("secret"); v != "" {
-		k.Secret = []byte(v)
-		if len(v) < minSecretBytes {
-			f.add(fields["secret"], fmt.Sprintf("the secret is shorter than %d bytes", minSecretBytes), "openssl rand -hex 32")
-		}
-	}
-	switch {
-	case k.Verified && fields["secret"] == nil:
-		f.add(n, "identity: verified needs a secret: it signs user tokens", "openssl rand -hex 32")
-	case (k.Verified || k.Secret != nil) && k.Roles != 0 && (!k.Roles.Has(event.Browser) || k.Roles.Has(event.Server)):
-		f.add(n, "identity and secret are for keys of role browser without server: a server is trusted without user tokens", "make it two keys")
-	}
-	return k, len(f.problems) == before
-}
-
-// fields are the fields of one element by name.
-func (f *keysFile) fields(n *yaml.Node) (map[string]*yaml.Node, bool) {
-	if n.Kind != yaml.MappingNode {
-		f.add(n, "expected a key: a map", "- {name: web, key: KEY, roles: [browser]}")
-		return nil, false
-	}
-	fields := map[string]*yaml.Node{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		name, v := n.Content[i], n.Content[i+1]
-		known := false
-		for _, field := range keyFields {
-			known = known || name.Value == field
-		}
-		switch {
-		case !known:
-			f.add(name, fmt.Sprintf("a key has no %q", name.Value), didYouMean(name.Value, keyFields))
-		case fields[name.Value] != nil:
-			f.add(name, fmt.Sprintf("%q appears twice", name.Value), "")
-		default:
-			fields[name.Value] = v
-		}
-	}
-	return fields, true
-}
-
-// roles reads the list of a key's roles.
-func (f *keysFile) roles(n, list *yaml.Node) (roles event.Roles) {
-	const hint = "roles: [browser], of browser, server, feeder, operator"
-	if list == nil || list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
-		f.add(n, "roles is not a list of roles", hint)
-		return 0
-	}
-	for _, e := range list.Content {
-		r, ok := event.RoleNamed(e.Value)
-		if !ok || e.Kind != yaml.ScalarNode {
-			f.add(e, "this is not a role", hint)
-		}
-		roles |= r
-	}
-	return roles
-}
-
-// errKeyForm is an error without the key.
-var errKeyForm = errors.New("a key is 1 to 256 visible ASCII characters, without : and ,")

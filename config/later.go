@@ -1,70 +1,50 @@
 package config
 
-import "fmt"
-
-// later holds the keys of the language that this engine does not support yet,
-// each with the end of the sentence "this version ...": what would go wrong if
-// the key were ignored.
-var later = map[string]string{
-	// a set
-	"facts":   "has no facts",
-	"items":   "keeps state for users only",
-	"coupons": "would send offers without their coupons",
-	// a feature
-	"per":       "keeps state for users only",
-	"half_life": "has no aggregate that decays",
-	// policies and campaigns
-	"holdout": "would send to the control group as well",
-	// a campaign
-	"for_each":    "does not read the rows: write one campaign for each",
-	"any":         "has one trigger per campaign: write one campaign for each",
-	"sequence":    "cannot tell in which order events came",
-	"let":         "cannot name expressions: write them out where they are used",
-	"at":          "would send at once",
-	"choose":      "would not choose anything",
-	"score":       "would rank by priority alone",
-	"to":          "would send to the user of the event",
-	"budget":      "would ignore the budget",
-	"session_end": "would never fire at the end of a session",
-	// an offer
-	"coupon": "would send it without the coupon",
-	// unless
-	"at_most": "would always wait for all of `within`",
-	// policies
-	"consent":     "would send without asking for consent",
-	"quiet_hours": "would send in quiet hours as well",
-	"valid_for":   "would send on a consent that has expired",
-}
-
-// laterIn holds the keys of later by the map that they belong to.
-var laterIn = map[string][]string{
-	aSet:      {"facts", "items", "coupons"},
-	aFeature:  {"per", "half_life"},
-	aCampaign: {"for_each", "any", "sequence", "let", "at", "choose", "score", "to", "budget", "holdout"},
-	anOffer:   {"coupon"},
-	anUnless:  {"at_most"},
-	policies:  {"holdout"},
-}
-
-// The maps of the format, by their names in messages.
-const (
-	aSet      = "a campaign set"
-	aFeature  = "a feature"
-	aCampaign = "a campaign"
-	anOffer   = "an offer"
-	anUnless  = "unless"
-	aPeriod   = "a period"
-	aLimit    = "a limit"
-	policies  = "policies"
-	aCap      = "a cap"
-	aPause    = "pause"
-	bounds    = "bounds"
-	forget    = "forget"
+import (
+	"fmt"
+	"slices"
 )
 
-// unsupported refuses a key.
-func (v value) unsupported(name string) {
-	v.problemAt(start(v.key), fmt.Sprintf("%q is not supported yet", name), "remove it; this version "+later[name])
+// A laterKey is a key of the language that this engine does not support yet.
+type laterKey struct {
+	in, name    string // the map, and the key
+	meaning     string // for the reference
+	consequence string // the end of "this version ...": what would go wrong if the key were ignored
+}
+
+// later are all of them. They are refused, never ignored.
+var later = []laterKey{
+	{aSet, "items", "the kinds of things that have their own state, such as products", "keeps state for users only"},
+	{aFeature, "per", "keeps the feature for an item of that kind instead of the user", "keeps state for users only"},
+	{aFact, "file", "loads the fact from a table", "takes facts from its gateway only: send them there"},
+	{aCampaign, "to", "sends to every user in a list kept for an item, instead of the event's user", "would send to the user of the event"},
+	{aCampaign, "budget", "how much the campaign may give to all users together", "would ignore the budget"},
+	{anUnless, "at_most", "the longest wait, where `within` is computed", "would always wait for all of `within`"},
+	{aCoupon, "pool", "codes that are given out one by one, instead of made", "makes every code itself"},
+}
+
+// laterAggregates are the aggregates of the language that this engine refuses.
+var laterAggregates = []string{"users", "together"}
+
+// laterIn returns the keys of a map that are refused.
+func laterIn(what string) []string {
+	var names []string
+	for _, k := range later {
+		if k.in == what {
+			names = append(names, k.name)
+		}
+	}
+	return names
+}
+
+// unsupported refuses a key, if it is one of later.
+func (v value) unsupported(in, name string) bool {
+	i := slices.IndexFunc(later, func(k laterKey) bool { return k.in == in && k.name == name })
+	if i < 0 {
+		return false
+	}
+	v.problemAt(start(v.key), fmt.Sprintf("%q is not supported yet", name), "remove it; this version "+later[i].consequence)
+	return true
 }
 
 // notYet refuses a value.

@@ -21,19 +21,27 @@ import (
 // (*.test.yaml). All mistakes in the campaigns are returned together, as
 // Errors.
 func LoadCampaigns(paths ...string) (*campaign.Definition, error) {
+	d, _, err := CheckCampaigns(paths...)
+	return d, err
+}
+
+// CheckCampaigns is like LoadCampaigns. It also returns warnings: what is allowed,
+// but probably not meant.
+func CheckCampaigns(paths ...string) (d *campaign.Definition, warnings Errors, err error) {
 	files, err := CampaignFiles(paths...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l := newLoad()
 	for _, name := range files {
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return nil, fmt.Errorf("reading campaigns: %w", err)
+			return nil, nil, fmt.Errorf("reading campaigns: %w", err)
 		}
 		l.file(name, b)
 	}
-	return l.finish()
+	d, err = l.finish()
+	return d, l.warnings.sorted(), err
 }
 
 // LoadCampaignsFS is like LoadCampaigns, for a file system with the campaign
@@ -44,6 +52,7 @@ func LoadCampaignsFS(fsys fs.FS) (*campaign.Definition, error) {
 		return nil, fmt.Errorf("reading campaigns: %w", err)
 	}
 	l := newLoad()
+	l.open = openIn(fsys)
 	for _, name := range names {
 		b, err := fs.ReadFile(fsys, name)
 		if err != nil {
@@ -84,6 +93,8 @@ func CampaignFiles(paths ...string) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
+var errNoCampaigns = errors.New("no campaign files (*.yaml, *.yml) here: name a directory that has some")
+
 func campaignsIn(fsys fs.FS) ([]string, error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -104,7 +115,7 @@ func campaignsIn(fsys fs.FS) ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, errors.New("no campaign files (*.yaml, *.yml) here: name a directory that has some")
+		return nil, errNoCampaigns
 	}
 	return names, nil
 }
@@ -113,13 +124,15 @@ func campaignsIn(fsys fs.FS) ([]string, error) {
 type load struct {
 	def      *campaign.Definition
 	problems Errors
+	warnings Errors
 	partial  bool                // one of its files cannot be read
 	bad      map[*yaml.Node]bool // nodes that are already reported
 	places   map[string]value    // by path
 	silent   map[string]bool     // paths for which nothing more is reported
 	set      map[string]settled  // the set's own keys
-	consent  map[string]bool     // channels for which the set names consent; "" for all
+	consent  consent             // what the set says about consent
 
+	open    func(file, name string) (path string, b []byte, err error) // reads a file that a campaign file names
 	compile func(*campaign.Definition) (*pipeline.Set, []campaign.Problem)
 }
 
@@ -138,7 +151,7 @@ func newLoad() *load {
 			Bounds: campaign.DefaultBounds,
 		},
 		bad: map[*yaml.Node]bool{}, places: map[string]value{}, silent: map[string]bool{},
-		set: map[string]settled{}, consent: map[string]bool{}, compile: pipeline.Compile,
+		set: map[string]settled{}, open: openBeside, compile: pipeline.Compile,
 	}
 }
 
@@ -203,7 +216,9 @@ func (l *load) compiled() (*pipeline.Set, error) {
 		return nil, l.problems.sorted()
 	}
 	slices.SortFunc(d.Features, func(a, b campaign.Feature) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(d.Facts, func(a, b campaign.Fact) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(d.Campaigns, func(a, b campaign.Campaign) int { return strings.Compare(a.ID, b.ID) })
+	l.sameNames()
 	set, problems := l.compile(d)
 	for _, p := range problems {
 		if !l.isSilent(p.Path) {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
@@ -11,9 +10,15 @@ import (
 // fields holds the keys of a map, each with the function that reads it.
 type fields map[string]func(value)
 
-// fields reads a map with a fixed set of keys, and returns which keys it has.
-func (v value) fields(what string, known fields) map[string]bool {
-	has := map[string]bool{}
+// present holds the keys that a map has, with their values.
+type present map[string]value
+
+func (p present) has(name string) bool { _, ok := p[name]; return ok }
+
+// fields reads a map with a fixed set of keys, and returns which keys it has. If
+// it is a map of the language, the keys that it needs must be there.
+func (v value) fields(what string, known fields) present {
+	has := present{}
 	if v.bad() {
 		return has
 	}
@@ -21,15 +26,21 @@ func (v value) fields(what string, known fields) map[string]bool {
 		v.wrong("a map", "write the keys of "+what)
 		return has
 	}
+	table := tablesByName()[what]
+	if table != nil {
+		table.known(known)
+	}
 	last := v
 	for k, c := range v.pairs {
-		has[k] = true
+		if table != nil {
+			c.row = table.row(k)
+		}
+		has[k] = c
 		read, ok := known[k]
 		switch {
-		case slices.Contains(laterIn[what], k):
-			c.unsupported(k)
 		case ok:
 			read(c)
+		case c.unsupported(what, k):
 		case c.null() && v.n.Style&yaml.FlowStyle != 0:
 			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), "inside { } a comma begins a new key: put the text before it in quotes")
 			v.l.silence(last.path) // YAML has cut the value before this one
@@ -41,6 +52,13 @@ func (v value) fields(what string, known fields) map[string]bool {
 			c.problemAt(start(c.key), fmt.Sprintf("%q is not a key of %s", k, what), didYouMean(k, names))
 		}
 		last = c
+	}
+	if table != nil {
+		for _, r := range table.rows {
+			if r.absent == needed && !has.has(r.name) {
+				v.needs(has, what, r.name, r.example)
+			}
+		}
 	}
 	return has
 }
@@ -90,12 +108,12 @@ func (v value) elements(hint string, read func(value)) {
 
 // needs reports required keys that are missing. keysAndHints has pairs of a key
 // and an example.
-func (v value) needs(has map[string]bool, what string, keysAndHints ...string) {
+func (v value) needs(has present, what string, keysAndHints ...string) {
 	if v.bad() || v.is() != "a map" {
 		return
 	}
 	for i := 0; i < len(keysAndHints); i += 2 {
-		if !has[keysAndHints[i]] {
+		if !has.has(keysAndHints[i]) {
 			at := start(v.n)
 			if v.key != nil {
 				at = start(v.key)

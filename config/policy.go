@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ func (v value) policies() {
 		"pause":       func(v value) { v.pause() },
 		"consent":     func(v value) { v.consent() },
 		"quiet_hours": func(v value) { v.quietHours() },
+		"holdout":     func(v value) { n := v.share(); v.l.once("holdout", v, n, func() { v.l.def.Holdout = n }) },
 	})
 }
 
@@ -27,27 +29,32 @@ func (v value) channels() []string {
 		v.wrong("a list", "channels: [push, email]")
 		return nil
 	}
-	v.elements("channels: [push, email]", func(c value) {
-		if t := c.text(channelHint); t != "" && !campaign.Channel(t) {
-			c.problem(fmt.Sprintf("%q is not a channel's name", t), channelHint)
-		}
-	})
+	v.elements("channels: [push, email]", func(c value) { c.channel() })
 	if v.l.isSilent(v.path) {
 		return nil
 	}
 	return v.texts(channelHint)
 }
 
+// channel reads the name of a channel, or of a consent.
+func (v value) channel() string {
+	t := v.text(channelHint)
+	if t != "" && !campaign.Channel(t) {
+		v.problem(fmt.Sprintf("%q is not a channel's name", t), channelHint)
+		return ""
+	}
+	return t
+}
+
 func (v value) caps() {
 	var caps []campaign.Cap
 	v.elements("caps: [{channels: [push], max: 1, within: 24h}]", func(v value) {
 		var c campaign.Cap
-		has := v.fields(aCap, fields{
+		v.fields(aCap, fields{
 			"channels": func(v value) { c.Channels = v.channels() },
-			"max":      func(v value) { c.Max = v.integer(1, mostOffers) },
-			"within":   func(v value) { c.Within = v.duration(time.Second, "within: 24h") },
+			"max":      func(v value) { c.Max = v.whole() },
+			"within":   func(v value) { c.Within = v.span() },
 		})
-		v.needs(has, aCap, "channels", "channels: [push]", "max", "max: 1", "within", "within: 24h")
 		caps = append(caps, c)
 	})
 	slices.SortFunc(caps, func(a, b campaign.Cap) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
@@ -57,66 +64,131 @@ func (v value) caps() {
 
 func (v value) pause() {
 	var p campaign.Pause
-	has := v.fields(aPause, fields{
+	v.fields(aPause, fields{
 		"channels":  func(v value) { p.Channels = v.channels() },
-		"after_any": func(v value) { p.AfterAny = v.duration(time.Second, "after_any: 2h") },
+		"after_any": func(v value) { p.AfterAny = v.span() },
 	})
-	v.needs(has, aPause, "channels", "channels: [push]", "after_any", "after_any: 2h")
 	v.l.once("pause", v, p, func() { v.l.def.Pause = &p })
 }
 
-// consent reads for which channels the engine need not check consent. So far
-// `none` is the only value that it supports.
+// A consent is what a set says about consent.
+type consent struct {
+	none     bool             // about all channels
+	channels map[string]bool  // whether consent is required there
+	policy   campaign.Consent // as the core reads it
+}
+
 func (v value) consent() {
-	said := map[string]bool{}
-	if !v.bad() && v.is() == "text" {
-		v.none("consent")
-		said[""] = true
-	} else {
-		v.named("channels", func(name string, c value) {
-			switch {
-			case name == "valid_for":
-				c.unsupported(name)
-			case !campaign.Channel(name):
-				c.problem(fmt.Sprintf("%q is not a channel's name", name), channelHint)
-			default:
-				c.none("consent")
-				said[name] = true
-			}
-		})
-	}
-	v.l.once("consent", v, said, func() { v.l.consent = said })
-}
-
-func (v value) quietHours() {
-	v.none("quiet_hours")
-	v.l.once("quiet_hours", v, "none", func() {})
-}
-
-// none refuses every value other than the word none, as not supported yet.
-func (v value) none(name string) {
+	const hint = "consent: {push: required, web: none}; or none, if whoever delivers the offers asks for consent"
+	said := consent{channels: map[string]bool{}}
 	switch {
 	case v.bad():
-	case v.is() == "nothing":
-		v.wrong("none", name+": none")
-	case v.is() != "text" || v.n.Value != "none":
-		v.problem(fmt.Sprintf("%q other than none is not supported yet", name),
-			fmt.Sprintf("write none if whoever delivers the offers takes care of it; this version %s", later[name]))
+	case v.is() == "text" && v.n.Value == "none":
+		said.none = true
+	case v.is() == "text":
+		v.problem(fmt.Sprintf("%q is not a possible value", v.n.Value), hint)
+	case v.is() != "a map":
+		v.wrong("a map", hint)
 	}
+	if v.is() == "a map" && !v.bad() {
+		for name, c := range v.pairs {
+			switch {
+			case name == "valid_for":
+				said.policy.ValidFor = c.duration(time.Second, "valid_for: 730d")
+			case !campaign.Channel(name):
+				c.problemAt(start(c.key), fmt.Sprintf("%q is not a channel's name", name), channelHint)
+			default:
+				said.channels[name] = c.word("required", "none") == "required"
+				if said.channels[name] {
+					said.policy.Required = append(said.policy.Required, name)
+				}
+			}
+		}
+	}
+	slices.Sort(said.policy.Required)
+	v.l.once("consent", v, said, func() {
+		v.l.consent = said
+		if len(said.policy.Required) > 0 || said.policy.ValidFor > 0 {
+			v.l.def.Consent = &said.policy
+		}
+	})
 }
 
-// refuseSilence reports a set that advertises by sms, push or email, where the
-// law demands consent and quiet hours, but does not name both policies. The
-// value none is enough.
+// quietHours reads none, or when advertising must not arrive.
+func (v value) quietHours() {
+	if !v.bad() && v.is() == "text" && v.n.Value == "none" {
+		v.l.once("quiet_hours", v, "none", func() {})
+		return
+	}
+	if !v.bad() && v.is() != "a map" {
+		v.wrong("a map or none", v.row.hint()+"; or none, if whoever delivers the offers takes care of it")
+		return
+	}
+	q := campaign.QuietHours{From: -1, To: -1}
+	has := v.fields(quiet, fields{
+		"channels":       func(v value) { q.Channels = v.channels() },
+		"from":           func(v value) { q.From = v.clockTime() },
+		"to":             func(v value) { q.To = v.clockTime() },
+		"except_consent": func(v value) { q.ExceptConsent = v.channel() },
+		"then":           func(v value) { q.Drop = v.word("hold", "drop") == "drop" },
+		"at_most":        func(v value) { q.AtMost = v.span() },
+	})
+	if q.From >= 0 && q.From == q.To {
+		has["to"].problem("the quiet hours end when they begin", "for a whole day remove the channel from the campaigns")
+	}
+	if c, ok := has["at_most"]; ok && q.Drop {
+		c.problemAt(start(c.key), "`at_most` has no meaning with `then: drop`", "remove it: nothing is held")
+	}
+	v.l.once("quiet_hours", v, q, func() { v.l.def.Quiet = &q })
+	v.shortHold(q, has)
+}
+
+// shortHold warns of a hold that is given up before the quiet hours end. In the
+// night in which clocks go back they last an hour longer.
+func (v value) shortHold(q campaign.QuietHours, has present) {
+	night := (q.To - q.From + 24*60) % (24 * 60)
+	if q.From < 0 || q.To < 0 || q.AtMost == 0 || q.AtMost >= minutes(night+60) {
+		return
+	}
+	has["at_most"].warn(fmt.Sprintf("the quiet hours last %s, and an hour more in the night in which clocks go back: what is held from their beginning is not sent then", printDuration(minutes(night))),
+		"at_most: "+printDuration(minutes(night+60)))
+}
+
+var clockForm = regexp.MustCompile(`^([01][0-9]|2[0-3]):([0-5][0-9])$`)
+
+// clockTime reads a time of day, in minutes after midnight; -1 if it is wrong.
+func (v value) clockTime() int {
+	hint := v.row.example + ", from 00:00 to 23:59"
+	t := v.text(hint)
+	if t == "" {
+		return -1
+	}
+	if !clockForm.MatchString(t) {
+		v.problem(fmt.Sprintf("%q is not a time of day", t), hint)
+		return -1
+	}
+	d := func(i int) int { return int(t[i] - '0') }
+	return (10*d(0)+d(1))*60 + 10*d(3) + d(4)
+}
+
+// refuseSilence reports a set that advertises on a channel that reaches people
+// outside of the shop's own pages, where the law demands consent and quiet
+// hours, but does not name both policies. The value none is enough.
 func (l *load) refuseSilence() {
 	_, quiet := l.set["quiet_hours"]
+	unused := l.unusedChannels()
 	for _, c := range l.def.Campaigns {
 		ch := c.Offer.Channel
-		if c.Offer.Kind != campaign.Advertising || ch != "sms" && ch != "push" && ch != "email" {
+		if c.Offer.Kind != campaign.Advertising || ch == "web" {
+			continue
+		}
+		v, ok := l.places[key([]string{"campaigns", c.ID, "offer", "channel"})]
+		if !ok || l.isSilent(v.path) {
 			continue
 		}
 		var missing, write []string
-		if !l.consent[""] && !l.consent[ch] {
+		_, named := l.consent.channels[ch]
+		if named = named || l.consent.none; !named {
 			missing, write = append(missing, "consent for "+ch), append(write, "consent: {"+ch+": none}")
 		}
 		if !quiet {
@@ -125,8 +197,28 @@ func (l *load) refuseSilence() {
 		if len(missing) == 0 {
 			continue
 		}
-		v := l.places[key([]string{"campaigns", c.ID, "offer", "channel"})]
-		v.problem(fmt.Sprintf("this advertises by %s, and the set does not name a policy for %s", ch, strings.Join(missing, " and ")),
-			fmt.Sprintf("if whoever delivers the offers takes care of it, write policies: {%s}", strings.Join(write, ", ")))
+		hint := fmt.Sprintf("if whoever delivers the offers takes care of it, write policies: {%s}", strings.Join(write, ", "))
+		if meant := campaign.Nearest(ch, unused); !named && meant != "" {
+			hint = fmt.Sprintf("did you mean %q? The set names consent for it, and no campaign uses it; else %s", meant, hint)
+		}
+		v.problem(fmt.Sprintf("this advertises by %s, and the set does not name a policy for %s", ch, strings.Join(missing, " and ")), hint)
 	}
 }
+
+// unusedChannels returns the channels that consent names, but no campaign uses.
+// Each is probably meant where a similar one is used.
+func (l *load) unusedChannels() []string {
+	used := map[string]bool{}
+	for _, c := range l.def.Campaigns {
+		used[c.Offer.Channel] = true
+	}
+	var unused []string
+	for name := range l.consent.channels {
+		if !used[name] {
+			unused = append(unused, name)
+		}
+	}
+	return unused
+}
+
+func minutes(n int) time.Duration { return time.Duration(n) * time.Minute }

@@ -158,7 +158,7 @@ func (r *scenarioReader) scenario(name string, v value) {
 	own.keys(v, known)
 	has := v.fields(aScenario, known)
 	v.needs(has, aScenario, "events", "events: [10:00:00 ada Product Viewed product_id=b1]")
-	if v.is() == "a map" && !v.bad() && !has["expect"] && !has["outcomes"] {
+	if v.is() == "a map" && !v.bad() && !has.has("expect") && !has.has("outcomes") {
 		v.problemAt(start(v.key), "the scenario has no expectations", "write expect: with the offers, or expect: none; or outcomes: of a campaign")
 	}
 	s.Set = r.set(own)
@@ -221,7 +221,7 @@ func (p *setParts) keys(v value, known fields) {
 	for name := range v.setKeys() {
 		known[name] = take
 	}
-	for _, name := range laterIn[aSet] {
+	for _, name := range laterIn(aSet) {
 		known[name] = take
 	}
 }

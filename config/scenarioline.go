@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/scenario"
 	core "offerstream/pipeline/value"
 )
@@ -221,12 +222,12 @@ func (r *scenarioReader) expect(v value, s *scenario.Scenario, wrote *expectatio
 			if !ok {
 				return
 			}
-			o, wrong := scenario.ReadOffer(text, s.Day)
+			o, wrong := scenario.ReadOffer(text, s.Day, rowed(s.Set))
 			if wrong != nil {
 				v.mistake(wrong)
 				return
 			}
-			if v.knownCampaign(start(v.n), o.Campaign, s.Set) && len(s.About) > 0 && !slices.Contains(s.About, o.Campaign) {
+			if v.knownCampaign(start(v.n), o.Campaign, s.Set) && !s.IsAbout(o.Campaign) {
 				v.problem(fmt.Sprintf("the scenario is about %s, but this is an offer of %s", strings.Join(s.About, " and "), o.Campaign), "remove it, or name the campaign in about")
 			}
 			s.Offers = append(s.Offers, o)
@@ -242,36 +243,54 @@ func (r *scenarioReader) about(v value, s *scenario.Scenario) {
 	}
 }
 
-// knownCampaign reports a campaign that the set does not have.
+// rowed tells which campaigns of a set have rows.
+func rowed(set *pipeline.Set) func(string) bool {
+	return func(name string) bool {
+		if set == nil {
+			return false
+		}
+		return slices.ContainsFunc(set.Definition().Campaigns, func(c campaign.Campaign) bool { return c.ID == name && len(c.Rows) > 0 })
+	}
+}
+
+// knownCampaign reports a campaign or row that the set does not have.
 func (v value) knownCampaign(at spot, name string, set *pipeline.Set) bool {
 	if set == nil || name == "" {
 		return false
 	}
+	id, row, hasRow := strings.Cut(name, "/")
 	var names []string
 	for _, c := range set.Definition().Campaigns {
-		if c.ID == name {
+		if names = append(names, c.ID); c.ID != id {
+			continue
+		}
+		if !hasRow || slices.ContainsFunc(c.Rows, func(r campaign.Row) bool { return r.ID == row }) {
 			return true
 		}
-		names = append(names, c.ID)
+		v.problemAt(at, fmt.Sprintf("campaign %q has no row %q", id, row), "write the id of one of its rows")
+		return false
 	}
 	v.problemAt(at, fmt.Sprintf("there is no campaign %q", name), didYouMean(name, names))
 	return false
 }
 
-// outcomes reads the expected counts, by campaign.
+// outcomes reads the expected counts, by campaign. An outcome of two words may
+// have _ between them.
 func (r *scenarioReader) outcomes(v value, s *scenario.Scenario, wrote *expectation) {
 	s.Outcomes = map[string]map[string]uint64{}
 	v.named("outcomes", func(name string, c value) {
 		c.knownCampaign(start(c.key), name, s.Set)
 		known := fields{}
 		for _, of := range scenario.OutcomeNames() {
-			known[of] = func(v value) {
+			read := func(v value) {
 				if s.Outcomes[name] == nil {
 					s.Outcomes[name] = map[string]uint64{}
 				}
 				s.Outcomes[name][of] = uint64(v.integer(0, mostCount))
 				wrote.outcomes = append(wrote.outcomes, outcomeAt{name, of, v})
 			}
+			known[of] = read
+			known[strings.ReplaceAll(of, " ", "_")] = read
 		}
 		if has := c.fields("outcomes", known); len(has) == 0 && c.is() == "a map" {
 			c.problem("no outcome is named here", name+": {evaluated: 4, fired: 1}")

@@ -40,7 +40,7 @@ func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
 		}
 		s, wrote := f.Scenarios[i], f.wrote[i]
 		for _, o := range wrote.outcomes {
-			if got := r.Outcomes[o.campaign][o.name]; got != s.Outcomes[o.campaign][o.name] {
+			if got := r.Of(o.campaign)[o.name]; got != s.Outcomes[o.campaign][o.name] {
 				u.replace(o.at.n, fmt.Sprint(got))
 			}
 		}

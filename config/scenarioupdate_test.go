@@ -14,7 +14,7 @@ func TestUpdate(t *testing.T) {
 	const head = `# A file.
 campaigns:
   c: {on: [View, Look], offer: {channel: web, data: {title: "{{ event.properties.title }}"}}}
-  d: {on: Look, offer: {channel: kiosk}}
+  d: {on: Look, offer: {channel: kiosk, kind: service}}
 scenarios:   # three
   one:
     events: [10:00:00 ada View title=a, 10:00:01 ada View title=b, 10:00:02 ada Look title=c]

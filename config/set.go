@@ -2,7 +2,7 @@ package config
 
 import (
 	"fmt"
-	"time"
+	"net/url"
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/zone"
@@ -25,12 +25,14 @@ func (v value) setKeys() fields {
 		"zone":    func(v value) { z := v.zone(); v.l.once("zone", v, z, func() { d.Zone = z }) },
 		"clock":   func(v value) { v.clock() },
 		"lateness": func(v value) {
-			t := v.duration(0, "lateness: 1h")
+			t := v.span()
 			v.l.once("lateness", v, t, func() { d.Lateness = t })
 		},
 		"forget":    func(v value) { v.forget() },
 		"bounds":    func(v value) { v.bounds() },
+		"coupons":   func(v value) { v.coupons() },
 		"features":  func(v value) { v.named("features", func(name string, c value) { c.feature(name) }) },
+		"facts":     func(v value) { v.named("facts", func(name string, c value) { c.fact(name) }) },
 		"policies":  func(v value) { v.policies() },
 		"campaigns": func(v value) { v.named("campaigns", func(name string, c value) { c.campaign(name) }) },
 	}
@@ -64,8 +66,8 @@ func (v value) clock() {
 func (v value) forget() {
 	f := campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown}
 	v.fields(forget, fields{
-		"anonymous": func(v value) { f.Anonymous = v.duration(time.Hour, "anonymous: 90d") },
-		"known":     func(v value) { f.Known = v.duration(time.Hour, "known: 1095d") },
+		"anonymous": func(v value) { f.Anonymous = v.span() },
+		"known":     func(v value) { f.Known = v.span() },
 	})
 	v.l.once("forget", v, f, func() { v.l.def.Forget = f })
 }
@@ -83,11 +85,39 @@ const (
 func (v value) bounds() {
 	b := campaign.DefaultBounds
 	v.fields(bounds, fields{
-		"entries":      func(v value) { b.Entries = v.integer(1, mostEntries) },
-		"keys":         func(v value) { b.Keys = v.integer(1, mostKeys) },
-		"user_entries": func(v value) { b.UserEntries = v.integer(1, mostUser) },
-		"user_bytes":   func(v value) { b.UserBytes = v.integer(leastBytes, mostBytes) },
-		"absences":     func(v value) { b.Absences = v.integer(1, mostAbsences) },
+		"entries":      func(v value) { b.Entries = v.whole() },
+		"keys":         func(v value) { b.Keys = v.whole() },
+		"user_entries": func(v value) { b.UserEntries = v.whole() },
+		"user_bytes":   func(v value) { b.UserBytes = v.whole() },
+		"absences":     func(v value) { b.Absences = v.whole() },
 	})
 	v.l.once("bounds", v, b, func() { v.l.def.Bounds = b })
+}
+
+// mostKeyID bounds the id of a key of coupons.
+const mostKeyID = 64
+
+func (v value) coupons() {
+	var c campaign.Coupons
+	v.fields(coupons, fields{
+		"key": func(v value) {
+			if c.Key = v.text("the id of a key, in quotes if it is a number"); len(c.Key) > mostKeyID {
+				v.problem(fmt.Sprintf("the id has %d characters, at most %d are allowed", len(c.Key), mostKeyID), "")
+			}
+		},
+		"url": func(v value) { c.URL = v.webAddress() },
+	})
+	v.l.once("coupons", v, c, func() { v.l.def.Coupons = &c })
+}
+
+func (v value) webAddress() string {
+	t := v.text(v.row.hint())
+	if t == "" {
+		return ""
+	}
+	if u, err := url.Parse(t); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		v.problem(fmt.Sprintf("%q is not a web address", t), v.row.hint())
+		return ""
+	}
+	return t
 }

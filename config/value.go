@@ -5,6 +5,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,12 +23,13 @@ type value struct {
 	n    *yaml.Node
 	path []string // as in a campaign.Problem
 	flow bool     // it is inside [ ] or { }
+	row  *keyRow  // what its key means; nil if it is no key of a map of the language
 }
 
 // child returns the element of v with the given name.
 func (v value) child(key, n *yaml.Node, name string) value {
 	flow := v.flow || v.n.Style&yaml.FlowStyle != 0
-	c := value{v.l, v.file, key, n, append(slices.Clip(slices.Clone(v.path)), name), flow}
+	c := value{l: v.l, file: v.file, key: key, n: n, path: append(slices.Clip(slices.Clone(v.path)), name), flow: flow}
 	v.l.register(c)
 	if c.bad() {
 		v.l.silence(c.path)
@@ -58,6 +60,12 @@ func (v value) problem(what, hint string) { v.problemAt(v.spot(), what, hint) }
 func (v value) problemAt(p spot, what, hint string) {
 	v.l.problems = append(v.l.problems, Problem{v.file.name, p.line + 1, p.col + 1, what, hint})
 	v.l.silence(v.path)
+}
+
+// warn reports what is allowed, but probably not meant.
+func (v value) warn(what, hint string) {
+	p := v.spot()
+	v.l.warnings = append(v.l.warnings, Problem{v.file.name, p.line + 1, p.col + 1, what, hint})
 }
 
 func (v value) bad() bool { return v.l.bad[v.n] }
@@ -144,10 +152,17 @@ func (v value) texts(hint string) []string {
 	return ts
 }
 
-// duration reads a duration of at most a century: a longer one has no use, and
-// arithmetic with it would overflow.
+// span reads a duration within the limits of its key.
+func (v value) span() time.Duration {
+	return v.durationTo(time.Duration(v.row.is.least), time.Duration(v.row.is.most), v.row.hint())
+}
+
+// duration reads a duration of at most a century.
 func (v value) duration(least time.Duration, hint string) time.Duration {
-	const century = 36525 * 24 * time.Hour
+	return v.durationTo(least, century, hint)
+}
+
+func (v value) durationTo(least, most time.Duration, hint string) time.Duration {
 	if v.bad() {
 		return 0
 	}
@@ -163,8 +178,10 @@ func (v value) duration(least time.Duration, hint string) time.Duration {
 		v.problem(err.Error(), hint)
 	case d < least:
 		v.problem(fmt.Sprintf("%s is too short, at least %s is required", v.n.Value, printDuration(least)), hint)
-	case d > century:
-		v.problem(fmt.Sprintf("%s is too long, at most %s is allowed", v.n.Value, printDuration(century)), "leave the key out for no bound")
+	case d > most && most < century:
+		v.problem(fmt.Sprintf("%s is too long, at most %s is allowed", v.n.Value, printDuration(most)), hint)
+	case d > most:
+		v.problem(fmt.Sprintf("%s is too long, at most %s is allowed", v.n.Value, printDuration(most)), "leave the key out for no bound")
 	default:
 		return d
 	}
@@ -191,6 +208,9 @@ func (v value) moment() int64 {
 	}
 	return ns
 }
+
+// whole reads a whole number within the limits of its key.
+func (v value) whole() int { return v.integer(int(v.row.is.least), int(v.row.is.most)) }
 
 // integer reads a whole number.
 func (v value) integer(least, most int) int {
@@ -241,4 +261,23 @@ func (v value) boolean() bool {
 		v.wrong("true or false", "")
 	}
 	return b
+}
+
+var shareForm = regexp.MustCompile(`^([0-9]{1,3})(?:\.([0-9]{1,2}))?%$`)
+
+// share reads a percentage, in 1/10,000.
+func (v value) share() int {
+	t := v.text(v.row.hint())
+	if t == "" {
+		return 0
+	}
+	n := 0
+	if m := shareForm.FindStringSubmatch(t); m != nil {
+		n, _ = strconv.Atoi(m[1] + (m[2] + "00")[:2])
+	}
+	if n < 1 || n > 10_000 {
+		v.problem(fmt.Sprintf("%q is not a share of the users", t), "0.01% to 100%, with at most two decimals")
+		return 0
+	}
+	return n
 }

@@ -12,10 +12,11 @@ import (
 // error.
 func check(_ context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "check PATH...", `
-Validates a campaign set. The named files, and the files *.yaml and *.yml in the
-named directories (except scenarios, *.test.yaml), form one set. Each mistake is
-a line "file:line:col: what is wrong: what to do" on standard error, and the exit
-status is 1.`,
+Validates campaign sets. The named files form one set. In a named directory, its
+files *.yaml and *.yml (except scenarios, *.test.yaml) form one, and so do those
+of each directory below it. Each mistake is a line "file:line:col: what is wrong:
+what to do" on standard error, and the exit status is 1. A line "file:line:col:
+warning: ..." is about what is allowed, but probably not meant.`,
 		"offerctl check deploy/campaigns")
 	paths, err := fs.parse(args)
 	if err != nil {
@@ -24,21 +25,53 @@ status is 1.`,
 	if len(paths) == 0 {
 		return usagef("no path: name a campaign file or a directory of them")
 	}
-	def, err := config.LoadCampaigns(paths...)
+	sets, err := config.FindSets(paths...)
+	if err != nil {
+		return err
+	}
+	failed := false
+	for _, s := range sets {
+		of := ""
+		if len(sets) > 1 && s.Path != "" {
+			of = s.Path + ": "
+		}
+		ok, err := checkSet(s, of, std)
+		if err != nil {
+			return err
+		}
+		failed = failed || !ok
+	}
+	if failed {
+		return errSilent
+	}
+	return nil
+}
+
+// checkSet checks one set. of begins the line that says what is in it.
+func checkSet(s config.Folder, of string, std stdio) (ok bool, err error) {
+	def, warnings, err := config.CheckCampaigns(s.Files...)
+	for _, w := range warnings {
+		w.What = "warning: " + w.What
+		fmt.Fprintln(std.err, w)
+	}
 	var wrong config.Errors
 	if errors.As(err, &wrong) {
 		fmt.Fprintln(std.err, wrong)
-		return errSilent
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	files, err := config.CampaignFiles(paths...)
-	if err != nil {
-		return err
+	rows := 0
+	for _, c := range def.Campaigns {
+		rows += len(c.Rows)
 	}
-	fmt.Fprintf(std.out, "ok: %s, %s in %s, set %s\n", count(len(def.Campaigns), "campaign"), count(len(def.Features), "feature"), count(len(files), "file"), def.Hash())
-	return nil
+	campaigns := count(len(def.Campaigns), "campaign")
+	if rows > 0 {
+		campaigns += " with " + count(rows, "row")
+	}
+	fmt.Fprintf(std.out, "ok: %s%s, %s in %s, set %s\n", of, campaigns, count(len(def.Features), "feature"), count(len(s.Files), "file"), def.Hash())
+	return true, nil
 }
 
 // count returns a number with its noun: 1 file, 2 files.

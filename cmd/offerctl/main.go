@@ -34,6 +34,7 @@ var commands = []command{
 	{"serve", "run everything in one process, for a small shop", serve},
 	{"check", "validate campaign files", check},
 	{"test", "run the scenarios of campaigns", test},
+	{"schema", "print the JSON Schema of campaign files, for editors", schema},
 	{"apply", "make a campaign set live", apply},
 	{"backtest", "show what campaigns would have done with a file of events", backtest},
 	{"import", "convert a shop's export to events", importEvents},

@@ -50,6 +50,7 @@ func (u *user) choose(now int64, candidates []*evaluation, timer bool) {
 		taken[c.Offer.Channel] = true
 		o.Withheld = u.withheld(c)
 		u.sent = append(u.sent, sent{c.ID, c.Offer.Channel, c.Offer.Kind, o.ID, o.Withheld, now})
+		u.meetOut(e, o)
 		if o.Withheld {
 			u.out.count(c, "withheld")
 		} else {
@@ -60,6 +61,21 @@ func (u *user) choose(now int64, candidates []*evaluation, timer bool) {
 			p.pos = e.event.pos
 		}
 		u.out.offers = append(u.out.offers, p)
+	}
+}
+
+// meetOut counts the constructs of an offer that went out.
+func (u *user) meetOut(e *evaluation, o Offer) {
+	c := e.campaign
+	for what, is := range map[string]bool{
+		"rows": c.row != nil, "sequence": c.Sequence != nil, "session_end": c.atSessionEnd(), "let": len(c.Let) > 0, "at": c.At != nil, "when_due after a wait": c.whenDue != nil && e.waited,
+		"choose": c.choose != nil, "score": c.score != nil, "coupon": o.Coupon != nil, "held": e.held != 0, "any the first": len(c.Any) > 0 && e.entry == c.Any[0], "any a later one": len(c.Any) > 1 && e.entry != c.Any[0],
+		"sequence with unless": c.Sequence != nil && c.Unless != nil, "session_end with unless": c.atSessionEnd() && c.Unless != nil, "an event of type system": e.event != nil && e.event.typ == "system",
+		"withheld by the set": o.Withheld && u.set.Holdout > 0 && c.Holdout == 0, "withheld by the campaign": o.Withheld && u.set.Holdout == 0, "in a zone of its own": u.zone().String() != u.set.Zone && u.zone().String() != "UTC",
+	} {
+		if is {
+			u.out.meet("out: " + what)
+		}
 	}
 }
 
@@ -147,6 +163,8 @@ func (u *user) gate(e *evaluation, now int64) string {
 	}
 	if e.held == 0 {
 		e.held = now
+	} else {
+		u.out.meet("held again")
 	}
 	u.wait(e, hold, q.over(now, u.zone()))
 	return "held"

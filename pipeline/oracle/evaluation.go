@@ -13,6 +13,8 @@ const (
 	hold  // until the quiet hours end
 )
 
+var kinds = []string{"dwell", "absence", "delay", "hold"}
+
 // An evaluation is what a trigger has begun in a campaign and what has not ended
 // yet.
 type evaluation struct {
@@ -78,15 +80,16 @@ func (u *user) pass(e *evaluation, now int64) []*evaluation {
 // absence is due at once.
 func (u *user) startAbsences(e *evaluation, now int64) (ready []*evaluation) {
 	c, un := e.campaign, e.entry.Unless
-	started, due := map[string]bool{}, plus(e.at, un.Within)
+	seen, started, due := map[string]bool{}, 0, plus(e.at, un.Within)
 	for _, key := range un.keys(u.scope(e, now)) {
-		if len(key) > maxKey || started[key] {
+		if len(key) > maxKey || seen[key] {
 			continue
 		}
+		seen[key] = true
 		if un.NoRestart && slices.ContainsFunc(u.pending, func(p *evaluation) bool { return p.rivals(c, key) }) {
 			continue
 		}
-		if started[key] = true; len(started) > 1 {
+		if started++; started > 1 {
 			u.out.begin(c, 1)
 		}
 		one := *e
@@ -96,10 +99,12 @@ func (u *user) startAbsences(e *evaluation, now int64) (ready []*evaluation) {
 			u.boundAbsences(c)
 			continue
 		}
+		u.out.meet("absence that is over at once")
+		one.timed, one.first, one.waited = true, due, true
 		u.supersede(func(p *evaluation) bool { return p.rivals(c, key) })
 		ready = append(ready, u.delay(&one, now)...)
 	}
-	if len(started) == 0 {
+	if started == 0 {
 		u.out.count(c, "condition")
 	}
 	return ready
@@ -121,6 +126,7 @@ func (u *user) boundAbsences(c *campaign) {
 		}
 	}
 	if len(all) > u.set.Bounds.Absences {
+		u.out.meet("bound on absences")
 		u.supersede(func(p *evaluation) bool { return p == all[0] })
 	}
 }
@@ -137,6 +143,7 @@ func (u *user) delay(e *evaluation, now int64) []*evaluation {
 		u.out.count(e.campaign, "error")
 		return nil
 	case best == now:
+		u.out.meet("best hour is now")
 		return []*evaluation{e}
 	}
 	u.wait(e, delay, best)
@@ -155,6 +162,7 @@ func (u *user) wait(e *evaluation, kind int, due int64) {
 	if kind == dwell || kind == absence {
 		e.timed, e.first = true, due
 	}
+	u.out.meet(kinds[kind] + " begins")
 	e.kind, e.due, e.ended, e.waited = kind, due, nil, true
 	u.pending = append(u.pending, e)
 }
@@ -176,6 +184,7 @@ func (u *user) take(wanted func(*evaluation) bool) []*evaluation {
 // supersede ends what waits with the outcome superseded.
 func (u *user) supersede(old func(*evaluation) bool) {
 	for _, p := range u.take(old) {
+		u.out.meet(kinds[p.kind] + " superseded")
 		u.out.count(p.campaign, "superseded")
 	}
 }
@@ -193,6 +202,7 @@ func (u *user) cancel(ev *event) {
 		return ev.matches(un.On) && un.where.holds(sc) && slices.Contains(un.keys(sc), p.key)
 	})
 	for _, p := range gone {
+		u.out.meet(kinds[p.kind] + " cancelled")
 		u.out.count(p.campaign, "cancelled")
 	}
 }

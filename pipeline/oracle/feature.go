@@ -169,6 +169,7 @@ type state struct {
 	keys    map[string]*window
 	touched []string // keys, the one touched last at the end
 	top     []*ranked
+	folds   bool // a bound on keys or entries was reached
 }
 
 // apply folds the user's next event in.
@@ -263,7 +264,7 @@ func (s *state) add(now int64, e entry) {
 		return
 	}
 	if f.Agg == "distinct" || f.Agg == "list" || f.Agg == "quantiles" || f.Agg == "histogram" {
-		w.exact = w.exact[1:]
+		w.exact, s.folds = w.exact[1:], true
 	} else {
 		w.foldTo(bound)
 	}

@@ -16,28 +16,44 @@ const (
 	day    = 24 * hour
 )
 
-// start is the time of the first generated event.
-var start = time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC).UnixNano()
+// A Case is a random campaign set, in the canonical JSON of a
+// campaign.Definition, with random events and controls for it.
+type Case struct {
+	Set      []byte
+	Events   [][]byte
+	Controls []Control
+}
 
-// Generate makes a random campaign set, in the canonical JSON of a
-// campaign.Definition, and random events for it. The same seed always gives the
-// same result. Values are taken from small ranges, so that conditions often
-// hold, and bounds are often small, so that windows fold and keys are evicted.
-func Generate(seed uint64) (setJSON []byte, events [][]byte) {
+// Random makes a case. The same seed always gives the same. Values are taken from
+// small ranges, so that conditions often hold, and bounds are often small, so that
+// windows fold and keys are evicted.
+func Random(seed uint64) Case {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 3))}
 	set := g.definition()
 	setJSON, err := json.Marshal(set)
 	if err != nil {
 		panic(fmt.Sprintf("oracle: a generated set does not marshal: %v", err))
 	}
-	return setJSON, g.stream(set)
+	c := Case{Set: setJSON, Events: g.stream(set)}
+	c.Controls = g.controls(set, len(c.Events))
+	return c
+}
+
+// Generate makes the set and the events of Random.
+func Generate(seed uint64) (setJSON []byte, events [][]byte) {
+	c := Random(seed)
+	return c.Set, c.Events
 }
 
 type generator struct {
 	*rand.Rand
+	start    int64 // the time of the first event
+	set      *definition
 	features []*feature
 	long     bool // some texts are too long to be kept
 	alone    bool // one user sends nearly all events, so that old event ids are forgotten
+	travels  bool // zones of users change often
+	names         // what expressions may use besides features
 }
 
 func pick[T any](g *generator, from ...T) T { return from[g.IntN(len(from))] }
@@ -46,19 +62,34 @@ func pick[T any](g *generator, from ...T) T { return from[g.IntN(len(from))] }
 func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
 
 var (
-	names      = []string{"Product Viewed", "Product Added", "Product Removed", "Order Completed", "Products Searched"}
+	eventNames = []string{"Product Viewed", "Product Added", "Product Removed", "Order Completed", "Products Searched"}
 	channels   = []string{"web", "push", "sms", "email"}
 	categories = []string{"bag", "dress", "shoes"}
+	cities     = []string{"seoul", "busan", "wien"}
+	zoneNames  = []string{"Asia/Seoul", "Asia/Kathmandu", "Europe/Vienna", "America/New_York", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia", "UTC"}
 )
+
+// starts are times of the first event: one is an ordinary day, the others come
+// before nights in which clocks change.
+var starts = []time.Time{
+	time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC),
+	time.Date(2026, 3, 8, 1, 0, 0, 0, time.UTC), time.Date(2026, 11, 1, 1, 0, 0, 0, time.UTC), // New York, St. John's
+	time.Date(2026, 3, 28, 20, 0, 0, 0, time.UTC), time.Date(2026, 10, 24, 20, 0, 0, 0, time.UTC), // Vienna
+	time.Date(2026, 4, 4, 10, 0, 0, 0, time.UTC), time.Date(2026, 10, 3, 10, 0, 0, 0, time.UTC), // Lord Howe
+}
 
 func (g *generator) definition() *definition {
 	set := &definition{
-		Engine: 2, Clock: "event", Lateness: pick(g, hour, hour, 10*minute, 2*minute),
+		Engine: 3, Clock: "event", Lateness: pick(g, hour, hour, 10*minute, 2*minute),
 		Forget: forget{90 * day, 1095 * day},
 		Bounds: bounds{Entries: 256, Keys: 64, UserEntries: 65536, UserBytes: 256 << 10, Absences: 64},
 	}
+	g.set, g.start = set, starts[0].UnixNano()
+	if g.chance(40) {
+		g.start = pick(g, starts...).UnixNano()
+	}
 	if g.chance(25) {
-		set.Forget = forget{pick(g, 20*minute, 2*hour), pick(g, 45*minute, 6*hour)}
+		set.Forget = forget{pick(g, hour, 2*hour), pick(g, hour, 6*hour)}
 	}
 	if g.chance(60) {
 		set.Bounds = bounds{Entries: 2 + g.IntN(5), Keys: 1 + g.IntN(4), UserEntries: 65536, UserBytes: 256 << 10, Absences: 1 + g.IntN(3)}
@@ -66,14 +97,35 @@ func (g *generator) definition() *definition {
 	if g.chance(10) {
 		set.Bounds.UserEntries = 3 + g.IntN(20)
 	}
-	g.long = g.chance(10)
+	g.long = g.chance(13)
 	if g.chance(20) {
 		set.Bounds.UserBytes = 50 + g.IntN(1500)
+	}
+	if g.chance(40) {
+		set.Zone = pick(g, zoneNames...)
 	}
 	for i := range 2 + g.IntN(7) {
 		set.Features = append(set.Features, g.feature(i))
 	}
 	g.features = set.Features
+	g.facts()
+	g.policies()
+	for i := range 2 + g.IntN(7) {
+		set.Campaigns = append(set.Campaigns, g.campaign(i))
+	}
+	slices.SortFunc(set.Campaigns, func(a, b *campaign) int { return strings.Compare(a.ID, b.ID) })
+	return set
+}
+
+func (g *generator) facts() {
+	if g.chance(40) {
+		g.set.Facts = []*fact{{Name: "weather", Fields: []factField{{"dust", "number"}, {"sky", "string"}, {"warning", "bool"}}, MaxAge: pick(g, 0, 10*minute, hour)}}
+	}
+}
+
+// policies makes what stands between all candidates and their channels.
+func (g *generator) policies() {
+	set := g.set
 	if g.chance(40) {
 		for range 1 + g.IntN(2) {
 			set.Caps = append(set.Caps, channelCap{g.some(channels), 1 + g.IntN(4), pick(g, 10*minute, hour, day)})
@@ -82,11 +134,33 @@ func (g *generator) definition() *definition {
 	if g.chance(30) {
 		set.Pause = &pause{g.some(channels), pick(g, minute, 15*minute, 2*hour)}
 	}
-	for i := range 2 + g.IntN(7) {
-		set.Campaigns = append(set.Campaigns, g.campaign(i))
+	if g.chance(40) {
+		q := &quiet{Channels: g.some(channels), From: g.IntN(24 * 60)}
+		if g.chance(60) { // soon
+			zone := loadZone(set.Zone)
+			if zone == nil {
+				zone = time.UTC
+			}
+			soon := time.Unix(0, g.start+g.Int64N(4*hour)).In(zone)
+			q.From = soon.Hour()*60 + soon.Minute()
+		}
+		q.To = (q.From + 1 + g.IntN(pick(g, 60, 3*60, 10*60, 23*60))) % (24 * 60)
+		if q.Drop = g.chance(25); !q.Drop {
+			q.AtMost = pick(g, 0, 0, 20*minute, 3*hour, 12*hour)
+		}
+		q.ExceptConsent = pick(g, "", "", "night", "sms")
+		set.Quiet = q
 	}
-	slices.SortFunc(set.Campaigns, func(a, b *campaign) int { return strings.Compare(a.ID, b.ID) })
-	return set
+	if g.chance(35) {
+		set.Consent = &consent{Required: g.some(channels), ValidFor: pick(g, 0, 30*minute, 6*hour)}
+		slices.Sort(set.Consent.Required)
+	}
+	if g.chance(15) {
+		set.Holdout = pick(g, 1, 1000, 3000, 6000)
+	}
+	if g.chance(50) {
+		set.Coupons = &coupons{URL: "https://shop.example/c/"}
+	}
 }
 
 // some returns one to three different elements of a list.
@@ -98,113 +172,57 @@ func (g *generator) some(from []string) []string {
 
 // on returns event names, frequent events more often than rare ones.
 func (g *generator) on() []string {
-	switch g.IntN(12) {
+	switch g.IntN(13) {
 	case 0:
 		return []string{"*"}
 	case 1:
 		return []string{pick(g, "page", "screen", "identify")}
 	case 2:
-		return append(g.some(names), pick(g, "page", "screen", "identify"))
+		return append(g.some(eventNames), pick(g, "page", "screen", "identify"))
 	case 3, 4:
-		return g.some(names)
+		return g.some(eventNames)
 	case 5, 6:
 		return []string{"Product Added"}
+	case 7:
+		return []string{"Product Viewed", "Offer Shown"}[g.IntN(2):]
 	}
 	return []string{"Product Viewed"}
 }
 
-var aggregates = []string{"count", "count", "count", "sum", "min", "max", "avg", "distinct", "first", "last", "list", "dwell", "dwell", "quantiles"}
-
-func (g *generator) feature(i int) *feature {
-	f := &feature{Agg: pick(g, aggregates...), On: g.on(), Within: pick(g, 0, 100*second, 5*minute, 30*minute, 30*minute, 2*hour, day)}
-	f.Name = fmt.Sprintf("f%d_%s", i, f.Agg)
-	if g.chance(35) {
-		f.Where = g.about()
-	}
-	if g.chance(40) {
-		f.By = pick(g, "category", "category", "product_id", "event.properties.category", "event.properties.brand",
-			"event.properties.price", "event.properties.vip", "event.properties.price > 30", "event.name", "event.properties.sku", "sku", "item-id")
-	}
-	if f.Agg == "dwell" && g.chance(15) { // for several intervals under one key
-		f.By, f.On = pick(g, "category", "brand"), []string{"Product Added", "Order Completed"}
-	}
-	switch f.Agg {
-	case "sum", "avg", "min", "max":
-		f.Of = pick(g, "event.properties.price", "event.properties.price", "event.properties.price * 2", "event.properties.price / 3",
-			"event.items.size()", "event.properties.quantity - 1", "0.1 + event.properties.quantity", "event.properties.brand")
-	case "quantiles":
-		f.Of = pick(g, "event.properties.price", "event.properties.price * 2", "event.items.size()", "now - event.time",
-			`event.properties.price > 20 ? dyn(duration("20s")) : dyn(1.5)`, "event.properties.brand")
-	case "distinct", "first", "last":
-		f.Of = pick(g, "event.properties.brand", "event.properties.category", "event.properties.price", "event.properties.vip",
-			"event.properties.brand", "event.items.size()", "event.name", "event.properties.note", "event.properties.?note.orValue(null)", "event.properties.sku")
-	case "list":
-		f.Key, f.Keep = pick(g, "product_id", "product_id", "product_id", "sku", "item-id"), pick(g, 1, 2, 3, 20, 256)
-		f.Fields = append(g.some([]string{"category", "price", "brand", "sku"}), "product_id")
-		slices.Sort(f.Fields)
-		if g.chance(60) {
-			f.RemoveOn = g.some(names[2:4])
+// controls pauses campaigns, and lets them go on.
+func (g *generator) controls(set *definition, lines int) []Control {
+	var out []Control
+	for range pick(g, 0, 0, 0, 0, 0, 1, 2, 3) {
+		c := Control{At: g.IntN(lines)}
+		for range g.IntN(3) {
+			of := pick(g, set.Campaigns...)
+			c.Paused = append(c.Paused, of.ID)
+			if len(of.Rows) > 0 && g.chance(50) {
+				c.Paused[len(c.Paused)-1] += "/" + of.Rows[0].ID
+			}
 		}
+		out = append(out, c)
 	}
-	if f.Of != "" && f.By != "" && isBare(f.By) && g.chance(60) {
-		f.Of = pick(g, "item.price", "item.price", "item.category", "item.product_id", "item.price * 2.5")
-	}
-	return f
+	slices.SortStableFunc(out, func(a, b Control) int { return a.At - b.At })
+	return out
 }
 
-func (g *generator) unless() *unless {
-	u := &unless{On: pick(g, []string{"Order Completed"}, []string{"Product Removed", "Order Completed"}, g.on()), Within: pick(g, minute, 5*minute, 20*minute, 2*hour), NoRestart: g.chance(30)}
-	u.Match = pick(g, "", "", "category", "product_id", "event.properties.category", "event.properties.product_id", "item-id", "event.properties.sku")
-	if g.chance(30) {
-		u.Where = g.about()
-	}
-	return u
-}
+// Run applies the set to the events.
+func (c Case) Run() (Result, error) { return Run(c.Set, c.Events, c.Controls...) }
 
-func (g *generator) campaign(i int) *campaign {
-	c := &campaign{
-		ID: pick(g, "a", "b", "Z", "c/x", "é") + fmt.Sprint(i), On: g.on(), Fresh: pick(g, 0, 0, 0, minute, 5*minute),
-		Priority: pick(g, 0, 0, 1, -1, 2.5, 50),
-		Offer:    offerSpec{Channel: pick(g, channels...), Kind: pick(g, "advertising", "advertising", "advertising", "service"), Expires: pick(g, 0, 15*minute, day)},
+// Required lists what has to be met (Result.Met), or to be an outcome, in some hundreds
+// of cases.
+func Required() []string {
+	out := []string{"rejected", "duplicates"}
+	for _, outcome := range strings.Split("fired,withheld,condition,period,age,consent,limit,cap,pause,quiet hours,when_due,paused,no choice,outranked,duplicate,error,cancelled,superseded,pending", ",") {
+		out = append(out, "outcome "+outcome)
 	}
-	if g.chance(55) {
-		c.Where = g.about()
+	for _, kind := range kinds {
+		out = append(out, kind+" begins", kind+" superseded", kind+" cancelled")
 	}
-	for range pick(g, 0, 1, 1, 2) {
-		c.If = append(c.If, g.condition())
+	for _, what := range strings.Split("rows,sequence,session_end,let,at,when_due after a wait,choose,score,coupon,held,any the first,any a later one,sequence with unless,session_end with unless,an event of type system,withheld by the set,withheld by the campaign,in a zone of its own", ",") {
+		out = append(out, "out: "+what)
 	}
-	dwells := slices.DeleteFunc(slices.Clone(g.features), func(f *feature) bool { return f.Agg != "dwell" })
-	switch {
-	case len(dwells) > 0 && g.chance(50):
-		// A trigger that opens an interval, so that there is something to wait for.
-		f := pick(g, dwells...)
-		if g.chance(75) {
-			c.On, c.Where = f.On, f.Where
-		}
-		c.If = append(c.If[:min(len(c.If), 1)], g.dwellCondition(f))
-		if g.chance(25) {
-			c.If = append(c.If, g.dwellCondition(pick(g, dwells...)))
-		}
-	}
-	if g.chance(35) { // also with dwell: then the absence starts when the dwell condition holds
-		c.Unless = g.unless()
-	}
-	if g.chance(20) { // also where there is nothing to wait for
-		c.WhenDue = g.condition()
-	}
-	for range pick(g, 0, 0, 1, 1, 2) {
-		c.Limits = append(c.Limits, pick(g, limit{Max: 1 + g.IntN(2), Within: pick(g, 2*minute, 30*minute, 6*hour)}, limit{Max: 1 + g.IntN(2), PerSession: true}, limit{Max: 1 + g.IntN(5)}))
-	}
-	if g.chance(15) {
-		c.From = start + g.Int64N(6*hour)
-	}
-	if g.chance(15) {
-		c.To = start + 2*hour + g.Int64N(12*hour)
-	}
-	c.Offer.Data = g.data()
-	if g.long && c.Unless != nil && g.chance(70) {
-		c.Offer.Data = json.RawMessage(`{"note":"{{ event.properties.?note.orValue(1) }}","items":"{{ event.items.size() }}"}`)
-		c.Unless.Match, c.Unless.Within = pick(g, c.Unless.Match, "event.id", "product_id"), 2*hour
-	}
-	return c
+	return append(out, "absence that is over at once", "bound on absences", "best hour is now", "bound on bytes of what waits", "session ends", "held again", "quiet hours lifted by a consent",
+		"a fact", "a fact that is too old", "bound on bytes: top", "bound on bytes: histogram", "bound on entries of a user", "forgotten", "before", "before, read later", "keys of a top", "entries of a histogram")
 }

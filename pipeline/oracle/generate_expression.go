@@ -29,6 +29,25 @@ func (g *generator) aboutNumber(read string) string {
 		"[1, 2, 3][R] == 2", "int(R) == dyn(N)", "double(R) == dyn(N)", "math.abs(R) == N", "math.ceil(R) > N", "[1, 2, 3].slice(0, R).size() > 1"))
 }
 
+// names says what expressions may use besides the event, the profile, the session
+// and the features.
+type names struct {
+	noEvent              bool // there is no event
+	hasRow, before       bool
+	amount               bool     // a let that is a number
+	aboutLets, stateLets []string // conditions with lets, on the event and on state
+}
+
+// untilFree repeats a generator until its expression does not read the event,
+// where there is none.
+func (g *generator) untilFree(make func() string) string {
+	for {
+		if s := make(); !g.noEvent || !strings.Contains(s, "event.") {
+			return s
+		}
+	}
+}
+
 // about generates a condition on the event alone.
 func (g *generator) about() string {
 	switch g.IntN(10) {
@@ -43,6 +62,13 @@ func (g *generator) about() string {
 }
 
 func (g *generator) aboutOne() string {
+	if g.hasRow && g.chance(40) {
+		return pick(g, "event.properties.category == row.category", "event.properties.category == row.category", "row.first", "event.properties.price >= row.price",
+			"event.properties.quantity >= row.min", `row.category != "shoes"`, "event.properties.sku != row.price", "event.properties.price in [row.price, row.min]")
+	}
+	if len(g.aboutLets) > 0 && g.chance(40) {
+		return pick(g, g.aboutLets...)
+	}
 	if g.chance(12) {
 		return g.aboutNumber("event.properties." + pick(g, "sku", "sku", "quantity", "price"))
 	}
@@ -82,7 +108,9 @@ func (g *generator) aboutOne() string {
 }
 
 // condition generates a condition on the user's state.
-func (g *generator) condition() string {
+func (g *generator) condition() string { return g.untilFree(g.anyCondition) }
+
+func (g *generator) anyCondition() string {
 	switch g.IntN(10) {
 	case 0:
 		return g.conditionOne() + " && " + g.conditionOne()
@@ -95,6 +123,18 @@ func (g *generator) condition() string {
 }
 
 func (g *generator) conditionOne() string {
+	if len(g.stateLets) > 0 && g.chance(30) {
+		return pick(g, g.stateLets...)
+	}
+	if g.before && g.chance(15) {
+		return g.aboutBefore()
+	}
+	if g.chance(10) {
+		return g.aboutLocal()
+	}
+	if g.set.Facts != nil && g.chance(20) {
+		return g.aboutFact()
+	}
 	if g.chance(65) {
 		return g.aboutFeature(pick(g, g.features...))
 	}
@@ -118,9 +158,14 @@ func (g *generator) conditionOne() string {
 // aboutFeature generates a condition on a feature that often holds.
 func (g *generator) aboutFeature(f *feature) string {
 	read := f.Name
-	if f.By != "" {
+	if f.By != "" && f.Agg != "top" {
 		key := pick(g, `"bag"`, `"dress"`, `"true"`, `"20"`, "dyn(20)", `"p1"`, `"17"`, "dyn(820982911946154508)", "event.properties.category", "event.properties.product_id", "event.properties.brand", "event.properties.sku")
-		switch g.IntN(6) {
+		if g.hasRow && g.chance(50) {
+			key = "row.category"
+		}
+		switch g.IntN(7) {
+		case 4:
+			return fmt.Sprintf("%s.values().size() > %d", f.Name, g.IntN(3))
 		case 0:
 			return fmt.Sprintf("%s.size() %s %d", f.Name, pick(g, ">=", "<", "=="), 1+g.IntN(3))
 		case 1:
@@ -163,7 +208,12 @@ func (g *generator) aboutValue(f *feature, read string) string {
 		}
 	case "list":
 		forms = []string{"R.size() >= N", "R.size() < 4", "R.exists(i, i.price > 20)", `R.exists(i, has(i.category) && i.category == "bag")`,
-			`R.map(i, i.product_id)[0] == "p1"`, "R.filter(i, has(i.price)).size() > 0", "R.all(i, !has(i.price) || i.price < 100)", "R.size() == N"}
+			`R.map(i, i.product_id)[0] == "p1"`, "R.filter(i, has(i.price)).size() > 0", "R.all(i, !has(i.price) || i.price < 100)", "R.size() == N",
+			`R.max_by(i, i.price).product_id == "p1"`, "R.min_by(i, i.price).price <= 20", "R.first().hasValue()", `R.last().value().product_id == "p2"`, "R.map(i, i.price).max() > 20", "R.map(i, i.product_id).min() == null"}
+	case "top":
+		forms = []string{"R.size() >= N", `R[0].key == "bag"`, "R.exists(t, t.score > 1.5)", `R.map(t, t.key).join("+") != "bag"`, "R.first().hasValue()", "R[0].score >= N.0", "R.all(t, t.score < 2.5)", "R.size() < 3"}
+	case "histogram":
+		forms = []string{"R.size >= N", "R.size < 4", "R.size == N"}
 	case "quantiles":
 		forms = []string{"R.size >= N", "R.size == N", "R.p50 != null", "R.p90 == null || R.size > 1", "R.p10 == R.p90"}
 		if strings.HasPrefix(f.Of, "event.properties.price") && !strings.Contains(f.Of, "?") || strings.HasPrefix(f.Of, "event.items") {
@@ -179,52 +229,14 @@ func (g *generator) aboutValue(f *feature, read string) string {
 
 // dwellCondition generates a condition that a dwell timer can wait for.
 func (g *generator) dwellCondition(f *feature) string {
+	return g.untilFree(func() string { return g.anyDwellCondition(f) })
+}
+
+func (g *generator) anyDwellCondition(f *feature) string {
 	read := f.Name
 	if f.By != "" {
 		read = fmt.Sprintf("%s[%s]", f.Name, pick(g, `"bag"`, "event.properties.category", "event.properties.category", "event.properties.product_id", "event.properties.brand", "event.name", "event.properties.price"))
 	}
 	least := pick(g, "10s", "30s", "30s", "1m", "90s", "4m", "6m")
 	return pick(g, fmt.Sprintf("%s >= duration(%q)", read, least), fmt.Sprintf("duration(%q) <= %s", least, read))
-}
-
-// data generates an offer's data. Most of its templates do not fail.
-func (g *generator) data() json.RawMessage {
-	texts := []string{
-		"hello", "", "{{ event.user }}", "for {{ event.user }} at {{ now }}", "{{ event.time }}", "{{ session.count }}", "{{ session.events }}",
-		"{{ event.properties.?price.orValue(0.5) }}", "{{ event.properties.?price.orValue(3) }} won", `{{ profile.?segment.orValue("none") }}!`,
-		"{{ event.items }}", "{{ profile }}", "{{ now - event.time }}", "{{ 12900000.0 * 1000 }}", "{{ 1 / 3.0 }}", "{{ event.properties.?vip.orValue(false) }}",
-		"{{ event.items.size() * 2 }} <items> & {{event.id}}",
-		"{{ event.properties.?sku.orValue(1) }}", "no {{ event.properties.?sku.orValue(1) }}", "{{ [event.properties.?sku.orValue(-0.0)] }}", "{{ string(event.properties.price) }}",
-		`{{ {"a": {"b": 1}} }}`, `{{ "}}" }} and {{ {"a": {"b": 1}}["a"]["b"] }}`,
-	}
-	if g.chance(30) {
-		texts = append(texts, "{{ event.properties.brand }}", "{{ event.properties.note }}", "{{ event.items[0].product_id }}", "x {{ dyn(event.items) }}", "{{ profile.segment }}")
-	}
-	f := pick(g, g.features...)
-	switch {
-	case f.By != "":
-		texts = append(texts, "{{ "+f.Name+".size() }}", "{{ "+f.Name+".map(k, k) }}", "{{ "+f.Name+" }}", "{{ "+f.Name+`["bag"] }}`)
-	case f.Agg == "count" || f.Agg == "sum" || f.Agg == "distinct" || f.Agg == "dwell":
-		texts = append(texts, "{{ "+f.Name+" }}", "so far {{ "+f.Name+" }}")
-	case f.Agg == "list":
-		texts = append(texts, "{{ "+f.Name+" }}", "{{ "+f.Name+".map(i, i.product_id) }}")
-	default:
-		texts = append(texts, "{{ "+f.Name+" == null ? 0.0 : 1.5 }}", "{{ "+f.Name+" }}")
-	}
-	data := map[string]any{"title": pick(g, texts...), "n": pick[any](g, 1, 2.5, true, nil, "x")}
-	if g.chance(40) {
-		data["more"] = map[string]any{"list": []any{pick(g, texts...), 7}, "a": pick(g, texts...)}
-	}
-	if g.chance(60) {
-		// This shows differences in state that no condition happens to depend on.
-		data["state"] = "{{ " + f.Name + " }}"
-		if f.By == "" && (f.Agg == "min" || f.Agg == "max" || f.Agg == "avg" || f.Agg == "first" || f.Agg == "last") {
-			data["state"] = "{{ [" + f.Name + "] }}" // null on its own would be an error
-		}
-	}
-	b, err := json.Marshal(data)
-	if err != nil {
-		panic(err)
-	}
-	return b
 }

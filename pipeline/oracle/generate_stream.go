@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,10 +13,12 @@ import (
 // stream makes the lines of an input: most in the order of time, some late, some
 // repeated, and some that the gateway would refuse.
 func (g *generator) stream(set *definition) [][]byte {
-	now := start
+	now := g.start
 	switch g.IntN(30) {
 	case 0:
-		now = math.MaxInt64 - g.Int64N(6*hour) // the stream passes the last time there is
+		if !set.looksAhead() {
+			now = math.MaxInt64 - g.Int64N(6*hour) // the stream passes the last time there is
+		}
 	case 1:
 		now = -g.Int64N(6 * hour)
 	}
@@ -24,7 +27,11 @@ func (g *generator) stream(set *definition) [][]byte {
 		lines = append(lines, g.line(-1, -math.MaxInt64, 0))
 	}
 	calm := pick(g, 40*second, 2*minute, 10*minute)
+	if g.delays() && g.chance(60) {
+		calm = pick(g, hour, 3*hour) // so that the hours that a histogram counts differ
+	}
 	g.alone = g.chance(25)
+	g.travels = set.Quiet != nil && g.chance(40)
 	for i := range 80 + g.IntN(200) {
 		switch {
 		case g.chance(10): // the same moment
@@ -41,13 +48,27 @@ func (g *generator) stream(set *definition) [][]byte {
 		case g.chance(3):
 			lines = append(lines, g.refused(now))
 			continue
+		case g.alone && len(lines) > 90 && g.chance(15): // the ring has forgotten its id
+			lines = append(lines, lines[g.IntN(len(lines)-90)])
+			continue
 		case g.chance(6) && len(lines) > 0:
-			lines = append(lines, lines[max(0, len(lines)-1-g.IntN(pick(g, 3, 20, 250)))])
+			lines = append(lines, lines[max(0, len(lines)-1-g.IntN(pick(g, 3, 20, 250, 250)))])
 			continue
 		}
 		lines = append(lines, g.line(i, now, set.Lateness))
 	}
 	return lines
+}
+
+// delays reports whether a campaign waits for the best hour.
+func (g *generator) delays() bool {
+	return slices.ContainsFunc(g.set.Campaigns, func(c *campaign) bool { return c.At != nil })
+}
+
+// looksAhead reports whether the set looks for moments in the future, which end with
+// the last time there is.
+func (set *definition) looksAhead() bool {
+	return set.Quiet != nil || slices.ContainsFunc(set.Campaigns, func(c *campaign) bool { return c.At != nil || c.atSessionEnd() })
 }
 
 // line makes an event at about now.
@@ -78,6 +99,9 @@ func (g *generator) line(i int, now, lateness int64) []byte {
 	}
 	if g.chance(3) {
 		ev["logTime"] = g.stamp(plus(now, g.Int64N(hour))) // as in an event from a log; it must have no effect
+	}
+	if g.set.Facts != nil && g.chance(7) {
+		return encode(g.fact(ev))
 	}
 	g.user(ev)
 	g.kind(ev)
@@ -137,14 +161,24 @@ func (g *generator) kind(ev map[string]any) {
 	switch k := g.IntN(20); {
 	case g.long && g.chance(15):
 		ev["type"], ev["traits"] = "identify", g.traits()
+	case g.travels && g.chance(15):
+		ev["type"], ev["traits"] = "identify", map[string]any{"timezone": pick(g, zoneNames...)}
 	case k < 8:
 		g.track(ev, "Product Viewed")
 	case k < 12:
 		g.track(ev, "Product Added")
-	case k < 16:
-		g.track(ev, pick(g, names...))
+	case k < 15:
+		g.track(ev, pick(g, eventNames...))
 	case k < 17:
-		ev["type"], ev["properties"] = pick(g, "group", "alias"), g.item()
+		switch g.IntN(4) {
+		case 0:
+			ev["type"], ev["properties"] = pick(g, "group", "alias"), g.item()
+		case 1:
+			ev["type"], ev["event"], ev["properties"] = "system", pick(g, "Offer Shown", "Offer Shown", pick(g, eventNames...)), g.item()
+		default:
+			ev["type"], ev["event"] = pick(g, "track", "track", "system"), pick(g, "Consent Granted", "Consent Granted", "Consent Revoked")
+			ev["properties"] = map[string]any{"channel": pick[any](g, "push", "sms", "email", "web", "night", "night", "sms", "No Channel", 5, nil)}
+		}
 	case k < 18:
 		ev["type"], ev["traits"] = "identify", g.traits()
 		if g.chance(30) {
@@ -154,6 +188,23 @@ func (g *generator) kind(ev map[string]any) {
 		ev["type"], ev["name"] = pick(g, "page", "screen"), pick(g, "home", "", "Product Viewed")
 		ev["properties"] = g.item()
 	}
+}
+
+// fact makes an event a fact.
+func (g *generator) fact(ev map[string]any) map[string]any {
+	ev["type"], ev["fact"], ev["key"] = "fact", pick(g, "weather", "weather", "weather", "other"), pick(g, append(cities, "bag")...)
+	values := map[string]any{}
+	if g.chance(80) {
+		values["dust"] = pick[any](g, 10, 60, 90.5, json.Number("9007199254740993"))
+	}
+	if g.chance(80) {
+		values["sky"] = pick(g, "rain", "sun")
+	}
+	if g.chance(50) {
+		values["warning"] = g.chance(50)
+	}
+	ev["values"] = values
+	return ev
 }
 
 func encode(v any) []byte {
@@ -241,6 +292,9 @@ func (g *generator) item() map[string]any {
 	if g.chance(30) {
 		it["vip"] = g.chance(60)
 	}
+	if g.chance(60) {
+		it["city"] = pick(g, cities...)
+	}
 	if g.chance(10) {
 		it["note"] = pick[any](g, nil, "x", []any{1, "y"}, map[string]any{"k": 1})
 	}
@@ -263,7 +317,9 @@ func (g *generator) item() map[string]any {
 func (g *generator) traits() map[string]any {
 	t := map[string]any{}
 	for range 1 + g.IntN(2) {
-		switch g.IntN(4) {
+		switch g.IntN(6) {
+		case 4, 5:
+			t["timezone"] = pick[any](g, pick(g, zoneNames...), pick(g, zoneNames...), pick(g, zoneNames...), "Local", "asia/seoul", "", 9, nil)
 		case 0:
 			t["age"] = pick[any](g, 25, 31, 47.5, "old", g.longNumber())
 		case 1:

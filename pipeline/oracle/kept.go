@@ -22,7 +22,7 @@ func (u *user) boundPending() {
 		if total <= maxPending {
 			return
 		}
-		u.out.Met["pending evaluations at the bound on bytes"]++
+		u.out.meet("bound on bytes of what waits")
 		u.supersede(func(p *evaluation) bool { return p == oldest })
 	}
 }

@@ -93,6 +93,9 @@ func (o *outcome) count(c *campaign, what string) {
 	o.Counts[c.ID][what]++
 }
 
+// meet counts that something happened of which no outcome tells.
+func (o *outcome) meet(what string) { o.Met[what]++ }
+
 // begin counts evaluations that begin.
 func (o *outcome) begin(c *campaign, n int) { o.Evaluations[c.ID] += n }
 

@@ -12,7 +12,14 @@ func (u *user) quiet(c *campaign, at int64) bool {
 	if q == nil || c.Offer.Kind == "service" || !slices.Contains(q.Channels, c.Offer.Channel) {
 		return false
 	}
-	return q.has(at, u.zone()) && (q.ExceptConsent == "" || !u.consents(q.ExceptConsent, at))
+	if !q.has(at, u.zone()) {
+		return false
+	}
+	if q.ExceptConsent != "" && u.consents(q.ExceptConsent, at) {
+		u.out.meet("quiet hours lifted by a consent")
+		return false
+	}
+	return true
 }
 
 // has reports whether the wall clock of a zone is in the quiet hours.

@@ -83,6 +83,10 @@ func (sc *scope) before(name string) (ref.Val, error) {
 		return nil, errors.New("there is no event")
 	}
 	u, now := sc.event.earlier, sc.event.now
+	u.out.meet("before")
+	if sc.now != now {
+		u.out.meet("before, read later")
+	}
 	switch name {
 	case "profile":
 		return u.profile(), nil

@@ -206,6 +206,7 @@ func (u *user) evict(ev *event) {
 			return
 		}
 		ev.evicted[largest]++
+		u.out.meet("bound on bytes: " + largest.Agg)
 		u.state(largest).evict()
 	}
 }

@@ -70,6 +70,7 @@ func (u *user) sessionEnd() (int64, bool) {
 func (u *user) endSession(now int64) (candidates []*evaluation) {
 	s := u.latest()
 	u.ended = s.end
+	u.out.meet("session ends")
 	for _, c := range u.set.running {
 		if c.atSessionEnd() {
 			e := &evaluation{campaign: c, entry: c.entries[0], id: s.end.id, at: now, ended: &s, timed: true, first: now}

@@ -47,7 +47,7 @@ func (s *state) touchTop(now int64, e entry) {
 	}
 	if len(s.top) >= s.f.bounds.Keys {
 		s.sortTop(step)
-		s.top = s.top[:len(s.top)-1]
+		s.top, s.folds = s.top[:len(s.top)-1], true
 	}
 	s.top = append(s.top, &ranked{e.key, weight, step, entry{at: now, pos: e.pos, item: e.item}})
 }

@@ -59,6 +59,12 @@ func (u *user) state(f *feature) *state {
 		u.states = map[*feature]*state{}
 	}
 	u.states[f] = s
+	switch {
+	case s.folds && f.Agg == "top":
+		u.out.meet("keys of a top")
+	case s.folds && f.Agg == "histogram":
+		u.out.meet("entries of a histogram")
+	}
 	return s
 }
 
@@ -74,6 +80,7 @@ func (u *user) append(ev *event) {
 	ev.full = true
 	u.log, u.derived = append(u.log, ev), derived{}
 	if ev.full = u.added >= u.set.Bounds.UserEntries && u.held(ev.now) >= u.set.Bounds.UserEntries; ev.full {
+		u.out.meet("bound on entries of a user")
 		u.evict(ev)
 		return
 	}
@@ -166,6 +173,7 @@ func (u *user) run(events []*event, end int64) {
 	for _, ev := range events {
 		u.fire(ev.now)
 		if u.forgotten(ev.now) {
+			u.out.meet("forgotten")
 			u.log, u.added, u.sent, u.derived = nil, 0, nil, derived{}
 		}
 		if u.duplicate(ev) {

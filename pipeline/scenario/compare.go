@@ -30,7 +30,7 @@ func (s *Scenario) Compare(r *Result) string {
 		s.showOffers(&b, got)
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Outcomes)) {
-		showOutcomes(&b, id, s.Outcomes[id], r.Outcomes[id])
+		showOutcomes(&b, id, s.Outcomes[id], r.Of(id))
 	}
 	return b.String()
 }
@@ -42,11 +42,38 @@ func (s *Scenario) Compared(r *Result) []Offer {
 	}
 	var offers []Offer
 	for _, o := range r.Offers {
-		if slices.Contains(s.About, o.Campaign) {
+		if s.IsAbout(o.Campaign) {
 			offers = append(offers, o)
 		}
 	}
 	return offers
+}
+
+// IsAbout reports whether the offers of a campaign are compared. A campaign stands
+// for all its rows.
+func (s *Scenario) IsAbout(campaign string) bool {
+	name, _, _ := strings.Cut(campaign, "/")
+	return len(s.About) == 0 || slices.Contains(s.About, campaign) || slices.Contains(s.About, name)
+}
+
+// Of returns the outcomes of a campaign: of one row, or of all rows together.
+func (r *Result) Of(campaign string) map[string]uint64 {
+	if of, ok := r.Outcomes[campaign]; ok {
+		return of
+	}
+	var all map[string]uint64
+	for id, of := range r.Outcomes {
+		if !strings.HasPrefix(id, campaign+"/") {
+			continue
+		}
+		if all == nil {
+			all = map[string]uint64{}
+		}
+		for name, n := range of {
+			all[name] += n
+		}
+	}
+	return all
 }
 
 // reasons returns the reasons for which events were rejected or should have

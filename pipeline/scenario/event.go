@@ -15,6 +15,7 @@ const eventHint = "write for example: 10:00:00 ada Product Viewed product_id=b1 
 
 // ReadEvent reads a line of events: the time, the user, the event's type or
 // name, and pairs name=value. A line with only a time lets time pass. A line
+// whose user is the word fact gives a fact: fact weather/seoul dust=90. A line
 // that begins with { is the JSON of an event.
 func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
 	text, wrong := Expand(text)
@@ -31,6 +32,9 @@ func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
 	}
 	if w.done() {
 		return fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, value.FormatTime(ns)), nil
+	}
+	if fact, wrong := readFact(w, ns); fact != nil || wrong != nil {
+		return fact, wrong
 	}
 	e := spoken{time: ns}
 	if e.user, e.anonymous, wrong = user(w); wrong != nil {
@@ -138,13 +142,19 @@ func (e *spoken) what(w *words) *Mistake {
 		return &Mistake{from, "the event is missing", eventHint}
 	}
 	e.name = strings.Join(name, " ")
-	if e.name != "" && e.kind != "track" && e.kind != "page" && e.kind != "screen" {
+	if e.kind == "system" && e.name == "" {
+		return &Mistake{from, "a system event needs a name", "write for example: 10:00:00 ada system Offer Shown offer=o-1"}
+	}
+	if e.name != "" && !named[e.kind] {
 		return &Mistake{from, fmt.Sprintf("%s takes no name", e.kind), fmt.Sprintf("write its traits as name=value; quote the name of a track event: %q", e.kind+" "+e.name)}
 	}
 	return nil
 }
 
-var kinds = map[string]bool{"page": true, "screen": true, "identify": true, "group": true, "alias": true}
+var kinds = map[string]bool{"page": true, "screen": true, "identify": true, "group": true, "alias": true, "system": true}
+
+// named are the types whose events have a name.
+var named = map[string]bool{"track": true, "page": true, "screen": true, "system": true}
 
 // pair takes one pair: messageId, a name that begins with "context.", or else
 // a property, or a trait of identify and group.
@@ -203,7 +213,7 @@ func (e *spoken) json() []byte {
 		add("userId", e.user)
 	}
 	switch {
-	case e.kind == "track":
+	case e.kind == "track" || e.kind == "system":
 		add("event", e.name)
 	case e.name != "":
 		add("name", e.name)

@@ -32,10 +32,17 @@ func TestEvents(t *testing.T) {
 		{`2026-03-01T10:00:00+02:00 ada View note={<*3}`, `{"type":"track","userId":"ada","event":"View","timestamp":"2026-03-01T08:00:00Z","properties":{"note":"<<<"}}`},
 		{`{"type":"page","userId":"ada","timestamp":"2026-03-01T09:00:00Z"} `, `{"type":"page","userId":"ada","timestamp":"2026-03-01T09:00:00Z"} `},
 		{`+1s ada View`, `{"type":"track","userId":"ada","event":"View","timestamp":"2026-03-01T09:00:01Z"}`},
+		{`+1s ada system Offer Shown offer=o-1`, `{"type":"system","userId":"ada","event":"Offer Shown","timestamp":"2026-03-01T09:00:02Z","properties":{"offer":"o-1"}}`},
+		{`+1s fact weather/seoul dust=90 sky="a b"`, `{"type":"fact","fact":"weather","key":"seoul","timestamp":"2026-03-01T09:00:03Z","values":{"dust":90,"sky":"a b"}}`},
+		{`+1s fact weather/"New York"`, `{"type":"fact","fact":"weather","key":"New York","timestamp":"2026-03-01T09:00:04Z","values":{}}`},
+		{`+1s "fact" View`, `{"type":"track","userId":"fact","event":"View","timestamp":"2026-03-01T09:00:05Z"}`},
 	} {
 		got, wrong := ReadEvent(c[0], clock)
 		if wrong != nil || string(got) != c[1] {
 			t.Errorf("%s\nreads %s (%v)\n want %s", c[0], got, wrong, c[1])
+		}
+		if strings.Contains(string(got), `"type":"fact"`) {
+			continue // it is of no user
 		}
 		if _, err := new(event.Decoder).Admit(got, 0); err != nil {
 			t.Errorf("%s: %v", got, err)
@@ -48,7 +55,7 @@ func TestEvents(t *testing.T) {
 func TestAnyLine(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
-	pieces := []string{" ", " ", " ", "10:00:00", "2026-01-02", "+1m", "ada", "~", "page", "identify", "View", "=", "a=", `"`, `"x y"`, "{", "}", "[1]", "/", "c/k", "context.a.b=1", "context.a=2", "messageId=", "{x*3}", "1e400", "\n", "ü", "\\"}
+	pieces := []string{" ", " ", " ", "10:00:00", "2026-01-02", "+1m", "ada", "~", "page", "identify", "View", "fact", "system", "w/k", "=", "a=", `"`, `"x y"`, "{", "}", "[1]", "/", "c/k", "context.a.b=1", "context.a=2", "messageId=", "{x*3}", "1e400", "\n", "ü", "\\"}
 	for range 50_000 {
 		line := []string{"", "10:00:00 ada "}[r.IntN(2)]
 		for range r.IntN(9) {
@@ -61,7 +68,7 @@ func TestAnyLine(t *testing.T) {
 		if wrong != nil {
 			wrong.Place(line)
 		}
-		if o, wrong := ReadOffer(line, DefaultDay); wrong == nil && o.Campaign == "" {
+		if o, wrong := ReadOffer(line, DefaultDay, nil); wrong == nil && o.Campaign == "" {
 			t.Fatalf("seed %d: %q reads %+v", seed, line, o)
 		}
 	}
@@ -82,8 +89,12 @@ func TestOfferLines(t *testing.T) {
 		if r.IntN(2) == 0 {
 			o.Key = anyText(r)
 		}
+		if r.IntN(2) == 0 {
+			o.Campaign = "rows/c.1-x"
+		}
+		o.Withheld = r.IntN(3) == 0
 		line := o.Show(day)
-		if got, wrong := ReadOffer(line, day); wrong != nil || got != o {
+		if got, wrong := ReadOffer(line, day, func(c string) bool { return c == "rows" }); wrong != nil || got != o {
 			t.Fatalf("seed %d: %+v\nis %s\nthat reads %+v (%v)", seed, o, line, got, wrong)
 		}
 	}
@@ -136,18 +147,18 @@ func TestSameData(t *testing.T) {
 		{`10:00:00 ada c a=text`, `10:00:00 ada c a="text"`, `10:00:00 ada c {"a":"te\u0078t"}`},
 		{`10:00:00 ada c 12345678901234567890`},
 	} {
-		first, wrong := ReadOffer(same[0], DefaultDay)
+		first, wrong := ReadOffer(same[0], DefaultDay, nil)
 		if wrong != nil {
 			t.Fatal(wrong)
 		}
 		for _, line := range same {
-			if got, wrong := ReadOffer(line, DefaultDay); wrong != nil || got != first {
+			if got, wrong := ReadOffer(line, DefaultDay, nil); wrong != nil || got != first {
 				t.Errorf("%s reads %+v (%v), want %+v", line, got, wrong, first)
 			}
 		}
 	}
 	for _, line := range []string{`10:00:00 ada c a=2`, `10:00:00 ~ada c a=1`, `10:00:00 ada c/k a=1`, `10:00:00 ada c a="1"`, `10:00:00.000000001 ada c a=1`} {
-		if got, _ := ReadOffer(line, DefaultDay); got == (Offer{Time: 1767261600e9, User: "ada", Campaign: "c", Data: `{"a":1}`}) {
+		if got, _ := ReadOffer(line, DefaultDay, nil); got == (Offer{Time: 1767261600e9, User: "ada", Campaign: "c", Data: `{"a":1}`}) {
 			t.Errorf("%s is another offer", line)
 		}
 	}
@@ -202,7 +213,7 @@ func common(a, b []Offer) int {
 func TestCompare(t *testing.T) {
 	offers := func(lines ...string) (all []Offer) {
 		for _, l := range lines {
-			o, wrong := ReadOffer(l, DefaultDay)
+			o, wrong := ReadOffer(l, DefaultDay, nil)
 			if wrong != nil {
 				t.Fatal(wrong)
 			}

@@ -20,16 +20,19 @@ type Offer struct {
 	Time      int64
 	User      string
 	Anonymous bool
-	Campaign  string
+	Campaign  string // with its row: name/row
 	Key       string
+	Withheld  bool // the user is in a holdout, so it did not go out
 	Data      string
 }
 
 const offerHint = `write for example: 10:01:30 ada bag-fan title="Bags, 10% off"`
 
-// ReadOffer reads a line of expect: time, user, campaign, and the data as
-// pairs name=value or as JSON. The campaign may be followed by /key.
-func ReadOffer(text string, day Day) (o Offer, wrong *Mistake) {
+// ReadOffer reads a line of expect: time, user, campaign, the word withheld if
+// the offer is, and the data as pairs name=value or as JSON. The campaign may be
+// followed by /row, if it has rows, and by /key. rows tells which campaigns have
+// rows; nil: none has.
+func ReadOffer(text string, day Day, rows func(campaign string) bool) (o Offer, wrong *Mistake) {
 	w := &words{text: text}
 	if o.Time, wrong = day.read(w, momentHint); wrong != nil {
 		return o, wrong
@@ -37,16 +40,17 @@ func ReadOffer(text string, day Day) (o Offer, wrong *Mistake) {
 	if o.User, o.Anonymous, wrong = user(w); wrong != nil {
 		return o, wrong
 	}
-	if o.Campaign, o.Key, wrong = readCampaign(w); wrong != nil {
+	if o.Campaign, o.Key, wrong = readCampaign(w, rows); wrong != nil {
 		return o, wrong
 	}
+	o.Withheld = w.word("withheld")
 	o.Data, wrong = data(w)
 	return o, wrong
 }
 
-// readCampaign reads a campaign's name, and a key after /, which is quoted if
-// it is not a single word.
-func readCampaign(w *words) (name, key string, wrong *Mistake) {
+// readCampaign reads a campaign's name, a row after / if it has rows, and a key
+// after /.
+func readCampaign(w *words, rows func(string) bool) (name, key string, wrong *Mistake) {
 	if w.done() {
 		return "", "", &Mistake{w.at, "the campaign is missing", offerHint}
 	}
@@ -56,19 +60,16 @@ func readCampaign(w *words) (name, key string, wrong *Mistake) {
 	if name == "" || strings.ContainsAny(name, `="`) {
 		return "", "", &Mistake{from, fmt.Sprintf("%q is not a campaign's name", name), offerHint}
 	}
-	if w.at == len(w.text) || w.text[w.at] != '/' {
-		return name, "", nil
+	if rows != nil && rows(name) && w.at < len(w.text) && w.text[w.at] == '/' {
+		w.at++
+		w.at += until(w.text[w.at:], space+"/")
+		name = w.text[from:w.at]
 	}
-	w.at++
-	if w.at < len(w.text) && w.text[w.at] == '"' {
-		raw, wrong := w.json()
-		if wrong != nil {
-			return "", "", wrong
-		}
-		json.Unmarshal(raw, &key) // cannot fail: raw is a valid JSON string
-		return name, key, nil
+	w.at = from + len(name)
+	if w.at < len(w.text) && w.text[w.at] == '/' {
+		_, key, wrong = w.path()
 	}
-	return name, w.plain().text, nil
+	return name, key, wrong
 }
 
 // data reads the rest of the line.
@@ -147,11 +148,18 @@ func offerOf(o *pipeline.Offer) (Offer, error) {
 	if err != nil {
 		return Offer{}, fmt.Errorf("an offer's time: %w", err)
 	}
-	e := Offer{Time: ns, User: o.User, Anonymous: o.Anon, Campaign: o.Campaign, Key: o.Key}
+	e := Offer{Time: ns, User: o.User, Anonymous: o.Anon, Campaign: o.Campaign, Key: o.Key, Withheld: withheld(o)}
 	if len(o.Data) > 0 {
 		e.Data = canonical(o.Data)
 	}
 	return e, nil
+}
+
+// withheld reports whether a record says that the offer was withheld.
+func withheld(o *pipeline.Offer) bool {
+	b, err := o.AppendJSON(nil)
+	var says struct{ Withheld bool }
+	return err == nil && json.Unmarshal(b, &says) == nil && says.Withheld
 }
 
 // Show writes the offer as a line of expect.
@@ -167,6 +175,9 @@ func (o Offer) columns(day Day) []string {
 	campaign := o.Campaign
 	if o.Key != "" {
 		campaign += "/" + show(o.Key, "")
+	}
+	if o.Withheld {
+		campaign += " withheld"
 	}
 	cols := []string{day.show(o.Time), user, campaign}
 	if o.Data != "" {

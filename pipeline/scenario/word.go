@@ -40,6 +40,27 @@ func (w *words) rest() string {
 	return strings.TrimRight(w.text[w.at:], space)
 }
 
+// path reads a name, and what follows after /, which is quoted if it is not a
+// single word.
+func (w *words) path() (name, key string, wrong *Mistake) {
+	from := w.at
+	w.at += until(w.text[from:], space+"/")
+	name = w.text[from:w.at]
+	if w.at == len(w.text) || w.text[w.at] != '/' {
+		return name, "", nil
+	}
+	w.at++
+	if w.at < len(w.text) && w.text[w.at] == '"' {
+		raw, wrong := w.json()
+		if wrong != nil {
+			return "", "", wrong
+		}
+		json.Unmarshal(raw, &key) // cannot fail: raw is a valid JSON string
+		return name, key, nil
+	}
+	return name, w.plain().text, nil
+}
+
 // plain returns the text up to the next white space, also if it contains quotes
 // or =.
 func (w *words) plain() word {
@@ -54,6 +75,17 @@ func until(s, stops string) int {
 		return n
 	}
 	return len(s)
+}
+
+// word reports whether the next word is this one, and if so, reads it.
+func (w *words) word(text string) bool {
+	w.done()
+	rest, ok := strings.CutPrefix(w.text[w.at:], text)
+	if !ok || rest != "" && strings.IndexByte(space, rest[0]) < 0 {
+		return false
+	}
+	w.at += len(text)
+	return true
 }
 
 // next returns the next word or pair. The line must not be done.

@@ -1,0 +1,52 @@
+package config
+
+import (
+	"offerstream/pipeline/campaign"
+)
+
+// mostOffers is the highest `max` of a limit or a cap. The engine remembers up
+// to that many sent offers of each user.
+const mostOffers = 1000
+
+func (v value) offer() campaign.OfferSpec {
+	o := campaign.OfferSpec{Kind: campaign.Advertising}
+	has := v.fields(anOffer, fields{
+		"channel": func(v value) { o.Channel = v.text("channel: web; " + channelHint) },
+		"kind":    func(v value) { o.Kind = v.text("advertising or service") },
+		"expires": func(v value) { o.Expires = v.span() },
+		"coupon":  func(v value) { o.Coupon = v.coupon() },
+		"data":    func(v value) { o.Data = v.data() },
+	})
+	if !has.has("channel") {
+		o.Channel = "web" // any, so that the rest can be checked
+	}
+	return o
+}
+
+func (v value) coupon() *campaign.Coupon {
+	c := campaign.Coupon{}
+	v.fields(aCoupon, fields{
+		"discount":   func(v value) { c.Discount = v.text(v.row.hint()) },
+		"single_use": func(v value) { c.SingleUse = v.boolean() },
+		"claim":      func(v value) { c.Claim = v.text(v.row.hint()) },
+		"expires":    func(v value) { c.Expires = v.span() },
+	})
+	return &c
+}
+
+func (v value) limits() []campaign.Limit {
+	var limits []campaign.Limit
+	v.elements("limits: [{max: 1, within: 24h}]", func(v value) {
+		var l campaign.Limit
+		has := v.fields(aLimit, fields{
+			"max":    func(v value) { l.Max = v.whole() },
+			"within": func(v value) { l.Within = v.span() },
+			"per":    func(v value) { l.PerSession = v.word("session") != "" },
+		})
+		if has.has("within") && has.has("per") {
+			v.problem("a limit has `within` or `per`, not both", "write two limits")
+		}
+		limits = append(limits, l)
+	})
+	return limits
+}
