@@ -3,6 +3,8 @@ package pipeline
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,6 +152,34 @@ func (b *Backtest) reject(err error) error {
 
 // Counts are the counts so far, by campaign, and those of all features.
 func (b *Backtest) Counts() (campaigns map[string]Counts, features Counts) { return b.fold.Counts() }
+
+// UserCount is the number of users with any event.
+func (b *Backtest) UserCount() (n int) {
+	for key := range b.Users {
+		if !strings.HasPrefix(key, factPrefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// Conserved checks that every evaluation has one outcome or is pending (LANGUAGE.md,
+// rule 13). An error is a mistake of this program.
+func (b *Backtest) Conserved() error {
+	waiting := map[string]uint64{}
+	for _, e := range b.Users {
+		for i := range e.waiting {
+			waiting[e.waiting[i].campaign]++
+		}
+	}
+	counts, _ := b.Counts()
+	for _, id := range slices.Sorted(maps.Keys(counts)) {
+		if c := counts[id]; c.Pending() != waiting[id] {
+			return fmt.Errorf("campaign %s: %d of %d evaluations have no outcome, and %d are pending: please report this", id, c.Pending(), c.Evaluated, waiting[id])
+		}
+	}
+	return nil
+}
 
 // Duplicates is the number of duplicate events so far.
 func (b *Backtest) Duplicates() uint64 { return b.fold.Duplicates() }

@@ -27,6 +27,7 @@ type Set struct {
 	keepSent     int   // how many times of offers an entity remembers per channel
 	dwells       []int // indices of the features that aggregate stays
 	sessionEnds  []int // indices of the units that a session's end triggers
+	readsBefore  bool  // any campaign reads anything as before.x
 }
 
 // Definition is the definition from which the set was compiled.

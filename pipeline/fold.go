@@ -145,8 +145,17 @@ func (f *Fold) Counts() (campaigns map[string]Counts, features Counts) {
 }
 
 // EachCount is Counts without a map: it calls fn with each campaign, in no
-// particular order.
+// particular order. Of a campaign with rows it calls fn with those that have counted
+// anything, and with the campaign itself, which counts nothing.
 func (f *Fold) EachCount(fn func(campaign string, n Counts)) (features Counts) {
+	last := ""
+	for i := range f.step.live.campaigns {
+		c := &f.step.live.campaigns[i]
+		if c.def.ID != last && (c.row != nil || f.step.live.tally.campaigns[c.id] == nil) {
+			fn(c.def.ID, Counts{})
+		}
+		last = c.def.ID
+	}
 	for id, n := range f.step.live.tally.campaigns {
 		fn(id, *n)
 	}

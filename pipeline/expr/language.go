@@ -233,14 +233,39 @@ func onlyMixedEquality(iss *cel.Issues) bool {
 // sizes bounds the sizes of lists, maps and texts for the estimate of costs.
 type sizes struct{}
 
+const (
+	mostText   = 1024
+	mostNested = 32 // the length of a path from which on CEL asks for nothing within
+)
+
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	switch n.Type().Kind() {
 	case types.ListKind, types.MapKind:
-		return &cost.SizeEstimate{Min: 0, Max: uint64(campaign.DefaultBounds.Entries)}
-	case types.StringKind, types.BytesKind, types.DynKind:
-		return &cost.SizeEstimate{Min: 0, Max: 1024}
+		return &cost.SizeEstimate{Max: uint64(campaign.DefaultBounds.Entries)}
+	case types.StringKind, types.BytesKind:
+		return &cost.SizeEstimate{Max: mostText}
+	case types.DynKind:
+		return dynSize(len(n.Path()))
 	}
 	return nil
+}
+
+// dynSize is the size of a value of type dyn at a path of that length. It holds the
+// sizes of what may be nested in the value, level by level. Otherwise CEL would ask
+// for each of them under its own path, which took longer than all else in checking
+// an expression.
+func dynSize(path int) *cost.SizeEstimate {
+	levels := 1
+	if path > 0 {
+		levels += max(mostNested-path, 0)
+	}
+	nested := make([]cost.SizeEstimate, levels)
+	for i := range nested {
+		if nested[i].Max = mostText; i > 0 {
+			nested[i-1].Elem = &nested[i]
+		}
+	}
+	return &nested[0]
 }
 
 func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {

@@ -74,8 +74,6 @@ func admit(raw []byte) (*event, error) {
 		}
 	case "page", "screen":
 		ev.name = root.text("name")
-	case "fact":
-		return ev, ev.readFact()
 	}
 	for _, field := range []string{"properties", "traits", "context"} {
 		switch v := root.get(field).(type) {
@@ -85,6 +83,9 @@ func admit(raw []byte) (*event, error) {
 				return nil, fmt.Errorf("fields: %s is not an object", field)
 			}
 		}
+	}
+	if ev.typ == "fact" {
+		return ev, ev.readFact()
 	}
 	if ev.key, err = entity(root); err != nil {
 		return nil, err

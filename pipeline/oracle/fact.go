@@ -1,10 +1,11 @@
 package oracle
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	"cel.dev/cel-go/common/types/ref"
 )
@@ -23,24 +24,33 @@ type facts struct {
 	given    []given
 }
 
-// readFact checks that an event can be a fact.
+// readFact checks that an event can be a fact. Its name and its key together are an
+// id as users have one.
 func (ev *event) readFact() error {
-	if ev.name = ev.root.text("fact"); ev.name == "" {
-		return errors.New("name")
+	name, named := id(ev.root.get("fact"))
+	key, keyed := id(ev.root.get("key"))
+	if !named || !keyed || name == "" || key == "" || strings.Contains(name, ":") {
+		return errors.New("fact: no name or no key")
 	}
-	if key, ok := id(ev.root.get("key")); !ok || key == "" || len(key) > maxKey {
-		return errors.New("fact: no key")
+	if both := name + ":" + key; len(both) > 512 || strings.ContainsFunc(both, unicode.IsControl) {
+		return errors.New("fact: user")
 	}
-	if _, ok := ev.root.get("values").(*object); !ok {
-		return errors.New("fields: values is no object")
+	switch v := ev.root.get("values").(type) {
+	case *object:
+	case []any:
+		if len(v) > 0 {
+			return errors.New("fact: fields")
+		}
+	default:
+		return errors.New("fact: fields")
 	}
+	ev.name, ev.key = name, key
 	return nil
 }
 
-// add keeps what an event gives, if the set declares the fact.
+// add keeps what an event gives.
 func (fs *facts) add(ev *event) {
-	key, _ := id(ev.root.get("key"))
-	fs.given = append(fs.given, given{ev.name, key, ev.root.object("values"), min(ev.own, ev.now), ev.pos})
+	fs.given = append(fs.given, given{ev.name, ev.key, ev.root.object("values"), min(ev.own, ev.now), ev.pos})
 }
 
 // read returns a fact as a map by key. In it are those that are not too old.
@@ -67,20 +77,11 @@ func (fs *facts) read(name string, sc *scope) (ref.Val, error) {
 	return m, nil
 }
 
-// value returns the declared fields that are there and of the declared type.
+// value returns those of the declared fields that are there, whatever their type.
 func (f *fact) value(values *object) ref.Val {
 	m := textMap{values: map[string]ref.Val{}}
 	for _, field := range f.Fields {
-		v, is := values.vals[field.Name], ""
-		switch v.(type) {
-		case string:
-			is = "string"
-		case json.Number:
-			is = "number"
-		case bool:
-			is = "bool"
-		}
-		if is == field.Type {
+		if v, ok := values.vals[field.Name]; ok {
 			m.values[field.Name] = fromJSON(v)
 		}
 	}

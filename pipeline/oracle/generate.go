@@ -66,7 +66,7 @@ var (
 	channels   = []string{"web", "push", "sms", "email"}
 	categories = []string{"bag", "dress", "shoes"}
 	cities     = []string{"seoul", "busan", "wien"}
-	zoneNames  = []string{"Asia/Seoul", "Asia/Kathmandu", "Europe/Vienna", "America/New_York", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia", "UTC"}
+	zoneNames  = []string{"Asia/Seoul", "Asia/Kathmandu", "Europe/Vienna", "America/New_York", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Monrovia", "UTC"}
 )
 
 // starts are times of the first event: one is an ordinary day, the others come

@@ -65,6 +65,10 @@ func (g *generator) campaign(i int) *campaign {
 		}
 	}
 	g.before = !g.noEvent
+	if g.before && g.chance(15) { // only for `if`
+		c.Let = append(c.Let, let{"changed", g.aboutBefore()})
+		c.If = append(c.If, pick(g, "changed", "!changed", "changed || session.count > 3"))
+	}
 	for range pick(g, 0, 1, 1, 2) {
 		c.If = append(c.If, g.condition())
 	}

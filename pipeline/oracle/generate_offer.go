@@ -85,6 +85,9 @@ func (g *generator) ownTexts(c *campaign) []string {
 		texts = append(texts, "{{ row.category }}", "{{ row.price }}", "for {{ row.id }}: {{ row.min }}")
 	}
 	for _, let := range c.Let {
+		if let.Name == "changed" { // it may not be read later
+			continue
+		}
 		texts = append(texts, "{{ "+let.Name+" }}", "it is {{ "+let.Name+" }}")
 	}
 	if g.set.Facts != nil {

@@ -175,6 +175,9 @@ func (g *generator) kind(ev map[string]any) {
 			ev["type"], ev["properties"] = pick(g, "group", "alias"), g.item()
 		case 1:
 			ev["type"], ev["event"], ev["properties"] = "system", pick(g, "Offer Shown", "Offer Shown", pick(g, eventNames...)), g.item()
+			if g.chance(3) {
+				ev["event"] = pick[any](g, "", nil, 5)
+			}
 		default:
 			ev["type"], ev["event"] = pick(g, "track", "track", "system"), pick(g, "Consent Granted", "Consent Granted", "Consent Revoked")
 			ev["properties"] = map[string]any{"channel": pick[any](g, "push", "sms", "email", "web", "night", "night", "sms", "No Channel", 5, nil)}
@@ -194,16 +197,25 @@ func (g *generator) kind(ev map[string]any) {
 func (g *generator) fact(ev map[string]any) map[string]any {
 	ev["type"], ev["fact"], ev["key"] = "fact", pick(g, "weather", "weather", "weather", "other"), pick(g, append(cities, "bag")...)
 	values := map[string]any{}
-	if g.chance(80) {
-		values["dust"] = pick[any](g, 10, 60, 90.5, json.Number("9007199254740993"))
+	switch {
+	case g.chance(4):
+		ev["key"] = pick[any](g, 17, "", nil, strings.Repeat("k", 1500), true, json.Number("1e999"), "a\u0007b")
+	case g.chance(4):
+		ev["fact"] = pick[any](g, "", nil, 5)
 	}
 	if g.chance(80) {
-		values["sky"] = pick(g, "rain", "sun")
+		values["dust"] = pick[any](g, 10, "text", nil, true, []any{1}, 60, 90.5, json.Number("9007199254740993"))
+	}
+	if g.chance(80) {
+		values["sky"] = pick[any](g, "rain", "sun", 7, nil, map[string]any{})
 	}
 	if g.chance(50) {
 		values["warning"] = g.chance(50)
 	}
 	ev["values"] = values
+	if g.chance(4) {
+		ev["values"] = pick[any](g, nil, []any{}, "none", []any{1}, map[string]any{"a": 1})
+	}
 	return ev
 }
 
@@ -361,8 +373,15 @@ func (g *generator) visit(ev map[string]any) {
 	}
 	ev["context"] = ctx
 	if props, ok := ev["properties"].(map[string]any); ok && g.chance(20) {
-		delete(ctx, "page")
 		props["referrer"], props["url"] = page["referrer"], page["url"]
+		switch g.IntN(4) {
+		case 0: // both
+			page["referrer"] = pick[any](g, "https://shop.example/home", "https://m.facebook.com/?q=hat", "")
+		case 1:
+			delete(page, "url")
+		default:
+			delete(ctx, "page")
+		}
 	}
 }
 

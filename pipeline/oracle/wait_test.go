@@ -132,8 +132,32 @@ func TestDelay(t *testing.T) {
 		campaigns: []string{offer("a", "sms", "", delayed)},
 		events:    []string{buy, strings.Replace(at("10:00:00", "A", ``), `{`, `{"messageId":"m",`, 1), end},
 	}.run(t)
-	due, _, _ := readTime("2026-01-02T08:00:00Z")
-	if len(r.Offers) != 1 || r.Offers[0].ID != offerID("a", "u:u", "", "m", true, due) {
-		t.Errorf("the offer is not identified by when it was due first: %+v", r.Offers)
+	if len(r.Offers) != 1 || r.Offers[0].ID != offerID("a", "u:u", "", "m", false, 0) {
+		t.Errorf("the delay changes the offer's identity: %+v", r.Offers)
 	}
+}
+
+// TestHeldAgain: whoever travels into the night while an offer is held waits on, and
+// the time since the offer was held first counts.
+func TestHeldAgain(t *testing.T) {
+	events := []string{at("07:30:00", "A", ``), identify("07:45:00", "America/New_York"), `{"type":"clock","timestamp":"2026-01-02T05:00:00Z"}`}
+	again := strings.Replace(nights, "39600000000000", "19800000000000", 1) // 5.5h: 13:00 in UTC, which is 08:00 in New York
+	scene{also: again, campaigns: []string{offer("c", "sms", "", `"on":["A"]`)}, events: events, want: []string{"13:00:00 c"}}.run(t)
+	short := strings.Replace(nights, "39600000000000", "19799999999999", 1)
+	r := scene{also: short, campaigns: []string{offer("c", "sms", "", `"on":["A"]`)}, events: events, want: []string{}, counts: "c age 1"}.run(t)
+	if r.Met["held again"] != 1 {
+		t.Errorf("held again %d times, want 1", r.Met["held again"])
+	}
+}
+
+// TestSameKeyTwice: a key that comes twice in one event is judged once, also where the
+// bound on absences has ended what was pending under it in between.
+func TestSameKeyTwice(t *testing.T) {
+	scene{
+		also:      `,"bounds":{"entries":256,"keys":64,"user_entries":65536,"user_bytes":262144,"absences":1}`,
+		campaigns: []string{offer("c", "web", "event.properties.n", `"on":["A"],"unless":{"on":["B"],"match":"k","within":60000000000,"no_restart":true}`)},
+		events:    []string{at("10:00:00", "A", `"n":1,"k":"x"`), at("10:00:01", "A", `"n":2,"products":[{"k":"x"},{"k":"y"},{"k":"x"}]`), at("10:02:00", "x", ``)},
+		want:      []string{"10:01:01 c 2"},
+		counts:    "c superseded 1, c fired 1",
+	}.run(t)
 }

@@ -129,7 +129,7 @@ func (p part) backtest(out io.Writer, run Backtest) error {
 		return err
 	}
 	r := m.done()
-	r.Events, r.Users = b.Applied-b.Duplicates(), len(b.Users)
+	r.Events, r.Users = b.Applied-b.Duplicates(), b.UserCount()
 	counts, _ := b.Counts()
 	for _, c := range counts {
 		r.Offers += c.Ended[pipeline.Fired]
