@@ -146,15 +146,18 @@ func (f *Fold) Counts() (campaigns map[string]Counts, features Counts) {
 
 // EachCount is Counts without a map: it calls fn with each campaign, in no
 // particular order. Of a campaign with rows it calls fn with those that have counted
-// anything, and with the campaign itself, which counts nothing.
+// anything, or with the campaign itself if none has.
 func (f *Fold) EachCount(fn func(campaign string, n Counts)) (features Counts) {
-	last := ""
-	for i := range f.step.live.campaigns {
-		c := &f.step.live.campaigns[i]
-		if c.def.ID != last && (c.row != nil || f.step.live.tally.campaigns[c.id] == nil) {
+	units := f.step.live.campaigns
+	for first := 0; first < len(units); {
+		c, counted := units[first].compiled, false
+		for range max(len(c.def.Rows), 1) {
+			counted = counted || f.step.live.tally.campaigns[units[first].id] != nil
+			first++
+		}
+		if !counted {
 			fn(c.def.ID, Counts{})
 		}
-		last = c.def.ID
 	}
 	for id, n := range f.step.live.tally.campaigns {
 		fn(id, *n)
