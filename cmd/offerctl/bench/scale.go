@@ -19,6 +19,7 @@ const fewCampaigns = 10
 type scaleReport struct {
 	RatioToFew float64 `json:"ratio_to_10"` // the worker's rate, divided by that with ten campaigns: median of the rounds
 	Few        float64 `json:"worker_10_per_s"`
+	MicrosFew  float64 `json:"cpu_us_per_event_10"`
 	Load       float64 `json:"load_seconds"`       // to decode and compile the set and to put it in force
 	Bytes      float64 `json:"bytes_per_campaign"` // of the heap, or per row; of one partition
 }
@@ -53,8 +54,9 @@ func (b *Run) scale(ctx context.Context, large, small rounds) (*scaleReport, err
 		loads = append(loads, l)
 	}
 	r := &scaleReport{Few: small.median(func(v result) float64 { return float64(b.Events) / v.Seconds }),
-		Load:  loads.median(func(v result) float64 { return v.Seconds }),
-		Bytes: loads.median(func(v result) float64 { return float64(v.Heap) / float64(b.Campaigns) })}
+		MicrosFew: small.median(func(v result) float64 { return v.CPU * 1e6 / float64(b.Events) }),
+		Load:      loads.median(func(v result) float64 { return v.Seconds }),
+		Bytes:     loads.median(func(v result) float64 { return float64(v.Heap) / float64(b.Campaigns) })}
 	var ratios []float64
 	for i := range large {
 		ratios = append(ratios, small[i].Seconds/large[i].Seconds)
@@ -99,6 +101,6 @@ func heap() int64 {
 }
 
 func (r *scaleReport) Print(w io.Writer) {
-	fmt.Fprintf(w, "worker, %d campaigns       %9.0f events/s   the rate with more campaigns is %.2f of that\n", fewCampaigns, r.Few, r.RatioToFew)
+	fmt.Fprintf(w, "worker, %d campaigns       %9.0f events/s   the rate with more campaigns is %.2f of that   %.2f us of CPU per event\n", fewCampaigns, r.Few, r.RatioToFew, r.MicrosFew)
 	fmt.Fprintf(w, "the campaigns are loaded in %.1f s, and each takes %.0f bytes\n", r.Load, r.Bytes)
 }
