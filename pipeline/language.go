@@ -319,9 +319,3 @@ func (f *feature) loose() *cel.Type {
 	}
 	return expr.JSONMap
 }
-
-// A row is a row of for_each.
-type row struct {
-	values []value.Value // in the order of compiled.columns
-	has    []bool        // whether the row has the value
-}

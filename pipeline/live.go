@@ -20,16 +20,15 @@ type liveSet struct {
 // A liveCampaign is a unit of the set in force.
 type liveCampaign struct {
 	*unit
-	since  uint32 // the epoch in which its trigger began
-	paused bool   // by an operator
-	counts *Counts
-	tally  *tally
+	since  uint32  // the epoch in which its trigger began
+	paused bool    // by an operator
+	counts *Counts // nil: it has counted nothing yet, as most rows of a large set
 }
 
-// count are the counts of the unit. Most rows of a large set never count anything.
-func (c *liveCampaign) count() *Counts {
+// count are the counts of a unit.
+func (l *liveSet) count(c *liveCampaign) *Counts {
 	if c.counts == nil {
-		c.counts = c.tally.counts(c.id)
+		c.counts = l.tally.counts(c.id)
 	}
 	return c.counts
 }
@@ -63,10 +62,10 @@ func (f *Fold) enforce(set *Set) {
 		for range max(len(c.def.Rows), 1) {
 			u := &set.units[first]
 			own := since
-			if u.row != nil {
+			if u.row != noRow {
 				own = e.row(u, since, before != nil && before.Set != set && !before.had(u))
 			}
-			l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: own, tally: l.tally, paused: f.paused(u)})
+			l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: own, paused: f.paused(u)})
 			first++
 		}
 	}
@@ -154,7 +153,7 @@ func (l *liveSet) had(u *unit) bool {
 // paused reports whether an operator has paused the unit: by its own id, or that of
 // its campaign.
 func (f *Fold) paused(u *unit) bool {
-	return slices.Contains(f.cur.Paused, u.id) || u.row != nil && slices.Contains(f.cur.Paused, u.def.ID)
+	return slices.Contains(f.cur.Paused, u.id) || u.row != noRow && slices.Contains(f.cur.Paused, u.def.ID)
 }
 
 // pause replaces the campaigns that are paused.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"slices"
 
 	"github.com/valyala/fastjson"
@@ -49,6 +50,9 @@ func (x *index) build(s *Set) {
 		x.campaign(s, first, next)
 		first = next
 	}
+	for _, sel := range []*selector{&x.features, &x.removes, &x.triggers, &x.steps} {
+		sel.finish()
+	}
 }
 
 // campaign adds the units of one campaign.
@@ -79,6 +83,7 @@ func (x *index) campaign(s *Set, first, next int) {
 func (s *selector) addUnits(list *[]match, units []unit, m match, on []string, where []*expr.Expr) []*expr.Expr {
 	g, rest := takeGuard(where, units)
 	m.whole = len(rest) == 0
+	*list = slices.Grow(*list, len(units))
 	for i := range units {
 		s.add(len(*list), on, g, &units[i])
 		*list = append(*list, m)
@@ -162,18 +167,6 @@ func appendKey(key []byte, text string, last bool) []byte {
 	return append(key, text...)
 }
 
-// value is a value of the unit's row.
-func (u *unit) value(name string) (value.Value, bool) {
-	if u == nil || u.row == nil {
-		return value.Value{}, false
-	}
-	i := slices.Index(u.columns, name)
-	if i < 0 || i >= len(u.row.values) || !u.row.has[i] {
-		return value.Value{}, false
-	}
-	return u.row.values[i], true
-}
-
 // A selector maps an event to the numbers that it selects.
 type selector struct {
 	named  map[string]*selection       // by the names of track and system events
@@ -192,8 +185,14 @@ type selection struct {
 // A guard selects numbers by the texts at some paths, usually one.
 type guard struct {
 	paths  [][]string
-	values map[string][]int32 // by the text, or by the key of several
+	found  map[string]span    // by the text, or by the key of several
+	many   []int32            // the numbers under keys that have more than one
+	adding map[string][]int32 // while the index is built
 }
+
+// A span is what a guard finds under a key: n numbers from many[at] on; if n is 1, at
+// is the number. Most of thousands of keys have one.
+type span struct{ at, n int32 }
 
 // add adds number i under the names of its events, and under its guard if it has
 // any. u is the unit whose it is; nil: a feature's.
@@ -241,17 +240,50 @@ func (s *selection) add(i int, by []equality, keys []string) {
 	})
 	if at < 0 {
 		at = len(s.guards)
-		g := guard{values: map[string][]int32{}}
+		g := guard{adding: map[string][]int32{}}
 		for _, e := range by {
 			g.paths = append(g.paths, e.path)
 		}
 		s.guards = append(s.guards, g)
 	}
 	for _, k := range keys {
-		if is := s.guards[at].values[k]; len(is) == 0 || is[len(is)-1] != int32(i) {
-			s.guards[at].values[k] = append(is, int32(i))
+		if is := s.guards[at].adding[k]; len(is) == 0 || is[len(is)-1] != int32(i) {
+			s.guards[at].adding[k] = append(is, int32(i))
 		}
 	}
+}
+
+// finish makes the guards ready for use.
+func (s *selector) finish() {
+	s.star.finish()
+	for i := range s.typed {
+		s.typed[i].finish()
+	}
+	for _, by := range []map[string]*selection{s.named, s.system} {
+		for _, name := range slices.Sorted(maps.Keys(by)) {
+			by[name].finish()
+		}
+	}
+}
+
+func (s *selection) finish() {
+	for i := range s.guards {
+		s.guards[i].finish()
+	}
+}
+
+func (g *guard) finish() {
+	g.found = make(map[string]span, len(g.adding))
+	for _, key := range slices.Sorted(maps.Keys(g.adding)) {
+		is := g.adding[key]
+		if len(is) == 1 {
+			g.found[key] = span{is[0], 1}
+			continue
+		}
+		g.found[key] = span{int32(len(g.many)), int32(len(is))}
+		g.many = append(g.many, is...)
+	}
+	g.many, g.adding = slices.Clip(g.many), nil
 }
 
 // each calls fn once with every number that the event selects.
@@ -276,31 +308,38 @@ func (s *selection) each(ev *event.Event, fn func(i int)) {
 		fn(int(i))
 	}
 	for i := range s.guards {
-		for _, n := range s.guards[i].of(ev) {
-			fn(int(n))
+		g := &s.guards[i]
+		switch at := g.of(ev); at.n {
+		case 0:
+		case 1:
+			fn(int(at.at))
+		default:
+			for _, n := range g.many[at.at : at.at+at.n] {
+				fn(int(n))
+			}
 		}
 	}
 }
 
-// of are the numbers that the guard selects for an event.
-func (g *guard) of(ev *event.Event) []int32 {
+// of is what the guard finds for an event.
+func (g *guard) of(ev *event.Event) span {
 	if len(g.paths) == 1 {
 		text, ok := textAt(ev, g.paths[0])
 		if !ok {
-			return nil
+			return span{}
 		}
-		return g.values[text]
+		return g.found[text]
 	}
 	var usual [128]byte
 	key := usual[:0]
 	for i, path := range g.paths {
 		text, ok := textAt(ev, path)
 		if !ok {
-			return nil
+			return span{}
 		}
 		key = appendKey(key, text, i == len(g.paths)-1)
 	}
-	return g.values[string(key)]
+	return g.found[string(key)]
 }
 
 // textAt is the text at a path of an event. It is valid as long as the event.
