@@ -109,11 +109,12 @@ func setTables() []*keyTable {
 			map[string]any{"if": has("agg", "list"), "then": map[string]any{"required": []any{"fields"}}},
 			map[string]any{"if": has("agg", "top"), "then": map[string]any{"required": []any{"by", "half_life"}}},
 		}}},
-		{name: aFact, about: "A fact's name, and the names of its fields, are identifiers. `facts.weather[event.properties.city].dust` is a field of the fact under a key.", rows: []keyRow{
+		{name: aFact, about: "A fact's name, and the names of its fields, are identifiers. `facts.weather[event.properties.city].dust` is a field of the fact under a key. A table has a column `key`, in which no cell appears twice; its other columns are fields. In a column of a number or bool, an empty cell means that the row lacks the field.", rows: []keyRow{
 			{"fields", shape{says: "map from name to `string`, `number` or `bool`", schema: map[string]any{"type": "object", "minProperties": 1, "propertyNames": ref("identifier"),
-				"additionalProperties": map[string]any{"enum": []any{campaign.FactText, campaign.FactNumber, campaign.FactBool}}}}, needed, "", "the fields and their types", "fields: {sky: string, dust: number}"},
+				"additionalProperties": map[string]any{"enum": []any{campaign.FactText, campaign.FactNumber, campaign.FactBool}}}}, "", "required without `file`; with it, the columns by default, of the types that `for_each` finds", "the fields and their types", "fields: {sky: string, dust: number}"},
+			{"file", aText, "", "at most " + grouped(mostRows) + " rows and 16 MB", "a CSV file beside the campaign file, which `offerctl apply` loads", "file: stores.csv"},
 			{"max_age", span(time.Second), forEver, "", "an older fact counts as missing", "max_age: 3h"},
-		}},
+		}, schema: map[string]any{"anyOf": []any{required("fields"), required("file")}}},
 	}
 }
 
