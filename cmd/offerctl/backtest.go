@@ -24,7 +24,7 @@ import (
 
 // backtest is `offerctl backtest`.
 func backtest(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--out FILE]", `
+	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--out FILE] [--coupon-keys FILE]", `
 Runs campaigns over a file of events, with the same core as in live operation but
 without NATS. Log time comes from the events. The summary goes to standard
 output. --out receives the offers, one JSON object per line, with the same data

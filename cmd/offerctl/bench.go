@@ -61,7 +61,7 @@ and the ratios of their results are shown.`,
 	fs.IntVar(&b.Events, "events", 0, "`N` events (default 1000000; with --backtest 10000000)")
 	fs.IntVar(&b.Users, "users", 100_000, "`U` users that the events belong to")
 	fs.IntVar(&b.LookupUsers, "lookup-users", 1_000_000, "look up state among `L` users")
-	fs.IntVar(&b.Campaigns, "campaigns", 0, "measure only the worker's rate, with `K` generated campaigns instead of the shipped ones")
+	fs.IntVar(&b.Campaigns, "campaigns", 0, "measure only the worker's rate, with `K` generated campaigns instead of the shipped ones, and with ten of them for comparison")
 	fs.BoolVar(&b.Rows, "rows", false, "with --campaigns: those about single products are rows of one campaign (for_each)")
 	fs.IntVar(&b.Rounds, "rounds", 3, "`N` rounds")
 	fs.BoolVar(&b.WorkerOnly, "worker", false, "measure only the worker's rate")

@@ -31,11 +31,11 @@ const (
 
 // demo is `offerctl demo`.
 func demo(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "demo [--for 30s] [--events FILE.jsonl] [--json] [--campaigns PATH] [--addr HOST:PORT] [--dir DIR]", `
-Starts NATS, gateway and worker in this process, with the shipped campaigns and
-simulated shoppers who browse, fill carts, order and leave, and prints the
-offers as they go out. At the end it recomputes all offers from the log and
-compares them. With --events it sends that file instead, under clock: event, and
+	fs := newFlags(std, "demo [--for 30s] [--events FILE.jsonl] [--json] [--campaigns PATH] [--addr HOST:PORT] [--dir DIR] [--out FILE]", `
+Starts NATS, gateway and worker in this process, with campaigns of the gallery
+(offerctl new demo writes them into a folder) and simulated shoppers who browse,
+fill carts, order and leave, and prints the offers as they go out. At the end it
+recomputes all offers from the log and compares them. With --events it sends that file instead, under clock: event, and
 ends by itself: its offers are the same as those of offerctl backtest.`,
 		"offerctl demo --for 30s\nofferctl demo --events events.jsonl --json")
 	d := demoRun{std: std}
@@ -43,7 +43,7 @@ ends by itself: its offers are the same as those of offerctl backtest.`,
 	fs.StringVar(&d.events, "events", "", "a `FILE` of events, one JSON object per line, may be gzipped")
 	fs.BoolVar(&d.json, "json", false, "print one JSON object on standard output, and nothing else")
 	fs.StringVar(&d.out, "out", "", "a `FILE` for the offers that are stored at the end, one JSON object per line, as from offerctl backtest")
-	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns (default the shipped ones)")
+	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns (default those of offerctl new demo)")
 	addr := fs.String("addr", "", "the address that receives events, `HOST:PORT` (default 127.0.0.1:8080, or any free port)")
 	dir := fs.String("dir", "", "the `DIR` for all data, kept afterwards (default a temporary one, removed)")
 	fs.Uint64Var(&d.seed, "seed", 0, "the seed of the shoppers (default a new one, which is shown)")
