@@ -129,5 +129,8 @@ func (v value) at() *campaign.At {
 		"best_hour": func(v value) { a.BestHour = v.cel() },
 		"ahead":     func(v value) { a.Ahead = v.span() },
 	})
+	if a.BestHour == "" || a.Ahead == 0 { // reported
+		v.l.silence(v.path)
+	}
 	return &a
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"offerstream/deploy"
-	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
 )
 
@@ -116,16 +115,7 @@ func TestDrafts(t *testing.T) {
 		t.Skip("../shared/campaigns-draft is not here")
 	}
 	for _, name := range drafts {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l := newLoad()
-		if pipeline.Engine < 3 { // an engine that cannot compile all of it
-			l.compile = func(*campaign.Definition) (*pipeline.Set, []campaign.Problem) { return nil, nil }
-		}
-		l.file(name, b)
-		_, err = l.finish()
+		_, err := LoadCampaigns(name)
 		var problems Errors
 		if err != nil && !errors.As(err, &problems) {
 			t.Errorf("%s: %v", name, err)

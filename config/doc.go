@@ -11,10 +11,17 @@
 //	tree      YAML -> nodes; tags, anchors and merges are refused (tree.go); the
 //	          error for a file that is not YAML (syntax.go)
 //	value     node -> Go value (value.go, map.go, literal.go, expression.go)
-//	set       the set's own keys (set.go, policy.go), features (feature.go),
-//	          campaigns (campaign.go), the data of their offers (data.go)
+//	keys      the tables of keys: what each map has and needs, its limits and
+//	          examples (table.go, keys.go); from them come the JSON Schema
+//	          (schema.go) and the reference in LANGUAGE.md
+//	set       the set's own keys (set.go, policy.go), facts (fact.go), features
+//	          (feature.go), campaigns (campaign.go), what triggers them
+//	          (trigger.go), their rows (rows.go, tablefile.go), offers (offer.go)
+//	          and their data (data.go)
 //	problem   the errors (problem.go)
 //	describe  the changes from one set to another (describe.go)
+//
+// A directory tree may hold several sets (folder.go).
 //
 // How a scenario file (*.test.yaml) becomes scenarios of pipeline/scenario: its
 // maps (scenario.go), its lines (scenarioline.go), and replacing the expected

@@ -72,7 +72,7 @@ func setTables() []*keyTable {
 			{"lateness", span(0), printDuration(campaign.DefaultLateness), "", "how far an event time may lie behind log time (rule 1)", "lateness: 1h"},
 			{"forget", aMap(forget), "", "", "how long without an event until a user counts as new (rule 18)", "forget: {anonymous: 90d}"},
 			{"bounds", aMap(bounds), "", "", "upper bounds on what is kept for one user", "bounds: {keys: 64}"},
-			{"coupons", aMap(coupons), "", "", "how the codes of coupons are made (rule 12)", "coupons: {key: 5f2c9a01, url: https://shop.example/c/}"},
+			{"coupons", aMap(coupons), "", "", "how the codes of coupons are made (rule 12)", "coupons: {key: k5f2c9a01, url: https://shop.example/c/}"},
 			{"features", byName("identifier", ref(slug(aFeature))), "", "", "state that is kept for each user, by name", "features: {orders: {on: Order Completed, agg: count}}"},
 			{"facts", byName("identifier", ref(slug(aFact))), "", "", "what is known about the world, by name (rule 26)", "facts: {weather: {fields: {dust: number}, max_age: 3h}}"},
 			{"policies", aMap(policies), "", "", "what applies to all campaigns (rule 9)", "policies: {consent: none, quiet_hours: none}"},
@@ -90,14 +90,14 @@ func setTables() []*keyTable {
 			{"absences", wholeNumber(1, mostAbsences), grouped(int64(campaign.DefaultBounds.Absences)), "", "pending absences of one campaign for one user (rule 4)", "absences: 64"},
 		}},
 		{name: coupons, about: "A coupon's code is a proof: who has the key can check it without a server (rule 12).", rows: []keyRow{
-			{"key", aText, "no key: every code is `COUPON`", "at most 64 characters", "the id of the key that codes are made under; the key itself is a setting of the programs", "key: 5f2c9a01"},
+			{"key", aText, "no key: every code is `COUPON`", "at most 64 characters", "the id of the key that codes are made under, which the programs show; the key itself is a setting of theirs", "key: k5f2c9a01"},
 			{"url", aText, "", "begins with `https://` or `http://`", "the address that `coupon.url` begins with; the code follows it", "url: https://shop.example/c/"},
 		}},
 		{name: aFeature, about: "A feature's name is an identifier of at most 64 characters: a letter or `_` (not `__`), then letters, digits and `_`. It must not be a reserved word of CEL or a name that already has a meaning in expressions.", rows: []keyRow{
 			{"on", someEvents, needed, "", "the events that the feature aggregates", "on: Product Viewed"},
 			{"where", aCondition, "", "the event only", "only events for which this is true", `where: event.properties.category == "bag"`},
 			{"by", aKey, "", "required with `top`", "keeps a separate aggregate for each key", "by: category"},
-			{"agg", shape{says: "a word", schema: map[string]any{"enum": anys(aggregates)}}, needed, "see below", "the aggregate", "agg: count"},
+			{"agg", shape{says: "a word", schema: map[string]any{"enum": anys(aggregates)}}, needed, "see [Aggregates](#aggregates)", "the aggregate", "agg: count"},
 			{"of", anExpr, "", "the event only; with a bare `by` also `item`", "the value to aggregate", "of: event.properties.price"},
 			{"within", span(time.Second), forEver, "not with `top`", "the length of the window", "within: 30m"},
 			{"half_life", span(time.Second), "", "required with `top`, `top` only", "after this time a touch weighs half", "half_life: 7d"},
@@ -109,11 +109,12 @@ func setTables() []*keyTable {
 			map[string]any{"if": has("agg", "list"), "then": map[string]any{"required": []any{"fields"}}},
 			map[string]any{"if": has("agg", "top"), "then": map[string]any{"required": []any{"by", "half_life"}}},
 		}}},
-		{name: aFact, about: "A fact's name, and the names of its fields, are identifiers. `facts.weather[event.properties.city].dust` is a field of the fact under a key.", rows: []keyRow{
+		{name: aFact, about: "A fact's name, and the names of its fields, are identifiers. `facts.weather[event.properties.city].dust` is a field of the fact under a key. A table has a column `key`, in which no cell appears twice; its other columns are fields. In a column of a number or bool, an empty cell means that the row lacks the field.", rows: []keyRow{
 			{"fields", shape{says: "map from name to `string`, `number` or `bool`", schema: map[string]any{"type": "object", "minProperties": 1, "propertyNames": ref("identifier"),
-				"additionalProperties": map[string]any{"enum": []any{campaign.FactText, campaign.FactNumber, campaign.FactBool}}}}, needed, "", "the fields and their types", "fields: {sky: string, dust: number}"},
+				"additionalProperties": map[string]any{"enum": []any{campaign.FactText, campaign.FactNumber, campaign.FactBool}}}}, "", "required without `file`; with it, the columns by default, of the types that `for_each` finds", "the fields and their types", "fields: {sky: string, dust: number}"},
+			{"file", aText, "", "at most " + grouped(mostRows) + " rows and 16 MB", "a CSV file beside the campaign file, which `offerctl apply` loads", "file: stores.csv"},
 			{"max_age", span(time.Second), forEver, "", "an older fact counts as missing", "max_age: 3h"},
-		}},
+		}, schema: map[string]any{"anyOf": []any{required("fields"), required("file")}}},
 	}
 }
 

@@ -44,23 +44,40 @@ func CheckCampaigns(paths ...string) (d *campaign.Definition, warnings Errors, e
 	return d, l.warnings.sorted(), err
 }
 
-// LoadCampaignsFS is like LoadCampaigns, for a file system with the campaign
-// files in its root directory.
-func LoadCampaignsFS(fsys fs.FS) (*campaign.Definition, error) {
-	names, err := campaignsIn(fsys)
-	if err != nil {
-		return nil, fmt.Errorf("reading campaigns: %w", err)
+// LoadCampaignsFS is like LoadCampaigns, for directories of a file system, which
+// together hold one set. Without dirs it reads the root directory.
+func LoadCampaignsFS(fsys fs.FS, dirs ...string) (*campaign.Definition, error) {
+	if len(dirs) == 0 {
+		dirs = []string{"."}
 	}
 	l := newLoad()
 	l.open = openIn(fsys)
-	for _, name := range names {
-		b, err := fs.ReadFile(fsys, name)
-		if err != nil {
+	for _, dir := range dirs {
+		if err := l.directory(fsys, dir); err != nil {
 			return nil, fmt.Errorf("reading campaigns: %w", err)
 		}
-		l.file(name, b)
 	}
 	return l.finish()
+}
+
+// directory adds the campaign files of a directory to the set.
+func (l *load) directory(fsys fs.FS, dir string) error {
+	sub, err := fs.Sub(fsys, dir)
+	if err != nil {
+		return err
+	}
+	names, err := campaignsIn(sub)
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	for _, name := range names {
+		b, err := fs.ReadFile(sub, name)
+		if err != nil {
+			return err
+		}
+		l.file(path.Join(dir, name), b)
+	}
+	return nil
 }
 
 // CampaignFiles returns the files that LoadCampaigns reads.

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
 )
 
@@ -197,10 +196,11 @@ func headings(t *testing.T) map[string]bool {
 	for _, of := range []struct {
 		file string
 		re   *regexp.Regexp
-		want map[string]int // by prefix, the last number
+		want map[string]int // by prefix, the last number of those from 1
+		more int            // headings with other numbers
 	}{
-		{language, ruleHeading, map[string]int{"Rule ": 19}},
-		{protocol, letterHeading, map[string]int{"D": 5, "P": 9}},
+		{language, ruleHeading, map[string]int{"Rule ": 19}, 1}, // rule 26
+		{protocol, letterHeading, map[string]int{"D": 5, "P": 9}, 0},
 	} {
 		n := 0
 		for _, m := range of.re.FindAllStringSubmatch(read(t, of.file), -1) {
@@ -217,7 +217,7 @@ func headings(t *testing.T) map[string]bool {
 				}
 			}
 		}
-		if n > 0 {
+		if n -= of.more; n > 0 {
 			t.Errorf("%s: %d numbered headings too many", of.file, n)
 		}
 	}
@@ -280,31 +280,49 @@ func TestCitationsAreFound(t *testing.T) {
 	}
 }
 
-// TestLanguageExamples checks the complete campaign sets in LANGUAGE.md: its
-// YAML blocks that begin with the version.
+// TestLanguageExamples checks the examples in LANGUAGE.md: its complete sets load,
+// and its scenarios pass.
 func TestLanguageExamples(t *testing.T) {
-	n := 0
-	for _, block := range strings.Split(read(t, language), "```yaml\n")[1:] {
-		set, _, ok := strings.Cut(block, "\n```\n")
-		if !ok || !strings.HasPrefix(set, "version:") {
-			continue
-		}
-		n++
-		file := filepath.Join(t.TempDir(), "example.yaml")
-		if err := os.WriteFile(file, []byte(set), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		def, err := LoadCampaigns(file)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if b, problems := pipeline.NewBacktest(def); b == nil {
-			t.Error(problems)
+	sets, scenarios, heading := 0, 0, ""
+	for _, part := range strings.Split(read(t, language), "\n#")[1:] {
+		heading, part, _ = strings.Cut(strings.TrimLeft(part, "# "), "\n")
+		_, rest, _ := strings.Cut(part, "```yaml\n")
+		block, _, _ := strings.Cut(rest, "\n```\n")
+		switch {
+		case strings.Contains(block, "scenarios:\n"):
+			scenarios++
+			t.Run(heading, func(t *testing.T) { exampleScenario(t, block) })
+		case strings.HasPrefix(block, "version:"):
+			sets++
+			t.Run(heading, func(t *testing.T) { exampleSet(t, block) })
 		}
 	}
-	if n == 0 {
-		t.Errorf("%s shows no campaign set", language)
+	if sets < 1 || scenarios < 20 {
+		t.Errorf("%s shows %d campaign sets and %d scenarios", language, sets, scenarios)
+	}
+}
+
+func exampleSet(t *testing.T, text string) {
+	l := newLoad()
+	l.file(language, []byte(text))
+	if _, err := l.finish(); err != nil {
+		t.Error(err)
+	}
+}
+
+func exampleScenario(t *testing.T, text string) {
+	f, err := new(Scenarios).read(language, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range f.Scenarios {
+		r, err := s.Run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wrong := s.Compare(r); wrong != "" {
+			t.Errorf("%s:\n%s", s.Name, wrong)
+		}
 	}
 }
 

@@ -83,3 +83,38 @@ func TestFindScenarios(t *testing.T) {
 		t.Error(wrong)
 	}
 }
+
+// TestScenarioRows: the lines of a scenario name a campaign's rows, and outcomes
+// of two words are written either way. A campaign without a row stands for all.
+func TestScenarioRows(t *testing.T) {
+	const text = `
+campaigns:
+  c: {for_each: {rows: [{id: a}, {id: b}]}, on: View, where: event.properties.to == row.id, choose: null, offer: {channel: web}}
+  d: {for_each: {rows: [{id: a}, {id: b}]}, on: Look, offer: {channel: web}}
+scenarios:
+  rows:
+    about: [c, d/a]
+    events: [10:00:00 ada View to=a, 10:00:00 ada View to=b, 10:00:00 ada Look]
+    expect: [10:00:00 ada d/a]
+    outcomes:
+      c: {evaluated: 2, no_choice: 2, quiet_hours: 0}
+      c/a: {no choice: 1}
+`
+	f, err := new(Scenarios).read("x.test.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := f.Scenarios[0].Run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong := f.Scenarios[0].Compare(r); wrong != "" {
+		t.Error(wrong)
+	}
+	_, err = new(Scenarios).read("x.test.yaml", []byte(strings.NewReplacer("ada d/a", "ada d/x", "c/a:", "c/y:").Replace(text)))
+	want := `x.test.yaml:9:14: campaign "d" has no row "x": write the id of one of its rows
+x.test.yaml:12:7: campaign "c" has no row "y": write the id of one of its rows`
+	if fmt.Sprint(err) != want {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+}

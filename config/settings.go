@@ -89,7 +89,7 @@ var gatewayOnly = []setting{
 		read: func(s *Settings, t string) (err error) { s.ServerKeys, err = readKeys(t); return },
 		show: func(s *Settings) string { return maskKeys(s.ServerKeys) }},
 	{name: "keys", arg: "FILE", about: "more keys, in YAML: a list of {name, key or sha256, roles, identity, secret}; read again when it changes",
-		read: func(s *Settings, t string) (err error) { s.KeysFile, err = readFileName(t); return },
+		read: func(s *Settings, t string) (err error) { s.KeysFile, err = readKeysFile(t); return },
 		show: func(s *Settings) string { return s.KeysFile }},
 }
 

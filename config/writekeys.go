@@ -96,6 +96,18 @@ func ReadKeysFile(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
+// readKeysFile is the setting --keys: the file's name, if the file can be read.
+func readKeysFile(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	b, err := ReadKeysFile(name)
+	if err == nil {
+		_, err = ParseKeys(name, b)
+	}
+	return name, err
+}
+
 // ParseKeys reads a file of keys, a list such as
 //
 //	# everybody can read this key in the shop's pages

@@ -86,8 +86,8 @@ func TestKeys(t *testing.T) {
 
 // TestKeySettings: any of the three kinds of keys will do.
 func TestKeySettings(t *testing.T) {
-	file := write(t, "keys.yaml", "- {name: a, key: b, roles: [browser]}")
-	for args, ok := range map[string]bool{"": false, "--write-key a": true, "--server-key a,b": true, "--keys " + file: true, "--server-key=": false, "--keys=": false, "--keys nowhere.yaml": false, "--server-key a:b": false} {
+	file, broken := write(t, "keys.yaml", "- {name: a, key: b, roles: [browser]}"), write(t, "broken.yaml", "- {name: a, key: b, roles: [king]}")
+	for args, ok := range map[string]bool{"": false, "--write-key a": true, "--server-key a,b": true, "--keys " + file: true, "--server-key=": false, "--keys=": false, "--keys nowhere.yaml": false, "--keys " + broken: false, "--server-key a:b": false} {
 		s, err := Gateway(strings.Fields(args), nil, nil)
 		if (err == nil) != ok || ok && strings.Contains(fmt.Sprint(s.Effective()), "=a") {
 			t.Errorf("%s: %v", args, err)

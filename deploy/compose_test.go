@@ -50,7 +50,7 @@ func TestComposeSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.NATS != "nats://gateway:gateway@nats:4222" || g.Addr != "0.0.0.0:8080" || len(g.WriteKeys) != 1 || g.MetricsAddr == "" {
+	if g.NATS != "nats://gateway:gateway@nats:4222" || g.Addr != "0.0.0.0:8080" || len(g.WriteKeys) != 1 || len(g.ServerKeys) != 1 || g.MetricsAddr == "" {
 		t.Errorf("the gateway's settings: %+v", g)
 	}
 	one, two := file.Services["worker"], file.Services["worker-2"]

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +50,7 @@ type Backtest struct {
 	seq  uint64
 
 	Lines    uint64            // lines that are not empty
+	Loaded   uint64            // rows of facts' tables, taken before the first event
 	Applied  uint64            // events applied, including duplicates
 	Rejected map[string]uint64 // events that the gateway would have rejected, and those with an unreadable timestamp, by reason
 	Refused  error             // why the last line was rejected; nil if it was not
@@ -112,29 +115,59 @@ func (b *Backtest) Admitted(ev *event.Event, err error, out func(*Offer)) error 
 		ev.HasLogTime = false // log time follows this file, not the log from which the event was exported
 	}
 	before, begun := b.fold.cur.LogTime, b.fold.begun()
-	if _, err := b.fold.logTimeOf(ev); err != nil {
+	now, err := b.fold.logTimeOf(ev)
+	if err != nil {
 		return b.reject(err)
 	}
+	if b.seq == 0 {
+		if err := b.takeTables(now, out); err != nil {
+			return err
+		}
+	}
+	if err := b.step(ev, out); err != nil {
+		return err
+	}
+	if after := b.fold.cur.LogTime; begun && value.Minus(after, before) > int64(longJump) && len(b.Jumps) < 10 {
+		b.Jumps = append(b.Jumps, Jump{b.Lines, before, after})
+	}
+	b.Applied = b.fold.cur.Applied - b.Loaded
+	return nil
+}
+
+// step folds one event.
+func (b *Backtest) step(ev *event.Event, out func(*Offer)) error {
 	b.seq++
 	if err := b.fold.BeginEvent(b.seq, ev); err != nil {
 		return err
 	}
 	for {
 		more, err := b.fold.Next()
-		if err != nil {
+		if err != nil || !more {
 			return err
-		}
-		if !more {
-			break
 		}
 		for _, e := range b.fold.Effects() {
 			out(e.Offer)
 		}
 	}
-	if after := b.fold.cur.LogTime; begun && value.Minus(after, before) > int64(longJump) && len(b.Jumps) < 10 {
-		b.Jumps = append(b.Jumps, Jump{b.Lines, before, after})
+}
+
+// takeTables folds the rows of the facts' tables, as facts given at the log time of
+// the first event.
+func (b *Backtest) takeTables(at int64, out func(*Offer)) error {
+	var dec event.Decoder // b.dec may hold the first event
+	given := fmt.Sprintf(`"timestamp":%q`, value.FormatTime(at))
+	for _, f := range b.fold.step.live.def.Facts {
+		for _, r := range f.Rows {
+			ev, err := dec.AdmitLine(event.AppendFact(nil, f.Name, r.ID, r.Values, given))
+			if err == nil {
+				err = b.step(ev, out)
+			}
+			if err != nil {
+				return fmt.Errorf("fact %s, key %q of its table: %w", f.Name, r.ID, err)
+			}
+			b.Loaded++
+		}
 	}
-	b.Applied = b.fold.cur.Applied
 	return nil
 }
 
@@ -150,6 +183,34 @@ func (b *Backtest) reject(err error) error {
 
 // Counts are the counts so far, by campaign, and those of all features.
 func (b *Backtest) Counts() (campaigns map[string]Counts, features Counts) { return b.fold.Counts() }
+
+// UserCount is the number of users with any event.
+func (b *Backtest) UserCount() (n int) {
+	for key := range b.Users {
+		if !strings.HasPrefix(key, factPrefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// Conserved checks that every evaluation has one outcome or is pending (LANGUAGE.md,
+// rule 13). An error is a mistake of this program.
+func (b *Backtest) Conserved() error {
+	waiting := map[string]uint64{}
+	for _, e := range b.Users {
+		for i := range e.waiting {
+			waiting[e.waiting[i].campaign]++
+		}
+	}
+	counts, _ := b.Counts()
+	for _, id := range slices.Sorted(maps.Keys(counts)) {
+		if c := counts[id]; c.Pending() != waiting[id] {
+			return fmt.Errorf("campaign %s: %d of %d evaluations have no outcome, and %d are pending: please report this", id, c.Pending(), c.Evaluated, waiting[id])
+		}
+	}
+	return nil
+}
 
 // Duplicates is the number of duplicate events so far.
 func (b *Backtest) Duplicates() uint64 { return b.fold.Duplicates() }

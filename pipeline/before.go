@@ -10,6 +10,9 @@ import (
 // before copies, before the event is applied, what the campaigns that it triggers
 // read as before.x; nil if none of them does.
 func (s *step) before() *Entity {
+	if !s.live.readsBefore {
+		return nil
+	}
 	var features []int
 	reads := false
 	for _, m := range s.matches {

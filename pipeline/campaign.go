@@ -18,26 +18,30 @@ import (
 	"offerstream/pipeline/window"
 )
 
-// A compiled is a compiled campaign, which all its rows share.
+// A compiled is a compiled campaign, which all its rows share. What each trigger
+// reads stands first and close together: among thousands of campaigns, the memory
+// of one is rarely in the processor's cache.
 type compiled struct {
-	def       *campaign.Campaign
-	triggerID uint64         // campaign.Campaign.TriggerID
-	columns   []string       // the names of the values of its rows
-	entries   []entry        // its triggers: those of `any`, else one
-	sequence  [][]*expr.Expr // `where` of each step; nil: no sequence
-	lets      []let
-	cond      []*expr.Expr // the conjuncts of `if`
-	dwell     []*dwellTerm // those of cond that ask for a dwell
-	at        *expr.Expr   // the histogram of at.best_hour; nil: no `at`
-	choose    *expr.Expr
-	score     *expr.Expr
-	gates     []ownGate      // in the order in which they are judged
-	data      *expr.Template // nil: the offer has no data
-	hold      *campaign.QuietHours
-	keepSent  int // how many times of its offers an entity remembers
+	entries     []entry // its triggers: those of `any`, else one
+	lets        []let
+	fresh       int64        // the greatest age of an event; 0: any
+	readsBefore bool         // its expressions read anything as before.x
+	cond        []*expr.Expr // the conjuncts of `if`
+	def         *campaign.Campaign
+	triggerID   uint64         // campaign.Campaign.TriggerID
+	columns     []string       // the names of the values of its rows
+	cells       []value.Value  // the values of its rows, row by row; absent: the row lacks the value
+	sequence    [][]*expr.Expr // `where` of each step; nil: no sequence
+	dwell       []*dwellTerm   // those of cond that ask for a dwell
+	at          *expr.Expr     // the histogram of at.best_hour; nil: no `at`
+	choose      *expr.Expr
+	score       *expr.Expr
+	gates       []ownGate      // in the order in which they are judged
+	data        *expr.Template // nil: the offer has no data
+	hold        *campaign.QuietHours
+	keepSent    int // how many times of its offers an entity remembers
 
 	before       []int // the features that its expressions read as before.x
-	readsBefore  bool  // they read anything as before.x
 	afterAbsence *event.Fields
 }
 
@@ -53,8 +57,8 @@ type entry struct {
 
 func (c *compiler) campaign(def *campaign.Campaign) {
 	path := func(keys ...string) []string { return append([]string{"campaigns", def.ID}, keys...) }
-	cp := &compiled{def: def, triggerID: def.TriggerID(), keepSent: rememberedSent}
-	rows := c.rows(cp)
+	cp := &compiled{def: def, triggerID: def.TriggerID(), fresh: int64(def.Fresh), keepSent: rememberedSent}
+	c.rows(cp)
 	w := c.wordingOf(cp)
 	c.triggers(cp, w, path)
 	for j, src := range def.If {
@@ -107,51 +111,76 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 	for _, l := range def.Limits {
 		cp.keepSent = max(cp.keepSent, l.Max)
 	}
-	c.units(cp, rows)
+	c.units(cp)
 }
 
+// absent is the kind of a value that a row lacks.
+const absent = value.Kind(255)
+
 // rows reads the values of the campaign's rows.
-func (c *compiler) rows(cp *compiled) (rows []*row) {
+func (c *compiler) rows(cp *compiled) {
 	var p fastjson.Parser
-	for _, r := range cp.def.Rows {
-		v, err := value.Parse(&p, r.Values)
-		if err != nil || v.Type() != fastjson.TypeObject {
-			c.problem([]string{"campaigns", cp.def.ID, "for_each"}, fmt.Sprintf("the values of row %q are not a JSON object", r.ID), "")
-			return nil
+	each := func(fn func(row int, name string, v *fastjson.Value)) {
+		for i, r := range cp.def.Rows {
+			v, err := value.Parse(&p, r.Values)
+			if err != nil || v.Type() != fastjson.TypeObject {
+				c.problem([]string{"campaigns", cp.def.ID, "for_each"}, fmt.Sprintf("the values of row %q are not a JSON object", r.ID), "")
+				return
+			}
+			value.VisitFirst(v.GetObject(), func(name string, v *fastjson.Value) { fn(i, name, v) })
 		}
-		one := &row{}
-		value.VisitFirst(v.GetObject(), func(name string, v *fastjson.Value) {
-			i := slices.Index(cp.columns, name)
-			if i < 0 {
-				i = len(cp.columns)
-				cp.columns = append(cp.columns, strings.Clone(name))
-			}
-			for len(one.values) <= i {
-				one.values, one.has = append(one.values, value.Value{}), append(one.has, false)
-			}
-			one.values[i], one.has[i] = value.OfJSON(v), true
-		})
-		rows = append(rows, one)
 	}
-	return rows
+	each(func(_ int, name string, _ *fastjson.Value) {
+		if !slices.Contains(cp.columns, name) {
+			cp.columns = append(cp.columns, strings.Clone(name))
+		}
+	})
+	if len(c.problems) > 0 {
+		return
+	}
+	n := len(cp.columns)
+	cp.cells = make([]value.Value, n*len(cp.def.Rows))
+	for i := range cp.cells {
+		cp.cells[i].Kind = absent
+	}
+	each(func(row int, name string, v *fastjson.Value) {
+		cell := &cp.cells[row*n+slices.Index(cp.columns, name)]
+		if text := value.AliasText(v); v.Type() == fastjson.TypeString && text == cp.def.Rows[row].ID {
+			*cell = value.OfString(cp.def.Rows[row].ID) // the same memory
+		} else {
+			*cell = value.OfJSON(v)
+		}
+	})
+}
+
+// value is a value of the unit's row.
+func (u *unit) value(name string) (value.Value, bool) {
+	if u == nil || u.row == noRow {
+		return value.Value{}, false
+	}
+	i := slices.Index(u.columns, name)
+	if i < 0 {
+		return value.Value{}, false
+	}
+	v := u.cells[int(u.row)*len(u.columns)+i]
+	return v, v.Kind != absent
 }
 
 // units adds what is evaluated of a campaign to the set.
-func (c *compiler) units(cp *compiled, rows []*row) {
+func (c *compiler) units(cp *compiled) {
 	add := func(u unit) {
 		if cp.atSessionEnd() {
 			c.set.sessionEnds = append(c.set.sessionEnds, len(c.set.units))
 		}
-		c.set.unitIndex[u.id] = len(c.set.units)
+		c.set.unitIndex[u.id] = int32(len(c.set.units))
 		c.set.units = append(c.set.units, u)
 	}
 	if len(cp.def.Rows) == 0 {
-		add(unit{cp, cp.def.ID, cp.triggerID, nil})
-		return
+		add(unit{cp, cp.def.ID, cp.triggerID, noRow})
 	}
-	for i, r := range rows {
+	for i := range cp.def.Rows {
 		def := &cp.def.Rows[i]
-		add(unit{cp, cp.def.ID + "/" + def.ID, cp.triggerID ^ xxhash.Sum64(def.Values), r})
+		add(unit{cp, cp.def.ID + "/" + def.ID, cp.triggerID ^ xxhash.Sum64(def.Values), int32(i)})
 	}
 }
 
@@ -257,7 +286,7 @@ func (c *compiler) beforeOf(cp *compiled, whenDue []*expr.Expr, path func(...str
 			if !ok {
 				return
 			}
-			cp.readsBefore = true
+			cp.readsBefore, c.set.readsBefore = true, true
 			if i, ok := c.set.featureIndex[of]; ok && !slices.Contains(cp.before, i) {
 				cp.before = append(cp.before, i)
 			}

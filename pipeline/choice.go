@@ -20,7 +20,7 @@ func (s *step) choose() {
 	for _, e := range s.candidates {
 		var err error
 		if e.score, err = e.rank(s); err != nil {
-			e.c.count().failed(err)
+			s.live.count(e.c).failed(err)
 			s.end(&e, Failed)
 			continue
 		}
@@ -78,7 +78,7 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	case errors.Is(err, errNoChoice):
 		return nil, NoChoice
 	case err != nil:
-		e.c.count().failed(err)
+		s.live.count(e.c).failed(err)
 		return nil, Failed
 	}
 	e.stage = stageChannel

@@ -22,11 +22,12 @@ type Set struct {
 	featureByID  map[uint64]int
 	facts        map[string]*campaign.Fact
 	units        []unit // campaigns by id, each with its rows in their order
-	unitIndex    map[string]int
+	unitIndex    map[string]int32
 	match        index
 	keepSent     int   // how many times of offers an entity remembers per channel
 	dwells       []int // indices of the features that aggregate stays
 	sessionEnds  []int // indices of the units that a session's end triggers
+	readsBefore  bool  // any campaign reads anything as before.x
 }
 
 // Definition is the definition from which the set was compiled.
@@ -41,8 +42,10 @@ type unit struct {
 	*compiled
 	id      string // the campaign's id, with that of the row: "name/row"
 	trigger uint64 // campaign.Campaign.TriggerID, with the row's values
-	row     *row   // nil: the campaign has no rows
+	row     int32  // its number among the campaign's rows; noRow: the campaign has none
 }
+
+const noRow = -1
 
 // Compile checks a definition and makes it runnable. It reports all problems;
 // if there are any, the set is nil.
@@ -52,7 +55,7 @@ func Compile(def *campaign.Definition) (*Set, []campaign.Problem) { return compi
 func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem) {
 	c := &compiler{set: &Set{
 		def: def, hash: def.Hash(),
-		featureIndex: map[string]int{}, featureByID: map[uint64]int{}, facts: map[string]*campaign.Fact{}, unitIndex: map[string]int{},
+		featureIndex: map[string]int{}, featureByID: map[uint64]int{}, facts: map[string]*campaign.Fact{},
 		keepSent: rememberedSent,
 	}}
 	envs, err := envs()
@@ -71,6 +74,11 @@ func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem)
 		c.set.facts[def.Facts[i].Name] = &def.Facts[i]
 	}
 	c.seeState()
+	units := 0
+	for i := range def.Campaigns {
+		units += max(len(def.Campaigns[i].Rows), 1)
+	}
+	c.set.units, c.set.unitIndex = make([]unit, 0, units), make(map[string]int32, units)
 	for i := range def.Campaigns {
 		c.campaign(&def.Campaigns[i])
 	}

@@ -52,8 +52,10 @@ func ReadCursor(b []byte) (Cursor, error) {
 	return v.Cursor, nil
 }
 
+// clone copies what a fold changes. Since has an entry for each campaign, and a fold
+// never changes it, but replaces it.
 func (c Cursor) clone() Cursor {
-	c.Chains, c.Since = maps.Clone(c.Chains), maps.Clone(c.Since)
+	c.Chains = maps.Clone(c.Chains)
 	return c
 }
 

@@ -12,20 +12,25 @@
 //	value       the values of expressions, JSON, times, records (package value)
 //	event       what comes from outside, decoded from JSON (package event)
 //	campaign    a set in its normal form (package campaign), and compiled
-//	            (compile.go)
-//	expr        the language of conditions: CEL (package expr), and what
-//	            expressions see of an entity (scope.go)
+//	            (compile.go, campaign.go), for the engines that this binary has
+//	            (engine.go)
+//	expr        the language of conditions: CEL (package expr), which names each
+//	            expression can use (language.go), and what expressions see of an
+//	            entity (scope.go), also as it was before the event (before.go)
 //	window      what a feature keeps (package window); what an event adds to it
 //	            (feature.go), under which keys (key.go)
 //	entity      a user's state (entity.go) and its stored form (record.go):
-//	            features, the session (session.go), what is pending, what was sent
-//	            (sent.go)
+//	            features, the session (session.go), sequences (sequence.go),
+//	            consent (consent.go), what is pending, what was sent (sent.go); and
+//	            what is known about the world (fact.go)
 //	match       which features and campaigns an event can concern (match.go)
 //	step        one event or one due time on one entity (step.go)
 //	evaluation  one campaign judged for one entity, stage by stage (evaluation.go):
-//	            dwell (dwell.go), gates (gates.go), choice (choice.go), the offer
-//	            (offer.go) with its coupon (coupon.go, and package coupon for codes);
-//	            its outcome (outcome.go) and its trace (trace.go)
+//	            dwell (dwell.go), gates (gates.go), quiet hours and the best hour
+//	            (quiet.go, and package zone for local time), choice (choice.go),
+//	            control groups (holdout.go), the offer (offer.go) with its coupon
+//	            (coupon.go, and package coupon for codes); its outcome (outcome.go)
+//	            and its trace (trace.go)
 //	fold        one log applied to all entities (fold.go): its messages
 //	            (message.go), acceptances (accept.go), the set in force (live.go),
 //	            the queue of due times (queue.go), the cursor (cursor.go), steps that
@@ -40,10 +45,12 @@
 //
 //	In       newline-delimited Segment-spec JSON objects; the gateway adds
 //	         receivedAt, adds messageId and type if they are missing, copies sentAt
-//	         from the batch, and keeps logTime only under clock: event
+//	         from the batch, and keeps logTime only under clock: event; a fact is
+//	         in the log of every partition
 //	Tick     {"at": "2026-01-02T15:04:05Z"}
-//	Control  {"set": "<hash>", "engine": 2, "at": "..."}
-//	Accept   {"chains": {"offers.web": 12}, "why": "..."}
+//	Control  {"set": "<hash>", "engine": 3, "at": "..."}, or
+//	         {"paused": ["<campaign>"], "engine": 3, "at": "..."}
+//	Accept   {"chains": {"offers.web": 12}, "after": 1795551540199725, "why": "..."}
 //
 // A Fold applies a message in steps, each for a due time or an event. It may be
 // checkpointed between any two steps:

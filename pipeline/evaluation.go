@@ -110,7 +110,7 @@ func byKind(a, b evaluation) int {
 
 // begin begins an evaluation of a campaign whose trigger has come.
 func (s *step) begin(c *liveCampaign, entry uint8, ev *event.Event) evaluation {
-	c.count().Evaluated++
+	s.live.count(c).Evaluated++
 	e := evaluation{campaign: c.id, trigger: c.trigger, since: c.since, entry: entry, c: c, event: ev, began: s.now}
 	s.trace(&e)
 	return e
@@ -156,7 +156,7 @@ func (s *step) candidate(e evaluation) { s.candidates = append(s.candidates, e) 
 // continues. Otherwise the evaluation has ended or waits for dwell.
 func (s *step) condition(e *evaluation) bool {
 	sc := s.judge(e)
-	holds := all(e.c.cond, sc, e.c.count())
+	holds := all(e.c.cond, sc, s.live.count(e.c))
 	e.trace.conditions(e.stage, e.c.cond, sc)
 	if holds {
 		e.stored = nil // what waits from here on keeps other fields
@@ -186,7 +186,7 @@ func (s *step) absences(e evaluation) {
 			return
 		}
 		if s.keys = append(s.keys, key); len(key) > window.MaxKey {
-			e.c.count().Bounds++
+			s.live.count(e.c).Bounds++
 			return
 		}
 		if unless.NoRestart && s.entity.anyWaits(sameWait(&e, key)) {
@@ -202,7 +202,7 @@ func (s *step) absences(e evaluation) {
 		s.wait(one, stageAbsence, value.Plus(e.began, int64(unless.Within)))
 	})
 	if err != nil {
-		e.c.count().failed(err)
+		s.live.count(e.c).failed(err)
 	}
 	if started == 0 {
 		s.end(&e, Condition)
@@ -222,7 +222,7 @@ func (s *step) delay(e evaluation) {
 	if e.c.at != nil {
 		due, waits, err := s.bestHour(&e)
 		if err != nil {
-			e.c.count().failed(err)
+			s.live.count(e.c).failed(err)
 			s.end(&e, Failed)
 			return
 		}
@@ -282,7 +282,7 @@ func (s *step) boundAbsences(c *liveCampaign) {
 	}
 	if n > s.live.def.Bounds.Absences {
 		s.drop(func(o *evaluation) bool { return o.order == oldest }, Superseded)
-		c.count().Bounds++
+		s.live.count(c).Bounds++
 	}
 }
 
@@ -296,7 +296,7 @@ func (s *step) boundPending() {
 		oldest := slices.MinFunc(s.entity.waiting, func(a, b evaluation) int {
 			return cmp.Or(cmp.Compare(a.stored.at, b.stored.at), strings.Compare(a.campaign, b.campaign), cmp.Compare(a.stage, b.stage), strings.Compare(a.key, b.key))
 		})
-		oldest.c.count().Bounds++
+		s.live.count(oldest.c).Bounds++
 		order := oldest.order
 		s.drop(func(o *evaluation) bool { return o.order == order }, Superseded)
 	}
@@ -326,7 +326,7 @@ func (s *step) end(e *evaluation, how Outcome) {
 // end counts an outcome. No other function does so.
 func (l *liveSet) end(e *evaluation, how Outcome) {
 	if e.c != nil {
-		e.c.count().Ended[how]++
+		l.count(e.c).Ended[how]++
 	} else {
 		l.tally.counts(e.campaign).Ended[how]++
 	}

@@ -60,7 +60,10 @@ func (f *Fold) takeFact(ev *event.Event, now, own int64) error {
 		return err
 	}
 	e.seq++
-	e.fact.time, e.fact.raw, e.fact.parsed = given, value.AppendCompact(nil, ev.Get("values")), nil
+	e.fact = fact{time: given, raw: []byte("{}")} // for [], which PHP writes for an empty map
+	if v := ev.Root.Get("values"); v.Type() == fastjson.TypeObject {
+		e.fact.raw = value.AppendCompact(nil, v)
+	}
 	return nil
 }
 

@@ -145,8 +145,20 @@ func (f *Fold) Counts() (campaigns map[string]Counts, features Counts) {
 }
 
 // EachCount is Counts without a map: it calls fn with each campaign, in no
-// particular order.
+// particular order. Of a campaign with rows it calls fn with those that have counted
+// anything, or with the campaign itself if none has.
 func (f *Fold) EachCount(fn func(campaign string, n Counts)) (features Counts) {
+	units := f.step.live.campaigns
+	for first := 0; first < len(units); {
+		c, counted := units[first].compiled, false
+		for range max(len(c.def.Rows), 1) {
+			counted = counted || f.step.live.tally.campaigns[units[first].id] != nil
+			first++
+		}
+		if !counted {
+			fn(c.def.ID, Counts{})
+		}
+	}
 	for id, n := range f.step.live.tally.campaigns {
 		fn(id, *n)
 	}

@@ -51,7 +51,7 @@ var gates = [...]gate{
 			}
 			sc := s.judge(e)
 			e.trace.conditions(stageGates, g.whenDue, sc)
-			return !all(g.whenDue, sc, e.c.count())
+			return !all(g.whenDue, sc, s.live.count(e.c))
 		}
 	}},
 	{outcome: NoConsent, advertising: true, compile: func(g *gating) stops {
@@ -136,5 +136,5 @@ func (c *compiler) gates(def *campaign.Campaign, whenDue []*expr.Expr) (has []ow
 // tooOld reports whether the event is too old to trigger the campaign (its
 // `fresh`).
 func (c *compiled) tooOld(ev *event.Event, now int64) bool {
-	return c.def.Fresh > 0 && value.Minus(now, ev.Time) > int64(c.def.Fresh)
+	return c.fresh > 0 && value.Minus(now, ev.Time) > c.fresh
 }

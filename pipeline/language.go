@@ -168,16 +168,12 @@ func (c *compiler) hint(name string, p place) string {
 		known = known[1:]
 	}
 	for _, v := range p.more {
-		known = append(known, v.name)
+		if !strings.Contains(v.name, ".") {
+			known = append(known, v.name)
+		}
 	}
 	if p.scope == "" {
 		known = append(known, "session", "profile")
-		for _, v := range localNames {
-			known = append(known, v.name)
-		}
-		for _, f := range c.set.def.Facts {
-			known = append(known, "facts."+f.Name)
-		}
 		for _, f := range c.set.def.Features {
 			known = append(known, f.Name)
 		}
@@ -322,10 +318,4 @@ func (f *feature) loose() *cel.Type {
 		return cel.DynType
 	}
 	return expr.JSONMap
-}
-
-// A row is a row of for_each.
-type row struct {
-	values []value.Value // in the order of compiled.columns
-	has    []bool        // whether the row has the value
 }

@@ -20,16 +20,15 @@ type liveSet struct {
 // A liveCampaign is a unit of the set in force.
 type liveCampaign struct {
 	*unit
-	since  uint32 // the epoch in which its trigger began
-	paused bool   // by an operator
-	counts *Counts
-	tally  *tally
+	since  uint32  // the epoch in which its trigger began
+	paused bool    // by an operator
+	counts *Counts // nil: it has counted nothing yet, as most rows of a large set
 }
 
-// count are the counts of the unit. Most rows of a large set never count anything.
-func (c *liveCampaign) count() *Counts {
+// count are the counts of a unit.
+func (l *liveSet) count(c *liveCampaign) *Counts {
 	if c.counts == nil {
-		c.counts = c.tally.counts(c.id)
+		c.counts = l.tally.counts(c.id)
 	}
 	return c.counts
 }
@@ -53,40 +52,96 @@ func (f *Fold) enforce(set *Set) {
 	if before != nil {
 		l.tally = before.tally
 	}
-	kept := map[string]uint32{}
-	began := func(prefix string, id uint64) uint32 {
-		k := prefix + strconv.FormatUint(id, 36)
-		epoch, ok := f.cur.Since[k]
-		if !ok {
-			epoch = f.cur.Epoch
-		}
-		kept[k] = epoch
-		return epoch
-	}
+	e := epochs{known: f.cur.Since, now: f.cur.Epoch}
 	for _, ft := range set.features {
-		l.featureSince = append(l.featureSince, began("f", ft.id))
+		l.featureSince = append(l.featureSince, e.began('f', ft.id))
 	}
-	for i := range set.units {
-		u := &set.units[i]
-		since := began("c", u.triggerID)
-		if u.row != nil {
-			k := "r" + strconv.FormatUint(u.trigger, 36)
-			later, ok := f.cur.Since[k]
-			switch {
-			case ok:
-				since = later
-			case before != nil && before.Set != set && !before.had(u):
-				since = f.cur.Epoch
+	for first := 0; first < len(set.units); {
+		c := set.units[first].compiled
+		since := e.began('c', c.triggerID)
+		for range max(len(c.def.Rows), 1) {
+			u := &set.units[first]
+			own := since
+			if u.row != noRow {
+				own = e.row(u, since, before != nil && before.Set != set && !before.had(u))
 			}
-			if since != kept["c"+strconv.FormatUint(u.triggerID, 36)] {
-				kept[k] = since
-			}
+			l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: own, paused: f.paused(u)})
+			first++
 		}
-		l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: since, tally: l.tally, paused: f.paused(u)})
 	}
 	l.couponKey, _ = f.couponKey(set)
-	f.cur.Since = kept
+	f.cur.Since = e.all()
 	f.step.live = l
+}
+
+// epochs finds in which epoch each part of a set began, and collects what the next
+// set has to know of that. A large set has thousands of parts, and a worker that
+// starts puts the same set in force that its cursor knows; so nothing is copied
+// until a part differs.
+type epochs struct {
+	known map[string]uint32 // Cursor.Since
+	now   uint32
+	kept  []epoch
+	news  bool // kept has what known lacks
+	key   []byte
+}
+
+// An epoch is in which one a part began.
+type epoch struct {
+	kind  byte // f: a feature, c: a campaign's trigger, r: a row that came later than its campaign
+	id    uint64
+	since uint32
+}
+
+// find is the epoch of a part that is known.
+func (e *epochs) find(kind byte, id uint64) (since uint32, ok bool) {
+	e.key = strconv.AppendUint(append(e.key[:0], kind), id, 36)
+	since, ok = e.known[string(e.key)]
+	return since, ok
+}
+
+func (e *epochs) keep(p epoch) { e.kept = append(e.kept, p) }
+
+// began is the epoch of a feature or a trigger.
+func (e *epochs) began(kind byte, id uint64) uint32 {
+	since, ok := e.find(kind, id)
+	if !ok {
+		since, e.news = e.now, true
+	}
+	e.keep(epoch{kind, id, since})
+	return since
+}
+
+// row is the epoch of a row. came: the row is new.
+func (e *epochs) row(u *unit, campaign uint32, came bool) uint32 {
+	since, ok := e.find('r', u.trigger)
+	switch {
+	case ok:
+	case came:
+		since = e.now
+	default:
+		return campaign
+	}
+	if since == campaign {
+		return campaign
+	}
+	e.news = e.news || !ok
+	e.keep(epoch{'r', u.trigger, since})
+	return since
+}
+
+// all are the epochs as Cursor.Since has them, which is never changed, since
+// cursors share it.
+func (e *epochs) all() map[string]uint32 {
+	if !e.news && len(e.kept) == len(e.known) {
+		return e.known
+	}
+	all := make(map[string]uint32, len(e.kept))
+	for _, p := range e.kept {
+		e.key = strconv.AppendUint(append(e.key[:0], p.kind), p.id, 36)
+		all[string(e.key)] = p.since
+	}
+	return all
 }
 
 // had reports whether the set in force has had the same unit.
@@ -98,7 +153,7 @@ func (l *liveSet) had(u *unit) bool {
 // paused reports whether an operator has paused the unit: by its own id, or that of
 // its campaign.
 func (f *Fold) paused(u *unit) bool {
-	return slices.Contains(f.cur.Paused, u.id) || u.row != nil && slices.Contains(f.cur.Paused, u.def.ID)
+	return slices.Contains(f.cur.Paused, u.id) || u.row != noRow && slices.Contains(f.cur.Paused, u.def.ID)
 }
 
 // pause replaces the campaigns that are paused.

@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"cmp"
+	"encoding/binary"
+	"maps"
 	"slices"
 
 	"github.com/valyala/fastjson"
@@ -12,7 +14,7 @@ import (
 )
 
 // An index finds the features and campaigns that an event can concern: by the
-// event's name and, if their `where` contains one, by an equality (path ==
+// event's name and, if their `where` contains such, by equalities (path ==
 // "text", path == row.name, path in ["a", "b"], or several of these joined by ||).
 // All others are skipped without being evaluated. Those found still have to pass
 // the rest of their `where`.
@@ -29,14 +31,15 @@ type index struct {
 type match struct {
 	unit  int32
 	entry uint8
+	whole bool // in the index: the index has checked all of its `where`
 }
 
 // build fills the index, and removes the equalities that it uses from the
 // conditions.
 func (x *index) build(s *Set) {
 	for i, f := range s.features {
-		g, rest := takeGuard(f.where)
-		x.features.add(i, f.def.On, g.path, g.textsOf(nil))
+		g, rest := takeGuard(f.where, nil)
+		x.features.add(i, f.def.On, g, nil)
 		f.where = rest
 		if f.remove {
 			x.removes.add(i, f.def.RemoveOn, nil, nil)
@@ -47,6 +50,9 @@ func (x *index) build(s *Set) {
 		x.campaign(s, first, next)
 		first = next
 	}
+	for _, sel := range []*selector{&x.features, &x.removes, &x.triggers, &x.steps} {
+		sel.finish()
+	}
 }
 
 // campaign adds the units of one campaign.
@@ -55,7 +61,7 @@ func (x *index) campaign(s *Set, first, next int) {
 	units := s.units[first:next]
 	if c.sequence != nil {
 		for k, st := range c.def.Sequence.Steps {
-			c.sequence[k] = x.steps.addUnits(&x.taken, units, match{int32(first), uint8(k)}, st.On, c.sequence[k])
+			c.sequence[k] = x.steps.addUnits(&x.taken, units, match{unit: int32(first), entry: uint8(k)}, st.On, c.sequence[k])
 		}
 		return
 	}
@@ -68,72 +74,97 @@ func (x *index) campaign(s *Set, first, next int) {
 			on = c.def.Any[k].On
 		}
 		e := &c.entries[k]
-		e.where = x.triggers.addUnits(&x.met, units, match{int32(first), uint8(k)}, on, e.where)
+		e.where = x.triggers.addUnits(&x.met, units, match{unit: int32(first), entry: uint8(k)}, on, e.where)
 	}
 }
 
 // addUnits adds all units of a campaign, whose first match is m, and returns the
 // conditions that remain to be checked.
 func (s *selector) addUnits(list *[]match, units []unit, m match, on []string, where []*expr.Expr) []*expr.Expr {
-	g, rest := takeGuard(where)
+	g, rest := takeGuard(where, units)
+	m.whole = len(rest) == 0
+	*list = slices.Grow(*list, len(units))
 	for i := range units {
-		if g.path != nil && g.textsOf(&units[i]) == nil { // a value that is no text: CEL compares it
-			g, rest = guarded{}, where
-			break
-		}
-	}
-	for i := range units {
-		s.add(len(*list), on, g.path, g.textsOf(&units[i]))
-		*list = append(*list, match{m.unit + int32(i), m.entry})
+		s.add(len(*list), on, g, &units[i])
+		*list = append(*list, m)
+		m.unit++
 	}
 	return rest
 }
 
-// A guarded is an equality on a text in the event.
-type guarded struct {
+// An equality is a condition that a text in the event is one of some texts.
+type equality struct {
 	path   []string
 	values []expr.Operand
 }
 
-// takeGuard finds the first conjunct that is an equality on a text in the
-// event, and returns the other conjuncts as rest.
-func takeGuard(where []*expr.Expr) (g guarded, rest []*expr.Expr) {
-	for i, x := range where {
-		if path, values := x.Equality(); path != nil {
-			return guarded{path, values}, slices.Concat(where[:i], where[i+1:])
-		}
-	}
-	return guarded{}, where
-}
+// mostTexts bounds the combinations of texts of several equalities under which one
+// unit is found.
+const mostTexts = 64
 
-// textsOf are the texts that pass for a unit; nil if one of them is no text. A
-// unit without rows, or no unit, has no values of rows.
-func (g guarded) textsOf(u *unit) []string {
-	texts := make([]string, 0, len(g.values))
-	for _, v := range g.values {
-		if v.Row == "" {
-			texts = append(texts, v.Text)
+// takeGuard finds the conjuncts that are equalities, and returns the other
+// conjuncts as rest. Those about the same path as an earlier one, and those that
+// would make too many combinations, are among the rest; so are those with a value
+// of a row that is no text: CEL compares it. units are those whose condition it is.
+func takeGuard(where []*expr.Expr, units []unit) (g []equality, rest []*expr.Expr) {
+	texts := 1
+	for _, x := range where {
+		path, values := x.Equality()
+		taken := slices.ContainsFunc(g, func(e equality) bool { return slices.Equal(e.path, path) })
+		if path == nil || taken || len(g) > 0 && texts*len(values) > max(texts, mostTexts) || !allTexts(values, units) {
+			rest = append(rest, x)
 			continue
 		}
-		t, ok := u.value(v.Row)
-		if !ok || t.Kind != value.String {
-			return nil
-		}
-		texts = append(texts, t.Str)
+		texts *= len(values)
+		g = append(g, equality{path, values})
 	}
-	return texts
+	return g, rest
 }
 
-// value is a value of the unit's row.
-func (u *unit) value(name string) (value.Value, bool) {
-	if u == nil || u.row == nil {
-		return value.Value{}, false
+// allTexts reports whether the values are texts in all rows. What has no rows has
+// literals only.
+func allTexts(values []expr.Operand, units []unit) bool {
+	for _, v := range values {
+		for i := range units {
+			if t, ok := units[i].value(v.Row); v.Row != "" && (!ok || t.Kind != value.String) {
+				return false
+			}
+		}
 	}
-	i := slices.Index(u.columns, name)
-	if i < 0 || i >= len(u.row.values) || !u.row.has[i] {
-		return value.Value{}, false
+	return true
+}
+
+// keysOf are the keys (appendKey) of a guard under which a unit is found; nil for a
+// feature.
+func keysOf(g []equality, u *unit) []string {
+	keys := []string{""}
+	for i, e := range g {
+		var longer []string
+		for _, k := range keys {
+			for _, v := range e.values {
+				text := v.Text
+				if v.Row != "" {
+					t, _ := u.value(v.Row)
+					text = t.Str
+				}
+				if len(g) == 1 {
+					longer = append(longer, text)
+				} else {
+					longer = append(longer, string(appendKey([]byte(k), text, i == len(g)-1)))
+				}
+			}
+		}
+		keys = longer
 	}
-	return u.row.values[i], true
+	return keys
+}
+
+// appendKey appends a text to a key that consists of several.
+func appendKey(key []byte, text string, last bool) []byte {
+	if !last { // so that no two combinations have the same key
+		key = binary.AppendUvarint(key, uint64(len(text)))
+	}
+	return append(key, text...)
 }
 
 // A selector maps an event to the numbers that it selects.
@@ -144,25 +175,35 @@ type selector struct {
 	star   selection                   // all events that `*` selects
 }
 
-// A selection holds what one event name selects: with guards, only if the text
-// at a path matches; always, in any case.
+// A selection holds what one event name selects: with guards, only if the texts
+// at their paths match; always, in any case.
 type selection struct {
 	guards []guard
 	always []int32
 }
 
-// A guard selects numbers by the text at a path.
+// A guard selects numbers by the texts at some paths, usually one.
 type guard struct {
-	path   []string
-	values map[string][]int32
+	paths  [][]string
+	found  map[string]span    // by the text, or by the key of several
+	many   []int32            // the numbers under keys that have more than one
+	adding map[string][]int32 // while the index is built
 }
 
-// add adds number i under the names of its events, and under its guard if it
-// has one.
-func (s *selector) add(i int, on []string, path, values []string) {
+// A span is what a guard finds under a key: n numbers from many[at] on; if n is 1, at
+// is the number. Most of thousands of keys have one.
+type span struct{ at, n int32 }
+
+// add adds number i under the names of its events, and under its guard if it has
+// any. u is the unit whose it is; nil: a feature's.
+func (s *selector) add(i int, on []string, g []equality, u *unit) {
+	var keys []string
+	if len(g) > 0 {
+		keys = keysOf(g, u)
+	}
 	star := slices.Contains(on, "*")
 	if star {
-		s.star.add(i, path, values)
+		s.star.add(i, g, keys)
 	}
 	for k, name := range on {
 		t := event.Selected(name)
@@ -170,11 +211,11 @@ func (s *selector) add(i int, on []string, path, values []string) {
 		case name == "*" || slices.Contains(on[:k], name):
 		case star && t != 0: // `*` selects all types that have a selector
 		case star:
-			selectionOf(&s.system, name).add(i, path, values)
+			selectionOf(&s.system, name).add(i, g, keys)
 		case t != 0:
-			s.typed[t].add(i, path, values)
+			s.typed[t].add(i, g, keys)
 		default:
-			selectionOf(&s.named, name).add(i, path, values)
+			selectionOf(&s.named, name).add(i, g, keys)
 		}
 	}
 }
@@ -189,21 +230,60 @@ func selectionOf(by *map[string]*selection, name string) *selection {
 	return (*by)[name]
 }
 
-func (s *selection) add(i int, path, values []string) {
-	if path == nil {
+func (s *selection) add(i int, by []equality, keys []string) {
+	if len(by) == 0 {
 		s.always = append(s.always, int32(i))
 		return
 	}
-	g := slices.IndexFunc(s.guards, func(g guard) bool { return slices.Equal(g.path, path) })
-	if g < 0 {
-		g = len(s.guards)
-		s.guards = append(s.guards, guard{path, map[string][]int32{}})
+	at := slices.IndexFunc(s.guards, func(g guard) bool {
+		return slices.EqualFunc(g.paths, by, func(path []string, e equality) bool { return slices.Equal(path, e.path) })
+	})
+	if at < 0 {
+		at = len(s.guards)
+		g := guard{adding: map[string][]int32{}}
+		for _, e := range by {
+			g.paths = append(g.paths, e.path)
+		}
+		s.guards = append(s.guards, g)
 	}
-	for _, v := range values {
-		if is := s.guards[g].values[v]; len(is) == 0 || is[len(is)-1] != int32(i) {
-			s.guards[g].values[v] = append(is, int32(i))
+	for _, k := range keys {
+		if is := s.guards[at].adding[k]; len(is) == 0 || is[len(is)-1] != int32(i) {
+			s.guards[at].adding[k] = append(is, int32(i))
 		}
 	}
+}
+
+// finish makes the guards ready for use.
+func (s *selector) finish() {
+	s.star.finish()
+	for i := range s.typed {
+		s.typed[i].finish()
+	}
+	for _, by := range []map[string]*selection{s.named, s.system} {
+		for _, name := range slices.Sorted(maps.Keys(by)) {
+			by[name].finish()
+		}
+	}
+}
+
+func (s *selection) finish() {
+	for i := range s.guards {
+		s.guards[i].finish()
+	}
+}
+
+func (g *guard) finish() {
+	g.found = make(map[string]span, len(g.adding))
+	for _, key := range slices.Sorted(maps.Keys(g.adding)) {
+		is := g.adding[key]
+		if len(is) == 1 {
+			g.found[key] = span{is[0], 1}
+			continue
+		}
+		g.found[key] = span{int32(len(g.many)), int32(len(is))}
+		g.many = append(g.many, is...)
+	}
+	g.many, g.adding = slices.Clip(g.many), nil
 }
 
 // each calls fn once with every number that the event selects.
@@ -227,15 +307,48 @@ func (s *selection) each(ev *event.Event, fn func(i int)) {
 	for _, i := range s.always {
 		fn(int(i))
 	}
-	for _, g := range s.guards {
-		v := ev.Get(g.path...)
-		if v == nil || v.Type() != fastjson.TypeString {
-			continue
-		}
-		for _, i := range g.values[string(v.GetStringBytes())] {
-			fn(int(i))
+	for i := range s.guards {
+		g := &s.guards[i]
+		switch at := g.of(ev); at.n {
+		case 0:
+		case 1:
+			fn(int(at.at))
+		default:
+			for _, n := range g.many[at.at : at.at+at.n] {
+				fn(int(n))
+			}
 		}
 	}
+}
+
+// of is what the guard finds for an event.
+func (g *guard) of(ev *event.Event) span {
+	if len(g.paths) == 1 {
+		text, ok := textAt(ev, g.paths[0])
+		if !ok {
+			return span{}
+		}
+		return g.found[text]
+	}
+	var usual [128]byte
+	key := usual[:0]
+	for i, path := range g.paths {
+		text, ok := textAt(ev, path)
+		if !ok {
+			return span{}
+		}
+		key = appendKey(key, text, i == len(g.paths)-1)
+	}
+	return g.found[string(key)]
+}
+
+// textAt is the text at a path of an event. It is valid as long as the event.
+func textAt(ev *event.Event, path []string) (text string, ok bool) {
+	v := ev.Get(path...)
+	if v == nil || v.Type() != fastjson.TypeString {
+		return "", false
+	}
+	return value.AliasText(v), true
 }
 
 // names are the events of an `on`.
@@ -272,8 +385,11 @@ func (s *step) meet(sc *scope) {
 	x := &s.live.match
 	x.triggers.each(sc.event, func(i int) {
 		m := x.met[i]
-		sc.of(&s.live.campaigns[m.unit])
-		if all(sc.c.entries[m.entry].where, sc, nil) {
+		if !m.whole {
+			sc.of(&s.live.campaigns[m.unit])
+			m.whole = all(sc.c.entries[m.entry].where, sc, nil)
+		}
+		if m.whole {
 			s.matches = append(s.matches, m)
 		}
 	})

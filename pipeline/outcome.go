@@ -74,6 +74,15 @@ func (c *Counts) Pending() uint64 {
 	return n
 }
 
+// Plus is the sum of two counts.
+func (c Counts) Plus(n Counts) Counts {
+	for o := range c.Ended {
+		c.Ended[o] += n.Ended[o]
+	}
+	c.Evaluated, c.Missing, c.Errors, c.Bounds = c.Evaluated+n.Evaluated, c.Missing+n.Missing, c.Errors+n.Errors, c.Bounds+n.Bounds
+	return c
+}
+
 // MarshalJSON writes an object: evaluated, each outcome, then the other counts.
 func (c Counts) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer

@@ -92,11 +92,16 @@ func packed(t *testing.T, events [][]byte, p int, rng *rand.Rand) [][]Message {
 		if ev.Type == event.Clock {
 			continue
 		}
-		i := event.Partition(ev.Key, p)
+		first, last := event.Partition(ev.Key, p), event.Partition(ev.Key, p)
+		if ev.Type == event.Fact { // which every partition gets
+			first, last = 0, p-1
+		}
 		head := fmt.Sprintf(`{"logTime":%q,"messageId":%s,`, value.FormatTime(now), value.AppendJSONString(nil, ev.ID))
-		packs[i] = append(append(append(packs[i], head...), bytes.ReplaceAll(bytes.TrimSpace(raw)[1:], []byte("\n"), []byte(" "))...), '\n')
-		if rng.IntN(4) == 0 {
-			flush(i)
+		for i := first; i <= last; i++ {
+			packs[i] = append(append(append(packs[i], head...), bytes.ReplaceAll(bytes.TrimSpace(raw)[1:], []byte("\n"), []byte(" "))...), '\n')
+			if rng.IntN(4) == 0 {
+				flush(i)
+			}
 		}
 	}
 	for i := range logs {

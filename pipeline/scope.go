@@ -162,37 +162,38 @@ func (s *scope) couponPart(name string) (any, bool) {
 	return nil, false
 }
 
+// Under is the single value of feature i under a key. Its text is valid until the
+// entity's features change.
 func (s *scope) Under(i int, key string) value.Value {
-	return s.set.features[i].shape.Total(s.entity.feature(i), key, s.now)
+	if s.totals == nil {
+		return s.set.features[i].shape.Total(s.entity.feature(i), key, s.now)
+	}
+	t := &s.totals.features[i]
+	if t.step != s.totals.step || t.key != key {
+		*t = total{s.totals.step, key, s.set.features[i].shape.Total(s.entity.feature(i), key, s.now)}
+	}
+	return t.v
 }
 
 func (s *scope) Has(i int, key string) bool {
 	return s.set.features[i].shape.Has(s.entity.feature(i), key, s.now)
 }
 
-// Total is the single value of feature i, which has no `by`. Its text is valid
-// until the entity's features change.
-func (s *scope) Total(i int) value.Value {
-	if s.totals == nil {
-		return s.Under(i, "")
-	}
-	t := &s.totals.features[i]
-	if t.step != s.totals.step {
-		*t = total{s.totals.step, s.Under(i, "")}
-	}
-	return t.v
-}
+// Total is Under for feature i that has no `by`.
+func (s *scope) Total(i int) value.Value { return s.Under(i, "") }
 
-// totals caches the values of features without `by` during a step, because many
-// campaigns read the same features.
+// totals caches the last value of each feature that was read during a step, because
+// many campaigns read the same features, and under the same key.
 type totals struct {
 	step     uint64 // number of the current step
 	features []total
 }
 
-// A total is the value of a feature in the step of that number.
+// A total is the value of a feature under a key in the step of that number. The key
+// may be a text of the step's event.
 type total struct {
 	step uint64
+	key  string
 	v    value.Value
 }
 

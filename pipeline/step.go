@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/valyala/fastjson"
 
@@ -213,7 +214,7 @@ func (s *step) learn(sc *scope) {
 	if ev.Type.View() {
 		e.session.extend(ev, sc.now)
 		if e.session.due = 0; len(s.live.sessionEnds) > 0 {
-			e.session.due, e.session.lastID = value.Plus(sc.now, int64(sessionGap)), ev.ID
+			e.session.due, e.session.lastID = value.Plus(sc.now, int64(sessionGap)), strings.Clone(ev.ID)
 		}
 		for _, i := range s.live.dwells {
 			if st := e.feature(i); st != nil && st.Open() {

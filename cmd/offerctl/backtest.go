@@ -24,7 +24,7 @@ import (
 
 // backtest is `offerctl backtest`.
 func backtest(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--out FILE]", `
+	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--out FILE] [--coupon-keys FILE]", `
 Runs campaigns over a file of events, with the same core as in live operation but
 without NATS. Log time comes from the events. The summary goes to standard
 output. --out receives the offers, one JSON object per line, with the same data
@@ -121,10 +121,11 @@ func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.
 		if o.Withheld {
 			return
 		}
-		if reached[o.Campaign] == nil {
-			reached[o.Campaign] = map[string]bool{}
+		campaign, _, _ := strings.Cut(o.Campaign, "/") // all its rows together
+		if reached[campaign] == nil {
+			reached[campaign] = map[string]bool{}
 		}
-		reached[o.Campaign][o.User] = true
+		reached[campaign][o.User] = true
 	}
 	full, empty := make(chan *lines, 4), make(chan *lines, 4)
 	for range cap(empty) {
@@ -239,19 +240,32 @@ func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]
 		reasons = append(reasons, fmt.Sprintf("%s %d", reason, n))
 	}
 	sort.Strings(reasons)
-	fmt.Fprintf(w, "%d events, %d users, %d duplicates, %d rejected", b.Applied, len(b.Users), b.Duplicates(), refused.n)
+	fmt.Fprintf(w, "%d events, %d users, %d duplicates, %d rejected", b.Applied, b.UserCount(), b.Duplicates(), refused.n)
 	if refused.n > 0 {
 		fmt.Fprintf(w, " (%s); the first is line %d: %v", strings.Join(reasons, ", "), refused.line, refused.first)
 	}
 	fmt.Fprintln(w)
+	if b.Loaded > 0 {
+		fmt.Fprintf(w, "%s of facts' tables, given at the first event\n", count(int(b.Loaded), "row"))
+	}
 	for _, j := range b.Jumps {
 		fmt.Fprintf(w, "warning: line %d moves log time from %s to %s\n", j.Line, value.FormatTime(j.From), value.FormatTime(j.To))
 	}
 	counts, features := b.Counts()
-	campaignTable(w, counts, reached)
+	campaignTable(w, whole(counts), reached)
 	if features.Missing+features.Errors+features.Bounds > 0 {
 		fmt.Fprintf(w, "\nfeatures: %d events lacked a field, %d errors, a bound was reached %d times\n", features.Missing, features.Errors, features.Bounds)
 	}
+}
+
+// whole adds the counts of all rows of a campaign.
+func whole(counts map[string]pipeline.Counts) map[string]pipeline.Counts {
+	sums := map[string]pipeline.Counts{}
+	for id, n := range counts {
+		campaign, _, _ := strings.Cut(id, "/")
+		sums[campaign] = sums[campaign].Plus(n)
+	}
+	return sums
 }
 
 // campaignTable prints the outcomes of each campaign's evaluations.

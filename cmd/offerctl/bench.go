@@ -48,7 +48,7 @@ func benchmark(ctx context.Context, args []string, std stdio) error {
 
 // benchFlags returns the flags that select what is measured.
 func benchFlags(b *bench.Run, std stdio) *flags {
-	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K] [--worker] [--gateway] [--backtest] [--group] [--rounds N] [--against BINARY [--pairs N]] [--json]", `
+	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K [--rows]] [--worker] [--gateway] [--backtest] [--group] [--rounds N] [--against BINARY [--pairs N]] [--json]", `
 Measures this machine, with NATS as a separate process: how fast a worker
 catches up, as a ratio to reading the same events from JetStream, one per
 message, and doing nothing else; the same with a state far larger than its cache;
@@ -61,7 +61,8 @@ and the ratios of their results are shown.`,
 	fs.IntVar(&b.Events, "events", 0, "`N` events (default 1000000; with --backtest 10000000)")
 	fs.IntVar(&b.Users, "users", 100_000, "`U` users that the events belong to")
 	fs.IntVar(&b.LookupUsers, "lookup-users", 1_000_000, "look up state among `L` users")
-	fs.IntVar(&b.Campaigns, "campaigns", 0, "measure only the worker's rate, with `K` generated campaigns instead of the shipped ones")
+	fs.IntVar(&b.Campaigns, "campaigns", 0, "measure only the worker's rate, with `K` generated campaigns instead of the shipped ones, and with ten of them for comparison")
+	fs.BoolVar(&b.Rows, "rows", false, "with --campaigns: those about single products are rows of one campaign (for_each)")
 	fs.IntVar(&b.Rounds, "rounds", 3, "`N` rounds")
 	fs.BoolVar(&b.WorkerOnly, "worker", false, "measure only the worker's rate")
 	fs.BoolVar(&b.GatewayOnly, "gateway", false, "measure the gateway instead, compared with a bare HTTP handler; --events and --campaigns have no effect")
@@ -114,6 +115,9 @@ func checkBench(b *bench.Run) error {
 	}
 	if b.Events < 1000 || b.Users < 1 || b.Rounds < 1 || b.Campaigns < 0 || b.LookupUsers < 100 {
 		return usagef("a number is too small: --events takes at least 1000, --lookup-users 100, --users and --rounds 1, --campaigns 0")
+	}
+	if b.Rows && b.Campaigns == 0 {
+		return usagef("--rows needs --campaigns: how many campaigns and rows there are")
 	}
 	return nil
 }

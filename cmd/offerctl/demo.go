@@ -31,11 +31,11 @@ const (
 
 // demo is `offerctl demo`.
 func demo(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "demo [--for 30s] [--events FILE.jsonl] [--json] [--campaigns PATH] [--addr HOST:PORT] [--dir DIR]", `
-Starts NATS, gateway and worker in this process, with the shipped campaigns and
-simulated shoppers who browse, fill carts, order and leave, and prints the
-offers as they go out. At the end it recomputes all offers from the log and
-compares them. With --events it sends that file instead, under clock: event, and
+	fs := newFlags(std, "demo [--for 30s] [--events FILE.jsonl] [--json] [--campaigns PATH] [--addr HOST:PORT] [--dir DIR] [--out FILE]", `
+Starts NATS, gateway and worker in this process, with campaigns of the gallery
+(offerctl new demo writes them into a folder) and simulated shoppers who browse,
+fill carts, order and leave, and prints the offers as they go out. At the end it
+recomputes all offers from the log and compares them. With --events it sends that file instead, under clock: event, and
 ends by itself: its offers are the same as those of offerctl backtest.`,
 		"offerctl demo --for 30s\nofferctl demo --events events.jsonl --json")
 	d := demoRun{std: std}
@@ -43,7 +43,7 @@ ends by itself: its offers are the same as those of offerctl backtest.`,
 	fs.StringVar(&d.events, "events", "", "a `FILE` of events, one JSON object per line, may be gzipped")
 	fs.BoolVar(&d.json, "json", false, "print one JSON object on standard output, and nothing else")
 	fs.StringVar(&d.out, "out", "", "a `FILE` for the offers that are stored at the end, one JSON object per line, as from offerctl backtest")
-	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns (default the shipped ones)")
+	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns (default those of offerctl new demo)")
 	addr := fs.String("addr", "", "the address that receives events, `HOST:PORT` (default 127.0.0.1:8080, or any free port)")
 	dir := fs.String("dir", "", "the `DIR` for all data, kept afterwards (default a temporary one, removed)")
 	fs.Uint64Var(&d.seed, "seed", 0, "the seed of the shoppers (default a new one, which is shown)")
@@ -232,13 +232,15 @@ func (d *demoRun) welcome() {
 	fmt.Fprintf(d.std.out, `Offerstream is running: NATS, gateway and worker in this process, shoppers with seed %d.
 
 Send an event of your own:
-  curl -u %s: http://%s/v1/track -d '{"userId":"me","event":"Product Viewed","properties":{"product_id":"b1","category":"bag","brand":"acme","price":120}}'
-  (send four of them, for products b1 to b4, and the offer category-fan goes out;
-  sending the same bytes again would count as the same event)
+  curl -u %s: http://%s/v1/track -d '{"userId":"me","event":"Product Viewed","properties":{"product_id":"b1","category":"bag","brand":"acme","price":120,"dwell_ms":20000}}'
+  (20 seconds on a page about a bag; send four of them, for products b1 to b4, and
+  the offer groobee-bag goes out; the same bytes again would be the same event)
 See offers as a subscriber receives them:
   nats sub 'offers.>' -s %s
 See what is stored about a user:
   offerctl user me --nats %s
+Have these campaigns in a folder, to change them:
+  offerctl new demo
 
 `, d.seed, demoKey, d.node.addr, url, url)
 }
@@ -254,7 +256,7 @@ func (d *demoRun) show(m *nats.Msg) {
 		return // a file may yield thousands of offers
 	}
 	d.live.done()
-	fmt.Fprintf(d.std.out, "%s  %-6s %-18s %-16s %s\n", o.Time[11:19], o.Channel, o.Campaign, o.User, headline(o.Data))
+	fmt.Fprintf(d.std.out, "%s  %-6s %-20s %-16s %s\n", o.Time[11:19], o.Channel, o.Campaign, o.User, headline(o.Data))
 	if d.events != "" && n == 20 {
 		fmt.Fprintln(d.std.out, "...")
 	}
@@ -267,6 +269,11 @@ func headline(data json.RawMessage) string {
 		for _, k := range []string{"title", "subject", "text"} {
 			if s, ok := m[k].(string); ok {
 				return s
+			}
+			if texts, ok := m[k].(map[string]any); ok { // one for each language
+				if s, ok := texts["en"].(string); ok {
+					return s
+				}
 			}
 		}
 	}

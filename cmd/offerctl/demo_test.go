@@ -35,15 +35,23 @@ func sortedLines(t *testing.T, path string) []string {
 // TestDemoIsBacktest sends events through gateway, JetStream and worker. The
 // offers, including their ids, must be the same as those of a backtest.
 func TestDemoIsBacktest(t *testing.T) {
-	for name, events := range map[string]string{"simulated": shopping(t, 4000), "real": rees46File(t)} {
+	first := filepath.Join(t.TempDir(), "first")
+	offerctl(t, "new", "demo", first)
+	for name, c := range map[string]struct {
+		events, campaigns string
+		says              []string // to the demo, which starts with the shipped campaigns
+	}{
+		"simulated": {shopping(t, 4000), first, nil},
+		"real":      {rees46File(t), "../../deploy/campaigns", []string{"--campaigns", "../../deploy/campaigns"}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			if events == "" {
+			if c.events == "" {
 				t.Skip("../shared/data/rees46/events.csv.gz, beside the repository, is not there")
 			}
 			dir := t.TempDir()
 			want, got := filepath.Join(dir, "want.jsonl"), filepath.Join(dir, "got.jsonl")
-			offerctl(t, "backtest", "--campaigns", "../../deploy/campaigns", "--events", events, "--out", want)
-			out := offerctl(t, "demo", "--events", events, "--json", "--out", got, "--addr", "127.0.0.1:0")
+			offerctl(t, "backtest", "--campaigns", c.campaigns, "--events", c.events, "--out", want)
+			out := offerctl(t, append([]string{"demo", "--events", c.events, "--json", "--out", got, "--addr", "127.0.0.1:0"}, c.says...)...)
 			if a, b := sortedLines(t, got), sortedLines(t, want); !slices.Equal(a, b) {
 				t.Errorf("%d offers went out, the backtest has %d, or others", len(a), len(b))
 			}

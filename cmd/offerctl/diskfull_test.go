@@ -30,7 +30,7 @@ func TestServeDiskFull(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	set, err := loadOrShipped("", "")
+	set, err := loadSet("", "../../deploy/campaigns")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,7 @@ type command struct {
 var commands = []command{
 	{"demo", "start everything in one process with simulated shoppers", demo},
 	{"serve", "run everything in one process, for a small shop", serve},
+	{"new", "write a campaign set of the gallery, with its scenarios, into a folder", newSet},
 	{"check", "validate campaign files", check},
 	{"test", "run the scenarios of campaigns", test},
 	{"schema", "print the JSON Schema of campaign files, for editors", schema},

@@ -81,6 +81,11 @@ func TestReadmeFiles(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	for _, m := range regexp.MustCompile(`[ \x60]((?:config|deploy|pipeline|state)/[\w./-]*\w)`).FindAllStringSubmatch(readme(t), -1) {
+		if _, err := os.Stat(filepath.Join("../..", m[1])); err != nil {
+			t.Errorf("README.md names a file: %v", err)
+		}
+	}
 }
 
 // helpOf returns the --help of a program, or of a command of offerctl.

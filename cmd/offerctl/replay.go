@@ -25,9 +25,9 @@ event. A line that a backtest would refuse is counted and not sent.
 
 Under clock: event a key of role server is needed, because a clock event is sent; it
 is needed too for consent, redeemed coupons, and whatever else a browser may not
-send. Facts need a key of role feeder. A key of role server counts users as proved,
-as a backtest does; a write key does for files without such events under clock:
-broker.`,
+send. If the file has facts, the key needs the role feeder too. A key of role server
+counts users as proved, as a backtest does; a write key does for files without such
+events under clock: broker.`,
 		"offerctl apply campaigns --yes --clock event\nofferctl replay --events events.jsonl --to http://127.0.0.1:8080 --server-key KEY --rate 1000")
 	events := fs.String("events", "", "a `FILE` of events, one JSON object per line, may be gzipped; - for standard input")
 	to := fs.String("to", "http://127.0.0.1:8080", "the gateway's `URL`")

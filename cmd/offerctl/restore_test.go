@@ -46,7 +46,7 @@ func newRestorable(t *testing.T) *restorable {
 // up starts everything, with the state that the disks have.
 func (r *restorable) up() {
 	r.t.Helper()
-	set, err := loadOrShipped("", "")
+	set, err := loadSet("", "../../deploy/campaigns")
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ type keyFlags struct{ write, server *string }
 func (f *flags) keys(of string) keyFlags {
 	return keyFlags{
 		f.String("write-key", "", of+"the gateway's write `KEY`, of role browser"),
-		f.String("server-key", "", of+"a `KEY` of role server, instead; OFFERSTREAM_SERVER_KEY in the environment"),
+		f.String("server-key", "", of+"a `KEY` of role server, instead of --write-key; OFFERSTREAM_SERVER_KEY in the environment"),
 	}
 }
 

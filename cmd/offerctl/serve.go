@@ -16,14 +16,14 @@ import (
 
 // serve is `offerctl serve`.
 func serve(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "serve --dir DIR [--campaigns PATH] [--write-key KEY] [--server-key KEY] [--keys FILE]", `
+	fs := newFlags(std, "serve --dir DIR [--campaigns PATH] [--write-key KEY] [--server-key KEY] [--keys FILE] [--coupon-keys FILE]", `
 Runs NATS, gateway and worker in one process, with all data in one directory, for
 a small shop. NATS calls fsync before each acknowledgement. With --nats, an
 external server is used instead. When it is told to stop, it first finishes
 storing all accepted events.`,
 		"offerctl serve --dir /var/lib/offerstream --campaigns campaigns --write-key KEY --addr 0.0.0.0:8080")
 	dir := fs.String("dir", "", "the `DIR` for all data")
-	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns, made live at the start; without it, the live set stays, or the shipped set becomes live if there is none")
+	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns, made live at the start; without it, the live set stays, or that of offerctl new demo becomes live if there is none")
 	clock := fs.String("clock", "", "overrides the set's clock: broker, or event for replaying history")
 	url := fs.String("nats", "", "the `URL` of an external NATS server, instead of the embedded one")
 	creds := fs.String("creds", "", "the credentials `FILE` for the external server")
@@ -96,19 +96,20 @@ func (n *node) untilDone(ctx context.Context) (err error) {
 	return err
 }
 
-// loadOrShipped loads a campaign set; an empty path stands for the shipped one.
+// loadOrShipped loads a campaign set; an empty path stands for the shipped one,
+// which joins some systems of the gallery.
 func loadOrShipped(clock, path string) (*campaign.Definition, error) {
 	if path != "" {
 		return loadSet(clock, path)
 	}
-	def, err := config.LoadCampaignsFS(deploy.Campaigns())
+	def, err := config.LoadCampaignsFS(deploy.Gallery(), deploy.First...)
 	if err == nil && clock != "" {
 		def.Clock = clock
 	}
 	return def, err
 }
 
-// firstSet makes the shipped set live if no set is.
+// firstSet makes the shipped set live if no set is. Its facts have no tables.
 func firstSet(ctx context.Context, n *node, log *slog.Logger) error {
 	live, _, err := n.conn.Live(ctx)
 	if err != nil || live != "" {

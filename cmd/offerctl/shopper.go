@@ -86,8 +86,25 @@ func (s *shop) next(now time.Time) []byte {
 		it := p.cart[len(p.cart)-1]
 		p.cart = p.cart[:len(p.cart)-1]
 		return s.event(p, now, shopEvent{Type: "track", Event: "Product Removed", Properties: it})
+	case n == 4 && p.left%4 == 0:
+		return s.event(p, now, shopEvent{Type: "page", Name: "home"})
 	}
-	return s.event(p, now, shopEvent{Type: "track", Event: "Product Viewed", Properties: s.product(p.category)})
+	return s.event(p, now, shopEvent{Type: "track", Event: "Product Viewed", Properties: s.view(p.category)})
+}
+
+// A viewing is a page about a product. Half of the pages measure how long the shopper
+// stays: a demo is over in seconds, but its shoppers take their time.
+type viewing struct {
+	product
+	Dwell int `json:"dwell_ms,omitempty"`
+}
+
+func (s *shop) view(category string) viewing {
+	v := viewing{product: s.product(category)}
+	if n := int(v.Price) / 20; n%2 == 0 {
+		v.Dwell = 4000 + 1000*n
+	}
+	return v
 }
 
 func (s *shop) arrive(now time.Time) []byte {

@@ -86,7 +86,7 @@ func TestTest(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                            "no path: name a file *.test.yaml or a directory that has some",
 		"--run [ ../../deploy":        "--run: error parsing regexp",
-		"--run nobody ../../deploy":   "no scenario's name matches --run nobody",
+		"--run zebra ../../deploy":    "no scenario's name matches --run zebra",
 		"../../deploy/campaigns/nope": "no such file or directory: name a file *.test.yaml",
 		"../../config/testdata/scenarios/colon.test.yaml": `colon.test.yaml:6:9: this is not YAML`,
 	} {

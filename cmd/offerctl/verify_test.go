@@ -13,10 +13,10 @@ import (
 	"offerstream/pipeline/audit"
 )
 
-// startShop starts a node with the shipped campaigns.
+// startShop starts a node with the campaigns of a web shop.
 func startShop(t *testing.T) *node {
 	t.Helper()
-	set, err := loadOrShipped("", "")
+	set, err := loadSet("", "../../deploy/campaigns")
 	if err != nil {
 		t.Fatal(err)
 	}

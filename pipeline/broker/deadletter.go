@@ -45,7 +45,7 @@ const FromGateway = "gateway"
 // letters: how many. Each of them is a line with a letterHead, then the event as
 // it came, which need not be JSON, nor text, and a line break:
 //
-//	{"reason":"type","detail":"type is missing","bytes":15}
+//	{"reason":"type","detail":"type is missing","bytes":15,"sender":"browser"}
 //	{"userId":"u1"}
 //
 // A message without this header is one letter, as a chain's record is: the event,

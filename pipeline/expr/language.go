@@ -26,6 +26,7 @@ type Language struct {
 	env      *cel.Env
 	loose    *cel.Env            // see Loosen; nil: not loosened
 	compiled map[wording][]*Expr // for reuse, because campaigns repeat the same expressions
+	parts    map[conjunct]*Expr  // for the same reason
 	planned  []*Expr             // all that were made runnable
 }
 
@@ -65,6 +66,12 @@ type wording struct {
 	parts bool      // split into conjuncts
 }
 
+// A conjunct identifies a part of a condition.
+type conjunct struct {
+	text  string
+	loose bool // checked in Language.loose
+}
+
 // A Report takes what is wrong with an expression, at a line (from 1) and a
 // column (runes before it); line 0 means the whole expression.
 type Report func(line, col int, what, hint string)
@@ -72,7 +79,7 @@ type Report func(line, col int, what, hint string)
 // NewLanguage makes a language from a CEL environment and the meaning of its
 // names.
 func NewLanguage(env *cel.Env, names Names) *Language {
-	return &Language{names: names, env: env, compiled: map[wording][]*Expr{}}
+	return &Language{names: names, env: env, compiled: map[wording][]*Expr{}, parts: map[conjunct]*Expr{}}
 }
 
 // Env is the CEL environment of the language.
@@ -98,7 +105,7 @@ func (l *Language) Compile(src string, want *cel.Type, report Report) *Expr {
 	if x := l.compiled[s]; x != nil {
 		return x[0]
 	}
-	a := l.check(src, want, report)
+	a, _ := l.check(src, want, report)
 	if a == nil {
 		return nil
 	}
@@ -116,17 +123,26 @@ func (l *Language) Conjuncts(src string, report Report) []*Expr {
 	if x := l.compiled[s]; x != nil {
 		return x
 	}
-	whole := l.check(src, cel.BoolType, report)
+	whole, loose := l.check(src, cel.BoolType, report)
 	if whole == nil {
 		return nil
 	}
 	var exprs []*Expr
 	for _, p := range conjuncts(whole.Expr(), nil) {
+		text, err := parser.Unparse(p, whole.SourceInfo())
+		if x := l.parts[conjunct{text, loose}]; x != nil && err == nil {
+			exprs = append(exprs, x)
+			continue
+		}
 		x := l.plan(whole, p, report)
 		if x == nil {
 			return nil
 		}
-		x.Text = text(whole, p)
+		if x.Text = text; err != nil {
+			x.Text = "(" + err.Error() + ")"
+		} else {
+			l.parts[conjunct{text, loose}] = x
+		}
 		exprs = append(exprs, x)
 	}
 	l.compiled[s] = exprs
@@ -143,25 +159,17 @@ func conjuncts(e celast.Expr, parts []celast.Expr) []celast.Expr {
 	return parts
 }
 
-// text is the source of a part of an expression.
-func text(whole *celast.AST, e celast.Expr) string {
-	t, err := parser.Unparse(e, whole.SourceInfo())
-	if err != nil {
-		return "(" + err.Error() + ")"
-	}
-	return t
-}
-
 // check parses and type-checks an expression. It returns nil if there are
-// problems.
-func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST {
+// problems, and whether it is checked in the loosened environment.
+func (l *Language) check(src string, want *cel.Type, report Report) (checked *celast.AST, loose bool) {
 	a, iss := l.env.Compile(src)
 	if l.loose != nil && iss != nil && onlyMixedEquality(iss) {
 		a, iss = l.loose.Compile(src)
+		loose = true
 	}
 	if iss != nil && iss.Err() != nil {
 		if l.misnamedIn(src, iss.Errors(), report) {
-			return nil
+			return nil, false
 		}
 		for _, e := range iss.Errors() {
 			if len(iss.Errors()) > 1 && strings.Contains(e.Message, "!error!") {
@@ -169,7 +177,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 			}
 			l.explain(src, e, report)
 		}
-		return nil
+		return nil, false
 	}
 	bad := false
 	l.forbid(a.NativeRep(), func(id int64, what, hint string) {
@@ -186,7 +194,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 		report(1, 0, fmt.Sprintf("this may cost %d; at most %d is allowed", est.Max, maxCost), "nest fewer loops")
 	}
 	if bad {
-		return nil
+		return nil, false
 	}
 	constants{l, a.NativeRep(), func(id int64, err error) {
 		loc := a.NativeRep().SourceInfo().GetStartLocation(id)
@@ -194,9 +202,9 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 		report(max(loc.Line(), 1), max(loc.Column(), 0), "this always fails: "+err.Error(), "")
 	}}.of()
 	if bad {
-		return nil
+		return nil, false
 	}
-	return a.NativeRep()
+	return a.NativeRep(), loose
 }
 
 // plan makes a checked expression, or a part e of it, runnable.
@@ -233,14 +241,39 @@ func onlyMixedEquality(iss *cel.Issues) bool {
 // sizes bounds the sizes of lists, maps and texts for the estimate of costs.
 type sizes struct{}
 
+const (
+	mostText   = 1024
+	mostNested = 32 // the length of a path from which on CEL asks for nothing within
+)
+
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	switch n.Type().Kind() {
 	case types.ListKind, types.MapKind:
-		return &cost.SizeEstimate{Min: 0, Max: uint64(campaign.DefaultBounds.Entries)}
-	case types.StringKind, types.BytesKind, types.DynKind:
-		return &cost.SizeEstimate{Min: 0, Max: 1024}
+		return &cost.SizeEstimate{Max: uint64(campaign.DefaultBounds.Entries)}
+	case types.StringKind, types.BytesKind:
+		return &cost.SizeEstimate{Max: mostText}
+	case types.DynKind:
+		return dynSize(len(n.Path()))
 	}
 	return nil
+}
+
+// dynSize is the size of a value of type dyn at a path of that length. It holds the
+// sizes of what may be nested in the value, level by level. Otherwise CEL would ask
+// for each of them under its own path, which took longer than all else in checking
+// an expression.
+func dynSize(path int) *cost.SizeEstimate {
+	levels := 1
+	if path > 0 {
+		levels += max(mostNested-path, 0)
+	}
+	nested := make([]cost.SizeEstimate, levels)
+	for i := range nested {
+		if nested[i].Max = mostText; i > 0 {
+			nested[i-1].Elem = &nested[i]
+		}
+	}
+	return &nested[0]
 }
 
 func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {

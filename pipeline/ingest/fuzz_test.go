@@ -38,7 +38,7 @@ func FuzzBody(f *testing.F) {
 		}
 		w := post(g, path, string(body))
 		switch w.Code {
-		case http.StatusOK, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
+		case http.StatusOK, http.StatusBadRequest, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		default:
 			t.Errorf("answered %d %s", w.Code, w.Body)
 		}

@@ -148,18 +148,11 @@ func offerOf(o *pipeline.Offer) (Offer, error) {
 	if err != nil {
 		return Offer{}, fmt.Errorf("an offer's time: %w", err)
 	}
-	e := Offer{Time: ns, User: o.User, Anonymous: o.Anon, Campaign: o.Campaign, Key: o.Key, Withheld: withheld(o)}
+	e := Offer{Time: ns, User: o.User, Anonymous: o.Anon, Campaign: o.Campaign, Key: o.Key, Withheld: o.Withheld}
 	if len(o.Data) > 0 {
 		e.Data = canonical(o.Data)
 	}
 	return e, nil
-}
-
-// withheld reports whether a record says that the offer was withheld.
-func withheld(o *pipeline.Offer) bool {
-	b, err := o.AppendJSON(nil)
-	var says struct{ Withheld bool }
-	return err == nil && json.Unmarshal(b, &says) == nil && says.Withheld
 }
 
 // Show writes the offer as a line of expect.

@@ -46,6 +46,9 @@ func (s *Scenario) Run() (*Result, error) {
 			r.refused = append(r.refused, fmt.Sprintf("the event of line %d: %v", e.Line, wrong))
 		}
 	}
+	if err := b.Conserved(); err != nil {
+		return nil, err
+	}
 	counts, _ := b.Counts()
 	for id, c := range counts {
 		r.Outcomes[id] = Outcomes(c)

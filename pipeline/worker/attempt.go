@@ -36,10 +36,11 @@ type attempt struct {
 	snapshotAt time.Time // when the next snapshot is due
 	archived   uint64    // the last message in the last snapshot
 
-	counting        time.Time // when outcomes were last added to the metrics
-	counted         map[string]pipeline.Counts
-	countedFeatures pipeline.Counts
-	countedUntimed  uint64
+	counting          time.Time // when outcomes were last added to the metrics
+	counted           map[string]pipeline.Counts
+	countedFeatures   pipeline.Counts
+	countedUntimed    uint64
+	countedUndeclared uint64
 }
 
 // errEnded ends an attempt because the partition is to end.

@@ -64,7 +64,7 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		letters:         counter("dead_letters_total", "Messages of the log that could not be applied, replayed ones included."),
 		outcomes:        vector("evaluations_total", "Evaluations since the process began, replayed ones included, by campaign (all its rows together) and outcome; fired is an offer.", "campaign", "outcome"),
 		features:        vector("features_total", "Problems of features: missing fields, errors, bounds reached.", "what"),
-		problems:        vector("event_problems_total", "Events applied although a part of them cannot be read, replayed ones included, by reason; timestamp: each counts as an event of when it was received.", "reason"),
+		problems:        vector("event_problems_total", "Events applied although a part of them cannot be read, replayed ones included, by reason; timestamp: each counts as an event of when it was received; fact: no set declares the fact, which changes nothing.", "reason"),
 		free:            gauge("disk_free_bytes", "Free bytes on the disk of the state, when last looked up."),
 		short:           gauge("disk_short", "1 while the disk has so little room that the worker has given up its partitions."),
 		stopped:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "offerstream_worker_partition_stopped", Help: "1 if a partition has stopped until an operator acts."}, []string{"partition"}),
@@ -108,6 +108,10 @@ func (a *attempt) count(last bool) {
 	if untimed := a.fold.Untimed(); untimed > a.countedUntimed {
 		a.p.w.met.problems.WithLabelValues("timestamp").Add(float64(untimed - a.countedUntimed))
 		a.countedUntimed = untimed
+	}
+	if undeclared := a.fold.Undeclared(); undeclared > a.countedUndeclared {
+		a.p.w.met.problems.WithLabelValues("fact").Add(float64(undeclared - a.countedUndeclared))
+		a.countedUndeclared = undeclared
 	}
 }
 

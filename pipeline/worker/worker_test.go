@@ -218,11 +218,16 @@ func write(t *testing.T, seed uint64, partitions int) script {
 		if ev.Type == event.Clock {
 			continue
 		}
-		p := event.Partition(ev.Key, partitions)
-		gather[p] = fmt.Appendf(gather[p], `{"logTime":%q,"messageId":%s,`, value.FormatTime(now), asJSON(t, ev.ID))
-		gather[p] = append(append(gather[p], raw[1:]...), '\n')
-		if rng.IntN(3) == 0 {
-			flush(p)
+		first, last := event.Partition(ev.Key, partitions), event.Partition(ev.Key, partitions)
+		if ev.Type == event.Fact { // which every partition gets
+			first, last = 0, partitions-1
+		}
+		for p := first; p <= last; p++ {
+			gather[p] = fmt.Appendf(gather[p], `{"logTime":%q,"messageId":%s,`, value.FormatTime(now), asJSON(t, ev.ID))
+			gather[p] = append(append(gather[p], raw[1:]...), '\n')
+			if rng.IntN(3) == 0 {
+				flush(p)
+			}
 		}
 	}
 	for p := range gather {

@@ -77,7 +77,7 @@ func (b *Run) backtest(ctx context.Context) (*backtestReport, error) {
 		return nil, err
 	}
 	n := float64(b.Events)
-	r := &backtestReport{Events: b.Events, Users: run.Users, Campaigns: len(def.Campaigns), Offers: run.Offers,
+	r := &backtestReport{Events: b.Events, Users: run.Users, Campaigns: campaignsIn(def), Offers: run.Offers,
 		Rate: n / run.Seconds, Seconds: run.Seconds, PeakMB: float64(run.Peak) / 1e6,
 		MicrosEvent: run.CPU * 1e6 / n, AllocsEvent: float64(run.Allocs) / n, Decode: 2 * float64(some) / decoded}
 	r.Ratio = r.Rate / r.Decode
@@ -92,7 +92,7 @@ func (b *Run) piped(ctx context.Context) (r result, err error) {
 	}
 	made := make(chan error, 1)
 	go func() { made <- errors.Join(writeBacktest(to, b.Users, b.Events), to.Close()) }()
-	r, err = part{Role: "backtest", Campaigns: b.Campaigns, Dir: b.dir, input: from}.result(ctx)
+	r, err = part{Role: "backtest", Campaigns: b.Campaigns, Rows: b.Rows, Dir: b.dir, input: from}.result(ctx)
 	return r, errors.Join(err, <-made)
 }
 
@@ -119,7 +119,7 @@ func writeBacktest(to io.Writer, users, events int) error {
 
 // backtest does what `offerctl backtest --events - --out FILE` does.
 func (p part) backtest(out io.Writer, run Backtest) error {
-	def, err := (&Run{Campaigns: p.Campaigns}).definition()
+	def, err := (&Run{Campaigns: p.Campaigns, Rows: p.Rows}).definition()
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (p part) backtest(out io.Writer, run Backtest) error {
 		return err
 	}
 	r := m.done()
-	r.Events, r.Users = b.Applied-b.Duplicates(), len(b.Users)
+	r.Events, r.Users = b.Applied-b.Duplicates(), b.UserCount()
 	counts, _ := b.Counts()
 	for _, c := range counts {
 		r.Offers += c.Ended[pipeline.Fired]

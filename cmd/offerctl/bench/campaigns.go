@@ -105,6 +105,40 @@ func scope(rng *rand.Rand, i int) []string {
 	return []string{oneOf("product_id", products)}
 }
 
+// campaignsWide is the number of generated campaigns that are not about single
+// products.
+const campaignsWide = campaignsOfShop + campaignsOfMany + campaignsOfCategory + campaignsOfBrand
+
+// generatedRows returns a set like generatedCampaigns(k), in which those about single
+// products are rows of one campaign. A row has a product and a threshold, so that an
+// event matches about as many rows as it matches such campaigns.
+func generatedRows(k int) *campaign.Definition {
+	def := generatedCampaigns(min(k, campaignsWide))
+	if k <= campaignsWide {
+		return def
+	}
+	rng := rand.New(rand.NewPCG(6, 7))
+	c := campaign.Campaign{ID: "products", On: []string{"Product Viewed"}, Where: "event.properties.product_id == row.product", Fresh: 10 * time.Minute,
+		If:     []string{"views[event.properties.category] >= row.min", "orders == 0"},
+		Limits: []campaign.Limit{{Max: 1, Within: 7 * 24 * time.Hour}},
+		Offer:  campaign.OfferSpec{Channel: "web", Kind: campaign.Advertising, Expires: time.Hour, Data: []byte(`{"title":"For you: {{ row.product }}"}`)}}
+	for i := campaignsWide; i < k; i++ {
+		id := fmt.Sprintf("r%05d", i)
+		product := fmt.Sprintf("p%d", rng.IntN(len(categories))*1000+rng.IntN(assortment))
+		c.Rows = append(c.Rows, campaign.Row{ID: id, Values: fmt.Appendf(nil, `{"id":%q,"min":%d,"product":%q}`, id, 10+rng.IntN(30), product)})
+	}
+	def.Campaigns = append(def.Campaigns, c)
+	return def
+}
+
+// generated returns the generated set of k campaigns, or of rows.
+func generated(k int, rows bool) *campaign.Definition {
+	if rows {
+		return generatedRows(k)
+	}
+	return generatedCampaigns(k)
+}
+
 // oneOf returns the condition that a property is one of the texts.
 func oneOf(property string, texts []string) string {
 	if len(texts) == 1 {

@@ -5,7 +5,8 @@
 //
 //	worker    how fast a worker catches up (worker.go, report.go); then the time
 //	          from an HTTP request to its offer (live.go), and the time to find
-//	          a user's state (lookup.go, stores.go, pages_*.go)
+//	          a user's state (lookup.go, stores.go, pages_*.go). With many
+//	          campaigns instead: how that compares with few (scale.go)
 //	gateway   the gateway, compared with a bare HTTP handler (gateway.go, client.go)
 //	backtest  a backtest of events from a pipe (backtest.go), without NATS
 //	group     hand-overs, kills and restores (group.go, group_load.go, rebuild.go)

@@ -26,7 +26,7 @@ import (
 // part, so that NATS, the measured program and the load generator are separate
 // processes.
 type part struct {
-	Role   string // nats, read, work, worker, gateway, bare, lookup, backtest or decode
+	Role   string // nats, read, work, worker, gateway, bare, lookup, backtest, decode or load
 	Dir    string
 	URL    string
 	Prefix string
@@ -36,7 +36,8 @@ type part struct {
 	Partitions, Users int           // for lookup
 	Standbys          int           // for worker
 	Snapshot          time.Duration // for worker: the time between two snapshots; 0: its default
-	Campaigns         int           // for backtest; 0: the shipped ones
+	Campaigns         int           // for backtest and load; 0: the shipped ones
+	Rows              bool          // for these: Run.Rows
 	input             *os.File      // the file that the part sees as partInput; closed here once the part runs
 }
 
@@ -53,6 +54,7 @@ type result struct {
 	Peak     int64   `json:"peak"`   // the most memory used, in bytes
 	Users    int     `json:"users"`
 	Offers   uint64  `json:"offers"`
+	Heap     int64   `json:"heap"` // for load: bytes by which the heap has grown
 }
 
 const partEnv = "OFFERSTREAM_BENCH_PART"
@@ -106,6 +108,8 @@ func (p part) run(out io.Writer, backtest Backtest) error {
 		return p.backtest(out, backtest)
 	case "decode":
 		return p.decode(out)
+	case "load":
+		return p.load(out)
 	}
 	return fmt.Errorf("no such part: %s", p.Role)
 }

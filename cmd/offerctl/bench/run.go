@@ -19,6 +19,7 @@ import (
 type Run struct {
 	Events, Users, Campaigns, Rounds int
 	LookupUsers                      int
+	Rows                             bool // the campaigns about single products are rows of one
 	WorkerOnly, GatewayOnly          bool // at most one of these four
 	BacktestOnly, GroupOnly          bool
 	Say                              func(format string, args ...any) // shows what is being done; may be nil
@@ -68,7 +69,7 @@ func (b *Run) Measure(ctx context.Context) (found Finding, err error) {
 // definition returns the campaign set of the run.
 func (b *Run) definition() (*campaign.Definition, error) {
 	if b.Campaigns > 0 {
-		return generatedCampaigns(b.Campaigns), nil
+		return generated(b.Campaigns, b.Rows), nil
 	}
 	return shipped()
 }

@@ -34,6 +34,8 @@ func TestBench(t *testing.T) {
 			bytes_per_user cache_p50_us memory_p50_us disk_p50_us`},
 		{"worker", func(b *Run) { b.WorkerOnly = true }, "worker_per_s raw_per_s bare_per_s cpu_us_per_event offers"},
 		{"campaigns", func(b *Run) { b.Campaigns = 10 }, "worker_per_s raw_per_s campaigns cpu_us_per_event allocs_per_event peak_mb"},
+		{"many campaigns", func(b *Run) { b.Campaigns = 250 }, "worker_per_s ratio_to_10 worker_10_per_s load_seconds bytes_per_campaign"},
+		{"rows", func(b *Run) { b.Campaigns, b.Rows = 250, true }, "worker_per_s ratio_to_10 worker_10_per_s load_seconds bytes_per_campaign"},
 		{"gateway", func(b *Run) { b.GatewayOnly = true }, "ratio_batch p50_ms p99_ms p999_ms gateway_per_s bare_per_s gateway_cpu_us_per_event"},
 		{"group", func(b *Run) { b.GroupOnly = true }, `hand_overs hand_over_p50 hand_over_p99 restart_ms take_over_ms standby_ms p99_ms snapshot_p99 snapshots
 			rebuild_s restore_s snapshot_mb restore_mb_per_s read_mb_per_s`},

@@ -20,13 +20,18 @@ func (b *Run) all(ctx context.Context) (*workerReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &workerReport{Events: b.Events, Users: b.Users, Campaigns: len(def.Campaigns), Packs: map[string]float64{}}
+	r := &workerReport{Events: b.Events, Users: b.Users, Campaigns: campaignsIn(def), Packs: map[string]float64{}}
 	b.say("sending the events through the gateway")
 	if err := b.prepare(ctx, "live", def); err != nil {
 		return nil, err
 	}
 	if r.GatewayRate, err = b.send(ctx, "live", newGenerator(1, b.Users), b.Events); err != nil {
 		return nil, err
+	}
+	if b.scaled() {
+		if err := b.prepareFew(ctx); err != nil {
+			return nil, err
+		}
 	}
 	b.say("packing them one per message")
 	if _, err := b.repack(ctx, "live", "raw", 1, b.Events); err != nil {
@@ -53,10 +58,19 @@ func (b *Run) all(ctx context.Context) (*workerReport, error) {
 	return r, b.lookups(ctx, def, r)
 }
 
+// campaignsIn is the number of campaigns of a set, each row one.
+func campaignsIn(def *campaign.Definition) (n int) {
+	for i := range def.Campaigns {
+		n += max(len(def.Campaigns[i].Rows), 1)
+	}
+	return n
+}
+
 // catchUp measures, in rounds: only reading one event per message, a worker that
-// catches up, and only reading the packs.
+// catches up, the same with few campaigns if there are more of them, and only
+// reading the packs.
 func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
-	var raws, works, bares rounds
+	var raws, works, fews, bares rounds
 	for i := range b.Rounds {
 		b.say("round %d of %d", i+1, b.Rounds)
 		raw, err := b.part(ctx, "read", "raw", i, 0)
@@ -66,6 +80,13 @@ func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
 		work, err := b.part(ctx, "work", "live", i, b.Events)
 		if err != nil {
 			return err
+		}
+		if b.scaled() {
+			w, err := b.part(ctx, "work", few, i, b.Events)
+			if err != nil {
+				return err
+			}
+			fews = append(fews, w)
 		}
 		bare, err := b.part(ctx, "read", "live", i, 0)
 		if err != nil {
@@ -86,7 +107,9 @@ func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
 	}
 	r.Ratio = median(ratios)
 	var err error
-	r.Offers, err = b.offers(ctx, "live")
+	if r.Offers, err = b.offers(ctx, "live"); err == nil && b.scaled() {
+		r.scaleReport, err = b.scale(ctx, works, fews)
+	}
 	return err
 }
 
