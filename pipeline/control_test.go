@@ -93,7 +93,7 @@ func (l *logged) resume() {
 		l.t.Fatal(err)
 	}
 	for key, e := range l.f.ents.(Memory) {
-		if e.Due() != 0 {
+		if e.Due() != NoDue {
 			f.Schedule(e.Due(), key)
 		}
 	}

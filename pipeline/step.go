@@ -7,7 +7,6 @@ import (
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/event"
-	"offerstream/pipeline/value"
 	"offerstream/pipeline/window"
 )
 
@@ -113,7 +112,7 @@ func (s *step) onDue(e *Entity, now int64) {
 		return w.due != now
 	})
 	slices.SortFunc(s.due, byKind)
-	if e.session.due == now {
+	if e.session.ends && e.session.due() == now {
 		s.endSession()
 	}
 	for _, w := range s.due {
@@ -143,7 +142,7 @@ func (s *step) onDue(e *Entity, now int64) {
 // endSession evaluates the campaigns that a session's end triggers.
 func (s *step) endSession() {
 	e := s.entity
-	e.session.due = 0
+	e.session.ends = false
 	if len(s.live.sessionEnds) == 0 {
 		return
 	}
@@ -213,8 +212,8 @@ func (s *step) learn(sc *scope) {
 	}
 	if ev.Type.View() {
 		e.session.extend(ev, sc.now)
-		if e.session.due = 0; len(s.live.sessionEnds) > 0 {
-			e.session.due, e.session.lastID = value.Plus(sc.now, int64(sessionGap)), strings.Clone(ev.ID)
+		if e.session.ends = len(s.live.sessionEnds) > 0; e.session.ends {
+			e.session.lastID = strings.Clone(ev.ID)
 		}
 		for _, i := range s.live.dwells {
 			if st := e.feature(i); st != nil && st.Open() {
