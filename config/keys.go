@@ -86,7 +86,7 @@ func setTables() []*keyTable {
 			{"entries", wholeNumber(1, mostEntries), grouped(int64(campaign.DefaultBounds.Entries)), "", "exact entries of an aggregate, under each key (rule 2)", "entries: 256"},
 			{"keys", wholeNumber(1, mostKeys), grouped(int64(campaign.DefaultBounds.Keys)), "", "keys of a feature with `by`, or of a `top` (rule 2)", "keys: 64"},
 			{"user_entries", wholeNumber(1, mostUser), grouped(int64(campaign.DefaultBounds.UserEntries)), "", "entries of all features of a user (rule 18)", "user_entries: 65536"},
-			{"user_bytes", wholeNumber(leastBytes, mostBytes), grouped(int64(campaign.DefaultBounds.UserBytes)), "", "bytes of these entries (rule 18)", "user_bytes: 262144"},
+			{"user_bytes", wholeNumber(1, mostBytes), grouped(int64(campaign.DefaultBounds.UserBytes)), "", "bytes of these entries (rule 18)", "user_bytes: 262144"},
 			{"absences", wholeNumber(1, mostAbsences), grouped(int64(campaign.DefaultBounds.Absences)), "", "pending absences of one campaign for one user (rule 4)", "absences: 64"},
 		}},
 		{name: coupons, about: "A coupon's code is a proof: who has the key can check it without a server (rule 12).", rows: []keyRow{

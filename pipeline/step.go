@@ -99,23 +99,39 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	s.boundPending()
 }
 
-// onDue ends the entity's session if it is over at now, and continues all
-// evaluations that are due.
+// onDue fires the entity's timers that are due at now, kind by kind (LANGUAGE.md,
+// rule 4): the end of its session, dwells, then all others. What an earlier kind
+// begins supersedes what a later one would continue.
 func (s *step) onDue(e *Entity, now int64) {
 	s.start(e, now)
 	s.settled()
 	s.due = s.due[:0]
-	e.retain(func(w *evaluation) bool {
-		if w.due == now {
-			s.due = append(s.due, *w)
-		}
-		return w.due != now
-	})
-	slices.SortFunc(s.due, byKind)
 	if e.session.ends && e.session.due() == now {
 		s.endSession()
 	}
+	s.fireDue(func(w *evaluation) bool { return w.stage == stageDwell })
+	s.fireDue(func(*evaluation) bool { return true })
+	s.choose()
+	s.boundPending()
 	for _, w := range s.due {
+		s.release(w.stored)
+	}
+}
+
+// fireDue continues the wanted evaluations that are due at now, and adds them to
+// s.due. Of absences, delays and holds no one supersedes another: they have
+// different keys.
+func (s *step) fireDue(wanted func(*evaluation) bool) {
+	e, first := s.entity, len(s.due)
+	e.retain(func(w *evaluation) bool {
+		fires := w.due == s.now && wanted(w)
+		if fires {
+			s.due = append(s.due, *w)
+		}
+		return !fires
+	})
+	slices.SortFunc(s.due[first:], byKind)
+	for _, w := range s.due[first:] {
 		var dec event.Decoder // one for each event, because candidates outlive the loop
 		ev, err := dec.Decode(w.stored.raw)
 		s.trace(&w)
@@ -131,11 +147,6 @@ func (s *step) onDue(e *Entity, now int64) {
 		ev.Time = w.stored.time
 		w.event, w.began = ev, w.stored.at
 		s.advance(w)
-	}
-	s.choose()
-	s.boundPending()
-	for _, w := range s.due {
-		s.release(w.stored)
 	}
 }
 

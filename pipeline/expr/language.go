@@ -57,6 +57,7 @@ type Feature struct {
 	Index  int  // identifies it in a Scope
 	By     bool // it has `by`: it is a map, in which every key can be looked up
 	Single bool // its aggregate is a single value, with `by` under each key
+	Most   int  // it is a list of at most so many elements; 0: it is no list
 }
 
 // A wording identifies a compilation: the source, and what it was compiled for.
@@ -189,7 +190,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 		bad = true
 		report(1, 0, fmt.Sprintf("this is a %s where a %s is wanted", got, want), "")
 	}
-	if est, err := l.env.EstimateCost(a, sizes{}); err == nil && est.Max > maxCost {
+	if est, err := l.env.EstimateCost(a, sizes{l.names}); err == nil && est.Max > maxCost {
 		bad = true
 		report(1, 0, fmt.Sprintf("this may cost %d; at most %d is allowed", est.Max, maxCost), "nest fewer loops")
 	}
@@ -239,17 +240,23 @@ func onlyMixedEquality(iss *cel.Issues) bool {
 }
 
 // sizes bounds the sizes of lists, maps and texts for the estimate of costs.
-type sizes struct{}
+type sizes struct{ names Names }
 
 const (
 	mostText   = 1024
 	mostNested = 32 // the length of a path from which on CEL asks for nothing within
 )
 
-func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
+func (s sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	switch n.Type().Kind() {
 	case types.ListKind, types.MapKind:
-		return &cost.SizeEstimate{Max: uint64(campaign.DefaultBounds.Entries)}
+		most := campaign.DefaultBounds.Entries
+		if path := n.Path(); len(path) == 1 && s.names.Feature != nil {
+			if f, ok := s.names.Feature(strings.TrimPrefix(path[0], "before.")); ok && f.Most > 0 {
+				most = min(most, f.Most)
+			}
+		}
+		return &cost.SizeEstimate{Max: uint64(most)}
 	case types.StringKind, types.BytesKind:
 		return &cost.SizeEstimate{Max: mostText}
 	case types.DynKind:
