@@ -89,7 +89,10 @@ func (v value) fits(agg string, has present) bool {
 		}
 	}
 	if a := window.Named(agg); a == nil || !a.Rows {
-		refuse("only agg: list takes it", "key", "fields", "keep", "remove_on")
+		refuse("only agg: list takes it", "key", "fields", "remove_on")
+	}
+	if a := window.Named(agg); a == nil || !a.Newest {
+		refuse("only list, distinct and histogram keep the newest", "keep")
 	}
 	if agg != top {
 		refuse("only agg: top takes it", "half_life")

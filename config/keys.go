@@ -79,8 +79,8 @@ func setTables() []*keyTable {
 			{"campaigns", byName("name", ref(slug(aCampaign))), "", "", "the campaigns, by name", "campaigns: {thanks: {on: Order Completed, offer: {channel: web}}}"},
 		}},
 		{name: forget, rows: []keyRow{
-			{"anonymous", span(time.Hour), printDuration(campaign.DefaultForgetAnonymous), "", "for users without a `userId`", "anonymous: 90d"},
-			{"known", span(time.Hour), printDuration(campaign.DefaultForgetKnown), "", "for users with a `userId`", "known: 1095d"},
+			{"anonymous", span(time.Second), printDuration(campaign.DefaultForgetAnonymous), "", "for users without a `userId`", "anonymous: 90d"},
+			{"known", span(time.Second), printDuration(campaign.DefaultForgetKnown), "", "for users with a `userId`", "known: 1095d"},
 		}},
 		{name: bounds, about: "Each time that a bound is reached is counted.", rows: []keyRow{
 			{"entries", wholeNumber(1, mostEntries), grouped(int64(campaign.DefaultBounds.Entries)), "", "exact entries of an aggregate, under each key (rule 2)", "entries: 256"},
@@ -103,7 +103,7 @@ func setTables() []*keyTable {
 			{"half_life", span(time.Second), "", "required with `top`, `top` only", "after this time a touch weighs half", "half_life: 7d"},
 			{"key", aProperty, "", "`list` only", "an item replaces the stored item with the same key", "key: product_id"},
 			{"fields", matching("property names, as a text or list", "texts"), "", "required with `list`, `list` only", "the properties of an item that are stored", "fields: [product_id, name]"},
-			{"keep", wholeNumber(1, mostEntries), grouped(campaign.DefaultKeep), "`list` only", "how many items are kept: the newest", "keep: 20"},
+			{"keep", wholeNumber(1, mostEntries), grouped(campaign.DefaultKeep), "`list`, `distinct` and `histogram` only", "how many entries are kept under each key: the newest", "keep: 20"},
 			{"remove_on", someEvents, "", "only `list` with `key`", "events whose items are removed from the list", "remove_on: [Product Removed, Order Completed]"},
 		}, schema: map[string]any{"allOf": []any{
 			map[string]any{"if": has("agg", "list"), "then": map[string]any{"required": []any{"fields"}}},
@@ -197,7 +197,7 @@ func campaignTables() []*keyTable {
 			{"unless", aMap(anUnless), "", "", "makes the campaign wait after this trigger (rule 4)", "unless: {on: Order Completed, within: 1h}"},
 		}},
 		{name: aSequence, rows: []keyRow{
-			{"steps", listTo(aStep, 2, mostSteps), needed, "", "the events, in order; others may come between them", "steps: [{on: Product Added}, {on: Checkout Started}]"},
+			{"steps", stepsOf(aStep), needed, "", "the events, in order; others may come between them", "steps: [{on: Product Added}, {on: Checkout Started}]"},
 			{"within", span(time.Millisecond), needed, "", "the time from the first to the last, exclusive", "within: 1h"},
 		}},
 		{name: aStep, rows: []keyRow{
@@ -230,7 +230,7 @@ func offerTables() []*keyTable {
 			{"data", shape{says: "any YAML that can be written as JSON", limits: "32 levels; 512 KB when filled in", schema: map[string]any{}}, "none", "", "the offer's content; its texts are templates", "data: {title: \"{{ item.name }} waits\"}"},
 		}},
 		{name: aCoupon, about: "What the offer says about its coupon. All but `expires` is passed on as it is.", rows: []keyRow{
-			{"discount", aText, "", "", "what it is worth", "discount: 10%"},
+			{"discount", shape{says: "text or number", schema: map[string]any{"type": []any{"string", "number"}}}, "", "", "what it is worth", "discount: 10%"},
 			{"single_use", truth, "false", "", "whether it is good for one order", "single_use: true"},
 			{"claim", aText, "", "", "how it is claimed", "claim: login"},
 			{"expires", span(time.Second), "as the offer", "", "counted from when the offer goes out", "expires: 7d"},

@@ -303,3 +303,18 @@ campaigns:
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
+
+// TestForms: what can be written in several forms is read as the same.
+func TestForms(t *testing.T) {
+	def := func(text string) string { return string(load1(t, text).JSON()) }
+	const set = `
+version: 1
+policies: {consent: none, quiet_hours: {channels: [sms], from: "20:50", to: %s}}
+campaigns:
+  a: {sequence: {steps: %s, within: 1h}, offer: {channel: web, coupon: {discount: %s}}}
+`
+	want := def(fmt.Sprintf(set, `"08:00"`, "[{on: A}, {on: [B, C]}]", `"5000"`))
+	if got := def(fmt.Sprintf(set, "8:00", "[A, {on: [B, C]}]", "5000")); got != want {
+		t.Errorf("the set is\n%s\nwant\n%s", got, want)
+	}
+}

@@ -26,12 +26,20 @@ func (v value) offer() campaign.OfferSpec {
 func (v value) coupon() *campaign.Coupon {
 	c := campaign.Coupon{}
 	v.fields(aCoupon, fields{
-		"discount":   func(v value) { c.Discount = v.text(v.row.hint()) },
+		"discount":   func(v value) { c.Discount = v.amount() },
 		"single_use": func(v value) { c.SingleUse = v.boolean() },
 		"claim":      func(v value) { c.Claim = v.text(v.row.hint()) },
 		"expires":    func(v value) { c.Expires = v.span() },
 	})
 	return &c
+}
+
+// amount reads a text or a number, as it is written.
+func (v value) amount() string {
+	if v.is() == "a number" {
+		return v.n.Value
+	}
+	return v.text(v.row.hint())
 }
 
 func (v value) limits() []campaign.Limit {

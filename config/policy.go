@@ -154,7 +154,7 @@ func (v value) shortHold(q campaign.QuietHours, has present) {
 		"at_most: "+printDuration(minutes(night+60)))
 }
 
-var clockForm = regexp.MustCompile(`^([01][0-9]|2[0-3]):([0-5][0-9])$`)
+var clockForm = regexp.MustCompile(`^([01]?[0-9]|2[0-3]):([0-5][0-9])$`)
 
 // clockTime reads a time of day, in minutes after midnight; -1 if it is wrong.
 func (v value) clockTime() int {
@@ -166,6 +166,9 @@ func (v value) clockTime() int {
 	if !clockForm.MatchString(t) {
 		v.problem(fmt.Sprintf("%q is not a time of day", t), hint)
 		return -1
+	}
+	if len(t) == len("8:00") {
+		t = "0" + t
 	}
 	d := func(i int) int { return int(t[i] - '0') }
 	return (10*d(0)+d(1))*60 + 10*d(3) + d(4)

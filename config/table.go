@@ -142,6 +142,14 @@ func listTo(what string, least, most int) shape {
 	return s
 }
 
+// stepsOf is a list of maps, or of events, each of which stands for a map with `on`.
+func stepsOf(what string) shape {
+	s := listTo(what, 2, mostSteps)
+	s.says = "list of maps or event names"
+	s.schema["items"] = map[string]any{"anyOf": []any{ref(slug(what)), ref("events")}}
+	return s
+}
+
 // byName is a map whose keys are names that match a definition of the schema.
 func byName(names string, of map[string]any) shape {
 	return shape{says: "map by name", schema: map[string]any{"type": "object", "propertyNames": ref(names), "additionalProperties": of}}

@@ -105,6 +105,11 @@ func (v value) steps() []campaign.SequenceStep {
 	var steps []campaign.SequenceStep
 	v.elements(v.row.hint(), func(v value) {
 		var s campaign.SequenceStep
+		if v.is() == "text" {
+			s.On = v.events()
+			steps = append(steps, s)
+			return
+		}
 		v.fields(aStep, fields{
 			"on":    func(v value) { s.On = v.events() },
 			"where": func(v value) { s.Where = v.cel() },

@@ -149,7 +149,7 @@ func (c *compiler) feature(i int, def *campaign.Feature) {
 	bounds := c.set.def.Bounds
 	f := &feature{def: def, id: def.FeatureID(), by: c.keyer(c.about, def.By, path("by")), where: c.where(c.about, def.Where, path("where")), remove: len(def.RemoveOn) > 0,
 		shape: window.Shape{Aggregate: agg, Within: def.Within, Entries: bounds.Entries, Keys: bounds.Keys, Grouped: def.By != "", Keyed: def.Key != "", Fields: def.Fields, HalfLife: def.HalfLife}}
-	if agg.Rows {
+	if agg.Rows || agg.Newest && def.Keep > 0 {
 		f.shape.Entries = def.Keep
 	}
 	c.operand(f, path)

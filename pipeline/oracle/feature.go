@@ -243,6 +243,9 @@ func (s *state) add(now int64, e entry) {
 	s.touch(now, e.key, w)
 	w.drop(now)
 	bound := f.bounds.Entries
+	if f.Keep > 0 {
+		bound = f.Keep
+	}
 	switch f.Agg {
 	case "distinct":
 		if i := slices.IndexFunc(w.exact, func(o *entry) bool { return o.text == e.text }); i >= 0 {
@@ -252,9 +255,6 @@ func (s *state) add(now int64, e entry) {
 			w.exact = slices.Delete(w.exact, i, i+1)
 		}
 	case "list":
-		if f.Keep > 0 {
-			bound = f.Keep
-		}
 		if f.Key != "" {
 			w.exact = slices.DeleteFunc(w.exact, func(o *entry) bool { return o.listKey == e.listKey })
 		}

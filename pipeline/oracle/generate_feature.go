@@ -27,6 +27,7 @@ func (g *generator) feature(i int) *feature {
 			f.By = pick(g, "category", "product_id", "event.properties.brand", "event.name")
 		}
 	case "histogram":
+		f.Keep = pick(g, 0, 0, 1, 5)
 		f.Within = pick(g, f.Within, 0, 7*day, 30*day)
 	case "sum", "avg", "min", "max":
 		f.Of = pick(g, "event.properties.price", "event.properties.price", "event.properties.price * 2", "event.properties.price / 3",
@@ -44,6 +45,9 @@ func (g *generator) feature(i int) *feature {
 		if g.chance(60) {
 			f.RemoveOn = g.some(eventNames[2:4])
 		}
+	}
+	if f.Agg == "distinct" {
+		f.Keep = pick(g, 0, 0, 1, 4)
 	}
 	if f.Of != "" && f.By != "" && isBare(f.By) && g.chance(60) {
 		f.Of = pick(g, "item.price", "item.price", "item.category", "item.product_id", "item.price * 2.5")

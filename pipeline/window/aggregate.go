@@ -16,13 +16,14 @@ import (
 // read. A new aggregate is a row of Aggregates and the functions that the row
 // names; no other code refers to it by name.
 type Aggregate struct {
-	Name  string
-	Of    Operand                                      // the operand that `of` must give
-	Rows  bool                                         // keeps rows of items; only it takes fields, key, keep and remove_on
-	Stays bool                                         // its entries are stays, each of which is open until the user's next view
-	Ranks bool                                         // it is one list of all keys, which needs `by` and a half-life, and has no window
-	Type  func(of *cel.Type) *cel.Type                 // the type in expressions; of is the type of `of`, nil if there is none or it did not compile
-	Take  func(value.Value) (v value.Value, err error) // converts the result of `of` to the value of an entry; nil: no conversion
+	Name   string
+	Of     Operand                                      // the operand that `of` must give
+	Newest bool                                         // it keeps the newest entries and folds none; only it takes keep
+	Rows   bool                                         // keeps rows of items; only it takes fields, key and remove_on
+	Stays  bool                                         // its entries are stays, each of which is open until the user's next view
+	Ranks  bool                                         // it is one list of all keys, which needs `by` and a half-life, and has no window
+	Type   func(of *cel.Type) *cel.Type                 // the type in expressions; of is the type of `of`, nil if there is none or it did not compile
+	Take   func(value.Value) (v value.Value, err error) // converts the result of `of` to the value of an entry; nil: no conversion
 
 	// Of an aggregate that is kept as a series:
 	width  int                                      // bytes of an entry: its time and, unless only entries are counted, its value
@@ -86,10 +87,10 @@ var Aggregates = [...]*Aggregate{
 	{Name: "max", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: finite, width: 2 * timeBytes, fold: extremes, folded: 8,
 		sum: func(in part) value.Value { return in.extreme(3, func(a, b float64) bool { return a > b }) }},
 	{Name: "avg", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: micros, width: 2 * timeBytes, fold: add, folded: 16, sum: average},
-	{Name: "distinct", Of: Scalars, Type: always(cel.IntType), Take: texted, replaces: sameValue, pick: number},
+	{Name: "distinct", Newest: true, Of: Scalars, Type: always(cel.IntType), Take: texted, replaces: sameValue, pick: number},
 	{Name: "first", Of: Scalars, Type: nullable, keeps: earlier, pick: first},
 	{Name: "last", Of: Scalars, Type: nullable, keeps: later, pick: last},
-	{Name: "list", Rows: true, Type: always(cel.ListType(cel.MapType(cel.StringType, cel.DynType))), replaces: sameRow, read: readRows},
+	{Name: "list", Newest: true, Rows: true, Type: always(cel.ListType(cel.MapType(cel.StringType, cel.DynType))), replaces: sameRow, read: readRows},
 	{Name: "dwell", Stays: true, Type: always(cel.DurationType), Take: stay, width: 2 * timeBytes, fold: add, folded: 8,
 		sum: func(in part) value.Value { return value.OfDuration(in.stayed()) }},
 	quantiles,

@@ -11,7 +11,7 @@ import (
 // histogram keeps the newest event times. The hours of the day in which they lie
 // depend on the zone in which they are read, so whoever reads it counts them
 // (HistogramTimes).
-var histogram = &Aggregate{Name: "histogram", Type: always(Histogram.Type), read: readHistogram}
+var histogram = &Aggregate{Name: "histogram", Newest: true, Type: always(Histogram.Type), read: readHistogram}
 
 // Histogram is the type of a histogram in expressions, which see its size only.
 var Histogram = func() *value.Struct {
