@@ -23,7 +23,11 @@ func (v value) fields(what string, known fields) present {
 		return has
 	}
 	if v.n.Kind != yaml.MappingNode {
-		v.wrong("a map", "write the keys of "+what)
+		hint := "write the keys of " + what
+		if v.row != nil && v.row.example != "" {
+			hint = v.row.example
+		}
+		v.wrong("a map", hint)
 		return has
 	}
 	table := tablesByName()[what]

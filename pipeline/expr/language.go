@@ -163,6 +163,9 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 		if l.misnamedIn(src, iss.Errors(), report) {
 			return nil
 		}
+		if unparsed(src, iss.Errors(), report) {
+			return nil
+		}
 		for _, e := range iss.Errors() {
 			if len(iss.Errors()) > 1 && strings.Contains(e.Message, "!error!") {
 				continue // it follows from another one
@@ -179,7 +182,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 	})
 	if got := a.OutputType(); want != nil && got.Kind() != types.DynKind && !want.IsAssignableType(got) {
 		bad = true
-		report(1, 0, fmt.Sprintf("this is a %s where a %s is wanted", got, want), "")
+		report(1, 0, fmt.Sprintf("this is %s where %s is wanted", InWords(got.String()), InWords(want.String())), "")
 	}
 	if est, err := l.env.EstimateCost(a, sizes{}); err == nil && est.Max > maxCost {
 		bad = true
