@@ -18,10 +18,20 @@ func (v value) fact(name string) {
 		return
 	}
 	f := campaign.Fact{Name: name}
-	v.fields(aFact, fields{
+	before := len(v.l.problems)
+	has := v.fields(aFact, fields{
 		"fields":  func(v value) { f.Fields = v.factFields() },
+		"file":    func(value) {}, // below, when the fields are known
 		"max_age": func(v value) { f.MaxAge = v.span() },
 	})
+	switch sound := len(v.l.problems) == before; {
+	case v.bad() || v.is() != "a map":
+	case has.has("file") && sound:
+		c := has["file"]
+		c.tableFile(func(path string, b []byte) (warnings, problems Errors) { return readFacts(path, b, &f) })
+	case !has.has("file") && !has.has("fields"):
+		v.needs(has, aFact, "fields", "fields: {sky: string, dust: number}, or file: stores.csv")
+	}
 	v.l.def.Facts = append(v.l.def.Facts, f)
 }
 

@@ -86,7 +86,7 @@ func setTables() []*keyTable {
 			{"entries", wholeNumber(1, mostEntries), grouped(int64(campaign.DefaultBounds.Entries)), "", "exact entries of an aggregate, under each key (rule 2)", "entries: 256"},
 			{"keys", wholeNumber(1, mostKeys), grouped(int64(campaign.DefaultBounds.Keys)), "", "keys of a feature with `by`, or of a `top` (rule 2)", "keys: 64"},
 			{"user_entries", wholeNumber(1, mostUser), grouped(int64(campaign.DefaultBounds.UserEntries)), "", "entries of all features of a user (rule 18)", "user_entries: 65536"},
-			{"user_bytes", wholeNumber(leastBytes, mostBytes), grouped(int64(campaign.DefaultBounds.UserBytes)), "", "bytes of these entries (rule 18)", "user_bytes: 262144"},
+			{"user_bytes", wholeNumber(1, mostBytes), grouped(int64(campaign.DefaultBounds.UserBytes)), "", "bytes of these entries (rule 18)", "user_bytes: 262144"},
 			{"absences", wholeNumber(1, mostAbsences), grouped(int64(campaign.DefaultBounds.Absences)), "", "pending absences of one campaign for one user (rule 4)", "absences: 64"},
 		}},
 		{name: coupons, about: "A coupon's code is a proof: who has the key can check it without a server (rule 12).", rows: []keyRow{
@@ -109,11 +109,12 @@ func setTables() []*keyTable {
 			map[string]any{"if": has("agg", "list"), "then": map[string]any{"required": []any{"fields"}}},
 			map[string]any{"if": has("agg", "top"), "then": map[string]any{"required": []any{"by", "half_life"}}},
 		}}},
-		{name: aFact, about: "A fact's name, and the names of its fields, are identifiers. `facts.weather[event.properties.city].dust` is a field of the fact under a key.", rows: []keyRow{
+		{name: aFact, about: "A fact's name, and the names of its fields, are identifiers. `facts.weather[event.properties.city].dust` is a field of the fact under a key. A table has a column `key`, in which no cell appears twice; its other columns are fields. In a column of a number or bool, an empty cell means that the row lacks the field.", rows: []keyRow{
 			{"fields", shape{says: "map from name to `string`, `number` or `bool`", schema: map[string]any{"type": "object", "minProperties": 1, "propertyNames": ref("identifier"),
-				"additionalProperties": map[string]any{"enum": []any{campaign.FactText, campaign.FactNumber, campaign.FactBool}}}}, needed, "", "the fields and their types", "fields: {sky: string, dust: number}"},
+				"additionalProperties": map[string]any{"enum": []any{campaign.FactText, campaign.FactNumber, campaign.FactBool}}}}, "", "required without `file`; with it, the columns by default, of the types that `for_each` finds", "the fields and their types", "fields: {sky: string, dust: number}"},
+			{"file", aText, "", "at most " + grouped(mostRows) + " rows and 16 MB", "a CSV file beside the campaign file, which `offerctl apply` loads", "file: stores.csv"},
 			{"max_age", span(time.Second), forEver, "", "an older fact counts as missing", "max_age: 3h"},
-		}},
+		}, schema: map[string]any{"anyOf": []any{required("fields"), required("file")}}},
 	}
 }
 

@@ -16,7 +16,6 @@ type laterKey struct {
 var later = []laterKey{
 	{aSet, "items", "the kinds of things that have their own state, such as products", "keeps state for users only"},
 	{aFeature, "per", "keeps the feature for an item of that kind instead of the user", "keeps state for users only"},
-	{aFact, "file", "loads the fact from a table", "takes facts from its gateway only: send them there"},
 	{aCampaign, "to", "sends to every user in a list kept for an item, instead of the event's user", "would send to the user of the event"},
 	{aCampaign, "budget", "how much the campaign may give to all users together", "would ignore the budget"},
 	{anUnless, "at_most", "the longest wait, where `within` is computed", "would always wait for all of `within`"},

@@ -21,7 +21,12 @@ func (v value) rows() []campaign.Row {
 	var rows []campaign.Row
 	has := v.fields(forEach, fields{
 		"rows": func(v value) { rows = v.list() },
-		"file": func(v value) { rows = v.tableFile() },
+		"file": func(v value) {
+			v.tableFile(func(path string, b []byte) (warnings, problems Errors) {
+				rows, warnings, problems = readTable(path, b)
+				return warnings, problems
+			})
+		},
 	})
 	switch {
 	case v.bad() || v.is() != "a map":
@@ -154,45 +159,57 @@ func (v value) cell() any {
 	return x
 }
 
-// tableFile reads rows from a CSV file beside the campaign file.
-func (v value) tableFile() []campaign.Row {
+// tableFile opens a CSV file beside the campaign file, and reads it with read.
+func (v value) tableFile(read func(path string, b []byte) (warnings, problems Errors)) {
 	name := v.text(v.row.hint())
 	if name == "" {
-		return nil
+		return
 	}
 	path, b, err := v.l.open(v.file.name, name)
 	if err != nil {
 		v.problem(err.Error(), v.row.hint()+", a CSV file beside this file")
-		return nil
+		return
 	}
-	rows, warnings, problems := readTable(path, b)
+	warnings, problems := read(path, b)
 	v.l.problems, v.l.warnings = append(v.l.problems, problems...), append(v.l.warnings, warnings...)
 	if len(problems) > 0 {
 		v.l.silence(v.path[:len(v.path)-2]) // the campaign, which may read any column
 	}
-	return rows
 }
 
-// columns are the rules for the names of a table's columns.
-func columns(header []string, at func(col int, what, hint string)) (id int, ok bool) {
+// A tableUse says what the rows of a table are for.
+type tableUse struct {
+	id     string                                // the column with the ids, which differ from row to row
+	column func(name string) (what, hint string) // what is wrong with the name of another column; "": nothing
+	rest   string                                // what to do with more rows than mostRows
+}
+
+// forRows is the use in for_each.
+var forRows = tableUse{"id", func(name string) (what, hint string) {
+	if campaign.PropertyName(name) {
+		return "", ""
+	}
+	return fmt.Sprintf("%q is not the name of a column", name), "the first line has the names of the columns: letters, digits, _ and -, without spaces around them"
+}, "write another campaign for the rest"}
+
+// columns checks the names of a table's columns. It returns the column with the ids.
+func (u *tableUse) columns(header []string, at func(col int, what, hint string)) (id int, ok bool) {
 	id, ok = -1, true
 	seen := map[string]int{}
 	for i, name := range header {
-		switch first, twice := seen[name]; {
-		case twice:
+		if first, twice := seen[name]; twice {
 			at(i, fmt.Sprintf("column %d is called %q, as column %d is", i+1, name, first+1), "rename one")
 			ok = false
-		case !campaign.PropertyName(name):
-			at(i, fmt.Sprintf("%q is not the name of a column", name), "the first line has the names of the columns: letters, digits, _ and -, without spaces around them")
+		} else if name == u.id {
+			id = i
+		} else if what, hint := u.column(name); what != "" {
+			at(i, what, hint)
 			ok = false
 		}
 		seen[name] = i
-		if name == "id" {
-			id = i
-		}
 	}
 	if id < 0 && ok {
-		at(0, "there is no column `id`", "the first line has the names of the columns; these are "+strings.Join(header, ", "))
+		at(0, "there is no column `"+u.id+"`", "the first line has the names of the columns; these are "+strings.Join(header, ", "))
 		ok = false
 	}
 	return id, ok

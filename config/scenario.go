@@ -61,7 +61,7 @@ func FindScenarios(paths ...string) ([]string, error) {
 type Scenarios struct {
 	Fill bool // an empty expect is not a mistake, because Update will fill it in
 
-	sets map[string]*pipeline.Set // by hash
+	sets map[string]*pipeline.Set // by hash, and that of the facts' tables
 }
 
 // A ScenarioFile is a scenario file that was read.
@@ -309,7 +309,7 @@ func (r *scenarioReader) campaignFiles(l *load, v value) {
 // once compiles a set, or returns the equal one that was compiled before.
 func (s *Scenarios) once(d *campaign.Definition) (*pipeline.Set, []campaign.Problem) {
 	d.Clock = campaign.ClockEvent
-	hash := d.Hash()
+	hash := d.Hash() + tablesHash(d)
 	if set := s.sets[hash]; set != nil {
 		return set, nil
 	}

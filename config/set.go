@@ -77,7 +77,6 @@ const (
 	mostEntries  = 4096
 	mostKeys     = 4096
 	mostUser     = 1 << 20
-	leastBytes   = 1 << 10
 	mostBytes    = 1 << 20
 	mostAbsences = 4096
 )

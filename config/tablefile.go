@@ -64,29 +64,39 @@ func readBounded(f fs.File) ([]byte, error) {
 // A table is a CSV file while it is read.
 type table struct {
 	name     string
+	use      *tableUse
 	text     []byte
 	csv      *csv.Reader
 	header   []string
+	id       int        // the column with the ids
 	cells    [][]string // without the header
 	lines    []int      // of cells
 	problems Errors
 }
 
-// readTable reads rows from a CSV file: a header, then one line a row. A column
-// holds numbers if every cell is a JSON number, bools if every cell is true or
-// false, else texts.
-func readTable(name string, b []byte) (rows []campaign.Row, warnings, problems Errors) {
-	t := &table{name: name, text: bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))}
+// openTable reads the lines of a CSV file: a header, then one line a row. If it has
+// problems, the rest of the table is not worth reading.
+func openTable(name string, b []byte, use *tableUse) *table {
+	t := &table{name: name, use: use, text: bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))}
 	if i := invalid(t.text); i >= 0 {
-		return nil, nil, Errors{{name, 1 + bytes.Count(t.text[:i], []byte("\n")), 1, "this line is not UTF-8 text", "save the file as UTF-8"}}
+		t.problems = Errors{{name, 1 + bytes.Count(t.text[:i], []byte("\n")), 1, "this line is not UTF-8 text", "save the file as UTF-8"}}
+		return t
 	}
 	t.csv = csv.NewReader(bytes.NewReader(t.text))
 	t.csv.FieldsPerRecord = -1
-	id, ok := t.read()
-	if !ok {
+	t.read()
+	return t
+}
+
+// readTable reads the rows of for_each. A column holds numbers if every cell is a
+// JSON number, bools if every cell is true or false, else texts.
+func readTable(name string, b []byte) (rows []campaign.Row, warnings, problems Errors) {
+	t := openTable(name, b, &forRows)
+	if len(t.problems) > 0 {
 		return nil, nil, t.problems
 	}
-	kinds, warnings := t.kinds(id)
+	id := t.id
+	kinds, warnings := t.kinds()
 	rows = make([]campaign.Row, 0, len(t.cells))
 	seen := map[string]int{}
 	for i, cells := range t.cells {
@@ -110,53 +120,59 @@ func readTable(name string, b []byte) (rows []campaign.Row, warnings, problems E
 		}
 		rows = append(rows, campaign.Row{ID: cells[id], Values: rowJSON(row)})
 	}
-	if n := len(t.problems); n > mostShown {
-		t.problems = append(t.problems[:mostShown], Problem{name, t.problems[mostShown].Line, 1, fmt.Sprintf("there are %d mistakes more", n-mostShown), "mend these first"})
-	}
-	return rows, warnings, t.problems
+	return rows, warnings, t.shown()
 }
 
-// read reads all lines. It returns the column of the ids.
-func (t *table) read() (id int, ok bool) {
+// shown are the problems that are reported.
+func (t *table) shown() Errors {
+	if n := len(t.problems); n > mostShown {
+		return append(t.problems[:mostShown], Problem{t.name, t.problems[mostShown].Line, 1, fmt.Sprintf("there are %d mistakes more", n-mostShown), "mend these first"})
+	}
+	return t.problems
+}
+
+// read reads all lines.
+func (t *table) read() {
 	var err error
 	if t.header, err = t.csv.Read(); errors.Is(err, io.EOF) {
-		t.problems = append(t.problems, Problem{t.name, 1, 1, "the file is empty", "the first line has the names of the columns: id,category"})
-		return 0, false
+		t.problems = append(t.problems, Problem{t.name, 1, 1, "the file is empty", "the first line has the names of the columns: " + t.use.id + ",category"})
+		return
 	} else if err != nil {
 		t.wrong(err)
-		return 0, false
+		return
 	}
-	id, ok = columns(t.header, func(c int, what, hint string) {
+	var ok bool
+	t.id, ok = t.use.columns(t.header, func(c int, what, hint string) {
 		line, col := t.csv.FieldPos(c)
 		t.add(line, col, what, hint)
 	})
 	if !ok {
-		return 0, false
+		return
 	}
 	for {
 		cells, err := t.csv.Read()
 		switch {
 		case errors.Is(err, io.EOF) && len(t.cells) == 0:
 			t.add(1, 1, "the table has no rows", "")
-			return id, false
+			return
 		case errors.Is(err, io.EOF):
-			return id, len(t.problems) == 0
+			return
 		case err != nil:
 			t.wrong(err)
-			return id, false
+			return
 		case len(cells) != len(t.header):
 			line, _ := t.csv.FieldPos(0)
 			t.add(line, 1, fmt.Sprintf("the line has %d cells, the first line has %d", len(cells), len(t.header)), "put a cell with a comma in quotes")
 		case len(t.cells) == mostRows:
 			line, _ := t.csv.FieldPos(0)
-			t.add(line, 1, fmt.Sprintf("there are more than %s rows", grouped(mostRows)), "write another campaign for the rest")
-			return id, false
+			t.add(line, 1, fmt.Sprintf("there are more than %s rows", grouped(mostRows)), t.use.rest)
+			return
 		default:
 			line, _ := t.csv.FieldPos(0)
 			t.cells, t.lines = append(t.cells, cells), append(t.lines, line)
 		}
 		if len(t.problems) > mostShown {
-			return id, false
+			return
 		}
 	}
 }
@@ -173,6 +189,10 @@ func (t *table) wrong(err error) {
 
 // add reports a mistake at a line and a byte of it, both from 1.
 func (t *table) add(line, col int, what, hint string) {
+	if len(t.problems) > mostShown { // it is only counted
+		t.problems = append(t.problems, Problem{File: t.name, Line: line, Col: 1})
+		return
+	}
 	text := t.text
 	for range line - 1 {
 		_, text, _ = bytes.Cut(text, []byte("\n"))
@@ -199,10 +219,10 @@ const (
 
 // kinds finds the kind of each column. It warns of a column that would hold
 // numbers, if some of its cells were not empty.
-func (t *table) kinds(id int) (kinds []int, warnings Errors) {
+func (t *table) kinds() (kinds []int, warnings Errors) {
 	kinds = make([]int, len(t.header))
 	for c, name := range t.header {
-		if c == id {
+		if c == t.id {
 			continue
 		}
 		number, truth, empty, gap := 0, 0, 0, 0

@@ -50,6 +50,7 @@ type Backtest struct {
 	seq  uint64
 
 	Lines    uint64            // lines that are not empty
+	Loaded   uint64            // rows of facts' tables, taken before the first event
 	Applied  uint64            // events applied, including duplicates
 	Rejected map[string]uint64 // events that the gateway would have rejected, and those with an unreadable timestamp, by reason
 	Refused  error             // why the last line was rejected; nil if it was not
@@ -114,29 +115,59 @@ func (b *Backtest) Admitted(ev *event.Event, err error, out func(*Offer)) error 
 		ev.HasLogTime = false // log time follows this file, not the log from which the event was exported
 	}
 	before, begun := b.fold.cur.LogTime, b.fold.begun()
-	if _, err := b.fold.logTimeOf(ev); err != nil {
+	now, err := b.fold.logTimeOf(ev)
+	if err != nil {
 		return b.reject(err)
 	}
+	if b.seq == 0 {
+		if err := b.takeTables(now, out); err != nil {
+			return err
+		}
+	}
+	if err := b.step(ev, out); err != nil {
+		return err
+	}
+	if after := b.fold.cur.LogTime; begun && value.Minus(after, before) > int64(longJump) && len(b.Jumps) < 10 {
+		b.Jumps = append(b.Jumps, Jump{b.Lines, before, after})
+	}
+	b.Applied = b.fold.cur.Applied - b.Loaded
+	return nil
+}
+
+// step folds one event.
+func (b *Backtest) step(ev *event.Event, out func(*Offer)) error {
 	b.seq++
 	if err := b.fold.BeginEvent(b.seq, ev); err != nil {
 		return err
 	}
 	for {
 		more, err := b.fold.Next()
-		if err != nil {
+		if err != nil || !more {
 			return err
-		}
-		if !more {
-			break
 		}
 		for _, e := range b.fold.Effects() {
 			out(e.Offer)
 		}
 	}
-	if after := b.fold.cur.LogTime; begun && value.Minus(after, before) > int64(longJump) && len(b.Jumps) < 10 {
-		b.Jumps = append(b.Jumps, Jump{b.Lines, before, after})
+}
+
+// takeTables folds the rows of the facts' tables, as facts given at the log time of
+// the first event.
+func (b *Backtest) takeTables(at int64, out func(*Offer)) error {
+	var dec event.Decoder // b.dec may hold the first event
+	given := fmt.Sprintf(`"timestamp":%q`, value.FormatTime(at))
+	for _, f := range b.fold.step.live.def.Facts {
+		for _, r := range f.Rows {
+			ev, err := dec.AdmitLine(event.AppendFact(nil, f.Name, r.ID, r.Values, given))
+			if err == nil {
+				err = b.step(ev, out)
+			}
+			if err != nil {
+				return fmt.Errorf("fact %s, key %q of its table: %w", f.Name, r.ID, err)
+			}
+			b.Loaded++
+		}
 	}
-	b.Applied = b.fold.cur.Applied
 	return nil
 }
 

@@ -30,7 +30,7 @@ func (s *step) before() *Entity {
 	e := s.entity
 	was := &Entity{Key: e.Key, traits: e.traits, session: e.session, binding: binding{live: e.live, place: make([]uint16, len(e.place))}}
 	was.session.events = slices.Clone(was.session.events)
-	was.session.due = 0
+	was.session.ends = false
 	for _, i := range features {
 		if st := e.feature(i); st != nil {
 			was.states = append(was.states, copied(st))

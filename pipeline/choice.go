@@ -26,7 +26,7 @@ func (s *step) choose() {
 		}
 		ranked = append(ranked, e)
 	}
-	slices.SortFunc(ranked, func(a, b evaluation) int {
+	slices.SortStableFunc(ranked, func(a, b evaluation) int { // the evaluation of a session's end may have the key of one that was held
 		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.campaign, b.campaign), strings.Compare(a.key, b.key))
 	})
 	var out []*Offer

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -37,7 +38,7 @@ type Entity struct {
 	fact      fact
 
 	binding
-	scheduled int64 // the due time that the fold's queue holds for the entity; 0: none
+	scheduled int64 // the due time that the fold's queue holds for the entity; NoDue: none
 	loaded    bool  // not scheduled since it was decoded: the queue holds a due time at or before Due()
 }
 
@@ -65,15 +66,18 @@ const (
 	maxPending       = 64 << 10 // bytes of the fields that pending evaluations keep of their events
 )
 
+// NoDue is the due time of what is never due. It is no log time.
+const NoDue = math.MinInt64
+
 // NewEntity is the state of a user without any events.
-func NewEntity(key string) *Entity { return &Entity{Key: key} }
+func NewEntity(key string) *Entity { return &Entity{Key: key, scheduled: NoDue} }
 
 // Due is the earliest due time of the pending evaluations and of the session's end,
-// 0 if nothing is due.
+// NoDue if there are none.
 func (e *Entity) Due() int64 {
-	due := e.session.due
+	due := e.session.due()
 	for i := range e.waiting {
-		if d := e.waiting[i].due; due == 0 || d < due {
+		if d := e.waiting[i].due; due == NoDue || d < due {
 			due = d
 		}
 	}
@@ -91,7 +95,7 @@ func (e *Entity) forgotten(now int64) bool {
 	if e.Key[0] == 'a' {
 		f = e.live.def.Forget.Anonymous
 	}
-	return e.seq > 0 && f > 0 && len(e.waiting) == 0 && e.session.due == 0 && value.Minus(now, e.last) >= int64(f)
+	return e.seq > 0 && f > 0 && len(e.waiting) == 0 && !e.session.ends && value.Minus(now, e.last) >= int64(f)
 }
 
 func (e *Entity) forget() {

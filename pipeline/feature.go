@@ -29,6 +29,18 @@ type feature struct {
 // grouped reports whether expressions see a map by key.
 func (f *feature) grouped() bool { return f.shape.Mapped() }
 
+// most is the greatest number of elements of a list that expressions see; 0: they
+// see no list.
+func (f *feature) most() int {
+	switch {
+	case f.shape.Ranks:
+		return f.shape.Keys
+	case f.shape.Rows && !f.grouped():
+		return f.shape.Entries
+	}
+	return 0
+}
+
 // read is the feature as an expression sees it; st may be nil.
 func (f *feature) read(st *window.State, now int64) ref.Val {
 	if !f.grouped() {

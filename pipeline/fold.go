@@ -423,11 +423,11 @@ func (f *Fold) fire(now int64) bool {
 	}
 	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within, Due: t.due, Key: t.key}
 	f.run(s, e, func() []byte { return e.dueEvent(t.due) }, func() { f.step.onDue(e, t.due) })
-	if d := e.Due(); d != 0 && (e.loaded || e.scheduled <= t.due || d < e.scheduled) {
+	if d := e.Due(); d != NoDue && (e.loaded || e.scheduled <= t.due || d < e.scheduled) {
 		f.Schedule(d, e.Key)
 		e.scheduled, e.loaded = d, false
-	} else if d == 0 || e.scheduled <= t.due {
-		e.scheduled = 0
+	} else if d == NoDue || e.scheduled <= t.due {
+		e.scheduled = NoDue
 	}
 	return true
 }
@@ -435,7 +435,7 @@ func (f *Fold) fire(now int64) bool {
 // reschedule ensures that the queue holds, for an entity with pending
 // evaluations, an entry at its Due or before.
 func (f *Fold) reschedule(e *Entity) {
-	if d := e.Due(); d != 0 && (e.scheduled == 0 || d < e.scheduled) {
+	if d := e.Due(); d != NoDue && (e.scheduled == NoDue || d < e.scheduled) {
 		f.Schedule(d, e.Key)
 		e.scheduled, e.loaded = d, false
 	}

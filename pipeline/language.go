@@ -117,7 +117,7 @@ func (c *compiler) language(env *cel.Env, p place) *expr.Language {
 				return expr.Feature{}, false
 			}
 			f := c.set.features[i]
-			return expr.Feature{Index: i, By: f.grouped(), Single: f.shape.Single()}, true
+			return expr.Feature{Index: i, By: f.grouped(), Single: f.shape.Single(), Most: f.most()}, true
 		},
 		Getter: rowGetter,
 		Fields: c.factFields,

@@ -124,16 +124,17 @@ func (c *OfferCoupon) appendPlain(dst []byte) []byte {
 
 // OfferID is the identity of an offer: the first 16 bytes, in hex, of a
 // SHA-256. The hash is over campaign, entity key, match key and the trigger's
-// messageId, each preceded by its length (4 bytes, big-endian). If the
-// evaluation has waited, it is also over the first due time (8 bytes,
-// big-endian, nanoseconds since 1970); firstDue is 0 if it has not.
+// messageId, each preceded by its length (4 bytes, big-endian). If a timer brought
+// the evaluation (a dwell, an absence or the end of a session), it is also over
+// when that was due (8 bytes, big-endian, nanoseconds since 1970); else firstDue is
+// NoDue. The best hour and quiet hours change nothing.
 func OfferID(campaign, entity, matchKey, trigger string, firstDue int64) string {
 	b := make([]byte, 0, 160)
 	for _, s := range [...]string{campaign, entity, matchKey, trigger} {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
 		b = append(b, s...)
 	}
-	if firstDue != 0 {
+	if firstDue != NoDue {
 		b = binary.BigEndian.AppendUint64(b, uint64(firstDue))
 	}
 	sum := sha256.Sum256(b)

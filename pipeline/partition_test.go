@@ -184,7 +184,7 @@ func resumed(t *testing.T, f *Fold, sets func(string) (*Set, error), users Memor
 		t.Fatal(err)
 	}
 	for key, e := range decoded {
-		if e.Due() != 0 {
+		if e.Due() != NoDue {
 			again.Schedule(e.Due(), key)
 		}
 	}

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// A StepID identifies one step of a log: an event, or a due time (Due is not
-// 0).
+// A StepID identifies one step of a log: an event, or a due time (Key is not
+// empty).
 type StepID struct {
 	Seq    uint64 // of the message
 	Within int    // number of events of the message before the step
@@ -54,10 +54,10 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 		e.scheduled, e.loaded = scheduled, loaded
 		f.cur, f.effects = cur, f.effects[:effects]
 		f.step.live.tally.restore(counts)
-		if s.Due != 0 { // end what is due, or it would be due for ever
+		if s.Key != "" { // end what is due, or it would be due for ever
 			e.bind(f.step.live)
-			if e.session.due == s.Due {
-				e.session.due = 0
+			if e.session.ends && e.session.due() == s.Due {
+				e.session.ends = false
 			}
 			e.retain(func(w *evaluation) bool {
 				if w.due == s.Due {

@@ -152,6 +152,9 @@ func (s *scope) couponPart(name string) (any, bool) {
 	case "code":
 		return types.String(s.coupon.Code), true
 	case "url":
+		if s.coupon.URL == "" { // the set has no address to begin with
+			return types.String(s.coupon.Code), true
+		}
 		return types.String(s.coupon.URL), true
 	case "expires":
 		if s.couponExpires == 0 {

@@ -34,8 +34,8 @@ type session struct {
 	referrerHost  string // the host of the first referrer that is not the page's own host
 	query         string // the parameter q, query or keyword of that referrer
 	source, term  string // of the first context.campaign that has them
-	due           int64  // when campaigns are evaluated at its end; 0: never
-	lastID        string // the messageId of its last view, if due is set
+	ends          bool   // campaigns are evaluated at its end
+	lastID        string // the messageId of its last view, if ends
 }
 
 var noSession session
@@ -89,6 +89,14 @@ func (s *session) over(now int64) bool {
 	return s.count == 0 || value.Minus(now, s.last) >= int64(sessionGap)
 }
 
+// due is when the session's end is evaluated, NoDue if it is not.
+func (s *session) due() int64 {
+	if !s.ends {
+		return NoDue
+	}
+	return value.Plus(s.last, int64(sessionGap))
+}
+
 // sessionAt is the session that is open at now, an empty one if there is none.
 func (e *Entity) sessionAt(now int64) *session {
 	if e.session.over(now) {
@@ -110,7 +118,7 @@ func (s *session) append(w *value.Writer) {
 	for _, t := range [...]string{s.referrerHost, s.query, s.source, s.term, s.lastID} {
 		w.Text(t)
 	}
-	w.Int(s.due)
+	w.Byte(truth(s.ends))
 }
 
 // read reads what append wrote.
@@ -125,7 +133,7 @@ func (s *session) read(r *value.Reader) {
 	for _, t := range [...]*string{&s.referrerHost, &s.query, &s.source, &s.term, &s.lastID} {
 		*t = r.Text()
 	}
-	s.due = r.Int()
+	s.ends = r.Byte() != 0
 }
 
 // extend adds a view to the session, or begins a new session with it.

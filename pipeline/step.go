@@ -7,7 +7,6 @@ import (
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/event"
-	"offerstream/pipeline/value"
 	"offerstream/pipeline/window"
 )
 
@@ -100,23 +99,39 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	s.boundPending()
 }
 
-// onDue ends the entity's session if it is over at now, and continues all
-// evaluations that are due.
+// onDue fires the entity's timers that are due at now, kind by kind (LANGUAGE.md,
+// rule 4): the end of its session, dwells, then all others. What an earlier kind
+// begins supersedes what a later one would continue.
 func (s *step) onDue(e *Entity, now int64) {
 	s.start(e, now)
 	s.settled()
 	s.due = s.due[:0]
-	e.retain(func(w *evaluation) bool {
-		if w.due == now {
-			s.due = append(s.due, *w)
-		}
-		return w.due != now
-	})
-	slices.SortFunc(s.due, byKind)
-	if e.session.due == now {
+	if e.session.ends && e.session.due() == now {
 		s.endSession()
 	}
+	s.fireDue(func(w *evaluation) bool { return w.stage == stageDwell })
+	s.fireDue(func(*evaluation) bool { return true })
+	s.choose()
+	s.boundPending()
 	for _, w := range s.due {
+		s.release(w.stored)
+	}
+}
+
+// fireDue continues the wanted evaluations that are due at now, and adds them to
+// s.due. Of absences, delays and holds no one supersedes another: they have
+// different keys.
+func (s *step) fireDue(wanted func(*evaluation) bool) {
+	e, first := s.entity, len(s.due)
+	e.retain(func(w *evaluation) bool {
+		fires := w.due == s.now && wanted(w)
+		if fires {
+			s.due = append(s.due, *w)
+		}
+		return !fires
+	})
+	slices.SortFunc(s.due[first:], byKind)
+	for _, w := range s.due[first:] {
 		var dec event.Decoder // one for each event, because candidates outlive the loop
 		ev, err := dec.Decode(w.stored.raw)
 		s.trace(&w)
@@ -133,17 +148,12 @@ func (s *step) onDue(e *Entity, now int64) {
 		w.event, w.began = ev, w.stored.at
 		s.advance(w)
 	}
-	s.choose()
-	s.boundPending()
-	for _, w := range s.due {
-		s.release(w.stored)
-	}
 }
 
 // endSession evaluates the campaigns that a session's end triggers.
 func (s *step) endSession() {
 	e := s.entity
-	e.session.due = 0
+	e.session.ends = false
 	if len(s.live.sessionEnds) == 0 {
 		return
 	}
@@ -213,8 +223,8 @@ func (s *step) learn(sc *scope) {
 	}
 	if ev.Type.View() {
 		e.session.extend(ev, sc.now)
-		if e.session.due = 0; len(s.live.sessionEnds) > 0 {
-			e.session.due, e.session.lastID = value.Plus(sc.now, int64(sessionGap)), strings.Clone(ev.ID)
+		if e.session.ends = len(s.live.sessionEnds) > 0; e.session.ends {
+			e.session.lastID = strings.Clone(ev.ID)
 		}
 		for _, i := range s.live.dwells {
 			if st := e.feature(i); st != nil && st.Open() {

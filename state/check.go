@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -18,7 +19,7 @@ type Report struct {
 // inconsistency: a record that does not match its checksum, a timer without
 // its entity, an entity without its timer, a piece without its entity or the
 // other way round, an unknown key. due decodes when an
-// entity is due (0: never); if due is nil, timers are not compared with
+// entity is due (Never: it is not); if due is nil, timers are not compared with
 // entities.
 func (s *Store) Check(due func(key string, payload []byte) (int64, error)) (Report, error) {
 	var r Report
@@ -139,6 +140,9 @@ func (r *Report) timer(key []byte, timers map[string]int64) error {
 	return nil
 }
 
+// Never is when an entity is due that has no timer.
+const Never = math.MinInt64
+
 // checkDue compares an entity with its timer, which it removes from timers.
 func checkDue(entity string, payload []byte, timers map[string]int64, due func(string, []byte) (int64, error)) error {
 	at, scheduled := timers[entity]
@@ -150,7 +154,7 @@ func checkDue(entity string, payload []byte, timers map[string]int64, due func(s
 	if err != nil {
 		return fmt.Errorf("%w: entity %s: %w", ErrDamaged, entity, err)
 	}
-	if scheduled != (want != 0) || at != want {
+	if scheduled != (want != Never) || scheduled && at != want {
 		return damaged("%s is due at %d, its timer says %d", entity, want, at)
 	}
 	return nil

@@ -135,7 +135,12 @@ func (m *model) compare(s *Store) error {
 	if !maps.Equal(due, m.due) {
 		return fmt.Errorf("%d timers, want %d, or others", len(due), len(m.due))
 	}
-	r, err := s.Check(func(key string, _ []byte) (int64, error) { return m.due[key], nil })
+	r, err := s.Check(func(key string, _ []byte) (int64, error) {
+		if at, ok := m.due[key]; ok {
+			return at, nil
+		}
+		return Never, nil
+	})
 	if err == nil && (r.Entities != len(m.entities) || r.Timers != len(m.due)) {
 		err = fmt.Errorf("check counts %+v, want %d and %d", r, len(m.entities), len(m.due))
 	}

@@ -278,8 +278,10 @@ func TestCheck(t *testing.T) {
 	defer s.Close()
 	due := func(_ string, b []byte) (int64, error) {
 		var d int64
-		_, err := fmt.Sscan(string(b), &d)
-		return d, err
+		if _, err := fmt.Sscan(string(b), &d); err != nil || d == 0 {
+			return Never, err
+		}
+		return d, nil
 	}
 	commit(t, s, "one", func(b *Batch) {
 		b.Put("u:1", []byte("5"), nil)

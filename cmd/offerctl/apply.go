@@ -52,7 +52,11 @@ Checks a campaign set, shows what changes compared with the live set, asks, and
 makes the new set live. It takes effect in each partition at the control message
 that the partition's owner appends to its log; apply waits for these messages.
 A feature whose definition changed starts empty. If what triggers or delays a
-campaign changed, its pending evaluations are cancelled.`,
+campaign changed, its pending evaluations are cancelled.
+
+If facts have a table (file), its rows are then appended to every partition's log,
+each time that apply runs, also for a set that is live already. A row that is no
+longer in the table stays known until max_age.`,
 		"offerctl apply campaigns --nats nats://127.0.0.1:4222")
 	n := fs.nats()
 	yes := fs.Bool("yes", false, "do not ask")
@@ -69,6 +73,9 @@ campaign changed, its pending evaluations are cancelled.`,
 	if err != nil {
 		return err
 	}
+	if *wait == 0 && tableRows(def) > 0 {
+		return usagef("--wait 0 is not possible, because facts have tables, which are loaded when the set is in force in all partitions")
+	}
 	conn, err := n.connect(ctx, std)
 	if err != nil {
 		return err
@@ -78,28 +85,35 @@ campaign changed, its pending evaluations are cancelled.`,
 	if err != nil {
 		return err
 	}
-	if hash == def.Hash() {
+	same, question := hash == def.Hash(), "Make this live?"
+	if same {
+		question = "Load the tables?"
 		fmt.Fprintf(std.out, "set %s is live already\n", hash)
-		return awaitSet(ctx, std.out, conn, hash, *wait)
-	}
-	if err := showChanges(ctx, std.out, conn, hash, def); err != nil {
+	} else if err := showChanges(ctx, std.out, conn, hash, def); err != nil {
 		return err
 	}
-	if !*yes {
-		fmt.Fprintf(std.out, "Make this live? [y/N] ")
+	for _, f := range def.Facts {
+		if len(f.Rows) > 0 {
+			fmt.Fprintf(std.out, "load fact %s: %s\n", f.Name, count(len(f.Rows), "row"))
+		}
+	}
+	if !*yes && (!same || tableRows(def) > 0) {
+		fmt.Fprintf(std.out, "%s [y/N] ", question)
 		if !yesFrom(std.in) {
 			fmt.Fprintln(std.out, "nothing changed")
 			return errSilent
 		}
 	}
-	if hash, err = conn.PutSet(ctx, def); err == nil {
-		err = conn.MakeLive(ctx, hash, rev)
+	if !same {
+		if hash, err = conn.PutSet(ctx, def); err == nil {
+			err = conn.MakeLive(ctx, hash, rev)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.out, "set %s is live\n", hash)
 	}
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(std.out, "set %s is live\n", hash)
-	return awaitSet(ctx, std.out, conn, hash, *wait)
+	return applyTables(ctx, std, conn, def, *wait)
 }
 
 // showChanges prints the changes from the live set, if there is one, to def.
@@ -136,7 +150,7 @@ func loadSet(clock string, paths ...string) (*campaign.Definition, error) {
 	default:
 		return nil, usagef("--clock %q is neither %s nor %s", clock, campaign.ClockBroker, campaign.ClockEvent)
 	}
-	return def, nil
+	return def, noTableTimes(def)
 }
 
 // awaitSet waits until each partition's log has the control message.

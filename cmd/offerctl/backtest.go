@@ -245,6 +245,9 @@ func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]
 		fmt.Fprintf(w, " (%s); the first is line %d: %v", strings.Join(reasons, ", "), refused.line, refused.first)
 	}
 	fmt.Fprintln(w)
+	if b.Loaded > 0 {
+		fmt.Fprintf(w, "%s of facts' tables, given at the first event\n", count(int(b.Loaded), "row"))
+	}
 	for _, j := range b.Jumps {
 		fmt.Fprintf(w, "warning: line %d moves log time from %s to %s\n", j.Line, value.FormatTime(j.From), value.FormatTime(j.To))
 	}

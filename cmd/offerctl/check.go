@@ -70,7 +70,11 @@ func checkSet(s config.Folder, of string, std stdio) (ok bool, err error) {
 	if rows > 0 {
 		campaigns += " with " + count(rows, "row")
 	}
-	fmt.Fprintf(std.out, "ok: %s%s, %s in %s, set %s\n", of, campaigns, count(len(def.Features), "feature"), count(len(s.Files), "file"), def.Hash())
+	features := count(len(def.Features), "feature")
+	if n := tableRows(def); n > 0 {
+		features += ", " + count(n, "row") + " of facts"
+	}
+	fmt.Fprintf(std.out, "ok: %s%s, %s in %s, set %s\n", of, campaigns, features, count(len(s.Files), "file"), def.Hash())
 	return true, nil
 }
 

@@ -51,7 +51,7 @@ type nodeOptions struct {
 	keys        []config.Key         // further keys
 	keysFile    string               // a file of further keys; empty: none
 	coupons     *coupon.Keys         // nil: codes are placeholders
-	set         *campaign.Definition // made live at the start
+	set         *campaign.Definition // made live at the start, and its tables loaded
 	log         *slog.Logger
 }
 
@@ -118,6 +118,11 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 	}
 	if err := n.inForce(ctx, log); err != nil {
 		return err
+	}
+	if n.opt.set != nil { // before the gateway takes events, which may read the facts
+		if err := loadTables(ctx, log, n.opt.set, time.Now(), &progress{}); err != nil {
+			return err
+		}
 	}
 	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: given(n.opt.writeKey), ServerKeys: given(n.opt.serverKey), Keys: n.opt.keys, KeysFile: n.opt.keysFile,
 		Metrics: n.reg, Logger: n.opt.log}); err != nil {

@@ -109,7 +109,7 @@ func loadOrShipped(clock, path string) (*campaign.Definition, error) {
 	return def, err
 }
 
-// firstSet makes the shipped set live if no set is.
+// firstSet makes the shipped set live if no set is. Its facts have no tables.
 func firstSet(ctx context.Context, n *node, log *slog.Logger) error {
 	live, _, err := n.conn.Live(ctx)
 	if err != nil || live != "" {

@@ -103,6 +103,12 @@ type Fact struct {
 	Name   string        `json:"name"`
 	Fields []FactField   `json:"fields"` // by name
 	MaxAge time.Duration `json:"max_age,omitempty"`
+
+	// Rows are those of the fact's table, if it has one; Row.ID is the key. They are
+	// no part of the set: they are neither stored nor hashed with it, because facts
+	// come through the log. `offerctl apply` puts them there; a backtest takes them
+	// before its first event.
+	Rows []Row `json:"-"`
 }
 
 // The types of a fact's fields.
@@ -182,10 +188,10 @@ type Campaign struct {
 // SessionEnd in Campaign.On triggers at the end of each session.
 const SessionEnd = "session_end"
 
-// A Row holds the values of one row of for_each.
+// A Row holds the values of one row of for_each, or of a fact's table.
 type Row struct {
 	ID     string          `json:"id"`
-	Values json.RawMessage `json:"values"` // a compact JSON object with sorted keys, id among them; values are texts, numbers and bools
+	Values json.RawMessage `json:"values"` // a compact JSON object with sorted keys, of for_each the id among them; values are texts, numbers and bools
 }
 
 // A Trigger is one entry of Campaign.Any.

@@ -175,7 +175,7 @@ func (c *Cache) read(key string) (*cached, error) {
 // decode makes an entry of a record, or of a new entity if none was found.
 func decode(key string, b []byte, pieces state.Pieces, found bool) (*cached, error) {
 	if !found {
-		return &cached{entity: pipeline.NewEntity(key)}, nil
+		return &cached{entity: pipeline.NewEntity(key), due: pipeline.NoDue}, nil
 	}
 	entity, err := pipeline.DecodeEntity(key, b)
 	if err != nil {
@@ -238,10 +238,10 @@ func (c *Cache) encode(b *state.Batch) uint64 {
 		e.wrote = b.Bytes() - before
 		c.bytes += weight(e)
 		if e.due != due {
-			if e.due != 0 {
+			if e.due != pipeline.NoDue {
 				b.Unschedule(e.due, key)
 			}
-			if due != 0 {
+			if due != pipeline.NoDue {
 				b.Schedule(due, key)
 			}
 			e.due = due

@@ -26,6 +26,7 @@ type Language struct {
 	env      *cel.Env
 	loose    *cel.Env            // see Loosen; nil: not loosened
 	compiled map[wording][]*Expr // for reuse, because campaigns repeat the same expressions
+	parts    map[conjunct]*Expr  // for the same reason
 	planned  []*Expr             // all that were made runnable
 }
 
@@ -56,6 +57,7 @@ type Feature struct {
 	Index  int  // identifies it in a Scope
 	By     bool // it has `by`: it is a map, in which every key can be looked up
 	Single bool // its aggregate is a single value, with `by` under each key
+	Most   int  // it is a list of at most so many elements; 0: it is no list
 }
 
 // A wording identifies a compilation: the source, and what it was compiled for.
@@ -65,6 +67,12 @@ type wording struct {
 	parts bool      // split into conjuncts
 }
 
+// A conjunct identifies a part of a condition.
+type conjunct struct {
+	text  string
+	loose bool // checked in Language.loose
+}
+
 // A Report takes what is wrong with an expression, at a line (from 1) and a
 // column (runes before it); line 0 means the whole expression.
 type Report func(line, col int, what, hint string)
@@ -72,7 +80,7 @@ type Report func(line, col int, what, hint string)
 // NewLanguage makes a language from a CEL environment and the meaning of its
 // names.
 func NewLanguage(env *cel.Env, names Names) *Language {
-	return &Language{names: names, env: env, compiled: map[wording][]*Expr{}}
+	return &Language{names: names, env: env, compiled: map[wording][]*Expr{}, parts: map[conjunct]*Expr{}}
 }
 
 // Env is the CEL environment of the language.
@@ -98,7 +106,7 @@ func (l *Language) Compile(src string, want *cel.Type, report Report) *Expr {
 	if x := l.compiled[s]; x != nil {
 		return x[0]
 	}
-	a := l.check(src, want, report)
+	a, _ := l.check(src, want, report)
 	if a == nil {
 		return nil
 	}
@@ -116,17 +124,26 @@ func (l *Language) Conjuncts(src string, report Report) []*Expr {
 	if x := l.compiled[s]; x != nil {
 		return x
 	}
-	whole := l.check(src, cel.BoolType, report)
+	whole, loose := l.check(src, cel.BoolType, report)
 	if whole == nil {
 		return nil
 	}
 	var exprs []*Expr
 	for _, p := range conjuncts(whole.Expr(), nil) {
+		text, err := parser.Unparse(p, whole.SourceInfo())
+		if x := l.parts[conjunct{text, loose}]; x != nil && err == nil {
+			exprs = append(exprs, x)
+			continue
+		}
 		x := l.plan(whole, p, report)
 		if x == nil {
 			return nil
 		}
-		x.Text = text(whole, p)
+		if x.Text = text; err != nil {
+			x.Text = "(" + err.Error() + ")"
+		} else {
+			l.parts[conjunct{text, loose}] = x
+		}
 		exprs = append(exprs, x)
 	}
 	l.compiled[s] = exprs
@@ -143,25 +160,17 @@ func conjuncts(e celast.Expr, parts []celast.Expr) []celast.Expr {
 	return parts
 }
 
-// text is the source of a part of an expression.
-func text(whole *celast.AST, e celast.Expr) string {
-	t, err := parser.Unparse(e, whole.SourceInfo())
-	if err != nil {
-		return "(" + err.Error() + ")"
-	}
-	return t
-}
-
 // check parses and type-checks an expression. It returns nil if there are
-// problems.
-func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST {
+// problems, and whether it is checked in the loosened environment.
+func (l *Language) check(src string, want *cel.Type, report Report) (checked *celast.AST, loose bool) {
 	a, iss := l.env.Compile(src)
 	if l.loose != nil && iss != nil && onlyMixedEquality(iss) {
 		a, iss = l.loose.Compile(src)
+		loose = true
 	}
 	if iss != nil && iss.Err() != nil {
 		if l.misnamedIn(src, iss.Errors(), report) {
-			return nil
+			return nil, false
 		}
 		if unparsed(src, iss.Errors(), report) {
 			return nil
@@ -172,7 +181,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 			}
 			l.explain(src, e, report)
 		}
-		return nil
+		return nil, false
 	}
 	bad := false
 	l.forbid(a.NativeRep(), func(id int64, what, hint string) {
@@ -184,12 +193,12 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 		bad = true
 		report(1, 0, fmt.Sprintf("this is %s where %s is wanted", InWords(got.String()), InWords(want.String())), "")
 	}
-	if est, err := l.env.EstimateCost(a, sizes{}); err == nil && est.Max > maxCost {
+	if est, err := l.env.EstimateCost(a, sizes{l.names}); err == nil && est.Max > maxCost {
 		bad = true
 		report(1, 0, fmt.Sprintf("this may cost %d; at most %d is allowed", est.Max, maxCost), "nest fewer loops")
 	}
 	if bad {
-		return nil
+		return nil, false
 	}
 	constants{l, a.NativeRep(), func(id int64, err error) {
 		loc := a.NativeRep().SourceInfo().GetStartLocation(id)
@@ -197,9 +206,9 @@ func (l *Language) check(src string, want *cel.Type, report Report) *celast.AST 
 		report(max(loc.Line(), 1), max(loc.Column(), 0), "this always fails: "+err.Error(), "")
 	}}.of()
 	if bad {
-		return nil
+		return nil, false
 	}
-	return a.NativeRep()
+	return a.NativeRep(), loose
 }
 
 // plan makes a checked expression, or a part e of it, runnable.
@@ -234,17 +243,23 @@ func onlyMixedEquality(iss *cel.Issues) bool {
 }
 
 // sizes bounds the sizes of lists, maps and texts for the estimate of costs.
-type sizes struct{}
+type sizes struct{ names Names }
 
 const (
 	mostText   = 1024
 	mostNested = 32 // the length of a path from which on CEL asks for nothing within
 )
 
-func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
+func (s sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	switch n.Type().Kind() {
 	case types.ListKind, types.MapKind:
-		return &cost.SizeEstimate{Max: uint64(campaign.DefaultBounds.Entries)}
+		most := campaign.DefaultBounds.Entries
+		if path := n.Path(); len(path) == 1 && s.names.Feature != nil {
+			if f, ok := s.names.Feature(strings.TrimPrefix(path[0], "before.")); ok && f.Most > 0 {
+				most = min(most, f.Most)
+			}
+		}
+		return &cost.SizeEstimate{Max: uint64(most)}
 	case types.StringKind, types.BytesKind:
 		return &cost.SizeEstimate{Max: mostText}
 	case types.DynKind:

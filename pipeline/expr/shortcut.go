@@ -41,14 +41,23 @@ func (s shortcuts) shortcut(e celast.Expr) shortcut {
 func constant(v value.Value) shortcut { return func(Scope) (value.Value, bool) { return v, true } }
 
 func literal(e celast.Expr) shortcut {
-	switch v := e.AsLiteral().(type) {
-	case types.Bool, types.Int, types.Double, types.String:
-		val, err := value.Of(v)
-		if err == nil {
-			return constant(val)
-		}
+	if v, ok := literalValue(e); ok {
+		return constant(v)
 	}
 	return nil
+}
+
+// literalValue is the value of a literal; ok is false for any other expression.
+func literalValue(e celast.Expr) (v value.Value, ok bool) {
+	if e.Kind() != celast.LiteralKind {
+		return v, false
+	}
+	switch l := e.AsLiteral().(type) {
+	case types.Bool, types.Int, types.Double, types.String:
+		v, err := value.Of(l)
+		return v, err == nil
+	}
+	return v, false
 }
 
 func (s shortcuts) ident(name string) shortcut {
@@ -145,6 +154,9 @@ func (s shortcuts) call(e celast.Expr) shortcut {
 		a, b := s.shortcut(args[0]), s.shortcut(args[1])
 		if a == nil || b == nil {
 			return nil
+		}
+		if v, ok := literalValue(args[1]); ok {
+			return comparisonWith(name, a, v)
 		}
 		return comparison(name, a, b)
 	}
@@ -261,21 +273,7 @@ func (s shortcuts) junction(or bool, args []celast.Expr) shortcut {
 }
 
 func comparison(op string, a, b shortcut) shortcut {
-	var holds func(order int) bool
-	switch op {
-	case operators.Equals:
-		holds = func(order int) bool { return order == 0 }
-	case operators.NotEquals:
-		holds = func(order int) bool { return order != 0 }
-	case operators.Less:
-		holds = func(order int) bool { return order < 0 }
-	case operators.LessEquals:
-		holds = func(order int) bool { return order <= 0 }
-	case operators.Greater:
-		holds = func(order int) bool { return order > 0 }
-	default:
-		holds = func(order int) bool { return order >= 0 }
-	}
+	holds := ordered(op)
 	return func(sc Scope) (value.Value, bool) {
 		v, ok := a(sc)
 		if !ok {
@@ -286,8 +284,50 @@ func comparison(op string, a, b shortcut) shortcut {
 			return value.Value{}, false
 		}
 		order, ok := compare(v, w)
-		return value.OfBool(holds(order)), ok
+		return value.OfBool(holds.has(order)), ok
 	}
+}
+
+// comparisonWith is comparison with a literal, which most conditions compare with.
+func comparisonWith(op string, a shortcut, w value.Value) shortcut {
+	holds := ordered(op)
+	return func(sc Scope) (value.Value, bool) {
+		v, ok := a(sc)
+		if !ok {
+			return value.Value{}, false
+		}
+		order, ok := compare(v, w)
+		return value.OfBool(holds.has(order)), ok
+	}
+}
+
+// orders are the orders of two values of which a comparison holds.
+type orders struct{ less, equal, greater bool }
+
+func ordered(op string) orders {
+	switch op {
+	case operators.Equals:
+		return orders{equal: true}
+	case operators.NotEquals:
+		return orders{less: true, greater: true}
+	case operators.Less:
+		return orders{less: true}
+	case operators.LessEquals:
+		return orders{less: true, equal: true}
+	case operators.Greater:
+		return orders{greater: true}
+	}
+	return orders{equal: true, greater: true}
+}
+
+func (o orders) has(order int) bool {
+	switch {
+	case order < 0:
+		return o.less
+	case order > 0:
+		return o.greater
+	}
+	return o.equal
 }
 
 // exactInt bounds the ints that all doubles hold exactly.

@@ -69,7 +69,7 @@ func (u *user) meetOut(e *evaluation, o Offer) {
 	c := e.campaign
 	for what, is := range map[string]bool{
 		"rows": c.row != nil, "sequence": c.Sequence != nil, "session_end": c.atSessionEnd(), "let": len(c.Let) > 0, "at": c.At != nil, "when_due after a wait": c.whenDue != nil && e.waited,
-		"choose": c.choose != nil, "score": c.score != nil, "coupon": o.Coupon != nil, "held": e.held != 0, "any the first": len(c.Any) > 0 && e.entry == c.Any[0], "any a later one": len(c.Any) > 1 && e.entry != c.Any[0],
+		"choose": c.choose != nil, "score": c.score != nil, "coupon": o.Coupon != nil, "held": e.isHeld, "any the first": len(c.Any) > 0 && e.entry == c.Any[0], "any a later one": len(c.Any) > 1 && e.entry != c.Any[0],
 		"sequence with unless": c.Sequence != nil && c.Unless != nil, "session_end with unless": c.atSessionEnd() && c.Unless != nil, "an event of type system": e.event != nil && e.event.typ == "system",
 		"withheld by the set": o.Withheld && u.set.Holdout > 0 && c.Holdout == 0, "withheld by the campaign": o.Withheld && u.set.Holdout == 0, "in a zone of its own": u.zone().String() != u.set.Zone && u.zone().String() != "UTC",
 	} {
@@ -144,7 +144,7 @@ func (u *user) gate(e *evaluation, now int64) string {
 		return "paused"
 	case !c.runs(now):
 		return "period"
-	case e.held != 0 && q.AtMost > 0 && minus(now, e.held) > q.AtMost:
+	case e.isHeld && q.AtMost > 0 && minus(now, e.held) > q.AtMost:
 		return "age"
 	case e.waited && !c.whenDue.holds(u.scope(e, now)):
 		return "when_due"
@@ -161,8 +161,8 @@ func (u *user) gate(e *evaluation, now int64) string {
 	case q.Drop:
 		return "quiet hours"
 	}
-	if e.held == 0 {
-		e.held = now
+	if !e.isHeld {
+		e.isHeld, e.held = true, now
 	} else {
 		u.out.meet("held again")
 	}

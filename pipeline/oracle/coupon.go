@@ -37,7 +37,7 @@ func (c *campaign) coupon(set *definition, now int64) *coupon {
 
 // value returns the coupon as a value in expressions.
 func (c *coupon) value() ref.Val {
-	m := textMap{values: map[string]ref.Val{"code": types.String(c.Code), "url": types.String(c.URL)}}
+	m := textMap{values: map[string]ref.Val{"code": types.String(c.Code), "url": types.String(first(c.URL, c.Code))}}
 	if at, err := time.Parse(time.RFC3339Nano, c.Expires); err == nil {
 		m.values["expires"] = types.Timestamp{Time: at}
 	}

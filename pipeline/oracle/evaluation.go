@@ -29,7 +29,8 @@ type evaluation struct {
 	waited bool
 	timed  bool  // a timer brought it: a dwell, an absence or a session's end, due at:
 	first  int64 // part of the offer's identity, which the best hour and quiet hours do not change
-	held   int64 // when it was held first, 0: never
+	isHeld bool
+	held   int64 // when it was held first
 
 	// While it waits:
 	kind int

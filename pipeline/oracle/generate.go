@@ -50,10 +50,11 @@ type generator struct {
 	start    int64 // the time of the first event
 	set      *definition
 	features []*feature
-	long     bool // some texts are too long to be kept
-	alone    bool // one user sends nearly all events, so that old event ids are forgotten
-	travels  bool // zones of users change often
-	names         // what expressions may use besides features
+	long     bool  // some texts are too long to be kept
+	alone    bool  // one user sends nearly all events, so that old event ids are forgotten
+	whole    int64 // if set, times are multiples of it, so that they meet the ends of windows
+	travels  bool  // zones of users change often
+	names          // what expressions may use besides features
 }
 
 func pick[T any](g *generator, from ...T) T { return from[g.IntN(len(from))] }
@@ -84,7 +85,7 @@ func (g *generator) definition() *definition {
 		Forget: forget{90 * day, 1095 * day},
 		Bounds: bounds{Entries: 256, Keys: 64, UserEntries: 65536, UserBytes: 256 << 10, Absences: 64},
 	}
-	g.set, g.start = set, starts[0].UnixNano()
+	g.set, g.start, g.whole = set, starts[0].UnixNano(), pick(g, 0, 0, 0, minute, 10*minute, 30*minute)
 	if g.chance(40) {
 		g.start = pick(g, starts...).UnixNano()
 	}
@@ -145,8 +146,14 @@ func (g *generator) policies() {
 			q.From = soon.Hour()*60 + soon.Minute()
 		}
 		q.To = (q.From + 1 + g.IntN(pick(g, 60, 3*60, 10*60, 23*60))) % (24 * 60)
+		if g.whole > minute {
+			q.From, q.To = q.From/30*30, q.To/30*30
+			if q.From == q.To {
+				q.To = (q.To + 30) % (24 * 60)
+			}
+		}
 		if q.Drop = g.chance(25); !q.Drop {
-			q.AtMost = pick(g, 0, 0, 20*minute, 3*hour, 12*hour)
+			q.AtMost = pick(g, 0, 0, 30*minute, hour, 3*hour, 12*hour)
 		}
 		q.ExceptConsent = pick(g, "", "", "night", "sms")
 		set.Quiet = q

@@ -22,27 +22,30 @@ func (u *user) fire(now int64) {
 }
 
 // fireStep is the step of one due time. It stands in the log before the first
-// event of that time or later.
+// event of that time or later. The kinds of timers fire one after the other, so
+// that what one begins takes the place of what a later one would continue.
 func (u *user) fireStep(now int64) {
 	u.pos = sort.Search(len(u.times), func(i int) bool { return u.times[i] >= now })
-	taken := u.take(func(p *evaluation) bool { return p.due == now })
-	slices.SortStableFunc(taken, (*evaluation).order)
 	var candidates []*evaluation
 	if end, any := u.sessionEnd(); any && end == now {
 		candidates = u.endSession(now)
 	}
-	for _, e := range taken {
-		switch {
-		case e.kind == dwell && u.isPaused(e.campaign):
-			u.out.count(e.campaign, "paused")
-		case e.kind == dwell && !u.holds(e, now):
-			u.out.count(e.campaign, "condition")
-		case e.kind == dwell: // `if` holds only now, so an absence starts now
-			candidates = append(candidates, u.pass(e, now)...)
-		case e.kind == absence:
-			candidates = append(candidates, u.delay(e, now)...)
-		default:
-			candidates = append(candidates, e)
+	for kind := range kinds {
+		taken := u.take(func(p *evaluation) bool { return p.due == now && p.kind == kind })
+		slices.SortStableFunc(taken, (*evaluation).order)
+		for _, e := range taken {
+			switch {
+			case e.kind == dwell && u.isPaused(e.campaign):
+				u.out.count(e.campaign, "paused")
+			case e.kind == dwell && !u.holds(e, now):
+				u.out.count(e.campaign, "condition")
+			case e.kind == dwell: // `if` holds only now, so an absence starts now
+				candidates = append(candidates, u.pass(e, now)...)
+			case e.kind == absence:
+				candidates = append(candidates, u.delay(e, now)...)
+			default:
+				candidates = append(candidates, e)
+			}
 		}
 	}
 	u.choose(now, candidates, true)

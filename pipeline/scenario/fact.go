@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
 
@@ -39,6 +40,5 @@ func readFact(w *words, ns int64) ([]byte, *Mistake) {
 		}
 		values[t.text] = t.value
 	}
-	return fmt.Appendf(nil, `{"type":"fact","fact":%s,"key":%s,"timestamp":%q,"values":%s}`,
-		quote(name), quote(key), value.FormatTime(ns), compact(values)), nil
+	return event.AppendFact(nil, name, key, compact(values), fmt.Sprintf(`"timestamp":%q`, value.FormatTime(ns))), nil
 }

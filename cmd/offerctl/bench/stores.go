@@ -80,7 +80,7 @@ func (s userStores) write(p int, users []int, states []userState) (err error) {
 	for _, u := range users {
 		key, one := userKey(u), states[u%len(states)]
 		b.Put(key, one.bytes, nil)
-		if one.due != 0 {
+		if one.due != pipeline.NoDue {
 			b.Schedule(one.due, key)
 		}
 		if !st.Limit().Admits(b.Entries()*2, b.Bytes()*2) {
