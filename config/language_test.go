@@ -246,7 +246,7 @@ func TestShortHold(t *testing.T) {
 
 // TestSuspect: check warns of keys that have no effect in their set.
 func TestSuspect(t *testing.T) {
-	const never, address, expires = "never waits", "coupon.url is empty", "coupon.expires fails"
+	const never, address, expires = "never waits", "coupon.url is the code alone", "coupon.expires fails"
 	for text, want := range map[string]string{
 		`{on: page, when_due: now > now, %s}`:                                                                       never,
 		`{on: page, when_due: now > now, unless: {on: X, within: 1h}, %s}`:                                          "",

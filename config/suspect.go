@@ -18,7 +18,7 @@ func (l *load) suspect() {
 		}
 		coupons := l.def.Coupons
 		if (coupons == nil || coupons.URL == "") && bytes.Contains(c.Offer.Data, []byte("coupon.url")) {
-			l.warn("coupon.url is empty, because the set has no address of coupons", "coupons: {url: https://shop.example/c/}", c.ID, "offer", "data")
+			l.warn("coupon.url is the code alone, because the set has no address of coupons", "coupons: {url: https://shop.example/c/}", c.ID, "offer", "data")
 		}
 		if o := c.Offer; o.Coupon != nil && o.Expires == 0 && o.Coupon.Expires == 0 && bytes.Contains(o.Data, []byte("coupon.expires")) {
 			l.warn("neither the coupon nor the offer expires, so coupon.expires fails and the offer does not go out", "expires: 7d", c.ID, "offer", "data")

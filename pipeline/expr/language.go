@@ -173,7 +173,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 			return nil, false
 		}
 		if unparsed(src, iss.Errors(), report) {
-			return nil
+			return nil, false
 		}
 		for _, e := range iss.Errors() {
 			if len(iss.Errors()) > 1 && strings.Contains(e.Message, "!error!") {
