@@ -52,8 +52,7 @@ Checks a campaign set, shows what changes compared with the live set, asks, and
 makes the new set live. It takes effect in each partition at the control message
 that the partition's owner appends to its log; apply waits for these messages.
 A feature whose definition changed starts empty. If what triggers or delays a
-campaign changed, its pending evaluations are cancelled. Then it appends the rows
-of facts' tables (file) to each partition's log, also if the set was live already.
+campaign changed, its pending evaluations are cancelled.
 
 If facts have a table (file), its rows are then appended to every partition's log,
 each time that apply runs, also for a set that is live already. A row that is no
