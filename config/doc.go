@@ -18,7 +18,8 @@
 //	          (feature.go), campaigns (campaign.go), what triggers them
 //	          (trigger.go), their rows (rows.go, tablefile.go), offers (offer.go)
 //	          and their data (data.go)
-//	problem   the errors (problem.go)
+//	problem   the errors (problem.go), and warnings of keys that have no effect in
+//	          their set (suspect.go)
 //	describe  the changes from one set to another (describe.go)
 //
 // A directory tree may hold several sets (folder.go).

@@ -91,7 +91,7 @@ func setTables() []*keyTable {
 		}},
 		{name: coupons, about: "A coupon's code is a proof: who has the key can check it without a server (rule 12).", rows: []keyRow{
 			{"key", aText, "no key: every code is `COUPON`", "at most 64 characters", "the id of the key that codes are made under, which the programs show; the key itself is a setting of theirs", "key: k5f2c9a01"},
-			{"url", aText, "", "begins with `https://` or `http://`", "the address that `coupon.url` begins with; the code follows it", "url: https://shop.example/c/"},
+			{"url", aText, "", "begins with `https://` or `http://`", "the address that `coupon.url` begins with; the code follows it; without an address `coupon.url` is the code alone", "url: https://shop.example/c/"},
 		}},
 		{name: aFeature, about: "A feature's name is an identifier of at most 64 characters: a letter or `_` (not `__`), then letters, digits and `_`. It must not be a reserved word of CEL or a name that already has a meaning in expressions.", rows: []keyRow{
 			{"on", someEvents, needed, "", "the events that the feature aggregates", "on: Product Viewed"},

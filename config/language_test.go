@@ -244,6 +244,37 @@ func TestShortHold(t *testing.T) {
 	}
 }
 
+// TestSuspect: check warns of keys that have no effect in their set.
+func TestSuspect(t *testing.T) {
+	const never, address, expires = "never waits", "coupon.url is the code alone", "coupon.expires fails"
+	for text, want := range map[string]string{
+		`{on: page, when_due: now > now, %s}`:                                                                       never,
+		`{on: page, when_due: now > now, unless: {on: X, within: 1h}, %s}`:                                          "",
+		`{any: [{on: page}, {on: X, unless: {on: Y, within: 1h}}], when_due: now > now, %s}`:                        "",
+		`{on: page, when_due: now > now, at: {best_hour: hours, ahead: 1h}, %s}`:                                    "",
+		`{on: page, when_due: now > now, if: stay >= duration("1m"), %s}`:                                           "",
+		`{on: page, when_due: now > now, offer: {channel: push}}`:                                                   "",
+		`{on: page, when_due: now > now, offer: {channel: push, kind: service}}`:                                    never,
+		`{on: page, offer: {channel: web, coupon: {discount: 5%}, data: {a: "{{ coupon.url }}"}}}`:                  address,
+		`{on: page, offer: {channel: web, coupon: {discount: 5%}, data: {a: "{{ coupon.code }}"}}}`:                 "",
+		`{on: page, offer: {channel: web, coupon: {discount: 5%}, data: {a: "{{ coupon.expires }}"}}}`:              expires,
+		`{on: page, offer: {channel: web, coupon: {expires: 1d}, data: {a: "{{ coupon.expires }}"}}}`:               "",
+		`{on: page, offer: {channel: web, expires: 1d, coupon: {discount: 5%}, data: {a: "{{ coupon.expires }}"}}}`: "",
+	} {
+		text = strings.Replace(text, "%s", "offer: {channel: web}", 1)
+		_, l := read1(t, `policies: {consent: none, quiet_hours: {channels: [push], from: "20:00", to: "08:00"}}
+features: {hours: {on: page, agg: histogram}, stay: {on: page, agg: dwell}}
+campaigns: {c: `+text+"}\n")
+		got := ""
+		if len(l.warnings) > 0 {
+			got = l.warnings[0].What
+		}
+		if !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("%s\n got %q, want %q", text, got, want)
+		}
+	}
+}
+
 // TestMoreNames: names that are defined twice in a set, in any of its files.
 func TestMoreNames(t *testing.T) {
 	dir := t.TempDir()

@@ -246,6 +246,7 @@ func (l *load) compiled() (*pipeline.Set, error) {
 	if len(l.problems) > 0 {
 		return nil, l.problems.sorted()
 	}
+	l.suspect()
 	return set, nil
 }
 

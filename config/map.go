@@ -23,7 +23,7 @@ func (v value) fields(what string, known fields) present {
 		return has
 	}
 	if v.n.Kind != yaml.MappingNode {
-		v.wrong("a map", "write the keys of "+what)
+		v.wrong("a map", v.exampleOr("write the keys of "+what))
 		return has
 	}
 	table := tablesByName()[what]
@@ -63,6 +63,14 @@ func (v value) fields(what string, known fields) present {
 	return has
 }
 
+// exampleOr is the example of the value's key, or a hint if the tables have none.
+func (v value) exampleOr(hint string) string {
+	if v.row != nil && v.row.example != "" {
+		return v.row.example
+	}
+	return hint
+}
+
 // pairs iterates over a map's keys, except those that are already reported.
 func (v value) pairs(yield func(string, value) bool) {
 	for i := 0; i+1 < len(v.n.Content); i += 2 {
@@ -81,7 +89,7 @@ func (v value) named(what string, read func(name string, c value)) {
 	switch {
 	case v.bad():
 	case v.n.Kind != yaml.MappingNode:
-		v.wrong("a map", "write "+what+" by name")
+		v.wrong("a map", v.exampleOr("write "+what+" by name"))
 	default:
 		for k, c := range v.pairs {
 			read(k, c)

@@ -173,7 +173,7 @@ func (v value) tableFile(read func(path string, b []byte) (warnings, problems Er
 	warnings, problems := read(path, b)
 	v.l.problems, v.l.warnings = append(v.l.problems, problems...), append(v.l.warnings, warnings...)
 	if len(problems) > 0 {
-		v.l.silence(v.path)
+		v.l.silence(v.path[:len(v.path)-2]) // the campaign, which may read any column
 	}
 }
 

@@ -44,7 +44,7 @@ func (v value) oneTrigger(has present) {
 	}
 	switch first {
 	case "":
-		v.needs(has, aCampaign, "on", "on: Product Viewed")
+		v.needs(has, aCampaign, "on", "on: Product Viewed; or any, or sequence")
 	case "any":
 		move("where", "entry")
 		move("unless", "entry")

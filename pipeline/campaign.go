@@ -74,7 +74,7 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 	if def.At != nil {
 		cp.at = w.state.Compile(def.At.BestHour, nil, c.reporter(path("at", "best_hour")))
 		if cp.at != nil && cp.at.Type.TypeName() != window.Histogram.Type.TypeName() {
-			c.problem(path("at", "best_hour"), fmt.Sprintf("a histogram is wanted, this is a %s", cp.at.Type), "best_hour: buying_hours, a feature with agg: histogram")
+			c.problem(path("at", "best_hour"), "a histogram is wanted, this is "+expr.InWords(cp.at.Type.String()), "best_hour: buying_hours, a feature with agg: histogram")
 		}
 		if def.At.Ahead <= 0 {
 			c.problem(path("at"), "at needs `ahead`", "ahead: 24h")
@@ -88,7 +88,7 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 			switch cp.score.Type.Kind() {
 			case cel.DynKind, cel.IntKind, cel.UintKind, cel.DoubleKind:
 			default:
-				c.problem(path("score"), fmt.Sprintf("a number is wanted, this is a %s", cp.score.Type), "")
+				c.problem(path("score"), "a number is wanted, this is "+expr.InWords(cp.score.Type.String()), "score: spent / 100.0")
 			}
 		}
 	}

@@ -181,7 +181,10 @@ func (c *compiler) hint(name string, p place) string {
 	if best := campaign.Nearest(name, known); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
-	return "known are " + strings.Join(known, ", ")
+	if p.noEvent {
+		return "known are " + strings.Join(known, ", ")
+	}
+	return fmt.Sprintf("known are %s; a property is event.properties.%s, a text %q", strings.Join(known, ", "), name, name)
 }
 
 // misplaced tells where names can be used that are known only in some places.
@@ -218,13 +221,14 @@ func (c *compiler) wordingOf(cp *compiled) wording {
 	}
 	w := c.worded(rows, rows, noEvent)
 	about, state := rows, rows
-	for _, l := range cp.def.Let {
-		x, general := c.letOf(w, l, []string{"campaigns", cp.def.ID, "let", l.Name})
-		if x == nil {
-			continue
+	for i, l := range cp.def.Let {
+		report := later(cp.def.Let[i:], c.reporter([]string{"campaigns", cp.def.ID, "let", l.Name}))
+		x, general := c.letOf(w, l, report)
+		v := variable{l.Name, cel.DynType} // where it fails, so that its readers do not
+		if x != nil {
+			cp.lets = append(cp.lets, let{l.Name, x})
+			v.typ = x.Type
 		}
-		cp.lets = append(cp.lets, let{l.Name, x})
-		v := variable{l.Name, x.Type}
 		state = append(slices.Clone(state), v)
 		if general {
 			about = append(slices.Clone(about), v)
@@ -236,13 +240,29 @@ func (c *compiler) wordingOf(cp *compiled) wording {
 
 // letOf compiles a `let`. general: it is about the event only, so that `where`
 // can use it.
-func (c *compiler) letOf(w wording, l campaign.Let, path []string) (x *expr.Expr, general bool) {
+func (c *compiler) letOf(w wording, l campaign.Let, report expr.Report) (x *expr.Expr, general bool) {
 	quiet := true
 	x = w.about.Compile(l.Is, nil, func(int, int, string, string) { quiet = false })
 	if x != nil && quiet {
 		return x, true
 	}
-	return w.state.Compile(l.Is, nil, c.reporter(path)), false
+	x = w.state.Compile(l.Is, nil, report)
+	return x, x == nil
+}
+
+// later reports an unknown name that this `let` or a later one has, too.
+func later(lets []campaign.Let, report expr.Report) expr.Report {
+	return func(line, col int, what, hint string) {
+		for i, l := range lets {
+			if what != fmt.Sprintf("nothing here is named %q", l.Name) {
+				continue
+			}
+			if hint = "it is a later name of `let`: put it before this one"; i == 0 {
+				hint = "a name of `let` cannot use itself"
+			}
+		}
+		report(line, col, what, hint)
+	}
 }
 
 // worded is a pair of languages with more names, the same pair for the same
@@ -283,6 +303,8 @@ func (c *compiler) shown(cp *compiled, w wording) *expr.Language {
 			t = t.Parameters()[0]
 		}
 		more = append(more, variable{"item", t})
+	} else if cp.def.Choose != "" {
+		more = append(more, variable{"item", cel.DynType}) // the mistake in choose is reported
 	}
 	if cp.def.Offer.Coupon != nil {
 		more = append(more, variable{"coupon.code", cel.StringType}, variable{"coupon.url", cel.StringType}, variable{"coupon.expires", cel.TimestampType})
@@ -293,8 +315,12 @@ func (c *compiler) shown(cp *compiled, w wording) *expr.Language {
 	for _, name := range cp.columns {
 		more = append(more, variable{"row." + name, cel.DynType})
 	}
-	for _, l := range cp.lets {
-		more = append(more, variable{l.name, l.expr.Type})
+	for _, l := range cp.def.Let {
+		v := variable{l.Name, cel.DynType}
+		if x := cp.let(l.Name); x != nil {
+			v.typ = x.Type
+		}
+		more = append(more, v)
 	}
 	return c.worded(nil, more, cp.atSessionEnd()).state
 }

@@ -1,5 +1,6 @@
 // Package event holds what comes from outside: an Event and its types
 // (event.go), decoded from Segment-spec JSON (decode.go) and split into items
-// (items.go); and what is kept of one while it waits (keep.go). For most events of the log, only the parts that are used are
-// parsed (scan.go).
+// (items.go); which roles of keys may send which events (reserved.go); and what
+// is kept of an event while it waits (keep.go). For most events of the log, only
+// the parts that are used are parsed (scan.go).
 package event

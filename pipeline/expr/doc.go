@@ -10,7 +10,8 @@
 //	language   what expressions in one kind of place may use, and their
 //	           compilation (language.go): what must not run (forbidden.go) or
 //	           always fails (constant.go), names that nothing has (hint.go) or
-//	           that CEL cannot read (name.go)
+//	           that CEL cannot read (name.go), and other mistakes, in the words
+//	           of LANGUAGE.md (mistake.go)
 //	expr       a compiled expression (expr.go); common forms run without CEL
 //	           (shortcut.go); some forms are recognised by others (form.go),
 //	           and so is what it reads (reads.go); the maps that it makes have

@@ -49,10 +49,10 @@ func TestExtremes(t *testing.T) {
 		"[3, 9, 4].max()": "9", "[3, 9, 4].min() + 1": "4", "[3.5, 2.0].min()": "2", "[\"b\", \"a\"].max()": `"b"`, "P.items.map(i, i.p).max()": "820982911946154509", `[duration("1m"), duration("1h")].max()`: `"3600s"`, "[now].min() < now + duration(\"1s\")": "true",
 		"P.nested.map(l, l.max()).filter(x, x != null).min()": "5", "[[1, 5], [7, 6]].max_by(l, l.min_by(i, i))": "[7,6]", "[[1], [2, 3]].max_by(l, l.size())[1]": "3",
 		"P.map.values()": "[1,2,820982911946154509]", "P.map.values().max()": "820982911946154509", "by.values()": "[4,2,3,5,6]", "by.values().max()": "6", "dyn(by).values().min()": "2", "P.zero.values()": "error: no such overload",
-		"[ranked].max_by(i, i.score).key": `"abc"`, "[ranked].max_by(i, i.score).kye": "1:27: undefined field 'kye'", "[ranked].first().value().key": `"abc"`, "P.items.last().n.value()": `"d"`, "P.none.first().hasValue()": "false",
+		"[ranked].max_by(i, i.score).key": `"abc"`, "[ranked].max_by(i, i.score).kye": "1:27: nothing here is named \"kye\"", "[ranked].first().value().key": `"abc"`, "P.items.last().n.value()": `"d"`, "P.none.first().hasValue()": "false",
 		"P.items.max_by(i, {\"a\": 1})": "1:33: a map(string, int) has no order, so it cannot be the key of max_by: take a number, text, bool, time or duration", "[1].min_by(i, [i])": "1:14: a list(int) has no order, so it cannot be the key of min_by: take a number, text, bool, time or duration",
-		"[1].max_by(1, 2)": "1:11: argument is not an identifier", `{"b": 1, "a": 2}.values()`: "1:23: a map literal has no fixed order: use a list", "1.max()": "1:5: found no matching overload for 'max' applied to 'int.()'",
-		"[[1]].max()": "1:9: found no matching overload for 'max' applied to 'list(list(int)).()'", "now.max_by(i, i)": "1:10: expression of type 'timestamp' cannot be range of a comprehension (must be list, map, or dynamic)",
+		"[1].max_by(1, 2)": "1:11: this is to be the name of an element: a name such as i, as in max_by(i, i.price)", `{"b": 1, "a": 2}.values()`: "1:23: a map literal has no fixed order: use a list", "1.max()": "1:5: max() does not apply to an int",
+		"[[1]].max()": "1:9: max() does not apply to a list: its elements are to be numbers, texts, times or durations", "now.max_by(i, i)": "1:10: expression of type 'timestamp' cannot be range of a comprehension (must be list, map, or dynamic)",
 	} {
 		src := strings.ReplaceAll(src, "P.", "event.properties.")
 		got := evaluate(l, src, v)

@@ -28,17 +28,22 @@ func (l *Language) explain(src string, problem *cel.Error, report Report) {
 	name, ok := quoted(message, "undeclared reference to ")
 	if !ok {
 		what, hint, _ := strings.Cut(internal.ReplaceAllString(message, "'$1'"), "\n")
+		text := withoutTexts(src)
+		at := offset(src, line, col)
+		if better, todo := l.reworded(what, string(text[:at]), string(text[at:])); better != what {
+			what, hint = better, todo
+		}
 		report(line, col, what, hint)
 		return
 	}
 	text := withoutTexts(src)
 	at := offset(src, line, col)
 	if at < len(text) && text[at] == '(' {
-		hint := l.names.Hint(name)
+		what, hint := noFunction(name)
 		if m := suggested.FindStringSubmatch(message); m != nil {
 			hint = fmt.Sprintf("did you mean %q?", m[1])
 		}
-		report(line, col, fmt.Sprintf("nothing here is named %q", name), hint)
+		report(line, col, what, hint)
 		return
 	}
 	first, second, _ := strings.Cut(name, ".")

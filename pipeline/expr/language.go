@@ -172,6 +172,9 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 		if l.misnamedIn(src, iss.Errors(), report) {
 			return nil, false
 		}
+		if unparsed(src, iss.Errors(), report) {
+			return nil, false
+		}
 		for _, e := range iss.Errors() {
 			if len(iss.Errors()) > 1 && strings.Contains(e.Message, "!error!") {
 				continue // it follows from another one
@@ -188,7 +191,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 	})
 	if got := a.OutputType(); want != nil && got.Kind() != types.DynKind && !want.IsAssignableType(got) {
 		bad = true
-		report(1, 0, fmt.Sprintf("this is a %s where a %s is wanted", got, want), "")
+		report(1, 0, fmt.Sprintf("this is %s where %s is wanted", InWords(got.String()), InWords(want.String())), "")
 	}
 	if est, err := l.env.EstimateCost(a, sizes{l.names}); err == nil && est.Max > maxCost {
 		bad = true

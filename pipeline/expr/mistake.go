@@ -1,0 +1,246 @@
+package expr
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+
+	"offerstream/pipeline/campaign"
+)
+
+// What CEL says of a mistake is about its grammar and its overloads. mistake.go says
+// it in the words of LANGUAGE.md, and what to do.
+
+var (
+	word       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*`)
+	number     = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
+	overload   = regexp.MustCompile(`^found no matching overload for '(.+)' applied to '(.*)'$`)
+	fieldless  = regexp.MustCompile(`^type '(.+)' does not support field selection$`)
+	undefined  = regexp.MustCompile(`^undefined field '(.+)'$`)
+	operatorOf = map[string]string{"and": "&&", "or": "||", "not": "!", "is": "==", "equals": "=="}
+	sizeNames  = []string{"len", "length", "count", "size"}
+	loops      = []string{"all", "exists", "exists_one", "existsOne", "filter", "map", "max_by", "min_by", "sortBy"}
+)
+
+// unparsed reports the first place that CEL's parser could not read. What it says of
+// later places follows from that. ok is false if it could read all.
+func unparsed(src string, problems []*cel.Error, report Report) (ok bool) {
+	message, ok := strings.CutPrefix(problems[0].Message, "Syntax error: ")
+	if !ok {
+		return false
+	}
+	line, col := max(problems[0].Location.Line(), 1), max(problems[0].Location.Column(), 0)
+	text := withoutTexts(src)
+	at := offset(src, line, col)
+	before, after := string(text[:at]), string(text[at:])
+	here := word.FindString(after)
+	previous := strings.Fields(" " + before)
+	what, hint := message, ""
+	switch {
+	case strings.HasPrefix(after, "=") && !strings.HasPrefix(after, "=="):
+		what, hint = "= compares nothing", "write =="
+	case operatorOf[strings.ToLower(here)] != "":
+		what, hint = fmt.Sprintf("%q is no operator", here), "write "+operatorOf[strings.ToLower(here)]
+	case len(previous) > 0 && strings.EqualFold(previous[len(previous)-1], "not"):
+		what, hint = fmt.Sprintf("%q is no operator", previous[len(previous)-1]), "write !"
+	case here != "" && number.MatchString(before):
+		value := number.FindString(before) + here
+		what, hint = fmt.Sprintf("%q is no value", value), fmt.Sprintf("a duration is duration(%q), a text is in quotes", value)
+	case here != "" && strings.HasSuffix(message, "expecting <EOF>"):
+		what, hint = fmt.Sprintf("%q does not belong here", here), "an operator such as && is missing before it, or quotes around a text"
+	case strings.HasPrefix(message, "mismatched input '<EOF>'"):
+		what, hint = "the expression ends too early", "something is missing at its end"
+	}
+	report(line, col, what, hint)
+	return true
+}
+
+// reworded says what CEL's checker found at a place of an expression, before which
+// and at which the texts are.
+func (l *Language) reworded(message, before, after string) (what, hint string) {
+	if m := overload.FindStringSubmatch(message); m != nil {
+		return mismatch(m[1], m[2])
+	}
+	name := word.FindString(strings.TrimLeft(after, ".?"))
+	if m := fieldless.FindStringSubmatch(message); m != nil {
+		return fmt.Sprintf("%s has no fields", InWords(m[1])), l.insteadOfField(m[1], name)
+	}
+	if m := undefined.FindStringSubmatch(message); m != nil {
+		of := strings.TrimSpace(chain.FindString(before))
+		return fmt.Sprintf("nothing here is named %q", strings.TrimPrefix(of+"."+m[1], ".")), l.fieldHint(of, m[1])
+	}
+	if message == "argument is not an identifier" {
+		return "this is to be the name of an element", "a name such as i, as in max_by(i, i.price)"
+	}
+	return message, ""
+}
+
+// insteadOfField is what was probably meant by a name after a value that has no
+// fields.
+func (l *Language) insteadOfField(of, name string) string {
+	switch {
+	case slices.Contains(sizeNames, name):
+		return "write .size()"
+	case of == "timestamp":
+		return "local.hour is the hour in the user's zone, .getHours() that in UTC"
+	case l.env.HasFunction(name):
+		return fmt.Sprintf("a function has brackets: .%s()", name)
+	case strings.HasPrefix(of, "list("):
+		return "its elements do: .first(), .exists(i, i.x == 1)"
+	}
+	return ""
+}
+
+// fieldHint lists the fields of a variable, or names the one that was probably
+// meant.
+func (l *Language) fieldHint(of, name string) string {
+	for _, v := range l.env.Variables() {
+		if v.Name() != of {
+			continue
+		}
+		fields, _ := l.env.CELTypeProvider().FindStructFieldNames(v.Type().TypeName())
+		best := campaign.Nearest(name, fields)
+		switch {
+		case best != "":
+			return fmt.Sprintf("did you mean %q?", of+"."+best)
+		case of == "event" && strings.HasPrefix(name, "prop"):
+			return `did you mean "event.properties"?`
+		case of == "event":
+			return fmt.Sprintf("a property is event.properties.%s", name)
+		case len(fields) > 0:
+			slices.Sort(fields)
+			return fmt.Sprintf("known are %s.%s", of, strings.Join(fields, ", ."))
+		}
+	}
+	return ""
+}
+
+// noFunction says that there is no function of a name.
+func noFunction(name string) (what, hint string) {
+	switch {
+	case slices.Contains(loops, name):
+		return fmt.Sprintf("%s lacks the name of the element", name), fmt.Sprintf("write %s(i, ...), where i is the element, such as i.price", name)
+	case slices.Contains(sizeNames, name):
+		hint = "write x.size()"
+	default:
+		hint = "the functions are in config/LANGUAGE.md"
+	}
+	return fmt.Sprintf("there is no function %q", name), hint
+}
+
+// mismatch says that an operator or function does not take values of these types,
+// as CEL writes them: (int, string), or list(int).(string) after a function's dot.
+func mismatch(fn, applied string) (what, hint string) {
+	object, list, method := strings.Cut(applied, ".(")
+	if !method {
+		object, list = "", strings.TrimPrefix(applied, "(")
+	}
+	args := split(strings.TrimSuffix(list, ")"))
+	all := args
+	if method {
+		all = append([]string{object}, args...)
+	}
+	names := make([]string, len(args))
+	for i, a := range args {
+		names[i] = InWords(a)
+	}
+	op := strings.Trim(strings.Trim(fn, "@"), "_")
+	hint = typesHint(op, all, method)
+	switch {
+	case method && len(args) == 0:
+		return fmt.Sprintf("%s() does not apply to %s", fn, InWords(object)), hint
+	case method:
+		return fmt.Sprintf("%s() does not apply to %s with %s", fn, InWords(object), strings.Join(names, ", ")), hint
+	case op == "[" || op == "[_]" || op == "[?_]":
+		return fmt.Sprintf("%s is not read by %s in [ ]", names[0], names[1]), hint
+	case len(args) == 2:
+		return fmt.Sprintf("%s does not take %s and %s", op, names[0], names[1]), hint
+	}
+	return fmt.Sprintf("%s does not take %s", op, strings.Join(names, ", ")), hint
+}
+
+// typesHint is what to do about an operator or function that does not take values
+// of these types.
+func typesHint(op string, types []string, method bool) string {
+	has := func(prefix string) bool {
+		return slices.ContainsFunc(types, func(t string) bool { return strings.HasPrefix(t, prefix) })
+	}
+	hasList := has("list(")
+	switch {
+	case op == "contains" && hasList:
+		return "write x in list; or list.exists(i, i.id == x), if its elements are maps"
+	case has("optional_type"):
+		return "there may be none: write .orValue(0) after it, with what counts then"
+	case has("Histogram"):
+		return "a histogram is for best_hour; .size is the number of its entries"
+	case slices.ContainsFunc(types, func(t string) bool { return strings.Contains(t, "Quantiles") }):
+		return "read one of .size, .p10, .p25, .p50, .p75 and .p90"
+	case has("duration"):
+		return `a duration is duration("60s")`
+	case has("timestamp"):
+		return `a time is timestamp("2026-04-01T00:00:00+09:00")`
+	case strings.HasPrefix(op, "[") && hasList:
+		return "a list is read by place, from 0; .exists(i, ...) and .filter(i, ...) look for elements"
+	case hasList && method && (op == "max" || op == "min"):
+		return "its elements are to be numbers, texts, times or durations"
+	case hasList && !method && word.FindString(op) == op && op != "in":
+		return fmt.Sprintf("write it after the list: list.%s()", op)
+	case has("map("):
+		return `a value of it is read by key or field: views["bag"], facts.weather["seoul"].dust`
+	case has("string") && (has("int") || has("double") || has("wrapper(double)")):
+		return "only texts are in quotes; string(x) makes a text of a number"
+	}
+	return ""
+}
+
+// split splits types at the commas that are in no brackets.
+func split(types string) (parts []string) {
+	depth, begin := 0, 0
+	for i, r := range types {
+		switch {
+		case r == '(':
+			depth++
+		case r == ')':
+			depth--
+		case r == ',' && depth == 0:
+			parts = append(parts, strings.TrimSpace(types[begin:i]))
+			begin = i + 1
+		}
+	}
+	if last := strings.TrimSpace(types[begin:]); last != "" {
+		parts = append(parts, last)
+	}
+	return parts
+}
+
+// InWords is a type, as CEL writes it, in words: an int, a list.
+func InWords(t string) string {
+	kind, _, _ := strings.Cut(t, "(")
+	switch kind {
+	case "string":
+		return "a text"
+	case "timestamp":
+		return "a time"
+	case "int", "uint":
+		return "an " + kind
+	case "null_type":
+		return "null"
+	case "dyn", "any":
+		return "a value of unknown type"
+	case "optional_type":
+		return "an optional value"
+	case "wrapper":
+		return InWords(strings.TrimSuffix(strings.TrimPrefix(t, "wrapper("), ")")) + " or null"
+	case "Histogram":
+		return "a histogram"
+	case "Ranked":
+		return "an entry of a top"
+	}
+	if strings.Contains(kind, "Quantiles") {
+		return "a quantiles"
+	}
+	return "a " + kind
+}
