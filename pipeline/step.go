@@ -170,6 +170,9 @@ func (s *step) cancel(sc *scope) {
 	if ev.Type.View() {
 		s.drop(func(e *evaluation) bool { return stages[e.stage].viewed }, Cancelled)
 	}
+	if !s.live.ends.have(ev) {
+		return
+	}
 	var last endOf
 	s.drop(func(e *evaluation) bool {
 		if !stages[e.stage].single {
