@@ -264,7 +264,7 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	e.event, e.trace, e.before, e.ended = nil, nil, nil, false // these are valid only in this step
 	e.stored.uses++
 	s.entity.waiting = append(s.entity.waiting, e)
-	s.entity.keeps += e.stored.size
+	s.entity.waits(&e, 1)
 	if in == stageAbsence {
 		s.boundAbsences(e.c)
 	}
