@@ -191,6 +191,7 @@ func (c *compiler) triggers(cp *compiled, w wording, path func(...string) []stri
 		e := entry{where: c.where(w.about, t.Where, path("where")), unless: t.Unless}
 		if u := t.Unless; u != nil {
 			e.ends, e.endsOn = c.where(c.ending(cp, w), u.Where, path("unless", "where")), namesOf(u.On)
+			c.set.ends.add(u.On)
 			e.match = c.keyer(c.ending(cp, w), u.Match, path("unless", "match"))
 			if u.Within <= 0 {
 				c.problem(path("unless"), "unless needs `within`", "within: 1h")

@@ -24,10 +24,11 @@ type Set struct {
 	units        []unit // campaigns by id, each with its rows in their order
 	unitIndex    map[string]int32
 	match        index
-	keepSent     int   // how many times of offers an entity remembers per channel
-	dwells       []int // indices of the features that aggregate stays
-	sessionEnds  []int // indices of the units that a session's end triggers
-	readsBefore  bool  // any campaign reads anything as before.x
+	keepSent     int     // how many times of offers an entity remembers per channel
+	dwells       []int   // indices of the features that aggregate stays
+	sessionEnds  []int   // indices of the units that a session's end triggers
+	ends         endings // the events of all `unless`
+	readsBefore  bool    // any campaign reads anything as before.x
 }
 
 // Definition is the definition from which the set was compiled.

@@ -28,6 +28,7 @@ type Entity struct {
 	states   []window.State
 	waiting  []evaluation // pending
 	keeps    int          // bytes of what these keep of their events; not stored
+	viewed   int          // how many of these the next view cancels; not stored
 	order    uint64       // the order of the evaluation that was made pending last
 	sent     []sent
 	channels []channelSent
@@ -223,7 +224,7 @@ func (e *Entity) retain(wanted func(*evaluation) bool) {
 	n := 0
 	for i := range e.waiting {
 		if !wanted(&e.waiting[i]) {
-			e.keeps -= e.waiting[i].stored.size
+			e.waits(&e.waiting[i], -1)
 			continue
 		}
 		if n < i {
@@ -233,6 +234,15 @@ func (e *Entity) retain(wanted func(*evaluation) bool) {
 	}
 	clear(e.waiting[n:])
 	e.waiting = e.waiting[:n]
+}
+
+// waits adds an evaluation to the sums of those that are pending; n is -1 to take it
+// away.
+func (e *Entity) waits(w *evaluation, n int) {
+	e.keeps += n * w.stored.size
+	if stages[w.stage].viewed {
+		e.viewed += n
+	}
 }
 
 // anyWaits reports whether wanted is true for any pending evaluation.

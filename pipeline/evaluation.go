@@ -28,11 +28,14 @@ import (
 //	channel   the best offer of each channel goes out (choice.go)
 //	out       the offer went out, or was withheld
 type evaluation struct {
-	stage    stage
+	stage stage
+	entry uint8         // which of the campaign's triggers came (compiled.entries)
+	ended bool          // this step is the end of the session that triggered it
+	since uint32        // the epoch in which the trigger began
+	c     *liveCampaign // nil: the campaign or its trigger is no longer in the set in force
+
 	campaign string // the id of its unit
 	trigger  uint64 // unit.trigger; if the unit's differs, the evaluation is cancelled
-	since    uint32 // the epoch in which the trigger began
-	entry    uint8  // which of the campaign's triggers came (compiled.entries)
 	key      string // the match key
 	firstDue int64  // when its timer was due (dwell, absence or the session's end), which is part of the offer's identity; NoDue: an event triggered it
 	due      int64  // when it continues, if it is pending
@@ -40,13 +43,11 @@ type evaluation struct {
 	order    uint64 // its rank among the entity's evaluations by when they began to wait
 	stored   *storedEvent
 
-	c      *liveCampaign // nil: the campaign or its trigger is no longer in the set in force
-	event  *event.Event  // the trigger; only set during a step
-	before *Entity       // what before.x reads; nil: nothing
-	began  int64         // the log time of the trigger
-	ended  bool          // this step is the end of the session that triggered it
-	score  float64       // its rank in the choice, during a step
-	trace  *Trace        // nil: not traced
+	event  *event.Event // the trigger; only set during a step
+	before *Entity      // what before.x reads; nil: nothing
+	began  int64        // the log time of the trigger
+	score  float64      // its rank in the choice, during a step
+	trace  *Trace       // nil: not traced
 }
 
 // A stage is the point that an evaluation has reached. Records store the stages
@@ -263,7 +264,7 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	e.event, e.trace, e.before, e.ended = nil, nil, nil, false // these are valid only in this step
 	e.stored.uses++
 	s.entity.waiting = append(s.entity.waiting, e)
-	s.entity.keeps += e.stored.size
+	s.entity.waits(&e, 1)
 	if in == stageAbsence {
 		s.boundAbsences(e.c)
 	}

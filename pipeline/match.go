@@ -378,6 +378,32 @@ func (n *names) have(ev *event.Event) bool {
 		(ev.Type == event.Track || ev.Type == event.System) && slices.Contains(n.named, ev.Name)
 }
 
+// endings are the events of all `unless` of a set. Most events are none of them.
+type endings struct {
+	star  bool
+	types [len(event.Types)]bool
+	named map[string]bool
+}
+
+func (e *endings) add(on []string) {
+	n := namesOf(on)
+	e.star = e.star || n.star
+	for t, has := range n.types {
+		e.types[t] = e.types[t] || has
+	}
+	for _, name := range n.named {
+		if e.named == nil {
+			e.named = map[string]bool{}
+		}
+		e.named[name] = true
+	}
+}
+
+// have is names.have.
+func (e *endings) have(ev *event.Event) bool {
+	return e.star && event.Types[ev.Type].Star || e.types[ev.Type] || (ev.Type == event.Track || ev.Type == event.System) && e.named[ev.Name]
+}
+
 // meet finds the triggers that the event meets: of each unit the first of its
 // entries that matches, or its sequence if the event completes it.
 func (s *step) meet(sc *scope) {

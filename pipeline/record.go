@@ -159,7 +159,7 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 	case sectionWaiting:
 		e.waiting = readWaiting(r)
 		for i := range e.waiting {
-			e.keeps += e.waiting[i].stored.size
+			e.waits(&e.waiting[i], 1)
 		}
 	case sectionSent:
 		e.sent = readList(r, 3, func() sent { return sent{r.Text(), r.Uint(), r.Times()} })

@@ -177,8 +177,11 @@ func (s *step) cancel(sc *scope) {
 	if len(s.entity.waiting) == 0 {
 		return
 	}
-	if ev.Type.View() {
+	if ev.Type.View() && s.entity.viewed > 0 {
 		s.drop(func(e *evaluation) bool { return stages[e.stage].viewed }, Cancelled)
+	}
+	if !s.live.ends.have(ev) {
+		return
 	}
 	var last endOf
 	s.drop(func(e *evaluation) bool {
