@@ -114,7 +114,7 @@ func (s *step) offer(e *evaluation, id string) (*Offer, error) {
 		ID: id, Campaign: e.campaign, Channel: spec.Channel, Kind: spec.Kind, User: s.entity.Key[2:], Anon: s.entity.Key[0] == 'a',
 		Event: strings.Clone(e.event.ID), Key: e.key, Time: value.FormatTime(s.now),
 	}
-	expires := int64(0)
+	expires := int64(NoDue)
 	if spec.Expires > 0 {
 		expires = value.Plus(s.now, int64(spec.Expires))
 		o.Expires = value.FormatTime(expires)

@@ -49,12 +49,12 @@ func (f *Fold) couponKey(set *Set) (*coupon.Key, error) {
 }
 
 // coupon is the coupon c of an offer of a campaign, whose id includes the row. set
-// may be nil. expires is when the coupon expires, in nanoseconds since 1970; 0:
+// may be nil. expires is when the coupon expires, in nanoseconds since 1970; NoDue:
 // never.
 func (s *step) coupon(c *campaign.Coupon, set *campaign.Coupons, campaignID, userKey, offerID string, expires int64) *OfferCoupon {
 	o := &OfferCoupon{Discount: c.Discount, SingleUse: c.SingleUse, Claim: c.Claim, Code: coupon.Placeholder}
 	var until time.Time
-	if expires != 0 {
+	if expires != NoDue {
 		until = time.Unix(0, expires)
 		o.Expires = value.FormatTime(expires)
 	}

@@ -123,7 +123,7 @@ func TestOfferCoupon(t *testing.T) {
 	if got, want := *made(set.def.Coupons, expires), (OfferCoupon{"10%", true, "login", "COUPON", url + "COUPON", "2026-01-01T00:00:00.5Z"}); got != want {
 		t.Errorf("without keys: %+v, want %+v", got, want)
 	}
-	if got, want := *made(nil, 0), (OfferCoupon{"10%", true, "login", "COUPON", "", ""}); got != want {
+	if got, want := *made(nil, NoDue), (OfferCoupon{"10%", true, "login", "COUPON", "", ""}); got != want {
 		t.Errorf("without an address and expiry: %+v, want %+v", got, want)
 	}
 	if err := f.Coupons(keys); err != nil {
@@ -134,7 +134,7 @@ func TestOfferCoupon(t *testing.T) {
 	if err != nil || info.Campaign != coupon.Number("sale/1") || !info.Expires.Equal(time.Unix(1767225601, 0)) || got.URL != url+got.Code {
 		t.Errorf("%+v says %+v, %v", got, info, err)
 	}
-	if got := made(set.def.Coupons, 0); got.Expires != "" || got.Code == info.Code {
+	if got := made(set.def.Coupons, NoDue); got.Expires != "" || got.Code == info.Code {
 		t.Errorf("a coupon that never expires: %+v", got)
 	}
 }

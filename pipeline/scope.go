@@ -157,7 +157,7 @@ func (s *scope) couponPart(name string) (any, bool) {
 		}
 		return types.String(s.coupon.URL), true
 	case "expires":
-		if s.couponExpires == 0 {
+		if s.couponExpires == NoDue {
 			return types.NullValue, true
 		}
 		return value.CELTime(s.couponExpires), true
