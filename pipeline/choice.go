@@ -97,7 +97,7 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 
 // hold makes an evaluation wait for the end of the quiet hours.
 func (s *step) hold(e evaluation) {
-	if e.held == 0 {
+	if e.held == NoDue {
 		e.held = s.now
 	}
 	q := e.c.hold

@@ -39,7 +39,7 @@ type evaluation struct {
 	key      string // the match key
 	firstDue int64  // when its timer was due (dwell, absence or the session's end), which is part of the offer's identity; NoDue: an event triggered it
 	due      int64  // when it continues, if it is pending
-	held     int64  // when it was first held in quiet hours; 0: never
+	held     int64  // when it was first held in quiet hours; NoDue: never
 	order    uint64 // its rank among the entity's evaluations by when they began to wait
 	stored   *storedEvent
 
@@ -112,7 +112,7 @@ func byKind(a, b evaluation) int {
 // begin begins an evaluation of a campaign whose trigger has come.
 func (s *step) begin(c *liveCampaign, entry uint8, ev *event.Event) evaluation {
 	s.live.count(c).Evaluated++
-	e := evaluation{campaign: c.id, trigger: c.trigger, since: c.since, entry: entry, firstDue: NoDue, c: c, event: ev, began: s.now}
+	e := evaluation{campaign: c.id, trigger: c.trigger, since: c.since, entry: entry, firstDue: NoDue, held: NoDue, c: c, event: ev, began: s.now}
 	s.trace(&e)
 	return e
 }

@@ -38,7 +38,7 @@ var gates = [...]gate{
 			return nil
 		}
 		return func(s *step, e *evaluation) bool {
-			return e.held != 0 && value.Minus(s.now, e.held) > int64(q.AtMost)
+			return e.held != NoDue && value.Minus(s.now, e.held) > int64(q.AtMost)
 		}
 	}},
 	{outcome: WhenDue, compile: func(g *gating) stops {

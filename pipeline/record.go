@@ -234,7 +234,9 @@ func appendWaiting(w *value.Writer, evs []evaluation) {
 		w.Fixed(e.trigger)
 		w.Uint(uint64(e.since))
 		w.Byte(e.entry)
-		w.Int(e.held)
+		if w.Byte(truth(e.held != NoDue)); e.held != NoDue {
+			w.Int(e.held)
+		}
 		w.Text(e.key)
 		w.Uint(e.order)
 		w.Len(slices.Index(events, e.stored))
@@ -249,7 +251,11 @@ func readWaiting(r *value.Reader) []evaluation {
 	return readList(r, 18, func() evaluation {
 		e := evaluation{stage: stage(r.Byte()), due: r.Int()}
 		e.firstDue = e.due - r.Int()
-		e.campaign, e.trigger, e.since, e.entry, e.held, e.key, e.order = r.Text(), r.Fixed(), uint32(r.Uint()), r.Byte(), r.Int(), r.Text(), r.Uint()
+		e.campaign, e.trigger, e.since, e.entry, e.held = r.Text(), r.Fixed(), uint32(r.Uint()), r.Byte(), NoDue
+		if r.Byte() != 0 {
+			e.held = r.Int()
+		}
+		e.key, e.order = r.Text(), r.Uint()
 		i := r.Uint()
 		if i >= uint64(len(events)) || !e.stage.waits() {
 			r.Fail(fmt.Errorf("an evaluation waits in stage %d with event %d", e.stage, i))

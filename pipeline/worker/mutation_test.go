@@ -49,7 +49,7 @@ var mutations = []mutation{
 	{"timers are read from the store", "worker/attempt.go", "a.fold.Schedule(due, key); return nil", "return nil"},
 	{"a user's consent is stored", "record.go", "w.Byte(truth(e.consent[i].granted))", "w.Byte(0)"},
 	{"a user's sequences are stored", "record.go", "w.Times(q.starts)", "w.Times(make([]int64, len(q.starts)))"},
-	{"the end of a user's session is stored", "session.go", "w.Int(s.due)", "w.Int(0)"},
+	{"the end of a user's session is stored", "session.go", "w.Byte(truth(s.ends))", "w.Byte(0)"},
 	{"which trigger came is stored", "record.go", "w.Byte(e.entry)", "w.Byte(0)"},
 	{"a fact is stored", "record.go", "w.Bytes(e.fact.raw)", "w.Bytes(nil)"},
 	{"a reader counts the bytes of its pulls", "broker/pulls.go", "func (p *Pulls) Came(size int) { p.less(1, size) }", "func (p *Pulls) Came(size int) { p.less(1, 0*size) }"},
