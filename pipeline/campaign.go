@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -346,20 +345,4 @@ func (c *compiler) dwellTerm(l *expr.Language, x *expr.Expr, report expr.Report)
 		return nil
 	}
 	return &dwellTerm{feature: i, key: least.Key, need: least.Need}
-}
-
-// rank is the campaign's priority or score at a step.
-func (e *evaluation) rank(s *step) (float64, error) {
-	if e.c.score == nil {
-		return e.c.def.Priority, nil
-	}
-	v, err := e.c.score.Value(s.judge(e))
-	if err != nil {
-		return 0, err
-	}
-	x, ok := v.Number()
-	if !ok || math.IsNaN(x) {
-		return 0, fmt.Errorf("a score is a number, this is %v", v.CEL())
-	}
-	return x, nil
 }

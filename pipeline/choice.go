@@ -3,6 +3,8 @@ package pipeline
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -45,6 +47,22 @@ func (s *step) choose() {
 			s.out(o)
 		}
 	}
+}
+
+// rank is the campaign's priority or score at a step.
+func (e *evaluation) rank(s *step) (float64, error) {
+	if e.c.score == nil {
+		return e.c.def.Priority, nil
+	}
+	v, err := e.c.score.Value(s.judge(e))
+	if err != nil {
+		return 0, err
+	}
+	x, ok := v.Number()
+	if !ok || math.IsNaN(x) {
+		return 0, fmt.Errorf("a score is a number, this is %v", v.CEL())
+	}
+	return x, nil
 }
 
 // waiting is the result of a candidate that has become pending again.

@@ -23,16 +23,18 @@
 //	            features, the session (session.go), sequences (sequence.go),
 //	            consent (consent.go), what is pending, what was sent (sent.go); and
 //	            what is known about the world (fact.go)
-//	match       which features and campaigns an event can concern (match.go)
+//	match       which features and campaigns an event can concern (match.go), found
+//	            by its name and texts (selector.go)
 //	step        one event or one due time on one entity (step.go)
 //	evaluation  one campaign judged for one entity, stage by stage (evaluation.go):
 //	            dwell (dwell.go), gates (gates.go), quiet hours and the best hour
 //	            (quiet.go, and package zone for local time), choice (choice.go),
 //	            control groups (holdout.go), the offer (offer.go) with its coupon
 //	            (coupon.go, and package coupon for codes); its outcome (outcome.go)
-//	            and its trace (trace.go)
-//	fold        one log applied to all entities (fold.go): its messages
-//	            (message.go), acceptances (accept.go), the set in force (live.go),
+//	            and its trace (trace.go); what it keeps of its event while it waits
+//	            (stored.go)
+//	fold        one log applied to all entities (fold.go): log time (logtime.go), its
+//	            messages (message.go), acceptances (accept.go), the set in force (live.go),
 //	            the queue of due times (queue.go), the cursor (cursor.go), steps that
 //	            panic (poison.go)
 //

@@ -5,7 +5,6 @@ import (
 	"container/heap"
 	"fmt"
 	"sync"
-	"time"
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
@@ -53,11 +52,6 @@ type Entities interface {
 	// read may be kept in memory.
 	Read(key string) (*Entity, error)
 }
-
-// maxAhead is how far the stored time of a message may be ahead of its writer's
-// stamp; any time beyond that is not taken. Thus a single clock that is ahead
-// cannot freeze a partition.
-const maxAhead = int64(time.Minute)
 
 // A Fold applies the log of one partition to its entities. Between any two
 // steps it may be checkpointed: a new Fold made from the Cursor continues from
@@ -231,22 +225,6 @@ func (f *Fold) read(m Message) (stamp int64, stamped bool, err error) {
 	return stamp, stamped, nil
 }
 
-// targetOf is the log time to which a message moves the fold. Under clock:
-// event the message itself does not move it, but its events do.
-func (f *Fold) targetOf(m Message, stamp int64, stamped bool) int64 {
-	switch {
-	case f.accept != nil: // no timer fires in it, so that no record precedes the marks
-		return f.cur.LogTime
-	case f.Clock() == campaign.ClockEvent || f.control != nil && f.control.set != nil && f.control.set.def.Clock == campaign.ClockEvent:
-		return f.cur.LogTime // the events move log time
-	}
-	target := m.Stored
-	if stamped {
-		target = min(target, value.Plus(stamp, maxAhead))
-	}
-	return max(target, f.cur.LogTime)
-}
-
 // BeginEvent takes a single event, such as a line of a file, as a message of
 // its own.
 func (f *Fold) BeginEvent(seq uint64, ev *event.Event) error {
@@ -287,78 +265,6 @@ func (f *Fold) Next() (bool, error) {
 	}
 	f.cur.Within++
 	return true, f.err
-}
-
-// nextTimed is Next under clock: event, where each event moves log time. Before
-// an event, the timers that are due at its log time fire, one in each step.
-func (f *Fold) nextTimed() (bool, error) {
-	before := f.lines
-	ev, raw, err := f.take()
-	if raw == nil {
-		f.finish()
-		return false, nil
-	}
-	var now int64
-	if err == nil {
-		now, err = f.logTimeOf(ev)
-	}
-	if err != nil {
-		f.reject(raw, err)
-		f.cur.Within++
-		return true, nil
-	}
-	if f.fire(now) {
-		f.lines = before
-		if f.lines == nil {
-			f.single = ev
-		}
-		return true, f.err
-	}
-	f.cur.LogTime, f.epoch = now, now == 0
-	if ev.Type != event.Clock {
-		own := now
-		if ev.HasTimestamp {
-			own = ev.Timestamp
-		}
-		f.apply(ev, now, own)
-	}
-	f.cur.Within++
-	return true, f.err
-}
-
-// logTimeOf is the log time after an event, under clock: event.
-func (f *Fold) logTimeOf(ev *event.Event) (int64, error) {
-	own, has := ev.Timestamp, ev.HasTimestamp
-	if ev.HasLogTime {
-		own, has = ev.LogTime, true
-	}
-	switch {
-	case has && f.begun():
-		return max(f.cur.LogTime, own), nil
-	case has:
-		return own, nil // which may be before 1970
-	case f.begun():
-		return f.cur.LogTime, nil
-	}
-	return 0, event.Rejectf("timestamp", "the event has no timestamp, and none came before it")
-}
-
-// begun reports whether there is a log time.
-func (f *Fold) begun() bool { return f.cur.LogTime != 0 || f.epoch }
-
-// ownTime is an event's own time under clock: broker. It is corrected by the
-// error of the client's clock, as seen when the client sent the event. Without one,
-// or if it cannot be read, it is the time at which the event was received.
-func (f *Fold) ownTime(ev *event.Event) int64 {
-	switch {
-	case ev.HasTimestamp && ev.HasSentAt && ev.HasReceived && !ev.SentAtOriginal:
-		return value.Minus(ev.ReceivedAt, value.Minus(ev.SentAt, ev.Timestamp))
-	case ev.HasTimestamp:
-		return ev.Timestamp
-	case ev.HasReceived:
-		return ev.ReceivedAt
-	}
-	return f.target
 }
 
 // take decodes the message's next event. raw is nil if there is none.

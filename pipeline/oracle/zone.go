@@ -12,10 +12,11 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// zones are the files of the zone data, by name. Neither the host's own files nor
-// its local time have any influence.
+// zones are the files of the repository's zone data, by name. Neither the host's
+// own files nor its local time have any influence.
 var zones = sync.OnceValue(func() map[string][]byte {
-	r, err := zip.OpenReader(filepath.Join(runtime.GOROOT(), "lib", "time", "zoneinfo.zip"))
+	_, here, _, _ := runtime.Caller(0)
+	r, err := zip.OpenReader(filepath.Join(filepath.Dir(here), "..", "zone", "zoneinfo.zip"))
 	if err != nil {
 		panic("oracle: zone data: " + err.Error())
 	}
