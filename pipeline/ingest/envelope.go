@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/valyala/fastjson"
 )
@@ -71,6 +72,9 @@ func (e *envelope) read(body []byte) error {
 func (e *envelope) readMember(body []byte, k string, val jsonValue) error {
 	if val.deep || val.control {
 		return fmt.Errorf("the envelope's %q nests too deeply, or has a string with a raw control character", k)
+	}
+	if !utf8.Valid(val.of(body)) { // an event with the batch's context would not be UTF-8 either
+		return fmt.Errorf("the envelope's %q is not valid UTF-8", k)
 	}
 	if err := fastjson.ValidateBytes(val.of(body)); err != nil {
 		return fmt.Errorf("the envelope's %q is not JSON: %w", k, err)

@@ -98,3 +98,15 @@ func TestSpliceClockEvent(t *testing.T) {
 		}
 	}
 }
+
+// TestContextUTF8: the log has UTF-8 only, since files of its events must be readable
+// too. So a batch's members must be UTF-8, as its events must.
+func TestContextUTF8(t *testing.T) {
+	for _, member := range []string{`"context":{"campaign":{"source":"` + "\xff" + `"}}`, `"x":"` + "\xed\xa0\x80" + `"`} {
+		log := newFakeLog(1)
+		w := post(newGateway(t, log), "/v1/batch", `{`+member+`,"batch":[{"type":"page","userId":"u"}]}`)
+		if w.Code != 400 || !strings.Contains(w.Body.String(), "UTF-8") || len(log.all()) > 0 {
+			t.Errorf("%q: %d %s, stored %q", member, w.Code, w.Body, log.all())
+		}
+	}
+}
