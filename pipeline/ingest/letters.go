@@ -124,6 +124,24 @@ func (b *letterbox) keep(keys []config.Key) {
 	b.keys = kept
 }
 
+// appendLetter appends a refused event as it came, but without what is secret in it:
+// the values of userToken and writeKey are empty. Who reads dead letters could
+// otherwise act as the user, or as the server.
+func appendLetter(dst, raw []byte) []byte {
+	copied := 0
+	for m := (members{b: raw}); ; {
+		key, val, ok := m.next()
+		if !ok {
+			return append(dst, raw[copied:]...)
+		}
+		switch name(key.of(raw)) {
+		case "userToken", "writeKey":
+			dst = append(append(dst, raw[copied:val.from]...), `""`...)
+			copied = val.to
+		}
+	}
+}
+
 // put takes the refused events of a request with the given key and sender. It
 // returns nil if none of them will be stored.
 func (b *letterbox) put(key *config.Key, sender string, text []byte, refused []refusal) *delivery {

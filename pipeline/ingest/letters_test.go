@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -349,4 +350,25 @@ func TestDrainStoresLetters(t *testing.T) {
 			t.Errorf("%d letters are stored, want 100", letters)
 		}
 	})
+}
+
+// TestLetterSecrets: a dead letter is what was sent, but for what is secret in it.
+func TestLetterSecrets(t *testing.T) {
+	log := newFakeLog(1)
+	g := newGateway(t, log)
+	w := post(g, "/v1/batch", batch(
+		`{"type":"page", "user\u0054oken" : "a.b","x":{"userToken":1},"writeKey":{"k":["K"]} ,"userToken":"c"}`,
+		`{"type":"page","x":[1, 2]}`, `["userToken","a.b"]`,
+	))
+	want := []string{
+		`{"type":"page", "user\u0054oken" : "","x":{"userToken":1},"writeKey":"" ,"userToken":""}`,
+		`{"type":"page","x":[1, 2]}`, `["userToken","a.b"]`,
+	}
+	var got []string
+	for _, l := range log.letters {
+		got = append(got, string(l.Raw))
+	}
+	if w.Code != 200 || !slices.Equal(got, want) {
+		t.Errorf("%d %s\n got %q\nwant %q", w.Code, w.Body, got, want)
+	}
 }

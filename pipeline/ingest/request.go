@@ -78,7 +78,7 @@ func (r *request) add(l *lane, from int) {
 func (r *request) refuse(why *event.Reject, raw []byte) {
 	why.Detail = clip(why.Detail)
 	from := len(r.text)
-	r.text = append(r.text, raw...)
+	r.text = appendLetter(r.text, raw)
 	r.refused = append(r.refused, refusal{span{from, len(r.text)}, why})
 }
 
