@@ -49,12 +49,12 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 		}
 		return dst, nil, err
 	}
-	if ev.Type == event.Clock && a.times == nil {
-		return dst, nil, &event.Reject{Reason: "type", Detail: "clock events are taken only under clock: event"}
-	}
 	raw, ev, stamp, err := a.judge(raw, ev)
 	if err != nil {
 		return dst, nil, err
+	}
+	if ev.Type == event.Clock && a.times == nil {
+		return dst, nil, &event.Reject{Reason: "type", Detail: "clock events are taken only under clock: event"}
 	}
 	s := splice{ev: ev, stamp: stamp, receivedAt: a.receivedAt, dropLogTime: a.times == nil}
 	if !ev.HasSentAt {

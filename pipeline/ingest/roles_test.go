@@ -177,6 +177,19 @@ func TestRolesBeforeOtherReasons(t *testing.T) {
 	}
 }
 
+// TestClockRole: a clock event of a key that may not send one is refused for this
+// reason also where nobody can send one, and is no dead letter then.
+func TestClockRole(t *testing.T) {
+	clock := `{"type":"clock","timestamp":"2026-01-02T15:04:05Z"}`
+	for key, dead := range map[string]int{"browser": 0, "feeder": 0, "operator": 0, "server": 1} {
+		log := newFakeLog(1)
+		w := post(newRoleGateway(t, log), "/v1/batch", batch(clock), as(key))
+		if strings.Contains(w.Body.String(), `"denied":1`) != (dead == 0) || len(log.dead()) != dead || len(log.all()) > 0 {
+			t.Errorf("%s: %d %s, dead %q, stored %q", key, w.Code, w.Body, log.dead(), log.all())
+		}
+	}
+}
+
 // TestDeniedLog: of the events that their keys may not send, one is logged for each
 // reason in ten seconds, and tells how many were not.
 func TestDeniedLog(t *testing.T) {
