@@ -295,14 +295,15 @@ var errFound = errors.New("all named dead letters are found")
 // sentBy is who sent the event of a dead letter, as the gateway must know it to judge
 // it again: "" for who knew whom it is about. A letter of a partition is from the log,
 // where an event without proof says so. Of a gateway's letter without a sender, which
-// older ones wrote, nothing is known.
+// older ones wrote, nothing is known; nor of a timer's letter, which has only what was
+// kept of an event, without its proof and the gateway's receivedAt.
 func sentBy(l *broker.DeadLetter, ev *event.Event) string {
 	switch {
 	case l.Source == broker.FromGateway && l.Sender == "":
 		return "browser"
 	case l.Source == broker.FromGateway && l.Sender != "trusted":
 		return l.Sender
-	case l.Source != broker.FromGateway && ev.NoProof:
+	case l.Source != broker.FromGateway && (ev.NoProof || !ev.HasReceived):
 		return "browser"
 	}
 	return ""
