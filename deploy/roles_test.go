@@ -194,6 +194,12 @@ func TestRoles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, filter := range []string{``, `,"filter_subject":"withheld.>"`, `,"filter_subjects":["offers.>","withheld.>"]`} { // the server holds a consumer to the filter in the subject
+		m, err := sub.RequestWithContext(ctx, "$JS.API.CONSUMER.CREATE.OFFERS.all.offers.>", []byte(`{"stream_name":"OFFERS","config":{"name":"all","durable_name":"all","ack_policy":"explicit"`+filter+`}}`))
+		if err != nil || !bytes.Contains(m.Data, []byte(`"error"`)) {
+			t.Errorf("the subscriber could create a consumer of what is withheld (%s): %s, %v", filter, m.Data, err)
+		}
+	}
 	offers := make(chan string, 100)
 	consuming, err := consumer.Consume(func(m jetstream.Msg) {
 		offers <- m.Headers().Get("ce-campaign")
@@ -409,7 +415,9 @@ func refusals(t *testing.T, ns *server.Server) {
 			"$O.SNAPSHOTS.M.a": true, "$O.SNAPSHOTS.C.0.1.a": true, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": true, "$JS.API.STREAM.DELETE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.DELETE.OBJ_SNAPSHOTS": false,
 		},
 		"subscriber": {
-			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.INFO.OFFERS.sender": true,
+			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.INFO.OFFERS.sender": true, "$JS.API.CONSUMER.DELETE.OFFERS.sender": true,
+			"$JS.API.CONSUMER.CREATE.OFFERS.sender.offers.web.>": true, "$JS.API.CONSUMER.CREATE.OFFERS.sender.withheld.>": false, "$JS.API.CONSUMER.CREATE.OFFERS.sender": false,
+			"$JS.API.CONSUMER.CREATE.OFFERS": false, "$JS.API.CONSUMER.DURABLE.CREATE.OFFERS.sender": false,
 			"events.0.in": false, "offers.web.0": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false,
 			"$JS.API.STREAM.INFO.EVENTS-0": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.OFFERS": false, "$JS.API.STREAM.PURGE.OFFERS": false, "$JS.API.STREAM.MSG.DELETE.OFFERS": false,
