@@ -17,6 +17,10 @@ type sequence struct {
 	starts   []int64 // by length of the prefix - 1: the log time of its first event; noStart: there is none
 }
 
+// mostSequences bounds the sequences of a user. Beyond it, the one that was begun
+// first is forgotten, and its campaign counts that.
+const mostSequences = 1024
+
 // noStart means that no prefix of a length is there.
 const noStart = math.MinInt64
 
@@ -39,15 +43,33 @@ func (s *step) sequences(sc *scope) {
 			continue
 		}
 		took = m.unit
-		if s.entity.move(c, int(m.entry), s.now) {
+		if s.boundSequences(c, int(m.entry)); s.entity.move(c, int(m.entry), s.now) {
 			s.matches = append(s.matches, match{unit: m.unit})
 		}
 	}
 	sc.of(nil)
 }
 
+// boundSequences makes room for a sequence that the user begins.
+func (s *step) boundSequences(c *liveCampaign, step int) {
+	e := s.entity
+	if step > 0 || len(e.sequences) < mostSequences || e.sequenceOf(c) >= 0 {
+		return
+	}
+	e.sequences = slices.DeleteFunc(e.sequences, func(q sequence) bool {
+		of := s.live.unitOf(q.campaign, q.trigger, q.since)
+		alive := func(start int64) bool { return start > value.Minus(s.now, int64(of.def.Sequence.Within)) }
+		return !slices.ContainsFunc(q.starts, alive)
+	})
+	if len(e.sequences) >= mostSequences {
+		q := e.sequences[0]
+		s.live.count(s.live.unitOf(q.campaign, q.trigger, q.since)).Bounds++
+		e.sequences = slices.Delete(e.sequences, 0, 1)
+	}
+}
+
 func (e *Entity) sequenceOf(c *liveCampaign) int {
-	return slices.IndexFunc(e.sequences, func(q sequence) bool { return q.campaign == c.id })
+	return slices.IndexFunc(e.sequences, func(q sequence) bool { return q.trigger == c.trigger && q.campaign == c.id })
 }
 
 // prefix is the start of the prefix of a length, noStart if there is none within

@@ -172,3 +172,25 @@ func TestKeeps(t *testing.T) {
 		}
 	}
 }
+
+// TestSequenceBound: of the sequences that a user has begun the newest are
+// remembered, and each that is forgotten for that is counted.
+func TestSequenceBound(t *testing.T) {
+	var rows []string
+	for i := range mostSequences + 2 {
+		rows = append(rows, fmt.Sprintf(`{"id":"r%d","values":{"id":"r%d"}}`, i, i))
+	}
+	set := setOf(t, sends("s", "row.id", `"rows":[`+strings.Join(rows, ",")+`],"sequence":{"steps":[{"on":["View"]},{"on":["Add"]}],"within":3600000000000}`))
+	l := newLogged(t, set)
+	l.event("u", "View", "")
+	e := l.f.ents.(Memory)["u:u"]
+	if len(e.sequences) != mostSequences || e.sequences[0].campaign != "s/r2" {
+		t.Errorf("%d sequences are remembered, the first of %s", len(e.sequences), e.sequences[0].campaign)
+	}
+	l.want("", "s/r0", "bounds:1")
+	l.want("", "s/r2", "")
+	l.event("u", "Add", "")
+	if n := len(l.offers); n != 1 || len(e.sequences) != 0 {
+		t.Errorf("%d offers on one channel, %d sequences are left", n, len(e.sequences))
+	}
+}
