@@ -26,7 +26,7 @@ type Entity struct {
 	traits   []trait
 	session  session
 	states   []window.State
-	waiting  []evaluation // pending
+	waiting  []pending
 	keeps    int          // bytes of what these keep of their events; not stored
 	viewed   int          // how many of these the next view cancels; not stored
 	order    uint64       // the order of the evaluation that was made pending last
@@ -36,7 +36,7 @@ type Entity struct {
 
 	consent   []consent // by channel
 	sequences []sequence
-	fact      fact
+	fact      *fact // nil: the entity is no fact
 
 	binding
 	scheduled int64 // the due time that the fold's queue holds for the entity; NoDue: none
@@ -210,7 +210,7 @@ func (e *Entity) bind(l *liveSet) {
 		e.place[l.featureByID[st.ID]] = uint16(i + 1)
 		e.size = e.size.Plus(st.Size())
 	}
-	e.retain(func(ev *evaluation) bool {
+	e.retain(func(ev *pending) bool {
 		if ev.c = l.unitOf(ev.campaign, ev.trigger, ev.since); ev.c == nil {
 			l.end(ev, Cancelled)
 		}
@@ -220,7 +220,7 @@ func (e *Entity) bind(l *liveSet) {
 }
 
 // retain removes the pending evaluations for which wanted is false.
-func (e *Entity) retain(wanted func(*evaluation) bool) {
+func (e *Entity) retain(wanted func(*pending) bool) {
 	n := 0
 	for i := range e.waiting {
 		if !wanted(&e.waiting[i]) {
@@ -238,15 +238,15 @@ func (e *Entity) retain(wanted func(*evaluation) bool) {
 
 // waits adds an evaluation to the sums of those that are pending; n is -1 to take it
 // away.
-func (e *Entity) waits(w *evaluation, n int) {
-	e.keeps += n * w.stored.size
+func (e *Entity) waits(w *pending, n int) {
+	e.keeps += n * int(w.stored.size)
 	if stages[w.stage].viewed {
 		e.viewed += n
 	}
 }
 
 // anyWaits reports whether wanted is true for any pending evaluation.
-func (e *Entity) anyWaits(wanted func(*evaluation) bool) bool {
+func (e *Entity) anyWaits(wanted func(*pending) bool) bool {
 	for i := range e.waiting {
 		if wanted(&e.waiting[i]) {
 			return true

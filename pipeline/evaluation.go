@@ -28,9 +28,21 @@ import (
 //	channel   the best offer of each channel goes out (choice.go)
 //	out       the offer went out, or was withheld
 type evaluation struct {
+	pending
+
+	ended  bool         // this step is the end of the session that triggered it
+	event  *event.Event // the trigger
+	before *Entity      // what before.x reads; nil: nothing
+	began  int64        // the log time of the trigger
+	score  float64      // its rank in the choice
+	trace  *Trace       // nil: not traced
+}
+
+// A pending is what remains of an evaluation between two steps. An entity may hold
+// many.
+type pending struct {
 	stage stage
 	entry uint8         // which of the campaign's triggers came (compiled.entries)
-	ended bool          // this step is the end of the session that triggered it
 	since uint32        // the epoch in which the trigger began
 	c     *liveCampaign // nil: the campaign or its trigger is no longer in the set in force
 
@@ -38,16 +50,10 @@ type evaluation struct {
 	trigger  uint64 // unit.trigger; if the unit's differs, the evaluation is cancelled
 	key      string // the match key
 	firstDue int64  // when its timer was due (dwell, absence or the session's end), which is part of the offer's identity; NoDue: an event triggered it
-	due      int64  // when it continues, if it is pending
+	due      int64  // when it continues
 	held     int64  // when it was first held in quiet hours; NoDue: never
 	order    uint64 // its rank among the entity's evaluations by when they began to wait
 	stored   *storedEvent
-
-	event  *event.Event // the trigger; only set during a step
-	before *Entity      // what before.x reads; nil: nothing
-	began  int64        // the log time of the trigger
-	score  float64      // its rank in the choice, during a step
-	trace  *Trace       // nil: not traced
 }
 
 // A stage is the point that an evaluation has reached. Records store the stages
@@ -90,18 +96,18 @@ func (s stage) String() string { return stages[s].name }
 func (s stage) waits() bool { return stages[s].waits }
 
 // triggered is the trigger that has come.
-func (e *evaluation) triggered() *entry { return &e.c.entries[e.entry] }
+func (e *pending) triggered() *entry { return &e.c.entries[e.entry] }
 
 // byKind orders the evaluations of a user that are due at one time (LANGUAGE.md,
 // rule 4).
-func byKind(a, b evaluation) int {
+func byKind(a, b pending) int {
 	return cmp.Or(cmp.Compare(a.stage, b.stage), strings.Compare(a.campaign, b.campaign), strings.Compare(a.key, b.key), cmp.Compare(a.order, b.order))
 }
 
 // begin begins an evaluation of a campaign whose trigger has come.
 func (s *step) begin(c *liveCampaign, entry uint8, ev *event.Event) evaluation {
 	s.live.count(c).Evaluated++
-	e := evaluation{campaign: c.id, trigger: c.trigger, since: c.since, entry: entry, firstDue: NoDue, held: NoDue, c: c, event: ev, began: s.now}
+	e := evaluation{pending: pending{campaign: c.id, trigger: c.trigger, since: c.since, entry: entry, firstDue: NoDue, held: NoDue, c: c}, event: ev, began: s.now}
 	s.trace(&e)
 	return e
 }
@@ -154,7 +160,7 @@ func (s *step) condition(e *evaluation) bool {
 	}
 	if e.stage == stageTrigger {
 		if due, waits := s.onlyDwell(e.c.compiled, sc); waits {
-			s.drop(func(o *evaluation) bool { return o.c == e.c && o.stage == stageDwell }, Superseded)
+			s.drop(func(o *pending) bool { return o.c == e.c && o.stage == stageDwell }, Superseded)
 			e.stored = s.store(e, e.triggered().keepDwell, e.before)
 			s.wait(*e, stageDwell, due)
 			return false
@@ -201,9 +207,9 @@ func (s *step) absences(e evaluation) {
 
 // sameWait recognises the pending evaluations whose place one of e with that key
 // takes: there is one for each campaign, user and match key.
-func sameWait(e *evaluation, key string) func(*evaluation) bool {
+func sameWait(e *evaluation, key string) func(*pending) bool {
 	c := e.c
-	return func(o *evaluation) bool { return o.c == c && o.key == key && stages[o.stage].single }
+	return func(o *pending) bool { return o.c == c && o.key == key && stages[o.stage].single }
 }
 
 // delay makes the evaluation wait for the best hour of `at`, or a candidate of
@@ -250,10 +256,9 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 	s.traced(&e, "")
 	s.entity.order++
 	e.order = s.entity.order
-	e.event, e.trace, e.before, e.ended = nil, nil, nil, false // these are valid only in this step
 	e.stored.uses++
-	s.entity.waiting = append(s.entity.waiting, e)
-	s.entity.waits(&e, 1)
+	s.entity.waiting = append(s.entity.waiting, e.pending)
+	s.entity.waits(&e.pending, 1)
 	if in == stageAbsence {
 		s.boundAbsences(e.c)
 	}
@@ -271,7 +276,7 @@ func (s *step) boundAbsences(c *liveCampaign) {
 		}
 	}
 	if n > s.live.def.Bounds.Absences {
-		s.drop(func(o *evaluation) bool { return o.order == oldest }, Superseded)
+		s.drop(func(o *pending) bool { return o.order == oldest }, Superseded)
 		s.live.count(c).Bounds++
 	}
 }
@@ -283,38 +288,38 @@ func (s *step) boundAbsences(c *liveCampaign) {
 // not matter.
 func (s *step) boundPending() {
 	for s.entity.keeps > maxPending {
-		oldest := slices.MinFunc(s.entity.waiting, func(a, b evaluation) int {
+		oldest := slices.MinFunc(s.entity.waiting, func(a, b pending) int {
 			return cmp.Or(cmp.Compare(a.stored.at, b.stored.at), strings.Compare(a.campaign, b.campaign), cmp.Compare(a.stage, b.stage), strings.Compare(a.key, b.key))
 		})
 		s.live.count(oldest.c).Bounds++
 		order := oldest.order
-		s.drop(func(o *evaluation) bool { return o.order == order }, Superseded)
+		s.drop(func(o *pending) bool { return o.order == order }, Superseded)
 	}
 }
 
 // drop ends the pending evaluations for which wanted is true.
-func (s *step) drop(wanted func(*evaluation) bool, how Outcome) {
+func (s *step) drop(wanted func(*pending) bool, how Outcome) {
 	if !s.entity.anyWaits(wanted) {
 		return
 	}
-	s.entity.retain(func(e *evaluation) bool {
-		if !wanted(e) {
+	s.entity.retain(func(w *pending) bool {
+		if !wanted(w) {
 			return true
 		}
-		s.end(e, how)
-		s.release(e.stored)
+		s.end(&evaluation{pending: *w}, how)
+		s.release(w.stored)
 		return false
 	})
 }
 
 // end gives an evaluation its outcome.
 func (s *step) end(e *evaluation, how Outcome) {
-	s.live.end(e, how)
+	s.live.end(&e.pending, how)
 	s.traced(e, how.String())
 }
 
 // end counts an outcome. No other function does so.
-func (l *liveSet) end(e *evaluation, how Outcome) {
+func (l *liveSet) end(e *pending, how Outcome) {
 	if e.c != nil {
 		l.count(e.c).Ended[how]++
 	} else {

@@ -16,7 +16,7 @@ import (
 // "f:" + fact + ":" + key, in every partition; the entity "f:" + fact counts them.
 type fact struct {
 	time   int64  // when it was given
-	raw    []byte // its values, a JSON object; nil: the entity is no fact
+	raw    []byte // its values, a JSON object; nil: the entity counts the keys of a fact
 	keys   uint64 // of the entity that counts: the number of keys
 	parsed *fastjson.Value
 }
@@ -41,10 +41,13 @@ func (f *Fold) takeFact(ev *event.Event, now, own int64) error {
 		return err
 	}
 	given := min(own, now)
-	if known.fact.raw == nil {
+	if known.fact == nil {
 		count, err := f.ents.Entity(factPrefix + ev.Name)
 		if err != nil {
 			return err
+		}
+		if count.fact == nil {
+			count.fact = &fact{}
 		}
 		if count.fact.keys >= mostFactKeys {
 			features.Bounds++
@@ -60,7 +63,7 @@ func (f *Fold) takeFact(ev *event.Event, now, own int64) error {
 		return err
 	}
 	e.seq++
-	e.fact = fact{time: given, raw: []byte("{}")} // for [], which PHP writes for an empty map
+	e.fact = &fact{time: given, raw: []byte("{}")} // for [], which PHP writes for an empty map
 	if v := ev.Root.Get("values"); v.Type() == fastjson.TypeObject {
 		e.fact.raw = value.AppendCompact(nil, v)
 	}
@@ -95,10 +98,10 @@ func factMap(s *scope, f *campaign.Fact) ref.Val { return value.Map{Source: fact
 // find is the fact with a key, nil if it was never given or is too old.
 func (f factSource) find(key string) *fact {
 	e, err := f.s.read(factPrefix + f.f.Name + ":" + key)
-	if err != nil || e.fact.raw == nil || f.f.MaxAge > 0 && e.fact.time <= value.Minus(f.s.now, int64(f.f.MaxAge)) {
+	if err != nil || e.fact == nil || f.f.MaxAge > 0 && e.fact.time <= value.Minus(f.s.now, int64(f.f.MaxAge)) {
 		return nil
 	}
-	return &e.fact
+	return e.fact
 }
 
 func (f factSource) Find(key string) (ref.Val, bool) {

@@ -59,7 +59,7 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 			if e.session.ends && e.session.due() == s.Due {
 				e.session.ends = false
 			}
-			e.retain(func(w *evaluation) bool {
+			e.retain(func(w *pending) bool {
 				if w.due == s.Due {
 					f.step.live.end(w, Failed)
 				}
@@ -75,7 +75,7 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 func (e *Entity) dueEvent(due int64) []byte {
 	for _, w := range e.waiting {
 		if w.due == due {
-			return slices.Clone(w.stored.raw)
+			return slices.Clone(w.stored.event())
 		}
 	}
 	return e.sessionEvent()

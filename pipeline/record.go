@@ -105,7 +105,7 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 		})
 	})
 	w.Section(sectionFact, func() {
-		if e.fact.raw != nil || e.fact.keys > 0 {
+		if e.fact != nil {
 			w.Int(e.fact.time)
 			w.Bytes(e.fact.raw)
 			w.Uint(e.fact.keys)
@@ -170,7 +170,7 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 	case sectionConsent:
 		e.consent = readList(r, 3, func() consent { return consent{r.Text(), r.Int(), r.Byte() != 0} })
 	case sectionFact:
-		e.fact = fact{time: r.Int(), raw: r.Bytes(), keys: r.Uint()}
+		e.fact = &fact{time: r.Int(), raw: r.Bytes(), keys: r.Uint()}
 		if len(e.fact.raw) == 0 {
 			e.fact.raw = nil
 		}
@@ -205,7 +205,7 @@ func readList[T any](r *value.Reader, size int, item func() T) []T {
 
 // appendWaiting writes pending evaluations. It writes each trigger once, even
 // if several evaluations are pending with it.
-func appendWaiting(w *value.Writer, evs []evaluation) {
+func appendWaiting(w *value.Writer, evs []pending) {
 	if len(evs) == 0 {
 		return
 	}
@@ -220,9 +220,9 @@ func appendWaiting(w *value.Writer, evs []evaluation) {
 	for _, ev := range events {
 		w.Int(ev.time)
 		w.Int(ev.at)
-		w.Len(ev.size)
-		w.Bytes(ev.raw)
-		w.Bytes(ev.before)
+		w.Len(int(ev.size))
+		w.Bytes(ev.event())
+		w.Bytes(ev.before())
 	}
 	w.Len(len(evs))
 	for i := range evs {
@@ -244,12 +244,17 @@ func appendWaiting(w *value.Writer, evs []evaluation) {
 }
 
 // readWaiting reads the output of appendWaiting.
-func readWaiting(r *value.Reader) []evaluation {
+func readWaiting(r *value.Reader) []pending {
 	events := readList(r, 5, func() *storedEvent {
-		return &storedEvent{time: r.Int(), at: r.Int(), size: int(r.Uint()), raw: r.Bytes(), before: r.Bytes()}
+		ev := &storedEvent{time: r.Int(), at: r.Int(), size: int32(r.Uint()), raw: r.Bytes()}
+		ev.json = int32(len(ev.raw))
+		if before := r.Bytes(); len(before) > 0 {
+			ev.raw = slices.Concat(ev.raw, before)
+		}
+		return ev
 	})
-	return readList(r, 18, func() evaluation {
-		e := evaluation{stage: stage(r.Byte()), due: r.Int()}
+	return readList(r, 18, func() pending {
+		e := pending{stage: stage(r.Byte()), due: r.Int()}
 		e.firstDue = e.due - r.Int()
 		e.campaign, e.trigger, e.since, e.entry, e.held = r.Text(), r.Fixed(), uint32(r.Uint()), r.Byte(), NoDue
 		if r.Byte() != 0 {
@@ -259,7 +264,7 @@ func readWaiting(r *value.Reader) []evaluation {
 		i := r.Uint()
 		if i >= uint64(len(events)) || !e.stage.waits() {
 			r.Fail(fmt.Errorf("an evaluation waits in stage %d with event %d", e.stage, i))
-			return evaluation{}
+			return pending{}
 		}
 		e.stored = events[i]
 		e.stored.uses++

@@ -161,7 +161,7 @@ func TestKeeps(t *testing.T) {
 		if len(e.waiting) != 1 {
 			t.Fatalf("%s: %d evaluations wait", c.reads, len(e.waiting))
 		}
-		raw := string(e.waiting[0].stored.raw)
+		raw := string(e.waiting[0].stored.event())
 		_, kept, _ := strings.Cut(raw, `"userId":"u"`)
 		if kept = strings.Trim(kept, ",}"); kept != strings.Trim(c.kept, "}") {
 			t.Errorf("%s: %s is kept", c.reads, raw)

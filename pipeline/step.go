@@ -24,7 +24,7 @@ type step struct {
 	now        int64
 	scope      scope
 	candidates []evaluation // those that have reached the gates
-	due        []evaluation // those that continue because they are due
+	due        []pending    // those that continue because they are due
 	matches    []match      // the triggers that the event meets
 	kept       []keptEvent  // the copies of events with which evaluations became pending
 
@@ -109,8 +109,8 @@ func (s *step) onDue(e *Entity, now int64) {
 	if e.session.ends && e.session.due() == now {
 		s.endSession()
 	}
-	s.fireDue(func(w *evaluation) bool { return w.stage == stageDwell })
-	s.fireDue(func(*evaluation) bool { return true })
+	s.fireDue(func(w *pending) bool { return w.stage == stageDwell })
+	s.fireDue(func(*pending) bool { return true })
 	s.choose()
 	s.boundPending()
 	for _, w := range s.due {
@@ -121,9 +121,9 @@ func (s *step) onDue(e *Entity, now int64) {
 // fireDue continues the wanted evaluations that are due at now, and adds them to
 // s.due. Of absences, delays and holds no one supersedes another: they have
 // different keys.
-func (s *step) fireDue(wanted func(*evaluation) bool) {
+func (s *step) fireDue(wanted func(*pending) bool) {
 	e, first := s.entity, len(s.due)
-	e.retain(func(w *evaluation) bool {
+	e.retain(func(w *pending) bool {
 		fires := w.due == s.now && wanted(w)
 		if fires {
 			s.due = append(s.due, *w)
@@ -131,12 +131,13 @@ func (s *step) fireDue(wanted func(*evaluation) bool) {
 		return !fires
 	})
 	slices.SortFunc(s.due[first:], byKind)
-	for _, w := range s.due[first:] {
+	for _, p := range s.due[first:] {
+		w := evaluation{pending: p}
 		var dec event.Decoder // one for each event, because candidates outlive the loop
-		ev, err := dec.Decode(w.stored.raw)
+		ev, err := dec.Decode(w.stored.event())
 		s.trace(&w)
-		if err == nil && len(w.stored.before) > 0 {
-			if w.before, err = DecodeEntity(e.Key, w.stored.before); err == nil {
+		if err == nil && len(w.stored.before()) > 0 {
+			if w.before, err = DecodeEntity(e.Key, w.stored.before()); err == nil {
 				w.before.bind(s.live)
 			}
 		}
@@ -178,13 +179,13 @@ func (s *step) cancel(sc *scope) {
 		return
 	}
 	if ev.Type.View() && s.entity.viewed > 0 {
-		s.drop(func(e *evaluation) bool { return stages[e.stage].viewed }, Cancelled)
+		s.drop(func(e *pending) bool { return stages[e.stage].viewed }, Cancelled)
 	}
 	if !s.live.ends.have(ev) {
 		return
 	}
 	var last endOf
-	s.drop(func(e *evaluation) bool {
+	s.drop(func(e *pending) bool {
 		if !stages[e.stage].single {
 			return false
 		}

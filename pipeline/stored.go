@@ -8,14 +8,20 @@ import (
 
 // A storedEvent is what pending evaluations keep of their trigger.
 type storedEvent struct {
-	raw    []byte // JSON (event.AppendKept)
-	size   int    // of the fields that it keeps (LANGUAGE.md, rule 18)
-	time   int64  // event time
-	at     int64  // log time
-	own    bool   // raw does not alias the entity's record, and can be reused
-	before []byte // the record of what before.x reads in `if` after a dwell; nil: nothing
-	uses   int    // number of pending evaluations of this event; may be too high, which is harmless
+	raw  []byte // JSON (event.AppendKept), and after it the record of what before.x reads in `if` after a dwell
+	json int32  // length of the JSON
+	size int32  // of the fields that it keeps (LANGUAGE.md, rule 18)
+	uses int32  // number of pending evaluations of this event; may be too high, which is harmless
+	own  bool   // raw does not alias the entity's record, and can be reused
+	time int64  // event time
+	at   int64  // log time
 }
+
+// event is the event's JSON.
+func (ev *storedEvent) event() []byte { return ev.raw[:ev.json] }
+
+// before is the record of what before.x reads; empty: nothing.
+func (ev *storedEvent) before() []byte { return ev.raw[ev.json:] }
 
 // A keptEvent is a copy that this step has made of an event.
 type keptEvent struct {
@@ -39,9 +45,9 @@ func (s *step) store(e *evaluation, fields *event.Fields, before *Entity) *store
 		stored, s.spare = s.spare[n-1], s.spare[:n-1]
 	}
 	raw, size := e.event.AppendKept(slices.Grow(stored.raw[:0], usualKept), fields)
-	*stored = storedEvent{raw: raw, size: size, time: e.event.Time, at: e.began, own: true}
+	*stored = storedEvent{raw: raw, json: int32(len(raw)), size: int32(size), time: e.event.Time, at: e.began, own: true}
 	if before != nil {
-		stored.before = before.AppendBinary(nil)
+		stored.raw = before.AppendBinary(raw)
 	}
 	s.kept = append(s.kept, keptEvent{e.event, fields, before, stored})
 	return stored

@@ -122,7 +122,7 @@ func (f *Fold) User(key string) (*User, error) {
 
 // waiting fills in what is pending and what was sent.
 func (v *User) waiting(e *Entity) {
-	slices.SortFunc(e.waiting, func(a, b evaluation) int {
+	slices.SortFunc(e.waiting, func(a, b pending) int {
 		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.stage, b.stage), cmp.Compare(a.campaign, b.campaign), cmp.Compare(a.key, b.key))
 	})
 	for _, w := range e.waiting {
