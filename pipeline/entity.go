@@ -27,9 +27,9 @@ type Entity struct {
 	session  session
 	states   []window.State
 	waiting  []pending
-	keeps    int          // bytes of what these keep of their events; not stored
-	viewed   int          // how many of these the next view cancels; not stored
-	order    uint64       // the order of the evaluation that was made pending last
+	keeps    int    // bytes of what these keep of their events; not stored
+	viewed   int    // how many of these the next view cancels; not stored
+	order    uint64 // the order of the evaluation that was made pending last
 	sent     []sent
 	channels []channelSent
 	offers   []string // ids of the newest rememberedOffers offers, oldest first

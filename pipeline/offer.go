@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
 )
 
 // An Offer is what goes out to a user. Its JSON is the same on its subject, in
@@ -41,29 +42,41 @@ type OfferCoupon struct {
 
 // texts are all the texts of the coupon.
 func (c *OfferCoupon) texts() [5]string {
-	if c == nil {
-		return [5]string{}
-	}
 	return [...]string{c.Discount, c.Claim, c.Code, c.URL, c.Expires}
 }
+
+// isPlain reports whether encoding/json writes all of the texts without escapes.
+func isPlain(texts ...string) bool {
+	for _, s := range texts {
+		for i := range len(s) {
+			if !plainByte[s[i]] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+var plainByte = func() (plain [256]bool) {
+	for c := range plain {
+		plain[c] = c >= ' ' && c < 0x7f && !strings.ContainsRune("\"\\<>&", rune(c))
+	}
+	return plain
+}()
 
 // AppendJSON appends the offer's JSON: the same bytes as encoding/json, which
 // is slower.
 func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
-	plain := true
-	see := func(texts []string) {
-		for _, s := range texts {
-			for i := range len(s) {
-				c := s[i]
-				plain = plain && c >= ' ' && c < 0x7f && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
-			}
-		}
+	plain := isPlain(o.ID, o.Campaign, o.Channel, o.Kind, o.User, o.Event, o.Key, o.Time, o.Expires)
+	if o.Coupon != nil {
+		texts := o.Coupon.texts()
+		plain = plain && isPlain(texts[:]...)
 	}
-	own, coupon := [...]string{o.ID, o.Campaign, o.Channel, o.Kind, o.User, o.Event, o.Key, o.Time, o.Expires}, o.Coupon.texts()
-	see(own[:])
-	see(coupon[:])
 	for _, c := range o.Data { // 0xe2 begins U+2028 and U+2029, which encoding/json escapes
-		plain = plain && c != '<' && c != '>' && c != '&' && c != 0xe2
+		if c == '<' || c == '>' || c == '&' || c == 0xe2 {
+			plain = false
+			break
+		}
 	}
 	if !plain {
 		b, err := json.Marshal(o)

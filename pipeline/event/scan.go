@@ -144,6 +144,7 @@ func (d *Decoder) scanName() bool {
 	for t := Track; int(t) < len(Types); t++ {
 		if Types[t].Name == typ {
 			d.ev.Type = t
+			break
 		}
 	}
 	switch d.ev.Type {
