@@ -96,7 +96,7 @@ func (e *Entity) forgotten(now int64) bool {
 	if e.Key[0] == 'a' {
 		f = e.live.def.Forget.Anonymous
 	}
-	return e.seq > 0 && f > 0 && len(e.waiting) == 0 && !e.session.ends && value.Minus(now, e.last) >= int64(f)
+	return e.seq > 0 && f > 0 && len(e.waiting) == 0 && value.Minus(now, e.last) >= int64(f)
 }
 
 func (e *Entity) forget() {

@@ -3,6 +3,7 @@ package expr
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
@@ -232,12 +234,9 @@ func (t *Template) render(dst []byte, sc Scope) ([]byte, error) {
 	case t.fields != nil:
 		return t.renderFields(dst, sc)
 	case len(t.text) == 1:
-		v, err := t.text[0].expr.Eval(sc)
+		v, err := t.text[0].expr.shown(sc)
 		if err != nil {
 			return dst, err
-		}
-		if v == types.NullValue {
-			return dst, fmt.Errorf("the value is null")
 		}
 		return value.AppendJSON(dst, v)
 	}
@@ -278,7 +277,7 @@ func (t *Template) renderText(dst []byte, sc Scope) ([]byte, error) {
 			b.WriteString(p.text)
 			continue
 		}
-		v, err := p.expr.Eval(sc)
+		v, err := p.expr.shown(sc)
 		if err != nil {
 			return dst, err
 		}
@@ -289,4 +288,24 @@ func (t *Template) renderText(dst []byte, sc Scope) ([]byte, error) {
 		b.WriteString(s)
 	}
 	return value.AppendJSONString(dst, b.String()), nil
+}
+
+// shown is the value of an expression that is shown: that of an optional is what it
+// holds. Nothing and null are errors.
+func (x *Expr) shown(sc Scope) (ref.Val, error) {
+	v, err := x.Eval(sc)
+	for err == nil {
+		o, ok := v.(*types.Optional)
+		if !ok {
+			break
+		}
+		if !o.HasValue() {
+			return nil, errors.New("the optional value is empty")
+		}
+		v = o.GetValue()
+	}
+	if err == nil && v == types.NullValue {
+		return nil, errors.New("the value is null")
+	}
+	return v, err
 }

@@ -90,7 +90,7 @@ func (g *generator) definition() *definition {
 		g.start = pick(g, starts...).UnixNano()
 	}
 	if g.chance(25) {
-		set.Forget = forget{pick(g, hour, 2*hour), pick(g, hour, 6*hour)}
+		set.Forget = forget{pick(g, hour, 2*hour, 10*minute), pick(g, hour, 6*hour, 10*minute)}
 	}
 	if g.chance(60) {
 		set.Bounds = bounds{Entries: 2 + g.IntN(5), Keys: 1 + g.IntN(4), UserEntries: 65536, UserBytes: 256 << 10, Absences: 1 + g.IntN(3)}

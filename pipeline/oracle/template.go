@@ -134,6 +134,9 @@ func (t *template) fill(sc *scope) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		for o, ok := v.(*types.Optional); ok && o.HasValue(); o, ok = v.(*types.Optional) {
+			v = o.GetValue()
+		}
 		if v == ref.Val(types.NullValue) {
 			return nil, fmt.Errorf("the value is null")
 		}
