@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -30,15 +31,16 @@ const (
 
 // factors are what is left of a weight after that many steps:
 // floor(2^32 * 2^(-i/8)). After more steps nothing is left.
-var factors = func() (all [halfLifeSteps*factorBits + 1]uint64) {
+var factors = sync.OnceValue(func() *[halfLifeSteps*factorBits + 1]uint64 {
+	var all [halfLifeSteps*factorBits + 1]uint64
 	for i := range all {
 		// 2^(32 - i/8) is the eighth root of 2^(256 - i). The integer part of a
 		// root of an integer part is that of the root.
 		n := new(big.Int).Lsh(big.NewInt(1), uint(halfLifeSteps*factorBits-i))
 		all[i] = n.Sqrt(n.Sqrt(n.Sqrt(n))).Uint64()
 	}
-	return all
-}()
+	return &all
+})
 
 // stepsBetween is the number of steps that begin after the time from, up to now.
 func (f *Shape) stepsBetween(from, now int64) int64 {
@@ -57,10 +59,10 @@ func (f *Shape) stepsBetween(from, now int64) int64 {
 func (f *Shape) weight(rec []byte, now int64) int64 {
 	_, entry := f.series(rec)
 	steps, w := f.stepsBetween(word(entry, 0), now), word(entry, 1)
-	if steps >= int64(len(factors)) {
+	if steps >= int64(len(factors())) {
 		return 0
 	}
-	high, low := bits.Mul64(uint64(w), factors[steps])
+	high, low := bits.Mul64(uint64(w), factors()[steps])
 	return int64(high<<(64-factorBits) | low>>factorBits) // at most w, because a factor is at most 2^32
 }
 

@@ -24,7 +24,7 @@ type source struct {
 }
 
 // sources are all zones, by name.
-var sources = func() map[string]*source {
+var sources = sync.OnceValue(func() map[string]*source {
 	r, err := zip.NewReader(strings.NewReader(data), int64(len(data)))
 	if err != nil {
 		panic("zone: the data are damaged: " + err.Error())
@@ -34,16 +34,16 @@ var sources = func() map[string]*source {
 		all[f.Name] = &source{file: f}
 	}
 	return all
-}()
+})
 
 // Known reports whether a name is exactly that of a zone of the IANA database,
 // such as Asia/Seoul or UTC.
-func Known(name string) bool { return sources[name] != nil }
+func Known(name string) bool { return sources()[name] != nil }
 
 // Names are the names of all zones, sorted.
 func Names() []string {
-	names := make([]string, 0, len(sources))
-	for name := range sources {
+	names := make([]string, 0, len(sources()))
+	for name := range sources() {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -53,7 +53,7 @@ func Names() []string {
 // Load is the zone of a name; ok is false if the name is not Known. It may be
 // called at the same time from several goroutines.
 func Load(name string) (loc *time.Location, ok bool) {
-	s := sources[name]
+	s := sources()[name]
 	if s == nil {
 		return nil, false
 	}

@@ -63,11 +63,11 @@ func TestHost(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, "Asia"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		f, err := sources["America/New_York"].file.Open()
+		f, err := sources()["America/New_York"].file.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
-		lie := make([]byte, sources["America/New_York"].file.UncompressedSize64)
+		lie := make([]byte, sources()["America/New_York"].file.UncompressedSize64)
 		if _, err := io.ReadFull(f, lie); err != nil {
 			t.Fatal(err)
 		}
