@@ -99,6 +99,11 @@ func (v value) named(what string, read func(name string, c value)) {
 
 // elements reads a list.
 func (v value) elements(hint string, read func(value)) {
+	v.parts(hint, func(i int, n *yaml.Node) value { return v.child(nil, n, strconv.Itoa(i)) }, read)
+}
+
+// parts reads a list whose elements are made by part.
+func (v value) parts(hint string, part func(i int, n *yaml.Node) value, read func(value)) {
 	switch {
 	case v.bad():
 	case v.n.Kind != yaml.SequenceNode:
@@ -107,7 +112,7 @@ func (v value) elements(hint string, read func(value)) {
 		v.problem("the list is empty", hint)
 	default:
 		for i, n := range v.n.Content {
-			if c := v.child(nil, n, strconv.Itoa(i)); !c.bad() {
+			if c := part(i, n); !c.bad() {
 				read(c)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
 	"offerstream/pipeline/campaign"
 )
 
@@ -48,20 +49,11 @@ func (v value) list() []campaign.Row {
 		return nil
 	}
 	lines := map[string]int{} // by id
-	hint := v.row.hint()
-	switch {
-	case v.bad():
-	case v.n.Kind != yaml.SequenceNode:
-		v.wrong("a list", hint)
-	case len(v.n.Content) == 0:
-		v.problem("the list is empty", hint)
-	default:
-		for _, n := range v.n.Content {
-			if row, ok := v.unnamed(nil, n).oneRow(lines); ok {
-				rows = append(rows, row)
-			}
+	v.parts(v.row.hint(), func(_ int, n *yaml.Node) value { return v.unnamed(nil, n) }, func(v value) {
+		if row, ok := v.oneRow(lines); ok {
+			rows = append(rows, row)
 		}
-	}
+	})
 	return rows
 }
 
@@ -71,9 +63,6 @@ func (v value) unnamed(key, n *yaml.Node) value {
 }
 
 func (v value) oneRow(lines map[string]int) (campaign.Row, bool) {
-	if v.bad() {
-		return campaign.Row{}, false
-	}
 	if v.n.Kind != yaml.MappingNode {
 		v.wrong("a map", "a row such as {id: coffee, least: 3}")
 		return campaign.Row{}, false

@@ -35,10 +35,10 @@ type compiled struct {
 	at          *expr.Expr     // the histogram of at.best_hour; nil: no `at`
 	choose      *expr.Expr
 	score       *expr.Expr
-	gates       []ownGate      // in the order in which they are judged
-	data        *expr.Template // nil: the offer has no data
-	hold        *campaign.QuietHours
-	keepSent    int // how many times of its offers an entity remembers
+	gates       []ownGate            // in the order in which they are judged
+	data        *expr.Template       // nil: the offer has no data
+	quiet       *campaign.QuietHours // those of its channel; nil: none, or the offer is no advertising
+	keepSent    int                  // how many times of its offers an entity remembers
 
 	before       []int // the features that its expressions read as before.x
 	afterAbsence *event.Fields
@@ -98,10 +98,10 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 		c.problem(path("offer", "channel"), fmt.Sprintf("%q is not a channel's name", def.Offer.Channel), "1 to 32 of a-z, 0-9, _ and -")
 	}
 	whenDue := c.where(w.state, def.WhenDue, path("when_due"))
-	if q := c.set.def.Quiet; q != nil && !q.Drop && def.Offer.Kind == campaign.Advertising && slices.Contains(q.Channels, def.Offer.Channel) {
-		cp.hold = q
+	if q := c.set.def.Quiet; q != nil && def.Offer.Kind == campaign.Advertising && slices.Contains(q.Channels, def.Offer.Channel) {
+		cp.quiet = q
 	}
-	cp.gates = c.gates(def, whenDue)
+	cp.gates = c.gates(cp, whenDue)
 	cp.data = c.shown(cp, w).Template(def.Offer.Data, func(within []string, line, col int, what, hint string) {
 		c.reporter(append(path("offer", "data"), within...))(line, col, what, hint)
 	})
@@ -223,18 +223,18 @@ func (c *compiler) ending(cp *compiled, w wording) *expr.Language {
 	if !cp.atSessionEnd() {
 		return w.about
 	}
-	var more []variable
-	for _, name := range cp.columns {
-		more = append(more, variable{"row." + name, cel.DynType})
-	}
-	return c.worded(more, more, false).about
+	rows := cp.rowNames()
+	return c.worded(rows, rows, false).about
 }
 
 func (c *compiled) atSessionEnd() bool { return slices.Equal(c.def.On, []string{campaign.SessionEnd}) }
 
+// holds reports whether its offers wait for the end of the quiet hours.
+func (c *compiled) holds() bool { return c.quiet != nil && !c.quiet.Drop }
+
 // waits reports whether evaluations of the campaign may wait after its trigger.
 func (c *compiled) waits() bool {
-	return len(c.dwell) > 0 || c.def.At != nil || c.hold != nil || slices.ContainsFunc(c.entries, func(e entry) bool { return e.unless != nil })
+	return len(c.dwell) > 0 || c.def.At != nil || c.holds() || slices.ContainsFunc(c.entries, func(e entry) bool { return e.unless != nil })
 }
 
 // each calls fn with each expression that the campaign evaluates after `where`,

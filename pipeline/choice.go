@@ -77,7 +77,7 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 		e.trace.gate(g.outcome, stopped)
 		switch {
 		case !stopped:
-		case g.outcome == Quiet && e.c.hold != nil:
+		case g.outcome == Quiet && e.c.holds():
 			s.hold(*e)
 			return nil, waiting
 		default:
@@ -118,7 +118,7 @@ func (s *step) hold(e evaluation) {
 	if e.held == NoDue {
 		e.held = s.now
 	}
-	q := e.c.hold
+	q := e.c.quiet
 	s.later(e, stageHold, zone.Loud(s.now, s.entity.location(), q.From, q.To))
 }
 

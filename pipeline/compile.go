@@ -67,7 +67,7 @@ func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem)
 		c.problem(nil, fmt.Sprintf("the set is for engine %d, this binary runs engine %s", def.Engine, engines(newest)), "use the binary that made it, or apply the campaigns again")
 	}
 	c.about = c.language(envs.about, place{scope: "about the event only"})
-	c.items = c.language(envs.items, place{scope: "about the event and its item", item: true})
+	c.items = c.language(envs.items, place{scope: "about the event and its item"})
 	for i := range def.Features {
 		c.feature(i, &def.Features[i])
 	}

@@ -2,11 +2,12 @@ package pipeline
 
 import (
 	"fmt"
+	"strings"
+	"testing"
+
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
-	"strings"
-	"testing"
 )
 
 func mustCompile(t testing.TB, def *campaign.Definition) *Set {

@@ -33,7 +33,7 @@ var gates = [...]gate{
 		return func(s *step, _ *evaluation) bool { return !g.def.Runs(s.now) }
 	}},
 	{outcome: Age, advertising: true, compile: func(g *gating) stops {
-		q := g.quiet()
+		q := g.quiet
 		if q == nil || q.Drop || q.AtMost == 0 {
 			return nil
 		}
@@ -90,7 +90,7 @@ var gates = [...]gate{
 		}
 	}},
 	{outcome: Quiet, advertising: true, compile: func(g *gating) stops {
-		q := g.quiet()
+		q := g.quiet
 		if q == nil {
 			return nil
 		}
@@ -102,15 +102,8 @@ var gates = [...]gate{
 type gating struct {
 	set     *campaign.Definition
 	def     *campaign.Campaign
+	quiet   *campaign.QuietHours // compiled.quiet
 	whenDue []*expr.Expr
-}
-
-// quiet are the quiet hours of the campaign's channel, nil if it has none.
-func (g *gating) quiet() *campaign.QuietHours {
-	if q := g.set.Quiet; q != nil && slices.Contains(q.Channels, g.def.Offer.Channel) {
-		return q
-	}
-	return nil
 }
 
 // An ownGate is a gate of one campaign.
@@ -120,10 +113,10 @@ type ownGate struct {
 }
 
 // gates are the gates of a campaign.
-func (c *compiler) gates(def *campaign.Campaign, whenDue []*expr.Expr) (has []ownGate) {
-	of := &gating{c.set.def, def, whenDue}
+func (c *compiler) gates(cp *compiled, whenDue []*expr.Expr) (has []ownGate) {
+	of := &gating{c.set.def, cp.def, cp.quiet, whenDue}
 	for _, g := range gates {
-		if g.advertising && def.Offer.Kind != campaign.Advertising {
+		if g.advertising && cp.def.Offer.Kind != campaign.Advertising {
 			continue
 		}
 		if stops := g.compile(of); stops != nil {

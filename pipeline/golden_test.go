@@ -6,15 +6,16 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"offerstream/pipeline/campaign"
-	"offerstream/pipeline/value"
-	"offerstream/pipeline/window"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
+
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
+	"offerstream/pipeline/window"
 
 	"github.com/valyala/fastjson"
 )

@@ -34,7 +34,6 @@ var envs = sync.OnceValues(func() (envs struct{ about, items, noEvent *cel.Env }
 // A place says what expressions in one kind of place may use beyond the event.
 type place struct {
 	scope   string // for hints: what expressions may be about; empty: also about state
-	item    bool
 	noEvent bool
 	more    []variable // rows, lets, item, coupon
 }
@@ -82,11 +81,7 @@ func (c *compiler) seeState() { c.state = c.stateful(place{}) }
 
 // stateful makes a language about state.
 func (c *compiler) stateful(p place) *expr.Language {
-	envs, err := envs()
-	base := envs.about
-	if p.noEvent {
-		base = envs.noEvent
-	}
+	base := baseEnv(p.noEvent)
 	vars, loose := c.stateVariables(p.noEvent)
 	for _, v := range p.more {
 		l := v.typ
@@ -95,16 +90,32 @@ func (c *compiler) stateful(p place) *expr.Language {
 		}
 		vars, loose = append(vars, cel.Variable(v.name, v.typ)), append(loose, cel.Variable(v.name, l))
 	}
-	env, wrong := base.Extend(vars...)
-	if err == nil && wrong != nil {
-		c.problem(nil, "CEL: "+wrong.Error(), "")
-		env = base
-	}
+	env := c.extend(base, vars)
 	l := c.language(env, p)
 	if env, err := base.Extend(loose...); err == nil {
 		l.Loosen(env)
 	}
 	return l
+}
+
+// baseEnv is the environment of expressions about an event, or where there is none.
+// Compile has seen that it could be made.
+func baseEnv(noEvent bool) *cel.Env {
+	envs, _ := envs()
+	if noEvent {
+		return envs.noEvent
+	}
+	return envs.about
+}
+
+// extend is an environment with more names.
+func (c *compiler) extend(base *cel.Env, more []cel.EnvOption) *cel.Env {
+	env, err := base.Extend(more...)
+	if err != nil {
+		c.problem(nil, "CEL: "+err.Error(), "")
+		return base
+	}
+	return env
 }
 
 // language makes a language of expressions in a place.
@@ -197,6 +208,14 @@ var misplaced = map[string]string{
 	"coupon": "coupon.code, coupon.url and coupon.expires are known in templates of an offer with `coupon`",
 }
 
+// rowNames are the names of the values of the campaign's rows.
+func (c *compiled) rowNames() (rows []variable) {
+	for _, name := range c.columns {
+		rows = append(rows, variable{"row." + name, cel.DynType})
+	}
+	return rows
+}
+
 // A wording is the languages of one campaign's expressions.
 type wording struct {
 	about *expr.Language // of where and match
@@ -215,10 +234,7 @@ func (c *compiler) wordingOf(cp *compiled) wording {
 	if len(cp.columns) == 0 && len(cp.def.Let) == 0 && !noEvent {
 		return wording{c.about, c.state}
 	}
-	var rows []variable
-	for _, name := range cp.columns {
-		rows = append(rows, variable{"row." + name, cel.DynType})
-	}
+	rows := cp.rowNames()
 	w := c.worded(rows, rows, noEvent)
 	about, state := rows, rows
 	for i, l := range cp.def.Let {
@@ -272,20 +288,11 @@ func (c *compiler) worded(about, state []variable, noEvent bool) wording {
 	if w := c.own[key]; w != nil {
 		return *w
 	}
-	envs, _ := envs()
-	base := envs.about
-	if noEvent {
-		base = envs.noEvent
-	}
 	var vars []cel.EnvOption
 	for _, v := range about {
 		vars = append(vars, cel.Variable(v.name, v.typ))
 	}
-	env, err := base.Extend(vars...)
-	if err != nil {
-		c.problem(nil, "CEL: "+err.Error(), "")
-		env = base
-	}
+	env := c.extend(baseEnv(noEvent), vars)
 	w := &wording{c.language(env, place{scope: "about the event only", noEvent: noEvent, more: about}), c.stateful(place{noEvent: noEvent, more: state})}
 	if c.own == nil {
 		c.own = map[string]*wording{}
@@ -312,9 +319,7 @@ func (c *compiler) shown(cp *compiled, w wording) *expr.Language {
 	if len(more) == 0 {
 		return w.state
 	}
-	for _, name := range cp.columns {
-		more = append(more, variable{"row." + name, cel.DynType})
-	}
+	more = append(more, cp.rowNames()...)
 	for _, l := range cp.def.Let {
 		v := variable{l.Name, cel.DynType}
 		if x := cp.let(l.Name); x != nil {

@@ -2,8 +2,9 @@ package pipeline
 
 import (
 	"fmt"
-	"offerstream/pipeline/campaign"
 	"testing"
+
+	"offerstream/pipeline/campaign"
 )
 
 // TestCountsAcrossSets checks that counts only grow: a campaign keeps its

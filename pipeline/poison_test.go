@@ -3,11 +3,12 @@ package pipeline
 import (
 	"errors"
 	"fmt"
-	"offerstream/pipeline/campaign"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"offerstream/pipeline/campaign"
 )
 
 // poisonSet is a set with two campaigns: one sends an offer at each view, one a

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"slices"
 	"time"
 
 	"offerstream/pipeline/campaign"
@@ -42,9 +41,8 @@ func (s *step) bestHour(e *evaluation) (due int64, waits bool, err error) {
 		return 0, false, err
 	}
 	times, _ := window.HistogramTimes(v)
-	quiet := func(int64) bool { return false }
-	q := s.live.def.Quiet
-	if spec := &e.c.def.Offer; q != nil && spec.Kind == campaign.Advertising && slices.Contains(q.Channels, spec.Channel) {
+	var quiet func(at int64) bool
+	if q := e.c.quiet; q != nil {
 		quiet = func(at int64) bool { return s.entity.quiet(q, at) }
 	}
 	due, waits = zone.BestHour(s.now, int64(e.c.def.At.Ahead), times, s.entity.location(), quiet)

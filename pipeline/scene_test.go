@@ -2,8 +2,9 @@ package pipeline
 
 import (
 	"fmt"
-	"offerstream/pipeline/campaign"
 	"strings"
+
+	"offerstream/pipeline/campaign"
 )
 
 // A scene is a small set for tests of the core's internals, with features and

@@ -58,8 +58,7 @@ func (s *step) boundSequences(c *liveCampaign, step int) {
 	}
 	e.sequences = slices.DeleteFunc(e.sequences, func(q sequence) bool {
 		of := s.live.unitOf(q.campaign, q.trigger, q.since)
-		alive := func(start int64) bool { return start > value.Minus(s.now, int64(of.def.Sequence.Within)) }
-		return !slices.ContainsFunc(q.starts, alive)
+		return !slices.ContainsFunc(q.starts, func(start int64) bool { return of.alive(start, s.now) })
 	})
 	if len(e.sequences) >= mostSequences {
 		q := e.sequences[0]
@@ -80,10 +79,15 @@ func (e *Entity) prefix(c *liveCampaign, length int, now int64) int64 {
 		return noStart
 	}
 	start := e.sequences[i].starts[length-1]
-	if start <= value.Minus(now, int64(c.def.Sequence.Within)) {
+	if !c.alive(start, now) {
 		return noStart
 	}
 	return start
+}
+
+// alive reports whether a prefix with that start is within the sequence's time.
+func (c *compiled) alive(start, now int64) bool {
+	return start > value.Minus(now, int64(c.def.Sequence.Within))
 }
 
 // move lets an event take a step. It reports whether that completes the sequence,

@@ -1,8 +1,9 @@
 package pipeline
 
 import (
-	"offerstream/pipeline/campaign"
 	"testing"
+
+	"offerstream/pipeline/campaign"
 )
 
 // TestUser checks that User shows what is stored as expressions read it, and

@@ -70,31 +70,43 @@ func extremeMacro(f cel.MacroExprFactory, function string, list celast.Expr, arg
 // extreme is the element of a list with the greatest (sign 1) or least (sign -1)
 // key; null if the list is empty.
 func extreme(list, keys ref.Val, sign types.Int) ref.Val {
+	all, err := keyedBy(list, keys)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return types.NullValue
+	}
+	best := all[0]
+	for _, e := range all[1:] {
+		if order, _ := value.Compare(e.key, best.key).(types.Int); order == sign {
+			best = e
+		}
+	}
+	return best.el
+}
+
+// A keyed is an element of a list with its key.
+type keyed struct{ key, el ref.Val }
+
+// keyedBy are the elements of a list with their keys, which all can be compared with
+// each other.
+func keyedBy(list, keys ref.Val) (all []keyed, err ref.Val) {
 	l, ok := list.(traits.Lister)
 	if !ok {
-		return types.MaybeNoSuchOverloadErr(list)
+		return nil, types.MaybeNoSuchOverloadErr(list)
 	}
 	k, ok := keys.(traits.Lister)
 	if !ok {
-		return types.MaybeNoSuchOverloadErr(keys)
+		return nil, types.MaybeNoSuchOverloadErr(keys)
 	}
-	var best ref.Val = types.NullValue
-	var most ref.Val // the key of best
 	for i, j := l.Iterator(), k.Iterator(); i.HasNext() == types.True && j.HasNext() == types.True; {
-		el, key := i.Next(), j.Next()
-		first := most == nil
-		if first {
-			most = key
-		}
-		if err := orderless(key, most); err != nil {
-			return err
-		}
-		order, _ := value.Compare(key, most).(types.Int)
-		if first || order == sign {
-			best, most = el, key
+		all = append(all, keyed{j.Next(), i.Next()})
+		if err := orderless(all[len(all)-1].key, all[0].key); err != nil {
+			return nil, err
 		}
 	}
-	return best
+	return all, nil
 }
 
 // orderless is the error of a key that cannot be compared with another one; nil if

@@ -211,23 +211,9 @@ func isNumber(v ref.Val) bool {
 // sortBy sorts a list by the list of its elements' keys, which are all numbers, or
 // all of one type. Elements with the same key stay in their order.
 func sortBy(list, keys ref.Val) ref.Val {
-	l, ok := list.(traits.Lister)
-	if !ok {
-		return types.MaybeNoSuchOverloadErr(list)
-	}
-	k, ok := keys.(traits.Lister)
-	if !ok {
-		return types.MaybeNoSuchOverloadErr(keys)
-	}
-	type keyed struct{ key, el ref.Val }
-	var all []keyed
-	for i, j := l.Iterator(), k.Iterator(); i.HasNext() == types.True && j.HasNext() == types.True; {
-		all = append(all, keyed{j.Next(), i.Next()})
-	}
-	for _, e := range all {
-		if err := orderless(e.key, all[0].key); err != nil {
-			return err
-		}
+	all, err := keyedBy(list, keys)
+	if err != nil {
+		return err
 	}
 	slices.SortStableFunc(all, func(a, b keyed) int {
 		order, _ := value.Compare(a.key, b.key).(types.Int)
