@@ -130,8 +130,9 @@ func (c *compiler) language(env *cel.Env, p place) *expr.Language {
 			f := c.set.features[i]
 			return expr.Feature{Index: i, By: f.grouped(), Single: f.shape.Single(), Most: f.most()}, true
 		},
-		Getter: rowGetter,
-		Fields: c.factFields,
+		Getter:    rowGetter,
+		Fields:    c.factFields,
+		OnlyByKey: func(name string) bool { return strings.HasPrefix(name, "facts.") },
 	})
 	c.languages = append(c.languages, l)
 	return l

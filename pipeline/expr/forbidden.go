@@ -17,6 +17,7 @@ import (
 // not run, or never do what was meant.
 func (l *Language) forbid(a *celast.AST, add func(id int64, what, hint string)) {
 	made := madeBy(a.Expr())
+	l.forbidWhole(a, add)
 	celast.PostOrderVisit(a.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
 		switch e.Kind() {
 		case celast.CallKind:
@@ -37,6 +38,29 @@ func (l *Language) forbid(a *celast.AST, add func(id int64, what, hint string)) 
 			}
 		}
 		l.forbidField(e, add)
+	}))
+}
+
+// forbidWhole reports a map that is not looked up by a key, although nothing knows
+// all of its keys (Names.OnlyByKey).
+func (l *Language) forbidWhole(a *celast.AST, add func(id int64, what, hint string)) {
+	if l.names.OnlyByKey == nil {
+		return
+	}
+	lookedUp := map[int64]bool{}
+	celast.PreOrderVisit(a.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if of, _ := member(e); of != nil {
+			lookedUp[of.ID()] = true
+		}
+		if e.Kind() == celast.CallKind && e.AsCall().FunctionName() == operators.In {
+			lookedUp[e.AsCall().Args()[1].ID()] = true
+		}
+		if e.Kind() != celast.IdentKind || lookedUp[e.ID()] {
+			return
+		}
+		if name := strings.TrimPrefix(e.AsIdent(), "."); l.names.OnlyByKey(name) {
+			add(e.ID(), fmt.Sprintf("%s is only known by key", name), fmt.Sprintf("%s[event.properties.city], for example", name))
+		}
 	}))
 }
 

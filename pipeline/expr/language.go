@@ -45,6 +45,9 @@ type Names struct {
 	// Fields are the names of the fields of a map of maps, such as facts.weather; none,
 	// or a nil Fields: they are not known, and any is accepted.
 	Fields func(name string) []string
+	// OnlyByKey reports whether a map can be looked up but not gone through, because
+	// nothing knows all of its keys; nil: no map is such.
+	OnlyByKey func(name string) bool
 }
 
 // A Getter reads a variable. The result is what CEL would give, or ok is false,
