@@ -25,6 +25,9 @@ var arrows = map[string]string{
 	"pipeline/expr":     "pipeline/value pipeline/event pipeline/campaign pipeline/zone",
 	"pipeline":          "pipeline/value pipeline/event pipeline/campaign pipeline/coupon pipeline/window pipeline/zone pipeline/expr",
 	"pipeline/scenario": "pipeline pipeline/value pipeline/event pipeline/campaign",
+	"pipeline/explain":  "pipeline pipeline/value pipeline/campaign pipeline/zone",
+	"pipeline/survey":   "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/expr",
+	"pipeline/report":   "pipeline pipeline/value pipeline/campaign pipeline/zone pipeline/backtest pipeline/explain",
 	"pipeline/oracle":   "", // a second implementation of the semantics, for tests only
 
 	// The edges.
@@ -35,6 +38,7 @@ var arrows = map[string]string{
 	"pipeline/checkpoint":      core + " pipeline/broker state",
 	"pipeline/worker":          core + " pipeline/broker pipeline/task pipeline/checkpoint state",
 	"pipeline/audit":           core + " pipeline/broker pipeline/task pipeline/checkpoint state",
+	"pipeline/backtest":        core + " pipeline/audit",
 	"state":                    "",
 	"config":                   core + " pipeline/scenario pipeline/window pipeline/zone",
 	"deploy":                   "",
@@ -51,7 +55,7 @@ const core = "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/
 
 // edges are the packages under pipeline that do input and output; all others
 // there are pure.
-var edges = []string{"pipeline/task", "pipeline/broker", "pipeline/ingest", "pipeline/checkpoint", "pipeline/worker", "pipeline/audit", "pipeline/oracle"}
+var edges = []string{"pipeline/task", "pipeline/broker", "pipeline/ingest", "pipeline/checkpoint", "pipeline/worker", "pipeline/audit", "pipeline/backtest", "pipeline/oracle"}
 
 // impure lists what a pure package may not import, with all packages below it.
 var impure = []string{"os", "io/fs", "net/http", "log", "math/rand", "crypto/rand", "runtime", "path/filepath", "syscall",

@@ -194,6 +194,18 @@ func (b *Backtest) UserCount() (n int) {
 	return n
 }
 
+// Trace is Fold.Trace.
+func (b *Backtest) Trace(fn func(*Trace)) { b.fold.Trace(fn) }
+
+// TraceTriggers is Fold.TraceTriggers.
+func (b *Backtest) TraceTriggers(fn func(*TriggerTrace)) { b.fold.TraceTriggers(fn) }
+
+// Failures is Fold.Failures.
+func (b *Backtest) Failures(fn func(Failure)) { b.fold.Failures(fn) }
+
+// Only is Fold.Only.
+func (b *Backtest) Only(keys ...string) { b.fold.Only(keys...) }
+
 // Conserved checks that every evaluation has one outcome or is pending (LANGUAGE.md,
 // rule 13). An error is a mistake of this program.
 func (b *Backtest) Conserved() error {

@@ -253,7 +253,7 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 		s.advance(e)
 		return
 	}
-	s.traced(&e, "")
+	s.traced(&e, 0, false)
 	s.entity.order++
 	e.order = s.entity.order
 	e.stored.uses++
@@ -315,7 +315,7 @@ func (s *step) drop(wanted func(*pending) bool, how Outcome) {
 // end gives an evaluation its outcome.
 func (s *step) end(e *evaluation, how Outcome) {
 	s.live.end(&e.pending, how)
-	s.traced(e, how.String())
+	s.traced(e, how, true)
 }
 
 // end counts an outcome. No other function does so.

@@ -77,6 +77,7 @@ type Fold struct {
 	coupons    *coupon.Keys // nil: codes of coupons are placeholders
 	id         StepID       // the step in progress, or the last one
 	guarded    map[StepID]bool
+	only       map[string]bool // the entities whose events are applied; nil: all
 	untimed    uint64
 	undeclared uint64 // facts
 	epoch      bool   // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
@@ -290,6 +291,9 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 	}
 	if ev.Type == event.Fact {
 		f.err = f.takeFact(ev, now, own)
+		return
+	}
+	if f.only != nil && !f.only[ev.Key] {
 		return
 	}
 	e, err := f.ents.Entity(ev.Key)

@@ -17,6 +17,8 @@ type step struct {
 	read       func(key string) (*Entity, error) // of another entity, such as a fact
 	out        func(o *Offer)                    // takes the offers that go out, and those that are withheld
 	tracing    func(*Trace)                      // nil: nothing is traced
+	triggering func(*TriggerTrace)               // nil: triggers are not traced
+	failing    func(Failure)                     // nil: failures are counted only
 	duplicates uint64
 
 	// The step in progress:

@@ -1,43 +1,123 @@
 package pipeline
 
 import (
+	"encoding/json"
+
 	"offerstream/pipeline/expr"
-	"offerstream/pipeline/value"
 )
 
 // A Trace tells what one step did to one evaluation: the stages that it passed,
-// and how it ended or until when it waits.
+// and how it ended or until when it waits. Times are in nanoseconds since 1970.
 type Trace struct {
-	Campaign string       `json:"campaign"`
-	User     string       `json:"user"`  // the entity's key
-	Event    string       `json:"event"` // messageId of the trigger
-	Key      string       `json:"key,omitempty"`
-	Time     string       `json:"time"` // log time
-	Stages   []TraceStage `json:"stages"`
-	Outcome  string       `json:"outcome,omitempty"` // empty: the evaluation is pending
-	Stage    string       `json:"stage"`             // the stage in which it ended or waits
-	Due      string       `json:"due,omitempty"`     // when it continues, if it is pending
+	Campaign string // the id of its unit: the campaign's name, or name/row
+	User     string // the entity's key
+	Key      string // the match key
+	Trigger  TraceEvent
+	Began    int64       // the log time of the trigger
+	Now      int64       // the log time of the step
+	By       *TraceEvent // the event whose step this is; nil: a due time
+	From     uint64      // the number under which it waited until this step, among those of the user; 0: it began in this step
+	Wait     uint64      // the number under which it waits from now on; 0: it has ended
+	Stages   []TraceStage
+	Stage    string  // the stage in which it ended or waits
+	Due      int64   // when it continues; NoDue: it has ended
+	Outcome  Outcome // if it has ended
+	Cause    Cause   // of Cancelled and Superseded
+	Offer    *Offer  // that went out or was withheld
 }
+
+// A TraceEvent is an event in a trace.
+type TraceEvent struct {
+	ID   string // its messageId
+	Type string
+	Name string // of track, page, screen and system
+	Time int64  // event time
+}
+
+// A Cause is why a pending evaluation was cancelled or superseded.
+type Cause string
+
+// The causes.
+const (
+	ByView   Cause = "view"   // the user's next view, during a dwell
+	ByUnless Cause = "unless" // an event of `unless`
+	ByNewer  Cause = "newer"  // a later trigger, or the end of the quiet hours came anew
+	ByBound  Cause = "bound"  // too many wait: the oldest leaves
+	ByChange Cause = "change" // the campaign changed or is gone
+	ByForget Cause = "forget" // the user was forgotten
+)
 
 // A TraceStage is a stage that the evaluation passed, with what was judged
 // there.
 type TraceStage struct {
-	Stage string      `json:"stage"`
-	Parts []TracePart `json:"parts"`
+	Stage string
+	Parts []TracePart
 }
 
 // A TracePart is a condition, a gate, the offer's data or its channel.
 type TracePart struct {
-	Text   string            `json:"text"`
-	OK     bool              `json:"ok"`
-	Error  string            `json:"error,omitempty"`
-	Values map[string]string `json:"values,omitempty"` // the features that the condition reads, as JSON
+	Text     string // the condition's source, or the gate's outcome
+	OK       bool
+	Error    string
+	Values   []TraceValue     // what the condition reads; what a gate compares
+	Compared *TraceComparison // nil: the condition is no comparison
+}
+
+// A TraceValue is a value that was read, as JSON.
+type TraceValue struct {
+	Of string
+	Is json.RawMessage
+}
+
+// A TraceComparison is a condition of the form left op right, with its values as
+// JSON. Feature is the feature that one side is, or is a value of; "" if neither.
+type TraceComparison struct {
+	Left, Op, Right     string // as written
+	LeftIs, RightIs     json.RawMessage
+	Feature, Key        string // the feature's name, and the key under which it is read
+	FeatureIsOnTheRight bool
+}
+
+// A TriggerTrace tells whether an event met a trigger whose `on` names it.
+type TriggerTrace struct {
+	Campaign string // the id of the unit
+	Entry    int    // which entry of `any`, or which step of the sequence
+	Sequence bool
+	Event    TraceEvent
+	Now      int64
+	Parts    []TracePart // the conjuncts of `where`
+	Holds    bool        // of a step of a sequence: `where` holds, whether or not the step is the next one
+}
+
+// A Failure is an expression's error that was counted.
+type Failure struct {
+	Campaign string // the id of the unit; "": a feature's
+	Feature  string
+	Place    string // if, when_due, at, choose, score, data, unless.match, by or of
+	Text     string // the expression, or the path of the template
+	Err      error
 }
 
 // Trace makes the fold call fn for each evaluation in each step that touches
 // it, when the evaluation ends or becomes pending. Tracing costs time:
-// conditions are judged twice.
+// conditions are judged twice. The values in the Trace stay valid.
 func (f *Fold) Trace(fn func(*Trace)) { f.step.tracing = fn }
+
+// TraceTriggers makes the fold call fn for each event and each unit whose `on`
+// names the event.
+func (f *Fold) TraceTriggers(fn func(*TriggerTrace)) { f.step.triggering = fn }
+
+// Failures makes the fold call fn for each error of an expression that it counts.
+func (f *Fold) Failures(fn func(Failure)) { f.step.failing = fn }
+
+// Only makes the fold apply the events of these entities, and facts. Events of
+// others move log time and do nothing else.
+func (f *Fold) Only(keys ...string) {
+	f.only = map[string]bool{}
+	for _, k := range keys {
+		f.only[k] = true
+	}
+}
 
 // trace begins the trace of an evaluation in this step.
 func (s *step) trace(e *evaluation) {
@@ -47,7 +127,7 @@ func (s *step) trace(e *evaluation) {
 }
 
 // traced shows the trace of an evaluation that has ended or is pending.
-func (s *step) traced(e *evaluation, outcome string) {
+func (s *step) traced(e *evaluation, outcome Outcome, ended bool) {
 	if s.tracing == nil {
 		return
 	}
@@ -55,12 +135,9 @@ func (s *step) traced(e *evaluation, outcome string) {
 	if t == nil { // it ended while it was pending
 		t = &Trace{}
 	}
-	t.Campaign, t.User, t.Key, t.Time, t.Outcome, t.Stage = e.campaign, s.entity.Key, e.key, value.FormatTime(s.now), outcome, e.stage.String()
-	if e.event != nil {
-		t.Event = e.event.ID
-	}
-	if outcome == "" {
-		t.Due = value.FormatTime(e.due)
+	t.Campaign, t.User, t.Key, t.Now, t.Outcome, t.Stage, t.Due = e.campaign, s.entity.Key, e.key, s.now, outcome, e.stage.String(), NoDue
+	if !ended {
+		t.Due = e.due
 	}
 	s.tracing(t)
 }
@@ -80,14 +157,14 @@ func (t *Trace) conditions(in stage, conds []*expr.Expr, sc *scope) {
 		return
 	}
 	for _, x := range conds {
-		p := TracePart{Text: x.Text, Values: map[string]string{}}
+		p := TracePart{Text: x.Text}
 		var err error
 		if p.OK, err = x.Holds(sc); err != nil {
 			p.Error = err.Error()
 		}
 		for _, name := range x.Reads {
 			if i, ok := sc.set.featureIndex[name]; ok {
-				p.Values[name] = string(shown(sc.set.features[i].read(sc.entity.feature(i), sc.now)))
+				p.Values = append(p.Values, TraceValue{name, shown(sc.set.features[i].read(sc.entity.feature(i), sc.now))})
 			}
 		}
 		t.add(in, p)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/value"
 )
 
 // TestTrace checks that the trace of an evaluation names each stage that it
@@ -30,24 +31,24 @@ func TestTrace(t *testing.T) {
 	var got []string
 	ended := map[string]uint64{}
 	b.fold.Trace(func(tr *Trace) {
-		line := fmt.Sprintf("%s %s", tr.Time[11:len(tr.Time)-1], tr.Campaign)
+		line := fmt.Sprintf("%s %s", clockTime(tr.Now), tr.Campaign)
 		for _, s := range tr.Stages {
 			line += " | " + s.Stage
 			for _, p := range s.Parts {
 				line += fmt.Sprintf(" %s=%v", p.Text, p.OK)
-				if len(p.Values) > 0 {
-					line += " " + fmt.Sprint(p.Values)
+				for _, v := range p.Values {
+					line += fmt.Sprintf(" (%s is %s)", v.Of, v.Is)
 				}
 				if p.Error != "" {
 					line += " (" + p.Error + ")"
 				}
 			}
 		}
-		if tr.Outcome != "" {
-			ended[tr.Campaign+" "+tr.Outcome]++
-			line += " -> " + tr.Outcome + " in " + tr.Stage
+		if tr.Due == NoDue {
+			ended[tr.Campaign+" "+tr.Outcome.String()]++
+			line += " -> " + tr.Outcome.String() + " in " + tr.Stage
 		} else {
-			line += " -> waits in " + tr.Stage + " until " + tr.Due[11:len(tr.Due)-1]
+			line += " -> waits in " + tr.Stage + " until " + clockTime(tr.Due)
 		}
 		got = append(got, line)
 	})
@@ -57,13 +58,13 @@ func TestTrace(t *testing.T) {
 		}
 	}
 	want := strings.TrimSpace(`
-10:00:00 a | trigger n >= 2=false map[n:1] event.properties.p > 1=false looking >= duration("60s")=false map[looking:"0s"] -> condition in trigger
+10:00:00 a | trigger n >= 2=false (n is 1) event.properties.p > 1=false looking >= duration("60s")=false (looking is "0s") -> condition in trigger
 10:00:00 c | choice data=true | channel a=true -> fired in out
 10:00:00 b | choice data=true | channel a=false (taken by c) -> outranked in channel
-10:00:10 a | trigger n >= 2=true map[n:2] event.properties.p > 1=true looking >= duration("60s")=false map[looking:"10s"] -> waits in dwell until 10:01:00
+10:00:10 a | trigger n >= 2=true (n is 2) event.properties.p > 1=true looking >= duration("60s")=false (looking is "10s") -> waits in dwell until 10:01:00
 10:00:10 c | choice data=true | channel a=true -> fired in out
 10:00:10 b | choice data=false (no such key: q) -> error in choice
-10:01:00 a | dwell n >= 2=true map[n:2] event.properties.p > 1=true looking >= duration("60s")=true map[looking:"60s"] -> waits in absence until 10:02:10
+10:01:00 a | dwell n >= 2=true (n is 2) event.properties.p > 1=true looking >= duration("60s")=true (looking is "60s") -> waits in absence until 10:02:10
 10:02:10 a | gates limit=true | choice data=true | channel a=true -> fired in out
 `)
 	if g := strings.Join(got, "\n"); g != want {
@@ -78,3 +79,6 @@ func TestTrace(t *testing.T) {
 		}
 	}
 }
+
+// clockTime is the time of day, in UTC.
+func clockTime(ns int64) string { text := value.FormatTime(ns); return text[11 : len(text)-1] }

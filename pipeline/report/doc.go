@@ -1,0 +1,2 @@
+// Package report writes the page of a backtest.
+package report
