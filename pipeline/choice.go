@@ -103,10 +103,10 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	e.stage = stageChannel
 	by := slices.IndexFunc(out, func(other *Offer) bool { return other.Channel == o.Channel })
 	if by >= 0 {
-		e.trace.told(stageChannel, o.Channel, false, toldText("taken by", out[by].Campaign))
+		e.trace.told(stageChannel, "channel", false, toldText("channel", o.Channel), toldText("taken by", out[by].Campaign))
 		return nil, Outranked
 	}
-	e.trace.told(stageChannel, o.Channel, true)
+	e.trace.told(stageChannel, "channel", true, toldText("channel", o.Channel))
 	e.stage = stageOut
 	if o.Withheld = s.entity.withheld(e.c); o.Withheld {
 		e.trace.told(stageOut, "holdout", false, toldNumber("campaign", int64(e.c.def.Holdout)), toldNumber("set", int64(s.live.def.Holdout)))

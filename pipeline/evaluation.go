@@ -314,7 +314,11 @@ func (s *step) drop(wanted func(*pending) bool, how Outcome, cause Cause) {
 		if !wanted(w) {
 			return true
 		}
-		s.endBy(&evaluation{pending: *w}, how, cause)
+		e := &evaluation{pending: *w}
+		if cause == ByView {
+			s.traceDwell(e)
+		}
+		s.endBy(e, how, cause)
 		s.release(w.stored)
 		return false
 	})

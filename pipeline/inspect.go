@@ -90,7 +90,7 @@ func (is *inspected) condition(l *expr.Language, text string) *expr.Inspection {
 
 // part judges a condition and shows what it reads.
 func (is *inspected) part(l *expr.Language, x *expr.Expr, sc *scope) TracePart {
-	p := TracePart{Text: x.Text}
+	p := TracePart{Text: x.Text, Condition: true}
 	var err error
 	if p.OK, err = x.Holds(sc); err != nil {
 		p.Error, p.Missing = err.Error(), expr.IsMissing(err)
@@ -184,7 +184,7 @@ func (s *step) traceTrigger(sc *scope, rows []liveCampaign, is *inspected, k int
 			break
 		}
 		sc.of(&rows[r])
-		tr := &TriggerTrace{Campaign: rows[r].id, Entry: k, Sequence: rows[r].sequence != nil, Event: eventTraced(sc.event), Now: s.now, Holds: true}
+		tr := &TriggerTrace{Campaign: rows[r].id, User: s.entity.Key, Entry: k, Sequence: rows[r].sequence != nil, Event: eventTraced(sc.event), Now: s.now, Holds: true}
 		tr.Parts = append(tr.Parts, same...)
 		for i, x := range t.where {
 			if t.row[i] {

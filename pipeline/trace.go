@@ -62,12 +62,13 @@ type TraceStage struct {
 
 // A TracePart is a condition, a gate, the offer's data or its channel.
 type TracePart struct {
-	Text     string // the condition's source, or the gate's outcome
-	OK       bool
-	Error    string
-	Missing  bool             // the error is that a field is missing
-	Values   []TraceValue     // what the condition reads; what a gate compares
-	Compared *TraceComparison // nil: the condition is no comparison
+	Text      string // the condition's source, or the name of what else is judged, such as a gate's outcome
+	Condition bool
+	OK        bool
+	Error     string
+	Missing   bool             // the error is that a field is missing
+	Values    []TraceValue     // what the condition reads; what a gate compares
+	Compared  *TraceComparison // nil: the condition is no comparison
 }
 
 // A TraceValue is a value that was read, as JSON.
@@ -88,6 +89,7 @@ type TraceComparison struct {
 // A TriggerTrace tells whether an event met a trigger whose `on` names it.
 type TriggerTrace struct {
 	Campaign string // the id of the unit
+	User     string // the entity's key
 	Entry    int    // which entry of `any`, or which step of the sequence
 	Sequence bool
 	Event    TraceEvent
@@ -187,6 +189,25 @@ func (s *step) traceWaiting(e *evaluation) {
 		ev.Time = e.stored.time
 		e.trace.Trigger = eventTraced(ev)
 	}
+}
+
+// traceDwell begins the trace of an evaluation whose wait for dwell a view ends, with
+// its conditions as they are now.
+func (s *step) traceDwell(e *evaluation) {
+	if s.tracing == nil {
+		return
+	}
+	s.traceWaiting(e)
+	var dec event.Decoder
+	ev, err := dec.Decode(e.stored.event())
+	if err != nil {
+		return
+	}
+	ev.Time = e.stored.time
+	around := s.scope
+	e.event, e.began = ev, e.stored.at
+	s.traceConditions(e, e.c.cond, s.judge(e))
+	s.scope = around
 }
 
 // traceChanges shows the traces of the evaluations that a change of sets cancels,

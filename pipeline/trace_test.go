@@ -65,19 +65,19 @@ func TestTrace(t *testing.T) {
 	}
 	want := strings.TrimSpace(`
 10:00:00 a of f458d303fc36d8e2 by f458d303fc36d8e2 | trigger n >= 2=false (n is 1) event.properties.p > 1=false (event.properties.p is 1) looking >= duration("60s")=false (looking is "0s") -> condition in trigger
-10:00:00 c of f458d303fc36d8e2 by f458d303fc36d8e2 | choice data=true | channel a=true -> fired in out
-10:00:00 b of f458d303fc36d8e2 by f458d303fc36d8e2 | choice data=true | channel a=false (taken by is "c") -> outranked in channel
+10:00:00 c of f458d303fc36d8e2 by f458d303fc36d8e2 | choice data=true | channel channel=true (channel is "a") -> fired in out
+10:00:00 b of f458d303fc36d8e2 by f458d303fc36d8e2 | choice data=true | channel channel=false (channel is "a") (taken by is "c") -> outranked in channel
 10:00:10 a of 39e01ba074a49aa9 by 39e01ba074a49aa9 | trigger n >= 2=true (n is 2) event.properties.p > 1=true (event.properties.p is 2) looking >= duration("60s")=false (looking is "10s") -> waits as 1 in dwell until 10:01:00
-10:00:10 c of 39e01ba074a49aa9 by 39e01ba074a49aa9 | choice data=true | channel a=true -> fired in out
+10:00:10 c of 39e01ba074a49aa9 by 39e01ba074a49aa9 | choice data=true | channel channel=true (channel is "a") -> fired in out
 10:00:10 b of 39e01ba074a49aa9 by 39e01ba074a49aa9 | choice data=false (no such key: q) -> error in choice
 10:01:00 a of 39e01ba074a49aa9 from 1 | dwell n >= 2=true (n is 2) event.properties.p > 1=true (event.properties.p is 2) looking >= duration("60s")=true (looking is "60s") -> waits as 2 in absence until 10:02:10
-10:02:10 a of 39e01ba074a49aa9 from 2 | gates limit=true (max is 1) (sent is 0) | choice data=true | channel a=true -> fired in out
+10:02:10 a of 39e01ba074a49aa9 from 2 | gates limit=true (max is 1) (sent is 0) | choice data=true | channel channel=true (channel is "a") -> fired in out
 10:03:10 a of d5f81c36fbdff4f6 by d5f81c36fbdff4f6 | trigger n >= 2=true (n is 3) event.properties.p > 1=true (event.properties.p is 2) looking >= duration("60s")=true (looking is "180s") -> waits as 3 in absence until 10:05:10
-10:03:10 c of d5f81c36fbdff4f6 by d5f81c36fbdff4f6 | choice data=true | channel a=true -> fired in out
+10:03:10 c of d5f81c36fbdff4f6 by d5f81c36fbdff4f6 | choice data=true | channel channel=true (channel is "a") -> fired in out
 10:03:10 b of d5f81c36fbdff4f6 by d5f81c36fbdff4f6 | choice data=false (no such key: q) -> error in choice
 10:03:20 a of d5f81c36fbdff4f6 by de87ab38635d5b24 from 3 -> superseded in absence by newer
 10:03:20 a of de87ab38635d5b24 by de87ab38635d5b24 | trigger n >= 2=true (n is 4) event.properties.p > 1=true (event.properties.p is 2) looking >= duration("60s")=true (looking is "190s") -> waits as 4 in absence until 10:05:20
-10:03:20 c of de87ab38635d5b24 by de87ab38635d5b24 | choice data=true | channel a=true -> fired in out
+10:03:20 c of de87ab38635d5b24 by de87ab38635d5b24 | choice data=true | channel channel=true (channel is "a") -> fired in out
 10:03:20 b of de87ab38635d5b24 by de87ab38635d5b24 | choice data=false (no such key: q) -> error in choice
 10:05:00 a of de87ab38635d5b24 by 084c5ad073182db1 from 4 -> cancelled in absence by unless
 `)
