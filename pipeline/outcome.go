@@ -119,6 +119,17 @@ func (c Counts) Plus(n Counts) Counts {
 	return c
 }
 
+// since are the counts after those of a moment, at which what was pending counts as
+// evaluated.
+func (c Counts) since(before Counts) Counts {
+	for o := range c.Ended {
+		c.Ended[o] -= before.Ended[o]
+	}
+	c.Evaluated -= before.Evaluated - before.Pending()
+	c.Missing, c.Errors, c.Bounds = c.Missing-before.Missing, c.Errors-before.Errors, c.Bounds-before.Bounds
+	return c
+}
+
 // MarshalJSON writes an object: evaluated, each outcome, then the other counts.
 func (c Counts) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
