@@ -154,7 +154,7 @@ func (s *step) candidate(e evaluation) { s.candidates = append(s.candidates, e) 
 // continues. Otherwise the evaluation has ended or waits for dwell.
 func (s *step) condition(e *evaluation) bool {
 	sc := s.judge(e)
-	holds := all(e.c.cond, sc, s.live.count(e.c))
+	holds := all(e.c.cond, sc, &counted{s, e, "if"})
 	s.traceConditions(e, e.c.cond, sc)
 	if holds {
 		e.stored = nil // what waits from here on keeps other fields
@@ -201,7 +201,7 @@ func (s *step) absences(e evaluation) {
 		s.wait(one, stageAbsence, value.Plus(e.began, int64(unless.Within)))
 	})
 	if err != nil {
-		s.live.count(e.c).failed(err)
+		s.failed(&e, "unless.match", e.triggered().unless.Match, err)
 	}
 	if started == 0 {
 		e.trace.failed(stageAbsence, "match", err, toldText("match", unless.Match), toldNumber("keys", int64(len(s.keys))))
@@ -226,7 +226,7 @@ func (s *step) delay(e evaluation) {
 		due, waits, err := s.bestHour(&e)
 		e.trace.failed(stageDelay, "best_hour", err, toldTime("best", max(due, s.now)), toldText("histogram", e.c.def.At.BestHour), toldSpan("ahead", int64(e.c.def.At.Ahead)))
 		if err != nil {
-			s.live.count(e.c).failed(err)
+			s.failed(&e, "at", e.c.def.At.BestHour, err)
 			s.end(&e, Failed)
 			return
 		}
@@ -344,19 +344,20 @@ func (l *liveSet) end(e *pending, how Outcome) {
 
 // all reports whether all conditions hold. A condition that fails with an error
 // does not hold. The error is counted, unless another condition is simply
-// false; counts is nil for a `where`, whose errors are not counted.
-func all(conds []*expr.Expr, sc *scope, counts *Counts) bool {
-	var failed error
+// false; of is nil for a `where`, whose errors are not counted.
+func all(conds []*expr.Expr, sc *scope, of *counted) bool {
+	var failed *expr.Expr
+	var why error
 	for _, x := range conds {
 		ok, err := x.Holds(sc)
 		if err != nil {
-			failed = err
+			failed, why = x, err
 		} else if !ok {
 			return false
 		}
 	}
-	if failed != nil && counts != nil {
-		counts.failed(failed)
+	if failed != nil && of != nil {
+		of.s.failed(of.e, of.place, failed.Text, why)
 	}
 	return failed == nil
 }
