@@ -1,0 +1,44 @@
+package report
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/explain"
+)
+
+// How many examples a campaign has.
+const (
+	firedExamples = 2
+	otherExamples = 4 // of outcomes that are no offer, each once
+)
+
+// Examples picks examples of each campaign from what happened to some users: some
+// offers, and of the other outcomes the most frequent ones.
+func Examples(stories []*explain.Story) (picked []Example) {
+	by := map[string]map[string][]Example{} // by campaign and outcome
+	for _, s := range stories {
+		for _, c := range s.Campaigns {
+			for _, e := range slices.Backward(c.Evaluations) {
+				if by[c.Campaign] == nil {
+					by[c.Campaign] = map[string][]Example{}
+				}
+				by[c.Campaign][e.Outcome] = append(by[c.Campaign][e.Outcome], Example{e.Campaign, s.User[2:], e.Outcome, e.Sentence})
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(by)) {
+		fired := by[id][pipeline.Fired.String()]
+		picked = append(picked, fired[:min(len(fired), firedExamples)]...)
+		delete(by[id], pipeline.Fired.String())
+		others := slices.SortedFunc(maps.Keys(by[id]), func(a, b string) int {
+			return cmp.Or(cmp.Compare(len(by[id][b]), len(by[id][a])), cmp.Compare(a, b))
+		})
+		for _, o := range others[:min(len(others), otherExamples)] {
+			picked = append(picked, by[id][o][0])
+		}
+	}
+	return picked
+}
