@@ -36,7 +36,7 @@ func (s *backtestSummary) writeChange(w io.Writer) {
 	}
 	if len(same) > 0 {
 		fmt.Fprintln(w)
-		writeWrapped(w, "nothing changes for: ", "    ", same)
+		writeList(w, "nothing changes for: ", "    ", same)
 	}
 	for _, c := range s.Campaigns { // the table has explained those
 		for o, n := range c.Ended {
@@ -122,7 +122,7 @@ func writeExamples(w io.Writer, what string, offers []backtest.Sent) {
 	for _, o := range offers {
 		words = append(words, fmt.Sprintf("%s at %s", strings.TrimPrefix(o.User, "u:"), o.Time))
 	}
-	writeWrapped(w, "    first "+what+": ", "        ", words)
+	writeList(w, "    first "+what+": ", "        ", words)
 }
 
 // writeNewFailures writes the errors of expressions that only the other set has.
@@ -139,6 +139,6 @@ func writeNewFailures(w io.Writer, this, other *backtest.Campaign) {
 		}
 	}
 	for _, f := range more[:min(len(more), mostFailures)] {
-		fmt.Fprintf(w, "    failed, with other only: %s\n", failureText(f))
+		writeWords(w, "    failed, with other only: ", "        ", strings.Fields(failureText(f)))
 	}
 }

@@ -175,16 +175,21 @@ func writeReasons(w io.Writer, indent string, n *pipeline.Counts) {
 	for _, o := range stopped {
 		words = append(words, fmt.Sprintf("%s %d", o, n.Ended[o]))
 	}
-	writeWrapped(w, indent+"stopped: ", indent+"         ", words)
+	writeList(w, indent+"stopped: ", indent+"         ", words)
 }
 
-// writeWrapped writes a list, and begins a new line where it gets too wide.
-func writeWrapped(w io.Writer, first, others string, words []string) {
+// writeList writes words with commas between them, on as many lines as that takes.
+func writeList(w io.Writer, first, others string, words []string) {
+	for i := range words[:len(words)-1] {
+		words[i] += ","
+	}
+	writeWords(w, first, others, words)
+}
+
+// writeWords begins a new line where one gets too wide.
+func writeWords(w io.Writer, first, others string, words []string) {
 	line := first
-	for i, word := range words {
-		if i < len(words)-1 {
-			word += ","
-		}
+	for _, word := range words {
 		if utf8.RuneCountInString(line+word) > textWidth && line != first && line != others {
 			fmt.Fprintln(w, strings.TrimRight(line, " "))
 			line = others
@@ -197,7 +202,7 @@ func writeWrapped(w io.Writer, first, others string, words []string) {
 // writeFailures writes the most frequent errors of expressions, of which there were n.
 func writeFailures(w io.Writer, indent string, failures []backtest.Failure, n uint64) {
 	for _, f := range failures[:min(len(failures), mostFailures)] {
-		fmt.Fprintf(w, "%sfailed: %s\n", indent, failureText(f))
+		writeWords(w, indent+"failed: ", indent+"        ", strings.Fields(failureText(f)))
 		n -= min(n, f.N)
 	}
 	if n > 0 {
@@ -210,7 +215,7 @@ func failureText(f backtest.Failure) string {
 	if f.Text != "" {
 		text += shortened(f.Text, mostSource) + ": "
 	}
-	return text + shortened(f.Error, 2*mostSource) + ", " + count(int(f.N), "time")
+	return text + shortened(f.Error, mostSource) + ", " + count(int(f.N), "time")
 }
 
 // shortened is a text on one line, of at most so many characters.
