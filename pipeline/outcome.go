@@ -61,7 +61,7 @@ var outcomeMeanings = [outcomes]string{
 	Withheld:   "the person is in the control group (`holdout`), so the offer did not go out",
 	Condition:  "`if` was not true, or there was nothing to wait for (`unless.match`, `restart`)",
 	Period:     "the campaign did not run at that time (`period`)",
-	Age:        "the event was older than `fresh` allows, or the offer was held longer than `at_most`",
+	Age:        "the event was older than `fresh`, or the offer was held longer than `at_most`",
 	NoConsent:  "the person has not agreed to this channel, or agrees no longer",
 	Limit:      "the person already got as many as the campaign's `limits` allow",
 	Cap:        "the person already got as many offers on these channels as `caps` allow",

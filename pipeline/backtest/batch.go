@@ -15,6 +15,7 @@ const (
 
 // A batch is some lines of the input, on their way through the stages.
 type batch struct {
+	size  int    // the most lines that it may have
 	first int    // how many lines came before
 	text  []byte // of all lines
 	lines []line
@@ -53,8 +54,9 @@ type stamped struct {
 	kind event.Type
 }
 
-func newBatch(shards int) *batch {
+func newBatch(size, shards int) *batch {
 	return &batch{
+		size:    size,
 		decoded: make(chan struct{}, 1), folded: make(chan struct{}, shards),
 		of: make([][]uint32, shards), offers: make([][]placed, shards), errs: make([]error, shards),
 	}
@@ -83,7 +85,7 @@ func readBatches(ctx context.Context, next func() ([]byte, error), empty <-chan 
 // read fills the batch with lines.
 func (b *batch) read(ctx context.Context, next func() ([]byte, error)) {
 	b.text, b.lines = b.text[:0], b.lines[:0]
-	for len(b.lines) < batchLines && len(b.text) < batchBytes && ctx.Err() == nil {
+	for len(b.lines) < b.size && len(b.text) < batchBytes && ctx.Err() == nil {
 		raw, err := next()
 		l := line{from: int32(len(b.text))}
 		if _, refused := err.(*event.Reject); refused {

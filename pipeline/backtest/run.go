@@ -40,6 +40,11 @@ type Options struct {
 //	fold     batch -> offers, one goroutine for each shard of the users
 //	merge    the shards' offers -> Options.Offer       the caller's
 func Run(ctx context.Context, set *pipeline.Set, next func() ([]byte, error), opt Options) (*Result, error) {
+	return run(ctx, set, next, opt, batchLines)
+}
+
+// run is Run with batches of a size.
+func run(ctx context.Context, set *pipeline.Set, next func() ([]byte, error), opt Options, size int) (*Result, error) {
 	workers := opt.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -51,7 +56,7 @@ func Run(ctx context.Context, set *pipeline.Set, next func() ([]byte, error), op
 			return nil, err
 		}
 	}
-	r := &runner{opt: opt, shards: shards, stamper: newStamper(opt.To)}
+	r := &runner{opt: opt, size: size, shards: shards, stamper: newStamper(opt.To)}
 	if err := r.run(ctx, workers, next); err != nil {
 		return nil, err
 	}
@@ -65,6 +70,7 @@ func shardsFor(_ *pipeline.Set, workers int) int { return workers }
 // A runner is a run in progress.
 type runner struct {
 	opt     Options
+	size    int // of a batch, in lines
 	shards  []*shard
 	stamper *stamper
 	rest    [][]placed // of merge: the offers that are left, by shard
@@ -78,7 +84,7 @@ func (r *runner) run(ctx context.Context, decoders int, next func() ([]byte, err
 	queue := func() chan *batch { return make(chan *batch, n) }
 	empty, read, inOrder, stamped := queue(), queue(), queue(), queue()
 	for range n {
-		empty <- newBatch(len(r.shards))
+		empty <- newBatch(r.size, len(r.shards))
 	}
 	var reader, others sync.WaitGroup
 	reader.Go(func() { readBatches(within, next, empty, read, inOrder) })
