@@ -15,11 +15,14 @@ const (
 	mostFailures = 10   // of a campaign in a Result
 )
 
-// failures count errors of expressions, by campaign.
+// failures count errors of expressions, by campaign; "": those of features.
 type failures map[string]map[Failure]uint64 // the key's N is 0
 
 func (f failures) add(one pipeline.Failure) {
 	campaign, _, _ := strings.Cut(one.Campaign, "/")
+	if one.Feature != "" {
+		one.Place = "features." + one.Feature + "." + one.Place
+	}
 	f.count(campaign, Failure{Place: one.Place, Text: one.Text, Error: one.Err.Error()}, 1)
 }
 

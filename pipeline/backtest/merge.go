@@ -80,6 +80,7 @@ func (r *runner) result(set *pipeline.Set) *Result {
 		s.addTo(res)
 		failed.plus(s.failed)
 	}
+	res.Failures = failed.most("")
 	for id, c := range res.Campaigns {
 		c.Failures = failed.most(id)
 	}
