@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 
 	"cel.dev/cel-go/common/types/ref"
 
@@ -115,7 +116,8 @@ func (is *inspected) part(l *expr.Language, x *expr.Expr, sc *scope) TracePart {
 		}
 		p.Compared.Feature, p.Compared.FeatureIsRight = r.Name, i == 1
 		if r.Key != nil {
-			p.Compared.Key, _ = r.Key.Key(sc)
+			key, _ := r.Key.Key(sc)
+			p.Compared.Key = strings.Clone(key) // it may be a text of the event
 		}
 		break
 	}

@@ -21,7 +21,7 @@ import (
 
 // backtestCommand is `offerctl backtest`.
 func backtestCommand(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--compare OTHER] [--from TIME] [--to TIME] [--json] [--out FILE]", `
+	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--compare OTHER] [--from TIME] [--to TIME] [--json] [--out FILE] [--report FILE.html]", `
 Runs campaigns over a file of events, with the same core as in live operation but
 without NATS. Log time comes from the events. The summary goes to standard
 output: for each campaign how often its trigger came, how many offers went out and
@@ -48,6 +48,7 @@ and waits.`,
 	fs.BoolVar(&b.json, "json", false, "one JSON object instead of the text")
 	fs.BoolVar(&b.rows, "rows", false, "show each row of for_each, too")
 	fs.StringVar(&b.out, "out", "", "the `FILE` for the offers; with - they go to standard output, and the summary to standard error")
+	fs.StringVar(&b.page, "report", "", "write a page with charts to a `FILE.html`; with --compare both runs side by side")
 	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err
@@ -65,7 +66,13 @@ and waits.`,
 	if b.compare != "" && !rereadable(*events) {
 		return usagef("--compare reads the events twice, and %s can be read only once: write them to a file first", *events)
 	}
-	return b.run(ctx, fileSource(*events, std))
+	if b.page != "" {
+		if !rereadable(*events) {
+			return usagef("--report reads the events again for its examples, and %s can be read only once: write them to a file first", *events)
+		}
+		b.report = &backtestReport{path: b.page}
+	}
+	return b.run(ctx, *events, fileSource(*events, std), fileExplainer(*events, std))
 }
 
 // A backtestRun is one run of the command.
@@ -76,6 +83,8 @@ type backtestRun struct {
 	coupons                 *coupon.Keys
 	from, to                int64
 	def, other              *campaign.Definition
+	page                    string          // of --report
+	report                  *backtestReport // nil: none
 }
 
 // load reads the campaigns and the times. reads are the other files that are read.
@@ -90,8 +99,10 @@ func (b *backtestRun) load(from, to string, reads ...string) error {
 		}
 		reads = append(reads, files...)
 	}
-	if err := apart(b.std, b.out, reads...); err != nil {
-		return err
+	for _, out := range []string{b.out, b.page} {
+		if err := apart(b.std, out, reads...); err != nil {
+			return err
+		}
 	}
 	var err error
 	if b.def, err = loadCampaigns(b.campaigns); err != nil {
@@ -151,7 +162,7 @@ type backtested struct {
 }
 
 // run runs the campaigns, and shows what they would have done.
-func (b *backtestRun) run(ctx context.Context, source backtestSource) error {
+func (b *backtestRun) run(ctx context.Context, from string, source backtestSource, tell explainer) error {
 	summary := b.std.out
 	if b.out == "-" {
 		summary = b.std.err
@@ -163,7 +174,9 @@ func (b *backtestRun) run(ctx context.Context, source backtestSource) error {
 	}
 	shown := &backtestSummary{run: b, backtested: res}
 	if b.other != nil {
+		in := b.reported(b.compare, b.other)
 		shown.other, err = source(ctx, b.other, b.options(func(o *pipeline.Offer) error {
+			in(o)
 			otherSent.Add(o)
 			return nil
 		}))
@@ -172,10 +185,27 @@ func (b *backtestRun) run(ctx context.Context, source backtestSource) error {
 		}
 		shown.change = backtest.Compare(res.Result, shown.other.Result, &sent, &otherSent)
 	}
+	if b.report != nil {
+		results := []*backtest.Result{res.Result}
+		if b.other != nil {
+			results = append(results, shown.other.Result)
+		}
+		if err := b.report.write(ctx, from, results, shown.change, tell); err != nil {
+			return err
+		}
+	}
 	if b.json {
 		return shown.writeJSON(summary)
 	}
 	return shown.writeText(summary)
+}
+
+// reported gives the offers of a run to the report, if there is one.
+func (b *backtestRun) reported(name string, def *campaign.Definition) func(*pipeline.Offer) {
+	if b.report == nil {
+		return func(*pipeline.Offer) {}
+	}
+	return b.report.begin(name, def).offer
 }
 
 func (b *backtestRun) options(offer func(*pipeline.Offer) error) backtest.Options {
@@ -204,7 +234,9 @@ func (b *backtestRun) offers(ctx context.Context, source backtestSource, def *ca
 	}
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
+	in := b.reported(b.campaigns, def)
 	res, err := source(ctx, def, b.options(func(o *pipeline.Offer) error {
+		in(o)
 		if b.other != nil {
 			sent.Add(o)
 		}

@@ -178,10 +178,6 @@ func (q *explanation) tell() error {
 	if err := q.known(); err != nil {
 		return err
 	}
-	loc := time.UTC
-	if z, ok := zone.Load(q.def.Zone); ok {
-		loc = z
-	}
 	newest := 1
 	switch {
 	case q.all:
@@ -189,7 +185,7 @@ func (q *explanation) tell() error {
 	case q.campaign != "":
 		newest = 10
 	}
-	s := q.recorder.Story(explain.Query{User: key, Campaign: q.campaign, Newest: newest, Zone: loc})
+	s := q.recorder.Story(explain.Query{User: key, Campaign: q.campaign, Newest: newest, Zone: zoneOf(q.def)})
 	if q.json {
 		enc := json.NewEncoder(q.std.out)
 		enc.SetEscapeHTML(false)
@@ -222,4 +218,12 @@ func (q *explanation) known() error {
 // live replays the user's part of a deployment's log.
 func (q *explanation) live(ctx context.Context, n natsFlags) error {
 	return errors.New("explain --nats is not there yet")
+}
+
+// zoneOf is the zone of a set, in which its times are shown.
+func zoneOf(def *campaign.Definition) *time.Location {
+	if loc, ok := zone.Load(def.Zone); ok {
+		return loc
+	}
+	return time.UTC
 }

@@ -74,11 +74,11 @@ comparison failed.`,
 	if err != nil {
 		return err
 	}
-	return report(std, v, *asJSON)
+	return tellVerdict(std, v, *asJSON)
 }
 
-// report prints the verdict. It returns an error if there are differences.
-func report(std stdio, v audit.Verdict, asJSON bool) error {
+// tellVerdict prints the verdict. It returns an error if there are differences.
+func tellVerdict(std stdio, v audit.Verdict, asJSON bool) error {
 	if asJSON {
 		b, err := json.Marshal(v)
 		if err != nil {

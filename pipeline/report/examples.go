@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/explain"
@@ -17,7 +18,7 @@ const (
 
 // Examples picks examples of each campaign from what happened to some users: some
 // offers, and of the other outcomes the most frequent ones.
-func Examples(stories []*explain.Story) (picked []Example) {
+func Examples(stories []*explain.Story, zone *time.Location) (picked []Example) {
 	by := map[string]map[string][]Example{} // by campaign and outcome
 	for _, s := range stories {
 		for _, c := range s.Campaigns {
@@ -25,7 +26,7 @@ func Examples(stories []*explain.Story) (picked []Example) {
 				if by[c.Campaign] == nil {
 					by[c.Campaign] = map[string][]Example{}
 				}
-				by[c.Campaign][e.Outcome] = append(by[c.Campaign][e.Outcome], Example{e.Campaign, s.User[2:], e.Outcome, e.Sentence})
+				by[c.Campaign][e.Outcome] = append(by[c.Campaign][e.Outcome], Example{e.Campaign, s.User[2:], e.Outcome, shownTime(e.At, zone), e.Sentence})
 			}
 		}
 	}
@@ -41,4 +42,13 @@ func Examples(stories []*explain.Story) (picked []Example) {
 		}
 	}
 	return picked
+}
+
+// shownTime is a time for people, with its date.
+func shownTime(at string, zone *time.Location) string {
+	t, err := time.Parse(time.RFC3339Nano, at)
+	if err != nil {
+		return at
+	}
+	return t.In(zone).Format(dateTime)
 }

@@ -37,6 +37,7 @@ type Example struct {
 	Campaign string // the id of its unit
 	User     string
 	Outcome  string
+	At       string // log time, with its date, in the zone of the page
 	Sentence string
 }
 
@@ -66,7 +67,10 @@ type figure struct {
 	Change string // from the first run to the second
 }
 
-type meaning struct{ Word, Text string }
+type meaning struct {
+	Word string
+	Text template.HTML
+}
 
 type campaignView struct {
 	ID      string
@@ -99,6 +103,20 @@ type stage struct {
 	Left          bool // it counts what was left
 }
 
+// coded is a text in which what stands between backquotes is code.
+func coded(text string) template.HTML {
+	var b strings.Builder
+	for i, part := range strings.Split(text, "`") {
+		if i%2 == 1 {
+			part = "<code>" + template.HTMLEscapeString(part) + "</code>"
+		} else {
+			part = template.HTMLEscapeString(part)
+		}
+		b.WriteString(part)
+	}
+	return template.HTML(b.String())
+}
+
 const dateTime = "2006-01-02 15:04"
 
 func (p *Page) view() *view {
@@ -129,7 +147,7 @@ func (p *Page) view() *view {
 	}
 	for _, o := range pipeline.Outcomes() {
 		if met[o] {
-			v.Outcomes = append(v.Outcomes, meaning{o.String(), o.Meaning()})
+			v.Outcomes = append(v.Outcomes, meaning{o.String(), coded(o.Meaning())})
 		}
 	}
 	return v

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -16,11 +17,13 @@ type Series struct {
 
 // hours are the offers of one campaign.
 type hours struct {
-	since  map[int64]uint64 // by hour since 1970
+	since  map[int64]uint64 // by slot since 1970
 	ofWeek [7][24]uint64    // by weekday from Monday, and hour of the day
 	most   uint64           // the most in an hour of the week
-	sent   uint64
 }
+
+// slot is the shortest time of a bar.
+const slot = 5 * time.Minute
 
 // NewSeries makes an empty series. Hours of the week are those of the zone.
 func NewSeries(zone *time.Location) *Series {
@@ -39,8 +42,7 @@ func (s *Series) Add(o *pipeline.Offer) {
 		name, _, _ := strings.Cut(o.Campaign, "/")
 		s.campaigns[name] = h
 	}
-	h.sent++
-	h.since[hourOf(at)]++
+	h.since[slotOf(at)]++
 	t := time.Unix(0, at).In(s.zone)
 	day := (int(t.Weekday()) + 6) % 7
 	h.ofWeek[day][t.Hour()]++
@@ -53,17 +55,21 @@ func (s *Series) of(unit string) *hours {
 	return s.campaigns[name]
 }
 
-// hourOf is the hour since 1970 of a time.
-func hourOf(ns int64) int64 {
-	h := ns / int64(time.Hour)
-	if ns < 0 && ns%int64(time.Hour) != 0 {
-		h--
+// slotOf is the slot since 1970 of a time.
+func slotOf(ns int64) int64 {
+	n := ns / int64(slot)
+	if ns < 0 && ns%int64(slot) != 0 {
+		n--
 	}
-	return h
+	return n
 }
 
 // mostBars bounds the bars of a chart over time.
-const mostBars = 96
+const mostBars = 120
+
+// lengths are those that bars may have, in slots: 5, 15 and 30 minutes, 1, 2, 3, 6 and
+// 12 hours; longer ones are whole days.
+var lengths = []int64{1, 3, 6, 12, 24, 36, 72, 144}
 
 // A bar is the offers of one span of time.
 type bar struct {
@@ -71,18 +77,23 @@ type bar struct {
 	N        uint64
 }
 
-// bars are a campaign's offers over the time of a run: by hour, or by more hours if
-// there would be too many bars.
+// bars are a campaign's offers over the time of a run.
 func (s *Series) bars(campaign string, first, last int64) []bar {
-	from, to := hourOf(first), hourOf(last)
+	from, to := slotOf(first), slotOf(last)
 	if to < from {
 		return nil
 	}
-	step := (to-from)/mostBars + 1
+	const day = 288
+	step := ((to-from)/day/mostBars + 1) * day
+	for _, l := range slices.Backward(lengths) {
+		if (to-from)/l < mostBars {
+			step = l
+		}
+	}
 	bars := make([]bar, (to-from)/step+1)
 	for i := range bars {
 		begin := from + int64(i)*step
-		bars[i] = bar{From: hourTime(begin, s.zone), To: hourTime(begin+step, s.zone)}
+		bars[i] = bar{From: s.timeOf(begin), To: s.timeOf(begin + step)}
 	}
 	if h := s.of(campaign); h != nil {
 		for at, n := range h.since {
@@ -94,4 +105,5 @@ func (s *Series) bars(campaign string, first, last int64) []bar {
 	return bars
 }
 
-func hourTime(hour int64, zone *time.Location) time.Time { return time.Unix(hour*3600, 0).In(zone) }
+// timeOf is when a slot begins.
+func (s *Series) timeOf(n int64) time.Time { return time.Unix(n*int64(slot/time.Second), 0).In(s.zone) }

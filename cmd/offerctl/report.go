@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/backtest"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/explain"
+	"offerstream/pipeline/report"
+)
+
+// A backtestReport collects what --report shows of each run.
+type backtestReport struct {
+	path string
+	runs []*reportRun
+}
+
+// A reportRun is one run of a report.
+type reportRun struct {
+	name   string
+	def    *campaign.Definition
+	series *report.Series
+	users  map[string][]string // entity keys of the first users that each campaign reached
+}
+
+// How many users the examples of a report are looked for among.
+const (
+	reachedLooked = 3  // of each campaign, those whom it reached first
+	otherLooked   = 40 // those of the first events
+)
+
+// begin begins to collect a run.
+func (r *backtestReport) begin(name string, def *campaign.Definition) *reportRun {
+	run := &reportRun{name: name, def: def, series: report.NewSeries(zoneOf(def)), users: map[string][]string{}}
+	r.runs = append(r.runs, run)
+	return run
+}
+
+// offer takes an offer of the run.
+func (r *reportRun) offer(o *pipeline.Offer) {
+	r.series.Add(o)
+	id, _, _ := strings.Cut(o.Campaign, "/")
+	key := "u:" + o.User
+	if o.Anon {
+		key = "a:" + o.User
+	}
+	if known := r.users[id]; len(known) < reachedLooked && !slices.Contains(known, key) && !o.Withheld {
+		r.users[id] = append(known, key)
+	}
+}
+
+// An explainer tells what happened to some users; besides those that are named, to
+// some more of the source's users.
+type explainer func(ctx context.Context, def *campaign.Definition, keys []string, more int) ([]*explain.Story, error)
+
+// write writes the report.
+func (r *backtestReport) write(ctx context.Context, source string, results []*backtest.Result, change *backtest.Comparison, tell explainer) (err error) {
+	loc := zoneOf(r.runs[0].def)
+	p := &report.Page{Source: source, Zone: loc, Comparison: change}
+	for i, run := range r.runs {
+		keys := map[string]bool{}
+		for _, of := range run.users {
+			for _, k := range of {
+				keys[k] = true
+			}
+		}
+		stories, err := tell(ctx, run.def, slices.Sorted(maps.Keys(keys)), otherLooked)
+		if err != nil {
+			return fmt.Errorf("--report: %w", err)
+		}
+		p.Runs = append(p.Runs, report.Run{Name: run.name, Result: results[i], Series: run.series, Examples: report.Examples(stories, loc)})
+	}
+	f, err := os.Create(r.path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := bufio.NewWriter(f)
+	if err := p.Write(w); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// fileExplainer tells of the users of a file of events.
+func fileExplainer(path string, std stdio) explainer {
+	return func(ctx context.Context, def *campaign.Definition, keys []string, more int) ([]*explain.Story, error) {
+		others, err := firstUsers(path, std, more)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range others {
+			if !slices.Contains(keys, k) {
+				keys = append(keys, k)
+			}
+		}
+		b, problems := pipeline.NewBacktest(def)
+		if len(problems) > 0 {
+			return nil, problems[0] // cannot happen: the set was checked when it was loaded
+		}
+		in, err := openInput(path, std)
+		if err != nil {
+			return nil, err
+		}
+		defer in.close()
+		q := explanation{recorder: explain.New(keys...)}
+		q.recorder.Watch(b)
+		if err := q.lines(ctx, b, in); err != nil {
+			return nil, err
+		}
+		var stories []*explain.Story
+		for _, k := range keys {
+			stories = append(stories, q.recorder.Story(explain.Query{User: k, Zone: zoneOf(def)}))
+		}
+		return stories, nil
+	}
+}
+
+// firstUsers are the keys of the users of a file's first events.
+func firstUsers(path string, std stdio, most int) (keys []string, err error) {
+	in, err := openInput(path, std)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	var dec event.Decoder
+	for range 1000 * most {
+		line, err := in.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return keys, nil
+		case err == errLongLine:
+			continue
+		case err != nil:
+			return nil, err
+		}
+		ev, err := dec.AdmitLine(line)
+		if err != nil || ev.Type == event.Clock || ev.Type == event.Fact || slices.Contains(keys, ev.Key) {
+			continue
+		}
+		if keys = append(keys, strings.Clone(ev.Key)); len(keys) >= most {
+			break
+		}
+	}
+	return keys, nil
+}
