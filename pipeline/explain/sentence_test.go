@@ -43,7 +43,8 @@ offer: {channel: web}`, `10:00:00 ada Product Viewed category=bag
 		{"under a key, more than, and not", `on: Product Viewed
 if: ['views[event.properties.category] > 2', orders == 0, '!(event.properties.price > 5)']
 offer: {channel: web}`, `10:00:00 ada Order Completed
-10:00:00 ada Product Viewed category=bag price=9`, `No c offer: 1 views of "bag", more than 2 wanted; 1 orders in the last 7d, 0 wanted; !(event.properties.price > 5) is false (event.properties.price is 9).`},
+10:00:00 ada Product Viewed category=bag price=9
++1s ada Another name="so that the memory of the event before is used again"`, `No c offer: 1 views of "bag", more than 2 wanted; 1 orders in the last 7d, 0 wanted; !(event.properties.price > 5) is false (event.properties.price is 9).`},
 		{"a text where a number is wanted", `on: Product Viewed
 if: event.properties.price > 5
 offer: {channel: web}`, `10:00:00 ada Product Viewed price="150"`, `No c offer: event.properties.price is the text "150", where a number is wanted.`},

@@ -50,7 +50,7 @@ func pageOf(t *testing.T, runs int) string {
 func TestPage(t *testing.T) {
 	for runs := 1; runs <= 2; runs++ {
 		text := pageOf(t, runs)
-		for _, want := range []string{"12,345", "1,200", "&lt;events&gt;.jsonl", "set 0 &amp; &lt;co&gt;", "&lt;ada&gt;", `<section id="bag">`, "42%", "2026-03-01 00:00", `<svg class="bars"`, "Sun 10:00: 1", "if: <code>a &lt; b</code>: no such key: a, 3 times", "still waiting at the end", "<code>limits</code> allow"} {
+		for _, want := range []string{"12,345", "1,200", "&lt;events&gt;.jsonl", "set 0 &amp; &lt;co&gt;", "&lt;ada&gt;", `<section id="bag">`, "42%", "2026-03-01 00:30", `<svg class="bars"`, "Sun 10:00: 1", "if: <code>a &lt; b</code>: no such key: a, 3 times", "still waiting at the end", "<code>limits</code> allow"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%d runs: the page lacks %q", runs, want)
 			}
