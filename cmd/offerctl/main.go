@@ -41,6 +41,7 @@ var commands = []command{
 	{"import", "convert a shop's export to events", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
 	{"user", "show what is stored about a user", user},
+	{"send-test", "render a campaign's offer for a user now, and publish it as a test", sendTest},
 	{"status", "show which worker owns which partition, and how far it is behind", status},
 	{"verify", "compare the stored offers with those that the log yields", verify},
 	{"accept", "accept the loss of data that cannot be restored, after a partition has stopped", accept},
