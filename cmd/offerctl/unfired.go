@@ -169,7 +169,9 @@ func (t *unfiredTally) why(c *campaign.Campaign, now int64) string {
 	}
 	evaluations := count(int(t.counts.Evaluated), "evaluation")
 	switch {
-	case len(ended) == 1 && len(parts) == 0 && t.counts.Evaluated > 1:
+	case t.counts.Evaluated == 1 && len(ended) == 1:
+		parts = append(parts, fmt.Sprintf("%s, %s", evaluations, t.ended(outcomes[0])))
+	case len(ended) == 1 && len(parts) == 0:
 		parts = append(parts, fmt.Sprintf("%s, all %s", evaluations, t.ended(outcomes[0])))
 	case len(ended) > 0:
 		parts = append(parts, fmt.Sprintf("%s: %s", evaluations, strings.Join(ended, ", ")))
