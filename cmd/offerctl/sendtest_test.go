@@ -18,6 +18,7 @@ import (
 	"offerstream/config"
 	"offerstream/pipeline"
 	"offerstream/pipeline/audit"
+	"offerstream/pipeline/broker"
 )
 
 // TestSendTest sends a test offer through a running deployment: a sender gets it on
@@ -143,6 +144,10 @@ campaigns:
 		if code := run(t.Context(), append([]string{"send-test", "--nats", url}, args...), stdio{strings.NewReader(""), io.Discard, &errs}); code == 0 || !strings.Contains(errs.String(), want) {
 			t.Errorf("%q: exit %d, %s, want %s", args, code, errs.String(), want)
 		}
+	}
+	bad := broker.Query{Key: "u", Render: &pipeline.RenderQuery{Campaign: "view"}} // no key of a user: must not end the worker
+	if _, err := askOwner(t.Context(), n.conn, bad); err == nil || !strings.Contains(err.Error(), "panicked in the worker") {
+		t.Error(err)
 	}
 	if after := known(); after != before {
 		t.Errorf("a test offer has changed what is known:\n%s\nbefore\n%s", after, before)
