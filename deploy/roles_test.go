@@ -401,7 +401,7 @@ func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{
 		"gateway": {
 			"events.0.in": true, "dead.gateway": true,
-			"events.0.tick": false, "events.0.control": false, "events.0.from.1": false, "offers.web.0": false, "withheld.0": false, "dead.0": false,
+			"events.0.tick": false, "events.0.control": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "withheld.0": false, "dead.0": false,
 			"query.0": false, "query.status": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.CREATE.X": false, "$JS.API.STREAM.UPDATE.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false, "$JS.API.STREAM.MSG.GET.OFFERS": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false,
 			"$KV.GROUP.member.a": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.DIRECT.GET.KV_GROUP.$KV.GROUP.member.a": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
@@ -409,7 +409,7 @@ func refusals(t *testing.T, ns *server.Server) {
 		},
 		"worker": {
 			"offers.web.0": true, "withheld.0": true, "dead.0": true, "$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
-			"events.0.in": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false,
+			"events.0.in": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false,
 			"$JS.API.STREAM.MSG.DELETE.X": false, "$JS.API.STREAM.UPDATE.X": false, "$JS.API.STREAM.RESTORE.X": false,
 			"$KV.GROUP.member.a": true, "$KV.GROUP.a": false, "$JS.API.STREAM.PURGE.KV_GROUP": false, "$JS.API.STREAM.DELETE.KV_GROUP": false,
 			"$O.SNAPSHOTS.M.a": true, "$O.SNAPSHOTS.C.0.1.a": true, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": true, "$JS.API.STREAM.DELETE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.DELETE.OBJ_SNAPSHOTS": false,
@@ -418,14 +418,14 @@ func refusals(t *testing.T, ns *server.Server) {
 			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.INFO.OFFERS.sender": true, "$JS.API.CONSUMER.DELETE.OFFERS.sender": true,
 			"$JS.API.CONSUMER.CREATE.OFFERS.sender.offers.web.>": true, "$JS.API.CONSUMER.CREATE.OFFERS.sender.withheld.>": false, "$JS.API.CONSUMER.CREATE.OFFERS.sender": false,
 			"$JS.API.CONSUMER.CREATE.OFFERS": false, "$JS.API.CONSUMER.DURABLE.CREATE.OFFERS.sender": false,
-			"events.0.in": false, "offers.web.0": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false,
+			"events.0.in": false, "offers.web.0": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false,
 			"$JS.API.STREAM.INFO.EVENTS-0": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.OFFERS": false, "$JS.API.STREAM.PURGE.OFFERS": false, "$JS.API.STREAM.MSG.DELETE.OFFERS": false,
 			"$KV.GROUP.member.a": false, "$JS.API.STREAM.INFO.KV_GROUP": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
 			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
 		},
 		"operator": {
-			"$JS.API.STREAM.DELETE.X": true, "$JS.API.STREAM.PURGE.X": true, "$KV.CAMPAIGNS.x": true, "query.0": true, "query.status": true,
+			"$JS.API.STREAM.DELETE.X": true, "$JS.API.STREAM.PURGE.X": true, "$KV.CAMPAIGNS.x": true, "query.0": true, "query.status": true, "offers-test.web": true,
 		},
 	} {
 		for subject, may := range subjects {
@@ -433,9 +433,9 @@ func refusals(t *testing.T, ns *server.Server) {
 		}
 	}
 	for role, subjects := range map[string]map[string]bool{
-		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.gateways": true, "query.status": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
-		"worker":     {"query.0": true, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
-		"subscriber": {"offers.>": true, "withheld.>": false, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
+		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.gateways": true, "query.status": false, "offers-test.>": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
+		"worker":     {"query.0": true, "offers-test.>": false, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
+		"subscriber": {"offers.>": true, "offers-test.>": true, "withheld.>": false, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
 		"operator":   {">": true},
 	} {
 		for subject, may := range subjects {

@@ -27,6 +27,7 @@ type Offer struct {
 	Coupon   *OfferCoupon    `json:"coupon,omitempty"`
 	Data     json.RawMessage `json:"data,omitempty"`
 	Withheld bool            `json:"withheld,omitempty"`
+	Test     bool            `json:"test,omitempty"` // Fold.Render made it: it is on no chain and counted nowhere
 }
 
 // An OfferCoupon is the coupon of an offer. The campaign gives all but Code, URL
@@ -107,6 +108,9 @@ func (o *Offer) AppendJSON(dst []byte) ([]byte, error) {
 	}
 	if o.Withheld {
 		dst = append(dst, `,"withheld":true`...)
+	}
+	if o.Test {
+		dst = append(dst, `,"test":true`...)
 	}
 	return append(dst, '}'), nil
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -35,8 +36,9 @@ func demo(ctx context.Context, args []string, std stdio) error {
 Starts NATS, gateway and worker in this process, with campaigns of the gallery
 (offerctl new demo writes them into a folder) and simulated shoppers who browse,
 fill carts, order and leave, and prints the offers as they go out. At the end it
-recomputes all offers from the log and compares them. With --events it sends that file instead, under clock: event, and
-ends by itself: its offers are the same as those of offerctl backtest.`,
+says of each campaign that has sent nothing why, recomputes all offers from the
+log and compares them. With --events it sends that file instead, under clock:
+event, and ends by itself: its offers are the same as those of offerctl backtest.`,
 		"offerctl demo --for 30s\nofferctl demo --events events.jsonl --json")
 	d := demoRun{std: std}
 	fs.DurationVar(&d.most, "for", 0, "how long to run; without it, until Ctrl-C")
@@ -135,21 +137,23 @@ type demoRun struct {
 
 	coupons *coupon.Keys // nil: codes are placeholders
 
-	offers atomic.Int64 // number that went out
-	live   *progress
+	offers  atomic.Int64 // number that went out
+	pointed bool         // the command that explains an offer was shown
+	live    *progress
 }
 
 // A demoSummary is the last line of --json.
 type demoSummary struct {
-	Accepted  uint64  `json:"events_accepted"`  // acknowledged by the log
-	Rejected  uint64  `json:"events_rejected"`  // refused by the gateway
-	Applied   uint64  `json:"events_applied"`   // folded into state
-	Offers    int     `json:"offers"`           // stored
-	Duplicate int     `json:"offers_duplicate"` // stored more than once
-	Missing   int     `json:"offers_missing"`   // recomputed from the log, but not stored
-	Different int     `json:"offers_different"` // stored with other content, or not recomputed from the log
-	Seconds   float64 `json:"seconds"`
-	Seed      uint64  `json:"seed"`
+	Accepted  uint64    `json:"events_accepted"`  // acknowledged by the log
+	Rejected  uint64    `json:"events_rejected"`  // refused by the gateway
+	Applied   uint64    `json:"events_applied"`   // folded into state
+	Offers    int       `json:"offers"`           // stored
+	Duplicate int       `json:"offers_duplicate"` // stored more than once
+	Missing   int       `json:"offers_missing"`   // recomputed from the log, but not stored
+	Different int       `json:"offers_different"` // stored with other content, or not recomputed from the log
+	Seconds   float64   `json:"seconds"`
+	Seed      uint64    `json:"seed"`
+	Unfired   []Unfired `json:"not_fired"` // the campaigns of which no offer went out, by name; null: not known, as the beginning of a log has expired
 }
 
 // run sends the events, waits until all are applied, and compares the offers.
@@ -179,7 +183,8 @@ func (d *demoRun) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v, err := audit.Verify(ctx, d.node.conn, &audit.VerifyOptions{Coupons: d.coupons})
+	watch := newUnfiredWatch(d.node.opt.set)
+	v, err := audit.Verify(ctx, d.node.conn, &audit.VerifyOptions{Coupons: d.coupons, Watch: watch.fold})
 	if err != nil {
 		return err
 	}
@@ -190,6 +195,9 @@ func (d *demoRun) run(ctx context.Context) error {
 		Accepted: d.node.counter("offerstream_gateway_events_accepted_total"), Rejected: d.node.counter("offerstream_gateway_events_rejected_total"),
 		Applied: d.applied() - before, Offers: v.Stored - stored,
 		Duplicate: v.Duplicate, Missing: v.Missing, Different: v.Different + v.Extra, Seconds: took.Seconds(), Seed: d.seed,
+	}
+	if !slices.ContainsFunc(v.Partitions, func(p audit.PartitionSums) bool { return p.From > 0 }) { // else the beginning of a log is not known
+		s.Unfired = watch.result()
 	}
 	return d.summary(s, v)
 }
@@ -256,7 +264,15 @@ func (d *demoRun) show(m *nats.Msg) {
 		return // a file may yield thousands of offers
 	}
 	d.live.done()
-	fmt.Fprintf(d.std.out, "%s  %-6s %-20s %-16s %s\n", o.Time[11:19], o.Channel, o.Campaign, o.User, headline(o.Data))
+	user := o.User
+	if o.Anon {
+		user = "~" + user // as in scenarios
+	}
+	fmt.Fprintf(d.std.out, "%s  %-6s %-20s %-16s %s\n", o.Time[11:19], o.Channel, o.Campaign, user, headline(o.Data))
+	if d.events == "" && !o.Anon && !d.pointed {
+		d.pointed = true
+		fmt.Fprintf(d.std.out, "\nAsk why this offer went out to %s, and why others did not:\n  offerctl explain %s --nats %s\n\n", o.User, o.User, d.node.natsURL())
+	}
 	if d.events != "" && n == 20 {
 		fmt.Fprintln(d.std.out, "...")
 	}
@@ -356,16 +372,17 @@ func (d *demoRun) writeOffers(ctx context.Context) error {
 // summary prints the result. It returns an error if the offers are wrong.
 func (d *demoRun) summary(s demoSummary, v audit.Verdict) error {
 	if d.json {
-		b, err := json.Marshal(s)
-		if err != nil {
+		enc := json.NewEncoder(d.std.out)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(s); err != nil {
 			return err
 		}
-		fmt.Fprintf(d.std.out, "%s\n", b)
 	} else {
 		fmt.Fprintf(d.std.out, "\n%d events accepted, %d applied, %d offers, in %.1f s\n", s.Accepted, s.Applied, s.Offers, s.Seconds)
 		if s.Rejected > 0 {
 			fmt.Fprintf(d.std.out, "%d events were refused: they are stored as dead letters\n", s.Rejected)
 		}
+		printUnfired(d.std.out, s.Unfired)
 		fmt.Fprintf(d.std.out, "compared with the log: %d offers missing, %d duplicate, %d different\n", s.Missing, s.Duplicate, s.Different)
 	}
 	if !v.OK() {

@@ -42,6 +42,7 @@ var commands = []command{
 	{"replay", "send a file of events through a gateway", replay},
 	{"explain", "tell why a user got an offer, or got none", explainUser},
 	{"user", "show what is stored about a user", user},
+	{"send-test", "render a campaign's offer for a user now, and publish it as a test", sendTest},
 	{"status", "show which worker owns which partition, and how far it is behind", status},
 	{"verify", "compare the stored offers with those that the log yields", verify},
 	{"accept", "accept the loss of data that cannot be restored, after a partition has stopped", accept},

@@ -114,7 +114,7 @@ func helpOf(t *testing.T, program, command string) string {
 func TestReadmeFlags(t *testing.T) {
 	flags := regexp.MustCompile(`--[a-z][a-z-]*|OFFERSTREAM_[A-Z_]+`)
 	words := regexp.MustCompile("`[^`\n]+`|(?m)^(?:[A-Z_]+=\\S+ )?(?:go run |offerctl |bin/|worker |gateway ).*$")
-	command := regexp.MustCompile(`\b(offerctl (\w+)|worker|gateway) `)
+	command := regexp.MustCompile(`\b(offerctl ([a-z][\w-]*)|worker|gateway) `)
 	all := helpOf(t, "gateway", "") + helpOf(t, "worker", "")
 	for _, c := range commands {
 		all += helpOf(t, "offerctl", c.name)

@@ -39,7 +39,7 @@ user's partition.`,
 		return err
 	}
 	defer conn.Close()
-	a, err := askOwner(ctx, conn, key)
+	a, err := askOwner(ctx, conn, broker.Query{Key: key})
 	if err != nil {
 		return err
 	}
@@ -50,12 +50,12 @@ user's partition.`,
 }
 
 // askOwner asks the owner of the user's partition about the user.
-func askOwner(ctx context.Context, conn *broker.Conn, key string) (a broker.Answer, err error) {
-	q, err := json.Marshal(broker.Query{Key: key})
+func askOwner(ctx context.Context, conn *broker.Conn, query broker.Query) (a broker.Answer, err error) {
+	q, err := json.Marshal(query)
 	if err != nil {
 		return a, err
 	}
-	p := event.Partition(key, conn.Partitions)
+	p := event.Partition(query.Key, conn.Partitions)
 	within, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	var answer []byte // the first one

@@ -83,13 +83,14 @@ func (v *Verdict) add(p int, from uint64, s Sums, examples []Example) {
 
 // VerifyOptions configure Verify. Zero values mean the defaults in parentheses.
 type VerifyOptions struct {
-	Partitions   []int                                // (all)
-	Settle       time.Duration                        // how long to wait, after the last offer came, for further offers that workers have not published yet (0)
-	Progress     func(partition int, seq, end uint64) // called for each message of the log (nil)
-	FromSnapshot bool                                 // begin with a snapshot even if the log has all messages (false)
-	Coupons      *coupon.Keys                         // keys of coupons (codes are not compared: each counts as a placeholder)
-	Dir          string                               // directory for temporary state (os.TempDir)
-	Log          *slog.Logger                         // (none)
+	Partitions   []int                                                        // (all)
+	Settle       time.Duration                                                // how long to wait, after the last offer came, for further offers that workers have not published yet (0)
+	Progress     func(partition int, seq, end uint64)                         // called for each message of the log (nil)
+	FromSnapshot bool                                                         // begin with a snapshot even if the log has all messages (false)
+	Coupons      *coupon.Keys                                                 // keys of coupons (codes are not compared: each counts as a placeholder)
+	Watch        func(partition int, f *pipeline.Fold, users pipeline.Memory) // takes each fold before its first message, with the users that it changes; not a fold that begins with a snapshot; a partition's second fold takes the place of its first, in which a step panicked (nil)
+	Dir          string                                                       // directory for temporary state (os.TempDir)
+	Log          *slog.Logger                                                 // (none)
 }
 
 // Verify folds the partitions' logs anew and compares the offers that they give
@@ -223,7 +224,8 @@ func (v *verification) beginChains(ctx context.Context) error {
 // from the oldest snapshot to which the log reaches back.
 func (v *verification) origin(ctx context.Context, first uint64, accepted int64) (*pipeline.Fold, error) {
 	if first == 1 && !v.opt.FromSnapshot {
-		fold, err := pipeline.NewFold(pipeline.Cursor{}, v.sets.Get(ctx, v.conn), pipeline.Memory{})
+		users := pipeline.Memory{}
+		fold, err := pipeline.NewFold(pipeline.Cursor{}, v.sets.Get(ctx, v.conn), users)
 		if err != nil {
 			return nil, err
 		}
@@ -232,6 +234,9 @@ func (v *verification) origin(ctx context.Context, first uint64, accepted int64)
 		}
 		for _, s := range v.guarded {
 			fold.Guard(s)
+		}
+		if v.opt.Watch != nil {
+			v.opt.Watch(v.p, fold, users)
 		}
 		return fold, nil
 	}

@@ -19,7 +19,8 @@
 //	                $O.SNAPSHOTS.M.<the object's name in base64>   JSON, written last
 //	                $O.SNAPSHOTS.C.<partition>.<sequence>.<random>   the pieces
 //
-// query.<p>, on which the partition's owner answers requests, is in no stream.
+// query.<p>, on which the partition's owner answers requests, and
+// offers-test.<channel>, on which offerctl publishes test offers, are in no stream.
 //
 // A Conn (connect.go) is a connection to a deployment that Connect has
 // provisioned, or has checked against this process' options. Its methods are in

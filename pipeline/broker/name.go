@@ -20,7 +20,7 @@ func (n Names) check() error {
 	switch n.Prefix {
 	case "":
 		return nil
-	case "events", "offers", "withheld", "dead", "query":
+	case "events", "offers", "offers-test", "withheld", "dead", "query":
 		return &Refusal{"prefix " + n.Prefix, "it is the first word of subjects without a prefix", "choose another one"}
 	}
 	if !prefixes.MatchString(n.Prefix) {
@@ -79,6 +79,10 @@ func (n Names) WithheldSubject(p int) string { return n.ChainSubject("withheld",
 // OfferChainsOf are filters for all of partition p's chains of offers, that of the
 // withheld records included.
 func (n Names) OfferChainsOf(p int) []string { return []string{n.OffersOf(p), n.WithheldSubject(p)} }
+
+// TestSubject is the subject of test offers on a channel. No stream has it: they
+// reach only those who listen.
+func (n Names) TestSubject(channel string) string { return n.subject("offers-test." + channel) }
 
 // DeadStream holds the dead letters of all partitions and of the gateway.
 func (n Names) DeadStream() string { return n.stream("DEADLETTERS") }

@@ -48,7 +48,7 @@ func TestPrefix(t *testing.T) {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"X", "x.y", "*", ">", "ä", "x y", "-x", "2x", "offers", "$JS", "a123456789012345678901234567890123"} {
+	for _, bad := range []string{"X", "x.y", "*", ">", "ä", "x y", "-x", "2x", "offers", "offers-test", "$JS", "a123456789012345678901234567890123"} {
 		var no *Refusal
 		if err := (Names{bad}).check(); !errors.As(err, &no) {
 			t.Errorf("%q: %v", bad, err)

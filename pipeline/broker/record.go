@@ -30,6 +30,10 @@ const (
 // mark may be missing.
 const headerAccepted = "Offerstream-Accepted"
 
+// headerTest marks an offer that was made as a test. It is a CloudEvents attribute,
+// as ce-campaign is.
+const headerTest = "ce-test"
+
 // maxLetter is the size in bytes to which the event in a dead letter is cut, so
 // that it fits into a message of 1 MB with its headers.
 const maxLetter = 900 << 10
@@ -101,6 +105,17 @@ func putOffer(m *nats.Msg, o *pipeline.Offer) error {
 		}
 	}
 	return nil
+}
+
+// TestMessage returns the message that publishes a test offer: that of a real one,
+// without a position, as it is on no chain, and with a mark.
+func TestMessage(n Names, o *pipeline.Offer) (*nats.Msg, error) {
+	m := &nats.Msg{Subject: n.TestSubject(o.Channel), Header: nats.Header{}}
+	if err := putOffer(m, o); err != nil {
+		return nil, err
+	}
+	setHeader(m.Header, headerTest, "true")
+	return m, nil
 }
 
 // MarkID is the ce-id of a mark.

@@ -3,6 +3,8 @@ package broker
 import (
 	"encoding/json"
 	"time"
+
+	"offerstream/pipeline"
 )
 
 // A Report is a worker's answer on the StatusSubject.
@@ -37,11 +39,14 @@ type PartitionStatus struct {
 // A Query asks a partition's owner about a user. It goes to the partition's
 // QuerySubject and is answered with an Answer.
 type Query struct {
-	Key string `json:"key"` // key of the user's entity
+	Key    string                `json:"key"`              // key of the user's entity
+	Render *pipeline.RenderQuery `json:"render,omitempty"` // asks for a test offer instead of the user
 }
 
-// An Answer has a pipeline.User, or the reason why there is none.
+// An Answer has a pipeline.User or a pipeline.Rendering, or the reason why there is
+// none.
 type Answer struct {
-	Error string          `json:"error,omitempty"`
-	User  json.RawMessage `json:"user,omitempty"`
+	Error    string          `json:"error,omitempty"`
+	User     json.RawMessage `json:"user,omitempty"`
+	Rendered json.RawMessage `json:"rendered,omitempty"`
 }

@@ -88,6 +88,18 @@ func (f *Fields) Key() string {
 	return fmt.Sprint(f.Name, f.items, strings.Join(f.paths, "\x01"))
 }
 
+// Paths are the paths that are read, such as properties, price; of the items the
+// properties.
+func (f *Fields) Paths() (paths [][]string) {
+	for _, p := range f.paths {
+		paths = append(paths, strings.Split(p, separator))
+	}
+	if f.items && !slices.Contains(f.paths, "properties") {
+		paths = append(paths, []string{"properties"})
+	}
+	return paths
+}
+
 // AppendKept appends, as the JSON of an event, what is left of the event if
 // only its type, id, user and these fields are kept. size is that of the
 // fields: of each the bytes of its name, below properties, traits or context,

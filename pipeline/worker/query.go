@@ -3,10 +3,13 @@ package worker
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
 	"offerstream/state"
 )
 
@@ -26,15 +29,7 @@ func (p *partition) listen(conn *broker.Conn) (unlisten func(), err error) {
 }
 
 func (a *attempt) answer(asked broker.Question) {
-	var q broker.Query
-	var answer broker.Answer
-	if err := json.Unmarshal(asked.Data, &q); err != nil || q.Key == "" {
-		answer.Error = "the query cannot be decoded: use the offerctl of the worker's version"
-	} else if user, err := a.fold.User(q.Key); err != nil {
-		answer.Error = err.Error()
-	} else if answer.User, err = json.Marshal(user); err != nil {
-		answer.Error = err.Error()
-	}
+	answer := a.find(asked.Data)
 	b, err := json.Marshal(answer)
 	if err != nil {
 		b = []byte(`{"error":"the answer cannot be encoded"}`)
@@ -46,6 +41,39 @@ func (a *attempt) answer(asked broker.Question) {
 		}
 		a.p.log.Debug("cannot answer a query", "error", err)
 	}
+}
+
+// find answers a query. A panic must not end the worker: nothing has changed.
+func (a *attempt) find(data []byte) (answer broker.Answer) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			a.p.log.Error("a query panicked", "cause", cause, "stack", string(debug.Stack()))
+			answer = broker.Answer{Error: fmt.Sprintf("the query panicked in the worker, whose log has the stack: %v", cause)}
+		}
+	}()
+	var q broker.Query
+	if err := json.Unmarshal(data, &q); err != nil || q.Key == "" {
+		return broker.Answer{Error: "the query cannot be decoded: use the offerctl of the worker's version"}
+	}
+	var found any
+	var err error
+	to := &answer.User
+	if q.Render == nil {
+		found, err = a.fold.User(q.Key)
+	} else {
+		to = &answer.Rendered
+		if a.fold.Clock() == campaign.ClockBroker { // log time may be long ago if nothing has come since
+			q.Render.Now = a.now().UnixNano()
+		}
+		found, err = a.fold.Render(q.Key, *q.Render)
+	}
+	if err == nil {
+		*to, err = json.Marshal(found)
+	}
+	if err != nil {
+		return broker.Answer{Error: err.Error()}
+	}
+	return answer
 }
 
 // longestWhy is the size in bytes to which the reason of a stop is cut in a

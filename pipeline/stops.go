@@ -1,0 +1,71 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// judge finds what would stop a real offer now: conditions, gates and holdouts. The
+// offer's rank and its channel are not judged.
+func (t *rendering) judge(e *evaluation) {
+	s := t.step
+	sc := s.judge(e)
+	for _, x := range e.c.cond {
+		if ok, err := x.Holds(sc); err != nil {
+			t.stops("if: %s fails: %v", onOneLine(x.Text), err)
+		} else if !ok {
+			t.stops("if: %s does not hold", onOneLine(x.Text))
+		}
+	}
+	if e.c.waits() {
+		e.stage = stageAbsence // or when_due would not be judged
+	}
+	for _, g := range e.c.gates {
+		if g.stops(s, e) {
+			t.Stops = append(t.Stops, t.stopped(g.outcome))
+		}
+	}
+	e.stage = stageTrigger
+	if s.entity.withheld(e.c) {
+		t.stops("holdout: the user belongs to it")
+	}
+}
+
+func (t *rendering) stops(format string, args ...any) {
+	t.Stops = append(t.Stops, fmt.Sprintf(format, args...))
+}
+
+// stopped says in words why a gate stops the campaign.
+func (t *rendering) stopped(g Outcome) string {
+	def, set := t.unit.def, t.step.live.def
+	switch g {
+	case Paused:
+		return "paused: an operator has paused the campaign"
+	case Period:
+		return "period: it is not the time of the campaign"
+	case WhenDue:
+		return "when_due: " + onOneLine(def.WhenDue) + " does not hold"
+	case NoConsent:
+		return "consent: none to " + def.Offer.Channel
+	case Limit:
+		return "limits: the campaign has sent the user as many as it may"
+	case Cap:
+		return "caps: the user has had as many on " + def.Offer.Channel + " as the set allows"
+	case Pause:
+		after := strings.TrimSuffix(strings.TrimSuffix(set.Pause.AfterAny.String(), "0s"), "0m") // 2h0m0s is 2h
+		return fmt.Sprintf("pause: less than %s since the last offer", after)
+	case Quiet:
+		q := t.unit.quiet
+		return fmt.Sprintf("quiet hours: from %s to %s", onClock(q.From), onClock(q.To))
+	}
+	return g.String()
+}
+
+// onOneLine is an expression without the line breaks of the file.
+func onOneLine(source string) string { return strings.Join(strings.Fields(source), " ") }
+
+// onClock is a time of day, given in minutes after midnight.
+func onClock(minutes int) string {
+	return time.Time{}.Add(time.Duration(minutes) * time.Minute).Format("15:04")
+}
