@@ -154,7 +154,7 @@ func (s *step) candidate(e evaluation) { s.candidates = append(s.candidates, e) 
 // continues. Otherwise the evaluation has ended or waits for dwell.
 func (s *step) condition(e *evaluation) bool {
 	sc := s.judge(e)
-	holds := all(e.c.cond, sc, &counted{s, e, "if"})
+	holds := all(e.c.cond, sc, &counted{s, e.c, "if"})
 	s.traceConditions(e, e.c.cond, sc)
 	if holds {
 		e.stored = nil // what waits from here on keeps other fields
@@ -201,7 +201,7 @@ func (s *step) absences(e evaluation) {
 		s.wait(one, stageAbsence, value.Plus(e.began, int64(unless.Within)))
 	})
 	if err != nil {
-		s.failed(&e, "unless.match", e.triggered().unless.Match, err)
+		s.failed(e.c, "unless.match", e.triggered().unless.Match, err)
 	}
 	if started == 0 {
 		e.trace.failed(stageAbsence, "match", err, toldText("match", unless.Match), toldNumber("keys", int64(len(s.keys))))
@@ -226,7 +226,7 @@ func (s *step) delay(e evaluation) {
 		due, waits, err := s.bestHour(&e)
 		e.trace.failed(stageDelay, "best_hour", err, toldTime("best", max(due, s.now)), toldText("histogram", e.c.def.At.BestHour), toldSpan("ahead", int64(e.c.def.At.Ahead)))
 		if err != nil {
-			s.failed(&e, "at", e.c.def.At.BestHour, err)
+			s.failed(e.c, "at", e.c.def.At.BestHour, err)
 			s.end(&e, Failed)
 			return
 		}
@@ -357,7 +357,7 @@ func all(conds []*expr.Expr, sc *scope, of *counted) bool {
 		}
 	}
 	if failed != nil && of != nil {
-		of.s.failed(of.e, of.place, failed.Text, why)
+		of.s.failed(of.c, of.place, failed.Text, why)
 	}
 	return failed == nil
 }

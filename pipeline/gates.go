@@ -52,7 +52,7 @@ var gates = [...]gate{
 			}
 			sc := s.judge(e)
 			s.traceWhenDue(e, g.whenDue, sc)
-			return !all(g.whenDue, sc, &counted{s, e, "when_due"})
+			return !all(g.whenDue, sc, &counted{s, e.c, "when_due"})
 		}
 	}},
 	{outcome: NoConsent, tell: tellConsent, advertising: true, compile: func(g *gating) stops {
