@@ -45,7 +45,7 @@ func TestNew(t *testing.T) {
 				t.Errorf("%q is not in\n%s", want, out)
 			}
 		}
-		def, warnings, err := config.CheckCampaigns(id)
+		def, warnings, err := config.Check{}.Findings(id)
 		if err != nil || len(warnings) > 0 {
 			t.Errorf("%s: %v, %v", id, err, warnings)
 			continue
