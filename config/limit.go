@@ -109,16 +109,14 @@ func (n *linter) remembered() {
 // the log, so nothing is lost in a running deployment.
 func (n *linter) retention(keeps time.Duration) {
 	for _, f := range n.def.Features {
-		if f.Within <= keeps && (f.Within > 0 || f.HalfLife > 0) {
+		reaches := "the window of " + f.Name + " is " + printDuration(f.Within)
+		switch {
+		case f.HalfLife > 0 || f.Within > 0 && f.Within <= keeps:
 			continue
+		case f.Within == 0:
+			reaches = f.Name + " counts for ever"
 		}
-		window := "no end"
-		if f.Within > 0 {
-			window = printDuration(f.Within)
-		} else if f.HalfLife > 0 {
-			continue
-		}
-		n.at("longer-than-log", []string{"features", f.Name}, fmt.Sprintf("its window has %s, and the log keeps %s: a running deployment counts all of it, a backtest or explain over the live log sees only the last %s, unless the live set has the same feature", window, printDuration(keeps), printDuration(keeps)),
-			"import older events from a file: offerctl backtest --events")
+		n.atKey("longer-than-log", []string{"features", f.Name}, fmt.Sprintf("%s, and the log keeps %s: a running deployment has all of it, because features are state; explain and a backtest of another set over the live log see the last %s", reaches, printDuration(keeps), printDuration(keeps)),
+			"for older events: offerctl backtest --events FILE")
 	}
 }

@@ -59,6 +59,13 @@ func (n *linter) at(rule string, path []string, what, hint string) {
 	}
 }
 
+// atKey reports something at the key of a path, where a name is.
+func (n *linter) atKey(rule string, path []string, what, hint string) {
+	if v, ok := n.places[key(path)]; ok {
+		n.spot(rule, v, start(v.key), what, hint)
+	}
+}
+
 func (n *linter) spot(rule string, v value, at spot, what, hint string) {
 	n.found = append(n.found, Finding{Problem: Problem{File: v.file.name, Line: at.line + 1, Col: at.col + 1, What: what, Hint: hint}, Rule: rule, Level: ruleNamed(rule).Level})
 }

@@ -48,7 +48,7 @@ func (n *linter) outranked() {
 		if inTemplate.Match(by.Offer.Data) {
 			why += "; only where its templates fail does this one go out"
 		}
-		n.at("outranked", ofCampaign(c.Campaign), fmt.Sprintf("%s always goes first on channel %s: it has the same trigger, asks for no more and has no limits; %s", by.ID, c.Offer.Channel, why),
+		n.atKey("outranked", ofCampaign(c.Campaign), fmt.Sprintf("%s always goes first on channel %s: it has the same trigger, asks for no more and has no limits; %s", by.ID, c.Offer.Channel, why),
 			fmt.Sprintf("a higher priority here, `limits` or another condition in %s, or another channel", by.ID))
 	}
 }
@@ -225,6 +225,6 @@ func (n *linter) ownRows(c *contender) {
 		return
 	}
 	first := slices.MinFunc(c.Rows, func(a, b campaign.Row) int { return strings.Compare(a.ID, b.ID) })
-	n.at("outranked", ofCampaign(c.Campaign, "for_each"), fmt.Sprintf("no condition reads `row`, so at each trigger the row %s goes first, and the others never go out", first.ID),
+	n.atKey("outranked", ofCampaign(c.Campaign, "for_each"), fmt.Sprintf("no condition reads `row`, so at each trigger the row %s goes first, and the others never go out", first.ID),
 		"where: event.properties.category == row.category, for example")
 }

@@ -26,7 +26,7 @@ func (n *linter) unused() {
 				}
 				continue
 			}
-			n.at("unused-let", ofCampaign(c, "let", l.Name), fmt.Sprintf("nothing in this campaign reads %s", l.Name), "remove it, or read it in `if` or in the offer")
+			n.atKey("unused-let", ofCampaign(c, "let", l.Name), fmt.Sprintf("nothing in this campaign reads %s", l.Name), "remove it, or read it in `if` or in the offer")
 			for _, name := range names {
 				unreadLets[name] = append(unreadLets[name], c.ID+".let."+l.Name)
 			}
@@ -45,13 +45,13 @@ func (n *linter) unused() {
 	}
 	for _, f := range n.def.Features {
 		if before := "before." + f.Name; !read[f.Name] && !read[before] {
-			n.at("unused-feature", []string{"features", f.Name}, fmt.Sprintf("no campaign reads %s%s", f.Name, only(f.Name, before)),
+			n.atKey("unused-feature", []string{"features", f.Name}, fmt.Sprintf("no campaign reads %s%s", f.Name, only(f.Name, before)),
 				"remove it, because each user's state holds it; keep it if a campaign to come is to find it filled")
 		}
 	}
 	for _, f := range n.def.Facts {
 		if name := "facts." + f.Name; !read[name] {
-			n.at("unused-fact", []string{"facts", f.Name}, fmt.Sprintf("no campaign reads facts.%s%s", f.Name, only(name)), "remove it, or read it as facts."+f.Name+"[key]."+aField(f))
+			n.atKey("unused-fact", []string{"facts", f.Name}, fmt.Sprintf("no campaign reads facts.%s%s", f.Name, only(name)), "remove it, or read it as facts."+f.Name+"[key]."+aField(f))
 		}
 	}
 	if zone := n.set["zone"]; zone.at.n != nil && n.def.Zone != "" && n.def.Zone != "UTC" && !best && n.def.Quiet == nil && !read["local"] {

@@ -46,7 +46,7 @@ func TestCheckTree(t *testing.T) {
 
 	out, errs, code := checked(t, "all")
 	want := "ok: all: 1 campaign, 1 feature in 2 files, set H\nok: all/gallery/a: 1 campaign with 2 rows, 0 features in 1 file, set H\n"
-	warning := "all/more.yml:1:19: warning: no campaign reads views: remove it, because each user's state holds it; keep it if a campaign to come is to find it filled\n" +
+	warning := "all/more.yml:1:12: warning: no campaign reads views: remove it, because each user's state holds it; keep it if a campaign to come is to find it filled\n" +
 		"all/gallery/a/t.csv:3:1: warning: the column \"n\" is text, because a cell in it is empty: write a number there, if it is meant to hold numbers\n"
 	if out != want || errs != warning || code != 0 {
 		t.Errorf("exit %d\n%s%swant\n%s%s", code, out, errs, want, warning)
