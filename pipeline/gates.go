@@ -16,7 +16,7 @@ type gate struct {
 	advertising bool // the gate stops only advertising, not service offers
 	// compile makes the gate's rule for a campaign; nil: the gate never stops it.
 	compile func(g *gating) stops
-	tell    func(s *step, e *evaluation) []TraceValue // what the gate compares, for traces; nil: nothing
+	tell    func(s *step, e *evaluation) []detail // what the gate compares, for traces; nil: nothing
 }
 
 // stops reports whether a gate stops an evaluation.
@@ -111,7 +111,7 @@ type gating struct {
 type ownGate struct {
 	outcome Outcome
 	stops   stops
-	tell    func(s *step, e *evaluation) []TraceValue
+	tell    func(s *step, e *evaluation) []detail
 }
 
 // gates are the gates of a campaign.

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"encoding/json"
-	"strconv"
 	"strings"
 
 	"cel.dev/cel-go/common/types/ref"
@@ -202,6 +201,3 @@ func (s *step) traceTrigger(sc *scope, rows []liveCampaign, is *inspected, k int
 func eventTraced(ev *event.Event) TraceEvent {
 	return TraceEvent{ID: string([]byte(ev.ID)), Type: ev.Type.String(), Name: string([]byte(ev.Name)), Time: ev.Time}
 }
-
-// number is a number as JSON.
-func number(n int64) json.RawMessage { return strconv.AppendInt(nil, n, 10) }

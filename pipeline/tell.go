@@ -12,7 +12,7 @@ import (
 // What gates compare, for traces. The names of the values are those of the campaign
 // files where there are such.
 
-func tellPeriod(_ *step, e *evaluation) (told []TraceValue) {
+func tellPeriod(_ *step, e *evaluation) (told []detail) {
 	if e.c.def.From != 0 {
 		told = append(told, toldTime("from", e.c.def.From))
 	}
@@ -22,16 +22,16 @@ func tellPeriod(_ *step, e *evaluation) (told []TraceValue) {
 	return told
 }
 
-func tellAge(s *step, e *evaluation) []TraceValue {
+func tellAge(s *step, e *evaluation) []detail {
 	if e.held == NoDue {
 		return nil
 	}
-	return []TraceValue{toldTime("held since", e.held), toldSpan("held", value.Minus(s.now, e.held)), toldSpan("at_most", int64(e.c.quiet.AtMost))}
+	return []detail{toldTime("held since", e.held), toldSpan("held", value.Minus(s.now, e.held)), toldSpan("at_most", int64(e.c.quiet.AtMost))}
 }
 
-func tellConsent(s *step, e *evaluation) []TraceValue {
+func tellConsent(s *step, e *evaluation) []detail {
 	channel := e.c.def.Offer.Channel
-	told := []TraceValue{toldText("channel", channel)}
+	told := []detail{toldText("channel", channel)}
 	i := slices.IndexFunc(s.entity.consent, func(c consent) bool { return c.channel == channel })
 	if i < 0 {
 		return append(told, toldText("newest", "none"))
@@ -48,10 +48,10 @@ func tellConsent(s *step, e *evaluation) []TraceValue {
 }
 
 // tellLimits tells of the limit that is reached, else of the first one.
-func tellLimits(s *step, e *evaluation) (told []TraceValue) {
+func tellLimits(s *step, e *evaluation) (told []detail) {
 	of := s.entity.sentOf(e.c.id)
 	for _, l := range e.c.def.Limits {
-		n, what := uint64(0), []TraceValue{toldNumber("max", int64(l.Max))}
+		n, what := uint64(0), []detail{toldNumber("max", int64(l.Max))}
 		switch {
 		case l.PerSession:
 			what = append(what, toldText("per", "session"))
@@ -83,13 +83,13 @@ func tellLimits(s *step, e *evaluation) (told []TraceValue) {
 }
 
 // tellCaps tells of the cap that is reached, else of the first one.
-func tellCaps(s *step, e *evaluation) (told []TraceValue) {
+func tellCaps(s *step, e *evaluation) (told []detail) {
 	for _, cp := range s.live.def.Caps {
 		if !slices.Contains(cp.Channels, e.c.def.Offer.Channel) {
 			continue
 		}
 		n := s.entity.sentAfter(cp.Channels, value.Minus(s.now, int64(cp.Within)))
-		what := []TraceValue{toldText("channels", strings.Join(cp.Channels, ", ")), toldNumber("max", int64(cp.Max)), toldSpan("within", int64(cp.Within)), toldNumber("sent", int64(n))}
+		what := []detail{toldText("channels", strings.Join(cp.Channels, ", ")), toldNumber("max", int64(cp.Max)), toldSpan("within", int64(cp.Within)), toldNumber("sent", int64(n))}
 		if n >= cp.Max {
 			return what
 		}
@@ -100,9 +100,9 @@ func tellCaps(s *step, e *evaluation) (told []TraceValue) {
 	return told
 }
 
-func tellPause(s *step, _ *evaluation) []TraceValue {
+func tellPause(s *step, _ *evaluation) []detail {
 	p := s.live.def.Pause
-	told := []TraceValue{toldText("channels", strings.Join(p.Channels, ", ")), toldSpan("after_any", int64(p.AfterAny))}
+	told := []detail{toldText("channels", strings.Join(p.Channels, ", ")), toldSpan("after_any", int64(p.AfterAny))}
 	last := int64(NoDue)
 	for _, ch := range p.Channels {
 		if times := s.entity.timesOf(ch); len(times) > 0 {
@@ -118,10 +118,10 @@ func tellPause(s *step, _ *evaluation) []TraceValue {
 // clockText is the time of day of some minutes after midnight.
 func clockText(minutes int) string { return fmt.Sprintf("%02d:%02d", minutes/60, minutes%60) }
 
-func tellQuiet(s *step, e *evaluation) []TraceValue {
+func tellQuiet(s *step, e *evaluation) []detail {
 	q, loc := e.c.quiet, s.entity.location()
 	hour, minute, _, _ := zone.Local(s.now, loc)
-	told := []TraceValue{toldText("from", clockText(q.From)), toldText("to", clockText(q.To)), toldText("local", fmt.Sprintf("%02d:%02d", hour, minute)), toldText("zone", loc.String())}
+	told := []detail{toldText("from", clockText(q.From)), toldText("to", clockText(q.To)), toldText("local", fmt.Sprintf("%02d:%02d", hour, minute)), toldText("zone", loc.String())}
 	if s.entity.quiet(q, s.now) && e.c.holds() {
 		told = append(told, toldTime("until", zone.Loud(s.now, loc, q.From, q.To)))
 	}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"time"
 
 	"cel.dev/cel-go/common/types/ref"
@@ -228,9 +229,6 @@ func (s *step) traceChanges(before []pending) {
 
 // add adds a part to the trace of a stage.
 func (t *Trace) add(in stage, p TracePart) {
-	if t == nil {
-		return
-	}
 	if n := len(t.Stages); n == 0 || t.Stages[n-1].Stage != in.String() {
 		t.Stages = append(t.Stages, TraceStage{Stage: in.String()})
 	}
@@ -271,19 +269,24 @@ func (t *Trace) gate(g *ownGate, stopped bool, s *step, e *evaluation) {
 	}
 	p := TracePart{Text: g.outcome.String(), OK: !stopped}
 	if g.tell != nil {
-		p.Values = g.tell(s, e)
+		p.Values = traceValues(g.tell(s, e))
 	}
 	t.add(stageGates, p)
 }
 
 // told adds a part of a stage with what it is judged by.
-func (t *Trace) told(in stage, text string, ok bool, values ...TraceValue) {
-	t.add(in, TracePart{Text: text, OK: ok, Values: values})
+func (t *Trace) told(in stage, text string, ok bool, by ...detail) {
+	if t != nil {
+		t.add(in, TracePart{Text: text, OK: ok, Values: traceValues(by)})
+	}
 }
 
 // failed adds a part of a stage that may have failed with an error.
-func (t *Trace) failed(in stage, text string, err error, values ...TraceValue) {
-	p := TracePart{Text: text, OK: err == nil, Values: values}
+func (t *Trace) failed(in stage, text string, err error, by ...detail) {
+	if t == nil {
+		return
+	}
+	p := TracePart{Text: text, OK: err == nil, Values: traceValues(by)}
 	if err != nil {
 		p.Error, p.Missing = err.Error(), expr.IsMissing(err)
 	}
@@ -319,10 +322,44 @@ func (t *Trace) refuse() {
 	}
 }
 
-// Values of a trace.
-func toldText(of, text string) TraceValue      { return TraceValue{of, value.AppendJSONString(nil, text)} }
-func toldTime(of string, at int64) TraceValue  { return toldText(of, value.FormatTime(at)) }
-func toldNumber(of string, n int64) TraceValue { return TraceValue{of, number(n)} }
-func toldSpan(of string, ns int64) TraceValue {
-	return toldText(of, campaign.FormatDuration(time.Duration(ns)))
+// A detail is a value of a trace. It becomes JSON only if there is a trace: steps
+// make details always.
+type detail struct {
+	of   string
+	kind detailKind
+	text string
+	n    int64
+}
+
+type detailKind byte
+
+const (
+	isText detailKind = iota
+	isTime
+	isSpan
+	isNumber
+)
+
+func toldText(of, text string) detail      { return detail{of, isText, text, 0} }
+func toldTime(of string, at int64) detail  { return detail{of, isTime, "", at} }
+func toldSpan(of string, ns int64) detail  { return detail{of, isSpan, "", ns} }
+func toldNumber(of string, n int64) detail { return detail{of, isNumber, "", n} }
+
+// traceValues are details as JSON.
+func traceValues(details []detail) (values []TraceValue) {
+	for _, d := range details {
+		v := TraceValue{Of: d.of}
+		switch d.kind {
+		case isText:
+			v.Is = value.AppendJSONString(nil, d.text)
+		case isTime:
+			v.Is = value.AppendJSONString(nil, value.FormatTime(d.n))
+		case isSpan:
+			v.Is = value.AppendJSONString(nil, campaign.FormatDuration(time.Duration(d.n)))
+		case isNumber:
+			v.Is = strconv.AppendInt(nil, d.n, 10)
+		}
+		values = append(values, v)
+	}
+	return values
 }
