@@ -61,7 +61,21 @@ func FindScenarios(paths ...string) ([]string, error) {
 type Scenarios struct {
 	Fill bool // an empty expect is not a mistake, because Update will fill it in
 
-	sets map[string]*pipeline.Set // by hash, and that of the facts' tables
+	sets  map[string]*pipeline.Set // by hash, and that of the facts' tables
+	reads map[string][]string      // by scenario file
+}
+
+// Reads returns the files and directories that the last Read of a scenario file
+// looked at besides it, also if they have mistakes or do not exist.
+func (s *Scenarios) Reads(name string) []string { return s.reads[name] }
+
+// saw notes that a scenario file reads a file or directory.
+func (s *Scenarios) saw(name string, paths ...string) {
+	for _, p := range paths {
+		if p = filepath.Clean(p); !slices.Contains(s.reads[name], p) {
+			s.reads[name] = append(s.reads[name], p)
+		}
+	}
 }
 
 // A ScenarioFile is a scenario file that was read.
@@ -85,8 +99,9 @@ func (s *Scenarios) Read(name string) (*ScenarioFile, error) {
 
 func (s *Scenarios) read(name string, b []byte) (*ScenarioFile, error) {
 	if s.sets == nil {
-		s.sets = map[string]*pipeline.Set{}
+		s.sets, s.reads = map[string]*pipeline.Set{}, map[string][]string{}
 	}
+	s.reads[name] = nil
 	src, root, problems := parse(name, b)
 	if root == nil {
 		return nil, problems
@@ -257,6 +272,10 @@ func (r *scenarioReader) compile(parts ...setParts) *pipeline.Set {
 	l := newLoad()
 	l.bad = r.l.bad
 	l.compile = r.all.once
+	l.open = func(file, name string) (string, []byte, error) {
+		r.all.saw(r.file.Name, filepath.Join(filepath.Dir(file), filepath.FromSlash(name)))
+		return openBeside(file, name)
+	}
 	for _, p := range parts {
 		for _, v := range p.paths {
 			r.campaignFiles(l, v)
@@ -292,7 +311,9 @@ func (r *scenarioReader) campaignFiles(l *load, v value) {
 		l.partial = true
 		return
 	}
+	r.all.saw(r.file.Name, paths...)
 	files, err := CampaignFiles(paths...)
+	r.all.saw(r.file.Name, files...)
 	for _, name := range files {
 		var b []byte
 		if b, err = os.ReadFile(name); err != nil {

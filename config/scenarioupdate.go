@@ -44,7 +44,7 @@ func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
 				u.replace(o.at.n, fmt.Sprint(got))
 			}
 		}
-		if got := s.Compared(r); wrote.offers != nil && (wrote.offers.null() || !slices.Equal(s.Offers, got)) {
+		if got := s.Compared(r); wrote.offers != nil && (wrote.offers.null() || !s.Expects(got)) {
 			u.offers(*wrote.offers, s, got)
 		}
 	}
@@ -125,6 +125,13 @@ func (u *update) lineEnd(at int) int {
 
 // offers edits a list of offers.
 func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
+	aligned := scenario.Align(s.Offers, got)
+	got = slices.Clone(got)
+	for _, a := range aligned {
+		if a.Sign() == ' ' {
+			got[a.Second].AnyData = s.Offers[a.First].AnyData
+		}
+	}
 	if v.n.Kind != yaml.SequenceNode || v.n.Style&yaml.FlowStyle != 0 || len(got) == 0 {
 		u.wholeList(v, s, got)
 		return
@@ -135,7 +142,6 @@ func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
 	}
 	items := v.n.Content
 	at := u.starts[v.n.Line-1] // the end of the last line that was kept or removed
-	aligned := scenario.Align(s.Offers, got)
 	for i := 0; i < len(aligned); {
 		var old, new []int
 		for ; i < len(aligned) && aligned[i].Sign() != ' '; i++ {
@@ -147,7 +153,9 @@ func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
 		}
 		for j, k := range old {
 			if j < len(new) { // replaced in place: a comment after it stays
-				u.replace(items[k], yamlText(got[new[j]].Show(s.Day)))
+				o := got[new[j]]
+				o.AnyData = s.Offers[k].AnyData
+				u.replace(items[k], yamlText(o.Show(s.Day)))
 			} else {
 				u.edits = append(u.edits, edit{u.starts[items[k].Line-1], u.lineEnd(u.end(items[k])), ""})
 			}

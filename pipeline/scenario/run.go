@@ -16,7 +16,8 @@ type Result struct {
 	Rejected   map[string]uint64
 	Duplicates uint64
 
-	refused []string // the rejected events, each with its line and the reason
+	Late       []Late // events that were too late
+	refused    []string // the rejected events, each with its line and the reason
 }
 
 // Run runs the scenario's events through its set, as a backtest does.
@@ -36,6 +37,7 @@ func (s *Scenario) Run() (*Result, error) {
 	for _, e := range s.Events {
 		ev, wrong := dec.AdmitLine(e.JSON)
 		before := sum(b.Rejected)
+		late := s.late(e, ev, b)
 		if err := b.Admitted(ev, wrong, out); err != nil {
 			return nil, fmt.Errorf("line %d: %w", e.Line, err)
 		}
@@ -43,7 +45,11 @@ func (s *Scenario) Run() (*Result, error) {
 			if wrong == nil {
 				wrong = errors.New("timestamp: neither the event nor one before it has a time")
 			}
+			late = nil
 			r.refused = append(r.refused, fmt.Sprintf("the event of line %d: %v", e.Line, wrong))
+		}
+		if late != nil {
+			r.Late = append(r.Late, *late)
 		}
 	}
 	if err := b.Conserved(); err != nil {
