@@ -16,8 +16,8 @@ type Result struct {
 	Rejected   map[string]uint64
 	Duplicates uint64
 
-	Late       []Late // events that were too late
-	refused    []string // the rejected events, each with its line and the reason
+	Late    []Late   // events that were too late
+	refused []string // the rejected events, each with its line and the reason
 }
 
 // Run runs the scenario's events through its set, as a backtest does.
