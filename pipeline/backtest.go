@@ -194,6 +194,9 @@ func (b *Backtest) UserCount() (n int) {
 	return n
 }
 
+// Definition is the definition of the set.
+func (b *Backtest) Definition() *campaign.Definition { return b.fold.Definition() }
+
 // Trace is Fold.Trace.
 func (b *Backtest) Trace(fn func(*Trace)) { b.fold.Trace(fn) }
 

@@ -127,6 +127,9 @@ func (f *Fold) NextDue() (due int64, ok bool) {
 	return f.timers[0].due, true
 }
 
+// Definition is the definition of the set in force.
+func (f *Fold) Definition() *campaign.Definition { return f.step.live.def }
+
 // Clock is the clock of the set in force.
 func (f *Fold) Clock() string { return f.step.live.def.Clock }
 

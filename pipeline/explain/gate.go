@@ -1,0 +1,152 @@
+package explain
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+)
+
+// told are the values of a part, by name.
+type told map[string]pipeline.TraceValue
+
+func (v told) text(of string) string {
+	s, _ := text(v[of].Is)
+	return s
+}
+
+func (v told) number(of string) int64 {
+	f, _ := number(v[of].Is)
+	return int64(f)
+}
+
+func (v told) has(of string) bool { _, ok := v[of]; return ok }
+
+// moment is a time among the values.
+func (v told) moment(of string, now int64, zone *time.Location) string {
+	t, err := time.Parse(time.RFC3339Nano, v.text(of))
+	if err != nil {
+		return v.text(of)
+	}
+	return moment(t.UnixNano(), now, zone)
+}
+
+// gateWords tells of a part that is no condition: a gate, the hour, the choice.
+func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
+	v := told{}
+	for _, x := range p.Values {
+		v[x.Of] = x
+	}
+	when := func(of string) string { return v.moment(of, now, zone) }
+	within := func() string {
+		switch {
+		case v.has("per"):
+			return "in this session"
+		case v.has("within"):
+			return "in the last " + v.text("within")
+		}
+		return "ever"
+	}
+	switch p.Text {
+	case pipeline.Paused.String():
+		return "an operator has paused the campaign"
+	case "fresh":
+		return fmt.Sprintf("the event was %s old when it came, and `fresh` allows %s", rounded(v.text("age")), v.text("fresh"))
+	case "match":
+		switch {
+		case p.Error != "":
+			return "its match property fails: " + p.Error
+		case v.number("keys") > 0:
+			return fmt.Sprintf("an absence for the same %s is pending already", v.text("match"))
+		}
+		return fmt.Sprintf("it has no %s", v.text("match"))
+	case "best_hour":
+		if p.Error != "" {
+			return "best_hour failed: " + p.Error
+		}
+		return "the best hour is " + when("best")
+	case pipeline.Period.String():
+		return "the period is " + strings.TrimSpace(optional("from", when, v)+" "+optional("to", when, v))
+	case pipeline.Age.String():
+		if !v.has("held") {
+			return "it was never held"
+		}
+		return fmt.Sprintf("it was held in the quiet hours for %s, and at_most is %s", rounded(v.text("held")), v.text("at_most"))
+	case pipeline.WhenDue.String():
+		if p.OK {
+			return "when_due holds"
+		}
+		return "when_due does not hold"
+	case pipeline.NoConsent.String():
+		switch newest := v.text("newest"); {
+		case newest == "none":
+			return fmt.Sprintf("the user has given no consent to %s", v.text("channel"))
+		case newest == "revoked":
+			return fmt.Sprintf("the user revoked the consent to %s at %s", v.text("channel"), when("at"))
+		case p.OK:
+			return fmt.Sprintf("the user gave consent to %s at %s", v.text("channel"), when("at"))
+		}
+		return fmt.Sprintf("the consent to %s of %s is no longer valid (valid_for %s)", v.text("channel"), when("at"), v.text("valid_for"))
+	case pipeline.Limit.String():
+		words := fmt.Sprintf("%d of %s of this campaign %s", v.number("sent"), quantity(v.number("max"), "offer"), within())
+		if !p.OK && v.has("last") {
+			words += ", the last at " + when("last")
+		}
+		return words
+	case pipeline.Cap.String():
+		return fmt.Sprintf("%d of %s on %s %s", v.number("sent"), quantity(v.number("max"), "offer"), v.text("channels"), within())
+	case pipeline.Pause.String():
+		if !v.has("last") {
+			return fmt.Sprintf("no offer went out on %s before", v.text("channels"))
+		}
+		return fmt.Sprintf("an offer went out on %s at %s, and the pause is %s", v.text("channels"), when("last"), v.text("after_any"))
+	case pipeline.Quiet.String():
+		words := fmt.Sprintf("it is %s in %s, and quiet hours are %s to %s", v.text("local"), v.text("zone"), v.text("from"), v.text("to"))
+		if v.has("until") {
+			words += ": held until " + when("until")
+		}
+		return words
+	case pipeline.Duplicate.String():
+		return "the same offer has already gone out"
+	case "holdout":
+		return "the user is in the control group"
+	case "data":
+		if p.Error != "" {
+			return "the offer's data failed: " + p.Error
+		}
+		return "the offer's data are complete"
+	case "score":
+		if p.Error != "" {
+			return "score failed: " + p.Error
+		}
+	}
+	switch {
+	case v.has("taken by"):
+		return fmt.Sprintf("outranked on %s by %s", v.text("channel"), v.text("taken by"))
+	case v.has("channel"):
+		return v.text("channel") + " is free"
+	case v.has("item"):
+		return "choose gave " + shown(v["item"].Is)
+	case p.Error != "":
+		return fmt.Sprintf("%s: %s", p.Text, p.Error)
+	}
+	return p.Text
+}
+
+// optional is a word with its time, if there is one.
+func optional(of string, when func(string) string, v told) string {
+	if !v.has(of) {
+		return ""
+	}
+	return of + " " + when(of)
+}
+
+// rounded is a span without digits that do not matter.
+func rounded(s string) string {
+	if d, err := campaign.ParseDuration(s); err == nil {
+		return span(int64(d))
+	}
+	return s
+}

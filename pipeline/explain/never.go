@@ -1,0 +1,76 @@
+package explain
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"offerstream/pipeline/campaign"
+)
+
+// never tells why no evaluation of a campaign began.
+func never(def *campaign.Definition, id string, h *history, zone *time.Location) string {
+	c := campaignOf(def, id)
+	if c == nil {
+		return fmt.Sprintf("No %s offer: the campaign is not in the set.", id)
+	}
+	why := ""
+	switch {
+	case c.Sequence != nil:
+		why = neverCompleted(c, def, h, zone)
+	case len(c.On) == 1 && c.On[0] == campaign.SessionEnd:
+		why = "no session of the user has ended"
+	case h.nearest == nil:
+		why = fmt.Sprintf("the user has no event %s", orList(triggersOf(c)))
+	default:
+		why = nearestWords(h.nearest, def, zone)
+		if h.named > 1 {
+			why += fmt.Sprintf(" (the nearest of %d events that %s names)", h.named, "`on`")
+		}
+	}
+	return fmt.Sprintf("No %s offer: nothing has triggered it: %s.", id, why)
+}
+
+// triggersOf are the events that the campaign's triggers name.
+func triggersOf(c *campaign.Campaign) []string {
+	on := c.On
+	for _, t := range c.Any {
+		on = append(on, t.On...)
+	}
+	for i, name := range on {
+		if name == "*" {
+			on = append([]string{}, on...)
+			on[i] = "of any name"
+		}
+	}
+	return on
+}
+
+// nearestWords tells why an event did not meet a trigger.
+func nearestWords(n *near, def *campaign.Definition, zone *time.Location) string {
+	var why []string
+	for _, p := range n.trace.Parts {
+		if !p.OK {
+			why = append(why, partWords(p, def, n.trace.Now, zone))
+		}
+	}
+	return fmt.Sprintf("of %s at %s, %s", named(n.trace.Event), momentWithDate(n.trace.Now, zone), strings.Join(why, "; "))
+}
+
+// neverCompleted tells which step of a sequence is missing.
+func neverCompleted(c *campaign.Campaign, def *campaign.Definition, h *history, zone *time.Location) string {
+	for i, st := range c.Sequence.Steps {
+		n := h.steps[i]
+		switch {
+		case n == nil:
+			return fmt.Sprintf("step %d of %d is missing: the user has no event %s", i+1, len(c.Sequence.Steps), orList(st.On))
+		case !n.trace.Holds:
+			return fmt.Sprintf("step %d of %d is missing: %s", i+1, len(c.Sequence.Steps), nearestWords(n, def, zone))
+		}
+	}
+	return fmt.Sprintf("each of its %d steps came, but not in this order within %s", len(c.Sequence.Steps), campaign.FormatDuration(c.Sequence.Within))
+}
+
+func momentWithDate(at int64, zone *time.Location) string {
+	return time.Unix(0, at).In(zone).Format("2006-01-02 15:04:05")
+}

@@ -1,0 +1,206 @@
+package explain
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
+)
+
+// A Watched is what a Recorder can watch: a Fold, or a Backtest.
+type Watched interface {
+	Trace(fn func(*pipeline.Trace))
+	TraceTriggers(fn func(*pipeline.TriggerTrace))
+	Only(keys ...string)
+	Definition() *campaign.Definition
+}
+
+// Limits of what a Recorder keeps. Counts have no limit.
+const (
+	mostEvaluations = 200 // of each campaign with its rows, the newest
+	mostSteps       = 32  // of each evaluation, the newest
+)
+
+// A Recorder collects the evaluations of some users while a fold runs. It must be
+// used by one goroutine at a time.
+type Recorder struct {
+	users map[string]*record // by entity key
+	all   bool               // any user
+}
+
+// A record is what is known of one user.
+type record struct {
+	campaigns map[string]*history // by campaign, with its rows
+	waiting   map[uint64]*evaluation
+	def       *campaign.Definition // the newest that was in force
+}
+
+// A history is what is known of a user's evaluations of one campaign.
+type history struct {
+	counts      map[string]map[string]uint64 // by unit and outcome
+	evaluations []*evaluation                // in the order in which they began
+	dropped     uint64                       // older ones that are not kept
+	nearest     *near
+	steps       map[int]*near // of a sequence: the newest event that each step would take
+	named       uint64        // events that `on` names
+}
+
+// An evaluation is one evaluation through all of its steps.
+type evaluation struct {
+	def   *campaign.Definition // that was in force at its last step
+	steps []*pipeline.Trace
+	done  bool
+}
+
+func (e *evaluation) first() *pipeline.Trace { return e.steps[0] }
+func (e *evaluation) last() *pipeline.Trace  { return e.steps[len(e.steps)-1] }
+
+// A near is an event that a trigger's `on` names, with how many conjuncts of
+// `where` held.
+type near struct {
+	trace *pipeline.TriggerTrace
+	held  int
+}
+
+// New makes a recorder of the users with these entity keys; without keys, of all
+// users.
+func New(keys ...string) *Recorder {
+	r := &Recorder{users: map[string]*record{}, all: len(keys) == 0}
+	for _, k := range keys {
+		r.users[k] = newRecord()
+	}
+	return r
+}
+
+func newRecord() *record {
+	return &record{campaigns: map[string]*history{}, waiting: map[uint64]*evaluation{}}
+}
+
+// user is the record of a user; nil: it is not recorded.
+func (r *Recorder) user(key string, def *campaign.Definition) *record {
+	u := r.users[key]
+	if u == nil && r.all {
+		u = newRecord()
+		r.users[key] = u
+	}
+	if u != nil {
+		u.def = def
+	}
+	return u
+}
+
+// Watch makes the recorder collect what w does from now on, and w apply the events
+// of the recorder's users alone.
+func (r *Recorder) Watch(w Watched) {
+	if !r.all {
+		keys := slices.Sorted(maps.Keys(r.users))
+		for _, k := range keys {
+			r.users[k].def = w.Definition()
+		}
+		w.Only(keys...)
+	}
+	w.Trace(func(t *pipeline.Trace) {
+		if u := r.user(t.User, w.Definition()); u != nil {
+			u.take(t)
+		}
+	})
+	w.TraceTriggers(func(t *pipeline.TriggerTrace) {
+		if u := r.user(t.User, w.Definition()); u != nil {
+			u.tried(t)
+		}
+	})
+}
+
+// of is the history of a unit's campaign.
+func (u *record) of(unit string) *history {
+	name, _, _ := strings.Cut(unit, "/")
+	h := u.campaigns[name]
+	if h == nil {
+		h = &history{counts: map[string]map[string]uint64{}, steps: map[int]*near{}}
+		u.campaigns[name] = h
+	}
+	return h
+}
+
+// take adds a trace to its evaluation.
+func (u *record) take(t *pipeline.Trace) {
+	h := u.of(t.Campaign)
+	e := u.waiting[t.From]
+	if delete(u.waiting, t.From); t.From == 0 {
+		e = nil
+	}
+	if e == nil {
+		e = &evaluation{}
+		h.count(t.Campaign, evaluated)
+		h.keep(e)
+	} else if from := e.last(); from.Trigger.Name != "" && t.Trigger.Name == "" {
+		t.Trigger.Name = from.Trigger.Name
+	}
+	if e.steps = append(e.steps, t); len(e.steps) > mostSteps {
+		e.steps = slices.Delete(e.steps, 1, 2)
+	}
+	e.def = u.def
+	if t.Wait > 0 {
+		u.waiting[t.Wait] = e
+		return
+	}
+	e.done = true
+	h.count(t.Campaign, t.Outcome.String())
+}
+
+func (h *history) keep(e *evaluation) {
+	if len(h.evaluations) >= mostEvaluations { // the oldest that has ended: one that waits is still of use
+		i := max(slices.IndexFunc(h.evaluations, func(e *evaluation) bool { return e.done }), 0)
+		h.evaluations = slices.Delete(h.evaluations, i, i+1)
+		h.dropped++
+	}
+	h.evaluations = append(h.evaluations, e)
+}
+
+const evaluated = "evaluated"
+
+func (h *history) count(unit, what string) {
+	if h.counts[unit] == nil {
+		h.counts[unit] = map[string]uint64{}
+	}
+	h.counts[unit][what]++
+}
+
+// tried remembers an event that a trigger's `on` names, if it came nearer than those
+// before it.
+func (u *record) tried(t *pipeline.TriggerTrace) {
+	h := u.of(t.Campaign)
+	n := &near{trace: t}
+	for _, p := range t.Parts {
+		if p.OK {
+			n.held++
+		}
+	}
+	h.named++
+	if t.Sequence {
+		if was := h.steps[t.Entry]; was == nil || t.Holds || !was.trace.Holds && n.held >= was.held {
+			h.steps[t.Entry] = n
+		}
+		return
+	}
+	if h.nearest == nil || len(t.Parts)-n.held <= len(h.nearest.trace.Parts)-h.nearest.held {
+		h.nearest = n
+	}
+}
+
+// Counts are the outcomes of a user's evaluations, by unit: "evaluated", and each
+// outcome in the words of LANGUAGE.md, rule 13. They cover all evaluations that began
+// while the recorder watched.
+func (r *Recorder) Counts(key string) map[string]map[string]uint64 {
+	all := map[string]map[string]uint64{}
+	if u := r.users[key]; u != nil {
+		for _, h := range u.campaigns {
+			for unit, counts := range h.counts {
+				all[unit] = counts
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,153 @@
+package explain
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"offerstream/pipeline/value"
+)
+
+// WriteText writes the story for people: its sentence, then each campaign with its
+// evaluations, and their stages in order.
+func (s *Story) WriteText(w io.Writer) error {
+	b := &bytes.Buffer{}
+	fmt.Fprintln(b, s.Sentence)
+	for i := range s.Campaigns {
+		s.campaign(b, &s.Campaigns[i])
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func (s *Story) campaign(b *bytes.Buffer, c *CampaignStory) {
+	fmt.Fprintf(b, "\n%s: %s\n", c.Campaign, outcomesText(c))
+	if c.Sentence != s.Sentence {
+		fmt.Fprintf(b, "  %s\n", c.Sentence)
+	}
+	for i := range c.Evaluations {
+		s.evaluation(b, &c.Evaluations[i])
+	}
+	if c.Nearest != nil {
+		t := newColumns(b)
+		fmt.Fprintf(b, "\n  %s %s (%s)\n", s.when(c.Nearest.At), eventText(c.Nearest.Event), c.Nearest.Event.ID)
+		for _, p := range c.Nearest.Parts {
+			fmt.Fprintf(t, "    where\t%s\t%s\t%s\n", mark(p.OK), oneLine(p.Text), p.Words)
+		}
+		t.Flush()
+	}
+}
+
+// outcomesText counts the outcomes of a campaign's evaluations.
+func outcomesText(c *CampaignStory) string {
+	n := c.Outcomes[evaluated]
+	if n == 0 {
+		return "never evaluated"
+	}
+	var how []string
+	for _, name := range slices.SortedFunc(maps.Keys(c.Outcomes), func(a, b string) int {
+		return compareThen(int64(c.Outcomes[b]), int64(c.Outcomes[a]), a, b)
+	}) {
+		if name != evaluated {
+			how = append(how, fmt.Sprintf("%d %s", c.Outcomes[name], name))
+		}
+	}
+	text := fmt.Sprintf("%s, %s", quantity(int64(n), "evaluation"), strings.Join(how, ", "))
+	if c.Older > 0 {
+		text += fmt.Sprintf("; %d older ones are not shown", c.Older)
+	}
+	return text
+}
+
+func compareThen(a, b int64, x, y string) int {
+	if c := compare(a, b); c != 0 {
+		return c
+	}
+	return strings.Compare(x, y)
+}
+
+func (s *Story) evaluation(b *bytes.Buffer, e *Evaluation) {
+	of := e.Campaign
+	if e.Key != "" {
+		of += fmt.Sprintf(" for %q", e.Key)
+	}
+	fmt.Fprintf(b, "\n  %s  %s, by %s (%s): %s\n", s.when(e.Began), of, eventText(e.Trigger), e.Trigger.ID, e.Outcome)
+	if e.Sentence != s.Sentence {
+		fmt.Fprintf(b, "    %s\n", e.Sentence)
+	}
+	t := newColumns(b)
+	for i := range e.Steps {
+		st := &e.Steps[i]
+		at := moment(st.at, e.began, s.zone)
+		for _, g := range st.Stages {
+			for _, p := range g.Parts {
+				fmt.Fprintf(t, "    %s\t%s\t%s\t%s\t%s\n", at, g.Stage, mark(p.OK), oneLine(p.Text), p.Words)
+				at = ""
+			}
+		}
+		switch {
+		case st.Waits != "":
+			fmt.Fprintf(t, "    %s\t%s\t\twaits until %s\n", at, st.Waits, moment(st.due, e.began, s.zone))
+		case st.Cause != "":
+			fmt.Fprintf(t, "    %s\t%s\t\t%s by %s\n", at, e.Stage, st.Ended, causeText(st))
+		case len(st.Stages) == 0:
+			fmt.Fprintf(t, "    %s\t%s\t\t%s\n", at, e.Stage, st.Ended)
+		}
+	}
+	t.Flush()
+	if e.Offer != nil && len(e.Offer.Data) > 0 {
+		fmt.Fprintf(b, "    %s\n", shown(e.Offer.Data))
+	}
+}
+
+// causeText is what has cancelled or superseded an evaluation.
+func causeText(st *Step) string {
+	if st.By == nil {
+		return st.Cause
+	}
+	return fmt.Sprintf("%s, %s (%s)", st.Cause, eventText(*st.By), st.By.ID)
+}
+
+func eventText(e Event) string {
+	switch {
+	case e.Name == "":
+		return e.Type
+	case e.Type == "track" || e.Type == "system":
+		return e.Name
+	}
+	return fmt.Sprintf("%s %q", e.Type, e.Name)
+}
+
+// when is a log time with its date.
+func (s *Story) when(at string) string {
+	t, err := value.ParseTime(at)
+	if err != nil {
+		return at
+	}
+	return momentWithDate(t, s.zone)
+}
+
+func mark(ok bool) string {
+	if ok {
+		return "yes"
+	}
+	return "no"
+}
+
+// mostText bounds the text of a condition in a line, in characters.
+const mostText = 60
+
+// oneLine is the text of a condition in one line.
+func oneLine(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if r := []rune(text); len(r) > mostText {
+		return string(r[:mostText-3]) + "..."
+	}
+	return text
+}
+
+func newColumns(b *bytes.Buffer) *tabwriter.Writer { return tabwriter.NewWriter(b, 0, 8, 2, ' ', 0) }
