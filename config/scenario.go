@@ -168,14 +168,15 @@ func (r *scenarioReader) scenario(name string, v value) {
 		"about":      func(v value) { about = &v },
 		"expect":     func(v value) { later = append(later, func() { r.expect(v, s, &wrote) }) },
 		"outcomes":   func(v value) { later = append(later, func() { r.outcomes(v, s, &wrote) }) },
+		"explain":    func(v value) { later = append(later, func() { r.explain(v, s, &wrote) }) },
 		"rejected":   func(v value) { s.Rejected = r.numbers(v, "identity", "1") },
 		"duplicates": func(v value) { n := uint64(v.integer(0, mostCount)); s.Duplicates = &n },
 	}
 	own.keys(v, known)
 	has := v.fields(aScenario, known)
 	v.needs(has, aScenario, "events", "events: [10:00:00 ada Product Viewed product_id=b1]")
-	if v.is() == "a map" && !v.bad() && !has.has("expect") && !has.has("outcomes") {
-		v.problemAt(start(v.key), "the scenario has no expectations", "write expect: with the offers, or expect: none; or outcomes: of a campaign")
+	if v.is() == "a map" && !v.bad() && !has.has("expect") && !has.has("outcomes") && !has.has("explain") {
+		v.problemAt(start(v.key), "the scenario has no expectations", "write expect: with the offers, or expect: none; or outcomes: of a campaign; or explain: of a user")
 	}
 	s.Set = r.set(own)
 	if about != nil {

@@ -15,6 +15,7 @@ import (
 type expectation struct {
 	offers   *value // nil if offers are not compared
 	outcomes []outcomeAt
+	explains []explainAt // one for each of the scenario's Explains
 }
 
 // An outcomeAt is a number in outcomes.
@@ -44,6 +45,9 @@ func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
 			if got := r.Of(o.campaign)[o.name]; got != s.Outcomes[o.campaign][o.name] {
 				u.replace(o.at.n, fmt.Sprint(got))
 			}
+		}
+		for j, x := range wrote.explains {
+			u.explanation(x, s.Explains[j], r.Told[j])
 		}
 		if got := s.Compared(r); wrote.offers != nil && (wrote.offers.null() || !s.Expects(got)) {
 			u.offers(*wrote.offers, s, got)
@@ -196,10 +200,7 @@ func (u *update) wholeList(v value, s *scenario.Scenario, got []scenario.Offer) 
 		}
 		text = u.lineBreak() + strings.TrimSuffix(b.String(), u.lineBreak())
 	}
-	colon := u.end(v.key)
-	for u.src.text[colon] != ':' {
-		colon++
-	}
+	colon := u.colon(v)
 	switch {
 	case v.flow:
 		u.err = fmt.Errorf("%s: a list of offers does not fit inside { }: put expect on its own line", v.place())
@@ -221,6 +222,15 @@ func (u *update) wholeList(v value, s *scenario.Scenario, got []scenario.Offer) 
 		}
 		u.edits = append(u.edits, edit{colon + 1, colon + 1, text})
 	}
+}
+
+// colon returns the offset of the colon after a key.
+func (u *update) colon(v value) int {
+	at := u.end(v.key)
+	for u.src.text[at] != ':' {
+		at++
+	}
+	return at
 }
 
 // keepComment replaces a part of a line and keeps the comment after it. If the

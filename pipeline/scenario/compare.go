@@ -32,6 +32,9 @@ func (s *Scenario) Compare(r *Result) string {
 	for _, id := range slices.Sorted(maps.Keys(s.Outcomes)) {
 		showOutcomes(&b, id, s.Outcomes[id], r.Of(id))
 	}
+	for i, x := range s.Explains {
+		b.WriteString(x.differences(r.Told[i]))
+	}
 	return b.String()
 }
 

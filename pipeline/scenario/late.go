@@ -2,10 +2,10 @@ package scenario
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
@@ -41,12 +41,7 @@ func (s *Scenario) Warnings(r *Result) (lines []string) {
 			continue // of a repetition
 		}
 		lines = append(lines, fmt.Sprintf("the event of line %d is of %s, but comes later than the set's lateness of %s allows: it counts as of %s",
-			l.Line, s.Day.show(l.Own), span(l.Lateness), s.Day.show(l.Time)))
+			l.Line, s.Day.show(l.Own), campaign.FormatDuration(l.Lateness), s.Day.show(l.Time)))
 	}
 	return lines
-}
-
-// span writes a duration without parts that are 0.
-func span(d time.Duration) string {
-	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
 }

@@ -17,6 +17,7 @@ type Result struct {
 	Duplicates uint64
 
 	Late    []Late   // events that were too late
+	Told    []Told   // one for each of the scenario's Explains
 	refused []string // the rejected events, each with its line and the reason
 }
 
@@ -27,6 +28,7 @@ func (s *Scenario) Run() (*Result, error) {
 		return nil, err
 	}
 	r := &Result{Outcomes: map[string]map[string]uint64{}}
+	watch := s.watch(b)
 	var dec event.Decoder
 	var failed error
 	out := func(o *pipeline.Offer) {
@@ -54,6 +56,9 @@ func (s *Scenario) Run() (*Result, error) {
 	}
 	if err := b.Conserved(); err != nil {
 		return nil, err
+	}
+	if watch != nil {
+		r.Told = s.told(watch)
 	}
 	counts, _ := b.Counts()
 	for id, c := range counts {
