@@ -265,7 +265,7 @@ func (u *update) apply() []byte {
 // yamlText returns a line as an element of a YAML list, quoted if YAML would
 // read it differently.
 func yamlText(s string) string {
-	if strings.Contains(s, ": ") || strings.HasSuffix(s, ":") || strings.Contains(s, " #") || strings.TrimSpace(s) != s {
+	if strings.Contains(s, ": ") || strings.HasSuffix(s, ":") || strings.Contains(s, " #") || strings.TrimSpace(s) != s || strings.HasPrefix(s, "{") {
 		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
 	}
 	return s
