@@ -17,8 +17,8 @@ import (
 	"offerstream/pipeline/zone"
 )
 
-// isScenarioFile reports whether a file is a scenario file, by its name.
-func isScenarioFile(name string) bool {
+// IsScenarioFile reports whether a file is a scenario file, by its name.
+func IsScenarioFile(name string) bool {
 	return strings.HasSuffix(name, ".test.yaml") || strings.HasSuffix(name, ".test.yml")
 }
 
@@ -31,7 +31,7 @@ func FindScenarios(paths ...string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading scenarios: %w: name a file *.test.yaml or a directory that has some", err)
 		}
-		if !info.IsDir() && !isScenarioFile(p) {
+		if !info.IsDir() && !IsScenarioFile(p) {
 			return nil, fmt.Errorf("reading scenarios: %s is not a scenario file: name a file *.test.yaml or a directory that has some", p)
 		}
 		before := len(files)
@@ -41,7 +41,7 @@ func FindScenarios(paths ...string) ([]string, error) {
 				return err
 			case hidden && d.IsDir():
 				return filepath.SkipDir
-			case !hidden && !d.IsDir() && isScenarioFile(name):
+			case !hidden && !d.IsDir() && IsScenarioFile(name):
 				files = append(files, filepath.Clean(name))
 			}
 			return nil

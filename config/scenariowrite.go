@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 // passes. campaigns is the path of the campaign file or directory from there. same is
 // false if the scenario's offers are not those of the log.
 func (s *Scenarios) Record(name, campaigns string, r *scenario.Recording) (text []byte, same bool, err error) {
-	return s.record(name, "campaigns: "+quoted(campaigns)+"\n", r)
+	return s.record(name, "campaigns: "+pathText(campaigns)+"\n", r)
 }
 
 // record is Record with the lines that name the campaigns.
@@ -52,6 +53,17 @@ func (s *Scenarios) record(name, campaigns string, r *scenario.Recording) (text 
 	return text, same, nil
 }
 
+// plainPath are paths that YAML reads as text.
+var plainPath = regexp.MustCompile(`^[A-Za-z./][\w./-]*$`)
+
+// pathText writes a path, quoted if YAML would read it differently.
+func pathText(path string) string {
+	if plainPath.MatchString(path) {
+		return path
+	}
+	return quoted(path)
+}
+
 // recordedHead are the comments that tell where the scenario comes from.
 func recordedHead(lines *scenario.Recorded, r *scenario.Recording) string {
 	var b strings.Builder
@@ -71,7 +83,7 @@ func recordedBody(lines *scenario.Recorded, campaigns string) string {
 	if lines.Zone != "" {
 		fmt.Fprintf(&b, ", zone: %s", lines.Zone)
 	}
-	fmt.Fprintf(&b, "}\nscenarios:\n  %s\n    events:\n", quoted(fmt.Sprintf("%s on %s", lines.User, lines.Day.Date))+":")
+	fmt.Fprintf(&b, "}\nscenarios:\n  %s on %s:\n    events:\n", lines.User, lines.Day.Date)
 	for _, l := range lines.Lines {
 		fmt.Fprintf(&b, "      - %s\n", yamlText(l))
 	}

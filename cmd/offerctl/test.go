@@ -20,15 +20,21 @@ import (
 
 // test is `offerctl test`.
 func test(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "test [--run REGEXP] [--verbose] [--update | --watch] [--json] [--junit FILE] PATH...", `
+	fs := newFlags(std, `test [--run REGEXP] [--verbose] [--update | --watch] [--json] [--junit FILE] PATH...
+       offerctl test --from-user U [--anonymous] --campaigns PATH (--events FILE | --nats URL) [--at TIME] [--out FILE]`, `
 Runs scenarios: examples of events, and the offers that must result from them.
 A PATH is a file *.test.yaml, or a directory whose files *.test.yaml are run,
 with those in its subdirectories. If a scenario fails, the differences are shown.
 
 The exit status is 0 if all scenarios passed; 1 if one failed, if a file has
 mistakes or cannot be read, or if there was nothing to run; 2 if the command line
-is wrong. --watch ends with the status of the last run.`,
-		"offerctl test deploy/campaigns\nofferctl test --run 'bag' --update campaigns/bags.test.yaml\nofferctl test --watch campaigns\nofferctl test --junit report.xml campaigns")
+is wrong. --watch ends with the status of the last run.
+
+With --from-user it writes a scenario out of what the log has of a user: the newest
+200 events with the log times and event times that they have there, the facts that
+the campaigns read for them, and the offers and outcomes as they are now, so that
+it passes. Change these to what they should be, and a mistake has become a test.`,
+		"offerctl test deploy/campaigns\nofferctl test --run 'bag' --update campaigns/bags.test.yaml\nofferctl test --watch campaigns\nofferctl test --junit report.xml campaigns\nofferctl test --from-user 541312140 --events events.jsonl --campaigns campaigns --out campaigns/bug.test.yaml")
 	t := &testRun{ctx: ctx, std: std}
 	pattern := fs.String("run", "", "only scenarios whose name matches this `REGEXP`")
 	fs.BoolVar(&t.verbose, "verbose", false, "list the scenarios")
@@ -37,9 +43,20 @@ is wrong. --watch ends with the status of the last run.`,
 	fs.BoolVar(&t.asJSON, "json", false, "print one JSON object per scenario, and nothing else")
 	fs.StringVar(&t.junit, "junit", "", "also write the results into this `FILE`, as JUnit XML, which CI systems read")
 	watch := fs.Bool("watch", false, "run again whenever a scenario, a campaign file or a table that they read has changed, until Ctrl-C")
+	var from testFrom
+	from.flags(fs)
 	paths, err := fs.parse(args)
 	if err != nil {
 		return err
+	}
+	if from.user != "" {
+		if len(paths) > 0 {
+			return usagef("--from-user runs no scenarios: leave out %s, or name the campaigns in --campaigns", paths[0])
+		}
+		return from.run(ctx, fs, std)
+	}
+	if name := from.alone(fs); name != "" {
+		return usagef("--%s is for --from-user", name)
 	}
 	if t.only, err = regexp.Compile(*pattern); err != nil {
 		return usagef("--run: %v", err)
