@@ -84,7 +84,7 @@ func CampaignFiles(paths ...string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading campaigns: %w: name a campaign file or a directory of them", err)
 		}
-		if !info.IsDir() && isScenarioFile(p) {
+		if !info.IsDir() && IsScenarioFile(p) {
 			return nil, fmt.Errorf("reading campaigns: %s has scenarios, not campaigns: leave it out, or run offerctl test %s", p, p)
 		}
 		if !info.IsDir() {
@@ -113,7 +113,7 @@ func campaignsIn(fsys fs.FS) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		ext := path.Ext(e.Name())
-		if ext != ".yaml" && ext != ".yml" || strings.HasPrefix(e.Name(), ".") || isScenarioFile(e.Name()) {
+		if ext != ".yaml" && ext != ".yml" || strings.HasPrefix(e.Name(), ".") || IsScenarioFile(e.Name()) {
 			continue
 		}
 		info, err := fs.Stat(fsys, e.Name()) // follows links

@@ -17,8 +17,8 @@ import (
 	"offerstream/pipeline/zone"
 )
 
-// isScenarioFile reports whether a file is a scenario file, by its name.
-func isScenarioFile(name string) bool {
+// IsScenarioFile reports whether a file is a scenario file, by its name.
+func IsScenarioFile(name string) bool {
 	return strings.HasSuffix(name, ".test.yaml") || strings.HasSuffix(name, ".test.yml")
 }
 
@@ -31,7 +31,7 @@ func FindScenarios(paths ...string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading scenarios: %w: name a file *.test.yaml or a directory that has some", err)
 		}
-		if !info.IsDir() && !isScenarioFile(p) {
+		if !info.IsDir() && !IsScenarioFile(p) {
 			return nil, fmt.Errorf("reading scenarios: %s is not a scenario file: name a file *.test.yaml or a directory that has some", p)
 		}
 		before := len(files)
@@ -41,7 +41,7 @@ func FindScenarios(paths ...string) ([]string, error) {
 				return err
 			case hidden && d.IsDir():
 				return filepath.SkipDir
-			case !hidden && !d.IsDir() && isScenarioFile(name):
+			case !hidden && !d.IsDir() && IsScenarioFile(name):
 				files = append(files, filepath.Clean(name))
 			}
 			return nil
@@ -62,7 +62,21 @@ func FindScenarios(paths ...string) ([]string, error) {
 type Scenarios struct {
 	Fill bool // an empty expect is not a mistake, because Update will fill it in
 
-	sets map[string]*pipeline.Set // by hash, and that of the facts' tables
+	sets  map[string]*pipeline.Set // by hash, and that of the facts' tables
+	reads map[string][]string      // by scenario file
+}
+
+// Reads returns the files and directories that the last Read of a scenario file
+// looked at besides it, also if they have mistakes or do not exist.
+func (s *Scenarios) Reads(name string) []string { return s.reads[name] }
+
+// saw notes that a scenario file reads a file or directory.
+func (s *Scenarios) saw(name string, paths ...string) {
+	for _, p := range paths {
+		if p = filepath.Clean(p); !slices.Contains(s.reads[name], p) {
+			s.reads[name] = append(s.reads[name], p)
+		}
+	}
 }
 
 // A ScenarioFile is a scenario file that was read.
@@ -86,8 +100,9 @@ func (s *Scenarios) Read(name string) (*ScenarioFile, error) {
 
 func (s *Scenarios) read(name string, b []byte) (*ScenarioFile, error) {
 	if s.sets == nil {
-		s.sets = map[string]*pipeline.Set{}
+		s.sets, s.reads = map[string]*pipeline.Set{}, map[string][]string{}
 	}
+	s.reads[name] = nil
 	src, root, problems := parse(name, b)
 	if root == nil {
 		return nil, problems
@@ -153,14 +168,15 @@ func (r *scenarioReader) scenario(name string, v value) {
 		"about":      func(v value) { about = &v },
 		"expect":     func(v value) { later = append(later, func() { r.expect(v, s, &wrote) }) },
 		"outcomes":   func(v value) { later = append(later, func() { r.outcomes(v, s, &wrote) }) },
+		"explain":    func(v value) { later = append(later, func() { r.explain(v, s, &wrote) }) },
 		"rejected":   func(v value) { s.Rejected = r.numbers(v, "identity", "1") },
 		"duplicates": func(v value) { n := uint64(v.integer(0, mostCount)); s.Duplicates = &n },
 	}
 	own.keys(v, known)
 	has := v.fields(aScenario, known)
 	v.needs(has, aScenario, "events", "events: [10:00:00 ada Product Viewed product_id=b1]")
-	if v.is() == "a map" && !v.bad() && !has.has("expect") && !has.has("outcomes") {
-		v.problemAt(start(v.key), "the scenario has no expectations", "write expect: with the offers, or expect: none; or outcomes: of a campaign")
+	if v.is() == "a map" && !v.bad() && !has.has("expect") && !has.has("outcomes") && !has.has("explain") {
+		v.problemAt(start(v.key), "the scenario has no expectations", "write expect: with the offers, or expect: none; or outcomes: of a campaign; or explain: of a user")
 	}
 	s.Set = r.set(own)
 	if about != nil {
@@ -258,6 +274,10 @@ func (r *scenarioReader) compile(parts ...setParts) *pipeline.Set {
 	l := newLoad()
 	l.bad = r.l.bad
 	l.compile = r.all.once
+	l.open = func(file, name string) (string, []byte, error) {
+		r.all.saw(r.file.Name, filepath.Join(filepath.Dir(file), filepath.FromSlash(name)))
+		return openBeside(file, name)
+	}
 	for _, p := range parts {
 		for _, v := range p.paths {
 			r.campaignFiles(l, v)
@@ -293,7 +313,9 @@ func (r *scenarioReader) campaignFiles(l *load, v value) {
 		l.partial = true
 		return
 	}
+	r.all.saw(r.file.Name, paths...)
 	files, err := CampaignFiles(paths...)
+	r.all.saw(r.file.Name, files...)
 	for _, name := range files {
 		var b []byte
 		if b, err = os.ReadFile(name); err != nil {

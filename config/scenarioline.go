@@ -108,7 +108,9 @@ func (r *scenarioReader) eventFile(v value) []scenario.Event {
 	if name == "" {
 		return nil
 	}
-	b, err := os.ReadFile(filepath.Join(filepath.Dir(r.file.Name), filepath.FromSlash(name)))
+	path := filepath.Join(filepath.Dir(r.file.Name), filepath.FromSlash(name))
+	r.all.saw(r.file.Name, path)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		v.problem(err.Error(), hint)
 		return nil
@@ -228,12 +230,29 @@ func (r *scenarioReader) expect(v value, s *scenario.Scenario, wrote *expectatio
 				v.mistake(wrong)
 				return
 			}
+			if v.lacksRow(o, s.Set) {
+				return
+			}
 			if v.knownCampaign(start(v.n), o.Campaign, s.Set) && !s.IsAbout(o.Campaign) {
 				v.problem(fmt.Sprintf("the scenario is about %s, but this is an offer of %s", strings.Join(s.About, " and "), o.Campaign), "remove it, or name the campaign in about")
 			}
 			s.Offers = append(s.Offers, o)
 		})
 	}
+}
+
+// lacksRow reports an offer of a campaign with rows that names none of them.
+func (v value) lacksRow(o scenario.Offer, set *pipeline.Set) bool {
+	if set == nil {
+		return false
+	}
+	for _, c := range set.Definition().Campaigns {
+		if c.ID == o.Campaign && len(c.Rows) > 0 {
+			v.problem(fmt.Sprintf("campaign %q has rows, and an offer names one of them", c.ID), fmt.Sprintf("write for example %s/%s", c.ID, c.Rows[0].ID))
+			return true
+		}
+	}
+	return false
 }
 
 // about reads the campaigns whose offers are compared.

@@ -15,6 +15,7 @@ import (
 type expectation struct {
 	offers   *value // nil if offers are not compared
 	outcomes []outcomeAt
+	explains []explainAt // one for each of the scenario's Explains
 }
 
 // An outcomeAt is a number in outcomes.
@@ -45,7 +46,10 @@ func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
 				u.replace(o.at.n, fmt.Sprint(got))
 			}
 		}
-		if got := s.Compared(r); wrote.offers != nil && (wrote.offers.null() || !slices.Equal(s.Offers, got)) {
+		for j, x := range wrote.explains {
+			u.explanation(x, s.Explains[j], r.Told[j])
+		}
+		if got := s.Compared(r); wrote.offers != nil && (wrote.offers.null() || !s.Expects(got)) {
 			u.offers(*wrote.offers, s, got)
 		}
 	}
@@ -126,6 +130,13 @@ func (u *update) lineEnd(at int) int {
 
 // offers edits a list of offers.
 func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
+	aligned := scenario.Align(s.Offers, got)
+	got = slices.Clone(got)
+	for _, a := range aligned {
+		if a.Sign() == ' ' {
+			got[a.Second].AnyData = s.Offers[a.First].AnyData
+		}
+	}
 	if v.n.Kind != yaml.SequenceNode || v.n.Style&yaml.FlowStyle != 0 || len(got) == 0 {
 		u.wholeList(v, s, got)
 		return
@@ -136,7 +147,6 @@ func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
 	}
 	items := v.n.Content
 	at := u.starts[v.n.Line-1] // the end of the last line that was kept or removed
-	aligned := scenario.Align(s.Offers, got)
 	for i := 0; i < len(aligned); {
 		var old, new []int
 		for ; i < len(aligned) && aligned[i].Sign() != ' '; i++ {
@@ -148,7 +158,9 @@ func (u *update) offers(v value, s *scenario.Scenario, got []scenario.Offer) {
 		}
 		for j, k := range old {
 			if j < len(new) { // replaced in place: a comment after it stays
-				u.replace(items[k], yamlText(got[new[j]].Show(s.Day)))
+				o := got[new[j]]
+				o.AnyData = s.Offers[k].AnyData
+				u.replace(items[k], yamlText(o.Show(s.Day)))
 			} else {
 				u.edits = append(u.edits, edit{u.starts[items[k].Line-1], u.lineEnd(u.end(items[k])), ""})
 			}
@@ -188,10 +200,7 @@ func (u *update) wholeList(v value, s *scenario.Scenario, got []scenario.Offer) 
 		}
 		text = u.lineBreak() + strings.TrimSuffix(b.String(), u.lineBreak())
 	}
-	colon := u.end(v.key)
-	for u.src.text[colon] != ':' {
-		colon++
-	}
+	colon := u.colon(v)
 	switch {
 	case v.flow:
 		u.err = fmt.Errorf("%s: a list of offers does not fit inside { }: put expect on its own line", v.place())
@@ -213,6 +222,15 @@ func (u *update) wholeList(v value, s *scenario.Scenario, got []scenario.Offer) 
 		}
 		u.edits = append(u.edits, edit{colon + 1, colon + 1, text})
 	}
+}
+
+// colon returns the offset of the colon after a key.
+func (u *update) colon(v value) int {
+	at := u.end(v.key)
+	for u.src.text[at] != ':' {
+		at++
+	}
+	return at
 }
 
 // keepComment replaces a part of a line and keeps the comment after it. If the
@@ -247,7 +265,7 @@ func (u *update) apply() []byte {
 // yamlText returns a line as an element of a YAML list, quoted if YAML would
 // read it differently.
 func yamlText(s string) string {
-	if strings.Contains(s, ": ") || strings.HasSuffix(s, ":") || strings.Contains(s, " #") || strings.TrimSpace(s) != s {
+	if strings.Contains(s, ": ") || strings.HasSuffix(s, ":") || strings.Contains(s, " #") || strings.TrimSpace(s) != s || strings.HasPrefix(s, "{") {
 		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
 	}
 	return s

@@ -24,7 +24,7 @@ var arrows = map[string]string{
 	"pipeline/zone":     "pipeline/value",
 	"pipeline/expr":     "pipeline/value pipeline/event pipeline/campaign pipeline/zone",
 	"pipeline":          "pipeline/value pipeline/event pipeline/campaign pipeline/coupon pipeline/window pipeline/zone pipeline/expr",
-	"pipeline/scenario": "pipeline pipeline/value pipeline/event pipeline/campaign",
+	"pipeline/scenario": "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/zone pipeline/explain",
 	"pipeline/explain":  "pipeline pipeline/value pipeline/campaign pipeline/zone",
 	"pipeline/survey":   "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/expr",
 	"pipeline/report":   "pipeline pipeline/value pipeline/campaign pipeline/zone pipeline/backtest pipeline/explain",

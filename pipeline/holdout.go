@@ -18,6 +18,17 @@ func (e *Entity) withheld(c *liveCampaign) bool {
 	return inHoldout(c.id, e.Key, c.def.Holdout) || inHoldout("", e.Key, e.live.def.Holdout)
 }
 
+// InHoldout reports whether the user with an entity key belongs to the control group
+// of a unit, that is a campaign or one of its rows as name/row; with unit "", to that
+// of the set.
+func (s *Set) InHoldout(unit, key string) bool {
+	if unit == "" {
+		return inHoldout("", key, s.def.Holdout)
+	}
+	i, ok := s.unitIndex[unit]
+	return ok && s.units[i].compiled.def.Offer.Kind == campaign.Advertising && inHoldout(unit, key, s.units[i].compiled.def.Holdout)
+}
+
 func inHoldout(campaign, key string, share int) bool {
 	if share == 0 {
 		return false

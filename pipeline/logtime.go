@@ -92,10 +92,13 @@ func (f *Fold) logTimeOf(ev *event.Event) (int64, error) {
 // begun reports whether there is a log time.
 func (f *Fold) begun() bool { return f.cur.LogTime != 0 || f.epoch }
 
-// ownTime is an event's own time under clock: broker. It is corrected by the
+func (f *Fold) ownTime(ev *event.Event) int64 { return OwnTime(ev, f.target) }
+
+// OwnTime is an event's own time under clock: broker. It is corrected by the
 // error of the client's clock, as seen when the client sent the event. Without one,
-// or if it cannot be read, it is the time at which the event was received.
-func (f *Fold) ownTime(ev *event.Event) int64 {
+// or if it cannot be read, it is the time at which the event was received, or log
+// time if that is not known either.
+func OwnTime(ev *event.Event, logTime int64) int64 {
 	switch {
 	case ev.HasTimestamp && ev.HasSentAt && ev.HasReceived && !ev.SentAtOriginal:
 		return value.Minus(ev.ReceivedAt, value.Minus(ev.SentAt, ev.Timestamp))
@@ -104,5 +107,5 @@ func (f *Fold) ownTime(ev *event.Event) int64 {
 	case ev.HasReceived:
 		return ev.ReceivedAt
 	}
-	return f.target
+	return logTime
 }

@@ -41,7 +41,7 @@ func TestReadmeScenarios(t *testing.T) {
 	}
 	write(filepath.Join("campaigns", "bags.yaml"), campaigns)
 	write(file, scenarios)
-	if out, errs, code := tested(t, "campaigns"); code != 0 || errs != "" || out != "ok    "+file+": 2 scenarios\n2 scenarios of 1 campaign set in 1 file: all passed, in T s (R a second)\n" {
+	if out, errs, code := tested(t, "campaigns"); code != 0 || errs != "" || out != "ok    "+file+": 2 scenarios\n2 scenarios in 1 file: all passed, in T s (R a second)\n" {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
 	wrong := strings.Replace(scenarios, "views=4", "views=5", 1)
@@ -50,7 +50,7 @@ func TestReadmeScenarios(t *testing.T) {
 	if want := speed.ReplaceAllString(shown, "in T s (R a second)"); code != 1 || errs != "" || out != want {
 		t.Errorf("exit %d\n%s%s\nREADME.md shows\n%s", code, out, errs, want)
 	}
-	if out, errs, code := tested(t, "--update", "--run", "cart", "campaigns"); code != 0 || errs != "" || !strings.Contains(out, "1 scenario of") {
+	if out, errs, code := tested(t, "--update", "--run", "cart", "campaigns"); code != 0 || errs != "" || !strings.Contains(out, "1 scenario in") {
 		t.Errorf("--run: exit %d\n%s%s", code, out, errs)
 	}
 	if out, errs, code := tested(t, "campaigns", "--update"); code != 0 || errs != "" || !strings.HasSuffix(out, "1 file changed: review the changes before you keep them\n") {

@@ -26,12 +26,12 @@ func (a Aligned) of(first, second []Offer) Offer {
 // Align aligns two lists so that as many lines as possible are in both.
 func Align(first, second []Offer) []Aligned {
 	var head []Aligned
-	for len(head) < min(len(first), len(second)) && first[len(head)] == second[len(head)] {
+	for len(head) < min(len(first), len(second)) && first[len(head)].Same(second[len(head)]) {
 		head = append(head, Aligned{len(head), len(head)})
 	}
 	n, m := len(first), len(second)
 	tail := 0
-	for min(n, m)-tail > len(head) && first[n-1-tail] == second[m-1-tail] {
+	for min(n, m)-tail > len(head) && first[n-1-tail].Same(second[m-1-tail]) {
 		tail++
 	}
 	lines := append(head, middle(first, second, len(head), n-tail, m-tail)...)
@@ -54,7 +54,7 @@ func middle(first, second []Offer, from, n, m int) (lines []Aligned) {
 		common = make([]int32, (rows+1)*(cols+1))
 		for i := rows - 1; i >= 0; i-- {
 			for j := cols - 1; j >= 0; j-- {
-				if first[from+i] == second[from+j] {
+				if first[from+i].Same(second[from+j]) {
 					*at(i, j) = *at(i+1, j+1) + 1
 				} else {
 					*at(i, j) = max(*at(i+1, j), *at(i, j+1))
@@ -65,7 +65,7 @@ func middle(first, second []Offer, from, n, m int) (lines []Aligned) {
 	i, j := 0, 0
 	for i < rows || j < cols {
 		switch {
-		case i < rows && j < cols && common != nil && first[from+i] == second[from+j]:
+		case i < rows && j < cols && common != nil && first[from+i].Same(second[from+j]):
 			lines = append(lines, Aligned{from + i, from + j})
 			i, j = i+1, j+1
 		case i < rows && (j == cols || common == nil || *at(i+1, j) >= *at(i, j+1)):

@@ -25,15 +25,21 @@ func (s *Scenario) Compare(r *Result) string {
 	if s.Duplicates != nil && *s.Duplicates != r.Duplicates {
 		fmt.Fprintf(&b, "  duplicates are %d, expected %d\n", r.Duplicates, *s.Duplicates)
 	}
-	if got := s.Compared(r); s.Compares && !slices.Equal(s.Offers, got) {
+	if got := s.Compared(r); s.Compares && !s.Expects(got) {
 		b.WriteString("  offers (- expected, + actual):\n")
 		s.showOffers(&b, got)
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Outcomes)) {
 		showOutcomes(&b, id, s.Outcomes[id], r.Of(id))
 	}
+	for i, x := range s.Explains {
+		b.WriteString(x.differences(r.Told[i]))
+	}
 	return b.String()
 }
+
+// Expects reports whether offers are the expected ones.
+func (s *Scenario) Expects(got []Offer) bool { return slices.EqualFunc(s.Offers, got, Offer.Same) }
 
 // Compared returns the offers of a result that are compared.
 func (s *Scenario) Compared(r *Result) []Offer {

@@ -114,6 +114,7 @@ type spoken struct {
 // what reads the rest of the line: the event's type and name, and its pairs.
 func (e *spoken) what(w *words) *Mistake {
 	var name []string
+	var third word
 	pair := ""
 	from := w.at
 	for !w.done() {
@@ -132,7 +133,9 @@ func (e *spoken) what(w *words) *Mistake {
 			if e.kind == "" {
 				e.kind = "track"
 			}
-			name = append(name, t.text)
+			if name = append(name, t.text); len(name) == 3 {
+				third = t
+			}
 		}
 		if wrong != nil {
 			return wrong
@@ -142,6 +145,9 @@ func (e *spoken) what(w *words) *Mistake {
 		return &Mistake{from, "the event is missing", eventHint}
 	}
 	e.name = strings.Join(name, " ")
+	if change := strings.Join(name[:min(len(name), 2)], " "); len(name) > 2 && !third.quoted && e.kind == "track" && consentChange[change] {
+		return &Mistake{third.at, fmt.Sprintf("%q is read as a part of the event's name", third.text), fmt.Sprintf("write %s channel=%s", change, third.text)}
+	}
 	if e.kind == "system" && e.name == "" {
 		return &Mistake{from, "a system event needs a name", "write for example: 10:00:00 ada system Offer Shown offer=o-1"}
 	}
@@ -152,6 +158,10 @@ func (e *spoken) what(w *words) *Mistake {
 }
 
 var kinds = map[string]bool{"page": true, "screen": true, "identify": true, "group": true, "alias": true, "system": true}
+
+// consentChange holds the events that are easily followed by a channel instead of
+// by a property.
+var consentChange = map[string]bool{"Consent Granted": true, "Consent Revoked": true}
 
 // named are the types whose events have a name.
 var named = map[string]bool{"track": true, "page": true, "screen": true, "system": true}

@@ -40,5 +40,8 @@ func readFact(w *words, ns int64) ([]byte, *Mistake) {
 		}
 		values[t.text] = t.value
 	}
+	if len(values) == 0 {
+		return nil, &Mistake{w.at, fmt.Sprintf("the fact %s/%s has no fields", name, key), factHint}
+	}
 	return event.AppendFact(nil, name, key, compact(values), fmt.Sprintf(`"timestamp":%q`, value.FormatTime(ns))), nil
 }

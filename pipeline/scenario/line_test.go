@@ -34,7 +34,7 @@ func TestEvents(t *testing.T) {
 		{`+1s ada View`, `{"type":"track","userId":"ada","event":"View","timestamp":"2026-03-01T09:00:01Z"}`},
 		{`+1s ada system Offer Shown offer=o-1`, `{"type":"system","userId":"ada","event":"Offer Shown","timestamp":"2026-03-01T09:00:02Z","properties":{"offer":"o-1"}}`},
 		{`+1s fact weather/seoul dust=90 sky="a b"`, `{"type":"fact","fact":"weather","key":"seoul","timestamp":"2026-03-01T09:00:03Z","values":{"dust":90,"sky":"a b"}}`},
-		{`+1s fact weather/"New York"`, `{"type":"fact","fact":"weather","key":"New York","timestamp":"2026-03-01T09:00:04Z","values":{}}`},
+		{`+1s fact weather/"New York" dust=9`, `{"type":"fact","fact":"weather","key":"New York","timestamp":"2026-03-01T09:00:04Z","values":{"dust":9}}`},
 		{`+1s "fact" View`, `{"type":"track","userId":"fact","event":"View","timestamp":"2026-03-01T09:00:05Z"}`},
 	} {
 		got, wrong := ReadEvent(c[0], clock)
@@ -161,6 +161,34 @@ func TestSameData(t *testing.T) {
 		if got, _ := ReadOffer(line, DefaultDay, nil); got == (Offer{Time: 1767261600e9, User: "ada", Campaign: "c", Data: `{"a":1}`}) {
 			t.Errorf("%s is another offer", line)
 		}
+	}
+}
+
+// TestAnyData: in what is expected, ... stands for any data, and for nothing else.
+func TestAnyData(t *testing.T) {
+	read := func(line string) Offer {
+		o, wrong := ReadOffer(line, DefaultDay, nil)
+		if wrong != nil {
+			t.Fatal(wrong)
+		}
+		return o
+	}
+	want := read("10:00:00 ada c/k ...")
+	for line, same := range map[string]bool{
+		`10:00:00 ada c/k title="x y" n=1`: true, `10:00:00 ada c/k`: true, `10:00:00 ada c/k {"a":"..."}`: true,
+		`10:00:01 ada c/k`: false, `10:00:00 bob c/k`: false, `10:00:00 ada c`: false, `10:00:00 ada c/k withheld`: false,
+	} {
+		if got := read(line); want.Same(got) != same || got.Same(want) != same {
+			t.Errorf("%s is the expected offer: %v, want %v", line, want.Same(got), same)
+		}
+	}
+	if line := want.Show(DefaultDay); line != "10:00:00 ada c/k ..." {
+		t.Errorf("it is shown as %s", line)
+	}
+	got := []Offer{read("10:00:00 ada a x=1"), read("10:00:00 ada c/k x=2")}
+	s := &Scenario{Day: DefaultDay, Compares: true, Offers: []Offer{want}}
+	if text := s.Compare(&Result{Offers: got}); text != "  offers (- expected, + actual):\n    + 10:00:00 ada a   x=1\n      10:00:00 ada c/k ...\n" {
+		t.Errorf("the differences are\n%s", text)
 	}
 }
 

@@ -24,14 +24,27 @@ type Offer struct {
 	Key       string
 	Withheld  bool // the user is in a holdout, so it did not go out
 	Data      string
+	AnyData   bool // only in what is expected: the data are not compared
 }
+
+// Same reports whether an offer is the expected one. Either may be the expected
+// one.
+func (o Offer) Same(p Offer) bool {
+	if o.AnyData || p.AnyData {
+		o.Data, o.AnyData = p.Data, p.AnyData
+	}
+	return o == p
+}
+
+// unnamed stands for data that are not compared.
+const unnamed = "..."
 
 const offerHint = `write for example: 10:01:30 ada bag-fan title="Bags, 10% off"`
 
 // ReadOffer reads a line of expect: time, user, campaign, the word withheld if
 // the offer is, and the data as pairs name=value or as JSON. The campaign may be
-// followed by /row, if it has rows, and by /key. rows tells which campaigns have
-// rows; nil: none has.
+// followed by /row, if it has rows, and by /key. In place of the data, ... stands
+// for any. rows tells which campaigns have rows; nil: none has.
 func ReadOffer(text string, day Day, rows func(campaign string) bool) (o Offer, wrong *Mistake) {
 	w := &words{text: text}
 	if o.Time, wrong = day.read(w, momentHint); wrong != nil {
@@ -44,6 +57,9 @@ func ReadOffer(text string, day Day, rows func(campaign string) bool) (o Offer, 
 		return o, wrong
 	}
 	o.Withheld = w.word("withheld")
+	if o.AnyData = w.rest() == unnamed; o.AnyData {
+		return o, nil
+	}
 	o.Data, wrong = data(w)
 	return o, wrong
 }
@@ -173,7 +189,10 @@ func (o Offer) columns(day Day) []string {
 		campaign += " withheld"
 	}
 	cols := []string{day.show(o.Time), user, campaign}
-	if o.Data != "" {
+	switch {
+	case o.AnyData:
+		cols = append(cols, unnamed)
+	case o.Data != "":
 		cols = append(cols, showData(o.Data))
 	}
 	return cols

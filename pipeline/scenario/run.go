@@ -16,6 +16,8 @@ type Result struct {
 	Rejected   map[string]uint64
 	Duplicates uint64
 
+	Late    []Late   // events that were too late
+	Told    []Told   // one for each of the scenario's Explains
 	refused []string // the rejected events, each with its line and the reason
 }
 
@@ -26,6 +28,7 @@ func (s *Scenario) Run() (*Result, error) {
 		return nil, err
 	}
 	r := &Result{Outcomes: map[string]map[string]uint64{}}
+	watch := s.watch(b)
 	var dec event.Decoder
 	var failed error
 	out := func(o *pipeline.Offer) {
@@ -36,6 +39,7 @@ func (s *Scenario) Run() (*Result, error) {
 	for _, e := range s.Events {
 		ev, wrong := dec.AdmitLine(e.JSON)
 		before := sum(b.Rejected)
+		late := s.late(e, ev, b)
 		if err := b.Admitted(ev, wrong, out); err != nil {
 			return nil, fmt.Errorf("line %d: %w", e.Line, err)
 		}
@@ -43,11 +47,18 @@ func (s *Scenario) Run() (*Result, error) {
 			if wrong == nil {
 				wrong = errors.New("timestamp: neither the event nor one before it has a time")
 			}
+			late = nil
 			r.refused = append(r.refused, fmt.Sprintf("the event of line %d: %v", e.Line, wrong))
+		}
+		if late != nil {
+			r.Late = append(r.Late, *late)
 		}
 	}
 	if err := b.Conserved(); err != nil {
 		return nil, err
+	}
+	if watch != nil {
+		r.Told = s.told(watch)
 	}
 	counts, _ := b.Counts()
 	for id, c := range counts {

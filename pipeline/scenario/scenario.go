@@ -5,7 +5,8 @@
 // Reading order: scenario, moment (the times in its lines), word (the parts of
 // a line), event (a line with an event), offer (a line with an offer), run,
 // compare (the differences from what is expected), align (which lines of two
-// lists are equal).
+// lists are equal), explanation (what must be told of an evaluation), late (events
+// that come too late).
 package scenario
 
 import (
@@ -33,6 +34,7 @@ type Scenario struct {
 	Outcomes   map[string]map[string]uint64 // by campaign and outcome name; those not listed are not compared
 	Rejected   map[string]uint64            // events that the gateway would refuse, by reason; nil means none
 	Duplicates *uint64                      // nil: not compared
+	Explains   []Explanation
 }
 
 // An Event is a line of the input.
