@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
 	"offerstream/pipeline/campaign"
 )
 

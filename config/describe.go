@@ -97,7 +97,7 @@ func showAny(key string, v any) string {
 		switch {
 		case err != nil:
 		case slices.Contains(spans, key):
-			return printDuration(time.Duration(n))
+			return campaign.FormatDuration(time.Duration(n))
 		case key == "from" || key == "to": // minutes after midnight
 			return fmt.Sprintf("%02d:%02d", n/60, n%60)
 		case key == "holdout": // 1/10,000
@@ -211,28 +211,4 @@ func changed(a, b map[string]json.RawMessage) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(differ))
-}
-
-// printDuration writes a duration in the form of campaign files: 7d, 1h30m,
-// 90s.
-func printDuration(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d <= 0 {
-		return d.String()
-	}
-	s := ""
-	if days := d / day; days > 0 {
-		s, d = fmt.Sprintf("%dd", days), d%day
-	}
-	if d == 0 {
-		return s
-	}
-	t := d.String()
-	if strings.HasSuffix(t, "m0s") {
-		t = strings.TrimSuffix(t, "0s")
-	}
-	if strings.HasSuffix(t, "h0m") {
-		t = strings.TrimSuffix(t, "0m")
-	}
-	return s + t
 }

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
+
 	"offerstream/pipeline/campaign"
 )
 

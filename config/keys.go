@@ -69,7 +69,7 @@ func setTables() []*keyTable {
 			{"version", shape{says: "number", limits: "only 1", schema: map[string]any{"const": 1}}, "1", "", "the version of the file format", "version: 1"},
 			{"zone", aText, "UTC", "a name in the IANA time zone database", "the time zone of users whose profile names none (rule 8)", "zone: Asia/Seoul"},
 			{"clock", words(campaign.ClockBroker, campaign.ClockEvent), campaign.ClockBroker, "", "where log time comes from (rule 1)", "clock: event"},
-			{"lateness", span(0), printDuration(campaign.DefaultLateness), "", "how far an event time may lie behind log time (rule 1)", "lateness: 1h"},
+			{"lateness", span(0), campaign.FormatDuration(campaign.DefaultLateness), "", "how far an event time may lie behind log time (rule 1)", "lateness: 1h"},
 			{"forget", aMap(forget), "", "", "how long without an event until a user counts as new (rule 18)", "forget: {anonymous: 90d}"},
 			{"bounds", aMap(bounds), "", "", "upper bounds on what is kept for one user", "bounds: {keys: 64}"},
 			{"coupons", aMap(coupons), "", "", "how the codes of coupons are made (rule 12)", "coupons: {key: k5f2c9a01, url: https://shop.example/c/}"},
@@ -79,8 +79,8 @@ func setTables() []*keyTable {
 			{"campaigns", byName("name", ref(slug(aCampaign))), "", "", "the campaigns, by name", "campaigns: {thanks: {on: Order Completed, offer: {channel: web}}}"},
 		}},
 		{name: forget, rows: []keyRow{
-			{"anonymous", span(time.Second), printDuration(campaign.DefaultForgetAnonymous), "", "for users without a `userId`", "anonymous: 90d"},
-			{"known", span(time.Second), printDuration(campaign.DefaultForgetKnown), "", "for users with a `userId`", "known: 1095d"},
+			{"anonymous", span(time.Second), campaign.FormatDuration(campaign.DefaultForgetAnonymous), "", "for users without a `userId`", "anonymous: 90d"},
+			{"known", span(time.Second), campaign.FormatDuration(campaign.DefaultForgetKnown), "", "for users with a `userId`", "known: 1095d"},
 		}},
 		{name: bounds, about: "Each time that a bound is reached is counted.", rows: []keyRow{
 			{"entries", wholeNumber(1, mostEntries), grouped(int64(campaign.DefaultBounds.Entries)), "", "exact entries of an aggregate, under each key (rule 2)", "entries: 256"},

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
 )

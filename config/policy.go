@@ -150,8 +150,8 @@ func (v value) shortHold(q campaign.QuietHours, has present) {
 	if q.From < 0 || q.To < 0 || q.AtMost == 0 || q.AtMost >= minutes(night+60) {
 		return
 	}
-	has["at_most"].warn(fmt.Sprintf("the quiet hours last %s, and an hour more in the night in which clocks go back: what is held from their beginning is not sent then", printDuration(minutes(night))),
-		"at_most: "+printDuration(minutes(night+60)))
+	has["at_most"].warn(fmt.Sprintf("the quiet hours last %s, and an hour more in the night in which clocks go back: what is held from their beginning is not sent then", campaign.FormatDuration(minutes(night))),
+		"at_most: "+campaign.FormatDuration(minutes(night+60)))
 }
 
 var clockForm = regexp.MustCompile(`^([01]?[0-9]|2[0-3]):([0-5][0-9])$`)

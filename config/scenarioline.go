@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/scenario"

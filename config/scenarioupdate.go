@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
 	"offerstream/pipeline/scenario"
 )
 

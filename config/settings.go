@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
 )
 
@@ -72,7 +73,7 @@ var bothBefore = []setting{
 		show: func(s *Settings) string { return strconv.Itoa(s.Replicas) }},
 	{name: "retention", arg: "TIME", def: "7d", about: "how long events are kept, such as 36h or 7d, at least 1h",
 		read: func(s *Settings, t string) (err error) { s.Retention, err = readSpan(t, time.Hour); return },
-		show: func(s *Settings) string { return printDuration(s.Retention) }},
+		show: func(s *Settings) string { return campaign.FormatDuration(s.Retention) }},
 	{name: "durability", arg: "HOW", def: "warn", about: "warn or strict: if a NATS server may lose acknowledged messages (no sync_interval: always, fewer replicas, a version before 2.15.2, or its settings cannot be read), warn in the log, or refuse to start",
 		read: func(s *Settings, t string) (err error) { s.Durability, err = readDurability(t); return },
 		show: func(s *Settings) string { return s.Durability }},

@@ -94,7 +94,7 @@ func readInt(t string, least, most int) (int, error) {
 func readSpan(t string, least time.Duration) (time.Duration, error) {
 	d, err := campaign.ParseDuration(t)
 	if err == nil && d < least {
-		err = fmt.Errorf("%s is too short, at least %s is required", t, printDuration(least))
+		err = fmt.Errorf("%s is too short, at least %s is required", t, campaign.FormatDuration(least))
 	}
 	return d, err
 }

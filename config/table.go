@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"time"
+
+	"offerstream/pipeline/campaign"
 )
 
 // A keyRow describes one key of a map of the language. The reader takes from it
@@ -86,9 +88,9 @@ const century = 36525 * 24 * time.Hour
 func span(least time.Duration) shape { return spanTo(least, century) }
 
 func spanTo(least, most time.Duration) shape {
-	limits := "`" + printDuration(least) + "` or more"
+	limits := "`" + campaign.FormatDuration(least) + "` or more"
 	if most != century {
-		limits = "`" + printDuration(least) + "` to `" + printDuration(most) + "`"
+		limits = "`" + campaign.FormatDuration(least) + "` to `" + campaign.FormatDuration(most) + "`"
 	}
 	return shape{says: "duration", limits: limits, least: int64(least), most: int64(most), schema: ref("duration")}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
 	"offerstream/pipeline/campaign"
 	times "offerstream/pipeline/value"
 )
@@ -177,11 +178,11 @@ func (v value) durationTo(least, most time.Duration, hint string) time.Duration 
 	case err != nil:
 		v.problem(err.Error(), hint)
 	case d < least:
-		v.problem(fmt.Sprintf("%s is too short, at least %s is required", v.n.Value, printDuration(least)), hint)
+		v.problem(fmt.Sprintf("%s is too short, at least %s is required", v.n.Value, campaign.FormatDuration(least)), hint)
 	case d > most && most < century:
-		v.problem(fmt.Sprintf("%s is too long, at most %s is allowed", v.n.Value, printDuration(most)), hint)
+		v.problem(fmt.Sprintf("%s is too long, at most %s is allowed", v.n.Value, campaign.FormatDuration(most)), hint)
 	case d > most:
-		v.problem(fmt.Sprintf("%s is too long, at most %s is allowed", v.n.Value, printDuration(most)), "leave the key out for no bound")
+		v.problem(fmt.Sprintf("%s is too long, at most %s is allowed", v.n.Value, campaign.FormatDuration(most)), "leave the key out for no bound")
 	default:
 		return d
 	}

@@ -23,6 +23,7 @@ func (s *step) choose() {
 		var err error
 		if e.score, err = e.rank(s); err != nil {
 			s.live.count(e.c).failed(err)
+			e.trace.failed(stageGates, "score", err)
 			s.end(&e, Failed)
 			continue
 		}
@@ -41,6 +42,7 @@ func (s *step) choose() {
 		case Fired, Withheld:
 			out = append(out, o)
 			s.entity.wentOut(e.c, o, s.now)
+			e.trace.went(o)
 		}
 		s.end(e, how)
 		if o != nil {
@@ -74,7 +76,7 @@ const waiting = outcomes
 func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	for _, g := range e.c.gates {
 		stopped := g.stops(s, e)
-		e.trace.gate(g.outcome, stopped)
+		e.trace.gate(&g, stopped, s, e)
 		switch {
 		case !stopped:
 		case g.outcome == Quiet && e.c.holds():
@@ -86,12 +88,11 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	}
 	id := OfferID(e.campaign, s.entity.Key, e.key, e.event.ID, e.firstDue)
 	if slices.Contains(s.entity.offers, id) {
-		e.trace.gate(Duplicate, true)
+		e.trace.told(stageGates, Duplicate.String(), false, toldText("offer", id))
 		return nil, Duplicate
 	}
 	e.stage = stageChoice
 	o, err := s.offer(e, id)
-	e.trace.choice(err)
 	switch {
 	case errors.Is(err, errNoChoice):
 		return nil, NoChoice
@@ -102,12 +103,13 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	e.stage = stageChannel
 	by := slices.IndexFunc(out, func(other *Offer) bool { return other.Channel == o.Channel })
 	if by >= 0 {
-		e.trace.channel(o.Channel, out[by].Campaign)
+		e.trace.told(stageChannel, o.Channel, false, toldText("taken by", out[by].Campaign))
 		return nil, Outranked
 	}
-	e.trace.channel(o.Channel, "")
+	e.trace.told(stageChannel, o.Channel, true)
 	e.stage = stageOut
 	if o.Withheld = s.entity.withheld(e.c); o.Withheld {
+		e.trace.told(stageOut, "holdout", false, toldNumber("campaign", int64(e.c.def.Holdout)), toldNumber("set", int64(s.live.def.Holdout)))
 		return o, Withheld
 	}
 	return o, Fired
@@ -140,7 +142,9 @@ func (s *step) offer(e *evaluation, id string) (*Offer, error) {
 	sc := s.judge(e)
 	var err error
 	if e.c.choose != nil {
-		if sc.chosen, err = chosen(e.c.choose.Eval(sc)); err != nil {
+		sc.chosen, err = chosen(e.c.choose.Eval(sc))
+		e.trace.chose(e.c.def.Choose, sc.chosen, err)
+		if err != nil {
 			return o, err
 		}
 	}
@@ -154,6 +158,7 @@ func (s *step) offer(e *evaluation, id string) (*Offer, error) {
 	if e.c.data != nil {
 		o.Data, err = e.c.data.Render(sc)
 	}
+	e.trace.failed(stageChoice, "data", err)
 	sc.chosen, sc.coupon = nil, nil
 	return o, err
 }

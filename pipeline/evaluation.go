@@ -116,6 +116,7 @@ func (s *step) begin(c *liveCampaign, entry uint8, ev *event.Event) evaluation {
 // nothing, unless the campaign is paused anyway.
 func (s *step) judgeAge(e evaluation) {
 	if !e.c.paused && !e.ended && e.c.tooOld(e.event, s.now) {
+		e.trace.told(stageTrigger, "fresh", false, toldSpan("age", value.Minus(s.now, e.event.Time)), toldSpan("fresh", e.c.fresh))
 		s.end(&e, Age)
 		return
 	}
@@ -128,6 +129,7 @@ func (s *step) advance(e evaluation) {
 	switch e.stage {
 	case stageTrigger, stageDwell:
 		if e.c.paused {
+			e.trace.told(e.stage, Paused.String(), false)
 			s.end(&e, Paused)
 			return
 		}
@@ -153,14 +155,14 @@ func (s *step) candidate(e evaluation) { s.candidates = append(s.candidates, e) 
 func (s *step) condition(e *evaluation) bool {
 	sc := s.judge(e)
 	holds := all(e.c.cond, sc, s.live.count(e.c))
-	e.trace.conditions(e.stage, e.c.cond, sc)
+	s.traceConditions(e, e.c.cond, sc)
 	if holds {
 		e.stored = nil // what waits from here on keeps other fields
 		return true
 	}
 	if e.stage == stageTrigger {
 		if due, waits := s.onlyDwell(e.c.compiled, sc); waits {
-			s.drop(func(o *pending) bool { return o.c == e.c && o.stage == stageDwell }, Superseded)
+			s.drop(func(o *pending) bool { return o.c == e.c && o.stage == stageDwell }, Superseded, ByNewer)
 			e.stored = s.store(e, e.triggered().keepDwell, e.before)
 			s.wait(*e, stageDwell, due)
 			return false
@@ -192,6 +194,7 @@ func (s *step) absences(e evaluation) {
 		if started++; started > 1 {
 			one = s.begin(e.c, e.entry, e.event)
 			one.began, one.before, one.ended = e.began, e.before, e.ended
+			s.split(&one, &e)
 		}
 		one.stored = s.store(&one, e.c.afterAbsence, nil)
 		one.key = strings.Clone(key)
@@ -201,6 +204,10 @@ func (s *step) absences(e evaluation) {
 		s.live.count(e.c).failed(err)
 	}
 	if started == 0 {
+		e.trace.failed(stageAbsence, "match", err, toldText("match", unless.Match), toldNumber("keys", int64(len(s.keys))))
+		if err == nil {
+			e.trace.refuse()
+		}
 		s.end(&e, Condition)
 	}
 }
@@ -217,6 +224,7 @@ func sameWait(e *evaluation, key string) func(*pending) bool {
 func (s *step) delay(e evaluation) {
 	if e.c.at != nil {
 		due, waits, err := s.bestHour(&e)
+		e.trace.failed(stageDelay, "best_hour", err, toldTime("best", max(due, s.now)), toldText("histogram", e.c.def.At.BestHour), toldSpan("ahead", int64(e.c.def.At.Ahead)))
 		if err != nil {
 			s.live.count(e.c).failed(err)
 			s.end(&e, Failed)
@@ -243,7 +251,7 @@ func (s *step) later(e evaluation, in stage, due int64) {
 // evaluation continues at once.
 func (s *step) wait(e evaluation, in stage, due int64) {
 	if stages[in].single {
-		s.drop(sameWait(&e, e.key), Superseded)
+		s.drop(sameWait(&e, e.key), Superseded, ByNewer)
 	}
 	if in == stageDwell || in == stageAbsence { // `at` and a hold do not change an offer's identity
 		e.firstDue = due
@@ -253,9 +261,9 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 		s.advance(e)
 		return
 	}
-	s.traced(&e, 0, false)
 	s.entity.order++
 	e.order = s.entity.order
+	s.pended(&e)
 	e.stored.uses++
 	s.entity.waiting = append(s.entity.waiting, e.pending)
 	s.entity.waits(&e.pending, 1)
@@ -276,7 +284,7 @@ func (s *step) boundAbsences(c *liveCampaign) {
 		}
 	}
 	if n > s.live.def.Bounds.Absences {
-		s.drop(func(o *pending) bool { return o.order == oldest }, Superseded)
+		s.drop(func(o *pending) bool { return o.order == oldest }, Superseded, ByBound)
 		s.live.count(c).Bounds++
 	}
 }
@@ -293,12 +301,12 @@ func (s *step) boundPending() {
 		})
 		s.live.count(oldest.c).Bounds++
 		order := oldest.order
-		s.drop(func(o *pending) bool { return o.order == order }, Superseded)
+		s.drop(func(o *pending) bool { return o.order == order }, Superseded, ByBound)
 	}
 }
 
 // drop ends the pending evaluations for which wanted is true.
-func (s *step) drop(wanted func(*pending) bool, how Outcome) {
+func (s *step) drop(wanted func(*pending) bool, how Outcome, cause Cause) {
 	if !s.entity.anyWaits(wanted) {
 		return
 	}
@@ -306,16 +314,19 @@ func (s *step) drop(wanted func(*pending) bool, how Outcome) {
 		if !wanted(w) {
 			return true
 		}
-		s.end(&evaluation{pending: *w}, how)
+		s.endBy(&evaluation{pending: *w}, how, cause)
 		s.release(w.stored)
 		return false
 	})
 }
 
 // end gives an evaluation its outcome.
-func (s *step) end(e *evaluation, how Outcome) {
+func (s *step) end(e *evaluation, how Outcome) { s.endBy(e, how, "") }
+
+// endBy is end, with what has cancelled or superseded the evaluation.
+func (s *step) endBy(e *evaluation, how Outcome, cause Cause) {
 	s.live.end(&e.pending, how)
-	s.traced(e, how, true)
+	s.traced(e, how, cause)
 }
 
 // end counts an outcome. No other function does so.

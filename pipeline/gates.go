@@ -16,6 +16,7 @@ type gate struct {
 	advertising bool // the gate stops only advertising, not service offers
 	// compile makes the gate's rule for a campaign; nil: the gate never stops it.
 	compile func(g *gating) stops
+	tell    func(s *step, e *evaluation) []TraceValue // what the gate compares, for traces; nil: nothing
 }
 
 // stops reports whether a gate stops an evaluation.
@@ -26,13 +27,13 @@ var gates = [...]gate{
 	{outcome: Paused, compile: func(*gating) stops {
 		return func(_ *step, e *evaluation) bool { return e.c.paused }
 	}},
-	{outcome: Period, compile: func(g *gating) stops {
+	{outcome: Period, tell: tellPeriod, compile: func(g *gating) stops {
 		if g.def.From == 0 && g.def.To == 0 {
 			return nil
 		}
 		return func(s *step, _ *evaluation) bool { return !g.def.Runs(s.now) }
 	}},
-	{outcome: Age, advertising: true, compile: func(g *gating) stops {
+	{outcome: Age, tell: tellAge, advertising: true, compile: func(g *gating) stops {
 		q := g.quiet
 		if q == nil || q.Drop || q.AtMost == 0 {
 			return nil
@@ -50,24 +51,24 @@ var gates = [...]gate{
 				return false // it has not waited
 			}
 			sc := s.judge(e)
-			e.trace.conditions(stageGates, g.whenDue, sc)
+			s.traceWhenDue(e, g.whenDue, sc)
 			return !all(g.whenDue, sc, s.live.count(e.c))
 		}
 	}},
-	{outcome: NoConsent, advertising: true, compile: func(g *gating) stops {
+	{outcome: NoConsent, tell: tellConsent, advertising: true, compile: func(g *gating) stops {
 		channel := g.def.Offer.Channel
 		if p := g.set.Consent; p == nil || !slices.Contains(p.Required, channel) {
 			return nil
 		}
 		return func(s *step, _ *evaluation) bool { return !s.entity.consented(channel, s.now) }
 	}},
-	{outcome: Limit, compile: func(g *gating) stops {
+	{outcome: Limit, tell: tellLimits, compile: func(g *gating) stops {
 		if len(g.def.Limits) == 0 {
 			return nil
 		}
 		return func(s *step, e *evaluation) bool { return s.entity.limited(e.c, s.now) }
 	}},
-	{outcome: Cap, advertising: true, compile: func(g *gating) stops {
+	{outcome: Cap, tell: tellCaps, advertising: true, compile: func(g *gating) stops {
 		caps := slices.DeleteFunc(slices.Clone(g.set.Caps), func(cp campaign.Cap) bool {
 			return !slices.Contains(cp.Channels, g.def.Offer.Channel)
 		})
@@ -80,7 +81,7 @@ var gates = [...]gate{
 			})
 		}
 	}},
-	{outcome: Pause, advertising: true, compile: func(g *gating) stops {
+	{outcome: Pause, tell: tellPause, advertising: true, compile: func(g *gating) stops {
 		p := g.set.Pause
 		if p == nil || !slices.Contains(p.Channels, g.def.Offer.Channel) {
 			return nil
@@ -89,7 +90,7 @@ var gates = [...]gate{
 			return s.entity.sentAfter(p.Channels, value.Minus(s.now, int64(p.AfterAny))) > 0
 		}
 	}},
-	{outcome: Quiet, advertising: true, compile: func(g *gating) stops {
+	{outcome: Quiet, tell: tellQuiet, advertising: true, compile: func(g *gating) stops {
 		q := g.quiet
 		if q == nil {
 			return nil
@@ -110,6 +111,7 @@ type gating struct {
 type ownGate struct {
 	outcome Outcome
 	stops   stops
+	tell    func(s *step, e *evaluation) []TraceValue
 }
 
 // gates are the gates of a campaign.
@@ -120,7 +122,7 @@ func (c *compiler) gates(cp *compiled, whenDue []*expr.Expr) (has []ownGate) {
 			continue
 		}
 		if stops := g.compile(of); stops != nil {
-			has = append(has, ownGate{g.outcome, stops})
+			has = append(has, ownGate{g.outcome, stops, g.tell})
 		}
 	}
 	return has

@@ -19,11 +19,13 @@ type step struct {
 	tracing    func(*Trace)                      // nil: nothing is traced
 	triggering func(*TriggerTrace)               // nil: triggers are not traced
 	failing    func(Failure)                     // nil: failures are counted only
+	inspector  *inspector                        // of the set in force; nil: not needed yet
 	duplicates uint64
 
 	// The step in progress:
 	entity     *Entity
 	now        int64
+	applying   bool // the step is that of an event
 	scope      scope
 	candidates []evaluation // those that have reached the gates
 	due        []pending    // those that continue because they are due
@@ -42,9 +44,15 @@ type step struct {
 
 // start begins a step on an entity.
 func (s *step) start(e *Entity, now int64) {
+	var waited []pending
+	if s.tracing != nil {
+		waited = slices.Clone(e.waiting)
+	}
 	e.bind(s.live)
 	s.recycle() // here, because the previous step may have panicked
-	s.entity, s.now, s.candidates = e, now, s.candidates[:0]
+	s.entity, s.now, s.candidates, s.applying = e, now, s.candidates[:0], false
+	s.scope.event = nil
+	s.traceChanges(waited)
 	s.scope = scope{set: s.live.Set, now: now, entity: e, read: s.read, lets: s.scope.lets[:0]}
 }
 
@@ -84,8 +92,10 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	if e.seq++; ev.Type != event.System || e.seq == 1 {
 		e.last = now
 	}
+	s.applying = true
 	sc := s.scopeOf(ev)
 	s.meet(sc)
+	s.traceTriggers(sc)
 	before := s.before()
 	s.cancel(sc)
 	s.learn(sc)
@@ -137,7 +147,14 @@ func (s *step) fireDue(wanted func(*pending) bool) {
 		w := evaluation{pending: p}
 		var dec event.Decoder // one for each event, because candidates outlive the loop
 		ev, err := dec.Decode(w.stored.event())
+		if err == nil {
+			ev.Time = w.stored.time
+			w.event = ev
+		}
 		s.trace(&w)
+		if w.trace != nil {
+			w.trace.From = w.order
+		}
 		if err == nil && len(w.stored.before()) > 0 {
 			if w.before, err = DecodeEntity(e.Key, w.stored.before()); err == nil {
 				w.before.bind(s.live)
@@ -147,8 +164,7 @@ func (s *step) fireDue(wanted func(*pending) bool) {
 			s.end(&w, Failed)
 			continue
 		}
-		ev.Time = w.stored.time
-		w.event, w.began = ev, w.stored.at
+		w.began = w.stored.at
 		s.advance(w)
 	}
 }
@@ -181,7 +197,7 @@ func (s *step) cancel(sc *scope) {
 		return
 	}
 	if ev.Type.View() && s.entity.viewed > 0 {
-		s.drop(func(e *pending) bool { return stages[e.stage].viewed }, Cancelled)
+		s.drop(func(e *pending) bool { return stages[e.stage].viewed }, Cancelled, ByView)
 	}
 	if !s.live.ends.have(ev) {
 		return
@@ -205,7 +221,7 @@ func (s *step) cancel(sc *scope) {
 			sc.of(nil)
 		}
 		return last.holds && (t.match.none() || slices.Contains(last.keys, e.key))
-	}, Cancelled)
+	}, Cancelled, ByUnless)
 }
 
 // An endOf is what an event means for a campaign's `unless`.

@@ -2,8 +2,15 @@ package pipeline
 
 import (
 	"encoding/json"
+	"slices"
+	"time"
 
+	"cel.dev/cel-go/common/types/ref"
+
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/expr"
+	"offerstream/pipeline/value"
 )
 
 // A Trace tells what one step did to one evaluation: the stages that it passed,
@@ -41,10 +48,9 @@ type Cause string
 const (
 	ByView   Cause = "view"   // the user's next view, during a dwell
 	ByUnless Cause = "unless" // an event of `unless`
-	ByNewer  Cause = "newer"  // a later trigger, or the end of the quiet hours came anew
+	ByNewer  Cause = "newer"  // a later evaluation takes its place
 	ByBound  Cause = "bound"  // too many wait: the oldest leaves
 	ByChange Cause = "change" // the campaign changed or is gone
-	ByForget Cause = "forget" // the user was forgotten
 )
 
 // A TraceStage is a stage that the evaluation passed, with what was judged
@@ -59,6 +65,7 @@ type TracePart struct {
 	Text     string // the condition's source, or the gate's outcome
 	OK       bool
 	Error    string
+	Missing  bool             // the error is that a field is missing
 	Values   []TraceValue     // what the condition reads; what a gate compares
 	Compared *TraceComparison // nil: the condition is no comparison
 }
@@ -72,10 +79,10 @@ type TraceValue struct {
 // A TraceComparison is a condition of the form left op right, with its values as
 // JSON. Feature is the feature that one side is, or is a value of; "" if neither.
 type TraceComparison struct {
-	Left, Op, Right     string // as written
-	LeftIs, RightIs     json.RawMessage
-	Feature, Key        string // the feature's name, and the key under which it is read
-	FeatureIsOnTheRight bool
+	Left, Op, Right string // as written
+	LeftIs, RightIs json.RawMessage
+	Feature, Key    string // the feature's name, and the key under which it is read
+	FeatureIsRight  bool
 }
 
 // A TriggerTrace tells whether an event met a trigger whose `on` names it.
@@ -121,29 +128,82 @@ func (f *Fold) Only(keys ...string) {
 
 // trace begins the trace of an evaluation in this step.
 func (s *step) trace(e *evaluation) {
-	if s.tracing != nil {
-		e.trace = &Trace{}
+	if s.tracing == nil {
+		return
+	}
+	e.trace = &Trace{Campaign: e.campaign, User: s.entity.Key, Began: s.now, Now: s.now}
+	if e.event != nil {
+		e.trace.Trigger = eventTraced(e.event)
+	}
+	if e.stored != nil {
+		e.trace.Began = e.stored.at
+	}
+	if s.scope.event != nil && s.applying {
+		by := eventTraced(s.scope.event)
+		e.trace.By = &by
 	}
 }
 
-// traced shows the trace of an evaluation that has ended or is pending.
-func (s *step) traced(e *evaluation, outcome Outcome, ended bool) {
+// split is the trace of an evaluation that begins where another one has come to.
+func (s *step) split(e *evaluation, from *evaluation) {
+	if from.trace != nil {
+		e.trace.Began, e.trace.Stages = from.began, slices.Clone(from.trace.Stages)
+	}
+}
+
+// pended shows the trace of an evaluation that is pending.
+func (s *step) pended(e *evaluation) {
+	if e.trace == nil {
+		return
+	}
+	t := *e.trace // it may go on in this step
+	t.Key, t.Stage, t.Due, t.Wait = e.key, e.stage.String(), e.due, e.order
+	s.tracing(&t)
+}
+
+// traced shows the trace of an evaluation that has ended.
+func (s *step) traced(e *evaluation, how Outcome, cause Cause) {
 	if s.tracing == nil {
 		return
 	}
 	t := e.trace
 	if t == nil { // it ended while it was pending
-		t = &Trace{}
+		s.traceWaiting(e)
+		t = e.trace
 	}
-	t.Campaign, t.User, t.Key, t.Now, t.Outcome, t.Stage, t.Due = e.campaign, s.entity.Key, e.key, s.now, outcome, e.stage.String(), NoDue
-	if !ended {
-		t.Due = e.due
-	}
+	t.Key, t.Stage, t.Due, t.Outcome, t.Cause = e.key, e.stage.String(), NoDue, how, cause
 	s.tracing(t)
+}
+
+// traceWaiting begins the trace of an evaluation that was pending.
+func (s *step) traceWaiting(e *evaluation) {
+	s.trace(e)
+	e.trace.From = e.order
+	if e.event != nil {
+		return
+	}
+	var dec event.Decoder
+	if ev, err := dec.Decode(e.stored.event()); err == nil {
+		ev.Time = e.stored.time
+		e.trace.Trigger = eventTraced(ev)
+	}
+}
+
+// traceChanges shows the traces of the evaluations that a change of sets cancels,
+// which are those of before that the entity no longer has.
+func (s *step) traceChanges(before []pending) {
+	for _, w := range before {
+		if !s.entity.anyWaits(func(o *pending) bool { return o.order == w.order }) {
+			s.traced(&evaluation{pending: w}, Cancelled, ByChange)
+		}
+	}
 }
 
 // add adds a part to the trace of a stage.
 func (t *Trace) add(in stage, p TracePart) {
+	if t == nil {
+		return
+	}
 	if n := len(t.Stages); n == 0 || t.Stages[n-1].Stage != in.String() {
 		t.Stages = append(t.Stages, TraceStage{Stage: in.String()})
 	}
@@ -151,51 +211,91 @@ func (t *Trace) add(in stage, p TracePart) {
 	last.Parts = append(last.Parts, p)
 }
 
-// conditions adds the result of each conjunct, and the features that it reads.
-func (t *Trace) conditions(in stage, conds []*expr.Expr, sc *scope) {
-	if t == nil {
+// traceConditions adds what each conjunct reads, and whether it holds.
+func (s *step) traceConditions(e *evaluation, conds []*expr.Expr, sc *scope) {
+	if e.trace == nil {
 		return
+	}
+	is := s.inspected(e.c)
+	in := e.stage
+	if !in.waits() && in != stageTrigger {
+		in = stageGates
 	}
 	for _, x := range conds {
-		p := TracePart{Text: x.Text}
-		var err error
-		if p.OK, err = x.Holds(sc); err != nil {
-			p.Error = err.Error()
-		}
-		for _, name := range x.Reads {
-			if i, ok := sc.set.featureIndex[name]; ok {
-				p.Values = append(p.Values, TraceValue{name, shown(sc.set.features[i].read(sc.entity.feature(i), sc.now))})
-			}
-		}
-		t.add(in, p)
+		e.trace.add(in, is.part(is.words.state, x, sc))
 	}
 }
 
-func (t *Trace) gate(g Outcome, stopped bool) {
-	if t != nil && (stopped || g != Paused) {
-		t.add(stageGates, TracePart{Text: g.String(), OK: !stopped})
+// traceWhenDue is traceConditions for `when_due`.
+func (s *step) traceWhenDue(e *evaluation, conds []*expr.Expr, sc *scope) {
+	if e.trace == nil {
+		return
+	}
+	is := s.inspected(e.c)
+	for _, x := range conds {
+		e.trace.add(stageGates, is.part(is.words.state, x, sc))
 	}
 }
 
-func (t *Trace) choice(err error) {
+// gate adds a gate, with what it compares.
+func (t *Trace) gate(g *ownGate, stopped bool, s *step, e *evaluation) {
+	if t == nil || !stopped && g.outcome == Paused {
+		return
+	}
+	p := TracePart{Text: g.outcome.String(), OK: !stopped}
+	if g.tell != nil {
+		p.Values = g.tell(s, e)
+	}
+	t.add(stageGates, p)
+}
+
+// told adds a part of a stage with what it is judged by.
+func (t *Trace) told(in stage, text string, ok bool, values ...TraceValue) {
+	t.add(in, TracePart{Text: text, OK: ok, Values: values})
+}
+
+// failed adds a part of a stage that may have failed with an error.
+func (t *Trace) failed(in stage, text string, err error, values ...TraceValue) {
+	p := TracePart{Text: text, OK: err == nil, Values: values}
+	if err != nil {
+		p.Error, p.Missing = err.Error(), expr.IsMissing(err)
+	}
+	t.add(in, p)
+}
+
+// chose adds what `choose` has given.
+func (t *Trace) chose(choose string, item ref.Val, err error) {
 	if t == nil {
 		return
 	}
-	p := TracePart{Text: "data", OK: err == nil}
+	p := TracePart{Text: choose, OK: err == nil}
 	if err != nil {
-		p.Error = err.Error()
+		p.Error, p.Missing = err.Error(), expr.IsMissing(err)
+	} else {
+		p.Values = []TraceValue{{"item", shown(item)}}
 	}
 	t.add(stageChoice, p)
 }
 
-// channel adds whether the channel was free, or the campaign that has taken it.
-func (t *Trace) channel(channel, by string) {
-	if t == nil {
-		return
+// went adds the offer that went out or was withheld.
+func (t *Trace) went(o *Offer) {
+	if t != nil {
+		t.Offer = o
 	}
-	p := TracePart{Text: channel, OK: by == ""}
-	if by != "" {
-		p.Error = "taken by " + by
+}
+
+// refuse makes the last part one that has stopped the evaluation.
+func (t *Trace) refuse() {
+	if t != nil {
+		parts := t.Stages[len(t.Stages)-1].Parts
+		parts[len(parts)-1].OK = false
 	}
-	t.add(stageChannel, p)
+}
+
+// Values of a trace.
+func toldText(of, text string) TraceValue      { return TraceValue{of, value.AppendJSONString(nil, text)} }
+func toldTime(of string, at int64) TraceValue  { return toldText(of, value.FormatTime(at)) }
+func toldNumber(of string, n int64) TraceValue { return TraceValue{of, number(n)} }
+func toldSpan(of string, ns int64) TraceValue {
+	return toldText(of, campaign.FormatDuration(time.Duration(ns)))
 }
