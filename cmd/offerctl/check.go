@@ -10,7 +10,7 @@ import (
 
 // check is `offerctl check`. Like a compiler, it prints mistakes to standard
 // error.
-func check(_ context.Context, args []string, std stdio) error {
+func check(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "check PATH...", `
 Validates campaign sets. The named files form one set. In a named directory, its
 files *.yaml and *.yml (except scenarios, *.test.yaml) form one, and so do those
@@ -18,6 +18,7 @@ of each directory below it. Each mistake is a line "file:line:col: what is wrong
 what to do" on standard error, and the exit status is 1. A line "file:line:col:
 warning: ..." is about what is allowed, but probably not meant.`,
 		"offerctl check deploy/campaigns")
+	sample := fs.surveying(std)
 	paths, err := fs.parse(args)
 	if err != nil {
 		return err
@@ -35,7 +36,7 @@ warning: ..." is about what is allowed, but probably not meant.`,
 		if len(sets) > 1 && s.Path != "" {
 			of = s.Path + ": "
 		}
-		ok, err := checkSet(s, of, std)
+		ok, err := checkSet(ctx, s, of, sample, std)
 		if err != nil {
 			return err
 		}
@@ -48,7 +49,7 @@ warning: ..." is about what is allowed, but probably not meant.`,
 }
 
 // checkSet checks one set. of begins the line that says what is in it.
-func checkSet(s config.Folder, of string, std stdio) (ok bool, err error) {
+func checkSet(ctx context.Context, s config.Folder, of string, sample *surveyor, std stdio) (ok bool, err error) {
 	def, warnings, err := config.CheckCampaigns(s.Files...)
 	for _, w := range warnings {
 		w.What = "warning: " + w.What
@@ -75,6 +76,18 @@ func checkSet(s config.Folder, of string, std stdio) (ok bool, err error) {
 		features += ", " + count(n, "row") + " of facts"
 	}
 	fmt.Fprintf(std.out, "ok: %s%s, %s in %s, set %s\n", of, campaigns, features, count(len(s.Files), "file"), def.Hash())
+	if !sample.given() {
+		return true, nil
+	}
+	result, found, err := sample.survey(ctx, def, s.Files)
+	if err != nil {
+		return false, err
+	}
+	for _, f := range found {
+		f.What = "warning: " + f.What
+		fmt.Fprintln(std.err, f.Problem)
+	}
+	result.Text(std.out)
 	return true, nil
 }
 

@@ -18,6 +18,8 @@ type reading struct {
 	target  target
 	profile bool               // it is read as profile.x
 	rows    *campaign.Campaign // whose rows use.Row is about
+
+	literals []string // see literalsOf
 }
 
 // A target is a value in some events.

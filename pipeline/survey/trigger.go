@@ -28,6 +28,7 @@ type term struct {
 	rows []*rowScope     // those to try; nil: it reads no row
 	more bool            // there are rows that are not tried
 	held map[*kind]uint64
+	err  error // the last one with which it failed
 }
 
 // A found counts equalities about one path.
@@ -206,6 +207,9 @@ func (t *term) holds(ev *event.Event, now int64) bool {
 	return slices.ContainsFunc(t.rows, func(sc *rowScope) bool {
 		sc.now, sc.ev = now, ev
 		ok, err := t.x.Holds(sc)
+		if err != nil {
+			t.err = err
+		}
 		return ok && err == nil
 	})
 }
