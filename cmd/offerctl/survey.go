@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"offerstream/config"
 	"offerstream/pipeline/campaign"
@@ -51,6 +54,9 @@ func (s *surveyor) survey(ctx context.Context, def *campaign.Definition, files [
 	for _, f := range r.Findings {
 		found = append(found, surveyed{places.Of(f.Problem, f.Element), f.Rule})
 	}
+	slices.SortStableFunc(found, func(a, b surveyed) int {
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Col-b.Col)
+	})
 	return r, found, nil
 }
 

@@ -150,7 +150,7 @@ func (p *part) miss(t *pipeline.TracePart) {
 		if err != nil {
 			return
 		}
-		is.number, is.is = float64(d), v
+		is.number, is.is = float64(d), d.String()
 	default:
 		return
 	}

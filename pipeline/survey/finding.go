@@ -126,26 +126,26 @@ func (f *finder) conditions(def *campaign.Campaign) {
 		f.find(strings.Join(at.Path, "\x00")+strconv.Itoa(at.Line)+":"+strconv.Itoa(at.Col), Finding{Rule: ConditionNeverHolds, Problem: at})
 	}
 	someNever := false
-	for i, t := range f.judge.triggers[def.ID] {
+	for _, t := range f.judge.triggers[def.ID] {
 		at := path(append(slices.Clone(t.triggerOf.path), "where")...)
 		kinds := f.sample.named(t.on)
 		n := events(kinds)
-		someNever = someNever || n == 0
+		someNever = someNever || n == 0 && !t.ends
 		for j, term := range t.terms {
 			if n == 0 || term.sum(kinds) > 0 || term.more {
 				continue
 			}
-			someNever = true
+			someNever = someNever || !t.ends
 			if f.suspect[conjunctKey(at, j)] {
 				continue
 			}
-			place := f.terms(def, i)[j]
+			_, places := f.readings.plain.Uses(t.where)
 			what := fmt.Sprintf("this held for none of %s %s", thousands(n), eventsNamed(t.on, n))
 			hint := term.Text()
 			if term.err != nil {
 				hint += " failed: " + term.err.Error()
 			}
-			never(campaign.Problem{Path: at, Line: place.Line, Col: place.Col}, what, hint)
+			never(campaign.Problem{Path: at, Line: places[j].Line, Col: places[j].Col}, what, hint)
 		}
 	}
 	c := f.Survey.conditions[def.ID]
@@ -166,7 +166,7 @@ func (f *finder) conditions(def *campaign.Campaign) {
 		if f.suspect[conjunctKey(p.path, p.conjunct)] {
 			continue
 		}
-		never(campaign.Problem{Path: p.path, Line: p.Line, Col: p.Col}, fmt.Sprintf("this held in none of %s", count(c.judged, "evaluation")), p.why())
+		never(campaign.Problem{Path: p.path, Line: p.Line, Col: p.Col}, fmt.Sprintf("this held in none of %s", count(c.judged, "evaluation")), p.why(c.judged))
 	}
 	if c.judged > 0 && c.passed == 0 && !someNever && len(c.parts) > 1 {
 		never(campaign.Problem{Path: path("if")}, fmt.Sprintf("all of these together held in none of %s", count(c.judged, "evaluation")), "each of them held in some")
@@ -174,13 +174,13 @@ func (f *finder) conditions(def *campaign.Campaign) {
 }
 
 // why tells how near the conjunct came.
-func (p *part) why() string {
+func (p *part) why(judged uint64) string {
 	switch {
 	case p.best != nil && p.best.most:
 		return fmt.Sprintf("%s was %s at most", p.best.of, p.best.is)
 	case p.best != nil:
 		return fmt.Sprintf("%s was %s at least", p.best.of, p.best.is)
-	case p.failed > 0:
+	case p.failed > judged/2:
 		return fmt.Sprintf("it failed in %s of them: %s", thousands(p.failed), p.err)
 	}
 	return p.Text

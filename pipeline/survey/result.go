@@ -50,6 +50,7 @@ type Campaign struct {
 // of a step of a sequence.
 type Trigger struct {
 	On     []string    `json:"on"`
+	Unless bool        `json:"unless,omitempty"` // the events of `unless`
 	Events uint64      `json:"events"`
 	Where  []Condition `json:"where,omitempty"` // each judged on all of these events; of a campaign with rows: whether it held for any
 }
@@ -92,7 +93,7 @@ func (s *Survey) campaign(def *campaign.Campaign) Campaign {
 	c := Campaign{ID: def.ID, Rows: len(def.Rows), Evaluations: n.Evaluated, Offers: n.Ended[pipeline.Fired], Pending: n.Pending(), Triggers: []Trigger{}}
 	for _, t := range s.judge.triggers[def.ID] {
 		kinds := s.sample.named(t.on)
-		one := Trigger{On: t.on, Events: events(kinds)}
+		one := Trigger{On: t.on, Unless: t.ends, Events: events(kinds)}
 		for _, term := range t.terms {
 			one.Where = append(one.Where, Condition{term.Text(), term.sum(kinds), one.Events, term.more})
 		}
@@ -149,30 +150,47 @@ func (c *Campaign) text(w io.Writer) {
 	}
 	condition := func(key string, x Condition) {
 		mark := ""
+		if x.Of == 0 {
+			fmt.Fprintf(w, "  %9s  %-13s  %-6s %s\n", "-", "", key, cut(x.Text))
+			return
+		}
 		switch {
 		case x.AtLeast:
 			mark = "  (at least: not all rows were tried)"
-		case x.Held == 0 && x.Of > 0:
+		case x.Held == 0:
 			mark = "  <- never"
 		}
-		line(x.Held, "of "+thousands(x.Of), fmt.Sprintf("%-5s  %s%s", key, cut(x.Text), mark))
+		line(x.Held, "of "+thousands(x.Of), fmt.Sprintf("%-6s %s%s", key, cut(x.Text), mark))
 	}
-	for i, t := range c.Triggers {
-		what := "events " + strings.Join(t.On, ", ")
-		if slices.Equal(t.On, []string{campaign.SessionEnd}) {
-			continue
-		}
-		if len(c.Triggers) > 1 {
-			what += fmt.Sprintf("  (%d of %d)", i+1, len(c.Triggers))
-		}
-		line(t.Events, "", what)
+	together := c.Evaluations == 0 // never, though each condition held
+	trigger := func(t Trigger, key string) {
+		line(t.Events, "", fmt.Sprintf("%-6s %s", key, strings.Join(t.On, ", ")))
 		for _, x := range t.Where {
 			condition("where", x)
 		}
 	}
-	line(c.Evaluations, "", plural(c.Evaluations, "evaluation"))
+	for _, t := range c.Triggers {
+		if t.Unless || slices.Equal(t.On, []string{campaign.SessionEnd}) {
+			continue
+		}
+		trigger(t, "on")
+		for _, x := range t.Where {
+			together = together && x.Held > 0
+		}
+		together = together && t.Events > 0
+	}
+	what := plural(c.Evaluations, "evaluation")
+	if together {
+		what += "  <- never all at once"
+	}
+	line(c.Evaluations, "", what)
 	for _, x := range c.If {
 		condition("if", x)
+	}
+	for _, t := range c.Triggers {
+		if t.Unless {
+			trigger(t, "unless")
+		}
 	}
 	var rest []string
 	for _, o := range pipeline.Outcomes() {
@@ -183,7 +201,7 @@ func (c *Campaign) text(w io.Writer) {
 	if c.Pending > 0 {
 		rest = append(rest, "pending "+thousands(c.Pending))
 	}
-	what := plural(c.Offers, "offer")
+	what = plural(c.Offers, "offer")
 	if len(rest) > 0 {
 		what += "; else: " + strings.Join(rest, ", ")
 	}

@@ -122,9 +122,3 @@ func (s *Survey) Event(raw []byte) error {
 	s.judge.event(k, ev, s.backtest.LogTime())
 	return nil
 }
-
-// terms are the places of the conjuncts of a campaign's trigger.
-func (s *Survey) terms(def *campaign.Campaign, trigger int) []expr.Term {
-	_, terms := s.readings.plain.Uses(triggersOf(def)[trigger].where)
-	return terms
-}

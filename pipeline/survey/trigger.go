@@ -40,6 +40,7 @@ type found struct {
 // A judgedTrigger is a trigger with its conjuncts.
 type judgedTrigger struct {
 	triggerOf
+	ends  bool // it is what `unless` waits for
 	terms []*term
 }
 
@@ -98,13 +99,18 @@ func (j *judge) campaign(def *campaign.Campaign) {
 		l = language(env)
 	}
 	for _, t := range triggersOf(def) {
-		jt := judgedTrigger{triggerOf: t}
-		if t.where != "" {
-			for _, x := range l.Conjuncts(t.where, silent) {
-				jt.terms = append(jt.terms, j.term(x, l == j.shared, rows, sc))
-			}
+		all := []judgedTrigger{{triggerOf: t}}
+		if u := t.unless; u != nil {
+			all = append(all, judgedTrigger{triggerOf: triggerOf{path: append(slices.Clone(t.path), "unless"), on: u.On, where: u.Where}, ends: true})
 		}
-		j.triggers[def.ID] = append(j.triggers[def.ID], jt)
+		for _, jt := range all {
+			if jt.where != "" {
+				for _, x := range l.Conjuncts(jt.where, silent) {
+					jt.terms = append(jt.terms, j.term(x, l == j.shared, rows, sc))
+				}
+			}
+			j.triggers[def.ID] = append(j.triggers[def.ID], jt)
+		}
 	}
 }
 

@@ -70,7 +70,9 @@ func (f *finder) at(r *reading, rule, key, what, hint string) {
 }
 
 func (f *finder) profileless(r *reading) {
-	f.at(r, PropertyNeverOccurs, "", fmt.Sprintf("the sample has no identify event, so %s is never known", r.name()), "identify brings the traits of profile")
+	f.suspect[conjunctKey(r.path, r.use.Conjunct)] = true
+	f.find("profile", Finding{Rule: PropertyNeverOccurs, Problem: campaign.Problem{Path: r.path, Line: r.use.Line, Col: r.use.Col,
+		What: fmt.Sprintf("the sample has no identify event, so %s is never known", r.name()), Hint: "identify brings the traits of profile"}})
 }
 
 // absent finds that a property never occurs.
@@ -122,7 +124,7 @@ func (f *finder) textForNumber(r *reading, st stat, in string) bool {
 	wants := r.use.Op == expr.Number
 	for _, v := range r.use.Values {
 		_, isNumber := v.(float64)
-		wants = wants || isNumber && r.use.Op != expr.Key
+		wants = wants || isNumber && (r.use.Op == expr.Order || r.use.Op == expr.Equal && st.numbers > 0)
 	}
 	if !wants || st.texts == 0 {
 		return false
@@ -178,8 +180,8 @@ func (f *finder) instead(r *reading, key string, st stat) (hint string, similar 
 		}
 	}
 	literal := key[1:]
-	if key[0] != 's' && texts[literal] > 0 {
-		return fmt.Sprintf("it is a text there: %q", literal), true
+	if key[0] != 's' && (texts[literal] > 0 || st.texts == st.n) {
+		return fmt.Sprintf("it is a text there: write %q", literal), true
 	}
 	if key[0] == 's' && r.use.Op != expr.Key { // a key is looked up by its text
 		for _, other := range []string{"n" + literal, "b" + literal} {
