@@ -30,6 +30,9 @@ warning: ..." is about what is allowed, but probably not meant.`,
 	if err != nil {
 		return err
 	}
+	if err := sample.wrong(len(sets)); err != nil {
+		return err
+	}
 	failed := false
 	for _, s := range sets {
 		of := ""

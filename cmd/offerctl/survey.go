@@ -6,18 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
 	"offerstream/config"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/survey"
 )
 
-// A surveyor compares campaign sets with a sample of a shop's events (check --events).
+// A surveyor compares campaign sets with a sample of a shop's events (check --events
+// and check --nats).
 type surveyor struct {
 	events *string
+	live   natsFlags
 	most   *int
 	std    stdio
 }
@@ -26,23 +30,42 @@ type surveyor struct {
 func (f *flags) surveying(std stdio) *surveyor {
 	s := &surveyor{std: std}
 	s.events = f.String("events", "", "a `FILE` of events, one JSON object per line, may be gzipped: tell where the set does not fit them, and how often each condition held")
-	s.most = f.Int("sample", 200_000, "read at most `N` events, the first of the file")
+	s.live = natsFlags{
+		f.String("nats", "", "the same with the newest events of a deployment's log; the NATS `URL`"),
+		f.String("creds", os.Getenv("OFFERSTREAM_CREDS"), "a NATS credentials `FILE`, for --nats"),
+		f.String("prefix", os.Getenv("OFFERSTREAM_PREFIX"), "the deployment's `PREFIX`, for --nats"),
+	}
+	s.most = f.Int("sample", 200_000, "read at most `N` events: the first of the file, the newest of the log")
 	return s
 }
 
 // given reports whether there is a sample to compare with.
-func (s *surveyor) given() bool { return *s.events != "" }
+func (s *surveyor) given() bool { return *s.events != "" || *s.live.url != "" }
+
+// wrong is a mistake in the flags, for a number of sets.
+func (s *surveyor) wrong(sets int) error {
+	switch {
+	case *s.events != "" && *s.live.url != "":
+		return usagef("--events and --nats are both given: choose one")
+	case *s.most < 1:
+		return usagef("--sample %d: at least 1 event is needed", *s.most)
+	case *s.events == "-" && sets > 1:
+		return usagef("standard input can be read for one set only, here are %d: name a file", sets)
+	}
+	return nil
+}
 
 // survey compares a set, which has been read from files, with the sample.
 func (s *surveyor) survey(ctx context.Context, def *campaign.Definition, files []string) (*survey.Result, []surveyed, error) {
-	if *s.most < 1 {
-		return nil, nil, usagef("--sample is at least 1")
-	}
 	sv, err := survey.New(def)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.file(ctx, sv); err != nil {
+	take := s.file
+	if *s.live.url != "" {
+		take = s.log
+	}
+	if err := take(ctx, sv); err != nil {
 		return nil, nil, err
 	}
 	r := sv.Result()
@@ -111,16 +134,46 @@ func (s *surveyor) file(ctx context.Context, sv *survey.Survey) error {
 	}
 	in.close()
 	if refused.n > 0 {
-		fmt.Fprintf(s.std.err, "%s: warning: %s no events and left out; the first is line %d: %v\n", *s.events, countAre(refused.n, "line"), refused.line, refused.first)
+		fmt.Fprintf(s.std.err, "%s: warning: %s left out; the first is line %d: %v\n", *s.events, noEvents(refused.n), refused.line, refused.first)
 	}
 	refused.warn(s.std.err, in)
 	return nil
 }
 
-// countAre is a number with its noun and verb: 1 line is, 2 lines are.
-func countAre(n uint64, of string) string {
-	if n == 1 {
-		return "1 " + of + " is"
+// log takes the sample from a deployment's log.
+func (s *surveyor) log(ctx context.Context, sv *survey.Survey) error {
+	conn, err := s.live.connect(ctx, s.std)
+	if err != nil {
+		return err
 	}
-	return fmt.Sprintf("%d %ss are", n, of)
+	defer conn.Close()
+	var refused refusals
+	accepted := 0
+	err = audit.Sample(ctx, conn, *s.most, func(raw []byte) error {
+		err := sv.Event(raw)
+		var reject *event.Reject
+		if errors.As(err, &reject) {
+			refused.add(0, err)
+			return nil
+		}
+		accepted++
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case accepted == 0:
+		return errors.New("the log has no events yet")
+	case refused.n > 0:
+		fmt.Fprintf(s.std.err, "warning: %s left out; the first: %v\n", noEvents(refused.n), refused.first)
+	}
+	return nil
+}
+
+// noEvents tells of lines that are no events.
+func noEvents(n uint64) string {
+	if n == 1 {
+		return "1 line is no event and"
+	}
+	return fmt.Sprintf("%d lines are no events and", n)
 }

@@ -8,6 +8,8 @@ import (
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/expr"
+	"offerstream/pipeline/value"
 )
 
 // The rules of findings.
@@ -46,6 +48,9 @@ func (s *Survey) findings() []Finding {
 		f.events()
 		for i := range s.readings.all {
 			f.reading(&s.readings.all[i])
+		}
+		for _, t := range s.judge.features {
+			f.trigger(t, append(slices.Clone(t.path), "where"))
 		}
 		for i := range s.def.Campaigns {
 			f.conditions(&s.def.Campaigns[i])
@@ -118,43 +123,65 @@ func (f *finder) event(name string, path []string) {
 	f.find(name, found)
 }
 
+// never adds a condition that never held.
+func (f *finder) never(path []string, line, col int, what, hint string) {
+	p := campaign.Problem{Path: path, Line: line, Col: col, What: what, Hint: hint}
+	f.find(fmt.Sprint(path, line, col), Finding{Rule: ConditionNeverHolds, Problem: p})
+}
+
+// trigger looks for conjuncts of a `where` that never held, at a path. never: one
+// did not, or there was no such event.
+func (f *finder) trigger(t judgedTrigger, path []string) (never bool) {
+	kinds := f.sample.named(t.on)
+	n := events(kinds)
+	if n == 0 {
+		return true
+	}
+	_, places := f.readings.plain.Uses(t.where)
+	for j, term := range t.terms {
+		if term.sum(kinds) > 0 || term.more {
+			continue
+		}
+		never = true
+		if f.suspect[conjunctKey(path, j)] {
+			continue
+		}
+		hint := term.Text()
+		if r := f.ordered(path, j); r != nil {
+			hint = fmt.Sprintf("%s is from %s to %s there", r.name(), value.FormatDouble(r.stat.least), value.FormatDouble(r.stat.most))
+		} else if term.err != nil {
+			hint += " failed: " + term.err.Error()
+		}
+		f.never(path, places[j].Line, places[j].Col, fmt.Sprintf("this held for none of %s %s", thousands(n), eventsNamed(t.on, n)), hint)
+	}
+	return never
+}
+
+// ordered is the reading in a conjunct that is compared with a number.
+func (f *finder) ordered(path []string, conjunct int) *reading {
+	for i := range f.readings.all {
+		if r := &f.readings.all[i]; r.use.Op == expr.Order && r.use.Conjunct == conjunct && r.stat.numbers > 0 && slices.Equal(r.path, path) {
+			return r
+		}
+	}
+	return nil
+}
+
 // conditions looks for conditions of a campaign that never held.
 func (f *finder) conditions(def *campaign.Campaign) {
 	path := func(keys ...string) []string { return append([]string{"campaigns", def.ID}, keys...) }
-	never := func(at campaign.Problem, what, hint string) {
-		at.What, at.Hint = what, hint
-		f.find(strings.Join(at.Path, "\x00")+strconv.Itoa(at.Line)+":"+strconv.Itoa(at.Col), Finding{Rule: ConditionNeverHolds, Problem: at})
-	}
 	someNever := false
 	for _, t := range f.judge.triggers[def.ID] {
-		at := path(append(slices.Clone(t.triggerOf.path), "where")...)
-		kinds := f.sample.named(t.on)
-		n := events(kinds)
-		someNever = someNever || n == 0 && !t.ends
-		for j, term := range t.terms {
-			if n == 0 || term.sum(kinds) > 0 || term.more {
-				continue
-			}
-			someNever = someNever || !t.ends
-			if f.suspect[conjunctKey(at, j)] {
-				continue
-			}
-			_, places := f.readings.plain.Uses(t.where)
-			what := fmt.Sprintf("this held for none of %s %s", thousands(n), eventsNamed(t.on, n))
-			hint := term.Text()
-			if term.err != nil {
-				hint += " failed: " + term.err.Error()
-			}
-			never(campaign.Problem{Path: at, Line: places[j].Line, Col: places[j].Col}, what, hint)
-		}
+		never := f.trigger(t, path(append(slices.Clone(t.path), "where")...))
+		someNever = someNever || never && !t.ends
 	}
 	c := f.Survey.conditions[def.ID]
 	counts := f.counts[def.ID]
 	switch {
 	case counts.Evaluated == 0 && !someNever && def.Sequence != nil:
-		never(campaign.Problem{Path: path("sequence")}, "nobody took all of these steps in this order in time", fmt.Sprintf("of %s", count(uint64(f.backtest.UserCount()), "user")))
+		f.never(path("sequence"), 0, 0, "nobody took all of these steps in this order in time", fmt.Sprintf("of %s", count(uint64(f.backtest.UserCount()), "user")))
 	case counts.Evaluated == 0 && !someNever && len(def.On) > 0 && def.On[0] != campaign.SessionEnd:
-		never(campaign.Problem{Path: path("where")}, "no event met all of these conditions together", "each of them held for some")
+		f.never(path("where"), 0, 0, "no event met all of these conditions together", "each of them held for some")
 	}
 	someNever = false
 	for i := range c.parts {
@@ -166,10 +193,10 @@ func (f *finder) conditions(def *campaign.Campaign) {
 		if f.suspect[conjunctKey(p.path, p.conjunct)] {
 			continue
 		}
-		never(campaign.Problem{Path: p.path, Line: p.Line, Col: p.Col}, fmt.Sprintf("this held in none of %s", count(c.judged, "evaluation")), p.why(c.judged))
+		f.never(p.path, p.Line, p.Col, fmt.Sprintf("this held in none of %s", count(c.judged, "evaluation")), p.why(c.judged))
 	}
 	if c.judged > 0 && c.passed == 0 && !someNever && len(c.parts) > 1 {
-		never(campaign.Problem{Path: path("if")}, fmt.Sprintf("all of these together held in none of %s", count(c.judged, "evaluation")), "each of them held in some")
+		f.never(path("if"), 0, 0, fmt.Sprintf("all of these together held in none of %s", count(c.judged, "evaluation")), "each of them held in some")
 	}
 }
 

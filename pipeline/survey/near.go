@@ -24,10 +24,21 @@ func nearest(name string, known map[string]uint64) string {
 			return k
 		}
 	}
-	if best = campaign.Nearest(name, names); best == name || len(name) < 5 && !alike(name, best) {
+	best = campaign.Nearest(name, names)
+	if best == name || len(name) < 5 && !alike(name, best) || digits(name) != digits(best) {
 		return ""
 	}
 	return best
+}
+
+// digits are those of a name: ids that differ in them are no misspellings.
+func digits(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return r
+		}
+		return -1
+	}, name)
 }
 
 // alike reports whether two short names begin alike: others are different words.

@@ -20,6 +20,7 @@ type reading struct {
 	rows    *campaign.Campaign // whose rows use.Row is about
 
 	literals []string // see literalsOf
+	stat     stat     // of the target, since Result
 }
 
 // A target is a value in some events.

@@ -84,6 +84,7 @@ type stat struct {
 	n                      uint64 // present, and not null
 	nulls, texts, numerals uint64 // numerals are texts that are numbers
 	numbers, bools         uint64
+	least, most            float64           // of the numbers
 	text                   string            // one of the texts, a numeral if there are
 	values                 map[string]uint64 // the different values, by keyOf
 	bytes                  int
@@ -185,7 +186,11 @@ func (st *stat) add(w *wanted, v *fastjson.Value) {
 		st.addText(w, value.AliasText(v))
 		return
 	case fastjson.TypeNumber:
-		st.numbers++
+		f := value.Number(v)
+		if st.numbers++; st.numbers == 1 {
+			st.least, st.most = f, f
+		}
+		st.least, st.most = min(st.least, f), max(st.most, f)
 	case fastjson.TypeTrue, fastjson.TypeFalse:
 		st.bools++
 	}
@@ -239,6 +244,12 @@ func (st *stat) seen(w *wanted, key string) {
 func (st stat) plus(o stat) stat {
 	if st.text == "" || st.numerals == 0 && o.numerals > 0 {
 		st.text = o.text
+	}
+	switch {
+	case st.numbers == 0:
+		st.least, st.most = o.least, o.most
+	case o.numbers > 0:
+		st.least, st.most = min(st.least, o.least), max(st.most, o.most)
 	}
 	st.n, st.nulls, st.texts, st.numerals = st.n+o.n, st.nulls+o.nulls, st.texts+o.texts, st.numerals+o.numerals
 	st.numbers, st.bools, st.full = st.numbers+o.numbers, st.bools+o.bools, st.full || o.full

@@ -97,6 +97,9 @@ func (s *Survey) want() {
 // *event.Reject, and is left out.
 func (s *Survey) Event(raw []byte) error {
 	ev, err := s.dec.AdmitLine(raw)
+	if err == nil && ev.HasReceived && (!ev.HasTimestamp || ev.Timestamp > ev.ReceivedAt) {
+		ev.Timestamp, ev.HasTimestamp = ev.ReceivedAt, true // as live: a client's clock that is ahead moves no log time
+	}
 	before := s.backtest.Duplicates()
 	s.aim(ev)
 	if err := s.backtest.Admitted(ev, err, func(*pipeline.Offer) {}); err != nil {

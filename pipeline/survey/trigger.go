@@ -48,8 +48,9 @@ type judgedTrigger struct {
 type judge struct {
 	env      *cel.Env
 	shared   *expr.Language
-	terms    map[*expr.Expr]*term // of campaigns without rows and `let`
-	triggers map[string][]judgedTrigger
+	terms    map[*expr.Expr]*term       // of campaigns without rows and `let`
+	triggers map[string][]judgedTrigger // of campaigns, by their ids
+	features []judgedTrigger            // what features take
 }
 
 // mostRows bounds the rows, or their different values, for which a conjunct is tried
@@ -67,6 +68,12 @@ func newJudge(def *campaign.Definition) (*judge, error) {
 	j := &judge{env: env, shared: language(env), terms: map[*expr.Expr]*term{}, triggers: map[string][]judgedTrigger{}}
 	for i := range def.Campaigns {
 		j.campaign(&def.Campaigns[i])
+	}
+	for i := range def.Features {
+		f := &def.Features[i]
+		jt := judgedTrigger{triggerOf: triggerOf{path: []string{"features", f.Name}, on: f.On, where: f.Where}}
+		j.conjuncts(&jt, j.shared, nil, &rowScope{})
+		j.features = append(j.features, jt)
 	}
 	return j, nil
 }
@@ -104,13 +111,19 @@ func (j *judge) campaign(def *campaign.Campaign) {
 			all = append(all, judgedTrigger{triggerOf: triggerOf{path: append(slices.Clone(t.path), "unless"), on: u.On, where: u.Where}, ends: true})
 		}
 		for _, jt := range all {
-			if jt.where != "" {
-				for _, x := range l.Conjuncts(jt.where, silent) {
-					jt.terms = append(jt.terms, j.term(x, l == j.shared, rows, sc))
-				}
-			}
+			j.conjuncts(&jt, l, rows, sc)
 			j.triggers[def.ID] = append(j.triggers[def.ID], jt)
 		}
+	}
+}
+
+// conjuncts adds the terms of a trigger's `where`.
+func (j *judge) conjuncts(jt *judgedTrigger, l *expr.Language, rows *rows, sc *rowScope) {
+	if jt.where == "" {
+		return
+	}
+	for _, x := range l.Conjuncts(jt.where, silent) {
+		jt.terms = append(jt.terms, j.term(x, l == j.shared, rows, sc))
 	}
 }
 
@@ -132,8 +145,10 @@ func (j *judge) term(x *expr.Expr, shared bool, rows *rows, sc *rowScope) *term 
 			if v.Row == "" {
 				t.is["s"+v.Text] = true
 			}
-			for key := range rows.columns[v.Row] {
-				t.is[key] = true
+			if v.Row != "" {
+				for key := range rows.columns[v.Row] {
+					t.is[key] = true
+				}
 			}
 		}
 	} else {
@@ -162,7 +177,7 @@ func columnsOf(x *expr.Expr, lets map[string]*expr.Expr) (names []string) {
 // meet prepares a kind: which terms are judged of its events.
 func (j *judge) meet(k *kind) {
 	seen := map[*term]bool{}
-	for _, ts := range j.triggers {
+	add := func(ts []judgedTrigger) {
 		for _, t := range ts {
 			if !slices.ContainsFunc(t.on, k.kindKey.named) {
 				continue
@@ -174,6 +189,10 @@ func (j *judge) meet(k *kind) {
 				}
 			}
 		}
+	}
+	add(j.features)
+	for _, ts := range j.triggers {
+		add(ts)
 	}
 }
 

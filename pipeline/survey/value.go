@@ -45,9 +45,9 @@ func (f *finder) reading(r *reading) {
 		}
 		return
 	}
-	var st stat
+	st := &r.stat
 	for _, k := range kinds {
-		st = st.plus(k.values[i])
+		*st = st.plus(k.values[i])
 	}
 	in := fmt.Sprintf("%s %s", thousands(n), eventsNamed(r.target.on, n))
 	if r.target.base == "items" {
@@ -76,7 +76,7 @@ func (f *finder) profileless(r *reading) {
 }
 
 // absent finds that a property never occurs.
-func (f *finder) absent(r *reading, kinds []*kind, in string, st stat) {
+func (f *finder) absent(r *reading, kinds []*kind, in string, st *stat) {
 	holder, name := r.target.parent()
 	what := fmt.Sprintf("none of %s has %s", in, r.name())
 	if st.nulls > 0 {
@@ -120,7 +120,7 @@ func (f *finder) names(kinds []*kind, holder place) map[string]uint64 {
 }
 
 // textForNumber finds texts where a number is wanted.
-func (f *finder) textForNumber(r *reading, st stat, in string) bool {
+func (f *finder) textForNumber(r *reading, st *stat, in string) bool {
 	wants := r.use.Op == expr.Number
 	for _, v := range r.use.Values {
 		_, isNumber := v.(float64)
@@ -147,7 +147,7 @@ func (r *reading) written() string {
 }
 
 // value finds that a value with which a property is compared never occurs.
-func (f *finder) value(r *reading, st stat, in string) {
+func (f *finder) value(r *reading, st *stat, in string) {
 	if r.use.Row != "" {
 		f.rowValues(r, st, in)
 		return
@@ -172,7 +172,7 @@ func (f *finder) value(r *reading, st stat, in string) {
 }
 
 // instead tells which value was probably meant. similar: it is much like that one.
-func (f *finder) instead(r *reading, key string, st stat) (hint string, similar bool) {
+func (f *finder) instead(r *reading, key string, st *stat) (hint string, similar bool) {
 	texts := map[string]uint64{}
 	for k, n := range st.values {
 		if strings.HasPrefix(k, "s") {
@@ -206,7 +206,7 @@ func (f *finder) instead(r *reading, key string, st stat) (hint string, similar 
 
 // rowValues finds that the values of a column never occur: all of them, or some
 // that are much like others that do.
-func (f *finder) rowValues(r *reading, st stat, in string) {
+func (f *finder) rowValues(r *reading, st *stat, in string) {
 	keys := r.literals
 	hits := 0
 	var alike []string
