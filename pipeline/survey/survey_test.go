@@ -151,6 +151,31 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// TestManyRows: a campaign with thousands of rows is judged by the values that they
+// have, not row by row, and a finding names a few of them.
+func TestManyRows(t *testing.T) {
+	var rows, set strings.Builder
+	for i := range 5_000 {
+		fmt.Fprintf(&rows, "{id: r%d, product: P-%d, least: %d}, ", i, i, i%100)
+	}
+	fmt.Fprintf(&set, "campaigns:\n  c:\n    for_each: {rows: [%s]}\n    on: View\n    where: event.properties.product == row.product && event.properties.price > row.least\n    offer: {channel: web}\n", strings.TrimSuffix(rows.String(), ", "))
+	var events []string
+	for i := range 3000 {
+		events = append(events, track(i, "View", fmt.Sprintf(`"product":"P-%d","price":%d`, i%1000*2, i%2*200)))
+	}
+	got, r := surveyed(t, set.String(), events...)
+	where := r.Campaigns[0].Triggers[0].Where
+	if len(got) > 0 || where[0].Held != 3000 || where[1].Held != 1500 || !where[1].AtLeast || r.Campaigns[0].Evaluations != 1500 {
+		t.Errorf("%s, %+v", got, r.Campaigns[0])
+	}
+	for i := range events {
+		events[i] = strings.Replace(events[i], `"P-`, `"p_`, 1)
+	}
+	if got, _ := surveyed(t, set.String(), events...); len(got) != 1 || !strings.Contains(got[0], `is never the value "P-0" or "P-10" or "P-100" of row.product in 3,000 events View: did you mean "p_0"`) {
+		t.Errorf("%s", got)
+	}
+}
+
 // TestDwellConditions: a condition about dwell that holds after the wait has held.
 func TestDwellConditions(t *testing.T) {
 	set := "features: {stay: {on: Product Viewed, agg: dwell}}\ncampaigns:\n  c:\n    on: Product Viewed\n    if: [stay >= duration(\"60s\"), event.properties.sku == 1]\n    offer: {channel: web}\n"

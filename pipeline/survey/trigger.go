@@ -82,6 +82,16 @@ func language(env *cel.Env) *expr.Language {
 	return expr.NewLanguage(env, expr.Names{
 		Feature: func(string) (expr.Feature, bool) { return expr.Feature{}, false },
 		Hint:    func(string) string { return "" },
+		Getter: func(name string) expr.Getter {
+			column, ok := strings.CutPrefix(name, "row.")
+			if !ok {
+				return nil
+			}
+			return func(sc expr.Scope) (value.Value, bool) {
+				v, ok := sc.(*rowScope).row[column]
+				return v, ok
+			}
+		},
 	})
 }
 

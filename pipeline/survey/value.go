@@ -208,7 +208,7 @@ func (f *finder) instead(r *reading, key string, st *stat) (hint string, similar
 // that are much like others that do.
 func (f *finder) rowValues(r *reading, st *stat, in string) {
 	keys := r.literals
-	hits := 0
+	hits, tried := 0, 0
 	var alike []string
 	hint := ""
 	for _, key := range keys {
@@ -216,7 +216,10 @@ func (f *finder) rowValues(r *reading, st *stat, in string) {
 			hits++
 			continue
 		}
-		if h, similar := f.instead(r, key, st); similar && len(alike) < mostAlike && (hits == 0 || len(alike) > 0 || !st.full) {
+		if tried++; tried > mostTried || len(alike) == mostAlike {
+			continue
+		}
+		if h, similar := f.instead(r, key, st); similar {
 			if alike = append(alike, shown(key)); len(alike) == 1 {
 				hint = h
 			}
@@ -232,8 +235,12 @@ func (f *finder) rowValues(r *reading, st *stat, in string) {
 	}
 }
 
-// mostAlike bounds the values of rows that a finding names.
-const mostAlike = 3
+// Bounds of the values of rows for which a similar one is looked for, because that
+// takes long, and of those that a finding names.
+const (
+	mostTried = 64
+	mostAlike = 3
+)
 
 // events is the number of events of some kinds.
 func events(kinds []*kind) (n uint64) {
