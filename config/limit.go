@@ -33,7 +33,7 @@ func (n *linter) limits() {
 			}
 		}
 		if c.Fresh > 0 && c.Fresh >= n.def.Lateness {
-			n.at("fresh-no-effect", ofCampaign(c, "fresh"), fmt.Sprintf("no event counts as older than `lateness`, %s, so `fresh` stops none", printDuration(n.def.Lateness)),
+			n.at("fresh-no-effect", ofCampaign(c, "fresh"), fmt.Sprintf("no event counts as older than `lateness`, %s, so `fresh` stops none", campaign.FormatDuration(n.def.Lateness)),
 				"a shorter one, such as fresh: 2m, or a longer lateness")
 		}
 	}
@@ -66,7 +66,7 @@ func limitInWords(l campaign.Limit) string {
 	case l.Within == 0:
 		return fmt.Sprintf("%d for ever", l.Max)
 	}
-	return fmt.Sprintf("%d within %s", l.Max, printDuration(l.Within))
+	return fmt.Sprintf("%d within %s", l.Max, campaign.FormatDuration(l.Within))
 }
 
 // remembered reports times that are longer than the set remembers a user who does
@@ -78,8 +78,8 @@ func (n *linter) remembered() {
 	}
 	longer := func(of string, d time.Duration, path ...string) {
 		if d > most {
-			n.at("longer-than-forget", path, fmt.Sprintf("%s is %s, and a user who does not come for %s is forgotten", of, printDuration(d), printDuration(most)),
-				fmt.Sprintf("forget: {%s: %s}, or a shorter one", which, printDuration(d)))
+			n.at("longer-than-forget", path, fmt.Sprintf("%s is %s, and a user who does not come for %s is forgotten", of, campaign.FormatDuration(d), campaign.FormatDuration(most)),
+				fmt.Sprintf("forget: {%s: %s}, or a shorter one", which, campaign.FormatDuration(d)))
 		}
 	}
 	for _, f := range n.def.Features {
@@ -109,14 +109,14 @@ func (n *linter) remembered() {
 // the log, so nothing is lost in a running deployment.
 func (n *linter) retention(keeps time.Duration) {
 	for _, f := range n.def.Features {
-		reaches := "the window of " + f.Name + " is " + printDuration(f.Within)
+		reaches := "the window of " + f.Name + " is " + campaign.FormatDuration(f.Within)
 		switch {
 		case f.HalfLife > 0 || f.Within > 0 && f.Within <= keeps:
 			continue
 		case f.Within == 0:
 			reaches = f.Name + " counts for ever"
 		}
-		n.atKey("longer-than-log", []string{"features", f.Name}, fmt.Sprintf("%s, and the log keeps %s: a running deployment has all of it, because features are state; explain and a backtest of another set over the live log see the last %s", reaches, printDuration(keeps), printDuration(keeps)),
+		n.atKey("longer-than-log", []string{"features", f.Name}, fmt.Sprintf("%s, and the log keeps %s: a running deployment has all of it, because features are state; explain and a backtest of another set over the live log see the last %s", reaches, campaign.FormatDuration(keeps), campaign.FormatDuration(keeps)),
 			"for older events: offerctl backtest --events FILE")
 	}
 }

@@ -53,7 +53,7 @@ func TestLint(t *testing.T) {
 		}
 	}
 	for _, r := range Rules() {
-		if r.says == nil && r.Level == Warning && !seen[r.ID] {
+		if r.says == nil && r.Level == Warning && !seen[r.ID] && !slices.ContainsFunc(sampleRules, func(o Rule) bool { return o.ID == r.ID }) {
 			t.Errorf("no set of testdata/lint breaks the rule %s", r.ID)
 		}
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"regexp"
+	"slices"
 )
 
 // A Rule is a kind of mistake. Its ID never changes: editors and CI refer to it.
@@ -21,7 +22,7 @@ const (
 )
 
 // Rules are all kinds of mistakes.
-func Rules() []Rule { return ruleTable }
+func Rules() []Rule { return append(slices.Clip(ruleTable), sampleRules...) }
 
 // Of rules that match a text the first counts.
 var ruleTable = []Rule{
@@ -60,6 +61,16 @@ var ruleTable = []Rule{
 
 	{"expression", Error, "An expression is wrong.", nil},
 	{"value", Error, "A value is wrong.", nil},
+}
+
+// sampleRules are the kinds of mistakes that only a sample of events shows (check
+// --events, check --nats). Package survey finds them.
+var sampleRules = []Rule{
+	{"event-never-occurs", Warning, "No event of the sample has the name.", nil},
+	{"property-never-occurs", Warning, "No event of the sample has the property, of those to which the place refers.", nil},
+	{"text-for-number", Warning, "A number is wanted, and events of the sample have texts.", nil},
+	{"value-never-matches", Warning, "The value is compared with one that no event of the sample has.", nil},
+	{"condition-never-holds", Warning, "The condition held for no event of the sample.", nil},
 }
 
 func says(re string) *regexp.Regexp { return regexp.MustCompile(re) }

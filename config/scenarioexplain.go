@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
 	"offerstream/pipeline/scenario"
 )
 

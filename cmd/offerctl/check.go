@@ -8,17 +8,22 @@ import (
 
 	"offerstream/config"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/survey"
 )
 
 // check is `offerctl check`. Like a compiler, it prints mistakes to standard
 // error.
-func check(_ context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "check PATH... [--strict] [--json | --sarif]", `
+func check(ctx context.Context, args []string, std stdio) error {
+	fs := newFlags(std, "check PATH... [--events FILE | --nats URL] [--strict] [--json | --sarif]", `
 Validates campaign sets. The named files form one set. In a named directory, its
 files *.yaml and *.yml (except scenarios, *.test.yaml) form one, and so do those
 of each directory below it. Each mistake is a line "file:line:col: what is wrong:
 what to do" on standard error. A line "file:line:col: warning: ..." is about what
 is allowed, but probably not meant.
+
+With --events or --nats it also compares the set with a sample of the shop's events:
+names and values that never occur, with the nearest that do, texts where numbers are
+wanted, and how often each campaign's trigger and each of its conditions held.
 
 With --json the answer is one object on standard output, {"ok", "sets",
 "problems"}; a problem has "file", "line", "col", "end_col" (both from 1, in
@@ -39,6 +44,7 @@ they are not, or cannot be read; 2 if the command line is wrong.`,
 		}
 		return err
 	})
+	sample := fs.surveying(std)
 	paths, err := fs.parse(args)
 	switch {
 	case err != nil:
@@ -52,9 +58,12 @@ they are not, or cannot be read; 2 if the command line is wrong.`,
 	if err != nil {
 		return err
 	}
+	if err := sample.wrong(len(sets)); err != nil {
+		return err
+	}
 	r := checkReport{OK: true, Sets: []setReport{}, Problems: []config.Finding{}}
 	for _, s := range sets {
-		if err := r.add(s, how, *strict); err != nil {
+		if err := r.add(ctx, s, how, sample, *strict); err != nil {
 			return err
 		}
 	}
@@ -90,11 +99,13 @@ type setReport struct {
 	Features  int      `json:"features"`
 	FactRows  int      `json:"fact_rows,omitempty"`
 
+	Survey *survey.Result `json:"survey,omitempty"` // how the set fits the sample of events
+
 	problems int // index in checkReport.Problems after the last of this set
 }
 
 // add checks one set.
-func (r *checkReport) add(s config.Folder, how config.Check, strict bool) error {
+func (r *checkReport) add(ctx context.Context, s config.Folder, how config.Check, sample *surveyor, strict bool) error {
 	def, findings, err := how.Findings(s.Files...)
 	if err != nil {
 		return err
@@ -105,6 +116,13 @@ func (r *checkReport) add(s config.Folder, how config.Check, strict bool) error 
 		for _, c := range def.Campaigns {
 			set.Rows += len(c.Rows)
 		}
+	}
+	if def != nil && sample.given() {
+		var found []config.Finding
+		if set.Survey, found, err = sample.survey(ctx, def, s.Files); err != nil {
+			return err
+		}
+		findings = append(findings, found...)
 	}
 	for _, f := range findings {
 		r.OK = r.OK && f.Level != config.Error && (!strict || f.Level != config.Warning)
@@ -126,6 +144,9 @@ func (r *checkReport) text(std stdio) {
 		}
 		if s.OK {
 			s.text(std.out, len(r.Sets) > 1)
+			if s.Survey != nil {
+				s.Survey.Text(std.out)
+			}
 		}
 	}
 }

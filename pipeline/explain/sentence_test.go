@@ -1,4 +1,4 @@
-package explain
+package explain_test
 
 import (
 	"strings"
@@ -8,6 +8,7 @@ import (
 
 	"offerstream/config"
 	"offerstream/pipeline"
+	"offerstream/pipeline/explain"
 	"offerstream/pipeline/scenario"
 )
 
@@ -123,7 +124,7 @@ offer: {channel: web}`, `10:00:00 ada Product Viewed
 }
 
 // storyOf runs the campaign c over lines of a scenario, and tells of ada.
-func storyOf(t *testing.T, campaign, events string) *Story {
+func storyOf(t *testing.T, campaign, events string) *explain.Story {
 	t.Helper()
 	yaml := head + "    " + strings.ReplaceAll(campaign, "\n", "\n    ") + "\n"
 	def, err := config.LoadCampaignsFS(fstest.MapFS{"c.yaml": {Data: []byte(yaml)}}, ".")
@@ -134,7 +135,7 @@ func storyOf(t *testing.T, campaign, events string) *Story {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	r := New("u:ada")
+	r := explain.New("u:ada")
 	r.Watch(b)
 	clock := &scenario.Clock{Day: scenario.Day{Date: "2026-01-01", Zone: time.UTC}}
 	for line := range strings.Lines(events) {
@@ -146,5 +147,5 @@ func storyOf(t *testing.T, campaign, events string) *Story {
 			t.Fatal(err, b.Refused)
 		}
 	}
-	return r.Story(Query{User: "u:ada"})
+	return r.Story(explain.Query{User: "u:ada"})
 }

@@ -1,0 +1,73 @@
+package survey
+
+import (
+	"math"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/event"
+)
+
+// A tracing says which evaluations are traced. To judge the conditions of one takes
+// much longer than the backtest itself, so after the first mostTraced only those of
+// one user in traceOneIn are.
+type tracing struct {
+	most, n int
+	after   uint64 // the number of events that came before; 0: all are traced
+	due     int64  // when the next traced evaluation is due that waits for dwell
+}
+
+const (
+	mostTraced = 1_000_000
+	traceOneIn = 32
+)
+
+// user reports whether a user's evaluations are traced.
+func (t *tracing) user(key string) bool { return t.n < t.most || event.Partition(key, traceOneIn) == 0 }
+
+// aim decides whether the next event is traced, nil if it was refused. What is due
+// before it is traced with it.
+func (s *Survey) aim(ev *event.Event) {
+	t := &s.trace
+	switch {
+	case t.n < t.most:
+		s.backtest.Trace(s.take)
+		return
+	case t.after == 0:
+		t.after = s.sample.n
+		for _, c := range s.conditions {
+			for key := range c.waiting {
+				if !t.user(key.user) {
+					delete(c.waiting, key)
+				}
+			}
+		}
+	}
+	t.due = math.MaxInt64
+	for _, c := range s.conditions {
+		for _, w := range c.waiting {
+			t.due = min(t.due, w.due)
+		}
+	}
+	if ev != nil && (t.user(ev.Key) || ev.HasTimestamp && ev.Timestamp >= t.due) {
+		s.backtest.Trace(s.take)
+	} else {
+		s.backtest.Trace(nil)
+	}
+}
+
+// take takes the trace of an evaluation.
+func (s *Survey) take(t *pipeline.Trace) {
+	c := s.conditions[campaignOf(t.Campaign)]
+	if c != nil && s.trace.user(t.User) {
+		c.traced(t)
+		s.trace.n++
+	}
+}
+
+// judged tells of which events the conditions in `if` are judged.
+func (r *Result) judged() string {
+	if r.JudgedAll == r.Events {
+		return ""
+	}
+	return "if is judged for the first " + count(r.JudgedAll, "event") + ", then for one user in " + thousands(traceOneIn)
+}
