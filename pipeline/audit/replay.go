@@ -26,9 +26,10 @@ type replay struct {
 	disk    checkpoint.Disk
 	archive checkpoint.Archive
 	sets    *checkpoint.Sets
-	coupons *coupon.Keys  // nil: codes of coupons are placeholders
-	set     *pipeline.Set // in force instead of the sets that were live; nil: those
-	only    []string      // the entities that are folded; nil: all
+	coupons *coupon.Keys     // nil: codes of coupons are placeholders
+	set     *pipeline.Set    // in force instead of the sets that were live; nil: those
+	only    []string         // the entities that are folded; nil: all
+	changed func(key string) // called with each entity in the store that may change; may be nil
 	guarded []pipeline.StepID
 	shrink  int // commits are smaller than the store's limit by this factor
 
@@ -64,7 +65,11 @@ func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, 
 	}
 	r.cache = checkpoint.NewCache(r.store, 256<<20, checkpoint.Lookups{})
 	r.writer = checkpoint.NewWriter(r.cache, cursor.Epoch)
-	if err := r.foldFrom(ctx, cursor, r.cache); err != nil {
+	users := pipeline.Entities(r.cache)
+	if r.changed != nil {
+		users = watched{r.cache, r.changed}
+	}
+	if err := r.foldFrom(ctx, cursor, users); err != nil {
 		return err
 	}
 	return r.store.Timers(func(due int64, key string) error {
@@ -90,6 +95,17 @@ func (r *replay) foldFrom(ctx context.Context, cursor pipeline.Cursor, users pip
 		r.fold.Guard(s)
 	}
 	return r.fold.Coupons(r.coupons)
+}
+
+// watched are entities, and changed is called with each that may change.
+type watched struct {
+	pipeline.Entities
+	changed func(key string)
+}
+
+func (w watched) Entity(key string) (*pipeline.Entity, error) {
+	w.changed(key)
+	return w.Entities.Entity(key)
 }
 
 // again reports whether a replay that is started again can get past an error, and
