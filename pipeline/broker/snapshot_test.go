@@ -191,7 +191,7 @@ func TestSnapshots(t *testing.T) {
 		t.Errorf("when the log has expired to message 11, kept are %s", got)
 	}
 	newest, err := c.NewestSnapshots(limited(t))
-	if err != nil || len(newest) != 2 || newest[1].Seq != 13 || newest[11].Seq != 13 || newest[11].Bytes != 10 || newest[11].Time.IsZero() {
+	if err != nil || len(newest) != 2 || newest[1].Seq != 13 || newest[11].Seq != 13 || newest[11].Bytes != 10 || newest[11].Time.IsZero() || newest[11].Kept != 3 || !newest[11].Oldest.Equal(snapshots(t, c, 11)[2].Time) {
 		t.Errorf("the newest of each: %+v, %v", newest, err)
 	}
 	st, err := c.JS.Stream(limited(t), "OBJ_X-SNAPSHOTS")
