@@ -37,10 +37,10 @@ func (m Memory) Look(key string) (*Entity, error) {
 // Read implements Entities.
 func (m Memory) Read(key string) (*Entity, error) { return m.Look(key) }
 
-// longJump is the longest move of log time between two events without a warning
+// LongJump is the longest move of log time between two events without a warning
 // of the backtest: after a single timestamp in the far future, all later events
 // would be too old to trigger anything.
-const longJump = 7 * 24 * time.Hour
+const LongJump = 7 * 24 * time.Hour
 
 // A Backtest runs a campaign set over a file of events, under clock: event,
 // with the same core as the live path.
@@ -127,7 +127,7 @@ func (b *Backtest) Admitted(ev *event.Event, err error, out func(*Offer)) error 
 	if err := b.step(ev, out); err != nil {
 		return err
 	}
-	if after := b.fold.cur.LogTime; begun && value.Minus(after, before) > int64(longJump) && len(b.Jumps) < 10 {
+	if after := b.fold.cur.LogTime; begun && value.Minus(after, before) > int64(LongJump) && len(b.Jumps) < 10 {
 		b.Jumps = append(b.Jumps, Jump{b.Lines, before, after})
 	}
 	b.Applied = b.fold.cur.Applied - b.Loaded

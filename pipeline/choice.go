@@ -22,7 +22,7 @@ func (s *step) choose() {
 	for _, e := range s.candidates {
 		var err error
 		if e.score, err = e.rank(s); err != nil {
-			s.live.count(e.c).failed(err)
+			s.failed(&e, "score", e.c.def.Score, err)
 			s.end(&e, Failed)
 			continue
 		}
@@ -96,7 +96,7 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	case errors.Is(err, errNoChoice):
 		return nil, NoChoice
 	case err != nil:
-		s.live.count(e.c).failed(err)
+		s.failedOffer(e, err)
 		return nil, Failed
 	}
 	e.stage = stageChannel

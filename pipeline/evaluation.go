@@ -152,7 +152,7 @@ func (s *step) candidate(e evaluation) { s.candidates = append(s.candidates, e) 
 // continues. Otherwise the evaluation has ended or waits for dwell.
 func (s *step) condition(e *evaluation) bool {
 	sc := s.judge(e)
-	holds := all(e.c.cond, sc, s.live.count(e.c))
+	holds := all(e.c.cond, sc, &counted{s, e, "if"})
 	e.trace.conditions(e.stage, e.c.cond, sc)
 	if holds {
 		e.stored = nil // what waits from here on keeps other fields
@@ -198,7 +198,7 @@ func (s *step) absences(e evaluation) {
 		s.wait(one, stageAbsence, value.Plus(e.began, int64(unless.Within)))
 	})
 	if err != nil {
-		s.live.count(e.c).failed(err)
+		s.failed(&e, "unless.match", e.triggered().unless.Match, err)
 	}
 	if started == 0 {
 		s.end(&e, Condition)
@@ -218,7 +218,7 @@ func (s *step) delay(e evaluation) {
 	if e.c.at != nil {
 		due, waits, err := s.bestHour(&e)
 		if err != nil {
-			s.live.count(e.c).failed(err)
+			s.failed(&e, "at", e.c.def.At.BestHour, err)
 			s.end(&e, Failed)
 			return
 		}
@@ -329,19 +329,20 @@ func (l *liveSet) end(e *pending, how Outcome) {
 
 // all reports whether all conditions hold. A condition that fails with an error
 // does not hold. The error is counted, unless another condition is simply
-// false; counts is nil for a `where`, whose errors are not counted.
-func all(conds []*expr.Expr, sc *scope, counts *Counts) bool {
-	var failed error
+// false; of is nil for a `where`, whose errors are not counted.
+func all(conds []*expr.Expr, sc *scope, of *counted) bool {
+	var failed *expr.Expr
+	var why error
 	for _, x := range conds {
 		ok, err := x.Holds(sc)
 		if err != nil {
-			failed = err
+			failed, why = x, err
 		} else if !ok {
 			return false
 		}
 	}
-	if failed != nil && counts != nil {
-		counts.failed(failed)
+	if failed != nil && of != nil {
+		of.s.failed(of.e, of.place, failed.Text, why)
 	}
 	return failed == nil
 }

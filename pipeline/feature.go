@@ -50,8 +50,8 @@ func (f *feature) read(st *window.State, now int64) ref.Val {
 }
 
 // update adds the event to the feature's state. Errors and reached bounds are
-// added to counts. scratch is memory that it may use.
-func (f *feature) update(st *window.State, sc *scope, counts *Counts, scratch *[]byte) {
+// added to counts, and errors shown. scratch is memory that it may use.
+func (f *feature) update(st *window.State, sc *scope, counts *Counts, show func(Failure), scratch *[]byte) {
 	err := f.by.each(sc, func(key string, item int, it *fastjson.Value) {
 		switch {
 		case f.shape.Left(sc.event.Time, sc.now): // the event is too old for the window
@@ -63,7 +63,7 @@ func (f *feature) update(st *window.State, sc *scope, counts *Counts, scratch *[
 			v, err := f.value(sc, it, counts)
 			if err != nil {
 				if err != window.ErrSkip {
-					counts.failed(err)
+					f.failed(counts, show, "of", f.def.Of, err)
 				}
 				return
 			}
@@ -71,7 +71,7 @@ func (f *feature) update(st *window.State, sc *scope, counts *Counts, scratch *[
 		}
 	})
 	if err != nil {
-		counts.failed(err)
+		f.failed(counts, show, "by", f.def.By, err)
 	}
 }
 

@@ -58,16 +58,22 @@ func (f *Fold) nextTimed() (bool, error) {
 		}
 		return fired, f.err
 	}
-	f.cur.LogTime, f.epoch = now, now == 0
-	if ev.Type != event.Clock {
-		own := now
-		if ev.HasTimestamp {
-			own = ev.Timestamp
-		}
-		f.apply(ev, now, own)
-	}
+	f.applyTimed(ev, now)
 	f.cur.Within++
 	return true, f.err
+}
+
+// applyTimed moves log time to that of an event, and applies it.
+func (f *Fold) applyTimed(ev *event.Event, now int64) {
+	f.cur.LogTime, f.epoch = now, now == 0
+	if ev.Type == event.Clock {
+		return
+	}
+	own := now
+	if ev.HasTimestamp {
+		own = ev.Timestamp
+	}
+	f.apply(ev, now, own)
 }
 
 // logTimeOf is the log time after an event, under clock: event.

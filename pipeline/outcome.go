@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"offerstream/pipeline/expr"
 )
@@ -44,6 +45,41 @@ var outcomeNames = [outcomes]string{
 
 func (o Outcome) String() string { return outcomeNames[o] }
 
+// Word is the name without blanks, as it stands in the JSON of a backtest.
+func (o Outcome) Word() string { return strings.ReplaceAll(outcomeNames[o], " ", "_") }
+
+// Suppressed reports whether the outcome is a reason for which an offer was
+// suppressed.
+func (o Outcome) Suppressed() bool {
+	return o != Fired && o != Withheld && o != Cancelled && o != Superseded
+}
+
+// outcomeMeanings say what an outcome means, to people who know the campaign and not
+// the engine.
+var outcomeMeanings = [outcomes]string{
+	Fired:      "the offer went out",
+	Withheld:   "the person is in the control group (`holdout`), so the offer did not go out",
+	Condition:  "`if` was not true, or there was nothing to wait for (`unless.match`, `restart`)",
+	Period:     "the campaign did not run at that time (`period`)",
+	Age:        "the event was older than `fresh`, or the offer was held longer than `at_most`",
+	NoConsent:  "the person has not agreed to this channel, or agrees no longer",
+	Limit:      "the person already got as many as the campaign's `limits` allow",
+	Cap:        "the person already got as many offers on these channels as `caps` allow",
+	Pause:      "the person got another offer too short a time before (`pause`)",
+	Quiet:      "it was in the quiet hours, and the set says `then: drop`",
+	WhenDue:    "`when_due` was not true when the wait was over",
+	Paused:     "an operator has paused the campaign",
+	NoChoice:   "`choose` found nothing to offer",
+	Outranked:  "an offer with a higher `priority` or `score` took the channel at that moment",
+	Duplicate:  "the same offer had gone out before",
+	Failed:     "the offer could not be made: `score`, `at`, `choose` or a template failed",
+	Cancelled:  "something happened during the wait that ends it: `unless`, or the next view",
+	Superseded: "a newer trigger took its place during the wait",
+}
+
+// Meaning says what the outcome means, in plain words.
+func (o Outcome) Meaning() string { return outcomeMeanings[o] }
+
 // Outcomes are all outcomes, in the order in which they are shown.
 func Outcomes() []Outcome {
 	all := make([]Outcome, outcomes)
@@ -80,6 +116,17 @@ func (c Counts) Plus(n Counts) Counts {
 		c.Ended[o] += n.Ended[o]
 	}
 	c.Evaluated, c.Missing, c.Errors, c.Bounds = c.Evaluated+n.Evaluated, c.Missing+n.Missing, c.Errors+n.Errors, c.Bounds+n.Bounds
+	return c
+}
+
+// since are the counts after those of a moment, at which what was pending counts as
+// evaluated.
+func (c Counts) since(before Counts) Counts {
+	for o := range c.Ended {
+		c.Ended[o] -= before.Ended[o]
+	}
+	c.Evaluated -= before.Evaluated - before.Pending()
+	c.Missing, c.Errors, c.Bounds = c.Missing-before.Missing, c.Errors-before.Errors, c.Bounds-before.Bounds
 	return c
 }
 

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"offerstream/pipeline/campaign"
@@ -82,4 +83,27 @@ func ints(m map[string]uint64) map[string]int {
 		out[k] = int(v)
 	}
 	return out
+}
+
+// TestOutcomeMeanings: each outcome has a meaning of its own, which fits on a line of
+// a summary, and a word without blanks.
+func TestOutcomeMeanings(t *testing.T) {
+	seen := map[string]Outcome{}
+	suppressed := 0
+	for _, o := range Outcomes() {
+		m := o.Meaning()
+		if before, ok := seen[m]; ok || m == "" || len(m) > 83 {
+			t.Errorf("%s means %q, as %s", o, m, before)
+		}
+		seen[m] = o
+		if w := o.Word(); w == "" || strings.ContainsAny(w, " -") {
+			t.Errorf("the word of %s is %q", o, w)
+		}
+		if o.Suppressed() {
+			suppressed++
+		}
+	}
+	if Quiet.Word() != "quiet_hours" || NoChoice.Word() != "no_choice" || suppressed != len(Outcomes())-4 {
+		t.Errorf("%s, %s, %d reasons", Quiet.Word(), NoChoice.Word(), suppressed)
+	}
 }

@@ -255,7 +255,7 @@ func (s *step) learn(sc *scope) {
 		if f := s.live.features[i]; !full && all(f.where, sc, nil) {
 			st := e.ensure(i)
 			before := st.Size()
-			f.update(st, sc, features, &s.scratch)
+			f.update(st, sc, features, s.failing, &s.scratch)
 			e.resized(st, before)
 		}
 	})

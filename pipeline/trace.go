@@ -93,8 +93,8 @@ type TriggerTrace struct {
 type Failure struct {
 	Campaign string // the id of the unit; "": a feature's
 	Feature  string
-	Place    string // if, when_due, at, choose, score, data, unless.match, by or of
-	Text     string // the expression, or the path of the template
+	Place    string // if, when_due, at, choose, score, unless.match, by, of, or that of a template, such as offer.data.title
+	Text     string // the expression; of a template with its braces
 	Err      error
 }
 

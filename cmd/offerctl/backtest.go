@@ -2,295 +2,284 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sort"
-	"strings"
-	"sync"
-	"text/tabwriter"
+	"time"
 
 	"offerstream/config"
 	"offerstream/pipeline"
+	"offerstream/pipeline/backtest"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
-	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
+	"offerstream/pipeline/zone"
 )
 
-// backtest is `offerctl backtest`.
-func backtest(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--out FILE] [--coupon-keys FILE]", `
+// backtestCommand is `offerctl backtest`.
+func backtestCommand(ctx context.Context, args []string, std stdio) error {
+	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--compare OTHER] [--from TIME] [--to TIME] [--json] [--out FILE]", `
 Runs campaigns over a file of events, with the same core as in live operation but
 without NATS. Log time comes from the events. The summary goes to standard
-output. --out receives the offers, one JSON object per line, with the same data
-as on their subjects; those withheld from a holdout have "withheld": true. Without
---coupon-keys the codes of coupons are all COUPON.`,
-		"offerctl backtest --campaigns deploy/campaigns --events events.jsonl --out offers.jsonl")
-	campaigns := fs.String("campaigns", "", "`PATH` of a campaign file or a directory of them")
+output: for each campaign how often its trigger came, how many offers went out and
+to how many people, and what stopped the others. --out receives the offers, one JSON
+object per line, with the same data as on their subjects; those withheld from a
+holdout have "withheld": true. Without --coupon-keys the codes of coupons are all
+COUPON.
+
+--compare runs other campaigns over the same events, and shows what would change
+with them: offers gained, lost and moved to another time, the people reached, and
+the outcomes of each campaign side by side.
+
+--from and --to are a time (RFC 3339) or a date, which stands for its first moment
+in the zone of the set. What came before --from still counts for features, limits
+and waits.`,
+		"offerctl backtest --campaigns deploy/campaigns --events events.jsonl --out offers.jsonl\n"+
+			"offerctl backtest --campaigns deploy/campaigns --compare changed --events events.jsonl --from 2026-02-01 --to 2026-03-01")
+	b := &backtestRun{std: std}
+	fs.StringVar(&b.campaigns, "campaigns", "", "`PATH` of a campaign file or a directory of them")
+	fs.StringVar(&b.compare, "compare", "", "the path of `OTHER` campaigns: show what would change with them")
 	events := fs.String("events", "", "a `FILE` of events, one JSON object per line, may be gzipped; - for standard input")
-	outPath := fs.String("out", "", "the `FILE` for the offers; with - they go to standard output, and the summary to standard error")
+	from := fs.String("from", "", "count offers and outcomes from a `TIME` on")
+	to := fs.String("to", "", "end before a `TIME`")
+	fs.BoolVar(&b.json, "json", false, "one JSON object instead of the text")
+	fs.BoolVar(&b.rows, "rows", false, "show each row of for_each, too")
+	fs.StringVar(&b.out, "out", "", "the `FILE` for the offers; with - they go to standard output, and the summary to standard error")
 	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err
 	}
-	if *campaigns == "" || *events == "" {
+	if b.campaigns == "" || *events == "" {
 		return usagef("--campaigns and --events are both required")
 	}
-	files, err := config.CampaignFiles(*campaigns)
-	if err != nil {
+	if err := b.load(*from, *to, *events); err != nil {
 		return err
 	}
-	if err := apart(std, *outPath, append(files, *events)...); err != nil {
+	var err error
+	if b.coupons, err = readCoupons(); err != nil {
 		return err
 	}
-	def, err := loadCampaigns(*campaigns)
-	if err != nil {
-		return err
+	if b.compare != "" && !rereadable(*events) {
+		return usagef("--compare reads the events twice, and %s can be read only once: write them to a file first", *events)
 	}
-	keys, err := readCoupons()
-	if err != nil {
-		return err
-	}
-	_, err = backtestFile(ctx, def, keys, *events, *outPath, std)
-	return err
+	return b.run(ctx, fileSource(*events, std))
 }
 
-// backtestFile runs the set over a file of events. Without keys codes of coupons
-// are placeholders.
-func backtestFile(ctx context.Context, def *campaign.Definition, keys *coupon.Keys, events, outPath string, std stdio) (*pipeline.Backtest, error) {
-	b, problems := pipeline.NewBacktest(def)
-	if len(problems) > 0 {
-		return nil, problems[0] // cannot happen: the set was checked when it was loaded
+// A backtestRun is one run of the command.
+type backtestRun struct {
+	std                     stdio
+	campaigns, compare, out string
+	json, rows              bool
+	coupons                 *coupon.Keys
+	from, to                int64
+	def, other              *campaign.Definition
+}
+
+// load reads the campaigns and the times. reads are the other files that are read.
+func (b *backtestRun) load(from, to string, reads ...string) error {
+	for _, path := range []string{b.campaigns, b.compare} {
+		if path == "" {
+			continue
+		}
+		files, err := config.CampaignFiles(path)
+		if err != nil {
+			return err
+		}
+		reads = append(reads, files...)
 	}
-	if err := b.Coupons(keys); err != nil {
-		return nil, err
+	if err := apart(b.std, b.out, reads...); err != nil {
+		return err
 	}
-	in, err := openInput(events, std)
+	var err error
+	if b.def, err = loadCampaigns(b.campaigns); err != nil {
+		return err
+	}
+	if b.compare != "" {
+		if b.other, err = loadCampaigns(b.compare); err != nil {
+			return fmt.Errorf("--compare: %w", err)
+		}
+	}
+	return b.times(from, to)
+}
+
+// times reads --from and --to.
+func (b *backtestRun) times(from, to string) (err error) {
+	if b.from, err = readMoment("--from", from, b.def.Zone); err != nil {
+		return err
+	}
+	if b.to, err = readMoment("--to", to, b.def.Zone); err != nil {
+		return err
+	}
+	if from != "" && to != "" && b.to <= b.from {
+		return usagef("--to %s is not after --from %s", to, from)
+	}
+	return nil
+}
+
+// readMoment reads a time, or a date in a zone; 0 if text is empty.
+func readMoment(name, text, zoneName string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	loc, in := time.UTC, "UTC"
+	if l, ok := zone.Load(zoneName); ok {
+		loc, in = l, zoneName
+	}
+	t, err := time.ParseInLocation(time.DateOnly, text, loc)
+	if err == nil {
+		return value.Nanos(t), nil
+	}
+	ns, err := value.ParseTime(text)
 	if err != nil {
-		return nil, err
+		return 0, usagef("%s %q is not a time: give a date, such as 2026-02-01 (its first moment in %s), or RFC 3339 with a zone, such as 2026-02-01T09:00:00+09:00", name, text, in)
 	}
-	defer in.close()
-	var out *bufio.Writer
-	summary := std.out
-	switch outPath {
+	return ns, nil
+}
+
+// A backtestSource runs a set over events: those of a file, or of a live log. It
+// calls the functions of opt as backtest.Run does.
+type backtestSource func(ctx context.Context, def *campaign.Definition, opt backtest.Options) (*backtested, error)
+
+// A backtested is a result, with what its source says about the events.
+type backtested struct {
+	*backtest.Result
+	refused       refusals // lines of a file
+	inputWarnings []string
+}
+
+// run runs the campaigns, and shows what they would have done.
+func (b *backtestRun) run(ctx context.Context, source backtestSource) error {
+	summary := b.std.out
+	if b.out == "-" {
+		summary = b.std.err
+	}
+	var sent, otherSent backtest.Offers
+	res, err := b.offers(ctx, source, b.def, &sent)
+	if err != nil {
+		return err
+	}
+	shown := &backtestSummary{run: b, backtested: res}
+	if b.other != nil {
+		shown.other, err = source(ctx, b.other, b.options(func(o *pipeline.Offer) error {
+			otherSent.Add(o)
+			return nil
+		}))
+		if err != nil {
+			return fmt.Errorf("--compare: %w", err)
+		}
+		shown.change = backtest.Compare(res.Result, shown.other.Result, &sent, &otherSent)
+	}
+	if b.json {
+		return shown.writeJSON(summary)
+	}
+	return shown.writeText(summary)
+}
+
+func (b *backtestRun) options(offer func(*pipeline.Offer) error) backtest.Options {
+	opt := backtest.Options{Coupons: b.coupons, From: b.from, Offer: offer}
+	if b.to != 0 {
+		opt.To = b.to - 1 // what is at --to itself belongs to the next period
+	}
+	return opt
+}
+
+// offers runs a set, writes its offers to --out, and keeps in sent what a comparison
+// needs of them.
+func (b *backtestRun) offers(ctx context.Context, source backtestSource, def *campaign.Definition, sent *backtest.Offers) (*backtested, error) {
+	out := bufio.NewWriter(io.Discard)
+	switch b.out {
 	case "":
-		out = bufio.NewWriter(io.Discard)
 	case "-":
-		out, summary = bufio.NewWriter(std.out), std.err
+		out = bufio.NewWriter(b.std.out)
 	default:
-		f, err := os.Create(outPath)
+		f, err := os.Create(b.out)
 		if err != nil {
 			return nil, err
 		}
 		defer f.Close()
 		out = bufio.NewWriterSize(f, 1<<20)
 	}
-	var refused refusals
-	reached, err := backtestLines(ctx, b, in, out, &refused)
-	if err == nil {
-		err = refused.all(in, b.Lines-refused.n)
-	}
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	res, err := source(ctx, def, b.options(func(o *pipeline.Offer) error {
+		if b.other != nil {
+			sent.Add(o)
+		}
+		if b.out == "" {
+			return nil
+		}
+		if err := enc.Encode(o); err != nil {
+			return fmt.Errorf("writing offers: %w", err)
+		}
+		return nil
+	}))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", events, err)
+		return nil, err
 	}
 	if err := out.Flush(); err != nil {
 		return nil, fmt.Errorf("writing offers: %w", err)
 	}
-	in.close()
-	summarise(summary, b, reached, &refused)
-	refused.warn(summary, in)
-	return b, nil
+	return res, nil
 }
 
-// backtestLines runs the input through b, writes the offers, and returns the
-// users that each campaign reached.
-func backtestLines(ctx context.Context, b *pipeline.Backtest, in *input, out io.Writer, refused *refusals) (map[string]map[string]bool, error) {
-	reached := map[string]map[string]bool{}
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	var writeErr error
-	emit := func(o *pipeline.Offer) {
-		if err := enc.Encode(o); err != nil {
-			writeErr = err
-		}
-		if o.Withheld {
-			return
-		}
-		campaign, _, _ := strings.Cut(o.Campaign, "/") // all its rows together
-		if reached[campaign] == nil {
-			reached[campaign] = map[string]bool{}
-		}
-		reached[campaign][o.User] = true
-	}
-	full, empty := make(chan *lines, 4), make(chan *lines, 4)
-	for range cap(empty) {
-		empty <- &lines{}
-	}
-	within, cancel := context.WithCancel(ctx)
-	var reader sync.WaitGroup
-	reader.Go(func() { admitLines(within, in, empty, full) })
-	defer func() {
-		cancel()
-		if ctx.Err() == nil { // otherwise the reader may wait for a line that never comes
-			reader.Wait()
-		}
-	}()
-	for n := 0; ; {
-		var ls *lines
-		select {
-		case ls = <-full:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		if err := ls.apply(b, n, refused, emit); err != nil {
+// fileSource runs sets over a file of events, or standard input for "-".
+func fileSource(path string, std stdio) backtestSource {
+	return func(ctx context.Context, def *campaign.Definition, opt backtest.Options) (*backtested, error) {
+		set, err := timedSet(def)
+		if err != nil {
 			return nil, err
 		}
-		if writeErr != nil {
-			return nil, fmt.Errorf("writing offers: %w", writeErr)
+		in, err := openInput(path, std)
+		if err != nil {
+			return nil, err
 		}
-		n += ls.n
-		if errors.Is(ls.end, io.EOF) {
-			return reached, nil
+		defer in.close()
+		res := &backtested{}
+		opt.Refused = res.refused.add
+		in.events = true
+		if res.Result, err = backtest.Run(ctx, set, in.next, opt); err == nil {
+			err = res.refused.all(in, res.Lines-res.refused.n)
 		}
-		if ls.end != nil {
-			return nil, ls.end
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		empty <- ls
+		res.Set, res.inputWarnings = def.Hash(), res.refused.warnings(in)
+		return res, nil
 	}
 }
 
-// lines are some lines of a file. They are decoded while the lines before them
-// are folded. Each line has a decoder of its own, which holds its event.
-type lines struct {
-	n        int
-	text     []byte
-	decoders [256]event.Decoder
-	events   [256]*event.Event
-	errs     [256]error
-	end      error // the error, or io.EOF, that came instead of the next line
+// timedSet compiles a set for clock: event.
+func timedSet(def *campaign.Definition) (*pipeline.Set, error) {
+	timed := *def
+	timed.Clock = campaign.ClockEvent
+	set, problems := pipeline.Compile(&timed)
+	if len(problems) > 0 {
+		return nil, problems[0] // cannot happen: the set was checked when it was loaded
+	}
+	return set, nil
 }
 
-// apply folds the lines. before is the number of lines before them.
-func (ls *lines) apply(b *pipeline.Backtest, before int, refused *refusals, emit func(*pipeline.Offer)) error {
-	for i := range ls.n {
-		if ls.events[i] == nil && ls.errs[i] == nil {
-			continue // an empty line
-		}
-		if err := b.Admitted(ls.events[i], ls.errs[i], emit); err != nil {
-			return fmt.Errorf("line %d: %w", before+i+1, err)
-		}
-		if b.Refused != nil {
-			refused.add(before+i+1, b.Refused)
-		}
+// rereadable reports whether a file can be read a second time.
+func rereadable(path string) bool {
+	if path == "-" {
+		return false
 	}
-	return nil
+	st, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist) || err == nil && st.Mode().IsRegular()
 }
 
-// admitLines fills lines until the input ends.
-func admitLines(ctx context.Context, in *input, empty <-chan *lines, full chan<- *lines) {
-	for {
-		var ls *lines
-		select {
-		case ls = <-empty:
-		case <-ctx.Done():
-			return
-		}
-		ls.n, ls.text = 0, ls.text[:0]
-		for ls.n < len(ls.events) && ls.end == nil {
-			line, err := in.next()
-			if err == errLongLine {
-				ls.events[ls.n], ls.errs[ls.n] = nil, err
-				ls.n++
-				continue
-			}
-			if err != nil {
-				ls.end = err
-				break
-			}
-			from := len(ls.text) // if text moves when it grows, the lines before keep the old memory
-			ls.text = append(ls.text, bytes.TrimSpace(line)...)
-			line = ls.text[from:len(ls.text):len(ls.text)]
-			ls.events[ls.n], ls.errs[ls.n] = nil, nil
-			if len(line) > 0 {
-				ls.events[ls.n], ls.errs[ls.n] = ls.decoders[ls.n].AdmitLine(line)
-			}
-			ls.n++
-		}
-		ended := ls.end != nil
-		select {
-		case full <- ls:
-		case <-ctx.Done():
-			return
-		}
-		if ended {
-			return
-		}
+// backtestFile is `backtest --events EVENTS --out OUT` without a summary.
+func backtestFile(ctx context.Context, def *campaign.Definition, events, out string) (*backtest.Result, error) {
+	std := stdio{out: io.Discard, err: io.Discard}
+	b := &backtestRun{std: std, out: out}
+	res, err := b.offers(ctx, fileSource(events, std), def, nil)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// summarise prints what every campaign did.
-func summarise(w io.Writer, b *pipeline.Backtest, reached map[string]map[string]bool, refused *refusals) {
-	var reasons []string
-	for reason, n := range b.Rejected {
-		reasons = append(reasons, fmt.Sprintf("%s %d", reason, n))
-	}
-	sort.Strings(reasons)
-	fmt.Fprintf(w, "%d events, %d users, %d duplicates, %d rejected", b.Applied, b.UserCount(), b.Duplicates(), refused.n)
-	if refused.n > 0 {
-		fmt.Fprintf(w, " (%s); the first is line %d: %v", strings.Join(reasons, ", "), refused.line, refused.first)
-	}
-	fmt.Fprintln(w)
-	if b.Loaded > 0 {
-		fmt.Fprintf(w, "%s of facts' tables, given at the first event\n", count(int(b.Loaded), "row"))
-	}
-	for _, j := range b.Jumps {
-		fmt.Fprintf(w, "warning: line %d moves log time from %s to %s\n", j.Line, value.FormatTime(j.From), value.FormatTime(j.To))
-	}
-	counts, features := b.Counts()
-	campaignTable(w, whole(counts), reached)
-	if features.Missing+features.Errors+features.Bounds > 0 {
-		fmt.Fprintf(w, "\nfeatures: %d events lacked a field, %d errors, a bound was reached %d times\n", features.Missing, features.Errors, features.Bounds)
-	}
-}
-
-// whole adds the counts of all rows of a campaign.
-func whole(counts map[string]pipeline.Counts) map[string]pipeline.Counts {
-	sums := map[string]pipeline.Counts{}
-	for id, n := range counts {
-		campaign, _, _ := strings.Cut(id, "/")
-		sums[campaign] = sums[campaign].Plus(n)
-	}
-	return sums
-}
-
-// campaignTable prints the outcomes of each campaign's evaluations.
-func campaignTable(w io.Writer, counts map[string]pipeline.Counts, reached map[string]map[string]bool) {
-	var names []string
-	for name := range counts {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "\ncampaign\tevaluated\tfired\tusers\tpending\tsuppressed")
-	for _, name := range names {
-		c := counts[name]
-		var why []string
-		for o, n := range c.Ended {
-			if what := pipeline.Outcome(o); n > 0 && what != pipeline.Fired {
-				why = append(why, fmt.Sprintf("%s %d", what, n))
-			}
-		}
-		if c.Missing+c.Errors > 0 {
-			why = append(why, fmt.Sprintf("(expressions: %d missing a field, %d errors)", c.Missing, c.Errors))
-		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%s\n", name, c.Evaluated, c.Ended[pipeline.Fired], len(reached[name]), c.Pending(), strings.Join(why, ", "))
-	}
-	t.Flush()
+	return res.Result, nil
 }
 
 // loadCampaigns reads and checks campaign files.

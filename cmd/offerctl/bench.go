@@ -4,12 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
-	"io"
 	"os"
 	"slices"
 
 	"offerstream/cmd/offerctl/bench"
-	"offerstream/pipeline"
+	"offerstream/pipeline/backtest"
 	"offerstream/pipeline/campaign"
 )
 
@@ -124,6 +123,6 @@ func checkBench(b *bench.Run) error {
 
 // benchBacktest does what `offerctl backtest --events FILE --out FILE` does.
 // `bench --backtest` measures it in a separate process.
-func benchBacktest(ctx context.Context, def *campaign.Definition, events, offers string) (*pipeline.Backtest, error) {
-	return backtestFile(ctx, def, nil, events, offers, stdio{out: io.Discard, err: io.Discard})
+func benchBacktest(ctx context.Context, def *campaign.Definition, events, offers string) (*backtest.Result, error) {
+	return backtestFile(ctx, def, events, offers)
 }

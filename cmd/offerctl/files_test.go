@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fastjson"
 )
@@ -138,14 +139,64 @@ func TestNoEvents(t *testing.T) {
 		}
 	}
 	array := file(t, "array", "[\n"+one+",\n"+one+"\n]\n")
-	if text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", array); code != 0 || !strings.Contains(text, "1 events, ") || !strings.Contains(text, "warning: the file looks like a JSON array") {
-		t.Errorf("the last event of an array is one, but a warning is due: exit %d, %s", code, text)
+	if text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", array); code != 1 || !strings.Contains(text, "only 1 of the 4 lines is an event; line 1: ") || !strings.Contains(text, "the file looks like a JSON array") {
+		t.Errorf("the last event of an array is one, but the file is none of events: exit %d, %s", code, text)
+	}
+	torn := file(t, "torn", one[len(one)/2:]+"\n"+one+"\n"+one+"\n")
+	if text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", torn); code != 0 || !strings.HasPrefix(text, "2 events, 1 users, 1 duplicates, 1 rejected (json 1); the first is line 1: ") || !strings.Contains(text, "\nwarning: the file looks like CSV") {
+		t.Errorf("a file whose first line is torn: exit %d, %s", code, text)
 	}
 	if text, code := ran(t, "demo", "--events", file(t, "array", "["+one+"]"), "--addr", "127.0.0.1:0"); code != 1 || !strings.Contains(text, "none of the 1 line is an event") || !strings.Contains(text, "JSON array") {
 		t.Errorf("demo: exit %d, %s", code, text)
 	}
 	if text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", file(t, "empty", "\n\n")); code != 0 {
 		t.Errorf("an empty file: exit %d, %s", code, text)
+	}
+}
+
+// TestGlance: a large file that begins with no event and looks like something else is
+// refused before it has been read, with nothing on standard output.
+func TestGlance(t *testing.T) {
+	campaigns := file(t, "c.yaml", viewCampaign)
+	one := strings.TrimSuffix(view(1, ""), "\n")
+	row := "2026-01-01 00:00:00 UTC,view,1,2,shoes,3.5\n"
+	big := view(1, `"x":"`+strings.Repeat("x", glanceBytes)+`","batch":1`) + view(2, "")
+	for name, tt := range map[string]struct{ text, want string }{
+		"csv":                   {"event_time,event_type,product_id\n" + strings.Repeat(row, 3000) + view(1, ""), "none of the first lines is an event; line 1: json: "},
+		"array of lines":        {"\n[\n" + strings.Repeat(one+",\n", 3000) + one + "\n]\n", "none of the first lines is an event; line 2: json: "},
+		"array in a line":       {"[" + strings.Repeat(one+",", 3000) + one + "]\n", "none of the first lines is an event; line 1: a JSON array is no event; the file looks like a JSON array"},
+		"a long event":          {big, ""},
+		"an event at the start": {row + one + "\n" + strings.Repeat(row, 3000), "only 1 of the 3002 lines is an event; line 1: "},
+		"unknown lines":         {strings.Repeat("x\n", 100_000) + strings.Repeat(one+"\n", 3), ""},
+	} {
+		for _, args := range [][]string{{}, {"--json"}} {
+			var out, errs bytes.Buffer
+			code := run(t.Context(), append([]string{"backtest", "--campaigns", campaigns, "--events", file(t, "events", tt.text)}, args...), stdio{strings.NewReader(""), &out, &errs})
+			if code == 0 != (tt.want == "") || code == 0 != (out.Len() > 0) || !strings.Contains(errs.String(), tt.want) {
+				t.Errorf("%s, %v: exit %d, %s, errors %s", name, args, code, out.String(), errs.String())
+			}
+		}
+	}
+}
+
+// TestProgress: what a terminal shows while a file is read.
+func TestProgress(t *testing.T) {
+	for _, tt := range []struct {
+		lines     int
+		pos, size int64
+		took      time.Duration
+		want      string
+	}{
+		{4096, 0, 0, time.Millisecond, "4096 lines"},
+		{4096, 0, 0, 2 * time.Second, "4096 lines  2048/s"},
+		{4096, 1, 1000, time.Millisecond, "[....................]   0%  4096 lines"},
+		{300, 250, 1000, 3 * time.Second, "[#####...............]  25%  300 lines  100/s  9s left"},
+		{300, 999, 1000, 100 * time.Second, "[###################.]  99%  300 lines  3/s  0s left"},
+		{300, 1001, 1000, time.Hour, "[####################] 100%  300 lines  0/s  0s left"},
+	} {
+		if got := progressOf(tt.lines, tt.pos, tt.size, tt.took); got != tt.want {
+			t.Errorf("%+v: %q", tt, got)
+		}
 	}
 }
 

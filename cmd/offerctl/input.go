@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strings"
 	"time"
 
 	"offerstream/pipeline/event"
@@ -19,15 +21,18 @@ type input struct {
 	file     *os.File
 	size     int64 // of the file in bytes, 0 if unknown
 	progress *progress
-	n        int    // of the last line, from 1
-	head     []byte // the beginning of the first line that is not empty
+	n        int       // of the last line, from 1
+	head     []byte    // the beginning of the first line that is not empty
+	headAt   int       // its number
+	opened   time.Time // for the progress
+	events   bool      // nothing but events is of use: next gives up at the beginning if the file looks like something else
 }
 
 // openInput opens a file, or standard input for "-". A gzipped file is
 // recognised by its first bytes, not by its name. Progress is shown on std.err
 // if that is a terminal.
 func openInput(path string, std stdio) (*input, error) {
-	in := &input{}
+	in := &input{opened: time.Now()}
 	src := std.in
 	if path != "-" {
 		f, err := os.Open(path)
@@ -73,12 +78,17 @@ var byteOrderMark = []byte("\uFEFF")
 // next returns the next line without its line break and without a byte order mark,
 // and io.EOF after the last one. The bytes are valid until the next call.
 func (in *input) next() ([]byte, error) {
+	if in.n == 0 && in.events {
+		if err := in.glance(); err != nil {
+			return nil, err
+		}
+	}
 	line, err := in.lines.ReadSlice('\n')
 	read := len(line)
 	long := errors.Is(err, bufio.ErrBufferFull)
 	line = bytes.TrimPrefix(bytes.TrimSuffix(line, []byte{'\n'}), byteOrderMark)
 	if len(in.head) == 0 {
-		in.head = bytes.Clone(bytes.TrimSpace(line[:min(len(line), headBytes)]))
+		in.head, in.headAt = headOf(line), in.n+1
 	}
 	for errors.Is(err, bufio.ErrBufferFull) {
 		_, err = in.lines.ReadSlice('\n')
@@ -96,8 +106,56 @@ func (in *input) next() ([]byte, error) {
 	return line, nil
 }
 
-// headBytes is how much of the first line guess looks at.
-const headBytes = 512
+// headBytes is how much of the first line guess looks at, and glanceBytes how much
+// of the file is looked at before the first line is read.
+const (
+	headBytes   = 512
+	glanceBytes = 64 << 10
+)
+
+func headOf(line []byte) []byte {
+	return bytes.Clone(bytes.TrimSpace(line[:min(len(line), headBytes)]))
+}
+
+var errArray = errors.New("a JSON array is no event")
+
+// glance returns an error if the beginning of a long file holds no event and looks
+// like something else: what follows is not worth reading.
+func (in *input) glance() error {
+	start, err := in.lines.Peek(glanceBytes)
+	if err != nil {
+		return nil // a short file: what is wrong with it is known when it has been read
+	}
+	looked, dec := *in, event.Decoder{}
+	looked.head = nil
+	var first error
+	for n := 1; len(start) > 0; n++ {
+		line, rest, whole := bytes.Cut(start, []byte{'\n'})
+		start = rest
+		if line = bytes.TrimSpace(bytes.TrimPrefix(line, byteOrderMark)); len(line) == 0 {
+			continue
+		}
+		if len(looked.head) == 0 {
+			looked.head, looked.headAt = headOf(line), n
+		}
+		if !whole {
+			break
+		}
+		if _, err := dec.AdmitLine(line); err == nil {
+			return nil
+		} else if first == nil {
+			first = err
+		}
+	}
+	if first == nil && len(looked.head) > 0 && looked.head[0] == '[' {
+		first = errArray
+	}
+	what := looked.guess()
+	if first == nil || what == "" {
+		return nil
+	}
+	return fmt.Errorf("none of the first lines is an event; line %d: %w; %s", looked.headAt, first, what)
+}
 
 // guess tells what the input may be if its lines are no events, and what to do then;
 // "" if it has no idea.
@@ -142,27 +200,41 @@ func (r *refusals) add(line int, err error) {
 	}
 }
 
-// all is the error for an input of which no line was an event; nil if accepted is
-// not 0, or if the input was empty.
+// all is the error for an input of which no line was an event, and for one that looks
+// like something else from its first line on and of which most lines were none. It is
+// nil if the input was empty.
 func (r *refusals) all(in *input, accepted uint64) error {
-	if accepted > 0 || r.n == 0 {
+	what := in.guess()
+	few := accepted < r.n && r.line == in.headAt && what != ""
+	if r.n == 0 || accepted > 0 && !few {
 		return nil
 	}
-	err := fmt.Errorf("none of the %s is an event; line %d: %w", count(int(r.n), "line"), r.line, r.first)
-	if what := in.guess(); what != "" {
+	lines, some := count(int(accepted+r.n), "line"), "none"
+	if accepted > 0 {
+		some = fmt.Sprintf("only %d", accepted)
+	}
+	err := fmt.Errorf("%s of the %s is an event; line %d: %w", some, lines, r.line, r.first)
+	if what != "" {
 		err = fmt.Errorf("%w; %s", err, what)
 	}
 	return err
 }
 
-// warn names the lines that are too long, and tells what the input may be if
+// warnings name the lines that are too long, and tell what the input may be if
 // already its first line was refused.
-func (r *refusals) warn(w io.Writer, in *input) {
+func (r *refusals) warnings(in *input) (all []string) {
 	for _, n := range r.long {
-		fmt.Fprintf(w, "warning: line %d is longer than %d bytes and was skipped\n", n, maxLine)
+		all = append(all, fmt.Sprintf("line %d is longer than %d bytes and was skipped", n, maxLine))
 	}
-	if what := in.guess(); r.line == 1 && what != "" {
-		fmt.Fprintf(w, "warning: %s\n", what)
+	if what := in.guess(); r.n > 0 && r.line == in.headAt && what != "" {
+		all = append(all, what)
+	}
+	return all
+}
+
+func (r *refusals) warn(w io.Writer, in *input) {
+	for _, warning := range r.warnings(in) {
+		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 }
 
@@ -198,12 +270,31 @@ func stat(name string, stream any) os.FileInfo {
 }
 
 func (in *input) report() {
-	if in.file == nil || in.size == 0 {
-		in.progress.show("%d lines", in.n)
-		return
+	pos := int64(0)
+	if in.file != nil && in.size > 0 {
+		pos, _ = in.file.Seek(0, io.SeekCurrent)
 	}
-	pos, _ := in.file.Seek(0, io.SeekCurrent)
-	in.progress.show("%3d%%  %d lines", pos*100/in.size, in.n)
+	in.progress.show("%s", progressOf(in.n, pos, in.size, time.Since(in.opened)))
+}
+
+// progressOf tells how far an input is after some time: a bar and the time left, if
+// its size is known, the lines, and how many a second.
+func progressOf(lines int, pos, size int64, took time.Duration) string {
+	text := fmt.Sprintf("%d lines", lines)
+	if s := took.Seconds(); s >= 1 {
+		text += fmt.Sprintf("  %.0f/s", float64(lines)/s)
+	}
+	if pos <= 0 || size <= 0 {
+		return text
+	}
+	const width = 20
+	part := min(float64(pos)/float64(size), 1)
+	done := int(part * width)
+	text = fmt.Sprintf("[%s%s] %3.0f%%  %s", strings.Repeat("#", done), strings.Repeat(".", width-done), math.Floor(part*100), text)
+	if took >= time.Second {
+		text += fmt.Sprintf("  %s left", time.Duration(float64(took)*(1-part)/part).Round(time.Second))
+	}
+	return text
 }
 
 // progress is a line on a terminal that is overwritten. If the output is not a

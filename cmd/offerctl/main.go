@@ -37,7 +37,7 @@ var commands = []command{
 	{"test", "run the scenarios of campaigns", test},
 	{"schema", "print the JSON Schema of campaign files, for editors", schema},
 	{"apply", "make a campaign set live", apply},
-	{"backtest", "show what campaigns would have done with a file of events", backtest},
+	{"backtest", "show what campaigns would have done with a file of events", backtestCommand},
 	{"import", "convert a shop's export to events", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
 	{"user", "show what is stored about a user", user},

@@ -18,6 +18,7 @@ type Result struct {
 	Jumps      []pipeline.Jump
 	Campaigns  map[string]*Campaign // the rows of a campaign together
 	Features   pipeline.Counts
+	Failures   []Failure // the most frequent errors of features' expressions
 }
 
 // A Campaign is what a campaign would have done.
@@ -30,7 +31,7 @@ type Campaign struct {
 
 // A Failure is an error of an expression, and how often it was counted.
 type Failure struct {
-	Place string // such as if, choose, or offer.data.title
+	Place string // such as if, choose, or offer.data.title; of a feature, such as features.views.by
 	Text  string // the expression
 	Error string
 	N     uint64

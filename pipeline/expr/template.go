@@ -25,6 +25,7 @@ const MaxOfferData = 512 << 10
 
 // A Template is the data of an offer: JSON whose strings contain {{ CEL }}.
 type Template struct {
+	path    string // of a string with expressions
 	literal []byte // JSON without expressions
 	text    []part // a string with expressions
 	fields  []namedTemplate
@@ -32,11 +33,22 @@ type Template struct {
 	isList  bool
 }
 
-// A part of a string is a text or an expression.
+// A part of a string is a text or an expression. Of an expression, text is what is
+// written, with its braces.
 type part struct {
 	text string
 	expr *Expr
 }
+
+// A TemplateError is an error of the offer's data, which tells where it is.
+type TemplateError struct {
+	Path string // what stands after offer.data, such as .title or .items[0].name
+	Text string // the expression as written, with its braces; "": the data as a whole are wrong
+	Err  error
+}
+
+func (e *TemplateError) Error() string { return e.Err.Error() }
+func (e *TemplateError) Unwrap() error { return e.Err }
 
 type namedTemplate struct {
 	key []byte // as a JSON string
@@ -59,29 +71,42 @@ func (l *Language) Template(data json.RawMessage, report ReportIn) *Template {
 		report(nil, 0, 0, "not JSON: "+err.Error(), "")
 		return nil
 	}
-	return l.tree(tree, nil, report)
+	return l.tree(tree, nil, "", report)
 }
 
-func (l *Language) tree(tree any, path []string, report ReportIn) *Template {
+// tree compiles a value of the data. place is its TemplateError.Path.
+func (l *Language) tree(tree any, path []string, place string, report ReportIn) *Template {
 	pathOf := func(k string) []string { return append(append([]string{}, path...), k) }
 	switch v := tree.(type) {
 	case string:
-		return l.text(v, func(line, col int, what, hint string) { report(path, line, col, what, hint) })
+		t := l.text(v, func(line, col int, what, hint string) { report(path, line, col, what, hint) })
+		if t.text != nil {
+			t.path = place
+		}
+		return t
 	case []any:
 		t := &Template{isList: true}
 		for i, e := range v {
-			t.list = append(t.list, l.tree(e, pathOf(strconv.Itoa(i)), report))
+			t.list = append(t.list, l.tree(e, pathOf(strconv.Itoa(i)), fmt.Sprintf("%s[%d]", place, i), report))
 		}
 		return t
 	case map[string]any:
 		t := &Template{fields: []namedTemplate{}}
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			t.fields = append(t.fields, namedTemplate{value.AppendJSONString(nil, k), l.tree(v[k], pathOf(k), report)})
+			t.fields = append(t.fields, namedTemplate{value.AppendJSONString(nil, k), l.tree(v[k], pathOf(k), place+field(k), report)})
 		}
 		return t
 	}
 	b, _ := json.Marshal(tree) // null, bool or number: cannot fail
 	return &Template{literal: b}
+}
+
+// field is a key of an object as a path shows it.
+func field(key string) string {
+	if key == "" || strings.ContainsAny(key, ".[]\"") {
+		return fmt.Sprintf("[%q]", key)
+	}
+	return "." + key
 }
 
 // text splits a string into texts and expressions.
@@ -111,7 +136,7 @@ func (l *Language) text(s string, report Report) *Template {
 				report(first, before+col, what, hint)
 			}
 		})
-		t.text = append(t.text, part{expr: x})
+		t.text = append(t.text, part{rest[i : i+2+n+2], x})
 		rest = rest[i+2+n+2:]
 		if x == nil {
 			continue
@@ -217,7 +242,7 @@ func (t *Template) Render(sc Scope) (json.RawMessage, error) {
 	if len(data) > MaxOfferData/6 { // when the offer is written, <, > and & take six bytes each
 		var b bytes.Buffer
 		if json.HTMLEscape(&b, data); b.Len() > MaxOfferData {
-			return nil, fmt.Errorf("the data has %d bytes, at most %d can go out", b.Len(), MaxOfferData)
+			return nil, &TemplateError{Err: fmt.Errorf("the data has %d bytes, at most %d can go out", b.Len(), MaxOfferData)}
 		}
 	}
 	return data, nil
@@ -235,10 +260,13 @@ func (t *Template) render(dst []byte, sc Scope) ([]byte, error) {
 		return t.renderFields(dst, sc)
 	case len(t.text) == 1:
 		v, err := t.text[0].expr.shown(sc)
-		if err != nil {
-			return dst, err
+		if err == nil {
+			dst, err = value.AppendJSON(dst, v)
 		}
-		return value.AppendJSON(dst, v)
+		if err != nil {
+			return dst, &TemplateError{t.path, t.text[0].text, err}
+		}
+		return dst, nil
 	}
 	return t.renderText(dst, sc)
 }
@@ -278,12 +306,12 @@ func (t *Template) renderText(dst []byte, sc Scope) ([]byte, error) {
 			continue
 		}
 		v, err := p.expr.shown(sc)
-		if err != nil {
-			return dst, err
+		s := ""
+		if err == nil {
+			s, err = value.PrintText(v)
 		}
-		s, err := value.PrintText(v)
 		if err != nil {
-			return dst, err
+			return dst, &TemplateError{t.path, p.text, err}
 		}
 		b.WriteString(s)
 	}

@@ -129,9 +129,8 @@ func (p part) backtest(out io.Writer, run Backtest) error {
 		return err
 	}
 	r := m.done()
-	r.Events, r.Users = b.Applied-b.Duplicates(), b.UserCount()
-	counts, _ := b.Counts()
-	for _, c := range counts {
+	r.Events, r.Users = b.Events-b.Duplicates, int(b.Users)
+	for _, c := range b.Campaigns {
 		r.Offers += c.Ended[pipeline.Fired]
 	}
 	return json.NewEncoder(out).Encode(r)

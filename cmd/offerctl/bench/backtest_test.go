@@ -2,13 +2,16 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/backtest"
 	"offerstream/pipeline/campaign"
 )
 
@@ -32,19 +35,20 @@ func TestBacktestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	fired := uint64(0)
-	counts, _ := b.Counts()
-	for _, c := range counts {
+	for _, c := range b.Campaigns {
 		fired += c.Ended[pipeline.Fired]
 	}
-	if b.Applied != 3000 || b.Duplicates() != 0 || len(b.Rejected) != 0 || len(b.Jumps) != 0 || fired == 0 {
-		t.Errorf("%d applied, %d duplicates, rejected %v, jumps %v, %d fired", b.Applied, b.Duplicates(), b.Rejected, b.Jumps, fired)
+	if b.Events != 3000 || b.Duplicates != 0 || len(b.Rejected) != 0 || len(b.Jumps) != 0 || fired == 0 {
+		t.Errorf("%d applied, %d duplicates, rejected %v, jumps %v, %d fired", b.Events, b.Duplicates, b.Rejected, b.Jumps, fired)
 	}
 }
 
 // plainBacktest does the essential part of `offerctl backtest`, without a file of
 // offers. The command itself is in another package, whose tests measure it.
-func plainBacktest(_ context.Context, def *campaign.Definition, events, _ string) (*pipeline.Backtest, error) {
-	b, problems := pipeline.NewBacktest(def)
+func plainBacktest(ctx context.Context, def *campaign.Definition, events, _ string) (*backtest.Result, error) {
+	timed := *def
+	timed.Clock = campaign.ClockEvent
+	set, problems := pipeline.Compile(&timed)
 	if len(problems) > 0 {
 		return nil, problems[0]
 	}
@@ -54,10 +58,10 @@ func plainBacktest(_ context.Context, def *campaign.Definition, events, _ string
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if err := b.Line(lines.Bytes(), func(*pipeline.Offer) {}); err != nil {
-			return nil, err
+	return backtest.Run(ctx, set, func() ([]byte, error) {
+		if !lines.Scan() {
+			return nil, cmp.Or(lines.Err(), io.EOF)
 		}
-	}
-	return b, lines.Err()
+		return lines.Bytes(), nil
+	}, backtest.Options{})
 }

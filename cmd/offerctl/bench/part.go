@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/backtest"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/campaign"
@@ -61,7 +62,7 @@ const partEnv = "OFFERSTREAM_BENCH_PART"
 
 // A Backtest runs a set over a file of events and writes the offers to
 // another, as `offerctl backtest` does.
-type Backtest func(ctx context.Context, def *campaign.Definition, events, offers string) (*pipeline.Backtest, error)
+type Backtest func(ctx context.Context, def *campaign.Definition, events, offers string) (*backtest.Result, error)
 
 // RunPart runs a part if this process was started as one; otherwise it returns
 // false. Every program that measures must call it first, because it is started
