@@ -34,8 +34,8 @@ type batch struct {
 	errs   []error       // by shard
 }
 
-// A line is what decode finds out about a line. Its event is decoded again when it
-// is folded: that takes less time than to fetch from memory what was decoded.
+// A line is what decode finds out about a line. A shard decodes its event again, if it
+// was not scanned.
 type line struct {
 	from, to int32 // its bytes in batch.text
 	err      error // why it is refused
@@ -43,6 +43,8 @@ type line struct {
 	has      bool
 	kind     event.Type
 	shard    uint16 // of its user
+	resumes  bool
+	scanned  event.Scanned // if resumes
 }
 
 // empty reports whether the line has no bytes, not even refused ones.
@@ -87,17 +89,17 @@ func (b *batch) read(ctx context.Context, next func() ([]byte, error)) {
 	b.text, b.lines = b.text[:0], b.lines[:0]
 	for len(b.lines) < b.size && len(b.text) < batchBytes && ctx.Err() == nil {
 		raw, err := next()
-		l := line{from: int32(len(b.text))}
+		b.lines = append(b.lines, line{from: int32(len(b.text))})
+		l := &b.lines[len(b.lines)-1]
 		if _, refused := err.(*event.Reject); refused {
 			l.err = err
 		} else if err != nil {
-			b.end = err
+			b.lines, b.end = b.lines[:len(b.lines)-1], err
 			return
 		} else {
 			b.text = append(b.text, bytes.TrimSpace(raw)...)
 		}
 		l.to = int32(len(b.text))
-		b.lines = append(b.lines, l)
 	}
 }
 
@@ -129,4 +131,5 @@ func (l *line) decode(dec *event.Decoder, raw []byte, shards int) {
 	if ev.Type == event.Clock && ev.HasLogTime { // that of other events is the log's from which they were exported
 		l.own, l.has = ev.LogTime, true
 	}
+	l.scanned, l.resumes = dec.Scanned()
 }

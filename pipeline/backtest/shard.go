@@ -101,8 +101,7 @@ func (s *shard) fold(b *batch) (err error) {
 		if err := s.moveTo(b, at, done); err != nil {
 			return err
 		}
-		l := b.lines[b.events[at].line]
-		ev, err := s.dec.Decode(b.text[l.from:l.to:l.to])
+		ev, err := s.event(b, &b.lines[b.events[at].line])
 		if err == nil {
 			err = s.core.Apply(ev, b.times[at])
 		}
@@ -116,6 +115,15 @@ func (s *shard) fold(b *batch) (err error) {
 		return s.moveTo(b, last, done)
 	}
 	return nil
+}
+
+// event is the event of a line.
+func (s *shard) event(b *batch, l *line) (*event.Event, error) {
+	raw := b.text[l.from:l.to:l.to]
+	if l.resumes {
+		return s.dec.Resume(raw, &l.scanned), nil
+	}
+	return s.dec.Decode(raw)
 }
 
 // moveTo moves log time to that of an event, before its own step. done is the last

@@ -53,7 +53,10 @@ func (d *Decoder) intern(t string) string {
 // fallback 0, the type is required. An unreadable timestamp is no reason to refuse
 // a live event, because it was received at a known time (TimestampErr).
 func (d *Decoder) AdmitLive(raw []byte, fallback Type) (*Event, error) {
-	if err := admissible(raw); err != nil {
+	if err := measured(raw); err != nil {
+		return nil, err
+	}
+	if err := valid(raw); err != nil {
 		return nil, err
 	}
 	return d.decode(raw, fallback)
@@ -69,10 +72,16 @@ func (d *Decoder) Admit(raw []byte, fallback Type) (*Event, error) {
 // AdmitLine is Admit for an event that will be folded, not written to the log.
 // The event's Root may be nil.
 func (d *Decoder) AdmitLine(raw []byte) (*Event, error) {
-	if err := admissible(raw); err != nil {
+	if err := measured(raw); err != nil {
 		return nil, err
 	}
-	ev, err := d.Decode(raw)
+	if d.scan(raw) { // then it is JSON, and all its times can be read
+		return &d.ev, nil
+	}
+	if err := valid(raw); err != nil {
+		return nil, err
+	}
+	ev, err := d.decode(raw, 0)
 	return timed(ev, err)
 }
 
@@ -84,15 +93,19 @@ func timed(ev *Event, err error) (*Event, error) {
 	return ev, err
 }
 
-// admissible checks the bytes of an event: size, UTF-8, JSON. It does not look
-// at the event's fields.
-func admissible(raw []byte) error {
+// measured checks the size of an event and that it is UTF-8.
+func measured(raw []byte) error {
 	if len(raw) > MaxEventBytes {
 		return Rejectf("size", "the event has %d bytes; at most %d are allowed", len(raw), MaxEventBytes)
 	}
 	if !utf8.Valid(raw) {
 		return Rejectf("json", "not valid UTF-8")
 	}
+	return nil
+}
+
+// valid checks that an event is JSON.
+func valid(raw []byte) error {
 	if err := fastjson.ValidateBytes(raw); err != nil {
 		return Rejectf("json", "%v", err)
 	}

@@ -2,7 +2,9 @@ package event
 
 import (
 	"bytes"
-	"strings"
+	"encoding/binary"
+	"math"
+	"math/bits"
 	"unsafe"
 
 	"github.com/valyala/fastjson"
@@ -43,9 +45,24 @@ const (
 	noMember
 )
 
-// found holds the JSON of each member of an event, nil if the event lacks it.
-// The last element receives the members without a meaning.
-type found [noMember + 1][]byte
+// found holds where in the event the JSON of each member is, nowhere if the event
+// lacks it. The last element receives the members without a meaning.
+type found [noMember + 1]span
+
+// A span is a part of an event, in bytes. The first byte of an event is never part
+// of a member.
+type span struct{ from, to uint32 }
+
+// of is the part of an event, nil if the span is nowhere.
+func (s span) of(raw []byte) []byte {
+	if s.to == 0 {
+		return nil
+	}
+	return raw[s.from:s.to:s.to]
+}
+
+// member is the JSON of a member of the scanned event, nil if the event lacks it.
+func (d *Decoder) member(m Member) []byte { return d.found[m].of(d.ev.Raw) }
 
 func memberOf(key string) Member {
 	switch key {
@@ -100,26 +117,25 @@ type lazyObject struct {
 }
 
 // scan reads an event into d.ev. It returns false for an event that only the
-// parser can read.
+// parser can read, and for all that is not JSON.
 func (d *Decoder) scan(raw []byte) bool {
-	m := &d.found
-	clear(m[:])
-	if i := space(raw, 0); i == len(raw) || raw[i] != '{' {
+	clear(d.found[:])
+	if i := space(raw, 0); i == len(raw) || raw[i] != '{' || len(raw) > math.MaxInt32 {
 		return false
-	} else if i = object(raw, i, memberOf, m); i < 0 || space(raw, i) != len(raw) {
+	} else if i = object(raw, i, memberOf, &d.found); i < 0 || space(raw, i) != len(raw) {
 		return false
 	}
 	d.ev = Event{Raw: raw, dec: d}
 	if !d.scanObjects() || !d.scanName() || !d.scanTimes() {
 		return false
 	}
-	if v := m[inProof]; v != nil {
+	if v := d.member(inProof); v != nil {
 		d.ev.NoProof = string(v) == `"`+NoProof+`"`
 		if !d.ev.NoProof && v[0] == '"' && bytes.IndexByte(v, '\\') >= 0 {
 			return false
 		}
 	}
-	d.ev.ID, d.ev.HasID = aliasPlainText(m[inMessageID]), true
+	d.ev.ID, d.ev.HasID = aliasPlainText(d.member(inMessageID)), true
 	return d.ev.ID != "" && len(d.ev.ID) <= MaxIDBytes && d.scanUser()
 }
 
@@ -127,11 +143,11 @@ func (d *Decoder) scan(raw []byte) bool {
 // It takes [] and null as missing.
 func (d *Decoder) scanObjects() bool {
 	for i := range d.objects {
-		if v := d.found[i]; v != nil && v[0] != '{' {
+		if v := d.member(Member(i)); v != nil && v[0] != '{' {
 			if v[0] != 'n' && (v[0] != '[' || v[space(v, 1)] != ']') {
 				return false
 			}
-			d.found[i] = nil
+			d.found[i] = span{}
 		}
 		d.objects[i].parsed = nil
 	}
@@ -140,7 +156,7 @@ func (d *Decoder) scanObjects() bool {
 
 // scanName reads the event's type and name.
 func (d *Decoder) scanName() bool {
-	typ := aliasPlainText(d.found[inType])
+	typ := aliasPlainText(d.member(inType))
 	for t := Track; int(t) < len(Types); t++ {
 		if Types[t].Name == typ {
 			d.ev.Type = t
@@ -151,10 +167,10 @@ func (d *Decoder) scanName() bool {
 	case 0, Clock, Fact: // they have no user, and are few
 		return false
 	case Track, System:
-		d.ev.Name = d.intern(aliasPlainText(d.found[inEvent]))
+		d.ev.Name = d.intern(aliasPlainText(d.member(inEvent)))
 		return d.ev.Name != ""
 	case Page, Screen:
-		if v := d.found[inName]; v != nil && v[0] == '"' {
+		if v := d.member(inName); v != nil && v[0] == '"' {
 			d.ev.Name = d.intern(aliasPlainText(v))
 			return d.ev.Name != "" || len(v) == 2 // "" is a name, a text with escapes is not plain
 		}
@@ -165,16 +181,16 @@ func (d *Decoder) scanName() bool {
 // scanTimes reads the event's times. It returns false if any of them is not a
 // plain time.
 func (d *Decoder) scanTimes() bool {
-	m, ev := &d.found, &d.ev
-	own := m[inTimestamp]
+	ev := &d.ev
+	own := d.member(inTimestamp)
 	if own == nil || own[0] == 'n' {
-		own = m[inOriginalTimestamp]
+		own = d.member(inOriginalTimestamp)
 	}
 	for _, t := range [...]struct {
 		v   []byte
 		ns  *int64
 		has *bool
-	}{{own, &ev.Timestamp, &ev.HasTimestamp}, {m[inSentAt], &ev.SentAt, &ev.HasSentAt}, {m[inReceivedAt], &ev.ReceivedAt, &ev.HasReceived}, {m[inLogTime], &ev.LogTime, &ev.HasLogTime}} {
+	}{{own, &ev.Timestamp, &ev.HasTimestamp}, {d.member(inSentAt), &ev.SentAt, &ev.HasSentAt}, {d.member(inReceivedAt), &ev.ReceivedAt, &ev.HasReceived}, {d.member(inLogTime), &ev.LogTime, &ev.HasLogTime}} {
 		if t.v == nil {
 			continue
 		}
@@ -184,7 +200,7 @@ func (d *Decoder) scanTimes() bool {
 		}
 		*t.ns, *t.has = ns, true
 	}
-	if original := m[inOriginalTimestamp]; original != nil && ev.HasSentAt {
+	if original := d.member(inOriginalTimestamp); original != nil && ev.HasSentAt {
 		at, err := value.ParseTime(aliasPlainText(original))
 		if err != nil {
 			return false
@@ -196,19 +212,23 @@ func (d *Decoder) scanTimes() bool {
 
 // scanUser reads the event's key.
 func (d *Decoder) scanUser() bool {
-	prefix, user := "u:", aliasPlainText(d.found[inUserID])
+	prefix, user := "u:", aliasPlainText(d.member(inUserID))
 	if user == "" {
-		if v := d.found[inUserID]; v != nil && v[0] != 'n' {
+		if v := d.member(inUserID); v != nil && v[0] != 'n' {
 			return false
 		}
-		prefix, user = "a:", aliasPlainText(d.found[inAnonymousID])
+		prefix, user = "a:", aliasPlainText(d.member(inAnonymousID))
 	}
 	if user == "" || CheckUser(user) != nil {
 		return false
 	}
+	d.setKey(prefix, user)
+	return true
+}
+
+func (d *Decoder) setKey(prefix, user string) {
 	d.key = append(append(d.key[:0], prefix...), user...)
 	d.ev.Key = unsafe.String(unsafe.SliceData(d.key), len(d.key))
-	return true
 }
 
 // aliasPlainText is the text of a JSON string without escapes, in the memory of
@@ -233,8 +253,8 @@ func object(b []byte, i int, member func(key string) Member, m *found) int {
 		return i + 1
 	}
 	for {
-		end := skipString(b, i)
-		if end < 0 || bytes.IndexByte(b[i+1:end-1], '\\') >= 0 {
+		end, plain := skipText(b, i)
+		if end < 0 || !plain {
 			return -1
 		}
 		key := b[i+1 : end-1]
@@ -244,7 +264,7 @@ func object(b []byte, i int, member func(key string) Member, m *found) int {
 		}
 		i = space(b, i+1)
 		k := member(unsafe.String(unsafe.SliceData(key), len(key)))
-		if k == InContext && m[k] == nil && i < len(b) && b[i] == '{' {
+		if k == InContext && m[k].to == 0 && i < len(b) && b[i] == '{' {
 			end = object(b, i, memberOfContext, m)
 		} else {
 			end = skip(b, i, 0)
@@ -252,8 +272,8 @@ func object(b []byte, i int, member func(key string) Member, m *found) int {
 		if end < 0 {
 			return -1
 		}
-		if m[k] == nil {
-			m[k] = b[i:end:end]
+		if m[k].to == 0 {
+			m[k] = span{uint32(i), uint32(end)}
 		}
 		i = space(b, end)
 		if i < len(b) && b[i] == '}' {
@@ -276,25 +296,69 @@ func space(b []byte, i int) int {
 // skipString returns the offset of the end of the string that begins at i, -1
 // if there is no string.
 func skipString(b []byte, i int) int {
+	end, _ := skipText(b, i)
+	return end
+}
+
+// skipText is skipString, and reports whether the string has no escapes.
+func skipText(b []byte, i int) (end int, plain bool) {
 	if i >= len(b) || b[i] != '"' {
-		return -1
+		return -1, false
 	}
-	for end := i + 1; ; {
-		n := bytes.IndexByte(b[end:], '"')
-		if n < 0 {
-			return -1
+	plain = true
+	for i++; ; {
+		i = ordinary(b, i)
+		if i == len(b) || b[i] < ' ' {
+			return -1, false
 		}
-		end += n
-		slashes := 0
-		for b[end-1-slashes] == '\\' {
-			slashes++
+		if b[i] == '"' {
+			return i + 1, plain
 		}
-		end++
-		if slashes%2 == 0 {
-			return end
+		plain = false
+		if i = skipEscape(b, i); i < 0 {
+			return -1, false
 		}
 	}
 }
+
+// ordinary returns the offset of the first byte from i on that is a quote, a
+// backslash or a control character, len(b) if there is none. It looks at eight
+// bytes at once; the lowest bit of a mask is that of the first such byte.
+func ordinary(b []byte, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		quote, back := x^('"'*ones), x^('\\'*ones)
+		if m := ((quote-ones)&^quote | (back-ones)&^back | (x-' '*ones)&^x) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+	}
+	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
+
+// skipEscape returns the offset of the end of the escape that begins at i, -1 if it
+// is none.
+func skipEscape(b []byte, i int) int {
+	if i+1 == len(b) {
+		return -1
+	}
+	switch b[i+1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i + 2
+	case 'u':
+		for end := i + 2; end < len(b) && isHex(b[end]); end++ {
+			if end == i+5 {
+				return i + 6
+			}
+		}
+	}
+	return -1
+}
+
+func isHex(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }
 
 // deepest is the deepest nesting of values that skip reads.
 const deepest = 32
@@ -317,15 +381,40 @@ func skip(b []byte, i, depth int) int {
 	case 'n':
 		return literally(b, i, "null")
 	}
-	from := i
+	return skipNumber(b, i)
+}
+
+// skipNumber returns the offset of the end of the number that begins at i, -1 if
+// there is none.
+func skipNumber(b []byte, i int) int {
 	if b[i] == '-' {
-		from, i = i+1, i+1
-	}
-	for i < len(b) && (b[i] >= '0' && b[i] <= '9' || i > from && strings.IndexByte(".eE+-", b[i]) >= 0) {
 		i++
 	}
-	if i == from {
+	end := digits(b, i)
+	if end == i || b[i] == '0' && end > i+1 {
 		return -1
+	}
+	if i = end; i < len(b) && b[i] == '.' {
+		if end = digits(b, i+1); end == i+1 {
+			return -1
+		}
+		i = end
+	}
+	if i < len(b) && (b[i] == 'e' || b[i] == 'E') {
+		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		if end = digits(b, i); end == i {
+			return -1
+		}
+		i = end
+	}
+	return i
+}
+
+func digits(b []byte, i int) int {
+	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+		i++
 	}
 	return i
 }
@@ -387,7 +476,7 @@ func (e *Event) Get(path ...string) *fastjson.Value {
 
 func (e *Event) lazyObject(m Member) *fastjson.Value {
 	s := &e.dec.objects[m]
-	if raw := e.dec.found[m]; s.parsed == nil && raw != nil {
+	if raw := e.dec.member(m); s.parsed == nil && raw != nil {
 		s.parsed, _ = value.Parse(&s.parser, raw) // cannot fail: skip has read all of it
 	}
 	return s.parsed
@@ -400,10 +489,11 @@ var pathTo = [noMember][]string{InProperties: {"properties"}, InCampaign: {"cont
 // if the JSON is not plain.
 func (e *Event) AliasText(in Member, key string) string {
 	if e.Root == nil {
-		if e.dec.found[in] == nil {
+		raw := e.dec.member(in)
+		if raw == nil {
 			return ""
 		}
-		if v, plain := find(e.dec.found[in], key); plain {
+		if v, plain := find(raw, key); plain {
 			if t := aliasPlainText(v); t != "" || len(v) < 3 || v[0] != '"' {
 				return t
 			}
@@ -419,11 +509,11 @@ func find(b []byte, key string) (v []byte, plain bool) {
 		return nil, true
 	}
 	for i := space(b, 1); b[i] == '"'; {
-		end := skipString(b, i)
-		name := b[i+1 : end-1]
-		if bytes.IndexByte(name, '\\') >= 0 {
+		end, plain := skipText(b, i)
+		if !plain {
 			return nil, false
 		}
+		name := b[i+1 : end-1]
 		i = space(b, space(b, end)+1)
 		end = skip(b, i, 0)
 		if string(name) == key {

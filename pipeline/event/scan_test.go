@@ -60,6 +60,9 @@ func compareScan(t *testing.T, raw []byte) bool {
 	if !scan.scan(raw) {
 		return false
 	}
+	if err := fastjson.ValidateBytes(raw); err != nil {
+		t.Errorf("%s\nscan accepts it, but it is not JSON: %v", raw, err)
+	}
 	want, err := parse.decode(raw, 0)
 	if err != nil {
 		t.Errorf("%s\nscan accepts it, the parser refuses it: %v", raw, err)
@@ -80,11 +83,25 @@ func compareScan(t *testing.T, raw []byte) bool {
 			t.Errorf("%s\nscanned, the text at %v is %q; parsed, it is %q", raw, where, g, w)
 		}
 	}
+	var resumed Decoder
+	if saved, ok := scan.Scanned(); !ok {
+		t.Errorf("%s\nit was scanned, and cannot be resumed", raw)
+	} else if g, w := everything(resumed.Resume(raw, &saved)), everything(&scan.ev); g != w {
+		t.Errorf("%s\nresumed, it is %s\n scanned, it is %s", raw, g, w)
+	}
 	a.Root, b.Root, a.Raw, b.Raw, a.dec, b.dec = nil, nil, nil, nil, nil, nil
 	if g, w := asJSON(a), asJSON(b); g != w {
 		t.Errorf("%s\nscanned, it is %s\n parsed, it is %s", raw, g, w)
 	}
 	return true
+}
+
+// everything is all of an event as text.
+func everything(e *Event) string {
+	text := plain(e.Get("properties")) + plain(e.Get("traits")) + plain(e.Get("context")) + e.AliasText(InCampaign, "source") + e.AliasText(InPage, "url")
+	fields := *e
+	fields.Root, fields.dec, fields.items = nil, nil, nil
+	return text + asJSON(fields)
 }
 
 // plain is a value as JSON, with all texts escaped in the same way.
