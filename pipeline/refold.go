@@ -2,9 +2,12 @@ package pipeline
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
 )
 
 // Use puts a set in force, as a control message does: another than the one with
@@ -20,6 +23,48 @@ func (f *Fold) Use(set *Set) {
 	f.cur.Set = set.hash
 	f.cur.Epoch++
 	f.enforce(set)
+}
+
+// GiveTables gives the rows of the facts' tables of the set in force, as facts of the
+// log time of the message that has begun. It returns how many there are.
+func (f *Fold) GiveTables() (rows uint64, err error) {
+	at := f.target
+	var dec event.Decoder
+	if f.Clock() == campaign.ClockEvent {
+		first, _ := line(f.lines)
+		if ev, err := dec.Decode(first); err == nil {
+			if now, err := f.logTimeOf(ev); err == nil {
+				at = now
+			}
+		}
+	}
+	given := fmt.Sprintf(`"timestamp":%q`, value.FormatTime(at))
+	for _, fact := range f.step.live.def.Facts {
+		for _, r := range fact.Rows {
+			ev, err := dec.AdmitLine(event.AppendFact(nil, fact.Name, r.ID, r.Values, given))
+			if err == nil {
+				err = f.takeFact(ev, at, at)
+			}
+			if err != nil {
+				return rows, fmt.Errorf("fact %s, key %q of its table: %w", fact.Name, r.ID, err)
+			}
+			rows++
+		}
+	}
+	return rows, nil
+}
+
+// CountPending counts what is pending of an entity as evaluated, where the fold goes on
+// from a state of which it has counted nothing.
+func (f *Fold) CountPending(key string) error {
+	e, err := f.ents.Look(key)
+	if err != nil {
+		return err
+	}
+	for i := range e.waiting {
+		f.step.live.tally.counts(e.waiting[i].campaign).Evaluated++
+	}
+	return nil
 }
 
 // PauseAt makes Next make no step later than a log time. What Next is about to do

@@ -43,8 +43,16 @@ type ReplayOptions struct {
 	Begin    func(p int, f *pipeline.Fold) error
 	Reached  func(p int, f *pipeline.Fold) error // the next step is the first at From or later, or there is none
 	Effect   func(p int, now int64, e pipeline.Effect) error
-	End      func(p int, f *pipeline.Fold, users uint64) error // users: those with a step
+	End      func(p int, f *pipeline.Fold, r Replayed) error
 	Progress func(p int, seq, end uint64)
+}
+
+// Replayed tells what was folded of a partition.
+type Replayed struct {
+	From  uint64 // the last message in the snapshot with which it began; 0: it began with the log's first message
+	First int64  // the log time of the first step
+	Users uint64 // with a step
+	Rows  uint64 // of facts' tables of another set, given at its first message with events
 }
 
 // Replay folds the partitions' logs anew, as they are when it begins, and writes
@@ -122,6 +130,7 @@ type liveLog struct {
 	*reading
 	opt     *ReplayOptions
 	reached bool                // Reached has been called
+	first   int64               // Replayed.First
 	seen    map[uint64]struct{} // of the users in the store
 }
 
@@ -136,12 +145,12 @@ func newLiveLog(r *replay, opt *ReplayOptions) *liveLog {
 		}
 	}
 	l := &liveLog{reading: newReading(r), opt: opt}
-	r.changed = l.saw
+	r.changed, r.counts = l.saw, true
 	return l
 }
 
 func (l *liveLog) run(ctx context.Context) error {
-	l.seen = map[uint64]struct{}{}
+	l.seen, l.first = map[uint64]struct{}{}, 0
 	if err := l.origin(ctx, false); err != nil {
 		return err
 	}
@@ -168,7 +177,7 @@ func (l *liveLog) run(ctx context.Context) error {
 	if l.opt.End == nil {
 		return nil
 	}
-	return l.opt.End(l.p, l.fold, l.count())
+	return l.opt.End(l.p, l.fold, Replayed{l.from, l.first, l.count(), l.rows})
 }
 
 // until is the latest log time of a step.
@@ -189,8 +198,11 @@ func (l *liveLog) call(fn func(p int, f *pipeline.Fold) error) error {
 // step passes a step's effects on. If the fold has stopped before From, it goes on
 // from there.
 func (l *liveLog) step(uint64) error {
+	_, _, now, _ := l.fold.At()
+	if l.first == 0 {
+		l.first = now
+	}
 	if l.opt.Effect != nil {
-		_, _, now, _ := l.fold.At()
 		for _, e := range l.fold.Effects() {
 			if err := l.opt.Effect(l.p, now, e); err != nil {
 				return err

@@ -236,7 +236,7 @@ func (r *running) ticked(t *testing.T, c *broker.Conn, at int64) {
 // nextDue is when something is due next by a fold of the partition's log as it is.
 func (r *running) nextDue(t *testing.T, c *broker.Conn, p int) (due int64, ok bool) {
 	t.Helper()
-	err := Replay(within(t), c, ReplayOptions{Partitions: []int{p}, End: func(_ int, f *pipeline.Fold, _ uint64) error {
+	err := Replay(within(t), c, ReplayOptions{Partitions: []int{p}, End: func(_ int, f *pipeline.Fold, _ Replayed) error {
 		due, ok = f.NextDue()
 		return nil
 	}})
@@ -249,15 +249,17 @@ func (r *running) nextDue(t *testing.T, c *broker.Conn, p int) (due int64, ok bo
 // gathered are the options of a replay that gathers what it gives.
 type gathered struct {
 	ReplayOptions
-	mu    sync.Mutex
-	given offersOf
-	times map[int][]int64 // of the effects, by partition
-	users uint64
+	mu      sync.Mutex
+	given   offersOf
+	times   map[int][]int64 // of the effects, by partition
+	users   uint64
+	ends    map[int]Replayed
+	pending uint64 // evaluations
 }
 
 func (g *gathered) run(t *testing.T, c *broker.Conn) *gathered {
 	t.Helper()
-	g.given, g.times = offersOf{}, map[int][]int64{}
+	g.given, g.times, g.ends = offersOf{}, map[int][]int64{}, map[int]Replayed{}
 	g.Effect = func(p int, now int64, e pipeline.Effect) error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -272,10 +274,15 @@ func (g *gathered) run(t *testing.T, c *broker.Conn) *gathered {
 		g.given.add(p, e.Chain, e.Pos, e.Offer.ID, data)
 		return err
 	}
-	g.End = func(_ int, _ *pipeline.Fold, users uint64) error {
+	g.End = func(p int, f *pipeline.Fold, r Replayed) error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.users += users
+		g.users += r.Users
+		g.ends[p] = r
+		campaigns, _ := f.Counts()
+		for _, c := range campaigns {
+			g.pending += c.Pending()
+		}
 		return nil
 	}
 	g.Dir = t.TempDir()
@@ -460,7 +467,7 @@ func (n *night) errors(t *testing.T) {
 		"begin":   {Begin: func(int, *pipeline.Fold) error { return stop }},
 		"reached": {Reached: func(int, *pipeline.Fold) error { return stop }},
 		"effect":  {Effect: func(int, int64, pipeline.Effect) error { return stop }},
-		"end":     {End: func(int, *pipeline.Fold, uint64) error { return stop }},
+		"end":     {End: func(int, *pipeline.Fold, Replayed) error { return stop }},
 	} {
 		if err := Replay(within(t), n.conn, opt); err == nil || !strings.Contains(err.Error(), "replay partition") || !strings.Contains(err.Error(), "stop") {
 			t.Errorf("%s: %v", name, err)
@@ -512,7 +519,7 @@ func (n *night) panics(t *testing.T) {
 // snapshots: if the log's beginning has expired, the replay gives what is stored after
 // the oldest snapshot to which the log reaches back.
 func (n *night) snapshots(t *testing.T) {
-	cursors := map[int]pipeline.Cursor{}
+	whole, cursors := (&gathered{}).run(t, n.conn), map[int]pipeline.Cursor{}
 	changed, after := offersOf{}, compiled(t, n.after)
 	for p := range n.conn.Partitions {
 		at := n.pause[p] - uint64(p%2)
@@ -532,6 +539,14 @@ func (n *night) snapshots(t *testing.T) {
 	g.given.equal(t, "from a snapshot", n.stored.after(cursors))
 	if len(g.given) == 0 || g.users == 0 || g.users > 14 {
 		t.Errorf("%d chains, %d users", len(g.given), g.users)
+	}
+	if g.pending != whole.pending {
+		t.Errorf("%d evaluations are pending, from the beginning %d", g.pending, whole.pending)
+	}
+	for p, c := range cursors {
+		if r := g.ends[p]; r.From != c.Seq || r.First < c.LogTime || r.First > c.LogTime+int64(time.Hour) {
+			t.Errorf("partition %d: %+v, the snapshot is of message %d at %d", p, r, c.Seq, c.LogTime)
+		}
 	}
 	one := (&gathered{ReplayOptions: ReplayOptions{Users: []string{"u:u3"}}}).run(t, n.conn)
 	if got, want := one.given.of("u3"), g.given.of("u3"); !slices.Equal(got, want) || len(want) == 0 {

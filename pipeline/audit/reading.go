@@ -22,6 +22,8 @@ type reading struct {
 	from     uint64          // the last message in the snapshot with which it begins; 0: none
 	end      uint64          // the log's end
 	accepted uint64          // the log's last acceptance; 0: none
+	tables   bool            // the facts' tables of another set have been given
+	rows     uint64          // how many rows they have
 }
 
 func newReading(r *replay) *reading { return &reading{replay: r, next: checkpoint.Next} }
@@ -40,7 +42,7 @@ func (r *reading) past(run func() error) error {
 // origin makes the fold with which the reading begins: an empty one, or one from
 // the oldest snapshot to which the log reaches back.
 func (r *reading) origin(ctx context.Context, fromSnapshot bool) error {
-	r.users, r.from = nil, 0
+	r.users, r.from, r.tables, r.rows = nil, 0, r.set == nil, 0
 	first, end, err := r.conn.Extent(ctx, r.p)
 	if err != nil {
 		return err
@@ -118,6 +120,13 @@ func (r *reading) message(m pipeline.Message, fn func(seq uint64) error) error {
 	}
 	if err := r.fold.Begin(m); err != nil {
 		return err
+	}
+	if !r.tables && m.Kind == pipeline.In { // the log has those of the sets that were live
+		var err error
+		if r.rows, err = r.fold.GiveTables(); err != nil {
+			return err
+		}
+		r.tables = true
 	}
 	for {
 		more, err := r.next(r.fold)

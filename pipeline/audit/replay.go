@@ -30,6 +30,7 @@ type replay struct {
 	set     *pipeline.Set    // in force instead of the sets that were live; nil: those
 	only    []string         // the entities that are folded; nil: all
 	changed func(key string) // called with each entity in the store that may change; may be nil
+	counts  bool             // what is pending in a snapshot counts as evaluated
 	guarded []pipeline.StepID
 	shrink  int // commits are smaller than the store's limit by this factor
 
@@ -73,8 +74,12 @@ func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, 
 		return err
 	}
 	return r.store.Timers(func(due int64, key string) error {
-		if r.only == nil || slices.Contains(r.only, key) {
-			r.fold.Schedule(due, key)
+		if r.only != nil && !slices.Contains(r.only, key) {
+			return nil
+		}
+		r.fold.Schedule(due, key)
+		if r.counts {
+			return r.fold.CountPending(key)
 		}
 		return nil
 	})

@@ -27,10 +27,10 @@ import (
 // deleted while it is read.
 
 const (
-	pieceSize     = 1 << 20 // bytes in a message, less if the server does not allow that much
-	piecesAtOnce  = 4       // pieces requested and not read yet
-	rests         = 3       // pause after a piece, as a multiple of the time that storing it took: offers share the server's disk
-	newestKept    = 2       // snapshots of each partition, beside one a day
+	pieceSize    = 1 << 20 // bytes in a message, less if the server does not allow that much
+	piecesAtOnce = 4       // pieces requested and not read yet
+	rests        = 3       // pause after a piece, as a multiple of the time that storing it took: offers share the server's disk
+	newestKept   = 2       // snapshots of each partition, beside one a day
 
 	pieceWithin = 20 * time.Second // limit for the next piece to come, when reading
 	trimWithin  = 30 * time.Second // limit for the server's answers before and after a snapshot is stored
