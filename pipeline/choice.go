@@ -22,7 +22,7 @@ func (s *step) choose() {
 	for _, e := range s.candidates {
 		var err error
 		if e.score, err = e.rank(s); err != nil {
-			s.failed(&e, "score", e.c.def.Score, err)
+			s.failed(e.c, "score", e.c.def.Score, err)
 			s.end(&e, Failed)
 			continue
 		}

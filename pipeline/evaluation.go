@@ -152,7 +152,7 @@ func (s *step) candidate(e evaluation) { s.candidates = append(s.candidates, e) 
 // continues. Otherwise the evaluation has ended or waits for dwell.
 func (s *step) condition(e *evaluation) bool {
 	sc := s.judge(e)
-	holds := all(e.c.cond, sc, &counted{s, e, "if"})
+	holds := all(e.c.cond, sc, &counted{s, e.c, "if"})
 	e.trace.conditions(e.stage, e.c.cond, sc)
 	if holds {
 		e.stored = nil // what waits from here on keeps other fields
@@ -198,7 +198,7 @@ func (s *step) absences(e evaluation) {
 		s.wait(one, stageAbsence, value.Plus(e.began, int64(unless.Within)))
 	})
 	if err != nil {
-		s.failed(&e, "unless.match", e.triggered().unless.Match, err)
+		s.failed(e.c, "unless.match", e.triggered().unless.Match, err)
 	}
 	if started == 0 {
 		s.end(&e, Condition)
@@ -218,7 +218,7 @@ func (s *step) delay(e evaluation) {
 	if e.c.at != nil {
 		due, waits, err := s.bestHour(&e)
 		if err != nil {
-			s.failed(&e, "at", e.c.def.At.BestHour, err)
+			s.failed(e.c, "at", e.c.def.At.BestHour, err)
 			s.end(&e, Failed)
 			return
 		}
@@ -342,7 +342,7 @@ func all(conds []*expr.Expr, sc *scope, of *counted) bool {
 		}
 	}
 	if failed != nil && of != nil {
-		of.s.failed(of.e, of.place, failed.Text, why)
+		of.s.failed(of.c, of.place, failed.Text, why)
 	}
 	return failed == nil
 }

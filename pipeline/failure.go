@@ -7,10 +7,10 @@ import (
 )
 
 // failed counts the error of an expression of an evaluation, and shows it.
-func (s *step) failed(e *evaluation, place, text string, err error) {
-	s.live.count(e.c).failed(err)
+func (s *step) failed(c *liveCampaign, place, text string, err error) {
+	s.live.count(c).failed(err)
 	if s.failing != nil {
-		s.failing(Failure{Campaign: e.c.id, Place: place, Text: text, Err: err})
+		s.failing(Failure{Campaign: c.id, Place: place, Text: text, Err: err})
 	}
 }
 
@@ -20,14 +20,15 @@ func (s *step) failedOffer(e *evaluation, err error) {
 	if t := (*expr.TemplateError)(nil); errors.As(err, &t) {
 		place, text = "offer.data"+t.Path, t.Text
 	}
-	s.failed(e, place, text, err)
+	s.failed(e.c, place, text, err)
 }
 
 // A counted says whose conditions are judged and where they stand, so that their
-// errors count.
+// errors count. It has no pointer to the evaluation, which else would be a piece of
+// memory of its own.
 type counted struct {
 	s     *step
-	e     *evaluation
+	c     *liveCampaign
 	place string
 }
 

@@ -51,7 +51,7 @@ var gates = [...]gate{
 			}
 			sc := s.judge(e)
 			e.trace.conditions(stageGates, g.whenDue, sc)
-			return !all(g.whenDue, sc, &counted{s, e, "when_due"})
+			return !all(g.whenDue, sc, &counted{s, e.c, "when_due"})
 		}
 	}},
 	{outcome: NoConsent, advertising: true, compile: func(g *gating) stops {

@@ -39,6 +39,8 @@ func sequential(t *testing.T, set *pipeline.Set, lines [][]byte) found {
 		t.Fatal(err)
 	}
 	var f found
+	failed := failures{}
+	b.Failures(failed.add)
 	reached := map[string]map[string]bool{}
 	number := map[uint64]int{} // of lines that are not empty
 	for i, line := range lines {
@@ -73,7 +75,10 @@ func sequential(t *testing.T, set *pipeline.Set, lines [][]byte) found {
 		}
 	}
 	counts, features := b.Counts()
-	r.Features = features
+	r.Features, r.Failures = features, failed.most("")
+	for id, c := range r.Campaigns {
+		c.Failures = failed.most(id)
+	}
 	for id, n := range counts {
 		name, row, _ := strings.Cut(id, "/")
 		c := r.Campaigns[name]
@@ -119,12 +124,12 @@ func summary(t *testing.T, r *Result) string {
 	c := *r
 	c.Set, c.First, c.Campaigns = "", 0, map[string]*Campaign{}
 	for id, of := range r.Campaigns {
-		c.Campaigns[id] = &Campaign{Counts: of.Counts, Rows: of.Rows, Users: of.Users}
+		c.Campaigns[id] = &Campaign{Counts: of.Counts, Rows: of.Rows, Users: of.Users, Failures: of.Failures}
 	}
 	out := text(t, c)
 	for _, id := range slices.Sorted(maps.Keys(c.Campaigns)) { // whose own fields the methods of Counts hide
 		of := c.Campaigns[id]
-		out += fmt.Sprintf("\n%s: %s %v", id, text(t, of.Rows), of.Users)
+		out += fmt.Sprintf("\n%s: %s %v %+v", id, text(t, of.Rows), of.Users, of.Failures)
 	}
 	return out
 }
