@@ -21,7 +21,7 @@ import (
 
 // backtestCommand is `offerctl backtest`.
 func backtestCommand(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--compare OTHER] [--from TIME] [--to TIME] [--json] [--out FILE]", `
+	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- | --nats URL [--campaigns PATH] [--compare OTHER] [--from TIME] [--to TIME] [--json] [--out FILE]", `
 Runs campaigns over a file of events, with the same core as in live operation but
 without NATS. Log time comes from the events. The summary goes to standard
 output: for each campaign how often its trigger came, how many offers went out and
@@ -29,6 +29,11 @@ to how many people, and what stopped the others. --out receives the offers, one 
 object per line, with the same data as on their subjects; those withheld from a
 holdout have "withheld": true. Without --coupon-keys the codes of coupons are all
 COUPON.
+
+With --nats the events are those of the live log, with their stored times, ticks and
+control messages. Without --campaigns the campaigns run that were live, and the offers
+are those that were stored; --campaigns runs others all the time. If the beginning of
+the log has expired, the state before comes from the oldest snapshot. It only reads.
 
 --compare runs other campaigns over the same events, and shows what would change
 with them: offers gained, lost and moved to another time, the people reached, and
@@ -38,7 +43,8 @@ the outcomes of each campaign side by side.
 in the zone of the set. What came before --from still counts for features, limits
 and waits.`,
 		"offerctl backtest --campaigns deploy/campaigns --events events.jsonl --out offers.jsonl\n"+
-			"offerctl backtest --campaigns deploy/campaigns --compare changed --events events.jsonl --from 2026-02-01 --to 2026-03-01")
+			"offerctl backtest --campaigns deploy/campaigns --compare changed --events events.jsonl --from 2026-02-01 --to 2026-03-01\n"+
+			"offerctl backtest --nats nats://127.0.0.1:4222 --compare changed")
 	b := &backtestRun{std: std}
 	fs.StringVar(&b.campaigns, "campaigns", "", "`PATH` of a campaign file or a directory of them")
 	fs.StringVar(&b.compare, "compare", "", "the path of `OTHER` campaigns: show what would change with them")
@@ -49,11 +55,15 @@ and waits.`,
 	fs.BoolVar(&b.rows, "rows", false, "show each row of for_each, too")
 	fs.StringVar(&b.out, "out", "", "the `FILE` for the offers; with - they go to standard output, and the summary to standard error")
 	readCoupons := fs.couponKeys()
+	n := fs.nats()
 	if err := fs.none(args); err != nil {
 		return err
 	}
+	if fs.given("nats") {
+		return b.overLog(ctx, n, *events, *from, *to, readCoupons)
+	}
 	if b.campaigns == "" || *events == "" {
-		return usagef("--campaigns and --events are both required")
+		return usagef("--campaigns and --events are both required, or --nats")
 	}
 	if err := b.load(*from, *to, *events); err != nil {
 		return err
@@ -94,8 +104,10 @@ func (b *backtestRun) load(from, to string, reads ...string) error {
 		return err
 	}
 	var err error
-	if b.def, err = loadCampaigns(b.campaigns); err != nil {
-		return err
+	if b.campaigns != "" {
+		if b.def, err = loadCampaigns(b.campaigns); err != nil {
+			return err
+		}
 	}
 	if b.compare != "" {
 		if b.other, err = loadCampaigns(b.compare); err != nil {

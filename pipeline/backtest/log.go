@@ -16,8 +16,9 @@ import (
 // LogOptions of Log are those of Run, but for Refused and Progress.
 type LogOptions struct {
 	Options
-	Dir  string                       // directory for temporary files (os.TempDir)
-	Read func(messages, total uint64) // is told how many messages of the logs were read; one call at a time
+	Dir      string                        // directory for temporary files (os.TempDir)
+	Read     func(messages, total uint64)  // is told how many messages of the logs were read; one call at a time
+	Replayed func(p int, r audit.Replayed) // takes what was folded of each partition, in the end, in order
 }
 
 // Log runs a set over the live log of a deployment, as it is now, with its stored
@@ -52,6 +53,11 @@ func Log(ctx context.Context, conn *broker.Conn, set *pipeline.Set, opt LogOptio
 	})
 	if err != nil {
 		return nil, err
+	}
+	for p, of := range l.parts {
+		if opt.Replayed != nil {
+			opt.Replayed(p, of.replayed)
+		}
 	}
 	if opt.Offer != nil {
 		if err := mergeOffers(l.parts, opt.Offer); err != nil {
