@@ -206,3 +206,46 @@ func TestSkippable(t *testing.T) {
 		}
 	}
 }
+
+// TestGiveTables: the rows of facts' tables are known from the message on at which they
+// are given, under both clocks.
+func TestGiveTables(t *testing.T) {
+	for _, clock := range []string{campaign.ClockBroker, campaign.ClockEvent} {
+		def, err := campaign.ParseDefinition((&scene{campaigns: []string{sends("c", "facts.stock[event.properties.p].left", `"on":["Go"]`)}}).set())
+		if err != nil {
+			t.Fatal(err)
+		}
+		def.Clock = clock
+		def.Facts = []campaign.Fact{{Name: "stock", Fields: []campaign.FactField{{Name: "left", Type: campaign.FactNumber}}, MaxAge: 20e9,
+			Rows: []campaign.Row{{ID: "bag", Values: []byte(`{"left":3}`)}, {ID: "hat", Values: []byte(`{"left":4}`)}}}}
+		l := newLogged(t, mustCompile(t, def))
+		given := Message{Seq: l.seq + 1, Stored: 100e9, Kind: In, Data: []byte(`{"type":"track","event":"Go","userId":"u","messageId":"1","timestamp":"1970-01-01T00:01:40Z","properties":{"p":"bag"}}`)}
+		if err := l.f.Begin(given); err != nil {
+			t.Fatal(err)
+		}
+		if rows, err := l.f.GiveTables(); err != nil || rows != 2 {
+			t.Fatalf("%s: %d rows, %v", clock, rows, err)
+		}
+		for i, want := range []string{"3", "4", ""} { // the last one 20 seconds later
+			if i > 0 {
+				at := []int64{0, 119, 120}[i]
+				next := Message{Seq: given.Seq + uint64(i), Stored: at * 1e9, Kind: In, Data: fmt.Appendf(nil, `{"type":"track","event":"Go","userId":"u","messageId":"%d","timestamp":%q,"properties":{"p":"hat"}}`, at, value.FormatTime(at*1e9))}
+				if err := l.f.Begin(next); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := ""
+			for more := true; more; {
+				if more, err = l.f.Next(); err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range l.f.Effects() {
+					got += string(e.Offer.Data)
+				}
+			}
+			if got != want {
+				t.Errorf("%s: the offer of event %d has %q, want %q", clock, i, got, want)
+			}
+		}
+	}
+}
