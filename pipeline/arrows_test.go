@@ -38,7 +38,7 @@ var arrows = map[string]string{
 	"pipeline/checkpoint":      core + " pipeline/broker state",
 	"pipeline/worker":          core + " pipeline/broker pipeline/task pipeline/checkpoint state",
 	"pipeline/audit":           core + " pipeline/broker pipeline/task pipeline/checkpoint state",
-	"pipeline/backtest":        core + " pipeline/audit",
+	"pipeline/backtest":        core + " pipeline/broker pipeline/audit",
 	"state":                    "",
 	"config":                   core + " pipeline/scenario pipeline/window pipeline/zone pipeline/expr",
 	"deploy":                   "",

@@ -78,6 +78,8 @@ type Fold struct {
 	id         StepID       // the step in progress, or the last one
 	guarded    map[StepID]bool
 	only       map[string]bool // the entities whose events are applied; nil: all
+	until      int64           // no step is later (PauseAt)
+	stopped    bool            // the next step would be
 	untimed    uint64
 	undeclared uint64 // facts
 	epoch      bool   // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
@@ -88,7 +90,7 @@ type Fold struct {
 // later those of Control messages, at Begin. The caller must call Schedule for
 // all entities with pending evaluations.
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
-	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine}
+	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine, until: endOfTime}
 	f.step.out, f.step.read = f.offer, f.readIn
 	set, err := f.set(cursor.Set)
 	if err != nil {
@@ -212,6 +214,9 @@ func (f *Fold) read(m Message) (stamp int64, stamped bool, err error) {
 		if len(m.Data) > 0 {
 			stamp, stamped = lastReceived(m.Data)
 		}
+		if f.skippable(m.Data) {
+			f.lines = nil
+		}
 	case Tick:
 		stamp, stamped = readStamp(m.Data)
 	case Control:
@@ -243,7 +248,7 @@ func (f *Fold) BeginEvent(seq uint64, ev *event.Event) error {
 // returns false if there is none, and the message is done.
 func (f *Fold) Next() (bool, error) {
 	f.effects = f.effects[:0]
-	if !f.busy {
+	if !f.busy || f.stopped {
 		return false, nil
 	}
 	f.cur.Partly = f.msg.Stored
@@ -253,8 +258,12 @@ func (f *Fold) Next() (bool, error) {
 	if f.Clock() == campaign.ClockEvent && f.msg.Kind == In {
 		return f.nextTimed()
 	}
-	if f.fire(f.target) {
+	if f.fire(min(f.target, f.until)) {
 		return true, f.err
+	}
+	if f.target > f.until {
+		f.stop()
+		return false, nil
 	}
 	f.cur.LogTime = f.target
 	ev, raw, err := f.take()
@@ -393,13 +402,8 @@ func (f *Fold) emitAfter(stored uint64, e Effect) {
 func (f *Fold) finish() {
 	if c := f.control; c != nil && c.set == nil {
 		f.pause(c.paused)
-	} else if c != nil && c.set.hash != f.cur.Set {
-		if f.cur.Set == "" && c.set.def.Clock == campaign.ClockEvent {
-			f.cur.LogTime, f.epoch = 0, false // log time so far is the broker's, and nothing was timed with it
-		}
-		f.cur.Set = c.set.hash
-		f.cur.Epoch++
-		f.enforce(c.set)
+	} else if c != nil {
+		f.Use(c.set)
 	}
 	f.cur.Seq, f.cur.Stored, f.cur.Within, f.cur.Partly = f.msg.Seq, f.msg.Stored, 0, 0
 	for name, ch := range f.cur.Chains {

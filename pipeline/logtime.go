@@ -47,12 +47,16 @@ func (f *Fold) nextTimed() (bool, error) {
 		f.cur.Within++
 		return true, nil
 	}
-	if f.fire(now) {
+	fired := f.fire(min(now, f.until))
+	if fired || now > f.until {
 		f.lines = before
 		if f.lines == nil {
 			f.single = ev
 		}
-		return true, f.err
+		if !fired {
+			f.stop()
+		}
+		return fired, f.err
 	}
 	f.applyTimed(ev, now)
 	f.cur.Within++

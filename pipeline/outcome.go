@@ -119,9 +119,9 @@ func (c Counts) Plus(n Counts) Counts {
 	return c
 }
 
-// since are the counts after those of a moment, at which what was pending counts as
+// Since are the counts after those of a moment, at which what was pending counts as
 // evaluated.
-func (c Counts) since(before Counts) Counts {
+func (c Counts) Since(before Counts) Counts {
 	for o := range c.Ended {
 		c.Ended[o] -= before.Ended[o]
 	}

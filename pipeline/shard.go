@@ -70,9 +70,9 @@ func (s *Shard) CountFromHere() { s.counts, s.before = s.b.Counts() }
 func (s *Shard) Counts() (campaigns map[string]Counts, features Counts) {
 	campaigns, features = s.b.Counts()
 	for id, n := range campaigns {
-		campaigns[id] = n.since(s.counts[id])
+		campaigns[id] = n.Since(s.counts[id])
 	}
-	return campaigns, features.since(s.before)
+	return campaigns, features.Since(s.before)
 }
 
 // Duplicates is Fold.Duplicates.

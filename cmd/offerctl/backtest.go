@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,7 @@ import (
 
 // backtestCommand is `offerctl backtest`.
 func backtestCommand(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- [--compare OTHER] [--from TIME] [--to TIME] [--json] [--out FILE] [--report FILE.html]", `
+	fs := newFlags(std, "backtest --campaigns PATH --events FILE[.gz]|- | --nats URL [--campaigns PATH] [--compare OTHER] [--from TIME] [--to TIME] [--json] [--out FILE] [--report FILE.html]", `
 Runs campaigns over a file of events, with the same core as in live operation but
 without NATS. Log time comes from the events. The summary goes to standard
 output: for each campaign how often its trigger came, how many offers went out and
@@ -29,6 +30,11 @@ to how many people, and what stopped the others. --out receives the offers, one 
 object per line, with the same data as on their subjects; those withheld from a
 holdout have "withheld": true. Without --coupon-keys the codes of coupons are all
 COUPON.
+
+With --nats the events are those of the live log, with their stored times, ticks and
+control messages. Without --campaigns the campaigns run that were live, and the offers
+are those that were stored; --campaigns runs others all the time. If the beginning of
+the log has expired, the state before comes from the oldest snapshot. It only reads.
 
 --compare runs other campaigns over the same events, and shows what would change
 with them: offers gained, lost and moved to another time, the people reached, and
@@ -38,7 +44,8 @@ the outcomes of each campaign side by side.
 in the zone of the set. What came before --from still counts for features, limits
 and waits.`,
 		"offerctl backtest --campaigns deploy/campaigns --events events.jsonl --out offers.jsonl\n"+
-			"offerctl backtest --campaigns deploy/campaigns --compare changed --events events.jsonl --from 2026-02-01 --to 2026-03-01")
+			"offerctl backtest --campaigns deploy/campaigns --compare changed --events events.jsonl --from 2026-02-01 --to 2026-03-01\n"+
+			"offerctl backtest --nats nats://127.0.0.1:4222 --compare changed")
 	b := &backtestRun{std: std}
 	fs.StringVar(&b.campaigns, "campaigns", "", "`PATH` of a campaign file or a directory of them")
 	fs.StringVar(&b.compare, "compare", "", "the path of `OTHER` campaigns: show what would change with them")
@@ -50,11 +57,15 @@ and waits.`,
 	fs.StringVar(&b.out, "out", "", "the `FILE` for the offers; with - they go to standard output, and the summary to standard error")
 	fs.StringVar(&b.page, "report", "", "write a page with charts to a `FILE.html`; with --compare both runs side by side")
 	readCoupons := fs.couponKeys()
+	n := fs.nats()
 	if err := fs.none(args); err != nil {
 		return err
 	}
+	if fs.given("nats") {
+		return b.overLog(ctx, n, *events, *from, *to, readCoupons)
+	}
 	if b.campaigns == "" || *events == "" {
-		return usagef("--campaigns and --events are both required")
+		return usagef("--campaigns and --events are both required, or --nats")
 	}
 	if err := b.load(*from, *to, *events); err != nil {
 		return err
@@ -66,11 +77,8 @@ and waits.`,
 	if b.compare != "" && !rereadable(*events) {
 		return usagef("--compare reads the events twice, and %s can be read only once: write them to a file first", *events)
 	}
-	if b.page != "" {
-		if !rereadable(*events) {
-			return usagef("--report reads the events again for its examples, and %s can be read only once: write them to a file first", *events)
-		}
-		b.report = &backtestReport{path: b.page}
+	if b.page != "" && !rereadable(*events) {
+		return usagef("--report reads the events again for its examples, and %s can be read only once: write them to a file first", *events)
 	}
 	return b.run(ctx, *events, fileSource(*events, std), fileExplainer(*events, std))
 }
@@ -83,8 +91,9 @@ type backtestRun struct {
 	coupons                 *coupon.Keys
 	from, to                int64
 	def, other              *campaign.Definition
-	page                    string          // of --report
-	report                  *backtestReport // nil: none
+	live                    *campaign.Definition // the set of the deployment, with --nats
+	page                    string               // of --report
+	report                  *backtestReport      // nil: none
 }
 
 // load reads the campaigns and the times. reads are the other files that are read.
@@ -105,8 +114,10 @@ func (b *backtestRun) load(from, to string, reads ...string) error {
 		}
 	}
 	var err error
-	if b.def, err = loadCampaigns(b.campaigns); err != nil {
-		return err
+	if b.campaigns != "" {
+		if b.def, err = loadCampaigns(b.campaigns); err != nil {
+			return err
+		}
 	}
 	if b.compare != "" {
 		if b.other, err = loadCampaigns(b.compare); err != nil {
@@ -163,6 +174,9 @@ type backtested struct {
 
 // run runs the campaigns, and shows what they would have done.
 func (b *backtestRun) run(ctx context.Context, from string, source backtestSource, tell explainer) error {
+	if b.page != "" {
+		b.report = &backtestReport{path: b.page}
+	}
 	summary := b.std.out
 	if b.out == "-" {
 		summary = b.std.err
@@ -205,7 +219,7 @@ func (b *backtestRun) reported(name string, def *campaign.Definition) func(*pipe
 	if b.report == nil {
 		return func(*pipeline.Offer) {}
 	}
-	return b.report.begin(name, def).offer
+	return b.report.begin(name, def, cmp.Or(def, b.live)).offer
 }
 
 func (b *backtestRun) options(offer func(*pipeline.Offer) error) backtest.Options {

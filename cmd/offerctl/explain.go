@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
+	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/explain"
@@ -65,7 +69,7 @@ offerctl explain ada cart-left --nats nats://127.0.0.1:4222`)
 	case q.campaigns != "":
 		return usagef("--campaigns needs --events")
 	default:
-		err = q.live(ctx, n)
+		return q.live(ctx, n)
 	}
 	if err != nil {
 		return err
@@ -110,7 +114,7 @@ func (q *explanation) file(ctx context.Context) error {
 		return err
 	}
 	defer in.close()
-	q.recorder, q.def, q.where = explain.New(q.keys()...), def, q.events
+	q.recorder, q.def = explain.New(q.keys()...), def
 	q.seen = func(key string) bool { return b.Users[key] != nil }
 	q.recorder.Watch(b)
 	if err := q.lines(ctx, b, in); err != nil {
@@ -163,21 +167,21 @@ func clockEvent(at int64) []byte {
 	return fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, value.FormatTime(at))
 }
 
-// tell prints the story.
+// tell prints the story of the user whom the file knows.
 func (q *explanation) tell() error {
-	key := ""
 	for _, k := range q.keys() {
-		if q.seen(k) {
-			key = k
-			break
+		if !q.seen(k) {
+			continue
 		}
+		of := q.query()
+		of.User = k
+		return q.show(q.recorder.Story(of))
 	}
-	if key == "" {
-		return fmt.Errorf("%s has no event of user %s", q.where, q.user)
-	}
-	if err := q.known(); err != nil {
-		return err
-	}
+	return fmt.Errorf("%s has no event of user %s", q.events, q.user)
+}
+
+// query is what the story is to tell.
+func (q *explanation) query() explain.Query {
 	newest := 1
 	switch {
 	case q.all:
@@ -185,7 +189,14 @@ func (q *explanation) tell() error {
 	case q.campaign != "":
 		newest = 10
 	}
-	s := q.recorder.Story(explain.Query{User: key, Campaign: q.campaign, Newest: newest, Zone: zoneOf(q.def)})
+	return explain.Query{Campaign: q.campaign, Newest: newest, Zone: zoneOf(q.def)}
+}
+
+// show prints a story.
+func (q *explanation) show(s *explain.Story) error {
+	if len(s.Campaigns) == 0 && q.campaign != "" {
+		return q.unknown()
+	}
 	if q.json {
 		enc := json.NewEncoder(q.std.out)
 		enc.SetEscapeHTML(false)
@@ -195,17 +206,11 @@ func (q *explanation) tell() error {
 	return s.WriteText(q.std.out)
 }
 
-// known returns an error if the set has no such campaign.
-func (q *explanation) known() error {
+// unknown is the error for a campaign that the set does not have.
+func (q *explanation) unknown() error {
 	name, _, _ := strings.Cut(q.campaign, "/")
-	if name == "" {
-		return nil
-	}
 	var ids []string
 	for _, c := range q.def.Campaigns {
-		if c.ID == name {
-			return nil
-		}
 		ids = append(ids, c.ID)
 	}
 	hint := "it has " + strings.Join(ids, ", ")
@@ -217,7 +222,82 @@ func (q *explanation) known() error {
 
 // live replays the user's part of a deployment's log.
 func (q *explanation) live(ctx context.Context, n natsFlags) error {
-	return errors.New("explain --nats is not there yet")
+	conn, err := n.connect(ctx, q.std)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if q.def, err = liveDefinition(ctx, conn); err != nil {
+		return err
+	}
+	if q.def == nil {
+		return errors.New("no campaigns are live")
+	}
+	until := int64(0)
+	if q.bounded {
+		until = q.until
+	}
+	stories, err := logStories(ctx, conn, nil, q.keys(), q.query(), until, q.std)
+	if err != nil {
+		return err
+	}
+	for _, s := range stories {
+		return q.show(s) // the userId comes before the anonymousId
+	}
+	return fmt.Errorf("the log has no event of user %s", q.user)
+}
+
+// logStories tells of users from the log of a deployment, under a set; nil: under the
+// sets that were live. It leaves out users of whom the log, up to the log time until (0:
+// its end), and the snapshot with which it begins know nothing.
+func logStories(ctx context.Context, conn *broker.Conn, set *pipeline.Set, keys []string, q explain.Query, until int64, std stdio) ([]*explain.Story, error) {
+	recorders, known := map[int]*explain.Recorder{}, map[string]bool{}
+	live := newProgress(std.err)
+	err := audit.Replay(ctx, conn, audit.ReplayOptions{
+		Set: set, Users: keys, Until: until, Workers: 1, // one, since the functions share maps
+		Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Begin: func(p int, f *pipeline.Fold) error {
+			recorders[p] = explain.New(keys...)
+			recorders[p].Watch(f)
+			return nil
+		},
+		End: func(_ int, f *pipeline.Fold, _ audit.Replayed) error {
+			for _, k := range keys {
+				u, err := f.User(k)
+				if err != nil {
+					return err
+				}
+				known[k] = known[k] || u.Known
+			}
+			return nil
+		},
+		Progress: func(p int, seq, end uint64) { live.show("partition %d: message %d of %d", p, seq, end) },
+	})
+	live.done()
+	if err != nil {
+		return nil, err
+	}
+	var stories []*explain.Story
+	for _, k := range keys {
+		if known[k] {
+			q.User = k
+			stories = append(stories, recorders[event.Partition(k, conn.Partitions)].Story(q))
+		}
+	}
+	return stories, nil
+}
+
+// newestUsers are the keys of some users of the newest events of a log.
+func newestUsers(ctx context.Context, conn *broker.Conn, most int) (keys []string, err error) {
+	var dec event.Decoder
+	err = audit.Sample(ctx, conn, 50*most, func(raw []byte) error {
+		ev, err := dec.Decode(raw)
+		if err == nil && ev.Type != event.Clock && ev.Type != event.Fact && len(keys) < most && !slices.Contains(keys, ev.Key) {
+			keys = append(keys, strings.Clone(ev.Key))
+		}
+		return nil
+	})
+	return keys, err
 }
 
 // zoneOf is the zone of a set, in which its times are shown.

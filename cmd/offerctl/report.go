@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/backtest"
@@ -28,7 +29,8 @@ type backtestReport struct {
 // A reportRun is one run of a report.
 type reportRun struct {
 	name   string
-	def    *campaign.Definition
+	def    *campaign.Definition // nil: the sets that were live
+	zone   *time.Location
 	series *report.Series
 	users  map[string][]string // entity keys of the first users that each campaign reached
 }
@@ -39,9 +41,9 @@ const (
 	otherLooked   = 40 // those of the first events
 )
 
-// begin begins to collect a run.
-func (r *backtestReport) begin(name string, def *campaign.Definition) *reportRun {
-	run := &reportRun{name: name, def: def, series: report.NewSeries(zoneOf(def)), users: map[string][]string{}}
+// begin begins to collect a run. zoned is a set that has its zone.
+func (r *backtestReport) begin(name string, def, zoned *campaign.Definition) *reportRun {
+	run := &reportRun{name: name, def: def, zone: zoneOf(zoned), series: report.NewSeries(zoneOf(zoned)), users: map[string][]string{}}
 	r.runs = append(r.runs, run)
 	return run
 }
@@ -65,7 +67,7 @@ type explainer func(ctx context.Context, def *campaign.Definition, keys []string
 
 // write writes the report.
 func (r *backtestReport) write(ctx context.Context, source string, results []*backtest.Result, change *backtest.Comparison, tell explainer) (err error) {
-	loc := zoneOf(r.runs[0].def)
+	loc := r.runs[0].zone
 	p := &report.Page{Source: source, Zone: loc, Comparison: change}
 	for i, run := range r.runs {
 		keys := map[string]bool{}

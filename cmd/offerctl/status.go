@@ -163,6 +163,9 @@ func showPartitions(out io.Writer, o audit.Overview) {
 		snapshot := "-"
 		if p.Snapshot != nil {
 			snapshot = age(o.Time, p.Snapshot.Time)
+			if p.Snapshot.Kept > 1 {
+				snapshot += fmt.Sprintf(" (%d from %s)", p.Snapshot.Kept, age(o.Time, p.Snapshot.Oldest))
+			}
 		}
 		owner, figures := strings.Join(p.Owners, ", "), "-\t-\t-\t-\t-"
 		if p.Answers || len(p.Stops) > 0 {

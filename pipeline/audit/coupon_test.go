@@ -57,7 +57,7 @@ func TestVerifyCoupons(t *testing.T) {
 		if _, err := c.JS.PublishMsg(within(t), m); err != nil {
 			t.Fatal(err)
 		}
-		v := &verification{replay: &replay{conn: c}, opt: opt, end: 1, newest: 1, chains: map[string]*comparison{}}
+		v := &verification{reading: &reading{replay: &replay{conn: c}, end: 1}, opt: opt, newest: 1, chains: map[string]*comparison{}}
 		defer v.close()
 		ch, err := v.chain(within(t), chain, 0)
 		if err != nil {

@@ -87,9 +87,12 @@ type running struct {
 	done   chan error
 }
 
-func start(t *testing.T, url, dir string) *running {
+func start(t *testing.T, url, dir string, change ...func(*worker.Options)) *running {
 	t.Helper()
 	opt := worker.Options{Dir: dir, Log: quiet(), Checkpoint: 50 * time.Millisecond, Confirm: time.Second, Connect: connecting(url)}
+	for _, c := range change {
+		c(&opt)
+	}
 	w, err := worker.New(opt)
 	if err != nil {
 		t.Fatal(err)

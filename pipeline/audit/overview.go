@@ -61,11 +61,13 @@ type PartitionOverview struct {
 	lost    string // what is wrong with its stream
 }
 
-// A SnapshotOverview describes a snapshot.
+// A SnapshotOverview describes a partition's newest snapshot, and how many there are.
 type SnapshotOverview struct {
-	Seq   uint64    `json:"seq"` // the last message in it
-	Time  time.Time `json:"time"`
-	Bytes int64     `json:"bytes"`
+	Seq    uint64    `json:"seq"` // the last message in it
+	Time   time.Time `json:"time"`
+	Bytes  int64     `json:"bytes"`
+	Kept   int       `json:"kept"`   // the last two, and one a day for as long as the log reaches back
+	Oldest time.Time `json:"oldest"` // the oldest one's time
 }
 
 // A Stop says that the partition has stopped loudly in a member.
@@ -238,12 +240,12 @@ func ask(ctx context.Context, conn *broker.Conn, leases map[string]broker.Lease,
 	return reports, nil
 }
 
-func overview(partitions int, leases map[string]broker.Lease, reports map[string]broker.Report, snapshots map[int]broker.SnapshotMeta) Overview {
+func overview(partitions int, leases map[string]broker.Lease, reports map[string]broker.Report, snapshots map[int]broker.NewestSnapshot) Overview {
 	o := Overview{Members: []Member{}, Partitions: make([]PartitionOverview, partitions)}
 	for p := range o.Partitions {
 		o.Partitions[p] = PartitionOverview{Partition: p, Owners: []string{}, Stops: []Stop{}}
 		if s, ok := snapshots[p]; ok {
-			o.Partitions[p].Snapshot = &SnapshotOverview{s.Seq, s.Time, s.Bytes}
+			o.Partitions[p].Snapshot = &SnapshotOverview{s.Seq, s.Time, s.Bytes, s.Kept, s.Oldest}
 		}
 	}
 	ids := slices.Concat(slices.Collect(maps.Keys(leases)), slices.Collect(maps.Keys(reports)))

@@ -23,7 +23,7 @@ func TestOverview(t *testing.T) {
 		"b": {Member: "b", Partitions: []broker.PartitionReport{{Partition: 1, PartitionStatus: broker.PartitionStatus{Owned: true, Seq: 2}}, {Partition: 4, PartitionStatus: broker.PartitionStatus{Seq: 6, Stopped: "why"}}}, Ahead: -90 * time.Second},
 		"e": {Member: "e", Partitions: []broker.PartitionReport{{Partition: 4, PartitionStatus: broker.PartitionStatus{Owned: true, Seq: 8}}}}, // its lease has expired
 	}
-	o := overview(6, leases, reports, map[int]broker.SnapshotMeta{5: {Seq: 4, Time: at, Bytes: 3}})
+	o := overview(6, leases, reports, map[int]broker.NewestSnapshot{5: {SnapshotMeta: broker.SnapshotMeta{Seq: 4, Time: at, Bytes: 3}, Kept: 1, Oldest: at}})
 	var got strings.Builder
 	for _, m := range o.Members {
 		fmt.Fprintln(&got, m.ID, m.Owns, m.Ready, m.Follows, m.Answers, m.Leaving, m.Heard.Unix() == 100, m.Error != "", m.Ahead)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"offerstream/pipeline"
@@ -25,7 +26,11 @@ type replay struct {
 	disk    checkpoint.Disk
 	archive checkpoint.Archive
 	sets    *checkpoint.Sets
-	coupons *coupon.Keys // nil: codes of coupons are placeholders
+	coupons *coupon.Keys     // nil: codes of coupons are placeholders
+	set     *pipeline.Set    // in force instead of the sets that were live; nil: those
+	only    []string         // the entities that are folded; nil: all
+	changed func(key string) // called with each entity in the store that may change; may be nil
+	counts  bool             // what is pending in a snapshot counts as evaluated
 	guarded []pipeline.StepID
 	shrink  int // commits are smaller than the store's limit by this factor
 
@@ -33,6 +38,14 @@ type replay struct {
 	cache  *checkpoint.Cache
 	writer *checkpoint.Writer
 	fold   *pipeline.Fold
+}
+
+// newReplay makes a replay that changes nothing in NATS. dir is of its own.
+func newReplay(conn *broker.Conn, p int, dir string, log *slog.Logger, sets *checkpoint.Sets, coupons *coupon.Keys) *replay {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &replay{conn: conn, p: p, dir: dir, log: log, disk: checkpoint.Badgers{}, archive: checkpoint.Objects{Conn: conn}, sets: sets, coupons: coupons, shrink: 2}
 }
 
 // begin makes the fold from the first of the snapshots that fits the log, which
@@ -53,16 +66,51 @@ func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, 
 	}
 	r.cache = checkpoint.NewCache(r.store, 256<<20, checkpoint.Lookups{})
 	r.writer = checkpoint.NewWriter(r.cache, cursor.Epoch)
-	if r.fold, err = pipeline.NewFold(cursor, r.sets.Get(ctx, r.conn), r.cache); err != nil {
+	users := pipeline.Entities(r.cache)
+	if r.changed != nil {
+		users = watched{r.cache, r.changed}
+	}
+	if err := r.foldFrom(ctx, cursor, users); err != nil {
 		return err
 	}
-	if err := r.fold.Coupons(r.coupons); err != nil {
+	return r.store.Timers(func(due int64, key string) error {
+		if r.only != nil && !slices.Contains(r.only, key) {
+			return nil
+		}
+		r.fold.Schedule(due, key)
+		if r.counts {
+			return r.fold.CountPending(key)
+		}
+		return nil
+	})
+}
+
+// foldFrom makes the fold.
+func (r *replay) foldFrom(ctx context.Context, cursor pipeline.Cursor, users pipeline.Entities) (err error) {
+	if r.fold, err = pipeline.NewFold(cursor, r.sets.Get(ctx, r.conn), users); err != nil {
 		return err
+	}
+	if r.set != nil {
+		r.fold.Use(r.set)
+	}
+	if r.only != nil {
+		r.fold.Only(r.only...)
 	}
 	for _, s := range r.guarded {
 		r.fold.Guard(s)
 	}
-	return r.store.Timers(func(due int64, key string) error { r.fold.Schedule(due, key); return nil })
+	return r.fold.Coupons(r.coupons)
+}
+
+// watched are entities, and changed is called with each that may change.
+type watched struct {
+	pipeline.Entities
+	changed func(key string)
+}
+
+func (w watched) Entity(key string) (*pipeline.Entity, error) {
+	w.changed(key)
+	return w.Entities.Entity(key)
 }
 
 // again reports whether a replay that is started again can get past an error, and

@@ -86,8 +86,6 @@ func (s *sample) since(stored int64) (n int) {
 	return n
 }
 
-var errEnough = errors.New("enough of the log is read")
-
 // extend reads more messages before the ones that have been read.
 func (s *sample) extend(ctx context.Context, conn *broker.Conn, e *logEnd) error {
 	end, from := e.from, max(e.first, e.from-min(e.span, e.from))

@@ -109,10 +109,6 @@ func Verify(ctx context.Context, conn *broker.Conn, opt *VerifyOptions) (v Verdi
 		return v, fmt.Errorf("make a directory for a snapshot's state: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(own)) }()
-	log := opt.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	v = Verdict{Examples: []Example{}}
 	var compiled checkpoint.Sets
 	partitions := opt.Partitions
@@ -120,8 +116,8 @@ func Verify(ctx context.Context, conn *broker.Conn, opt *VerifyOptions) (v Verdi
 		partitions = append(partitions, p)
 	}
 	for _, p := range partitions {
-		state := replay{conn: conn, p: p, dir: filepath.Join(own, "state"), log: log, disk: checkpoint.Badgers{}, archive: checkpoint.Objects{Conn: conn}, sets: &compiled, coupons: opt.Coupons, shrink: 2}
-		done, err := verifyPast(ctx, &verification{replay: &state, opt: opt, next: checkpoint.Next})
+		of := newReading(newReplay(conn, p, filepath.Join(own, "state"), opt.Log, &compiled, opt.Coupons))
+		done, err := verifyPast(ctx, &verification{reading: of, opt: opt})
 		if err != nil {
 			return v, fmt.Errorf("verify partition %d: %w", p, err)
 		}
@@ -132,29 +128,23 @@ func Verify(ctx context.Context, conn *broker.Conn, opt *VerifyOptions) (v Verdi
 
 // verifyPast runs a verification, and runs it again if a step panics, guarding
 // that step, as a worker does.
-func verifyPast(ctx context.Context, template *verification) (*verification, error) {
-	for {
-		v := *template
+func verifyPast(ctx context.Context, template *verification) (v *verification, err error) {
+	err = template.past(func() error {
+		again := *template
+		v = &again
 		v.left, v.chains = v.opt.Settle, map[string]*comparison{}
-		err := v.run(ctx)
-		v.close()
-		if err = errors.Join(err, v.remove()); !v.again(err) {
-			return &v, err
-		}
-	}
+		defer v.close()
+		return v.run(ctx)
+	})
+	return v, err
 }
 
 // A verification verifies one partition.
 type verification struct {
-	*replay // its store is nil if the verification began with the log's first message: then users are in memory
-	opt     *VerifyOptions
-	next    func(*pipeline.Fold) (more bool, err error)
+	*reading
+	opt *VerifyOptions
 
-	from     uint64                    // the last message in the snapshot; 0: none
 	before   map[string]pipeline.Chain // the chains in the snapshot's cursor
-	applied  uint64                    // events applied in the snapshot
-	accepted uint64                    // the log's last acceptance, before which nothing is compared; 0: none
-	end      uint64                    // the log's end when the verification began
 	newest   uint64                    // the log's end when last looked up
 	left     time.Duration             // how long it may still wait for offers
 	chains   map[string]*comparison
@@ -164,39 +154,32 @@ type verification struct {
 
 // run folds the log and compares the offers that it gives.
 func (v *verification) run(ctx context.Context) error {
-	first, end, err := v.conn.Extent(ctx, v.p)
-	if err != nil {
+	if err := v.origin(ctx, v.opt.FromSnapshot); err != nil {
 		return err
 	}
-	v.end, v.newest = end, end
-	var stored int64
-	if v.accepted, stored, err = v.conn.LastAccept(ctx, v.p); err != nil {
-		return err
+	v.newest = v.end
+	if v.opt.Watch != nil && v.users != nil {
+		v.opt.Watch(v.p, v.fold, v.users)
 	}
-	fold, err := v.origin(ctx, first, stored)
-	if err != nil {
-		return err
-	}
+	cursor := v.fold.Cursor()
+	v.before = cursor.Chains
 	if err := v.beginChains(ctx); err != nil {
 		return err
 	}
-	err = v.conn.ScanLog(ctx, v.p, v.from+1, func(m pipeline.Message) error {
-		if m.Seq > end {
-			return nil
+	var data []byte
+	err := v.read(ctx, v.opt.Progress, func(seq uint64) (err error) {
+		for _, e := range v.fold.Effects() {
+			if data, err = v.compare(ctx, seq, e, data); err != nil {
+				return err
+			}
 		}
-		if v.opt.Progress != nil {
-			v.opt.Progress(v.p, m.Seq, end)
-		}
-		return v.apply(ctx, fold, m)
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if seq, _, _, _ := fold.At(); seq != end {
-		return fmt.Errorf("the log had messages up to %d but could be read only up to message %d: try again", end, seq)
-	}
-	_, applied, _, _ := fold.At()
-	v.sums.Applied = applied - v.applied
+	_, applied, _, _ := v.fold.At()
+	v.sums.Applied = applied - cursor.Applied
 	for _, name := range slices.Sorted(maps.Keys(v.chains)) {
 		if err := v.chains[name].finish(ctx); err != nil {
 			return err
@@ -218,85 +201,6 @@ func (v *verification) beginChains(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// origin makes the fold with which the verification begins: an empty one, or one
-// from the oldest snapshot to which the log reaches back.
-func (v *verification) origin(ctx context.Context, first uint64, accepted int64) (*pipeline.Fold, error) {
-	if first == 1 && !v.opt.FromSnapshot {
-		users := pipeline.Memory{}
-		fold, err := pipeline.NewFold(pipeline.Cursor{}, v.sets.Get(ctx, v.conn), users)
-		if err != nil {
-			return nil, err
-		}
-		if err := fold.Coupons(v.coupons); err != nil {
-			return nil, err
-		}
-		for _, s := range v.guarded {
-			fold.Guard(s)
-		}
-		if v.opt.Watch != nil {
-			v.opt.Watch(v.p, fold, users)
-		}
-		return fold, nil
-	}
-	for attempt := 0; ; attempt++ {
-		metas, err := v.archive.List(ctx, v.p)
-		if err != nil {
-			return nil, err
-		}
-		slices.Reverse(metas) // the oldest first
-		metas = slices.DeleteFunc(metas, func(m broker.SnapshotMeta) bool {
-			return accepted != 0 && !checkpoint.HasFolded(m, accepted) // it is from before the acceptance
-		})
-		err = v.begin(ctx, metas, first, v.end)
-		if errors.Is(err, broker.ErrSnapshotGone) && attempt < 3 {
-			continue // it was removed, as a newer one has come
-		}
-		if err != nil {
-			return nil, err
-		}
-		break
-	}
-	cursor := v.fold.Cursor()
-	v.from, v.before, v.applied = cursor.Seq, cursor.Chains, cursor.Applied
-	switch {
-	case v.from > 0:
-		return v.fold, nil
-	case first > 1:
-		return nil, fmt.Errorf("the log begins at message %d, as earlier messages have expired: it can only be verified from a snapshot at message %d or later, and there is none", first, first-1)
-	}
-	return nil, errors.New("there is no snapshot that fits the log")
-}
-
-// apply folds a message and compares the offers that it gives.
-func (v *verification) apply(ctx context.Context, fold *pipeline.Fold, m pipeline.Message) error {
-	if v.store != nil {
-		v.cache.Expect(m.Data)
-	}
-	if err := fold.Begin(m); err != nil {
-		return err
-	}
-	var data []byte
-	for {
-		more, err := v.next(fold)
-		if err != nil {
-			return err
-		}
-		for _, e := range fold.Effects() {
-			if data, err = v.compare(ctx, m.Seq, e, data); err != nil {
-				return err
-			}
-		}
-		if v.store != nil {
-			if err := v.commitSome(); err != nil {
-				return err
-			}
-		}
-		if !more {
-			return nil
-		}
-	}
 }
 
 // compare compares an effect of message seq with the stored record, if the effect

@@ -274,14 +274,15 @@ func TestVerifyPanic(t *testing.T) {
 	c := shopped(t, 1)
 	var compiled checkpoint.Sets
 	panics := 0
-	of := &verification{replay: &replay{conn: c, disk: checkpoint.Badgers{}, dir: filepath.Join(t.TempDir(), "state"), sets: &compiled}, opt: &VerifyOptions{}, next: func(f *pipeline.Fold) (bool, error) {
+	of := &verification{reading: newReading(newReplay(c, 0, filepath.Join(t.TempDir(), "state"), nil, &compiled, nil)), opt: &VerifyOptions{}}
+	of.next = func(f *pipeline.Fold) (bool, error) {
 		more, err := checkpoint.Next(f)
 		if s := f.StepID(); err == nil && s.Seq == 3 && s.Within == 1 && panics == 0 {
 			panics++
 			return false, &checkpoint.Poison{Step: s, Cause: "bang"}
 		}
 		return more, err
-	}}
+	}
 	a, err := verifyPast(within(t), of)
 	if err != nil {
 		t.Fatal(err)
@@ -352,7 +353,7 @@ func TestVerifyTrimmedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &verification{replay: &replay{conn: c}, opt: &VerifyOptions{}, end: 3, newest: 3, chains: map[string]*comparison{}}
+	a := &verification{reading: &reading{replay: &replay{conn: c}, end: 3}, opt: &VerifyOptions{}, newest: 3, chains: map[string]*comparison{}}
 	defer a.close()
 	ch, err := a.chain(within(t), "offers.web", 0)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,10 +27,10 @@ import (
 // deleted while it is read.
 
 const (
-	pieceSize     = 1 << 20 // bytes in a message, less if the server does not allow that much
-	piecesAtOnce  = 4       // pieces requested and not read yet
-	rests         = 3       // pause after a piece, as a multiple of the time that storing it took: offers share the server's disk
-	snapshotsKept = 2       // for each partition
+	pieceSize    = 1 << 20 // bytes in a message, less if the server does not allow that much
+	piecesAtOnce = 4       // pieces requested and not read yet
+	rests        = 3       // pause after a piece, as a multiple of the time that storing it took: offers share the server's disk
+	newestKept   = 2       // snapshots of each partition, beside one a day
 
 	pieceWithin = 20 * time.Second // limit for the next piece to come, when reading
 	trimWithin  = 30 * time.Second // limit for the server's answers before and after a snapshot is stored
@@ -56,8 +55,8 @@ var (
 )
 
 // PutSnapshot stores the content of r as the partition's snapshot at sequence
-// seq. When it returns without an error the snapshot is complete, and all but
-// the last two of the partition are removed. A snapshot that fails, or is
+// seq. When it returns without an error the snapshot is complete, and those of the
+// partition are removed that need not be kept (kept). A snapshot that fails, or is
 // interrupted by ctx, is not listed. At most 1 MB is in memory.
 //
 // It uses a quarter of the server's time, so that offers are not held up
@@ -179,26 +178,37 @@ func (c *Conn) putMeta(ctx context.Context, object jetstream.ObjectInfo) error {
 	return err
 }
 
-// trimSnapshots removes all but the partition's last snapshots, and older pieces
-// without metadata, from uploads that were interrupted.
+// trimSnapshots removes the partition's snapshots that need not be kept, and older
+// pieces without metadata, from uploads that were interrupted.
 func (c *Conn) trimSnapshots(ctx context.Context, st jetstream.Stream, partition int) error {
 	all, err := c.listSnapshots(ctx, partition)
-	if err != nil || len(all) < snapshotsKept {
+	if err != nil || len(all) < newestKept {
 		return err
 	}
-	for _, m := range all[snapshotsKept:] { // remove the metadata first, so that no removed snapshot is listed
+	first, _, err := c.Extent(ctx, partition)
+	if err != nil {
+		return err
+	}
+	keep := kept(all, first)
+	for i, m := range all { // remove the metadata first, so that no removed snapshot is listed
+		if keep[i] {
+			continue
+		}
 		if err := st.Purge(ctx, jetstream.WithPurgeSubject(m.subject)); err != nil {
 			return err
 		}
 	}
-	all = all[:snapshotsKept]
 	pieces, err := c.snapshotPieces(ctx, partition)
 	if err != nil {
 		return err
 	}
+	for i, m := range all {
+		if keep[i] {
+			delete(pieces, c.Names.pieceSubject(m.object.NUID))
+		}
+	}
 	for subject, seq := range pieces {
-		kept := slices.ContainsFunc(all, func(m SnapshotMeta) bool { return c.Names.pieceSubject(m.object.NUID) == subject })
-		if kept || seq >= all[len(all)-1].Seq { // a newer one may be an upload under way
+		if seq >= all[newestKept-1].Seq { // a newer one may be an upload under way
 			continue
 		}
 		if err := st.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
@@ -206,6 +216,28 @@ func (c *Conn) trimSnapshots(ctx context.Context, st jetstream.Stream, partition
 		}
 	}
 	return nil
+}
+
+// kept reports which of a partition's snapshots, the newest first, are kept: the last
+// two, for restoring a state; and the first of each day, by the server's time and in
+// UTC, as far back as the log goes, whose first message is first. So what is computed
+// from the log again can begin with the log's first day (audit.Replay), and one that
+// is kept stays until its message has expired. There are at most two more than the
+// log has days.
+func kept(all []SnapshotMeta, first uint64) []bool {
+	day := func(m SnapshotMeta) int64 { return m.Time.Unix() / (24 * 60 * 60) }
+	earliest := map[int64]int{} // by day
+	for i, m := range all {
+		if e, ok := earliest[day(m)]; m.Seq+1 >= first && (!ok || m.Time.Before(all[e].Time)) {
+			earliest[day(m)] = i
+		}
+	}
+	keep := make([]bool, len(all))
+	for i, m := range all {
+		e, ok := earliest[day(m)]
+		keep[i] = i < newestKept || ok && e == i
+	}
+	return keep
 }
 
 // snapshotPieces returns the subjects of the pieces of a partition's snapshots,

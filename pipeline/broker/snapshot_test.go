@@ -11,8 +11,10 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -66,6 +68,80 @@ func seqs(all []SnapshotMeta) string {
 	return strings.TrimSpace(b.String())
 }
 
+// expire makes a partition's log begin at a message.
+func expire(t *testing.T, c *Conn, p int, first uint64) {
+	t.Helper()
+	st, err := c.JS.Stream(limited(t), c.Names.EventsStream(p))
+	if err == nil {
+		err = st.Purge(limited(t), jetstream.WithPurgeSequence(first))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := c.Extent(limited(t), p); err != nil || got != first {
+		t.Fatalf("the log begins at message %d, %v", got, err)
+	}
+}
+
+// TestKept: of the snapshots the last two are kept, and the first of each day to which
+// the log reaches back, whichever came and went before.
+func TestKept(t *testing.T) {
+	at := func(day, hour int) time.Time { return time.Date(2026, 3, day, hour, 0, 0, 0, time.UTC) }
+	vienna := time.FixedZone("", 3600)
+	for _, tc := range []struct {
+		name  string
+		all   []SnapshotMeta // the newest first
+		first uint64
+		want  string
+	}{
+		{"none", nil, 1, ""},
+		{"one", []SnapshotMeta{{Seq: 5, Time: at(1, 9)}}, 1, "5"},
+		{"one that is of no use", []SnapshotMeta{{Seq: 5, Time: at(1, 9)}}, 50, "5"},
+		{"one day", []SnapshotMeta{{Seq: 9, Time: at(1, 12)}, {Seq: 8, Time: at(1, 11)}, {Seq: 7, Time: at(1, 10)}, {Seq: 6, Time: at(1, 9)}}, 1, "9 8 6"},
+		{"days", []SnapshotMeta{{Seq: 9, Time: at(3, 12)}, {Seq: 8, Time: at(3, 0)}, {Seq: 7, Time: at(2, 23)}, {Seq: 6, Time: at(2, 1)}, {Seq: 5, Time: at(1, 23)}}, 1, "9 8 6 5"},
+		{"days in UTC", []SnapshotMeta{{Seq: 9, Time: at(4, 0)}, {Seq: 8, Time: at(4, 0)}, {Seq: 7, Time: at(2, 23).In(vienna)}, {Seq: 6, Time: at(2, 1)}}, 1, "9 8 6"},
+		{"the log begins behind one", []SnapshotMeta{{Seq: 9, Time: at(4, 9)}, {Seq: 8, Time: at(4, 8)}, {Seq: 7, Time: at(3, 9)}, {Seq: 6, Time: at(2, 1)}}, 8, "9 8 7"},
+		{"the log begins behind two", []SnapshotMeta{{Seq: 9, Time: at(4, 9)}, {Seq: 8, Time: at(4, 8)}, {Seq: 7, Time: at(3, 9)}, {Seq: 6, Time: at(2, 1)}}, 9, "9 8"},
+		{"the log is shorter than a day", []SnapshotMeta{{Seq: 9, Time: at(1, 12)}, {Seq: 8, Time: at(1, 11)}, {Seq: 7, Time: at(1, 10)}, {Seq: 6, Time: at(1, 9)}}, 8, "9 8 7"},
+		{"one put again, later than a newer one", []SnapshotMeta{{Seq: 9, Time: at(1, 9)}, {Seq: 8, Time: at(1, 8)}, {Seq: 7, Time: at(1, 7)}, {Seq: 5, Time: at(1, 10)}}, 1, "9 8 7"},
+	} {
+		var left []SnapshotMeta
+		for i, keep := range kept(tc.all, tc.first) {
+			if keep {
+				left = append(left, tc.all[i])
+			}
+		}
+		if got := seqs(left); got != tc.want {
+			t.Errorf("%s: kept are %s, want %s", tc.name, got, tc.want)
+		}
+		if again := kept(left, tc.first); slices.Contains(again, false) {
+			t.Errorf("%s: the next time fewer are kept: %v", tc.name, again)
+		}
+	}
+	// Over a year with a snapshot every hour, and a log of a week: what is kept never
+	// moves, there are at most ten, and the oldest is at most a day behind the log's
+	// first message.
+	var left []SnapshotMeta
+	for hour := range uint64(365 * 24) {
+		now := SnapshotMeta{Seq: hour + 1, Time: at(1, 0).Add(time.Duration(hour) * time.Hour)}
+		first := uint64(1)
+		if hour > 7*24 {
+			first = hour - 7*24
+		}
+		all := append([]SnapshotMeta{now}, left...)
+		left = nil
+		for i, keep := range kept(all, first) {
+			if keep {
+				left = append(left, all[i])
+			}
+		}
+		oldest := left[len(left)-1].Seq
+		if len(left) > 10 || oldest+1 < first || oldest > first+24 || left[0].Seq != now.Seq {
+			t.Fatalf("after %d hours the log begins at %d, kept are %s", hour, first, seqs(left))
+		}
+	}
+}
+
 func openSnapshot(t *testing.T, c *Conn, m SnapshotMeta) io.ReadCloser {
 	t.Helper()
 	r, err := c.OpenSnapshot(limited(t), m)
@@ -100,11 +176,22 @@ func TestSnapshots(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := seqs(snapshots(t, c, 1)); got != "12 11" {
+	all := snapshots(t, c, 1)
+	if got := seqs(all); got != "12 11 9" {
+		if day := time.Now().UTC().Day(); day != all[len(all)-1].Time.UTC().Day() {
+			t.Skip("midnight, UTC, has passed meanwhile, so more are kept")
+		}
 		t.Errorf("kept are %s", got)
 	}
+	for _, p := range []int{1, 11} {
+		expire(t, c, p, 11)
+		putSnapshot(t, c, p, 13, int64(p-1))
+	}
+	if got := seqs(snapshots(t, c, 1)) + ", " + seqs(snapshots(t, c, 11)); got != "13 12 11, 13 12 11" {
+		t.Errorf("when the log has expired to message 11, kept are %s", got)
+	}
 	newest, err := c.NewestSnapshots(limited(t))
-	if err != nil || len(newest) != 2 || newest[1].Seq != 12 || newest[11].Seq != 12 || newest[11].Bytes != 10 || newest[11].Time.IsZero() {
+	if err != nil || len(newest) != 2 || newest[1].Seq != 13 || newest[11].Seq != 13 || newest[11].Bytes != 10 || newest[11].Time.IsZero() || newest[11].Kept != 3 || !newest[11].Oldest.Equal(snapshots(t, c, 11)[2].Time) {
 		t.Errorf("the newest of each: %+v, %v", newest, err)
 	}
 	st, err := c.JS.Stream(limited(t), "OBJ_X-SNAPSHOTS")
@@ -115,7 +202,7 @@ func TestSnapshots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(info.State.Subjects); n != 4+3 { // four metadata messages, and the pieces of three: one snapshot is empty
+	if n := len(info.State.Subjects); n != 6+4 { // six metadata messages, and the pieces of four: two snapshots are empty
 		t.Errorf("what was removed left something: %v", info.State.Subjects)
 	}
 	// The bucket is a regular object store for other clients.
@@ -175,6 +262,7 @@ func TestSnapshotCut(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, embedded.Options{Dir: dir})
 	c := dial(t, Options{InProcess: s, Partitions: 1})
+	expire(t, c, 0, 100) // so that no first one of a day is kept
 	sum := putSnapshot(t, c, 0, 1, 3<<20)
 	pieces := func(want int, what string) {
 		t.Helper()
@@ -219,6 +307,7 @@ func TestSnapshotReadMeanwhile(t *testing.T) {
 	t.Parallel()
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	const size = 20 << 20
+	expire(t, c, 0, 100) // so that no first one of a day is kept
 	sum := putSnapshot(t, c, 0, 1, size)
 	first := snapshots(t, c, 0)[0]
 	h, half := sha256.New(), openSnapshot(t, c, first)

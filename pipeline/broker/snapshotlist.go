@@ -28,10 +28,17 @@ func (c *Conn) Snapshots(ctx context.Context, partition int) ([]SnapshotMeta, er
 	return all, nil
 }
 
+// A NewestSnapshot is the newest snapshot of a partition, and how many there are.
+type NewestSnapshot struct {
+	SnapshotMeta
+	Kept   int
+	Oldest time.Time // the oldest one's Time
+}
+
 // NewestSnapshots returns the newest snapshot of each partition that has one, by
 // partition; none if the bucket does not exist.
-func (c *Conn) NewestSnapshots(ctx context.Context) (map[int]SnapshotMeta, error) {
-	newest := map[int]SnapshotMeta{}
+func (c *Conn) NewestSnapshots(ctx context.Context) (map[int]NewestSnapshot, error) {
+	newest := map[int]NewestSnapshot{}
 	all, err := c.namedSnapshots(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return newest, nil
@@ -39,17 +46,32 @@ func (c *Conn) NewestSnapshots(ctx context.Context) (map[int]SnapshotMeta, error
 	if err != nil {
 		return nil, fmt.Errorf("list the snapshots: %w", err)
 	}
+	oldest := map[int]SnapshotMeta{}
 	for _, m := range all {
-		if _, known := newest[m.Partition]; known {
+		oldest[m.Partition] = m
+		n, known := newest[m.Partition]
+		if n.Kept++; known {
+			newest[m.Partition] = n
 			continue
 		}
-		m, there, err := c.snapshotMeta(ctx, m)
+		meta, there, err := c.snapshotMeta(ctx, m)
 		if err != nil {
 			return nil, fmt.Errorf("snapshot of partition %d at message %d: %w", m.Partition, m.Seq, err)
 		}
 		if there {
-			newest[m.Partition] = m
+			n.SnapshotMeta = meta
+			newest[m.Partition] = n
 		}
+	}
+	for p, n := range newest {
+		m, there, err := c.snapshotMeta(ctx, oldest[p])
+		if err != nil {
+			return nil, fmt.Errorf("snapshot of partition %d at message %d: %w", p, oldest[p].Seq, err)
+		}
+		if n.Oldest = n.Time; there {
+			n.Oldest = m.Time
+		}
+		newest[p] = n
 	}
 	return newest, nil
 }

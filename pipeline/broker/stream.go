@@ -237,7 +237,7 @@ func (c *Conn) group(ctx context.Context) (jetstream.Stream, error) {
 func (c *Conn) snapshots(ctx context.Context) (jetstream.Stream, error) {
 	return c.bucket(ctx, c.Names.snapshotsStream(), func() error {
 		_, err := c.JS.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: c.Names.SnapshotsBucket(), Storage: jetstream.FileStorage, Replicas: c.opt.Replicas,
-			Description: "the partitions' state at times, the last two of each"})
+			Description: "the partitions' state at times, of each the last two and one a day"})
 		return err
 	})
 }

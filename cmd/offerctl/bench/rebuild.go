@@ -111,7 +111,7 @@ func (g *group) timedStart(ctx context.Context, i int) (float64, error) {
 // readSnapshots waits until each partition has a snapshot, and reads the newest
 // one of each, as fast as the object store can.
 func readSnapshots(ctx context.Context, conn *broker.Conn, r *rebuildReport) error {
-	var newest map[int]broker.SnapshotMeta
+	var newest map[int]broker.NewestSnapshot
 	for end := time.Now().Add(groupWithin); len(newest) < conn.Partitions; {
 		var err error
 		if newest, err = conn.NewestSnapshots(ctx); err != nil {

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
+	"offerstream/pipeline/backtest"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
+	"offerstream/pipeline/explain"
+)
+
+// given reports whether a flag was given.
+func (fs *flags) given(name string) (found bool) {
+	fs.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+// overLog is `backtest --nats`.
+func (b *backtestRun) overLog(ctx context.Context, n natsFlags, events, from, to string, readCoupons func() (*coupon.Keys, error)) error {
+	if events != "" {
+		return usagef("--events and --nats are two sources of events: give one of them")
+	}
+	conn, err := n.connect(ctx, b.std)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	live, err := liveDefinition(ctx, conn)
+	if err != nil {
+		return err
+	}
+	asLive := b.campaigns == ""
+	if asLive && live == nil {
+		return usagef("no campaigns are live: give others with --campaigns")
+	}
+	b.def, b.live = live, live // for the zone
+	if err := b.load(from, to); err != nil {
+		return err
+	}
+	if b.coupons, err = readCoupons(); err != nil {
+		return err
+	}
+	if asLive {
+		b.def, b.campaigns = nil, "those that were live"
+	}
+	return b.run(ctx, "the log of "+*n.url, func(ctx context.Context, def *campaign.Definition, opt backtest.Options) (*backtested, error) {
+		var set *pipeline.Set
+		if def != nil {
+			if set, err = setFor(def, live); err != nil {
+				return nil, err
+			}
+		}
+		return backtestLog(ctx, conn, set, opt, b.std)
+	}, func(ctx context.Context, def *campaign.Definition, keys []string, more int) ([]*explain.Story, error) {
+		var set *pipeline.Set
+		if def != nil {
+			var err error
+			if set, err = setFor(def, live); err != nil {
+				return nil, err
+			}
+		}
+		others, err := newestUsers(ctx, conn, more)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range others {
+			if !slices.Contains(keys, k) {
+				keys = append(keys, k)
+			}
+		}
+		return logStories(ctx, conn, set, keys, explain.Query{Zone: zoneOf(cmp.Or(def, live))}, 0, b.std)
+	})
+}
+
+// liveDefinition is the live set; nil if there is none.
+func liveDefinition(ctx context.Context, conn *broker.Conn) (*campaign.Definition, error) {
+	hash, _, err := conn.Live(ctx)
+	if err != nil || hash == "" {
+		return nil, err
+	}
+	return conn.Set(ctx, hash)
+}
+
+// setFor compiles a set for the clock of the log, which is that of the live set.
+func setFor(def, live *campaign.Definition) (*pipeline.Set, error) {
+	timed := *def
+	if live != nil {
+		timed.Clock = live.Clock
+	}
+	set, problems := pipeline.Compile(&timed)
+	if len(problems) > 0 {
+		return nil, problems[0] // cannot happen: the set was checked when it was loaded
+	}
+	return set, nil
+}
+
+// backtestLog runs a set over the live log of a deployment; nil: the sets that were
+// live.
+func backtestLog(ctx context.Context, conn *broker.Conn, set *pipeline.Set, opt backtest.Options, std stdio) (*backtested, error) {
+	res := &backtested{}
+	shown := newProgress(std.err)
+	var expired []int
+	var err error
+	res.Result, err = backtest.Log(ctx, conn, set, backtest.LogOptions{
+		Options: opt,
+		Read:    func(n, of uint64) { shown.show("message %d of %d", n, of) },
+		Replayed: func(p int, r audit.Replayed) {
+			if r.From > 0 {
+				expired = append(expired, p)
+			}
+		},
+	})
+	shown.done()
+	if err == nil && len(expired) > 0 {
+		res.inputWarnings = []string{fmt.Sprintf("the beginning of the log has expired: what came before is taken from the oldest snapshot in partitions %s", ranges(expired))}
+	}
+	return res, err
+}
