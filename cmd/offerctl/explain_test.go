@@ -2,9 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"offerstream/pipeline/explain"
 )
 
 const explainSet = `version: 1
@@ -101,6 +106,51 @@ cart: 1 evaluation, 1 fired
 		code := run(t.Context(), append(args, "--events", "events.jsonl", "--campaigns", "set.yaml"), stdio{strings.NewReader(""), &out, &errs})
 		if got := out.String() + errs.String(); got != c.want || code != c.code {
 			t.Errorf("explain %s: exit %d\n%s\nwant\n%s", c.args, code, got, c.want)
+		}
+	}
+}
+
+// TestExplainLive: the log of a deployment tells the same as a file of its events
+// would, also after its beginning has expired.
+func TestExplainLive(t *testing.T) {
+	t.Parallel()
+	n := startShop(t)
+	url := n.natsURL()
+	for i := range 5 {
+		postEvent(t, "http://"+n.addr+"/v1/track", fmt.Sprintf(`{"userId":"ada","messageId":"m%d","event":"Product Viewed","properties":{"product_id":"b%d","category":"bag","brand":"acme","price":120}}`, i, i))
+		postEvent(t, "http://"+n.addr+"/v1/track", fmt.Sprintf(`{"anonymousId":"ada","event":"Product Viewed","properties":{"product_id":"b%d","category":"bag"}}`, i))
+	}
+	offerctl(t, "verify", "--settle", "1m", "--nats", url) // all offers are stored
+	text := offerctl(t, "explain", "ada", "category-fan", "--nats", url)
+	for _, want := range []string{
+		"No category-fan offer: already 1 of 1 offer of this campaign in the last 1d, the last at ",
+		"category-fan: 5 evaluations, 3 condition, 1 fired, 1 limit",
+		"by Product Viewed (m3): fired",
+		`1 of 4 category views of "bag" in the last 30m`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s\nlacks %q", text, want)
+		}
+	}
+	var story explain.Story
+	if err := json.Unmarshal([]byte(offerctl(t, "explain", "ada", "category-fan", "--anonymous", "--json", "--nats", url)), &story); err != nil || story.User != "a:ada" || story.Campaigns[0].Outcomes["fired"] != 1 {
+		t.Errorf("%+v, %v", story, err)
+	}
+	if text, code := ran(t, "explain", "eve", "--nats", url); code != 1 || !strings.Contains(text, "the log has no event of user eve") {
+		t.Errorf("exit %d: %s", code, text)
+	}
+	if text, code := ran(t, "explain", "ada", "category-fans", "--nats", url); code != 1 || !strings.Contains(text, `did you mean "category-fan"?`) {
+		t.Errorf("exit %d: %s", code, text)
+	}
+	page := filepath.Join(t.TempDir(), "report.html")
+	offerctl(t, "backtest", "--nats", url, "--report", page)
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"What those that were live would have done", `<section id="category-fan">`, "already 1 of 1 offer of this campaign"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("the report lacks %q", want)
 		}
 	}
 }
