@@ -239,4 +239,3 @@ func (r *running) nextDue(t *testing.T, c *broker.Conn, p int) (due int64, ok bo
 	}
 	return due, ok
 }
-
