@@ -204,6 +204,12 @@ func (s *step) traceDwell(e *evaluation) {
 		return
 	}
 	ev.Time = e.stored.time
+	if len(e.stored.before()) > 0 {
+		if e.before, err = DecodeEntity(s.entity.Key, e.stored.before()); err != nil {
+			return
+		}
+		e.before.bind(s.live)
+	}
 	around := s.scope
 	e.event, e.began = ev, e.stored.at
 	s.traceConditions(e, e.c.cond, s.judge(e))

@@ -40,6 +40,7 @@ var commands = []command{
 	{"backtest", "show what campaigns would have done with a file of events", backtest},
 	{"import", "convert a shop's export to events", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
+	{"explain", "tell why a user got an offer, or got none", explainUser},
 	{"user", "show what is stored about a user", user},
 	{"status", "show which worker owns which partition, and how far it is behind", status},
 	{"verify", "compare the stored offers with those that the log yields", verify},

@@ -160,7 +160,7 @@ func ofFeature(f *campaign.Feature, key string, have json.RawMessage, op string,
 	case "==":
 		return fmt.Sprintf("%s %s, %s wanted", h, what, w)
 	}
-	return fmt.Sprintf("%s %s", h, what)
+	return fmt.Sprintf("%s %s, another number wanted", h, what)
 }
 
 // amount is a number, or a duration in seconds; "" for any other value.

@@ -57,14 +57,14 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 	case "match":
 		switch {
 		case p.Error != "":
-			return "its match property fails: " + p.Error
+			return "the event starts no absence, as `match` failed: " + p.Error
 		case v.number("keys") > 0:
-			return fmt.Sprintf("an absence for the same %s is pending already", v.text("match"))
+			return fmt.Sprintf("the event starts no absence, as one for the same %s is pending", v.text("match"))
 		}
-		return fmt.Sprintf("it has no %s", v.text("match"))
+		return fmt.Sprintf("the event starts no absence, as it has no %s", v.text("match"))
 	case "best_hour":
 		if p.Error != "" {
-			return "best_hour failed: " + p.Error
+			return "`at` failed: " + p.Error
 		}
 		return "the best hour is " + when("best")
 	case pipeline.Period.String():
@@ -91,12 +91,19 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 		return fmt.Sprintf("the consent to %s of %s is no longer valid (valid_for %s)", v.text("channel"), when("at"), v.text("valid_for"))
 	case pipeline.Limit.String():
 		words := fmt.Sprintf("%d of %s of this campaign %s", v.number("sent"), quantity(v.number("max"), "offer"), within())
-		if !p.OK && v.has("last") {
+		if p.OK {
+			return words
+		}
+		if v.has("last") {
 			words += ", the last at " + when("last")
 		}
-		return words
+		return "already " + words + " (limits)"
 	case pipeline.Cap.String():
-		return fmt.Sprintf("%d of %s on %s %s", v.number("sent"), quantity(v.number("max"), "offer"), v.text("channels"), within())
+		words := fmt.Sprintf("%d of %s on %s %s", v.number("sent"), quantity(v.number("max"), "offer"), v.text("channels"), within())
+		if p.OK {
+			return words
+		}
+		return "already " + words + " (caps)"
 	case pipeline.Pause.String():
 		if !v.has("last") {
 			return fmt.Sprintf("no offer went out on %s before", v.text("channels"))

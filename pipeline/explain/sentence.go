@@ -96,10 +96,6 @@ func reason(e *evaluation, zone *time.Location) string {
 	switch t.Outcome {
 	case pipeline.Cancelled, pipeline.Superseded:
 		return interrupted(e, zone)
-	case pipeline.Condition:
-		if t.Stage == "absence" {
-			return "the event starts no absence: " + strings.Join(failing(t, e.def, zone), "; ")
-		}
 	}
 	if why := failing(t, e.def, zone); len(why) > 0 {
 		return strings.Join(why, "; ")
@@ -131,7 +127,7 @@ func interrupted(e *evaluation, zone *time.Location) string {
 		if was.Due != pipeline.NoDue {
 			before = fmt.Sprintf(", %s before it was due", span(value.Minus(was.Due, t.Now)))
 		}
-		return fmt.Sprintf("%s came at %s%s", by, at, before)
+		return fmt.Sprintf("cancelled, as %s came at %s%s", by, at, before)
 	case pipeline.ByNewer:
 		if t.By == nil {
 			return fmt.Sprintf("a later evaluation took its place at %s", at)

@@ -16,7 +16,7 @@ import (
 // evaluations, and their stages in order.
 func (s *Story) WriteText(w io.Writer) error {
 	b := &bytes.Buffer{}
-	fmt.Fprintln(b, s.Sentence)
+	fmt.Fprintf(b, "%s\n\nUser %s, times in %s.\n", s.Sentence, s.User[2:], s.zone)
 	for i := range s.Campaigns {
 		s.campaign(b, &s.Campaigns[i])
 	}
@@ -30,7 +30,7 @@ func (s *Story) campaign(b *bytes.Buffer, c *CampaignStory) {
 		fmt.Fprintf(b, "  %s\n", c.Sentence)
 	}
 	for i := range c.Evaluations {
-		s.evaluation(b, &c.Evaluations[i])
+		s.evaluation(b, &c.Evaluations[i], c.Sentence)
 	}
 	if c.Nearest != nil {
 		t := newColumns(b)
@@ -58,7 +58,7 @@ func outcomesText(c *CampaignStory) string {
 	}
 	text := fmt.Sprintf("%s, %s", quantity(int64(n), "evaluation"), strings.Join(how, ", "))
 	if c.Older > 0 {
-		text += fmt.Sprintf("; %d older ones are not shown", c.Older)
+		text += fmt.Sprintf("; the newest %d of them:", len(c.Evaluations))
 	}
 	return text
 }
@@ -70,13 +70,13 @@ func compareThen(a, b int64, x, y string) int {
 	return strings.Compare(x, y)
 }
 
-func (s *Story) evaluation(b *bytes.Buffer, e *Evaluation) {
+func (s *Story) evaluation(b *bytes.Buffer, e *Evaluation, told string) {
 	of := e.Campaign
 	if e.Key != "" {
 		of += fmt.Sprintf(" for %q", e.Key)
 	}
 	fmt.Fprintf(b, "\n  %s  %s, by %s (%s): %s\n", s.when(e.Began), of, eventText(e.Trigger), e.Trigger.ID, e.Outcome)
-	if e.Sentence != s.Sentence {
+	if e.Sentence != s.Sentence && e.Sentence != told {
 		fmt.Fprintf(b, "    %s\n", e.Sentence)
 	}
 	t := newColumns(b)

@@ -1,0 +1,149 @@
+package explain
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"offerstream/config"
+	"offerstream/pipeline"
+	"offerstream/pipeline/scenario"
+)
+
+// head begins each set of TestSentences.
+const head = `version: 1
+policies: {consent: {push: none, sms: required}, quiet_hours: {channels: [push], from: "21:00", to: "08:00"}, caps: [{channels: [push], max: 1, within: 24h}]}
+features:
+  bag_views: {on: Product Viewed, where: event.properties.category == "bag", agg: count, within: 30m}
+  bag_dwell: {on: Product Viewed, where: event.properties.category == "bag", agg: dwell, within: 30m}
+  views: {on: Product Viewed, by: category, agg: count}
+  orders: {on: Order Completed, agg: count, within: 7d}
+campaigns:
+  c:
+`
+
+// TestSentences compares the sentence of the newest evaluation of campaign c, or of
+// what came nearest to one.
+func TestSentences(t *testing.T) {
+	for _, c := range [...]struct{ name, campaign, events, want string }{
+		{"a count that is too small", `on: Product Viewed
+if: [bag_views >= 4, bag_dwell >= duration("60s")]
+offer: {channel: web}`, `10:00:00 ada Product Viewed category=bag
++10s ada Product Viewed category=bag
++41s ada Product Viewed category=bag`, `No c offer: 3 of 4 bag views in the last 30m; 51 of 60 s bag dwell in the last 30m.`},
+		{"left during a dwell", `on: Product Viewed
+if: [bag_views >= 1, bag_dwell >= duration("60s")]
+offer: {channel: web}`, `10:00:00 ada Product Viewed category=bag
++41s ada page`, `No c offer: 41 of 60 s bag dwell in the last 30m, as the user went on to page at 10:00:41.`},
+		{"waits for a dwell", `on: Product Viewed
+if: bag_dwell >= duration("60s")
+offer: {channel: web}`, `10:00:00 ada Product Viewed category=bag
++41s`, `c is pending: since Product Viewed it waits for 0 of 60 s bag dwell in the last 30m, until 10:01:00.`},
+		{"under a key, more than, and not", `on: Product Viewed
+if: ['views[event.properties.category] > 2', orders == 0, '!(event.properties.price > 5)']
+offer: {channel: web}`, `10:00:00 ada Order Completed
+10:00:00 ada Product Viewed category=bag price=9`, `No c offer: 1 views of "bag", more than 2 wanted; 1 orders in the last 7d, 0 wanted; !(event.properties.price > 5) is false (event.properties.price is 9).`},
+		{"a text where a number is wanted", `on: Product Viewed
+if: event.properties.price > 5
+offer: {channel: web}`, `10:00:00 ada Product Viewed price="150"`, `No c offer: event.properties.price is the text "150", where a number is wanted.`},
+		{"a missing field", `on: Product Viewed
+if: event.properties.price > 5
+offer: {channel: web}`, `10:00:00 ada Product Viewed`, `No c offer: event.properties.price is missing.`},
+		{"fresh", `on: Product Viewed
+fresh: 2m
+offer: {channel: web}`, `10:00:00 bob x
+{"type":"track","event":"Product Viewed","userId":"ada","timestamp":"2026-01-01T09:50:00Z"}`, "No c offer: the event was 10m old when it came, and `fresh` allows 2m."},
+		{"a limit", `on: Product Viewed
+offer: {channel: web}
+limits: [{max: 1, within: 24h}]`, `10:00:00 ada Product Viewed
++5m ada Product Viewed`, `No c offer: already 1 of 1 offer of this campaign in the last 1d, the last at 10:00:00 (limits).`},
+		{"a cap", `on: Product Viewed
+offer: {channel: push}`, `10:00:00 ada Product Viewed
++5m ada Product Viewed`, `No c offer: already 1 of 1 offer on push in the last 1d (caps).`},
+		{"consent", `on: Product Viewed
+offer: {channel: sms}`, `10:00:00 ada Product Viewed`, `No c offer: the user has given no consent to sms.`},
+		{"consent revoked", `on: Product Viewed
+offer: {channel: sms}`, `09:00:00 ada Consent Revoked channel=sms
+10:00:00 ada Product Viewed`, `No c offer: the user revoked the consent to sms at 09:00:00.`},
+		{"held", `on: Product Viewed
+offer: {channel: push}`, `22:00:00 ada Product Viewed`, `c is pending: it is held in the quiet hours until 2026-01-02 08:00:00.`},
+		{"waits for an absence", `on: Product Added
+unless: {on: Order Completed, match: product_id, within: 1h}
+offer: {channel: web}`, `10:00:00 ada Product Added product_id=1`, `c is pending: since Product Added it waits 1h for Order Completed not to come, until 11:00:00.`},
+		{"cancelled", `on: Product Added
+unless: {on: Order Completed, match: product_id, within: 1h}
+offer: {channel: web}`, `10:00:00 ada Product Added product_id=1
++18m ada Order Completed product_id=1`, `No c offer: cancelled, as Order Completed came at 10:18:00, 42m before it was due.`},
+		{"superseded", `on: Product Added
+if: orders == 0
+unless: {on: Order Completed, within: 1h}
+offer: {channel: web}`, `10:00:00 ada Product Added
++18m ada Product Added
++1m ada Order Completed`, `No c offer: cancelled, as Order Completed came at 10:19:00, 59m before it was due.`},
+		{"no match property", `on: Product Added
+unless: {on: Order Completed, match: product_id, within: 1h}
+offer: {channel: web}`, `10:00:00 ada Product Added`, `No c offer: the event starts no absence, as it has no product_id.`},
+		{"when due", `on: Product Added
+unless: {on: Order Completed, within: 1h}
+when_due: orders >= 2
+offer: {channel: web}`, `10:00:00 ada Product Added
++2h`, `No c offer: when it was due, 0 of 2 orders in the last 7d.`},
+		{"fired after a wait", `on: Product Added
+unless: {on: Order Completed, within: 1h}
+offer: {channel: web}`, `10:00:00 ada Product Added
++2h`, `c went out on web at 11:00:00, after Product Added at 10:00:00.`},
+		{"a template", `on: Product Viewed
+offer: {channel: web, data: {title: "{{ event.properties.name }}"}}`, `10:00:00 ada Product Viewed`, `No c offer: the offer's data failed: no such key: name.`},
+		{"never: another name", `on: Product Viewed
+offer: {channel: web}`, `10:00:00 ada Product Added`, `No c offer: nothing has triggered it: the user has no event Product Viewed.`},
+		{"never: where", `on: Product Viewed
+where: event.properties.category == "bag" && event.properties.price > 3
+offer: {channel: web}`, `10:00:00 ada Product Viewed category=shoe price=2
++5s ada Product Viewed category=shoe price=4
++5s ada Product Viewed category=hat price=1`, "No c offer: nothing has triggered it: of Product Viewed at 2026-01-01 10:00:05, event.properties.category is \"shoe\", not \"bag\" (the nearest of 3 events that `on` names)."},
+		{"never: a sequence", `sequence: {steps: [{on: Product Viewed}, {on: Product Added, where: event.properties.n > 2}], within: 1h}
+offer: {channel: web}`, `10:00:00 ada Product Viewed
++1m ada Product Added n=1`, `No c offer: nothing has triggered it: step 2 of 2 is missing: of Product Added at 2026-01-01 10:01:00, event.properties.n is 1, not more than 2.`},
+		{"never: no session has ended", `on: session_end
+offer: {channel: web}`, `10:00:00 ada Product Viewed`, `No c offer: nothing has triggered it: no session of the user has ended.`},
+		{"the end of a session", `on: session_end
+if: session.count >= 2
+offer: {channel: web}`, `10:00:00 ada Product Viewed
++2h`, `No c offer: session.count is 1, not at least 2.`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := storyOf(t, c.campaign, c.events)
+			if s.Sentence != c.want {
+				t.Errorf("the sentence is\n%s\nwant\n%s", s.Sentence, c.want)
+			}
+		})
+	}
+}
+
+// storyOf runs the campaign c over lines of a scenario, and tells of ada.
+func storyOf(t *testing.T, campaign, events string) *Story {
+	t.Helper()
+	yaml := head + "    " + strings.ReplaceAll(campaign, "\n", "\n    ") + "\n"
+	def, err := config.LoadCampaignsFS(fstest.MapFS{"c.yaml": {Data: []byte(yaml)}}, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, problems := pipeline.NewBacktest(def)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	r := New("u:ada")
+	r.Watch(b)
+	clock := &scenario.Clock{Day: scenario.Day{Date: "2026-01-01", Zone: time.UTC}}
+	for line := range strings.Lines(events) {
+		ev, wrong := scenario.ReadEvent(strings.TrimSpace(line), clock)
+		if wrong != nil {
+			t.Fatal(wrong)
+		}
+		if err := b.Line(ev, func(*pipeline.Offer) {}); err != nil || b.Refused != nil {
+			t.Fatal(err, b.Refused)
+		}
+	}
+	return r.Story(Query{User: "u:ada"})
+}
