@@ -25,8 +25,10 @@
 // A directory tree may hold several sets (folder.go).
 //
 // How a scenario file (*.test.yaml) becomes scenarios of pipeline/scenario: its
-// maps (scenario.go), its lines (scenarioline.go), and replacing the expected
-// results in the file with the actual ones (scenarioupdate.go).
+// maps (scenario.go), its lines (scenarioline.go), what must be told of users
+// (scenarioexplain.go), and replacing the expected results in the file with the
+// actual ones (scenarioupdate.go). A file is written out of a user's log by
+// scenariowrite.go.
 //
 // Keys of the language that this engine does not support are refused
 // (later.go), never ignored: an offer without the consent that its author

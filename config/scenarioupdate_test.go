@@ -38,6 +38,24 @@ scenarios:   # three
       - 10:00:02 ada d
     outcomes: {c: {fired: 3, evaluated: 3}, d: {limit: 0}}  # numbers
 `},
+		"any data stay any data": {`    expect:
+      - 10:00:00 ada c ...
+      - 10:00:03 ada c ...   # the time is wrong
+      - 10:00:02 ada c title=c
+      - 10:00:02 ada d
+`, `    expect:
+      - 10:00:00 ada c ...
+      - 10:00:01 ada c ...   # the time is wrong
+      - 10:00:02 ada c title=c
+      - 10:00:02 ada d
+`},
+		"also in a list that is rewritten": {`    expect: [10:00:00 ada c ..., 10:00:02 ada d]
+`, `    expect:
+      - 10:00:00 ada c ...
+      - 10:00:01 ada c title=b
+      - 10:00:02 ada c title=c
+      - 10:00:02 ada d
+`},
 		"one too many": {`    expect:
       - 10:00:00 ada c title=a
       - 10:00:01 ada c title=b

@@ -35,6 +35,8 @@ const recordedLog = `{"type":"fact","fact":"weather","key":"seoul","values":{"sk
 {"type":"track","event":"View","userId":"541312140","messageId":"4","timestamp":"2026-03-01T01:05:00Z","properties":{"who":"541312140"}}
 {"type":"track","event":"View","messageId":"5","timestamp":"2026-03-01T01:12:00Z"}
 {"type":"track","event":"Look","userId":"541312140","messageId":"6","timestamp":"2026-03-01T01:12:00Z"}
+{"type":"track","event":"Look","userId":"541312140","messageId":"6b","timestamp":"2026-03-01T01:12:00Z"}
+{"type":"fact","fact":"weather","key":"busan","values":{"sky":"sun"},"timestamp":"2026-03-01T01:12:20Z"}
 {"type":"fact","fact":"weather","key":"seoul","values":{"sky":"rain"},"timestamp":"2026-03-01T01:12:30Z"}
 {"type":"track","event":"Look","userId":"541312140","messageId":"7","timestamp":"2026-03-01T01:13:00Z"}
 {"type":"track","event":"View","userId":"541312140","messageId":"8","timestamp":"2026-03-01T00:01:00Z"}
@@ -58,6 +60,7 @@ scenarios:
       - 10:05:00 ada View who=ada messageId=m1
       - 10:05:00 ada View who=ada messageId=m1
       - 10:12:00 ada Look
+      - 10:12:00 ada Look messageId=m2
       - 10:12:30 fact weather/seoul sky=rain
       - 10:13:00 ada Look
       - 09:13:00 ada View
@@ -69,7 +72,7 @@ scenarios:
       - 11:14:00 ada left
     outcomes:
       left: {evaluated: 2, fired: 1, pending: 1}
-      rain: {evaluated: 2, fired: 1, condition: 1}
+      rain: {evaluated: 3, fired: 1, condition: 2}
       third: {evaluated: 3, fired: 1, condition: 2}
     duplicates: 1
 `
@@ -84,7 +87,7 @@ func TestFromUser(t *testing.T) {
 		t.Helper()
 		return tested(t, strings.Fields("--campaigns set --events log/e.jsonl --from-user "+args)...)
 	}
-	if out, errs, code := from("541312140 --out bug.test.yaml"); code != 0 || errs != "" || out != "bug.test.yaml: 9 events of the user, which passes as it is; run it with: offerctl test bug.test.yaml\n" {
+	if out, errs, code := from("541312140 --out bug.test.yaml"); code != 0 || errs != "" || out != "bug.test.yaml: 10 events of the user, which passes as it is; run it with: offerctl test bug.test.yaml\n" {
 		t.Fatalf("exit %d\n%s%s", code, out, errs)
 	}
 	if b, err := os.ReadFile("bug.test.yaml"); err != nil || string(b) != recordedScenario {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -136,6 +137,14 @@ func (w *testWatch) run(files []string, first bool) {
 			w.seen[path] = m
 		}
 	}
+	read := map[string]bool{}
+	for _, name := range w.files {
+		read[name] = true
+		for _, path := range w.reads[name] {
+			read[path] = true
+		}
+	}
+	maps.DeleteFunc(w.seen, func(path string, _ fileMark) bool { return !read[path] })
 	if !w.asJSON {
 		fmt.Fprintf(w.std.out, "\nwatching %s; Ctrl-C ends\n", count(len(w.seen), "file"))
 	}

@@ -70,6 +70,20 @@ func TestWatch(t *testing.T) {
 		}, []string{"changed: c/below/b.test.yaml\n", "1 scenario in 1 file: all passed"}, "a.test.yaml", ""},
 		{"a new campaign file in a directory that is read", func() { change("c/more.yaml", "campaigns: {m: {on: Look, offer: {channel: web}, priority: 9}}\n") },
 			[]string{"changed: c\n", "FAIL  c/below/b.test.yaml", "+ 10:00:00 ada m"}, "a.test.yaml", ""},
+		{"a file that is newer than the run that read it", func() {
+			change("c/below/b.test.yaml", "campaigns: ../../d/late.yaml\nscenarios: {l: {events: [10:00:00 ada Look], expect: [10:00:00 ada l]}}\n")
+			putFile(t, "d/late.yaml", "campaigns: {l: {on: Look, offer: {channel: web}}}\n")
+			future := time.Now().Add(time.Hour)
+			if err := os.Chtimes("d/late.yaml", future, future); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"changed: c/below/b.test.yaml", "all passed"}, "a.test.yaml", ""},
+		{"is read once more, because it may have changed meanwhile", func() {}, []string{"changed: d/late.yaml\n", "all passed"}, "a.test.yaml", ""},
+		{"and only once", func() {}, nil, "", ""},
+		{"a scenario fails again", func() {
+			change("c/below/b.test.yaml", "campaigns: ../../d/late.yaml\nscenarios: {l: {events: [10:00:00 ada Look], expect: none}}\n")
+		},
+			[]string{"1 failed"}, "a.test.yaml", ""},
 	}
 	next := 0
 	err := w.loop(func() bool {

@@ -24,7 +24,7 @@ func TestWriteLines(t *testing.T) {
 	}
 	object := func(depth int) []byte { return randomObject(r, text, depth) }
 	lines, raws := 0, 0
-	for range 20_000 {
+	for range 5000 {
 		kind := event.Type(1 + r.IntN(int(event.Fact)))
 		for kind == event.Clock {
 			kind = event.Type(1 + r.IntN(int(event.Fact)))
