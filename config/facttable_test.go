@@ -43,9 +43,18 @@ func TestFactTable(t *testing.T) {
 			t.Chdir(t.TempDir())
 			put(t, "set.yaml", "facts: {stores: {"+c.fields+"file: t.csv}}\n")
 			put(t, "t.csv", c.table)
-			d, warnings, err := CheckCampaigns("set.yaml")
-			got := fmt.Sprint(err)
-			if err == nil {
+			d, findings, err := Check{}.Findings("set.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var warnings Errors
+			for _, f := range findings {
+				if f.Rule != "unused-fact" {
+					warnings = append(warnings, f.Problem)
+				}
+			}
+			got := warnings.Error()
+			if d != nil {
 				fields, _ := json.Marshal(d.Facts[0].Fields)
 				rows, _ := json.Marshal(d.Facts[0].Rows)
 				got = strings.TrimSpace(fmt.Sprintf("%s %s\n%s", fields, rows, warnings.Error()))

@@ -22,27 +22,19 @@ import (
 // (*.test.yaml). All mistakes in the campaigns are returned together, as
 // Errors.
 func LoadCampaigns(paths ...string) (*campaign.Definition, error) {
-	d, _, err := CheckCampaigns(paths...)
-	return d, err
-}
-
-// CheckCampaigns is like LoadCampaigns. It also returns warnings: what is allowed,
-// but probably not meant.
-func CheckCampaigns(paths ...string) (d *campaign.Definition, warnings Errors, err error) {
 	files, err := CampaignFiles(paths...)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	l := newLoad()
 	for _, name := range files {
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return nil, nil, fmt.Errorf("reading campaigns: %w", err)
+			return nil, fmt.Errorf("reading campaigns: %w", err)
 		}
 		l.file(name, b)
 	}
-	d, err = l.finish()
-	return d, l.warnings.sorted(), err
+	return l.finish()
 }
 
 // LoadCampaignsFS is like LoadCampaigns, for directories of a file system, which
@@ -150,6 +142,9 @@ type load struct {
 	set      map[string]settled  // the set's own keys
 	consent  consent             // what the set says about consent
 
+	sources   map[string]*source // by the names of the files
+	compilers map[Problem]bool   // the problems that the compiler reports
+
 	open    func(file, name string) (path string, b []byte, err error) // reads a file that a campaign file names
 	compile func(*campaign.Definition) (*pipeline.Set, []campaign.Problem)
 }
@@ -169,13 +164,14 @@ func newLoad() *load {
 			Bounds: campaign.DefaultBounds,
 		},
 		bad: map[*yaml.Node]bool{}, places: map[string]value{}, silent: map[string]bool{},
-		set: map[string]settled{}, open: openBeside, compile: pipeline.Compile,
+		set: map[string]settled{}, sources: map[string]*source{}, compilers: map[Problem]bool{}, open: openBeside, compile: pipeline.Compile,
 	}
 }
 
 // file adds one file to the set.
 func (l *load) file(name string, b []byte) {
 	src, root, problems := parse(name, b)
+	l.sources[name] = src
 	l.problems = append(l.problems, problems...)
 	if root == nil {
 		l.partial = true
@@ -240,7 +236,8 @@ func (l *load) compiled() (*pipeline.Set, error) {
 	set, problems := l.compile(d)
 	for _, p := range problems {
 		if !l.isSilent(p.Path) {
-			l.problems = append(l.problems, l.translate(p))
+			t := l.translate(p)
+			l.problems, l.compilers[t] = append(l.problems, t), true
 		}
 	}
 	l.refuseSilence()

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -179,7 +180,6 @@ func (v value) clockTime() int {
 // hours, but does not name both policies. The value none is enough.
 func (l *load) refuseSilence() {
 	_, quiet := l.set["quiet_hours"]
-	unused := l.unusedChannels()
 	for _, c := range l.def.Campaigns {
 		ch := c.Offer.Channel
 		if c.Offer.Kind != campaign.Advertising || ch == "web" {
@@ -201,27 +201,44 @@ func (l *load) refuseSilence() {
 			continue
 		}
 		hint := fmt.Sprintf("if whoever delivers the offers takes care of it, write policies: {%s}", strings.Join(write, ", "))
-		if meant := campaign.Nearest(ch, unused); !named && meant != "" {
-			hint = fmt.Sprintf("did you mean %q? The set names consent for it, and no campaign uses it; else %s", meant, hint)
+		if !named {
+			hint = l.meantChannel(ch) + hint
 		}
 		v.problem(fmt.Sprintf("this advertises by %s, and the set does not name a policy for %s", ch, strings.Join(missing, " and ")), hint)
 	}
 }
 
-// unusedChannels returns the channels that consent names, but no campaign uses.
-// Each is probably meant where a similar one is used.
-func (l *load) unusedChannels() []string {
+// wellKnown are the channels that most shops have.
+var wellKnown = []string{"web", "push", "sms", "email"}
+
+// meantChannel begins a hint with the channel that is probably meant by one that no
+// consent names: one that consent names and no campaign uses, any other that it
+// names, or a common one.
+func (l *load) meantChannel(ch string) string {
 	used := map[string]bool{}
 	for _, c := range l.def.Campaigns {
 		used[c.Offer.Channel] = true
 	}
 	var unused []string
-	for name := range l.consent.channels {
+	names := slices.Sorted(maps.Keys(l.consent.channels))
+	for _, name := range names {
 		if !used[name] {
 			unused = append(unused, name)
 		}
 	}
-	return unused
+	if meant := campaign.Nearest(ch, unused); meant != "" {
+		return fmt.Sprintf("did you mean %q? The set names consent for it, and no campaign uses it; else ", meant)
+	}
+	if meant := campaign.Nearest(ch, names); meant != "" {
+		return fmt.Sprintf("did you mean %q? The set names consent for it; else ", meant)
+	}
+	if meant := campaign.Nearest(ch, wellKnown); meant != "" && meant != ch {
+		return fmt.Sprintf("did you mean %q? Else ", meant)
+	}
+	if len(names) > 0 {
+		return fmt.Sprintf("the set names consent for %s; ", strings.Join(names, ", "))
+	}
+	return ""
 }
 
 func minutes(n int) time.Duration { return time.Duration(n) * time.Minute }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,16 +40,13 @@ func (e Errors) Error() string {
 
 // sorted returns e ordered by place, without repetitions.
 func (e Errors) sorted() Errors {
-	slices.SortStableFunc(e, func(a, b Problem) int {
-		if c := strings.Compare(a.File, b.File); c != 0 {
-			return c
-		}
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Col - b.Col
-	})
+	slices.SortStableFunc(e, Problem.compare)
 	return slices.Compact(e)
+}
+
+// compare orders problems by place.
+func (p Problem) compare(q Problem) int {
+	return cmp.Or(strings.Compare(p.File, q.File), p.Line-q.Line, p.Col-q.Col)
 }
 
 // didYouMean returns a hint for a name that is not among the known ones.

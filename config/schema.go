@@ -70,24 +70,30 @@ func (r *keyRow) description() string {
 	return d + ". Example: " + r.example
 }
 
-// forms are the definitions of the schema that are not maps.
+// forms are the definitions of the schema that are not maps. They have no
+// descriptions: an editor would show these instead of what the key means.
 var forms = map[string]any{
-	"duration":       pattern(`^\+?0$|^\+?[0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h|d)([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))*$`, "such as 90s, 30m, 1h30m or 7d"),
-	"time":           pattern(`^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}`, "such as 2026-04-01T00:00:00+09:00"),
-	"time_of_day":    pattern(clockForm.String(), "from 00:00 to 23:59"),
-	"share":          pattern(shareForm.String(), "a percentage from 0.01% to 100%"),
-	"channel":        pattern(`^[a-z0-9_-]{1,32}$`, channelHint),
-	"name":           pattern(campaignID.String(), campaignIDHint),
-	"identifier":     pattern(identifier.String(), "1 to 64 letters, digits and _, a letter first"),
-	"property":       map[string]any{"type": "string", "minLength": 1, "description": "the name of a property"},
-	"key_expression": map[string]any{"type": "string", "minLength": 1, "description": "the name of a property, or a CEL expression on the event"},
-	"expression":     map[string]any{"type": []any{"string", "boolean", "number"}, "minLength": 1, "description": "a CEL expression"},
-	"texts": map[string]any{"anyOf": []any{map[string]any{"type": "string", "minLength": 1},
-		map[string]any{"type": "array", "items": map[string]any{"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": true}}},
-	"events": map[string]any{"description": eventHint, "anyOf": []any{map[string]any{"type": "string", "minLength": 1},
-		map[string]any{"type": "array", "items": map[string]any{"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": true}}},
+	"duration":       pattern(`^\+?0$|^\+?[0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h|d)([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))*$`, "a duration such as 90s, 30m, 1h30m or 7d is expected"),
+	"time":           pattern(`^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}`, "a time such as 2026-04-01T00:00:00+09:00 is expected"),
+	"time_of_day":    pattern(clockForm.String(), "a time of day from 00:00 to 23:59 is expected"),
+	"share":          pattern(shareForm.String(), "a percentage from 0.01% to 100% is expected"),
+	"channel":        pattern(`^[a-z0-9_-]{1,32}$`, "a channel's name has "+channelHint),
+	"name":           pattern(campaignID.String(), "a campaign's name has "+campaignIDHint),
+	"identifier":     pattern(identifier.String(), "such a name has 1 to 64 letters, digits and _, a letter first"),
+	"property":       map[string]any{"type": "string", "minLength": 1},
+	"key_expression": map[string]any{"type": "string", "minLength": 1},
+	"expression":     map[string]any{"type": []any{"string", "boolean", "number"}, "minLength": 1},
+	"texts":          textOrTexts(),
+	"events":         textOrTexts(),
 }
 
-func pattern(re, description string) map[string]any {
-	return map[string]any{"type": "string", "pattern": re, "description": description}
+func textOrTexts() map[string]any {
+	text := map[string]any{"type": "string", "minLength": 1}
+	return map[string]any{"anyOf": []any{text, map[string]any{"type": "array", "items": text, "minItems": 1, "uniqueItems": true}}}
+}
+
+// pattern is a text that matches an expression. Editors show expected where it does
+// not; the word for it is none of JSON Schema, which other readers pass over.
+func pattern(re, expected string) map[string]any {
+	return map[string]any{"type": "string", "pattern": re, "patternErrorMessage": expected}
 }

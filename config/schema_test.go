@@ -76,7 +76,7 @@ func (c *checker) keyword(word string, arg any, schema map[string]any, v any, at
 		return len(arg.([]any)) - len(failures), failures
 	}
 	switch word {
-	case "description", "then":
+	case "description", "then", "patternErrorMessage":
 	case "$ref":
 		name := strings.TrimPrefix(arg.(string), "#/definitions/")
 		def, ok := c.definitions[name].(map[string]any)

@@ -40,7 +40,7 @@ var arrows = map[string]string{
 	"pipeline/audit":           core + " pipeline/broker pipeline/task pipeline/checkpoint state",
 	"pipeline/backtest":        core + " pipeline/audit",
 	"state":                    "",
-	"config":                   core + " pipeline/scenario pipeline/window pipeline/zone",
+	"config":                   core + " pipeline/scenario pipeline/window pipeline/zone pipeline/expr",
 	"deploy":                   "",
 
 	// The programs, which join the other packages.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"offerstream/config"
 	"offerstream/deploy"
 	"offerstream/pipeline/campaign"
 )
@@ -24,7 +25,9 @@ func newSet(_ context.Context, args []string, std stdio) error {
 	fl := newFlags(std, "new [ID [FOLDER]]", `
 Lists the gallery: campaign sets that do what well-known systems do. With the ID
 of one, writes it with its scenarios into a folder (default: named as the ID), for
-you to change. Nothing is overwritten. Several in one folder form one set.`,
+you to change. Nothing is overwritten. Several in one folder form one set. Beside
+them it writes the JSON Schema that the first line of each set names: with it an
+editor completes keys and marks mistakes.`,
 		"offerctl new\nofferctl new coupang-sms\nofferctl new 11st-cart campaigns")
 	rest, err := fl.parse(args)
 	switch {
@@ -137,16 +140,37 @@ func writeNew(out io.Writer, folder string, files []string) error {
 		if err != nil {
 			return err
 		}
-		to := filepath.Join(folder, path.Base(name))
-		f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if err != nil {
+		if ext := path.Ext(name); ext == ".yaml" && path.Ext(strings.TrimSuffix(name, ext)) != ".test" {
+			b = append([]byte(modeline), b...)
+		}
+		if err := createFile(out, filepath.Join(folder, path.Base(name)), b); err != nil {
 			return err
 		}
-		_, err = f.Write(b)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "wrote %s\n", to)
 	}
+	err := createFile(out, filepath.Join(folder, schemaFile), config.Schema())
+	if errors.Is(err, fs.ErrExist) { // of an earlier set
+		return nil
+	}
+	return err
+}
+
+// schemaFile is the JSON Schema beside campaign files, and modeline their first line,
+// with which editors find it.
+const (
+	schemaFile = "campaigns.schema.json"
+	modeline   = "# yaml-language-server: $schema=" + schemaFile + "\n"
+)
+
+// createFile writes a file that is not there yet.
+func createFile(out io.Writer, to string, b []byte) error {
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "wrote %s\n", to)
 	return nil
 }

@@ -45,7 +45,16 @@ func TestNew(t *testing.T) {
 				t.Errorf("%q is not in\n%s", want, out)
 			}
 		}
-		def, warnings, err := config.CheckCampaigns(id)
+		if !strings.Contains(out, "wrote "+filepath.Join(id, schemaFile)+"\n") {
+			t.Errorf("no schema is written:\n%s", out)
+		}
+		for _, name := range []string{id + ".yaml", id + ".test.yaml"} {
+			b, err := os.ReadFile(filepath.Join(id, name))
+			if has := strings.HasPrefix(string(b), modeline); id != "demo" && (err != nil || has != !strings.HasSuffix(name, ".test.yaml")) {
+				t.Errorf("%s: %v; names the schema in its first line: %v", name, err, has)
+			}
+		}
+		def, warnings, err := config.Check{}.Findings(id)
 		if err != nil || len(warnings) > 0 {
 			t.Errorf("%s: %v, %v", id, err, warnings)
 			continue

@@ -55,8 +55,9 @@ func (s *surveyor) wrong(sets int) error {
 	return nil
 }
 
-// survey compares a set, which has been read from files, with the sample.
-func (s *surveyor) survey(ctx context.Context, def *campaign.Definition, files []string) (*survey.Result, []surveyed, error) {
+// survey compares a set, which has been read from files, with the sample, and adds
+// what it finds to the findings.
+func (s *surveyor) survey(ctx context.Context, def *campaign.Definition, files []string, findings []config.Finding) (*survey.Result, []config.Finding, error) {
 	sv, err := survey.New(def)
 	if err != nil {
 		return nil, nil, err
@@ -73,20 +74,13 @@ func (s *surveyor) survey(ctx context.Context, def *campaign.Definition, files [
 	if err != nil {
 		return nil, nil, err
 	}
-	var found []surveyed
 	for _, f := range r.Findings {
-		found = append(found, surveyed{places.Of(f.Problem, f.Element), f.Rule})
+		findings = append(findings, places.Finding(f.Rule, f.Problem, f.Element))
 	}
-	slices.SortStableFunc(found, func(a, b surveyed) int {
+	slices.SortStableFunc(findings, func(a, b config.Finding) int {
 		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Col-b.Col)
 	})
-	return r, found, nil
-}
-
-// A surveyed is a finding of a survey at its place in a file.
-type surveyed struct {
-	config.Problem
-	rule string
+	return r, findings, nil
 }
 
 // file takes the sample from a file.

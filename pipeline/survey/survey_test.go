@@ -42,8 +42,8 @@ func surveyed(t *testing.T, set string, events ...string) (findings []string, r 
 	}
 	r = s.Result()
 	for _, f := range r.Findings {
-		p := places.Of(f.Problem, f.Element)
-		line := fmt.Sprintf("%d:%d %s: %s", p.Line, p.Col, f.Rule, p.What)
+		p := places.Finding(f.Rule, f.Problem, f.Element)
+		line := fmt.Sprintf("%d:%d %s: %s", p.Line, p.Col, p.Rule, p.What)
 		if p.Hint != "" {
 			line += ": " + p.Hint
 		}
