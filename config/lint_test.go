@@ -52,8 +52,9 @@ func TestLint(t *testing.T) {
 			t.Errorf("%s\ngot:\n%s\nwant:\n%s", name, g, want)
 		}
 	}
+	sampled := []string{"event-never-occurs", "property-never-occurs", "text-for-number", "value-never-matches", "condition-never-holds"} // package survey tests them
 	for _, r := range Rules() {
-		if r.says == nil && r.Level == Warning && !seen[r.ID] && !slices.ContainsFunc(sampleRules, func(o Rule) bool { return o.ID == r.ID }) {
+		if r.says == nil && r.Level == Warning && !seen[r.ID] && !slices.Contains(sampled, r.ID) {
 			t.Errorf("no set of testdata/lint breaks the rule %s", r.ID)
 		}
 	}

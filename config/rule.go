@@ -2,7 +2,6 @@ package config
 
 import (
 	"regexp"
-	"slices"
 )
 
 // A Rule is a kind of mistake. Its ID never changes: editors and CI refer to it.
@@ -22,7 +21,7 @@ const (
 )
 
 // Rules are all kinds of mistakes.
-func Rules() []Rule { return append(slices.Clip(ruleTable), sampleRules...) }
+func Rules() []Rule { return ruleTable }
 
 // Of rules that match a text the first counts.
 var ruleTable = []Rule{
@@ -59,18 +58,14 @@ var ruleTable = []Rule{
 	{"event-name", Warning, "Two names of events in the set are so similar that they are probably meant to be one.", nil},
 	{"channel-name", Warning, "A policy names a channel that no campaign uses, and that is similar to one that is used.", nil},
 
+	{"event-never-occurs", Warning, "No event of the sample has a name that the set names.", nil},
+	{"property-never-occurs", Warning, "No event of the sample has a property or trait that the set reads.", nil},
+	{"text-for-number", Warning, "Events of the sample have a text where the set wants a number.", nil},
+	{"value-never-matches", Warning, "A value that the set compares with never occurs in the sample.", nil},
+	{"condition-never-holds", Warning, "A condition never held in the sample.", nil},
+
 	{"expression", Error, "An expression is wrong.", nil},
 	{"value", Error, "A value is wrong.", nil},
-}
-
-// sampleRules are the kinds of mistakes that only a sample of events shows (check
-// --events, check --nats). Package survey finds them.
-var sampleRules = []Rule{
-	{"event-never-occurs", Warning, "No event of the sample has the name.", nil},
-	{"property-never-occurs", Warning, "No event of the sample has the property, of those to which the place refers.", nil},
-	{"text-for-number", Warning, "A number is wanted, and events of the sample have texts.", nil},
-	{"value-never-matches", Warning, "The value is compared with one that no event of the sample has.", nil},
-	{"condition-never-holds", Warning, "The condition held for no event of the sample.", nil},
 }
 
 func says(re string) *regexp.Regexp { return regexp.MustCompile(re) }

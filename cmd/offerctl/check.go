@@ -21,19 +21,24 @@ of each directory below it. Each mistake is a line "file:line:col: what is wrong
 what to do" on standard error. A line "file:line:col: warning: ..." is about what
 is allowed, but probably not meant.
 
-With --events or --nats it also compares the set with a sample of the shop's events:
-names and values that never occur, with the nearest that do, texts where numbers are
-wanted, and how often each campaign's trigger and each of its conditions held.
+With --events or --nats the sets are compared with a sample of the shop's events:
+names of events and properties that never occur, texts where numbers are wanted,
+values that never match, with the nearest that does, and conditions that never held
+are warnings. A table shows of each campaign how many events its on names, for how
+many of them each condition of where held, how many evaluations began, and in how
+many each condition of if held when it was triggered (one about dwell: then, or after
+the wait).
 
 With --json the answer is one object on standard output, {"ok", "sets",
 "problems"}; a problem has "file", "line", "col", "end_col" (both from 1, in
 characters; the end exclusive), "severity" (error, warning or note), "rule" (a
-name that does not change), "message" and "hint". --sarif prints the same as SARIF
-2.1.0, which code hosts show beside the lines.
+name that does not change), "message" and "hint". The table is "survey" of the set.
+--sarif prints the problems as SARIF 2.1.0, which code hosts show beside the lines.
 
 Exit status: 0 if the sets are valid, with --strict only without any warning; 1 if
 they are not, or cannot be read; 2 if the command line is wrong.`,
-		"offerctl check deploy/campaigns\nofferctl check --strict --sarif campaigns > campaigns.sarif")
+		"offerctl check deploy/campaigns\nofferctl check --strict --sarif campaigns > campaigns.sarif\nofferctl check --events events.jsonl campaigns")
+	sample := fs.surveying(std)
 	strict := fs.Bool("strict", false, "fail on warnings, too")
 	asJSON := fs.Bool("json", false, "print one JSON object on standard output, and nothing else")
 	asSARIF := fs.Bool("sarif", false, "print SARIF 2.1.0 on standard output, and nothing else")
@@ -44,7 +49,6 @@ they are not, or cannot be read; 2 if the command line is wrong.`,
 		}
 		return err
 	})
-	sample := fs.surveying(std)
 	paths, err := fs.parse(args)
 	switch {
 	case err != nil:
@@ -63,7 +67,7 @@ they are not, or cannot be read; 2 if the command line is wrong.`,
 	}
 	r := checkReport{OK: true, Sets: []setReport{}, Problems: []config.Finding{}}
 	for _, s := range sets {
-		if err := r.add(ctx, s, how, sample, *strict); err != nil {
+		if err := r.add(ctx, s, how, *strict, sample); err != nil {
 			return err
 		}
 	}
@@ -99,13 +103,13 @@ type setReport struct {
 	Features  int      `json:"features"`
 	FactRows  int      `json:"fact_rows,omitempty"`
 
-	Survey *survey.Result `json:"survey,omitempty"` // how the set fits the sample of events
+	Survey *survey.Result `json:"survey,omitempty"` // with --events or --nats
 
 	problems int // index in checkReport.Problems after the last of this set
 }
 
 // add checks one set.
-func (r *checkReport) add(ctx context.Context, s config.Folder, how config.Check, sample *surveyor, strict bool) error {
+func (r *checkReport) add(ctx context.Context, s config.Folder, how config.Check, strict bool, sample *surveyor) error {
 	def, findings, err := how.Findings(s.Files...)
 	if err != nil {
 		return err
@@ -118,11 +122,9 @@ func (r *checkReport) add(ctx context.Context, s config.Folder, how config.Check
 		}
 	}
 	if def != nil && sample.given() {
-		var found []config.Finding
-		if set.Survey, found, err = sample.survey(ctx, def, s.Files); err != nil {
+		if set.Survey, findings, err = sample.survey(ctx, def, s.Files, findings); err != nil {
 			return err
 		}
-		findings = append(findings, found...)
 	}
 	for _, f := range findings {
 		r.OK = r.OK && f.Level != config.Error && (!strict || f.Level != config.Warning)

@@ -55,8 +55,9 @@ func (s *surveyor) wrong(sets int) error {
 	return nil
 }
 
-// survey compares a set, which has been read from files, with the sample.
-func (s *surveyor) survey(ctx context.Context, def *campaign.Definition, files []string) (*survey.Result, []config.Finding, error) {
+// survey compares a set, which has been read from files, with the sample, and adds
+// what it finds to the findings.
+func (s *surveyor) survey(ctx context.Context, def *campaign.Definition, files []string, findings []config.Finding) (*survey.Result, []config.Finding, error) {
 	sv, err := survey.New(def)
 	if err != nil {
 		return nil, nil, err
@@ -73,15 +74,19 @@ func (s *surveyor) survey(ctx context.Context, def *campaign.Definition, files [
 	if err != nil {
 		return nil, nil, err
 	}
-	var found []config.Finding
 	for _, f := range r.Findings {
-		p := places.Of(f.Problem, f.Element)
-		found = append(found, config.Finding{Problem: p, EndCol: p.Col + 1, Rule: f.Rule, Level: config.Warning})
+		found := places.Finding(f.Rule, f.Problem, f.Element)
+		if f.Rule == survey.EventNeverOccurs { // the sample knows better which of two similar names is right
+			findings = slices.DeleteFunc(findings, func(o config.Finding) bool {
+				return o.Rule == "event-name" && o.File == found.File && o.Line == found.Line && o.Col == found.Col
+			})
+		}
+		findings = append(findings, found)
 	}
-	slices.SortStableFunc(found, func(a, b config.Finding) int {
+	slices.SortStableFunc(findings, func(a, b config.Finding) int {
 		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Col-b.Col)
 	})
-	return r, found, nil
+	return r, findings, nil
 }
 
 // file takes the sample from a file.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/survey"
 )
 
 const surveyedSet = `features: {views: {on: Product Viewed, by: category, agg: count}}
@@ -50,6 +52,25 @@ func TestCheckEvents(t *testing.T) {
 	}
 	if out, errs, _ := checked(t, "s.yaml", "--events", "e.jsonl", "--sample", "2"); !strings.Contains(out, "sample: 2 events") || !strings.HasSuffix(errs, fmt.Sprintf(finding, 2, 2)) {
 		t.Errorf("--sample 2: %s%s", out, errs)
+	}
+	out, errs, code = checked(t, "s.yaml", "--events", "e.jsonl", "--json", "--strict")
+	var r struct {
+		OK       bool
+		Sets     []struct{ Survey *survey.Result }
+		Problems []struct {
+			Rule      string
+			Line, Col int
+			EndCol    int `json:"end_col"`
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 1 || r.OK || r.Sets[0].Survey == nil || r.Sets[0].Survey.Campaigns[0].Triggers[0].Where[0].Of != 3 {
+		t.Errorf("--json: exit %d, %v\n%s%s", code, err, out, errs)
+	}
+	if p := r.Problems; len(p) != 1 || p[0].Rule != survey.ValueNeverMatches || p[0].Line != 5 || p[0].Col != 12 || p[0].EndCol != 37 {
+		t.Errorf("--json: %+v", p)
+	}
+	if out, _, _ := checked(t, "s.yaml", "--events", "e.jsonl", "--sarif"); !strings.Contains(out, `"ruleId": "value-never-matches"`) {
+		t.Errorf("--sarif: %s", out)
 	}
 	write("x.csv", "event_time,event_type\n2019,view\n")
 	for _, c := range []struct {

@@ -179,7 +179,7 @@ func (f *finder) conditions(def *campaign.Campaign) {
 	counts := f.counts[def.ID]
 	switch {
 	case counts.Evaluated == 0 && !someNever && def.Sequence != nil:
-		f.never(path("sequence"), 0, 0, "nobody took all of these steps in this order in time", fmt.Sprintf("of %s", count(uint64(f.backtest.UserCount()), "user")))
+		f.never(path("sequence"), 0, 0, fmt.Sprintf("of %s none took all of these steps in this order in time", count(uint64(f.backtest.UserCount()), "user")), "each step came")
 	case counts.Evaluated == 0 && !someNever && len(def.On) > 0 && def.On[0] != campaign.SessionEnd:
 		f.never(path("where"), 0, 0, "no event met all of these conditions together", "each of them held for some")
 	}

@@ -42,8 +42,8 @@ func surveyed(t *testing.T, set string, events ...string) (findings []string, r 
 	}
 	r = s.Result()
 	for _, f := range r.Findings {
-		p := places.Of(f.Problem, f.Element)
-		line := fmt.Sprintf("%d:%d %s: %s", p.Line, p.Col, f.Rule, p.What)
+		p := places.Finding(f.Rule, f.Problem, f.Element)
+		line := fmt.Sprintf("%d:%d %s: %s", p.Line, p.Col, p.Rule, p.What)
 		if p.Hint != "" {
 			line += ": " + p.Hint
 		}
@@ -133,7 +133,7 @@ func TestFindings(t *testing.T) {
 		{"conditions of if that never hold together", campaign("    on: Product Viewed\n    if:\n      - event.properties.sku == 12\n      - event.properties.category == \"shoe\"\n"), []string{
 			`5:5 condition-never-holds: all of these together held in none of 2 evaluations: each of them held in some`}},
 		{"a sequence", campaign("    sequence: {steps: [Order Completed, Product Viewed], within: 1h}\n"), []string{
-			`4:15 condition-never-holds: nobody took all of these steps in this order in time: of 1 user`}},
+			`4:15 condition-never-holds: of 1 user none took all of these steps in this order in time: each step came`}},
 		{"a step of a sequence", campaign("    sequence: {steps: [Product Viewed, {on: Order Completed, where: event.properties.total > 100}], within: 1h}\n"), []string{
 			`4:69 condition-never-holds: this held for none of 1 event Order Completed: event.properties.total is from 80 to 80 there`}},
 	} {
@@ -234,6 +234,31 @@ b  (3 rows together)
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+// TestWhatCounts: duplicates and events that the gateway would refuse do not count,
+// and a client's clock that is ahead does not end the sample's time.
+func TestWhatCounts(t *testing.T) {
+	def, err := config.LoadCampaigns("../../deploy/campaigns/shop.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := survey.New(def)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := []string{sample[0], sample[0], `{"type":"track"}`, "nonsense", `{"type":"clock","timestamp":"2026-04-01T00:00:05Z"}`,
+		`{"type":"page","userId":"v","timestamp":"2036-04-01T00:00:00Z","receivedAt":"2026-04-01T00:01:00Z"}`,
+		`{"type":"page","userId":"v","receivedAt":"2026-04-01T00:02:00Z"}`}
+	refused := 0
+	for _, e := range events {
+		if err := s.Event([]byte(e)); err != nil {
+			refused++
+		}
+	}
+	if r := s.Result(); r.Events != 3 || refused != 2 || r.Duplicates != 1 || r.Names[1].Events != 1 || r.To != "2026-04-01T00:02:00Z" {
+		t.Errorf("%d refused, %+v", refused, r)
 	}
 }
 

@@ -28,24 +28,21 @@ func (t *tracing) user(key string) bool { return t.n < t.most || event.Partition
 // before it is traced with it.
 func (s *Survey) aim(ev *event.Event) {
 	t := &s.trace
-	switch {
-	case t.n < t.most:
+	if t.n < t.most {
 		s.backtest.Trace(s.take)
 		return
-	case t.after == 0:
+	}
+	if t.after == 0 {
 		t.after = s.sample.n
-		for _, c := range s.conditions {
-			for key := range c.waiting {
-				if !t.user(key.user) {
-					delete(c.waiting, key)
-				}
-			}
-		}
 	}
 	t.due = math.MaxInt64
 	for _, c := range s.conditions {
-		for _, w := range c.waiting {
-			t.due = min(t.due, w.due)
+		for key, w := range c.waiting {
+			if w.due < s.backtest.LogTime() { // it was cancelled while nothing was traced
+				delete(c.waiting, key)
+			} else {
+				t.due = min(t.due, w.due)
+			}
 		}
 	}
 	if ev != nil && (t.user(ev.Key) || ev.HasTimestamp && ev.Timestamp >= t.due) {
@@ -58,7 +55,10 @@ func (s *Survey) aim(ev *event.Event) {
 // take takes the trace of an evaluation.
 func (s *Survey) take(t *pipeline.Trace) {
 	c := s.conditions[campaignOf(t.Campaign)]
-	if c != nil && s.trace.user(t.User) {
+	if c == nil {
+		return
+	}
+	if _, waits := c.waiting[waitKey{t.User, t.From}]; waits || s.trace.user(t.User) {
 		c.traced(t)
 		s.trace.n++
 	}
