@@ -20,6 +20,11 @@
 //	          and their data (data.go)
 //	problem   the errors (problem.go), and warnings of keys that have no effect in
 //	          their set (suspect.go)
+//	finding   all of them with their rules, for `offerctl check` (finding.go,
+//	          rule.go), and what is valid but probably not meant (lint.go):
+//	          conditions (doubt.go), what nothing reads (unused.go), campaigns that
+//	          never win (outranked.go), limits and times (limit.go), names
+//	          (similar.go)
 //	describe  the changes from one set to another (describe.go)
 //
 // A directory tree may hold several sets (folder.go).

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,28 @@ func TestShippedHasNoWarnings(t *testing.T) {
 		if _, findings, err := (Check{}).Findings(s.Files...); err != nil || len(findings) > 0 {
 			t.Errorf("%s: %v %v", s.Path, err, findings)
 		}
+	}
+}
+
+// TestLanguageHasNoWarnings: whoever copies an example of LANGUAGE.md is not warned
+// of it.
+func TestLanguageHasNoWarnings(t *testing.T) {
+	b, err := os.ReadFile("LANGUAGE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1) {
+		set, _, _ := strings.Cut("\n"+block[1], "\nscenarios:")
+		set, _, _ = strings.Cut(set, "\ntimes:")
+		_, findings, err := Check{}.Findings(write(t, "set.yaml", set))
+		if err != nil || len(findings) > 0 {
+			t.Errorf("%v %v in\n%s", err, findings, set)
+		}
+		n++
+	}
+	if n < 20 {
+		t.Errorf("only %d examples", n)
 	}
 }
 

@@ -147,7 +147,7 @@ func (c *contender) conditions() []string {
 // relentless reports whether nothing but its conditions stops the campaign from
 // going out again and again.
 func (c *contender) relentless() bool {
-	return len(c.Limits) == 0 && c.Choose == "" && c.Score == "" && len(c.Rows) == 0 && c.WhenDue == "" && c.At == nil && !c.dwells &&
+	return len(c.Limits) == 0 && c.Choose == "" && c.Score == "" && len(c.Rows) == 0 && c.WhenDue == "" && c.At == nil &&
 		!slices.ContainsFunc(c.entries, func(e entry) bool { return e.unless != nil })
 }
 

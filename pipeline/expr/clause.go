@@ -21,7 +21,7 @@ type Clause struct {
 
 var plainEnv = sync.OnceValues(func() (*cel.Env, error) { return NewEnv() })
 
-// Clause reads an expression. It returns nil if that is not CEL.
+// ReadClause reads an expression. It returns nil if that is not CEL.
 func ReadClause(src string) *Clause {
 	env, err := plainEnv()
 	if err != nil {

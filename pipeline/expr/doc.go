@@ -16,5 +16,8 @@
 //	           (shortcut.go); some forms are recognised by others (form.go),
 //	           and so is what it reads (reads.go); the maps that it makes have
 //	           a fixed order (order.go)
+//	clause     an expression as it is written, without types (clause.go): parts
+//	           that can never hold (never.go), by the values for which
+//	           comparisons do (bounds.go)
 //	template   text and JSON that contain expressions (template.go)
 package expr
