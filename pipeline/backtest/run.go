@@ -80,7 +80,7 @@ type runner struct {
 // and a queue has room for all of them, no stage waits for a later one but read.
 func (r *runner) run(ctx context.Context, decoders int, next func() ([]byte, error)) error {
 	within, cancel := context.WithCancel(ctx)
-	n := 2*decoders + 2*len(r.shards) + 4
+	n := batches(decoders, len(r.shards))
 	queue := func() chan *batch { return make(chan *batch, n) }
 	empty, read, inOrder, stamped := queue(), queue(), queue(), queue()
 	for range n {
@@ -107,6 +107,10 @@ func (r *runner) run(ctx context.Context, decoders int, next func() ([]byte, err
 	others.Wait()
 	return err
 }
+
+// batches is the number of batches: enough that each stage has one to work at and
+// one to come.
+func batches(decoders, shards int) int { return 2*decoders + 2*shards + 4 }
 
 // mergeBatches gives the offers to the caller, until the input has ended.
 func (r *runner) mergeBatches(ctx context.Context, stamped <-chan *batch, empty chan<- *batch) error {
