@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"offerstream/config"
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/event"
@@ -218,5 +219,39 @@ func TestFromUserLive(t *testing.T) {
 	}
 	if out, errs, code := tested(t, "--from-user", "kim-2", "--campaigns", "set", "--nats", n.natsURL()); code != 1 || !strings.Contains(errs, "the log has no event of kim-2") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+}
+
+// TestFromUserReplayed: out of a log under clock: event comes the same scenario as out
+// of the file that was replayed into it.
+func TestFromUserReplayed(t *testing.T) {
+	t.Chdir(t.TempDir())
+	putFile(t, "set/set.yaml", recordedSet)
+	putFile(t, "e.jsonl", recordedLog)
+	def, err := loadSet("event", "set")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := startNode(t.Context(), nodeOptions{dir: t.TempDir(), natsAddr: "127.0.0.1:0", partitions: 2, addr: "127.0.0.1:0",
+		keys: []config.Key{config.KeyOf("all", "SERVER", event.Server|event.Feeder)}, set: def, log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.stop()
+	if text, code := ran(t, "replay", "--events", "e.jsonl", "--to", "http://"+n.addr, "--server-key", "SERVER"); code != 0 {
+		t.Fatalf("exit %d, %s", code, text)
+	}
+	if err := n.caughtUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []string{"", " --anonymous", " --at 2026-03-01T01:12:40Z"} {
+		args := strings.Fields("--from-user 541312140 --campaigns set" + more)
+		want, errs, code := tested(t, append(args, "--events", "e.jsonl")...)
+		if code != 0 || errs != "" {
+			t.Fatalf("%s: exit %d\n%s%s", more, code, want, errs)
+		}
+		if got, errs, code := tested(t, append(args, "--nats", n.natsURL())...); code != 0 || errs != "" || got != want {
+			t.Errorf("%s: exit %d\n%s%s\nwant\n%s", more, code, got, errs, want)
+		}
 	}
 }

@@ -70,6 +70,8 @@ func TestWatch(t *testing.T) {
 		}, []string{"changed: c/below/b.test.yaml\n", "1 scenario in 1 file: all passed"}, "a.test.yaml", ""},
 		{"a new campaign file in a directory that is read", func() { change("c/more.yaml", "campaigns: {m: {on: Look, offer: {channel: web}, priority: 9}}\n") },
 			[]string{"changed: c\n", "FAIL  c/below/b.test.yaml", "+ 10:00:00 ada m"}, "a.test.yaml", ""},
+		{"a campaign file in that directory", func() { change("c/more.yaml", "campaigns: {m: {on: Looked, offer: {channel: web}}}\n") },
+			[]string{"changed: c/more.yaml\n", "ok    c/below/b.test.yaml"}, "a.test.yaml", ""},
 		{"a file that is newer than the run that read it", func() {
 			change("c/below/b.test.yaml", "campaigns: ../../d/late.yaml\nscenarios: {l: {events: [10:00:00 ada Look], expect: [10:00:00 ada l]}}\n")
 			putFile(t, "d/late.yaml", "campaigns: {l: {on: Look, offer: {channel: web}}}\n")
