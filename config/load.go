@@ -168,7 +168,7 @@ func newLoad() *load {
 			Bounds: campaign.DefaultBounds,
 		},
 		bad: map[*yaml.Node]bool{}, places: map[string]value{}, silent: map[string]bool{},
-		set: map[string]settled{}, open: openBeside, compile: pipeline.Compile,
+		set: map[string]settled{}, open: openBeside, compile: pipeline.Check,
 	}
 }
 
@@ -238,7 +238,11 @@ func (l *load) compiled() (*pipeline.Set, error) {
 	l.sameNames()
 	set, problems := l.compile(d)
 	for _, p := range problems {
-		if !l.isSilent(p.Path) {
+		switch {
+		case l.isSilent(p.Path):
+		case p.Warning:
+			l.warnings = append(l.warnings, l.translate(p))
+		default:
 			l.problems = append(l.problems, l.translate(p))
 		}
 	}

@@ -69,6 +69,7 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 			}
 			cp.cond = append(cp.cond, x)
 		}
+		c.unwaiting(cp, w.state, src, report)
 	}
 	if def.At != nil {
 		cp.at = w.state.Compile(def.At.BestHour, nil, c.reporter(path("at", "best_hour")))
@@ -134,7 +135,7 @@ func (c *compiler) rows(cp *compiled) {
 			cp.columns = append(cp.columns, strings.Clone(name))
 		}
 	})
-	if len(c.problems) > 0 {
+	if c.failed() {
 		return
 	}
 	n := len(cp.columns)
@@ -223,7 +224,7 @@ func (c *compiler) ending(cp *compiled, w wording) *expr.Language {
 	if !cp.atSessionEnd() {
 		return w.about
 	}
-	rows := cp.rowNames()
+	rows := c.rowNames(cp)
 	return c.worded(rows, rows, false).about
 }
 
@@ -301,7 +302,7 @@ func (c *compiler) beforeOf(cp *compiled, whenDue []*expr.Expr, path func(...str
 
 // keptLater finds what a campaign's expressions read of the event after a wait.
 func (c *compiler) keptLater(cp *compiled, whenDue []*expr.Expr) {
-	if len(c.problems) > 0 {
+	if c.failed() {
 		return
 	}
 	var later, dwell event.Fields

@@ -40,3 +40,27 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	return 0, bad
 }
+
+// PrintDuration writes a duration in the form of campaign files: 7d, 1h30m,
+// 90s.
+func PrintDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d <= 0 {
+		return d.String()
+	}
+	s := ""
+	if days := d / day; days > 0 {
+		s, d = fmt.Sprintf("%dd", days), d%day
+	}
+	if d == 0 {
+		return s
+	}
+	t := d.String()
+	if strings.HasSuffix(t, "m0s") {
+		t = strings.TrimSuffix(t, "0s")
+	}
+	if strings.HasSuffix(t, "h0m") {
+		t = strings.TrimSuffix(t, "0m")
+	}
+	return s + t
+}

@@ -28,9 +28,7 @@ func (l *Language) explain(src string, problem *cel.Error, report Report) {
 	name, ok := quoted(message, "undeclared reference to ")
 	if !ok {
 		what, hint, _ := strings.Cut(internal.ReplaceAllString(message, "'$1'"), "\n")
-		text := withoutTexts(src)
-		at := offset(src, line, col)
-		if better, todo := l.reworded(what, string(text[:at]), string(text[at:])); better != what {
+		if better, todo := l.reworded(what, src, offset(src, line, col)); better != what {
 			what, hint = better, todo
 		}
 		report(line, col, what, hint)

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"cel.dev/cel-go/cel"
-
 	"offerstream/pipeline/campaign"
 )
 
@@ -15,54 +13,25 @@ import (
 // it in the words of LANGUAGE.md, and what to do.
 
 var (
+	unexpected = regexp.MustCompile(`^expected type '(.+)' but found '(.*)'$`)
 	word       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*`)
-	number     = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
 	overload   = regexp.MustCompile(`^found no matching overload for '(.+)' applied to '(.*)'$`)
 	fieldless  = regexp.MustCompile(`^type '(.+)' does not support field selection$`)
 	undefined  = regexp.MustCompile(`^undefined field '(.+)'$`)
-	operatorOf = map[string]string{"and": "&&", "or": "||", "not": "!", "is": "==", "equals": "=="}
 	sizeNames  = []string{"len", "length", "count", "size"}
 	loops      = []string{"all", "exists", "exists_one", "existsOne", "filter", "map", "max_by", "min_by", "sortBy"}
 )
 
-// unparsed reports the first place that CEL's parser could not read. What it says of
-// later places follows from that. ok is false if it could read all.
-func unparsed(src string, problems []*cel.Error, report Report) (ok bool) {
-	message, ok := strings.CutPrefix(problems[0].Message, "Syntax error: ")
-	if !ok {
-		return false
-	}
-	line, col := max(problems[0].Location.Line(), 1), max(problems[0].Location.Column(), 0)
+// reworded says what CEL's checker found at a place of an expression, which is so
+// many runes after its beginning.
+func (l *Language) reworded(message, src string, at int) (what, hint string) {
 	text := withoutTexts(src)
-	at := offset(src, line, col)
 	before, after := string(text[:at]), string(text[at:])
-	here := word.FindString(after)
-	previous := strings.Fields(" " + before)
-	what, hint := message, ""
-	switch {
-	case strings.HasPrefix(after, "=") && !strings.HasPrefix(after, "=="):
-		what, hint = "= compares nothing", "write =="
-	case operatorOf[strings.ToLower(here)] != "":
-		what, hint = fmt.Sprintf("%q is no operator", here), "write "+operatorOf[strings.ToLower(here)]
-	case len(previous) > 0 && strings.EqualFold(previous[len(previous)-1], "not"):
-		what, hint = fmt.Sprintf("%q is no operator", previous[len(previous)-1]), "write !"
-	case here != "" && number.MatchString(before):
-		value := number.FindString(before) + here
-		what, hint = fmt.Sprintf("%q is no value", value), fmt.Sprintf("a duration is duration(%q), a text is in quotes", value)
-	case here != "" && strings.HasSuffix(message, "expecting <EOF>"):
-		what, hint = fmt.Sprintf("%q does not belong here", here), "an operator such as && is missing before it, or quotes around a text"
-	case strings.HasPrefix(message, "mismatched input '<EOF>'"):
-		what, hint = "the expression ends too early", "something is missing at its end"
-	}
-	report(line, col, what, hint)
-	return true
-}
-
-// reworded says what CEL's checker found at a place of an expression, before which
-// and at which the texts are.
-func (l *Language) reworded(message, before, after string) (what, hint string) {
 	if m := overload.FindStringSubmatch(message); m != nil {
-		return mismatch(m[1], m[2])
+		return l.mismatch(m[1], m[2], src, at)
+	}
+	if m := unexpected.FindStringSubmatch(message); m != nil && m[1] == "bool" {
+		return l.noCondition(m[2], src, at)
 	}
 	name := word.FindString(strings.TrimLeft(after, ".?"))
 	if m := fieldless.FindStringSubmatch(message); m != nil {
@@ -77,6 +46,22 @@ func (l *Language) reworded(message, before, after string) (what, hint string) {
 	}
 	return message, ""
 }
+
+// noCondition says that an operator which joins conditions is given something else.
+func (l *Language) noCondition(found, src string, at int) (what, hint string) {
+	text := withoutTexts(src)
+	what = InWords(found) + " where a bool is wanted"
+	before, after := string([]rune(src)[:at]), string([]rune(src)[at:])
+	if join := joinEnd.FindString(string(text[:at])); join != "" && found == "string" {
+		return what, "&& and || join conditions; what is shown in place of a missing value is written " + orElse(strings.TrimSuffix(before, join), "x.?y.orValue(\"...\")")
+	}
+	if begin := operandBegin.FindString(after); begin != "" {
+		hint = l.conditionHintOf(begin, found)
+	}
+	return what, hint
+}
+
+var joinEnd = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
 
 // insteadOfField is what was probably meant by a name after a value that has no
 // fields.
@@ -133,7 +118,7 @@ func noFunction(name string) (what, hint string) {
 
 // mismatch says that an operator or function does not take values of these types,
 // as CEL writes them: (int, string), or list(int).(string) after a function's dot.
-func mismatch(fn, applied string) (what, hint string) {
+func (l *Language) mismatch(fn, applied, src string, at int) (what, hint string) {
 	object, list, method := strings.Cut(applied, ".(")
 	if !method {
 		object, list = "", strings.TrimPrefix(applied, "(")
@@ -148,7 +133,26 @@ func mismatch(fn, applied string) (what, hint string) {
 		names[i] = InWords(a)
 	}
 	op := strings.Trim(strings.Trim(fn, "@"), "_")
-	hint = typesHint(op, all, method)
+	if len(args) == 2 && !method {
+		x, y := sidesOf(src, at, op, args)
+		hint = l.comparedHint(op, x, y)
+		if op == "in" && args[0] == "string" && strings.HasPrefix(args[1], "list(") && x.text != "" && y.text != "" {
+			hint = l.lookIn(y.text, x.text)
+		}
+	}
+	if strings.HasPrefix(op, "[") {
+		if name := strings.TrimSpace(operandEnd.FindString(string([]rune(src)[:at]))); l.names.Feature != nil && len(args) == 2 {
+			if f, ok := l.names.Feature(name); ok && !f.By && !strings.HasPrefix(args[0], "list(") && !strings.HasPrefix(args[0], "Histogram") {
+				hint = fmt.Sprintf("%s has no `by`, so write %s without [ ]", name, name)
+			}
+		}
+	}
+	if (op == "max_by" || op == "min_by") && len(args) > 0 && strings.HasPrefix(args[0], "map(") {
+		hint = fmt.Sprintf("a map is not a list: x.map(k, k).%s(k, x[k]) gives a key", op)
+	}
+	if hint == "" {
+		hint = typesHint(op, all, method)
+	}
 	switch {
 	case method && len(args) == 0:
 		return fmt.Sprintf("%s() does not apply to %s", fn, InWords(object)), hint
@@ -222,6 +226,10 @@ func InWords(t string) string {
 	switch kind {
 	case "string":
 		return "a text"
+	case "google.protobuf.Duration":
+		return "a duration"
+	case "google.protobuf.Timestamp":
+		return "a time"
 	case "timestamp":
 		return "a time"
 	case "int", "uint":
