@@ -142,12 +142,13 @@ type load struct {
 	def      *campaign.Definition
 	problems Errors
 	warnings Errors
-	partial  bool                // one of its files cannot be read
-	bad      map[*yaml.Node]bool // nodes that are already reported
-	places   map[string]value    // by path
-	silent   map[string]bool     // paths for which nothing more is reported
-	set      map[string]settled  // the set's own keys
-	consent  consent             // what the set says about consent
+	partial  bool                           // one of its files cannot be read
+	bad      map[*yaml.Node]bool            // nodes that are already reported
+	meant    map[*yaml.Node]map[string]bool // keys of a map that are misspelt in it, which is reported
+	places   map[string]value               // by path
+	silent   map[string]bool                // paths for which nothing more is reported
+	set      map[string]settled             // the set's own keys
+	consent  consent                        // what the set says about consent
 
 	open    func(file, name string) (path string, b []byte, err error) // reads a file that a campaign file names
 	compile func(*campaign.Definition) (*pipeline.Set, []campaign.Problem)
@@ -167,7 +168,7 @@ func newLoad() *load {
 			Forget: campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown},
 			Bounds: campaign.DefaultBounds,
 		},
-		bad: map[*yaml.Node]bool{}, places: map[string]value{}, silent: map[string]bool{},
+		bad: map[*yaml.Node]bool{}, meant: map[*yaml.Node]map[string]bool{}, places: map[string]value{}, silent: map[string]bool{},
 		set: map[string]settled{}, open: openBeside, compile: pipeline.Check,
 	}
 }
@@ -251,6 +252,7 @@ func (l *load) compiled() (*pipeline.Set, error) {
 		return nil, l.problems.sorted()
 	}
 	l.suspect()
+	l.severalNames()
 	return set, nil
 }
 

@@ -103,9 +103,16 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 		cp.quiet = q
 	}
 	cp.gates = c.gates(cp, whenDue)
-	cp.data = c.shown(cp, w).Template(def.Offer.Data, func(within []string, line, col int, what, hint string) {
+	shown := c.shown(cp, w)
+	inData := func(within []string, line, col int, what, hint string) {
 		c.reporter(append(path("offer", "data"), within...))(line, col, what, hint)
-	})
+	}
+	cp.data = shown.Template(def.Offer.Data, inData)
+	if c.strict {
+		shown.Placeholders(def.Offer.Data, inData, func(within []string, line, col int, what, hint string) {
+			c.warn(c.reporter(append(path("offer", "data"), within...)))(line, col, what, hint)
+		})
+	}
 	c.beforeOf(cp, whenDue, path)
 	c.keptLater(cp, whenDue)
 	for _, l := range def.Limits {

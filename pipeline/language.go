@@ -162,6 +162,9 @@ func (c *compiler) factFields(name string) (fields []string) {
 	return fields
 }
 
+// mostKnown bounds how many names a hint lists.
+const mostKnown = 12
+
 // hint tells what to do about an unknown name.
 func (c *compiler) hint(name string, p place) string {
 	root, _, dotted := strings.Cut(name, ".")
@@ -194,13 +197,26 @@ func (c *compiler) hint(name string, p place) string {
 			known = append(known, f.Name)
 		}
 	}
-	if best := campaign.Nearest(name, known); best != "" {
+	best, word := campaign.Nearest(name, known), expr.ForeignWord(name)
+	switch {
+	case best != "" && word != "":
+		return fmt.Sprintf("did you mean %q? Or %s", best, word)
+	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
+	case word != "":
+		return word
+	}
+	list := "known are " + strings.Join(known[:min(len(known), mostKnown)], ", ")
+	if len(known) > mostKnown {
+		list += fmt.Sprintf(" and %d more", len(known)-mostKnown)
 	}
 	if p.noEvent {
-		return "known are " + strings.Join(known, ", ")
+		return list
 	}
-	return fmt.Sprintf("known are %s; a property is event.properties.%s, a text %q", strings.Join(known, ", "), name, name)
+	if p.scope == "" {
+		return fmt.Sprintf("did you mean %s, or the trait %s? %s", expr.Member("event.properties", name), expr.Member("profile", name), strings.ToUpper(list[:1])+list[1:])
+	}
+	return fmt.Sprintf("did you mean %s? %s", expr.Member("event.properties", name), strings.ToUpper(list[:1])+list[1:])
 }
 
 // misplaced tells where names can be used that are known only in some places.

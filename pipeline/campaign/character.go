@@ -65,7 +65,7 @@ func (c Character) Blank() bool { return strings.TrimSpace(c.Write) == "" }
 
 // Says names the character, and says what to write instead.
 func (c Character) Says() (what, hint string) {
-	what = fmt.Sprintf("%c is %s (U+%04X), which means nothing here", c.Rune, c.Name, c.Rune)
+	what = fmt.Sprintf("%c (U+%04X, %s) means nothing here", c.Rune, c.Rune, c.Name)
 	switch c.Write {
 	case " ":
 		return fmt.Sprintf("a character here is no ordinary space, but U+%04X, %s", c.Rune, c.Name), "write a space"

@@ -19,8 +19,8 @@ import (
 
 var (
 	operandEnd   = regexp.MustCompile(`[A-Za-z_.][A-Za-z0-9_.]*(?:\[[^\[\]]*\]|\(\)|\.[A-Za-z0-9_]+)*\s*$`)
-	operandBegin = regexp.MustCompile(`^\s*-?(?:[0-9][0-9.]*(?:e-?[0-9]+)?|"[^"]*"|'[^']*'|[A-Za-z_.][A-Za-z0-9_.]*(?:\[[^\[\]]*\]|\(\)|\.[A-Za-z0-9_]+)*)`)
-	literalEnd   = regexp.MustCompile(`(?:"[^"]*"|'[^']*'|-?[0-9][0-9.]*)\s*$`)
+	operandBegin = regexp.MustCompile(`^\s*-?(?:(?:duration|timestamp)\((?:"[^"]*"|'[^']*')\)|[0-9][0-9.]*(?:e-?[0-9]+)?|"[^"]*"|'[^']*'|[A-Za-z_.][A-Za-z0-9_.]*(?:\[[^\[\]]*\]|\(\)|\.[A-Za-z0-9_]+)*)`)
+	literalEnd   = regexp.MustCompile(`(?:(?:duration|timestamp)\((?:"[^"]*"|'[^']*')\)|"[^"]*"|'[^']*'|-?[0-9][0-9.]*)\s*$`)
 	comparisons  = []string{"==", "!=", "<", "<=", ">", ">="}
 )
 
@@ -53,8 +53,9 @@ func sidesOf(src string, at int, op string, args []string) (x, y side) {
 // if nothing better is known than typesHint.
 func (l *Language) comparedHint(op string, x, y side) string {
 	if !slices.Contains(comparisons, op) {
-		return ""
+		return l.calculatedHint(op, x, y)
 	}
+	op = l.waitingFor(op, x, y)
 	if better := l.comparable(x, y); better != "" {
 		return fmt.Sprintf("write %s %s %s", better, op, y.text)
 	}
@@ -64,6 +65,49 @@ func (l *Language) comparedHint(op string, x, y side) string {
 	for _, pair := range [][2]side{{x, y}, {y, x}} {
 		if hint := l.comparedAs(op, pair[0], pair[1]); hint != "" {
 			return hint
+		}
+	}
+	return ""
+}
+
+// waitingFor is the operator with which a dwell is compared, so that the campaign
+// waits for it.
+func (l *Language) waitingFor(op string, x, y side) string {
+	stays := func(s side) bool {
+		name, _, _ := strings.Cut(s.text, "[")
+		f, ok := Feature{}, false
+		if l.names.Feature != nil {
+			f, ok = l.names.Feature(name)
+		}
+		return ok && f.Stays
+	}
+	switch {
+	case stays(x) && (op == ">" || op == "=="):
+		return ">="
+	case stays(y) && (op == "<" || op == "=="):
+		return "<="
+	}
+	return op
+}
+
+// calculatedHint is comparedHint for + and the like.
+func (l *Language) calculatedHint(op string, x, y side) string {
+	if !slices.Contains([]string{"+", "-", "*", "/", "%"}, op) || x.text == "" || y.text == "" {
+		return ""
+	}
+	for _, pair := range [][2]side{{x, y}, {y, x}} {
+		better := ""
+		if of := pair[0]; strings.HasPrefix(of.typ, "map(") {
+			better, _ = l.underKey(of)
+		} else if strings.HasPrefix(of.typ, "list(") && isNumeric(pair[1].typ) {
+			better = of.text + ".size()"
+		}
+		switch {
+		case better == "":
+		case pair[0] == x:
+			return fmt.Sprintf("write %s %s %s", better, op, y.text)
+		default:
+			return fmt.Sprintf("write %s %s %s", x.text, op, better)
 		}
 	}
 	return ""
@@ -81,6 +125,8 @@ func (l *Language) comparable(x, y side) string {
 		return x.text + ".size"
 	case strings.Contains(x.typ, "Quantiles") && !strings.HasPrefix(x.typ, "map(") && isNumeric(y.typ):
 		return x.text + ".p50"
+	case strings.HasPrefix(x.typ, "optional_type(Ranked") && isNumeric(y.typ):
+		return x.text + ".?score.orValue(0.0)"
 	case strings.HasPrefix(x.typ, "optional_type(") && isNumeric(y.typ):
 		return x.text + ".orValue(0)"
 	case strings.HasPrefix(x.typ, "optional_type(") && y.typ == "string":
@@ -164,10 +210,33 @@ func isLiteral(text string) bool {
 	return numeric.MatchString(text) || len(text) > 1 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0]
 }
 
+var noDuration = regexp.MustCompile(`^("(?:[^"\\]|\\.)*") is not a duration`)
+
+// failureHint says what was probably meant by what always fails.
+func failureHint(err string) string {
+	if m := noDuration.FindStringSubmatch(err); m != nil {
+		if text, err := strconv.Unquote(m[1]); err == nil && durable(text) {
+			if numeric.MatchString(text) {
+				return campaign.SpellDuration(text)
+			}
+			return "write " + asDuration(m[1])
+		}
+	}
+	return ""
+}
+
+// durable reports whether text is a duration, or was meant for one.
+func durable(text string) bool {
+	_, err := campaign.ParseDuration(text)
+	return err == nil || campaign.SpellDuration(text) != ""
+}
+
 // asDuration is the duration that was meant by a literal; a number counts seconds.
 func asDuration(literal string) string {
 	text := strings.Trim(literal, `"'`)
+	_, err := campaign.ParseDuration(text)
 	switch {
+	case err == nil && text != "0":
 	case numeric.MatchString(text):
 		text += "s"
 	case campaign.SpellDuration(text) != "":

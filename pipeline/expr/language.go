@@ -183,15 +183,10 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 		if lookalike(src, iss.Errors(), report) || amount(src, iss.Errors(), report) || l.misnamedIn(src, iss.Errors(), report) {
 			return nil, false
 		}
-		if unparsed(src, iss.Errors(), report) {
+		if l.unparsed(src, iss.Errors(), report) {
 			return nil, false
 		}
-		for _, e := range iss.Errors() {
-			if len(iss.Errors()) > 1 && strings.Contains(e.Message, "!error!") {
-				continue // it follows from another one
-			}
-			l.explain(src, e, report)
-		}
+		l.explainAll(src, iss.Errors(), report)
 		return nil, false
 	}
 	bad := false
@@ -218,7 +213,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 	constants{l, a.NativeRep(), func(id int64, err error) {
 		loc := a.NativeRep().SourceInfo().GetStartLocation(id)
 		bad = true
-		report(max(loc.Line(), 1), max(loc.Column(), 0), "this always fails: "+err.Error(), "")
+		report(max(loc.Line(), 1), max(loc.Column(), 0), "this always fails: "+err.Error(), failureHint(err.Error()))
 	}}.of()
 	if bad {
 		return nil, false

@@ -41,6 +41,12 @@ func (l *Language) reworded(message, src string, at int) (what, hint string) {
 		of := strings.TrimSpace(chain.FindString(before))
 		return fmt.Sprintf("nothing here is named %q", strings.TrimPrefix(of+"."+m[1], ".")), l.fieldHint(of, m[1])
 	}
+	if word, ok := strings.CutPrefix(message, "reserved identifier: "); ok {
+		if word == "if" {
+			return "a condition here has no `if` before it", "write the condition alone; c ? a : b chooses one of two values"
+		}
+		return fmt.Sprintf("%q is a word of CEL's own", word), fmt.Sprintf("a property is event.properties[%q]", word)
+	}
 	if message == "argument is not an identifier" {
 		return "this is to be the name of an element", "a name such as i, as in max_by(i, i.price)"
 	}
@@ -52,8 +58,13 @@ func (l *Language) noCondition(found, src string, at int) (what, hint string) {
 	text := withoutTexts(src)
 	what = InWords(found) + " where a bool is wanted"
 	before, after := string([]rune(src)[:at]), string([]rune(src)[at:])
-	if join := joinEnd.FindString(string(text[:at])); join != "" && found == "string" {
-		return what, "&& and || join conditions; what is shown in place of a missing value is written " + orElse(strings.TrimSuffix(before, join), "x.?y.orValue(\"...\")")
+	if found == "string" {
+		if m := eitherText.FindStringSubmatch(after); m != nil {
+			return what, fmt.Sprintf("write x in [%s, %s]", m[1], m[2])
+		}
+		if join := joinEnd.FindString(string(text[:at])); join != "" {
+			return what, "&& and || join conditions; what is shown in place of a missing value is written " + orElse(strings.TrimSuffix(before, join), "x.?y.orValue(\"...\")")
+		}
 	}
 	if begin := operandBegin.FindString(after); begin != "" {
 		hint = l.conditionHintOf(begin, found)
@@ -61,7 +72,11 @@ func (l *Language) noCondition(found, src string, at int) (what, hint string) {
 	return what, hint
 }
 
-var joinEnd = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
+var (
+	eitherText = regexp.MustCompile(`^("[^"]*"|'[^']*')\s*\|\|\s*("[^"]*"|'[^']*')`)
+	minusEnd   = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*-\s*[A-Za-z_]*$`)
+	joinEnd    = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
+)
 
 // insteadOfField is what was probably meant by a name after a value that has no
 // fields.
@@ -101,19 +116,6 @@ func (l *Language) fieldHint(of, name string) string {
 		}
 	}
 	return ""
-}
-
-// noFunction says that there is no function of a name.
-func noFunction(name string) (what, hint string) {
-	switch {
-	case slices.Contains(loops, name):
-		return fmt.Sprintf("%s lacks the name of the element", name), fmt.Sprintf("write %s(i, ...), where i is the element, such as i.price", name)
-	case slices.Contains(sizeNames, name):
-		hint = "write x.size()"
-	default:
-		hint = "the functions are in config/LANGUAGE.md"
-	}
-	return fmt.Sprintf("there is no function %q", name), hint
 }
 
 // mismatch says that an operator or function does not take values of these types,
@@ -163,6 +165,12 @@ func (l *Language) mismatch(fn, applied, src string, at int) (what, hint string)
 	case len(args) == 2:
 		return fmt.Sprintf("%s does not take %s and %s", op, names[0], names[1]), hint
 	}
+	if len(args) == 0 {
+		if of := minusEnd.FindStringSubmatch(string([]rune(src)[:at])); of != nil {
+			hint = fmt.Sprintf("write %s.%s(); - is minus", of[1], op)
+		}
+		return op + "() lacks what it is about", hint
+	}
 	return fmt.Sprintf("%s does not take %s", op, strings.Join(names, ", ")), hint
 }
 
@@ -174,6 +182,12 @@ func typesHint(op string, types []string, method bool) string {
 	}
 	hasList := has("list(")
 	switch {
+	case op == "duration":
+		return `write duration("60s"), with a unit`
+	case has("bool") && has("string"):
+		return "a bool is true or false, without quotes; a condition needs no comparison with it"
+	case has("bool") && slices.Contains(comparisons, op) && len(types) == 2 && types[0] == "bool":
+		return "each comparison stands alone: a < b && b < c"
 	case op == "contains" && hasList:
 		return "write x in list; or list.exists(i, i.id == x), if its elements are maps"
 	case has("optional_type"):

@@ -174,8 +174,17 @@ func (d doubt) comparison(at celast.Expr, op string, x, y celast.Expr, of func(c
 	if op == operators.NotEquals {
 		verb = "always holds"
 	}
-	what := fmt.Sprintf("%s is %s, and %s %s: this %s", d.text(x), aWords, d.text(y), bWords, verb)
-	d.report(at, what, typesHint(strings.Trim(op, "_"), []string{kindType(a), kindType(b)}, false))
+	what := fmt.Sprintf("this %s: %s is %s and %s is %s", verb, d.text(x), aWords, d.text(y), bWords)
+	hint := typesHint(strings.Trim(op, "_"), []string{kindType(a), kindType(b)}, false)
+	for _, side := range []celast.Expr{x, y} {
+		switch t := textLiteral(side); {
+		case t != nil && numeric.MatchString(*t):
+			hint = fmt.Sprintf("write %s, without quotes", *t)
+		case a|b == Text|Number && side.Kind() == celast.LiteralKind && t == nil:
+			hint = fmt.Sprintf("a text is in quotes: \"%s\"", d.text(side))
+		}
+	}
+	d.report(at, what, hint)
 }
 
 // either reports whether CEL knows the type of one of the two at most, so that it

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -16,29 +17,37 @@ import (
 // says what was probably meant.
 
 var (
-	number     = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
-	digits     = regexp.MustCompile(`^[0-9]+`)
-	signs      = regexp.MustCompile(`^[=<>!&|?]+`)
-	signsEnd   = regexp.MustCompile(`[=<>!&|?]+$`)
-	lastPath   = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\s*$`)
-	offending  = regexp.MustCompile(`^(?:mismatched input|extraneous input|no viable alternative at input|missing '.*' at) '(.*?)'(?: expecting|$)`)
+	number    = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
+	digits    = regexp.MustCompile(`^[0-9]+`)
+	signs     = regexp.MustCompile(`^[=<>!&|?]+`)
+	signsEnd  = regexp.MustCompile(`[=<>!&|?]+$`)
+	lastPath  = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\s*$`)
+	offending = regexp.MustCompile(`^(?:mismatched input|extraneous input|no viable alternative at input|missing '.*' at) '(.*?)'(?: expecting|$)`)
+	percent   = regexp.MustCompile(`[0-9]\s*%$`)
+	verbs     = map[string]string{
+		"like": `write x.contains("..."), x.startsWith("...") or x.matches("...")`, "contains": `write x.contains("...")`, "includes": `write x.contains("...")`, "startsWith": `write x.startsWith("...")`, "endsWith": `write x.endsWith("...")`, "matches": `write x.matches("...")`,
+		"exists": "write has(x)", "between": "write x >= 1 && x <= 5", "then": "a condition stands alone; c ? a : b chooses one of two values", "else": "c ? a : b chooses one of two values", "unless": "write && !(...)", "when": "write &&", "where": "write &&",
+		"LIKE": `write x.contains("..."), x.startsWith("...") or x.matches("...")`, "BETWEEN": "write x >= 1 && x <= 5", "IN": "write in",
+	}
+	isNot      = regexp.MustCompile(`(?i)^is\s+(not|null|none|missing|empty)\b`)
+	isNull     = regexp.MustCompile(`(?i)^is\s+(not\s+)?(?:null|none|missing|empty)\b`)
 	operatorOf = map[string]string{"and": "&&", "or": "||", "not": "!", "is": "==", "equals": "==", "eq": "==", "xor": "!=", "mod": "%"}
 	signOf     = map[string]string{
-		"=": "==", "=>": ">=", "=<": "<=", "===": "==", "!==": "!=", "<>": "!=", "=!": "!=", "==>": ">=", "=>=": ">=",
+		"=": "==", "=>": ">=", "=<": "<=", "===": "==", "!==": "!=", "<>": "!=", "=!": "!=", "==>": ">=", "=>=": ">=", ">==": ">=", "<==": "<=", "!===": "!=", "====": "==",
 		"&": "&&", "|": "||", "&&&": "&&", "|||": "||", "!!": "!", "&|": "&&",
 	}
 )
 
 // unparsed reports the first place that CEL's parser could not read. What it says of
 // later places follows from that. ok is false if it could read all.
-func unparsed(src string, problems []*cel.Error, report Report) (ok bool) {
+func (l *Language) unparsed(src string, problems []*cel.Error, report Report) (ok bool) {
 	message, ok := strings.CutPrefix(problems[0].Message, "Syntax error: ")
 	if !ok {
 		return false
 	}
 	line, col := max(problems[0].Location.Line(), 1), max(problems[0].Location.Column(), 0)
 	at := offset(src, line, col)
-	what, hint, back := unread(message, src, at)
+	what, hint, back := l.unread(message, src, at)
 	if back > 0 {
 		line, col = position(src, len(string([]rune(src)[:at-back])))
 	}
@@ -48,7 +57,7 @@ func unparsed(src string, problems []*cel.Error, report Report) (ok bool) {
 
 // unread says what CEL's parser could not read at a place, which is so many runes
 // before the one that it names.
-func unread(message, src string, at int) (what, hint string, back int) {
+func (l *Language) unread(message, src string, at int) (what, hint string, back int) {
 	text := withoutTexts(src)
 	before, after := string(text[:at]), string(text[at:])
 	here := word.FindString(after)
@@ -63,7 +72,22 @@ func unread(message, src string, at int) (what, hint string, back int) {
 	if what, hint, back = unreadNumber(before, after); what != "" {
 		return what, hint, back
 	}
+	if l.names.Feature != nil && here != "" && strings.HasSuffix(strings.TrimRight(before, " "), last) {
+		if _, ok := l.names.Feature(last + "_" + here); ok {
+			return fmt.Sprintf("nothing here is named %q", last+" "+here), fmt.Sprintf("did you mean %q?", last+"_"+here), len(before) - len(strings.TrimRight(before, " ")) + len([]rune(last))
+		}
+	}
+	if strings.TrimSpace(after) == "" {
+		if open := unclosed(text); open >= 0 {
+			return fmt.Sprintf("%c is not closed", text[open]), fmt.Sprintf("%c is missing", map[rune]rune{'(': ')', '[': ']', '{': '}'}[text[open]]), at - open
+		}
+	}
 	switch {
+	case strings.EqualFold(here, "is") && isNot.MatchString(after):
+		if null := isNull.FindStringSubmatch(after); null != nil {
+			return fmt.Sprintf("%q is no operator", strings.TrimSpace(null[0])), map[bool]string{true: "write has(x)", false: "write !has(x)"}[null[1] != ""], 0
+		}
+		return `"is not" is no operator`, "write !=", 0
 	case operatorOf[strings.ToLower(here)] != "":
 		return fmt.Sprintf("%q is no operator", here), "write " + operatorOf[strings.ToLower(here)], 0
 	case strings.EqualFold(last, "not") && here == "in":
@@ -76,6 +100,14 @@ func unread(message, src string, at int) (what, hint string, back int) {
 		return "; ends nothing here", "remove it; && joins conditions", 0
 	case strings.HasPrefix(message, "token recognition error") && strings.ContainsAny(string([]rune(src)[at:min(at+1, len([]rune(src)))]), `"'`):
 		return "the quote is not closed", "close it with the same quote", 0
+	case percent.MatchString(strings.TrimSpace(before)) && strings.TrimSpace(after) == "":
+		n := strings.TrimSuffix(strings.TrimSpace(before), "%")
+		n = number.FindString(n)
+		return fmt.Sprintf("%q is no value", n+"%"), fmt.Sprintf("%% is the remainder of a division; write %s, or %s / 100.0", n, n), len(before) - len(strings.TrimRight(before, "% ")) + len(n)
+	case here == "" && strings.HasPrefix(after, "!") && strings.HasPrefix(strings.TrimSpace(after[1:]), "="):
+		return "! = is no operator", "write !=", 0
+	case verbs[here] != "":
+		return fmt.Sprintf("%q is no operator", here), verbs[here], 0
 	case strings.HasPrefix(message, "mismatched input '<EOF>'"), after == "" || strings.TrimSpace(after) == "":
 		return "the expression ends too early", "something is missing at its end", 0
 	case strings.HasPrefix(after, ")"), strings.HasPrefix(after, "]"), strings.HasPrefix(after, "}"):
@@ -97,12 +129,31 @@ func unread(message, src string, at int) (what, hint string, back int) {
 	return message, "", 0
 }
 
+// unclosed is the place of the innermost bracket that is not closed; -1: all are.
+func unclosed(text []rune) int {
+	var open []int
+	for i, r := range text {
+		switch r {
+		case '(', '[', '{':
+			open = append(open, i)
+		case ')', ']', '}':
+			if len(open) > 0 {
+				open = open[:len(open)-1]
+			}
+		}
+	}
+	if len(open) == 0 {
+		return -1
+	}
+	return open[len(open)-1]
+}
+
 // unreadSigns says which operator was meant by signs that are none.
 func unreadSigns(before, after string) (what, hint string, back int) {
 	back = len(signsEnd.FindString(before))
 	all := before[len(before)-back:] + signs.FindString(after)
 	if strings.HasPrefix(all, "??") || strings.HasPrefix(all, "?:") {
-		return all + " is no operator", orElse(before[:len(before)-back], "x.?y.orValue(\"...\")"), back
+		return all + " is no operator", "write " + orElse(before[:len(before)-back], "x.?y.orValue(\"...\")"), back
 	}
 	write, ok := signOf[all]
 	switch {
@@ -147,8 +198,8 @@ func unreadNumber(before, after string) (what, hint string, back int) {
 	switch {
 	case strings.HasPrefix(unit, "_") && strings.Trim(unit, "_0123456789") == "":
 		return "a number has no _ between its digits", "write " + strings.ReplaceAll(value, "_", ""), 0
-	case campaign.SpellDuration(value) != "":
-		return fmt.Sprintf("%q is no value", value), fmt.Sprintf("a duration is duration(%q)", strings.TrimPrefix(campaign.SpellDuration(value), "write ")), 0
+	case strings.HasPrefix(asDuration(strconv.Quote(value)), "duration(") && durable(value):
+		return fmt.Sprintf("%q is no value", value), "a duration is " + asDuration(strconv.Quote(value)), 0
 	}
 	return fmt.Sprintf("%q is no value", value), fmt.Sprintf("a number is %s, a text is in quotes", n), 0
 }
@@ -174,8 +225,8 @@ func amount(src string, problems []*cel.Error, report Report) bool {
 	}
 	line, col := position(src, len(string([]rune(src)[:len([]rune(text[:m[2]]))])))
 	what := fmt.Sprintf("%q is no number", part(1))
-	if d := campaign.SpellDuration(part(1)); d != "" && part(2) == "" {
-		report(line, col, fmt.Sprintf("%q is no value", part(1)), fmt.Sprintf("a duration is duration(%q)", strings.TrimPrefix(d, "write ")))
+	if part(2) == "" && durable(part(1)) {
+		report(line, col, fmt.Sprintf("%q is no value", part(1)), "a duration is "+asDuration(strconv.Quote(part(1))))
 		return true
 	}
 	report(line, col, what, "write "+strings.Map(func(r rune) rune {
@@ -215,7 +266,7 @@ func lookalike(src string, problems []*cel.Error, report Report) bool {
 		return false
 	}
 	text := withoutTexts(src)
-	if strings.HasPrefix(problems[0].Message, "Syntax error: token recognition error at: '\"") || strings.HasPrefix(problems[0].Message, "Syntax error: token recognition error at: '''") {
+	if strings.HasPrefix(problems[0].Message, "Syntax error: token recognition error at: '\"") || strings.HasPrefix(problems[0].Message, "Syntax error: token recognition error at: ''") {
 		text = []rune(src) // a quote that is not closed
 	}
 	for i, r := range text {
