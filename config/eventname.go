@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -87,11 +88,20 @@ func (l *load) severalNames() {
 	for i := range l.def.Campaigns {
 		c := &l.def.Campaigns[i]
 		each(c.On)
-		for _, t := range c.Any {
+		triggers := append([]campaign.Trigger{{Unless: c.Unless}}, c.Any...)
+		for _, t := range triggers {
 			each(t.On)
+			if t.Unless != nil {
+				each(t.Unless.On)
+			}
+		}
+		if c.Sequence != nil {
+			for _, s := range c.Sequence.Steps {
+				each(s.On)
+			}
 		}
 	}
-	for _, path := range sortedPaths(l.places) {
+	for _, path := range slices.Sorted(maps.Keys(l.places)) {
 		v := l.places[path]
 		if v.key == nil || v.key.Value != "on" || v.n.Kind != yaml.ScalarNode {
 			continue
@@ -103,19 +113,10 @@ func (l *load) severalNames() {
 				break
 			}
 		}
-		for first := range names {
+		for _, first := range slices.Sorted(maps.Keys(names)) {
 			if rest, ok := strings.CutPrefix(v.n.Value, first+" "); ok && names[rest] {
 				v.warn("this is one event's name, not a list", fmt.Sprintf("on: [%s, %s]", first, rest))
 			}
 		}
 	}
-}
-
-func sortedPaths(places map[string]value) []string {
-	paths := make([]string, 0, len(places))
-	for p := range places {
-		paths = append(paths, p)
-	}
-	slices.Sort(paths)
-	return paths
 }

@@ -8,7 +8,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"offerstream/pipeline/campaign"
-	"offerstream/pipeline/expr"
 )
 
 const celHint = "a CEL expression"
@@ -64,7 +63,7 @@ func (v value) insteadOfMap() string {
 		}
 		name := k.Value
 		if !strings.Contains(name, ".") {
-			name = expr.Member("event.properties", name)
+			name = campaign.Member("event.properties", name)
 		}
 		text := strconv.Quote(val.Value)
 		if _, isText := literal(val.Value).(string); !isText && plain(val) {

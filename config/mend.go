@@ -22,6 +22,9 @@ var (
 	nextLine = regexp.MustCompile(`^(\s*(?:- +)*[A-Za-z_][A-Za-z0-9_]*: +)[^\s"'\[{|>#]`)
 )
 
+// mostFolded bounds how far before a line the text is sought that it goes on with.
+const mostFolded = 16
+
 // mended reports whether the first lines, up to the one that made them unreadable,
 // can be read if another text stands in line at.
 func (s *source) mended(at, culprit int, text string) bool {
@@ -63,12 +66,11 @@ func (s *source) looksRight(culprit int) (p Problem, ok bool) {
 			return problem(at, len([]rune(m[1]+m[2])), "a space is missing after the colon", fmt.Sprintf("write %s: %s", m[2], strings.TrimSpace(m[3])))
 		}
 	}
-	if previous < 0 || previous == culprit {
-		return p, false
-	}
 	if brace := strings.TrimSpace(string(s.lines[culprit])); brace != "" && (brace[0] == '{' || brace[0] == '[') {
-		if m := nextLine.FindStringSubmatch(string(s.lines[previous])); m != nil {
-			return problem(previous, len([]rune(m[1])), "this text goes on in the next line, and YAML takes "+brace[:1]+" there for a value of its own", quoteIt)
+		for first := previous; first >= 0 && culprit-first <= mostFolded && s.mended(culprit, culprit, ""); first-- {
+			if m := nextLine.FindStringSubmatch(string(s.lines[first])); m != nil {
+				return problem(first, len([]rune(m[1])), fmt.Sprintf("this text goes on in line %d, and YAML takes %s there for a value of its own", culprit+1, brace[:1]), quoteIt)
+			}
 		}
 	}
 	return p, false
@@ -130,6 +132,16 @@ func (s *source) lookalikeIn(n *yaml.Node) (at spot, c campaign.Character, ok bo
 		}
 	}
 	return at, c, false
+}
+
+// typed is text for what nobody writes with a character that only looks right.
+func (v value) typed(hint string) string {
+	t := v.text(hint)
+	if _, _, ok := v.lookalike(); t != "" && ok {
+		v.problem("", "")
+		return ""
+	}
+	return t
 }
 
 // misspelt reports a key that is one of the known ones but for a character that only

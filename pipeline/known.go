@@ -103,7 +103,7 @@ func (c *compiler) same(s *expr.Shape) *expr.Shape {
 // keyOf is how an expression writes the key that a feature's `by` gives an event.
 func keyOf(by string) string {
 	if campaign.PropertyName(by) {
-		return expr.Member("event.properties", by)
+		return campaign.Member("event.properties", by)
 	}
 	return by
 }

@@ -214,9 +214,9 @@ func (c *compiler) hint(name string, p place) string {
 		return list
 	}
 	if p.scope == "" {
-		return fmt.Sprintf("did you mean %s, or the trait %s? %s", expr.Member("event.properties", name), expr.Member("profile", name), strings.ToUpper(list[:1])+list[1:])
+		return fmt.Sprintf("did you mean %s, or the trait %s? %s", campaign.Member("event.properties", name), campaign.Member("profile", name), strings.ToUpper(list[:1])+list[1:])
 	}
-	return fmt.Sprintf("did you mean %s? %s", expr.Member("event.properties", name), strings.ToUpper(list[:1])+list[1:])
+	return fmt.Sprintf("did you mean %s? %s", campaign.Member("event.properties", name), strings.ToUpper(list[:1])+list[1:])
 }
 
 // misplaced tells where names can be used that are known only in some places.

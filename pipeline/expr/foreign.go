@@ -85,7 +85,7 @@ func (l *Language) unknownName(name string, before, after []rune) (what, hint st
 		}
 	}
 	if compared.MatchString(string(before)) && !strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(string(after), name)), ".") && l.nearest(name) == "" && ForeignWord(name) == "" {
-		return fmt.Sprintf("nothing here is named %q", name), fmt.Sprintf("a text is in quotes: %q; a property is %s", name, Member("event.properties", name)), len([]rune(name))
+		return fmt.Sprintf("nothing here is named %q", name), fmt.Sprintf("a text is in quotes: %q; a property is %s", name, campaign.Member("event.properties", name)), len([]rune(name))
 	}
 	return "", "", 0
 }

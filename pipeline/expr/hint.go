@@ -51,8 +51,13 @@ func (l *Language) explain(src string, problem *cel.Error, report Report) (expla
 	name, ok := quoted(message, "undeclared reference to ")
 	if !ok {
 		what, hint, _ := strings.Cut(internal.ReplaceAllString(message, "'$1'"), "\n")
-		if better, todo := l.reworded(what, src, offset(src, line, col)); better != what {
+		at := offset(src, line, col)
+		if better, todo := l.reworded(what, src, at); better != what {
 			what, hint = better, todo
+		}
+		if unexpected.MatchString(message) && at < len([]rune(src)) && []rune(src)[at] == '.' { // the place of a field is its dot
+			before := string([]rune(src)[:at])
+			line, col = position(src, len(before)-len(operandEnd.FindString(before)))
 		}
 		report(line, col, what, hint)
 		return 0
@@ -66,7 +71,7 @@ func (l *Language) explain(src string, problem *cel.Error, report Report) (expla
 			hint = fmt.Sprintf("did you mean %q?", m[1])
 		}
 		if strings.HasPrefix(what, strconv.Quote(name)) || slices.Contains(loops, name) {
-			line, col = position(src, len(string([]rune(src)[:at]))-len(name))
+			line, col = position(src, len(strings.TrimRight(string([]rune(src)[:at]), " "))-len(name))
 		}
 		report(line, col, what, hint)
 		return at + bracketEnd(text[at:])

@@ -66,6 +66,10 @@ func (l *Language) noCondition(found, src string, at int) (what, hint string) {
 			return what, "&& and || join conditions; what is shown in place of a missing value is written " + orElse(strings.TrimSuffix(before, join), "x.?y.orValue(\"...\")")
 		}
 	}
+	if strings.HasPrefix(after, ".") {
+		before = operandEnd.FindString(before)
+		after = before + after
+	}
 	if begin := operandBegin.FindString(after); begin != "" {
 		hint = l.conditionHintOf(begin, found)
 	}
@@ -188,6 +192,8 @@ func typesHint(op string, types []string, method bool) string {
 		return "a bool is true or false, without quotes; a condition needs no comparison with it"
 	case has("bool") && slices.Contains(comparisons, op) && len(types) == 2 && types[0] == "bool":
 		return "each comparison stands alone: a < b && b < c"
+	case (op == "==" || op == "!=") && has("int") && has("double"):
+		return "an int is a whole number: compare it with < and >, or as double(x)"
 	case op == "contains" && hasList:
 		return "write x in list; or list.exists(i, i.id == x), if its elements are maps"
 	case has("optional_type"):

@@ -149,11 +149,3 @@ func (l *Language) misnamedIn(src string, problems []*cel.Error, report Report) 
 		return ok
 	})
 }
-
-// Member is how an expression writes a member of an object.
-func Member(object, name string) string {
-	if identifier.MatchString(name) && !slices.Contains(keywords, name) {
-		return object + "." + name
-	}
-	return fmt.Sprintf("%s[%q]", object, name)
-}

@@ -153,7 +153,7 @@ func kindOf(t *cel.Type) Kind {
 		return Truth
 	case types.ListKind:
 		return List
-	case types.DurationKind, types.TimestampKind, types.MapKind, types.OpaqueKind:
+	case types.DurationKind, types.TimestampKind, types.MapKind, types.OpaqueKind, types.BytesKind:
 		return Values + 1 // something else
 	case types.StructKind:
 		if t.IsAssignableType(cel.DoubleType) || t.IsAssignableType(cel.IntType) {
@@ -175,12 +175,19 @@ func (d doubt) comparison(at celast.Expr, op string, x, y celast.Expr, of func(c
 		verb = "always holds"
 	}
 	what := fmt.Sprintf("this %s: %s is %s and %s is %s", verb, d.text(x), aWords, d.text(y), bWords)
-	hint := typesHint(strings.Trim(op, "_"), []string{kindType(a), kindType(b)}, false)
+	kinds := []string{kindType(a), kindType(b)}
+	if aWords == InWords("duration") || bWords == InWords("duration") {
+		kinds = append(kinds, "duration")
+	}
+	hint := typesHint(strings.Trim(op, "_"), kinds, false)
+	if a == Truth || b == Truth {
+		hint = ""
+	}
 	for _, side := range []celast.Expr{x, y} {
 		switch t := textLiteral(side); {
 		case t != nil && numeric.MatchString(*t):
 			hint = fmt.Sprintf("write %s, without quotes", *t)
-		case a|b == Text|Number && side.Kind() == celast.LiteralKind && t == nil:
+		case (a == Text && b == Number || a == Number && b == Text) && side.Kind() == celast.LiteralKind && t == nil:
 			hint = fmt.Sprintf("a text is in quotes: \"%s\"", d.text(side))
 		}
 	}

@@ -46,11 +46,12 @@ func (l *Language) Unwaiting(src string, let func(name string) *Expr, report, wa
 	}
 	at := func(report Report) func(e celast.Expr, what, hint string) {
 		return func(e celast.Expr, what, hint string) {
-			loc := a.SourceInfo().GetStartLocation(e.ID())
-			if first := firstOf(e, a.SourceInfo()); first != nil {
-				loc = a.SourceInfo().GetStartLocation(first.ID())
+			loc := a.SourceInfo().GetStartLocation(firstOf(e).ID())
+			line, col := max(loc.Line(), 1), max(loc.Column(), 0)
+			if at := offset(src, line, col); at < len([]rune(src)) && []rune(src)[at] == '(' { // the place of a call is its bracket
+				col -= len(word.FindString(reversed(string([]rune(src)[:at]))))
 			}
-			report(max(loc.Line(), 1), max(loc.Column(), 0), what, hint)
+			report(line, col, what, hint)
 		}
 	}
 	s := staying{l, a, let, at(report), at(warn)}
@@ -62,14 +63,26 @@ func (l *Language) Unwaiting(src string, let func(name string) *Expr, report, wa
 }
 
 // firstOf is the part of e with which its text begins.
-func firstOf(e celast.Expr, info *celast.SourceInfo) celast.Expr {
-	for e.Kind() == celast.CallKind && !e.AsCall().IsMemberFunction() && len(e.AsCall().Args()) == 2 {
-		e = e.AsCall().Args()[0]
-	}
-	if call := e; call.Kind() == celast.CallKind && call.AsCall().IsMemberFunction() {
-		return firstOf(call.AsCall().Target(), info)
+func firstOf(e celast.Expr) celast.Expr {
+	for e.Kind() == celast.CallKind || e.Kind() == celast.SelectKind {
+		switch {
+		case e.Kind() == celast.SelectKind:
+			e = e.AsSelect().Operand()
+		case e.AsCall().IsMemberFunction():
+			e = e.AsCall().Target()
+		case len(e.AsCall().Args()) == 2:
+			e = e.AsCall().Args()[0]
+		default:
+			return e
+		}
 	}
 	return e
+}
+
+func reversed(s string) string {
+	r := []rune(s)
+	slices.Reverse(r)
+	return string(r)
 }
 
 // waits reports whether e is a conjunct for which a campaign waits.
@@ -86,7 +99,7 @@ func (s staying) waits(e celast.Expr) bool {
 		return false
 	}
 	_, ok := durationLiteral(literal)
-	return ok && dwell.Kind() != celast.SelectKind && s.dwell(dwell)
+	return ok && dwell.Kind() != celast.SelectKind && s.dwell(dwell) && s.named(dwell)
 }
 
 // dwell reports whether e is a dwell: a feature, or what it has under a key.
@@ -103,6 +116,13 @@ func (s staying) dwell(e celast.Expr) bool {
 	}
 	f, ok := s.l.names.Feature(strings.TrimPrefix(e.AsIdent(), "."))
 	return ok && f.Stays && f.By == by
+}
+
+// named reports whether e names its feature without a dot before the name, which a
+// campaign does not wait for.
+func (s staying) named(e celast.Expr) bool {
+	e = firstOf(e)
+	return e.Kind() == celast.IdentKind && !strings.HasPrefix(e.AsIdent(), ".")
 }
 
 // reads reports whether e reads a dwell, also through `let`.
@@ -212,24 +232,88 @@ func (s staying) comparison(e celast.Expr, op string, x, y celast.Expr, hold boo
 		return
 	}
 	limit, constant := s.duration(x, y)
+	x, shift := s.shifted(x)
+	if limit -= shift; len(s.others(x)) > 0 {
+		s.once(e)
+		return
+	}
 	upper := op == operators.Less || op == operators.LessEquals
 	switch {
-	case op == operators.Equals && constant && limit > 0 || op == operators.NotEquals && constant && limit == 0:
-		upper = !hold
 	case op == operators.Equals || op == operators.NotEquals:
-		upper = true // it holds from the beginning, or hardly ever
+		equal := (op == operators.Equals) == hold
+		upper = !constant || equal == (limit == 0) // else it holds from the beginning, or hardly ever
 	case !hold:
 		upper = !upper
 	}
 	switch {
 	case upper:
-	case !constant && !s.ofRow(y):
+	case !constant && !s.ofRow(y) && !s.ofTwo(y):
 		s.once(e)
+	case constant && shift == 0:
+		s.refuse(e, s.instead(x, limit, s.spelled(x, y, limit)), within)
 	case constant:
-		s.refuse(e, s.instead(x, limit), within)
+		s.refuse(e, s.instead(x, limit, ""), within)
 	default:
 		s.refuse(e, "", within)
 	}
+}
+
+// shifted takes a dwell apart to which a constant is added: dwell + duration("10s").
+func (s staying) shifted(x celast.Expr) (dwell celast.Expr, by time.Duration) {
+	if x.Kind() != celast.CallKind || len(x.AsCall().Args()) != 2 {
+		return x, 0
+	}
+	a, b := x.AsCall().Args()[0], x.AsCall().Args()[1]
+	switch x.AsCall().FunctionName() {
+	case operators.Add:
+		if !s.reads(a) {
+			a, b = b, a
+		}
+		if d, ok := s.duration(a, b); ok && s.dwell(a) {
+			return a, d
+		}
+	case operators.Subtract:
+		if d, ok := s.duration(a, b); ok && s.dwell(a) {
+			return a, -d
+		}
+	}
+	return x, 0
+}
+
+// others are the names that x reads beside dwells and their keys.
+func (s staying) others(x celast.Expr) (names []string) {
+	keys := map[int64]bool{}
+	celast.PreOrderVisit(x, celast.NewExprVisitor(func(e celast.Expr) {
+		switch {
+		case keys[e.ID()]:
+		case s.dwell(e):
+			celast.PreOrderVisit(e, celast.NewExprVisitor(func(in celast.Expr) { keys[in.ID()] = true }))
+		case s.letOf(e) == nil && isName(s.ast, e):
+			names = append(names, e.AsIdent())
+		}
+	}))
+	return names
+}
+
+// ofTwo reports whether e chooses one of two constants.
+func (s staying) ofTwo(e celast.Expr) bool {
+	if e.Kind() != celast.CallKind || e.AsCall().FunctionName() != operators.Conditional {
+		return false
+	}
+	_, a := s.duration(e, e.AsCall().Args()[1])
+	_, b := s.duration(e, e.AsCall().Args()[2])
+	return a && b
+}
+
+// spelled is the duration that x is compared with, as y is written.
+func (s staying) spelled(x, y celast.Expr, limit time.Duration) string {
+	if _, ok := durationLiteral(y); ok && limit > 0 {
+		return *textLiteral(y.AsCall().Args()[0])
+	}
+	if x.Kind() == celast.CallKind && y.Kind() == celast.LiteralKind && unitOf[x.AsCall().FunctionName()] == time.Second && limit > 0 {
+		return fmt.Sprintf("%ds", limit/time.Second)
+	}
+	return ""
 }
 
 // ofRow reports whether e reads nothing but the campaign's row.
@@ -263,7 +347,7 @@ func (s staying) duration(x, y celast.Expr) (d time.Duration, ok bool) {
 }
 
 // instead is the condition for which the campaign waits; "" if there is none.
-func (s staying) instead(x celast.Expr, limit time.Duration) string {
+func (s staying) instead(x celast.Expr, limit time.Duration, spelled string) string {
 	if x.Kind() == celast.CallKind && unitOf[x.AsCall().FunctionName()] > 0 {
 		if call := x.AsCall(); call.IsMemberFunction() {
 			x = call.Target()
@@ -278,7 +362,12 @@ func (s staying) instead(x celast.Expr, limit time.Duration) string {
 	if !s.dwell(x) || limit < 0 {
 		return ""
 	}
-	limit = max(limit, time.Second)
+	if limit == 0 {
+		limit = time.Second
+	}
+	if spelled == "" {
+		spelled = campaign.PrintDuration(limit)
+	}
 	text, err := parser.Unparse(x, s.ast.SourceInfo())
 	if x.Kind() == celast.SelectKind {
 		text = fmt.Sprintf("%s[%q]", x.AsSelect().Operand().AsIdent(), x.AsSelect().FieldName())
@@ -286,7 +375,7 @@ func (s staying) instead(x celast.Expr, limit time.Duration) string {
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%s >= duration(%q)", text, campaign.PrintDuration(limit))
+	return fmt.Sprintf("%s >= duration(%q)", text, spelled)
 }
 
 // refuse reports a condition that should wait.

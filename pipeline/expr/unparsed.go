@@ -29,6 +29,7 @@ var (
 		"exists": "write has(x)", "between": "write x >= 1 && x <= 5", "then": "a condition stands alone; c ? a : b chooses one of two values", "else": "c ? a : b chooses one of two values", "unless": "write && !(...)", "when": "write &&", "where": "write &&",
 		"LIKE": `write x.contains("..."), x.startsWith("...") or x.matches("...")`, "BETWEEN": "write x >= 1 && x <= 5", "IN": "write in",
 	}
+	notIn      = regexp.MustCompile(`(?i)^not\s+in\b`)
 	isNot      = regexp.MustCompile(`(?i)^is\s+(not|null|none|missing|empty)\b`)
 	isNull     = regexp.MustCompile(`(?i)^is\s+(not\s+)?(?:null|none|missing|empty)\b`)
 	operatorOf = map[string]string{"and": "&&", "or": "||", "not": "!", "is": "==", "equals": "==", "eq": "==", "xor": "!=", "mod": "%"}
@@ -83,6 +84,8 @@ func (l *Language) unread(message, src string, at int) (what, hint string, back 
 		}
 	}
 	switch {
+	case strings.EqualFold(here, "not") && notIn.MatchString(after):
+		return `"not in" is no operator`, "write !(x in list)", 0
 	case strings.EqualFold(here, "is") && isNot.MatchString(after):
 		if null := isNull.FindStringSubmatch(after); null != nil {
 			return fmt.Sprintf("%q is no operator", strings.TrimSpace(null[0])), map[bool]string{true: "write has(x)", false: "write !has(x)"}[null[1] != ""], 0
