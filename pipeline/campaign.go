@@ -62,14 +62,19 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 	c.triggers(cp, w, path)
 	for j, src := range def.If {
 		report := c.reporter(path("if", strconv.Itoa(j)))
+		unwaiting := false
 		for _, x := range w.state.Conjuncts(src, report) {
 			if t := c.dwellTerm(w.state, x, report); t != nil {
 				t.conjunct = len(cp.cond)
 				cp.dwell = append(cp.dwell, t)
+			} else {
+				unwaiting = unwaiting || c.strict && c.readsDwell(cp, x)
 			}
 			cp.cond = append(cp.cond, x)
 		}
-		c.unwaiting(cp, w.state, src, report)
+		if unwaiting && !cp.atSessionEnd() { // at the end of a session all has been waited for
+			w.state.Unwaiting(src, cp.let, report, c.warn(report))
+		}
 	}
 	if def.At != nil {
 		cp.at = w.state.Compile(def.At.BestHour, nil, c.reporter(path("at", "best_hour")))

@@ -52,12 +52,11 @@ func (s *step) onlyDwell(c *compiled, sc *scope) (due int64, ok bool) {
 	return window.Earliest(sc.now, stays, s.points)
 }
 
-// unwaiting reports the conditions of `if` that ask for a dwell to be long enough
-// in a form for which the campaign does not wait. At the end of a session all has
-// been waited for.
-func (c *compiler) unwaiting(cp *compiled, l *expr.Language, src string, report expr.Report) {
-	if !c.strict || cp.atSessionEnd() || len(c.set.dwells) == 0 {
-		return
-	}
-	l.Unwaiting(src, cp.let, report, c.warn(report))
+// readsDwell reports whether an expression reads a dwell.
+func (c *compiler) readsDwell(cp *compiled, x *expr.Expr) (found bool) {
+	cp.reads(x, func(name string) {
+		i, ok := c.set.featureIndex[name]
+		found = found || ok && c.set.features[i].shape.Stays
+	})
+	return found
 }

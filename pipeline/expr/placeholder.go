@@ -86,7 +86,10 @@ func (l *Language) meantBy(p placeholder, whole, inner string) (what, hint strin
 	if strings.HasPrefix(whole, "{%") || strings.HasPrefix(whole, "<%") && !strings.HasPrefix(whole, "<%=") {
 		return what, `a condition is written {{ c ? "a" : "b" }}`, false
 	}
-	x := l.Compile(inner, nil, func(int, int, string, string) {})
+	var x *Expr
+	if root := word.FindString(inner); l.known(root) || len(l.beginningWith(root+".")) > 0 {
+		x = l.Compile(inner, nil, func(int, int, string, string) {})
+	}
 	if x != nil && len(x.Reads) > 0 {
 		sure = path.MatchString(inner) || callEnd.MatchString(inner) || !p.plain
 		if !sure && strings.ContainsAny(whole[:1], "[<") {

@@ -40,7 +40,7 @@ type staying struct {
 // for which the campaign does not wait, and warns of those that may be meant as
 // they are. let finds a name of `let`; src has compiled.
 func (l *Language) Unwaiting(src string, let func(name string) *Expr, report, warn Report) {
-	a, _ := l.check(src, cel.BoolType, func(int, int, string, string) {})
+	a, _ := l.check(src, cel.BoolType, func(int, int, string, string) {}) // again, because parts that Conjuncts has made before have the places of another source
 	if a == nil {
 		return
 	}
