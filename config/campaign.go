@@ -84,9 +84,23 @@ func (v value) conditions() []string {
 		return []string{v.cel()}
 	}
 	conds := make([]string, 0, len(v.n.Content))
-	v.elements("if: [orders == 0]", func(c value) { conds = append(conds, c.cel()) })
+	before := ""
+	v.elements("if: [orders == 0]", func(c value) {
+		if c.flow && groupOfDigits.MatchString(c.n.Value) && endsInDigit.MatchString(before) {
+			c.problem("a comma cut the number before it: inside [ ] it begins a new condition", "write it without a comma: "+endsInDigit.FindString(before)+c.n.Value)
+			before = c.n.Value
+			return
+		}
+		before = c.n.Value
+		conds = append(conds, c.cel())
+	})
 	return conds
 }
+
+var (
+	groupOfDigits = regexp.MustCompile(`^[0-9]{3}$`)
+	endsInDigit   = regexp.MustCompile(`[0-9]{1,3}$`)
+)
 
 // lets reads names for expressions, in the order of the file.
 func (v value) lets() []campaign.Let {

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"offerstream/pipeline/campaign"
 )
 
 const celHint = "a CEL expression"
@@ -16,7 +19,7 @@ func (v value) cel() string {
 	case v.bad():
 		return ""
 	case v.n.Kind == yaml.MappingNode:
-		v.wrong("an expression", quoteIt)
+		v.wrong("an expression", v.insteadOfMap())
 		return ""
 	case v.n.Kind != yaml.ScalarNode || v.null():
 		v.wrong("an expression", celHint)
@@ -35,7 +38,65 @@ func (v value) cel() string {
 			return ""
 		}
 	}
+	v.blanksInTexts()
 	return strings.TrimRight(v.n.Value, " \t\r\n")
+}
+
+// insteadOfMap is what was probably meant by a map in the place of an expression: a
+// condition in braces, values of properties, or a condition with a colon.
+func (v value) insteadOfMap() string {
+	if len(v.n.Content) == 0 {
+		return celHint
+	}
+	var conditions []string
+	for i := 0; i+1 < len(v.n.Content); i += 2 {
+		k, val := v.n.Content[i], v.n.Content[i+1]
+		switch {
+		case val.Kind != yaml.ScalarNode:
+			return quoteIt
+		case val.Value == "" && plain(val) && v.n.Style&yaml.FlowStyle != 0:
+			return "leave the { } out"
+		case strings.Contains(k.Value, "?"):
+			return "YAML takes what follows \": \" for a value: " + quoteIt
+		case !propertyPath.MatchString(k.Value):
+			return quoteIt
+		}
+		name := k.Value
+		if !strings.Contains(name, ".") {
+			name = campaign.Member("event.properties", name)
+		}
+		text := strconv.Quote(val.Value)
+		if _, isText := literal(val.Value).(string); !isText && plain(val) {
+			text = val.Value
+		}
+		conditions = append(conditions, name+" == "+text)
+	}
+	return "write '" + strings.Join(conditions, " && ") + "'"
+}
+
+var propertyPath = regexp.MustCompile(`^[\pL_][\pL\pN_-]*(\.[\pL_][\pL\pN_-]*)*$`)
+
+// blanksInTexts warns of characters in the quotes of an expression that cannot be
+// seen, or look like a space.
+func (v value) blanksInTexts() {
+	quote := rune(0)
+	for i, r := range []rune(v.n.Value) {
+		switch {
+		case quote != 0 && r == quote:
+			quote = 0
+		case quote == 0 && (r == '"' || r == '\''):
+			quote = r
+		}
+		c, ok := campaign.Lookalike(r)
+		if !ok || !c.Blank() || quote == 0 {
+			continue
+		}
+		if spots := v.file.walk(v.n); spots != nil {
+			what, _ := c.Says()
+			v.warnAt(spots[i], what, "a text with an ordinary one is not equal to this one")
+		}
+		return
+	}
 }
 
 // comment returns where a comment begins after a plain scalar, if there is one.

@@ -148,7 +148,7 @@ func (v value) aggregate() string {
 
 // events reads event names.
 func (v value) events() []string {
-	names := v.texts(eventHint)
+	names := v.eventNames()
 	if slices.Contains(names, campaign.SessionEnd) {
 		v.problem(campaign.SessionEnd+" is no event", "only `on` of a campaign takes it, alone")
 	}

@@ -135,12 +135,13 @@ type load struct {
 	def      *campaign.Definition
 	problems Errors
 	warnings Errors
-	partial  bool                // one of its files cannot be read
-	bad      map[*yaml.Node]bool // nodes that are already reported
-	places   map[string]value    // by path
-	silent   map[string]bool     // paths for which nothing more is reported
-	set      map[string]settled  // the set's own keys
-	consent  consent             // what the set says about consent
+	partial  bool                           // one of its files cannot be read
+	bad      map[*yaml.Node]bool            // nodes that are already reported
+	meant    map[*yaml.Node]map[string]bool // keys of a map that are misspelt in it, which is reported
+	places   map[string]value               // by path
+	silent   map[string]bool                // paths for which nothing more is reported
+	set      map[string]settled             // the set's own keys
+	consent  consent                        // what the set says about consent
 
 	sources   map[string]*source // by the names of the files
 	compilers map[Problem]bool   // the problems that the compiler reports
@@ -163,8 +164,8 @@ func newLoad() *load {
 			Forget: campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown},
 			Bounds: campaign.DefaultBounds,
 		},
-		bad: map[*yaml.Node]bool{}, places: map[string]value{}, silent: map[string]bool{},
-		set: map[string]settled{}, sources: map[string]*source{}, compilers: map[Problem]bool{}, open: openBeside, compile: pipeline.Compile,
+		bad: map[*yaml.Node]bool{}, meant: map[*yaml.Node]map[string]bool{}, places: map[string]value{}, silent: map[string]bool{},
+		set: map[string]settled{}, sources: map[string]*source{}, compilers: map[Problem]bool{}, open: openBeside, compile: pipeline.Check,
 	}
 }
 
@@ -235,8 +236,11 @@ func (l *load) compiled() (*pipeline.Set, error) {
 	l.sameNames()
 	set, problems := l.compile(d)
 	for _, p := range problems {
-		if !l.isSilent(p.Path) {
-			t := l.translate(p)
+		switch t := l.translate(p); {
+		case l.isSilent(p.Path):
+		case p.Warning:
+			l.warnings = append(l.warnings, t)
+		default:
 			l.problems, l.compilers[t] = append(l.problems, t), true
 		}
 	}
@@ -245,6 +249,7 @@ func (l *load) compiled() (*pipeline.Set, error) {
 		return nil, l.problems.sorted()
 	}
 	l.suspect()
+	l.severalNames()
 	return set, nil
 }
 

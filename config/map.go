@@ -23,6 +23,10 @@ func (v value) fields(what string, known fields) present {
 		return has
 	}
 	if v.n.Kind != yaml.MappingNode {
+		if m := noSpace.FindStringSubmatch(v.n.Value); m != nil && v.is() == "text" && plain(v.n) && known[m[2]] != nil {
+			v.problemAt(spot{v.n.Line - 1, v.n.Column - 1 + len(m[2])}, "a space is missing after the colon", fmt.Sprintf("write %s: %s", m[2], m[3]))
+			return has
+		}
 		v.wrong("a map", v.exampleOr("write the keys of "+what))
 		return has
 	}
@@ -41,6 +45,7 @@ func (v value) fields(what string, known fields) present {
 		case ok:
 			read(c)
 		case c.unsupported(what, k):
+		case c.misspeltOf(v.n, k, known):
 		case c.null() && v.n.Style&yaml.FlowStyle != 0:
 			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), "inside { } a comma begins a new key: put the text before it in quotes")
 			v.l.silence(last.path) // YAML has cut the value before this one
@@ -126,7 +131,7 @@ func (v value) needs(has present, what string, keysAndHints ...string) {
 		return
 	}
 	for i := 0; i < len(keysAndHints); i += 2 {
-		if !has.has(keysAndHints[i]) {
+		if !has.has(keysAndHints[i]) && !v.l.meant[v.n][keysAndHints[i]] {
 			at := start(v.n)
 			if v.key != nil {
 				at = start(v.key)

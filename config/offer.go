@@ -11,8 +11,8 @@ const mostOffers = 1000
 func (v value) offer() campaign.OfferSpec {
 	o := campaign.OfferSpec{Kind: campaign.Advertising}
 	has := v.fields(anOffer, fields{
-		"channel": func(v value) { o.Channel = v.text("channel: web; " + channelHint) },
-		"kind":    func(v value) { o.Kind = v.text("advertising or service") },
+		"channel": func(v value) { o.Channel = v.typed("channel: web; " + channelHint) },
+		"kind":    func(v value) { o.Kind = v.typed("advertising or service") },
 		"expires": func(v value) { o.Expires = v.span() },
 		"coupon":  func(v value) { o.Coupon = v.coupon() },
 		"data":    func(v value) { o.Data = v.data() },

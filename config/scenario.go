@@ -336,7 +336,7 @@ func (s *Scenarios) once(d *campaign.Definition) (*pipeline.Set, []campaign.Prob
 	if set := s.sets[hash]; set != nil {
 		return set, nil
 	}
-	set, problems := pipeline.Compile(d)
+	set, problems := pipeline.Check(d)
 	if set != nil {
 		s.sets[hash] = set
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -23,6 +24,9 @@ func (s *source) syntax(err error) Problem {
 		what = m[2]
 	}
 	line := s.culprit()
+	if p, ok := s.looksRight(line); ok {
+		return p
+	}
 	text := s.lines[line]
 	col := valueColumn(text)
 	hint := trap(text[col:], what)
@@ -37,6 +41,9 @@ func (s *source) syntax(err error) Problem {
 		case strings.Contains(what, "expected key"):
 			hint = "keys of one map must begin in the same column"
 		}
+	}
+	if at, better := bracketInside(text, valueColumn(text)); better != "" {
+		col, hint = at, better
 	}
 	return Problem{s.name, line + 1, col + 1, "this is not YAML: " + what, hint}
 }
@@ -115,6 +122,38 @@ func trap(value []rune, what string) string {
 		return "a text with \": \" in it needs quotes: " + quoteAll
 	}
 	return ""
+}
+
+// bracketInside finds a condition with brackets in a list or map that is written in
+// [ ] or { }. at is where its bracket begins.
+func bracketInside(line []rune, col int) (at int, hint string) {
+	if col >= len(line) || line[col] != '[' && line[col] != '{' {
+		return 0, ""
+	}
+	const hintQuote = "inside [ ] and { } a condition that begins with a quote needs quotes around all of it, '...', or a line of its own"
+	element := true // the next character begins an element
+	for i := col + 1; i < len(line); i++ {
+		switch r := line[i]; {
+		case r == '"' || r == '\'':
+			end := quoteEnd(string(line[i:]), byte(r))
+			if end < 0 {
+				return 0, ""
+			}
+			rest := strings.TrimSpace(string(line[i:])[end:])
+			if element && rest != "" && !strings.ContainsRune(",]}:#", rune(rest[0])) {
+				return i, hintQuote
+			}
+			element = false
+			i += len([]rune(string(line[i:])[:end])) - 1
+		case r == '[' && (line[i-1] == ')' || line[i-1] == ']' || line[i-1] == '_' || unicode.IsLetter(line[i-1]) || unicode.IsDigit(line[i-1])):
+			return i, "inside [ ] and { } a condition with [ ] needs quotes, '...', or a line of its own"
+		case r == '[' && i > 3 && strings.HasSuffix(string(line[:i]), " in "):
+			return i, "inside [ ] and { } a condition with [ ] needs quotes, '...', or a line of its own"
+		case r != ' ':
+			element = r == ',' || r == '[' || r == '{' || r == ':'
+		}
+	}
+	return 0, ""
 }
 
 const quoteAll = "put '...' around all of it, or use |"

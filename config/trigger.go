@@ -15,7 +15,7 @@ const (
 
 // trigger reads `on` of a campaign: event names, or the end of a session.
 func (v value) trigger() []string {
-	names := v.texts(eventHint)
+	names := v.eventNames()
 	if slices.Contains(names, campaign.SessionEnd) && len(names) > 1 {
 		v.problem(campaign.SessionEnd+" is no event, so it stands in `on` alone", "write a second campaign for the events")
 		return nil

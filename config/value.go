@@ -56,7 +56,16 @@ func (v value) keyPlace() string {
 	return fmt.Sprintf("%s:%d:%d", v.file.name, v.key.Line, v.key.Column)
 }
 
-func (v value) problem(what, hint string) { v.problemAt(v.spot(), what, hint) }
+// problem reports a mistake in v. A character that only looks right is the likeliest
+// one.
+func (v value) problem(what, hint string) {
+	if at, c, ok := v.lookalike(); ok {
+		what, hint = c.Says()
+		v.problemAt(at, what, hint)
+		return
+	}
+	v.problemAt(v.spot(), what, hint)
+}
 
 func (v value) problemAt(p spot, what, hint string) {
 	v.l.problems = append(v.l.problems, Problem{v.file.name, p.line + 1, p.col + 1, what, hint})
@@ -64,8 +73,9 @@ func (v value) problemAt(p spot, what, hint string) {
 }
 
 // warn reports what is allowed, but probably not meant.
-func (v value) warn(what, hint string) {
-	p := v.spot()
+func (v value) warn(what, hint string) { v.warnAt(v.spot(), what, hint) }
+
+func (v value) warnAt(p spot, what, hint string) {
 	v.l.warnings = append(v.l.warnings, Problem{v.file.name, p.line + 1, p.col + 1, what, hint})
 }
 
@@ -175,6 +185,8 @@ func (v value) durationTo(least, most time.Duration, hint string) time.Duration 
 	switch {
 	case err != nil && computed.MatchString(v.n.Value):
 		v.problem("a duration that is computed is not supported yet", "write one such as 90s, 30m, 1h30m or 7d")
+	case err != nil && campaign.SpellDuration(v.n.Value) != "":
+		v.problem(err.Error(), campaign.SpellDuration(v.n.Value))
 	case err != nil:
 		v.problem(err.Error(), hint)
 	case d < least:

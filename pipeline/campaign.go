@@ -62,12 +62,18 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 	c.triggers(cp, w, path)
 	for j, src := range def.If {
 		report := c.reporter(path("if", strconv.Itoa(j)))
+		unwaiting := false
 		for _, x := range w.state.Conjuncts(src, report) {
 			if t := c.dwellTerm(w.state, x, report); t != nil {
 				t.conjunct = len(cp.cond)
 				cp.dwell = append(cp.dwell, t)
+			} else {
+				unwaiting = unwaiting || c.strict && c.readsDwell(cp, x)
 			}
 			cp.cond = append(cp.cond, x)
+		}
+		if unwaiting && !cp.atSessionEnd() { // at the end of a session all has been waited for
+			w.state.Unwaiting(src, cp.let, report, c.warn(report))
 		}
 	}
 	if def.At != nil {
@@ -102,9 +108,16 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 		cp.quiet = q
 	}
 	cp.gates = c.gates(cp, whenDue)
-	cp.data = c.shown(cp, w).Template(def.Offer.Data, func(within []string, line, col int, what, hint string) {
+	shown := c.shown(cp, w)
+	inData := func(within []string, line, col int, what, hint string) {
 		c.reporter(append(path("offer", "data"), within...))(line, col, what, hint)
-	})
+	}
+	cp.data = shown.Template(def.Offer.Data, inData)
+	if c.strict {
+		shown.Placeholders(def.Offer.Data, inData, func(within []string, line, col int, what, hint string) {
+			c.warn(c.reporter(append(path("offer", "data"), within...)))(line, col, what, hint)
+		})
+	}
 	c.beforeOf(cp, whenDue, path)
 	c.keptLater(cp, whenDue)
 	for _, l := range def.Limits {
@@ -134,7 +147,7 @@ func (c *compiler) rows(cp *compiled) {
 			cp.columns = append(cp.columns, strings.Clone(name))
 		}
 	})
-	if len(c.problems) > 0 {
+	if c.failed() {
 		return
 	}
 	n := len(cp.columns)
@@ -223,7 +236,7 @@ func (c *compiler) ending(cp *compiled, w wording) *expr.Language {
 	if !cp.atSessionEnd() {
 		return w.about
 	}
-	rows := cp.rowNames()
+	rows := c.rowNames(cp)
 	return c.worded(rows, rows, false).about
 }
 
@@ -301,7 +314,7 @@ func (c *compiler) beforeOf(cp *compiled, whenDue []*expr.Expr, path func(...str
 
 // keptLater finds what a campaign's expressions read of the event after a wait.
 func (c *compiler) keptLater(cp *compiled, whenDue []*expr.Expr) {
-	if len(c.problems) > 0 {
+	if c.failed() {
 		return
 	}
 	var later, dwell event.Fields

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -50,15 +51,29 @@ const noRow = -1
 
 // Compile checks a definition and makes it runnable. It reports all problems;
 // if there are any, the set is nil.
-func Compile(def *campaign.Definition) (*Set, []campaign.Problem) { return compileFor(def, Engine) }
+func Compile(def *campaign.Definition) (*Set, []campaign.Problem) {
+	return (&compiler{}).compile(def, Engine)
+}
+
+// Check is Compile for the author of a definition: it also reports what runs but
+// cannot be meant, such as a comparison that never holds, and warns of what is
+// probably not meant. The set is nil if there are problems that are no warnings.
+// Workers do not ask this of a set that is already in force.
+func Check(def *campaign.Definition) (*Set, []campaign.Problem) {
+	return (&compiler{strict: true}).compile(def, Engine)
+}
 
 // compileFor is Compile for a binary with engine newest.
 func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem) {
-	c := &compiler{set: &Set{
+	return (&compiler{}).compile(def, newest)
+}
+
+func (c *compiler) compile(def *campaign.Definition, newest int) (*Set, []campaign.Problem) {
+	c.set = &Set{
 		def: def, hash: def.Hash(),
 		featureIndex: map[string]int{}, featureByID: map[uint64]int{}, facts: map[string]*campaign.Fact{},
 		keepSent: rememberedSent,
-	}}
+	}
 	envs, err := envs()
 	if err != nil {
 		return nil, []campaign.Problem{{What: "CEL: " + err.Error()}}
@@ -86,14 +101,19 @@ func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem)
 	for _, cp := range def.Caps {
 		c.set.keepSent = max(c.set.keepSent, cp.Max)
 	}
-	if len(c.problems) > 0 {
+	if c.failed() {
 		return nil, c.problems
 	}
 	c.set.match.build(c.set)
 	for _, l := range c.languages {
 		l.Finish()
 	}
-	return c.set, nil
+	return c.set, c.problems
+}
+
+// failed reports whether any problem is more than a warning.
+func (c *compiler) failed() bool {
+	return slices.ContainsFunc(c.problems, func(p campaign.Problem) bool { return !p.Warning })
 }
 
 type compiler struct {
@@ -104,6 +124,9 @@ type compiler struct {
 	languages []*expr.Language
 	own       map[string]*wording // languages of campaigns with rows, `let` or `choose`, by their names
 	problems  []campaign.Problem
+	strict    bool                     // it compiles for the author (Check)
+	warning   bool                     // what is reported now is a warning
+	shapes    map[string]*expr.Shape   // one of each
 	fields    map[string]*event.Fields // by their keys
 }
 
@@ -112,7 +135,16 @@ func (c *compiler) problem(path []string, what, hint string) { c.reporter(path)(
 // reporter reports problems of the expression at path.
 func (c *compiler) reporter(path []string) expr.Report {
 	return func(line, col int, what, hint string) {
-		c.problems = append(c.problems, campaign.Problem{Path: path, Line: line, Col: col, What: what, Hint: hint})
+		c.problems = append(c.problems, campaign.Problem{Path: path, Line: line, Col: col, What: what, Hint: hint, Warning: c.warning})
+	}
+}
+
+// warn makes a report one of warnings.
+func (c *compiler) warn(report expr.Report) expr.Report {
+	return func(line, col int, what, hint string) {
+		c.warning = true
+		report(line, col, what, hint)
+		c.warning = false
 	}
 }
 

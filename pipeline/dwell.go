@@ -51,3 +51,12 @@ func (s *step) onlyDwell(c *compiled, sc *scope) (due int64, ok bool) {
 	}
 	return window.Earliest(sc.now, stays, s.points)
 }
+
+// readsDwell reports whether an expression reads a dwell.
+func (c *compiler) readsDwell(cp *compiled, x *expr.Expr) (found bool) {
+	cp.reads(x, func(name string) {
+		i, ok := c.set.featureIndex[name]
+		found = found || ok && c.set.features[i].shape.Stays
+	})
+	return found
+}

@@ -40,12 +40,13 @@ type place struct {
 
 // A variable is a name in expressions.
 type variable struct {
-	name string
-	typ  *cel.Type
+	name  string
+	typ   *cel.Type
+	shape *expr.Shape // what is known beyond the type; of equal shapes there is one
 }
 
 // localNames are the names of local time.
-var localNames = []variable{{"local.hour", cel.IntType}, {"local.minute", cel.IntType}, {"local.weekday", cel.StringType}, {"local.date", cel.StringType}}
+var localNames = []variable{{name: "local.hour", typ: cel.IntType}, {name: "local.minute", typ: cel.IntType}, {name: "local.weekday", typ: cel.StringType}, {name: "local.date", typ: cel.StringType}}
 
 // stateVariables are the names in expressions about state. loose are the same
 // with the type dyn for numbers that are not always ints.
@@ -128,11 +129,14 @@ func (c *compiler) language(env *cel.Env, p place) *expr.Language {
 				return expr.Feature{}, false
 			}
 			f := c.set.features[i]
-			return expr.Feature{Index: i, By: f.grouped(), Single: f.shape.Single(), Most: f.most()}, true
+			return expr.Feature{Index: i, By: f.grouped(), Key: keyOf(f.def.By), Single: f.shape.Single(), Stays: f.shape.Stays, Most: f.most()}, true
 		},
 		Getter:    rowGetter,
 		Fields:    c.factFields,
 		OnlyByKey: func(name string) bool { return strings.HasPrefix(name, "facts.") },
+		Strict:    c.strict,
+		Shape:     func(name string) *expr.Shape { return c.shape(name, p) },
+		Domain:    localDomain,
 	})
 	c.languages = append(c.languages, l)
 	return l
@@ -157,6 +161,9 @@ func (c *compiler) factFields(name string) (fields []string) {
 	}
 	return fields
 }
+
+// mostKnown bounds how many names a hint lists.
+const mostKnown = 12
 
 // hint tells what to do about an unknown name.
 func (c *compiler) hint(name string, p place) string {
@@ -190,13 +197,26 @@ func (c *compiler) hint(name string, p place) string {
 			known = append(known, f.Name)
 		}
 	}
-	if best := campaign.Nearest(name, known); best != "" {
+	best, word := campaign.Nearest(name, known), expr.ForeignWord(name)
+	switch {
+	case best != "" && word != "":
+		return fmt.Sprintf("did you mean %q? Or %s", best, word)
+	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
+	case word != "":
+		return word
+	}
+	list := "known are " + strings.Join(known[:min(len(known), mostKnown)], ", ")
+	if len(known) > mostKnown {
+		list += fmt.Sprintf(" and %d more", len(known)-mostKnown)
 	}
 	if p.noEvent {
-		return "known are " + strings.Join(known, ", ")
+		return list
 	}
-	return fmt.Sprintf("known are %s; a property is event.properties.%s, a text %q", strings.Join(known, ", "), name, name)
+	if p.scope == "" {
+		return fmt.Sprintf("did you mean %s, or the trait %s? %s", campaign.Member("event.properties", name), campaign.Member("profile", name), strings.ToUpper(list[:1])+list[1:])
+	}
+	return fmt.Sprintf("did you mean %s? %s", campaign.Member("event.properties", name), strings.ToUpper(list[:1])+list[1:])
 }
 
 // misplaced tells where names can be used that are known only in some places.
@@ -210,9 +230,9 @@ var misplaced = map[string]string{
 }
 
 // rowNames are the names of the values of the campaign's rows.
-func (c *compiled) rowNames() (rows []variable) {
-	for _, name := range c.columns {
-		rows = append(rows, variable{"row." + name, cel.DynType})
+func (c *compiler) rowNames(cp *compiled) (rows []variable) {
+	for _, name := range cp.columns {
+		rows = append(rows, variable{"row." + name, cel.DynType, c.column(cp, name)})
 	}
 	return rows
 }
@@ -235,16 +255,16 @@ func (c *compiler) wordingOf(cp *compiled) wording {
 	if len(cp.columns) == 0 && len(cp.def.Let) == 0 && !noEvent {
 		return wording{c.about, c.state}
 	}
-	rows := cp.rowNames()
+	rows := c.rowNames(cp)
 	w := c.worded(rows, rows, noEvent)
 	about, state := rows, rows
 	for i, l := range cp.def.Let {
 		report := later(cp.def.Let[i:], c.reporter([]string{"campaigns", cp.def.ID, "let", l.Name}))
 		x, general := c.letOf(w, l, report)
-		v := variable{l.Name, cel.DynType} // where it fails, so that its readers do not
+		v := variable{name: l.Name, typ: cel.DynType} // where it fails, so that its readers do not
 		if x != nil {
 			cp.lets = append(cp.lets, let{l.Name, x})
-			v.typ = x.Type
+			v.typ, v.shape = x.Type, c.same(x.Shape)
 		}
 		state = append(slices.Clone(state), v)
 		if general {
@@ -310,21 +330,21 @@ func (c *compiler) shown(cp *compiled, w wording) *expr.Language {
 		if t.Kind() == cel.OpaqueKind && t.TypeName() == "optional_type" {
 			t = t.Parameters()[0]
 		}
-		more = append(more, variable{"item", t})
+		more = append(more, variable{"item", t, c.same(cp.choose.Shape.Value())})
 	} else if cp.def.Choose != "" {
-		more = append(more, variable{"item", cel.DynType}) // the mistake in choose is reported
+		more = append(more, variable{name: "item", typ: cel.DynType}) // the mistake in choose is reported
 	}
 	if cp.def.Offer.Coupon != nil {
-		more = append(more, variable{"coupon.code", cel.StringType}, variable{"coupon.url", cel.StringType}, variable{"coupon.expires", cel.TimestampType})
+		more = append(more, variable{name: "coupon.code", typ: cel.StringType}, variable{name: "coupon.url", typ: cel.StringType}, variable{name: "coupon.expires", typ: cel.TimestampType})
 	}
 	if len(more) == 0 {
 		return w.state
 	}
-	more = append(more, cp.rowNames()...)
+	more = append(more, c.rowNames(cp)...)
 	for _, l := range cp.def.Let {
-		v := variable{l.Name, cel.DynType}
+		v := variable{name: l.Name, typ: cel.DynType}
 		if x := cp.let(l.Name); x != nil {
-			v.typ = x.Type
+			v.typ, v.shape = x.Type, c.same(x.Shape)
 		}
 		more = append(more, v)
 	}

@@ -9,6 +9,9 @@ import (
 // similar.
 func Nearest(name string, known []string) string {
 	best, least := "", 3
+	if len(name) <= 4 {
+		least = 2 // of short names, most are like each other
+	}
 	for _, k := range slices.Sorted(slices.Values(known)) {
 		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least && d < len(k) {
 			best, least = k, d

@@ -10,6 +10,8 @@ type Problem struct {
 	Col  int      // number of runes in that line before the mistake
 	What string
 	Hint string
+
+	Warning bool // it is allowed, but probably not meant
 }
 
 func (p Problem) Error() string {

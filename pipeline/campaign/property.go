@@ -1,6 +1,10 @@
 package campaign
 
-import "regexp"
+import (
+	"fmt"
+	"regexp"
+	"slices"
+)
 
 // PropertyName reports whether a text is the bare name of a property, as in `by`,
 // `match` and `key`: words with single spaces between them, of ASCII letters and
@@ -14,3 +18,16 @@ var propertyName = func() *regexp.Regexp {
 	const word = first + `[A-Za-z0-9_$@#:\x{80}-\x{10FFFF}-]*`
 	return regexp.MustCompile(`^` + word + `( ` + word + `)*$`)
 }()
+
+var (
+	celIdentifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	celLiterals   = []string{"in", "true", "false", "null"}
+)
+
+// Member is how an expression writes a member of an object.
+func Member(object, name string) string {
+	if celIdentifier.MatchString(name) && !slices.Contains(celLiterals, name) {
+		return object + "." + name
+	}
+	return fmt.Sprintf("%s[%q]", object, name)
+}

@@ -107,8 +107,8 @@ func timeLiteral(e celast.Expr) (ns int64, ok bool) {
 // only is the set of one value.
 func only(p point) stretch { return stretch{kind: p.kind, lo: &p, hi: &p} }
 
-// compared is the set of values for which a comparison with p holds.
-func compared(op string, p point) []stretch {
+// holding is the set of values for which a comparison with p holds.
+func holding(op string, p point) []stretch {
 	below := stretch{kind: p.kind, hi: &p, hiOpen: true}
 	above := stretch{kind: p.kind, lo: &p, loOpen: true}
 	switch op {

@@ -216,7 +216,7 @@ func (r reading) formula(c *Clause, e celast.Expr, negated bool, at *place) (f f
 		}
 	}
 	// Any other condition is compared with true.
-	return r.compared(c, f, e, compared(operators.Equals, truthOf(!negated)))
+	return r.compared(c, f, e, holding(operators.Equals, truthOf(!negated)))
 }
 
 func (r reading) place(c *Clause, e celast.Expr) place {
@@ -281,11 +281,11 @@ func (r reading) comparison(c *Clause, f formula, op string, args []celast.Expr,
 	q, bLiteral := pointOf(b)
 	switch {
 	case aLiteral && bLiteral:
-		return f.fixed(!apart(compared(op, q), []stretch{only(p)}, false)), true
+		return f.fixed(!apart(holding(op, q), []stretch{only(p)}, false)), true
 	case bLiteral:
-		return r.compared(c, f, a, compared(op, q)), true
+		return r.compared(c, f, a, holding(op, q)), true
 	case aLiteral:
-		return r.compared(c, f, b, compared(mirrored[op], p)), true
+		return r.compared(c, f, b, holding(mirrored[op], p)), true
 	case c.textOf(a) != "" && c.textOf(a) == c.textOf(b):
 		return f.fixed(op == operators.Equals || op == operators.LessEquals || op == operators.GreaterEquals), true
 	}
@@ -305,7 +305,7 @@ func (r reading) in(c *Clause, f formula, args []celast.Expr, negated bool) (g f
 			return f, false
 		}
 		holds = append(holds, only(p))
-		f.parts = append(f.parts, r.compared(c, formula{text: f.text, at: f.at}, args[0], compared(operators.NotEquals, p)))
+		f.parts = append(f.parts, r.compared(c, formula{text: f.text, at: f.at}, args[0], holding(operators.NotEquals, p)))
 	}
 	switch {
 	case len(holds) == 0:

@@ -37,7 +37,7 @@ const (
 	Read   Op = iota // anything else
 	Equal            // it is compared for equality with one of Values, or with Row
 	Order            // it is compared by < <= > >= with Values or Row
-	Number           // it is calculated with
+	Calculated           // it is calculated with
 	Key              // Values are looked for among its keys
 )
 
@@ -366,7 +366,7 @@ func (w *usesIn) loop(loop celast.ComprehensionExpr, bound bindings, reversed bo
 var opOf = map[string]Op{
 	operators.Equals: Equal, operators.NotEquals: Equal, operators.In: Equal,
 	operators.Less: Order, operators.LessEquals: Order, operators.Greater: Order, operators.GreaterEquals: Order,
-	operators.Multiply: Number, operators.Divide: Number, operators.Modulo: Number, operators.Negate: Number,
+	operators.Multiply: Calculated, operators.Divide: Calculated, operators.Modulo: Calculated, operators.Negate: Calculated,
 }
 
 // call adds the uses in a call.
@@ -380,7 +380,7 @@ func (w *usesIn) call(e celast.Expr, bound bindings, reversed bool) {
 		return
 	case name == operators.Add || name == operators.Subtract:
 		// Texts and lists are added too, and times are subtracted.
-		op, known = Number, len(args) == 2 && (isNumberLiteral(args[0]) || isNumberLiteral(args[1]))
+		op, known = Calculated, len(args) == 2 && (isNumberLiteral(args[0]) || isNumberLiteral(args[1]))
 	}
 	if call.IsMemberFunction() {
 		w.walk(call.Target(), bound, reversed)
@@ -395,7 +395,7 @@ func (w *usesIn) call(e celast.Expr, bound bindings, reversed bool) {
 		if len(args) == 2 {
 			u.with(w, args[1-i], bound, name == operators.In, i)
 		}
-		if u.Op == Number {
+		if u.Op == Calculated {
 			u.Values = nil
 		} else if u.Values == nil && u.Row == "" {
 			u.Op = Read

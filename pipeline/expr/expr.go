@@ -17,6 +17,7 @@ type Expr struct {
 	Type  *cel.Type
 	Text  string   // the source of a conjunct (Language.Conjuncts)
 	Reads []string // the names that it reads, as they are declared (before.visits), each once
+	Shape *Shape   // what is known of its value, if the language is strict
 	prog  cel.Program
 	quick shortcut // nil: only CEL can evaluate it
 	// The result may hold a map that the expression makes, which has no fixed order.

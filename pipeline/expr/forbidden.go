@@ -87,7 +87,7 @@ func (l *Language) forbidCall(a *celast.AST, e celast.Expr, made made, add func(
 		}
 		if zone := textLiteral(call.Args()[0]); zone != nil {
 			if err, wrong := inZone(types.Timestamp{}, *zone, name).(*types.Err); wrong {
-				add(call.Args()[0].ID(), err.Error(), "a name such as Asia/Seoul, or an offset such as +09:00")
+				add(call.Args()[0].ID(), err.Error(), zoneHint(*zone))
 			}
 		}
 	}

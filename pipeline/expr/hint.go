@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -18,33 +19,62 @@ var (
 	chain     = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\s*\.\s*[A-Za-z_][A-Za-z0-9_]*)*\s*$`) // of names with dots, at the end
 	following = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\s*\.\s*\??\s*([A-Za-z_][A-Za-z0-9_]*)`)
 	suggested = regexp.MustCompile(`\(did you mean '([a-z][A-Za-z0-9_.]*)'`)
+	dashed    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\s*[-.]\s*[A-Za-z_][A-Za-z0-9_]*)+`)
+	compared  = regexp.MustCompile(`([=!<>]=|[<>]|\bin\s*\[[^\[\]()]*)\s*$`)
 	internal  = regexp.MustCompile(`'@(max_by|min_by)'`)
 )
 
-// explain reports a problem that CEL found, shortened, with what to do.
-func (l *Language) explain(src string, problem *cel.Error, report Report) {
+// explainAll reports the problems that CEL found, but for those that follow from
+// another one.
+func (l *Language) explainAll(src string, problems []*cel.Error, report Report) {
+	explained, noBool := 0, false // explained: so many runes of src
+	for _, e := range problems {
+		if len(problems) > 1 && strings.Contains(e.Message, "!error!") {
+			continue
+		}
+		if at := offset(src, e.Location.Line(), e.Location.Column()); at < explained || noBool && strings.HasPrefix(e.Message, "expected type 'bool'") {
+			continue
+		}
+		noBool = noBool || strings.HasPrefix(e.Message, "expected type 'bool'")
+		explained = max(explained, l.explain(src, e, report))
+		if strings.HasPrefix(e.Message, "reserved identifier") || strings.HasPrefix(e.Message, "Syntax error") {
+			return
+		}
+	}
+}
+
+// explain reports a problem that CEL found, shortened, with what to do. It returns
+// before which rune of src what else is wrong follows from that.
+func (l *Language) explain(src string, problem *cel.Error, report Report) (explained int) {
 	line, col := max(problem.Location.Line(), 1), max(problem.Location.Column(), 0)
 	message := strings.TrimSuffix(strings.ReplaceAll(problem.Message, " (in container '')", ""), "\n")
 	name, ok := quoted(message, "undeclared reference to ")
 	if !ok {
 		what, hint, _ := strings.Cut(internal.ReplaceAllString(message, "'$1'"), "\n")
-		text := withoutTexts(src)
 		at := offset(src, line, col)
-		if better, todo := l.reworded(what, string(text[:at]), string(text[at:])); better != what {
+		if better, todo := l.reworded(what, src, at); better != what {
 			what, hint = better, todo
 		}
+		if unexpected.MatchString(message) && at < len([]rune(src)) && []rune(src)[at] == '.' { // the place of a field is its dot
+			before := string([]rune(src)[:at])
+			line, col = position(src, len(before)-len(operandEnd.FindString(before)))
+		}
 		report(line, col, what, hint)
-		return
+		return 0
 	}
 	text := withoutTexts(src)
 	at := offset(src, line, col)
 	if at < len(text) && text[at] == '(' {
-		what, hint := noFunction(name)
-		if m := suggested.FindStringSubmatch(message); m != nil {
+		method := strings.HasSuffix(strings.TrimSuffix(string(text[:at]), name), ".")
+		what, hint := noFunction(name, method)
+		if m := suggested.FindStringSubmatch(message); m != nil && strings.HasPrefix(what, "there is no function") && functionsOf[strings.ToLower(name)] == "" {
 			hint = fmt.Sprintf("did you mean %q?", m[1])
 		}
+		if strings.HasPrefix(what, strconv.Quote(name)) || slices.Contains(loops, name) {
+			line, col = position(src, len(strings.TrimRight(string([]rune(src)[:at]), " "))-len(name))
+		}
 		report(line, col, what, hint)
-		return
+		return at + bracketEnd(text[at:])
 	}
 	first, second, _ := strings.Cut(name, ".")
 	second, _, _ = strings.Cut(second, ".")
@@ -56,8 +86,32 @@ func (l *Language) explain(src string, problem *cel.Error, report Report) {
 		// CEL gives the place of the last dot of a name with dots.
 		line, col = position(src, len(string([]rune(src)[:len([]rune(string(text[:at])[:start[0]]))])))
 	}
+	at = offset(src, line, col)
+	if len(l.beginningWith(first+".")) == 0 {
+		if what, hint, end := l.unknownName(first, text[:at], text[at:]); what != "" {
+			report(line, col, what, hint)
+			return at + end
+		}
+	}
 	what, hint := l.unknown(first, second)
 	report(line, col, what, hint)
+	return 0
+}
+
+// bracketEnd is the number of runes to the end of the bracket with which text begins.
+func bracketEnd(text []rune) int {
+	depth := 0
+	for i, r := range text {
+		switch r {
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(text)
 }
 
 // unknown says what is wrong with a name, and what to do. second is what follows

@@ -48,6 +48,12 @@ type Names struct {
 	// OnlyByKey reports whether a map can be looked up but not gone through, because
 	// nothing knows all of its keys; nil: no map is such.
 	OnlyByKey func(name string) bool
+
+	// What follows is for authors: with Strict, what runs but cannot be meant is
+	// reported too (never.go).
+	Strict bool
+	Shape  func(name string) *Shape  // what is known of a variable; nil: nothing
+	Domain func(name string) *Domain // what a variable may be; nil: anything
 }
 
 // A Getter reads a variable. The result is what CEL would give, or ok is false,
@@ -57,10 +63,12 @@ type Getter func(sc Scope) (v value.Value, ok bool)
 
 // A Feature is what expressions need to know of a feature.
 type Feature struct {
-	Index  int  // identifies it in a Scope
-	By     bool // it has `by`: it is a map, in which every key can be looked up
-	Single bool // its aggregate is a single value, with `by` under each key
-	Most   int  // it is a list of at most so many elements; 0: it is no list
+	Index  int    // identifies it in a Scope
+	By     bool   // it has `by`: it is a map, in which every key can be looked up
+	Key    string // with `by`: how the key of an event is written, for hints
+	Single bool   // its aggregate is a single value, with `by` under each key
+	Stays  bool   // its aggregate is the length of stays
+	Most   int    // it is a list of at most so many elements; 0: it is no list
 }
 
 // A wording identifies a compilation: the source, and what it was compiled for.
@@ -172,18 +180,13 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 		loose = true
 	}
 	if iss != nil && iss.Err() != nil {
-		if l.misnamedIn(src, iss.Errors(), report) {
+		if lookalike(src, iss.Errors(), report) || amount(src, iss.Errors(), report) || l.misnamedIn(src, iss.Errors(), report) {
 			return nil, false
 		}
-		if unparsed(src, iss.Errors(), report) {
+		if l.unparsed(src, iss.Errors(), report) {
 			return nil, false
 		}
-		for _, e := range iss.Errors() {
-			if len(iss.Errors()) > 1 && strings.Contains(e.Message, "!error!") {
-				continue // it follows from another one
-			}
-			l.explain(src, e, report)
-		}
+		l.explainAll(src, iss.Errors(), report)
 		return nil, false
 	}
 	bad := false
@@ -194,7 +197,11 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 	})
 	if got := a.OutputType(); want != nil && got.Kind() != types.DynKind && !want.IsAssignableType(got) {
 		bad = true
-		report(1, 0, fmt.Sprintf("this is %s where %s is wanted", InWords(got.String()), InWords(want.String())), "")
+		hint := ""
+		if want == cel.BoolType {
+			hint = l.conditionHint(src, got)
+		}
+		report(1, 0, fmt.Sprintf("this is %s where %s is wanted", InWords(got.String()), InWords(want.String())), hint)
 	}
 	if est, err := l.env.EstimateCost(a, sizes{l.names}); err == nil && est.Max > maxCost {
 		bad = true
@@ -206,10 +213,20 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 	constants{l, a.NativeRep(), func(id int64, err error) {
 		loc := a.NativeRep().SourceInfo().GetStartLocation(id)
 		bad = true
-		report(max(loc.Line(), 1), max(loc.Column(), 0), "this always fails: "+err.Error(), "")
+		report(max(loc.Line(), 1), max(loc.Column(), 0), "this always fails: "+err.Error(), failureHint(err.Error()))
 	}}.of()
 	if bad {
 		return nil, false
+	}
+	if l.names.Strict {
+		l.doubts(a.NativeRep(), want, func(id int64, what, hint string) {
+			loc := a.NativeRep().SourceInfo().GetStartLocation(id)
+			bad = true
+			report(max(loc.Line(), 1), max(loc.Column(), 0), what, hint)
+		})
+		if bad {
+			return nil, false
+		}
 	}
 	return a.NativeRep(), loose
 }
@@ -227,6 +244,9 @@ func (l *Language) plan(whole *celast.AST, e celast.Expr, report Report) *Expr {
 	}
 	t := a.GetType(e.ID())
 	x := &Expr{Type: t, Reads: names(whole, e), prog: prog, quick: shortcuts{l.names}.shortcut(e), ordered: mayHoldMap(t) && made{}.in(e), ast: a}
+	if l.names.Strict {
+		x.Shape = shapes{l: l, ast: a}.of(e, nil)
+	}
 	l.planned = append(l.planned, x)
 	return x
 }

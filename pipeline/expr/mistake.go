@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"cel.dev/cel-go/cel"
-
 	"offerstream/pipeline/campaign"
 )
 
@@ -15,54 +13,25 @@ import (
 // it in the words of LANGUAGE.md, and what to do.
 
 var (
+	unexpected = regexp.MustCompile(`^expected type '(.+)' but found '(.*)'$`)
 	word       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*`)
-	number     = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
 	overload   = regexp.MustCompile(`^found no matching overload for '(.+)' applied to '(.*)'$`)
 	fieldless  = regexp.MustCompile(`^type '(.+)' does not support field selection$`)
 	undefined  = regexp.MustCompile(`^undefined field '(.+)'$`)
-	operatorOf = map[string]string{"and": "&&", "or": "||", "not": "!", "is": "==", "equals": "=="}
 	sizeNames  = []string{"len", "length", "count", "size"}
 	loops      = []string{"all", "exists", "exists_one", "existsOne", "filter", "map", "max_by", "min_by", "sortBy"}
 )
 
-// unparsed reports the first place that CEL's parser could not read. What it says of
-// later places follows from that. ok is false if it could read all.
-func unparsed(src string, problems []*cel.Error, report Report) (ok bool) {
-	message, ok := strings.CutPrefix(problems[0].Message, "Syntax error: ")
-	if !ok {
-		return false
-	}
-	line, col := max(problems[0].Location.Line(), 1), max(problems[0].Location.Column(), 0)
+// reworded says what CEL's checker found at a place of an expression, which is so
+// many runes after its beginning.
+func (l *Language) reworded(message, src string, at int) (what, hint string) {
 	text := withoutTexts(src)
-	at := offset(src, line, col)
 	before, after := string(text[:at]), string(text[at:])
-	here := word.FindString(after)
-	previous := strings.Fields(" " + before)
-	what, hint := message, ""
-	switch {
-	case strings.HasPrefix(after, "=") && !strings.HasPrefix(after, "=="):
-		what, hint = "= compares nothing", "write =="
-	case operatorOf[strings.ToLower(here)] != "":
-		what, hint = fmt.Sprintf("%q is no operator", here), "write "+operatorOf[strings.ToLower(here)]
-	case len(previous) > 0 && strings.EqualFold(previous[len(previous)-1], "not"):
-		what, hint = fmt.Sprintf("%q is no operator", previous[len(previous)-1]), "write !"
-	case here != "" && number.MatchString(before):
-		value := number.FindString(before) + here
-		what, hint = fmt.Sprintf("%q is no value", value), fmt.Sprintf("a duration is duration(%q), a text is in quotes", value)
-	case here != "" && strings.HasSuffix(message, "expecting <EOF>"):
-		what, hint = fmt.Sprintf("%q does not belong here", here), "an operator such as && is missing before it, or quotes around a text"
-	case strings.HasPrefix(message, "mismatched input '<EOF>'"):
-		what, hint = "the expression ends too early", "something is missing at its end"
-	}
-	report(line, col, what, hint)
-	return true
-}
-
-// reworded says what CEL's checker found at a place of an expression, before which
-// and at which the texts are.
-func (l *Language) reworded(message, before, after string) (what, hint string) {
 	if m := overload.FindStringSubmatch(message); m != nil {
-		return mismatch(m[1], m[2])
+		return l.mismatch(m[1], m[2], src, at)
+	}
+	if m := unexpected.FindStringSubmatch(message); m != nil && m[1] == "bool" {
+		return l.noCondition(m[2], src, at)
 	}
 	name := word.FindString(strings.TrimLeft(after, ".?"))
 	if m := fieldless.FindStringSubmatch(message); m != nil {
@@ -72,11 +41,46 @@ func (l *Language) reworded(message, before, after string) (what, hint string) {
 		of := strings.TrimSpace(chain.FindString(before))
 		return fmt.Sprintf("nothing here is named %q", strings.TrimPrefix(of+"."+m[1], ".")), l.fieldHint(of, m[1])
 	}
+	if word, ok := strings.CutPrefix(message, "reserved identifier: "); ok {
+		if word == "if" {
+			return "a condition here has no `if` before it", "write the condition alone; c ? a : b chooses one of two values"
+		}
+		return fmt.Sprintf("%q is a word of CEL's own", word), fmt.Sprintf("a property is event.properties[%q]", word)
+	}
 	if message == "argument is not an identifier" {
 		return "this is to be the name of an element", "a name such as i, as in max_by(i, i.price)"
 	}
 	return message, ""
 }
+
+// noCondition says that an operator which joins conditions is given something else.
+func (l *Language) noCondition(found, src string, at int) (what, hint string) {
+	text := withoutTexts(src)
+	what = InWords(found) + " where a bool is wanted"
+	before, after := string([]rune(src)[:at]), string([]rune(src)[at:])
+	if found == "string" {
+		if m := eitherText.FindStringSubmatch(after); m != nil {
+			return what, fmt.Sprintf("write x in [%s, %s]", m[1], m[2])
+		}
+		if join := joinEnd.FindString(string(text[:at])); join != "" {
+			return what, "&& and || join conditions; what is shown in place of a missing value is written " + orElse(strings.TrimSuffix(before, join), "x.?y.orValue(\"...\")")
+		}
+	}
+	if strings.HasPrefix(after, ".") {
+		before = operandEnd.FindString(before)
+		after = before + after
+	}
+	if begin := operandBegin.FindString(after); begin != "" {
+		hint = l.conditionHintOf(begin, found)
+	}
+	return what, hint
+}
+
+var (
+	eitherText = regexp.MustCompile(`^("[^"]*"|'[^']*')\s*\|\|\s*("[^"]*"|'[^']*')`)
+	minusEnd   = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*-\s*[A-Za-z_]*$`)
+	joinEnd    = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
+)
 
 // insteadOfField is what was probably meant by a name after a value that has no
 // fields.
@@ -118,22 +122,9 @@ func (l *Language) fieldHint(of, name string) string {
 	return ""
 }
 
-// noFunction says that there is no function of a name.
-func noFunction(name string) (what, hint string) {
-	switch {
-	case slices.Contains(loops, name):
-		return fmt.Sprintf("%s lacks the name of the element", name), fmt.Sprintf("write %s(i, ...), where i is the element, such as i.price", name)
-	case slices.Contains(sizeNames, name):
-		hint = "write x.size()"
-	default:
-		hint = "the functions are in config/LANGUAGE.md"
-	}
-	return fmt.Sprintf("there is no function %q", name), hint
-}
-
 // mismatch says that an operator or function does not take values of these types,
 // as CEL writes them: (int, string), or list(int).(string) after a function's dot.
-func mismatch(fn, applied string) (what, hint string) {
+func (l *Language) mismatch(fn, applied, src string, at int) (what, hint string) {
 	object, list, method := strings.Cut(applied, ".(")
 	if !method {
 		object, list = "", strings.TrimPrefix(applied, "(")
@@ -148,7 +139,26 @@ func mismatch(fn, applied string) (what, hint string) {
 		names[i] = InWords(a)
 	}
 	op := strings.Trim(strings.Trim(fn, "@"), "_")
-	hint = typesHint(op, all, method)
+	if len(args) == 2 && !method {
+		x, y := sidesOf(src, at, op, args)
+		hint = l.comparedHint(op, x, y)
+		if op == "in" && args[0] == "string" && strings.HasPrefix(args[1], "list(") && x.text != "" && y.text != "" {
+			hint = l.lookIn(y.text, x.text)
+		}
+	}
+	if strings.HasPrefix(op, "[") {
+		if name := strings.TrimSpace(operandEnd.FindString(string([]rune(src)[:at]))); l.names.Feature != nil && len(args) == 2 {
+			if f, ok := l.names.Feature(name); ok && !f.By && !strings.HasPrefix(args[0], "list(") && !strings.HasPrefix(args[0], "Histogram") {
+				hint = fmt.Sprintf("%s has no `by`, so write %s without [ ]", name, name)
+			}
+		}
+	}
+	if (op == "max_by" || op == "min_by") && len(args) > 0 && strings.HasPrefix(args[0], "map(") {
+		hint = fmt.Sprintf("a map is not a list: x.map(k, k).%s(k, x[k]) gives a key", op)
+	}
+	if hint == "" {
+		hint = typesHint(op, all, method)
+	}
 	switch {
 	case method && len(args) == 0:
 		return fmt.Sprintf("%s() does not apply to %s", fn, InWords(object)), hint
@@ -158,6 +168,12 @@ func mismatch(fn, applied string) (what, hint string) {
 		return fmt.Sprintf("%s is not read by %s in [ ]", names[0], names[1]), hint
 	case len(args) == 2:
 		return fmt.Sprintf("%s does not take %s and %s", op, names[0], names[1]), hint
+	}
+	if len(args) == 0 {
+		if of := minusEnd.FindStringSubmatch(string([]rune(src)[:at])); of != nil {
+			hint = fmt.Sprintf("write %s.%s(); - is minus", of[1], op)
+		}
+		return op + "() lacks what it is about", hint
 	}
 	return fmt.Sprintf("%s does not take %s", op, strings.Join(names, ", ")), hint
 }
@@ -170,6 +186,14 @@ func typesHint(op string, types []string, method bool) string {
 	}
 	hasList := has("list(")
 	switch {
+	case op == "duration":
+		return `write duration("60s"), with a unit`
+	case has("bool") && has("string"):
+		return "a bool is true or false, without quotes; a condition needs no comparison with it"
+	case has("bool") && slices.Contains(comparing, op) && len(types) == 2 && types[0] == "bool":
+		return "each comparison stands alone: a < b && b < c"
+	case (op == "==" || op == "!=") && has("int") && has("double"):
+		return "an int is a whole number: compare it with < and >, or as double(x)"
 	case op == "contains" && hasList:
 		return "write x in list; or list.exists(i, i.id == x), if its elements are maps"
 	case has("optional_type"):
@@ -222,6 +246,10 @@ func InWords(t string) string {
 	switch kind {
 	case "string":
 		return "a text"
+	case "google.protobuf.Duration":
+		return "a duration"
+	case "google.protobuf.Timestamp":
+		return "a time"
 	case "timestamp":
 		return "a time"
 	case "int", "uint":

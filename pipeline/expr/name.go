@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/decls"
 )
 
 // CEL reads a name after a dot only if it is an identifier: ASCII letters, digits
@@ -48,7 +49,7 @@ func (l *Language) misnamed(src string, problem *cel.Error) (at int, name, hint 
 		if m = separate.FindStringSubmatchIndex(before); m != nil {
 			end = beginning.FindString(after)
 		}
-		if end == "" || slices.Contains(keywords, end) || strings.HasPrefix(after, end+".") || strings.HasPrefix(after, end+"(") {
+		if end == "" || slices.Contains(keywords, end) || operatorOf[strings.ToLower(end)] != "" || verbs[end] != "" || strings.HasPrefix(after, end+".") || strings.HasPrefix(after, end+"(") {
 			before, end = string(text), ""
 			m = unreadable(before)
 		}
@@ -66,6 +67,8 @@ func (l *Language) misnamed(src string, problem *cel.Error) (at int, name, hint 
 		return l.misnamedAfterDot(at, name, object, before[m[8]:m[9]], problem)
 	}
 	switch {
+	case object == "" && strings.ContainsAny(name[:1], "$@#") && l.known(strings.TrimLeft(name, "$@#{")):
+		hint = "write " + strings.TrimLeft(name, "$@#{")
 	case object == "":
 		hint = fmt.Sprintf("a property is event.properties[%q]", name)
 	case m[2] >= 0:
@@ -74,6 +77,11 @@ func (l *Language) misnamed(src string, problem *cel.Error) (at int, name, hint 
 		hint = fmt.Sprintf("write %s[%s%q]", object, before[m[6]:m[7]], name)
 	}
 	return at, name, hint, true
+}
+
+// known reports whether there is a variable of that name.
+func (l *Language) known(name string) bool {
+	return slices.ContainsFunc(l.env.Variables(), func(v *decls.VariableDecl) bool { return v.Name() == name })
 }
 
 // misnamedAfterDot is misnamed where names with dots begin with object: they are

@@ -147,8 +147,8 @@ func TestTemplatesAlwaysFail(t *testing.T) {
 	const never = ", so the offer would never be sent"
 	for text, want := range map[string]string{
 		"{{ null }}": "1:2: the value is always null" + never, "a {{ null }}": "1:4: the value is always null" + never, "{{ dyn(null) }}": "1:2: the value is always null" + never, "{{ event.properties.n == 1 ? null : null }}": "1:2: the value is always null" + never,
-		"a {{ event.items }}": "1:4: a list(dyn) has no text" + never, "{{ 0.0 / 0.0 }}": "1:2: the offer would never be sent: NaN is not a number that can be shown", "a\n{{ 1.0 / 0.0 }}": "2:2: the offer would never be sent: +Inf is not a number that can be shown",
-		"{{ 1 / 0 }}": "1:5: this always fails: division by zero", "a {{ 1 }} {{ [1] }}": "1:12: a list(int) has no text" + never, "{{ {1: 2, \"1\": 3} }}": `1:2: the offer would never be sent: two keys of the map have the text "1"`,
+		"a {{ event.items }}": "1:4: a list has no text" + never, "{{ 0.0 / 0.0 }}": "1:2: the offer would never be sent: NaN is not a number that can be shown", "a\n{{ 1.0 / 0.0 }}": "2:2: the offer would never be sent: +Inf is not a number that can be shown",
+		"{{ 1 / 0 }}": "1:5: this always fails: division by zero", "a {{ 1 }} {{ [1] }}": "1:12: a list has no text" + never, "{{ {1: 2, \"1\": 3} }}": `1:2: the offer would never be sent: two keys of the map have the text "1"`,
 		"{{ event.items }}": "", "a {{ event.properties.n }}": "", "{{ 7 }}": "", "{{ [null] }}": "", "null": "", "{{ event.properties.n == 1 ? dyn(null) : 1 }}": "",
 	} {
 		data, _ := value.AppendJSON(nil, value.OfString(text).CEL())

@@ -128,6 +128,11 @@ func (l *Language) text(s string, report Report) *Template {
 			report(line, col, "{{ without }}", "close it")
 			return t
 		}
+		if what, hint := noExpression(rest[i+2 : i+2+n]); what != "" {
+			line, col := position(s, offset)
+			report(line, col, what, hint)
+			return t
+		}
 		x := l.Compile(rest[i+2:i+2+n], nil, func(line, col int, what, hint string) {
 			first, before := position(s, offset) // the position of the expression within the string
 			if line > 1 {
@@ -163,7 +168,7 @@ func (l *Language) unshowable(x *Expr, whole bool) (what, hint string) {
 	case kind == types.NullTypeKind || fixed == types.NullValue:
 		return "the value is always null, so the offer would never be sent", "leave the key out, or write null without {{ }}"
 	case !whole && (kind == types.ListKind || kind == types.MapKind):
-		return fmt.Sprintf("a %s has no text, so the offer would never be sent", x.Type), "make {{ }} the whole text"
+		return InWords(x.Type.String()) + " has no text, so the offer would never be sent", "make {{ }} the whole text"
 	case fixed == nil:
 		return "", ""
 	}

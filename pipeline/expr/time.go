@@ -2,6 +2,8 @@ package expr
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -69,6 +71,46 @@ func inZone(t types.Timestamp, name, function string) ref.Val {
 		return types.NewErr("no time zone is named %q", name)
 	}
 	return types.Timestamp{Time: t.In(loc)}.Receive(function, "", nil)
+}
+
+var (
+	bareOffset = regexp.MustCompile(`^(?:UTC|GMT|utc|gmt)?\s*([+-])\s*([0-9]{1,2}):?([0-9]{2})?$`)
+	// abbreviations are those that stand for one zone where they are used; the database
+	// knows none of them.
+	abbreviations = map[string]string{
+		"kst": "Asia/Seoul", "jst": "Asia/Tokyo", "hkt": "Asia/Hong_Kong", "sgt": "Asia/Singapore", "pst": "America/Los_Angeles", "pdt": "America/Los_Angeles", "cet": "Europe/Berlin", "cest": "Europe/Berlin", "bst": "Europe/London", "edt": "America/New_York", "cdt": "America/Chicago", "mdt": "America/Denver",
+		"korea": "Asia/Seoul", "z": "UTC",
+	}
+)
+
+// zoneHint says which zone was probably meant by a name that no zone has.
+func zoneHint(name string) string {
+	const form = "a name such as Asia/Seoul, or an offset such as +09:00"
+	small := strings.ToLower(strings.ReplaceAll(strings.TrimSpace(name), " ", "_"))
+	if m := bareOffset.FindStringSubmatch(strings.TrimSpace(name)); m != nil {
+		hours, _ := strconv.Atoi(m[2])
+		minutes, _ := strconv.Atoi("0" + m[3])
+		if hours <= 14 && minutes < 60 {
+			return fmt.Sprintf("write %s%02d:%02d", m[1], hours, minutes)
+		}
+		return form
+	}
+	if small == "local" || small == "localtime" || small == "system" {
+		return "local.hour is the hour in the user's zone; else " + form
+	}
+	if is := abbreviations[small]; is != "" {
+		return fmt.Sprintf("did you mean %q?", is)
+	}
+	for _, known := range zone.Names() {
+		whole := strings.ToLower(known)
+		if whole == small || whole[strings.LastIndexByte(whole, '/')+1:] == small {
+			return fmt.Sprintf("did you mean %q?", known)
+		}
+	}
+	if best := campaign.Nearest(name, zone.Names()); best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	return form
 }
 
 // clock is a duration as m:ss, from an hour on as h:mm:ss. Fractions of a second

@@ -33,7 +33,7 @@ func TestZones(t *testing.T) {
 		at + `getHours("Asia/Seoul")`: "5", at + `getMinutes("Asia/Kolkata")`: "10", at + `getSeconds("Asia/Seoul")`: "59", at + `getMilliseconds("Asia/Seoul")`: "123", at + `getHours("UTC")`: "20", at + `getHours()`: "20",
 		at + `getHours("+09:00")`: "5", at + `getMinutes("-03:30")`: "10", at + `getHours("-03:30")`: "17", at + `getHours("02:00")`: "22", `now.getHours(event.properties.offset)`: "20", `duration("90m").getHours()`: "1",
 		`now.getHours(event.properties.zone)`: "9", `now.getHours(event.properties.wrong)`: `error: no time zone is named "Mars/Olympus"`, `now.getHours(event.properties.n)`: "error: no such overload: getHours(google.protobuf.Timestamp, double)", `now.getHours(event.properties.x)`: "error: no such key: x",
-		`now.getHours("Asia/Seul")`: `1:13: no time zone is named "Asia/Seul": a name such as Asia/Seoul, or an offset such as +09:00`, `now.getHours("Local")`: `1:13: no time zone is named "Local": a name such as Asia/Seoul, or an offset such as +09:00`,
+		`now.getHours("Asia/Seul")`: `1:13: no time zone is named "Asia/Seul": did you mean "Asia/Seoul"?`, `now.getHours("Local")`: `1:13: no time zone is named "Local": local.hour is the hour in the user's zone; else a name such as Asia/Seoul, or an offset such as +09:00`,
 		`now.getHours("+25:00")`: "1:13: timezone offset hours out of range [-23, 23]: +25:00: a name such as Asia/Seoul, or an offset such as +09:00",
 	} {
 		if got := evaluate(l, src, v); got != want {

@@ -66,7 +66,7 @@ func (rs *readings) feature(f *campaign.Feature) {
 	rs.keyed(path("by"), f.By, f.On, c)
 	rs.expression(path("of"), f.Of, c)
 	if of := rs.plain.Path(f.Of); of != nil && numeric[f.Agg] {
-		rs.add(reading{path: path("of"), use: expr.Use{Path: of, Op: expr.Number, Line: 1}}, c)
+		rs.add(reading{path: path("of"), use: expr.Use{Path: of, Op: expr.Calculated, Line: 1}}, c)
 	}
 	if f.Key != "" {
 		rs.item(path("key"), "", f.Key, f.On)

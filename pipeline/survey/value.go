@@ -121,7 +121,7 @@ func (f *finder) names(kinds []*kind, holder place) map[string]uint64 {
 
 // textForNumber finds texts where a number is wanted.
 func (f *finder) textForNumber(r *reading, st *stat, in string) bool {
-	wants := r.use.Op == expr.Number
+	wants := r.use.Op == expr.Calculated
 	for _, v := range r.use.Values {
 		_, isNumber := v.(float64)
 		wants = wants || isNumber && (r.use.Op == expr.Order || r.use.Op == expr.Equal && st.numbers > 0)
