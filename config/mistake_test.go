@@ -28,11 +28,12 @@ func TestWarnedFiles(t *testing.T) {
 			for _, m := range warned.FindAllStringSubmatch(string(b), -1) {
 				want = append(want, name+":"+m[1])
 			}
-			_, warnings, err := CheckCampaigns(name)
-			if err != nil {
+			l := newLoad()
+			l.file(name, b)
+			if _, err := l.finish(); err != nil {
 				t.Fatal(err)
 			}
-			if got := fmt.Sprint(warnings); got != strings.Join(want, "\n") {
+			if got := fmt.Sprint(l.warnings.sorted()); got != strings.Join(want, "\n") {
 				t.Errorf("got:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
 			}
 		})

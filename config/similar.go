@@ -58,7 +58,7 @@ func (n *linter) eventNames() {
 		bare[bared(name)] = append(bare[bared(name)], name)
 	}
 	for _, e := range all {
-		if times[e.name] > 1 || slices.Contains(selectors, e.name) {
+		if times[e.name] > 1 || slices.Contains(selectors, e.name) || typeNames[strings.ToLower(e.name)] != "" { // whoever reads the file warns of the last
 			continue
 		}
 		meant := ""

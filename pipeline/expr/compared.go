@@ -34,11 +34,11 @@ const Each = "[]"
 type Op uint8
 
 const (
-	Read   Op = iota // anything else
-	Equal            // it is compared for equality with one of Values, or with Row
-	Order            // it is compared by < <= > >= with Values or Row
+	Read       Op = iota // anything else
+	Equal                // it is compared for equality with one of Values, or with Row
+	Order                // it is compared by < <= > >= with Values or Row
 	Calculated           // it is calculated with
-	Key              // Values are looked for among its keys
+	Key                  // Values are looked for among its keys
 )
 
 // A Term is a conjunct of a condition, as Language.Conjuncts splits it.

@@ -21,7 +21,7 @@ var (
 	operandEnd   = regexp.MustCompile(`[A-Za-z_.][A-Za-z0-9_.]*(?:\[[^\[\]]*\]|\(\)|\.[A-Za-z0-9_]+)*\s*$`)
 	operandBegin = regexp.MustCompile(`^\s*-?(?:(?:duration|timestamp)\((?:"[^"]*"|'[^']*')\)|[0-9][0-9.]*(?:e-?[0-9]+)?|"[^"]*"|'[^']*'|[A-Za-z_.][A-Za-z0-9_.]*(?:\[[^\[\]]*\]|\(\)|\.[A-Za-z0-9_]+)*)`)
 	literalEnd   = regexp.MustCompile(`(?:(?:duration|timestamp)\((?:"[^"]*"|'[^']*')\)|"[^"]*"|'[^']*'|-?[0-9][0-9.]*)\s*$`)
-	comparing  = []string{"==", "!=", "<", "<=", ">", ">="}
+	comparing    = []string{"==", "!=", "<", "<=", ">", ">="}
 )
 
 // A side is one side of an operator: its text, "" if it is not simple, and its
