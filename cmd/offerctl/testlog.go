@@ -122,7 +122,7 @@ func (l *liveLog) each(end int64, fn func(ev *event.Event, log, own int64) error
 	if err != nil {
 		return 0, err
 	}
-	fold.Only("") // no user
+	fold.Only() // no user
 	defer l.progress.done()
 	now := logClock{}
 	err = l.conn.ScanLog(l.ctx, l.p, first, func(m pipeline.Message) error {

@@ -29,7 +29,7 @@ func partWords(p pipeline.TracePart, def *campaign.Definition, now int64, zone *
 			reads = append(reads, fmt.Sprintf("%s is %s", v.Of, shown(v.Is)))
 		}
 	}
-	words := fmt.Sprintf("%s is %t", p.Text, p.OK)
+	words := fmt.Sprintf("%s is %t", plain(p.Text), p.OK)
 	if len(reads) > 0 {
 		words += fmt.Sprintf(" (%s)", strings.Join(reads, ", "))
 	}
@@ -49,9 +49,9 @@ func failed(p pipeline.TracePart) string {
 				return v.Of + " is missing"
 			}
 		}
-		return fmt.Sprintf("%s: %s is missing", p.Text, field)
+		return fmt.Sprintf("%s: %s is missing", plain(p.Text), field)
 	}
-	return fmt.Sprintf("%s failed: %s", p.Text, p.Error)
+	return fmt.Sprintf("%s failed: %s", plain(p.Text), p.Error)
 }
 
 // mixed tells of a text that is compared with a number.

@@ -147,5 +147,5 @@ func storyOf(t *testing.T, campaign, events string) *explain.Story {
 			t.Fatal(err, b.Refused)
 		}
 	}
-	return r.Story(explain.Query{User: "u:ada"})
+	return r.Story(explain.Query{User: "u:ada", Campaign: "c"})
 }

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -17,14 +18,14 @@ import (
 type Query struct {
 	User     string         // the entity key
 	Campaign string         // a campaign, or one of its rows as name/row; "": all campaigns
-	Newest   int            // how many evaluations of each campaign are told, the newest; 0: all that are kept
+	Newest   int            // how many evaluations of each campaign are told, the newest, and besides the newest that gave an offer; 0: all that are kept
 	Zone     *time.Location // of the times in sentences; nil: UTC
 }
 
 // A Story is what happened to a user's evaluations. Times are RFC 3339 in UTC.
 type Story struct {
 	User      string          `json:"user"`     // the entity key
-	Sentence  string          `json:"sentence"` // of the campaign, or of the one whose evaluation is the newest
+	Sentence  string          `json:"sentence"` // of the campaign; or which offers the user got
 	Campaigns []CampaignStory `json:"campaigns"`
 
 	zone *time.Location
@@ -121,17 +122,79 @@ func (r *Recorder) Story(q Query) *Story {
 		c := u.story(id, row, q, s.zone)
 		s.Campaigns = append(s.Campaigns, c)
 	}
-	newest := int64(pipeline.NoDue)
-	for _, c := range s.Campaigns {
-		if n := len(c.Evaluations); n > 0 && c.Evaluations[n-1].at > newest {
-			newest, s.Sentence = c.Evaluations[n-1].at, c.Sentence
-		}
-	}
-	if s.Sentence == "" && len(s.Campaigns) > 0 {
+	if name != "" && len(s.Campaigns) > 0 {
 		s.Sentence = s.Campaigns[0].Sentence
+		return s
 	}
+	slices.SortStableFunc(s.Campaigns, func(a, b CampaignStory) int {
+		return cmp.Or(cmp.Compare(b.interest(), a.interest()), cmp.Compare(b.at(), a.at()))
+	})
+	s.Sentence = s.summary()
 	return s
 }
+
+// interest ranks campaigns: those that have sent an offer come first, then those of
+// which something is pending, those that were evaluated, and others.
+func (c *CampaignStory) interest() int {
+	switch {
+	case c.Outcomes[pipeline.Fired.String()] > 0:
+		return 3
+	case c.Outcomes[outcomePending] > 0:
+		return 2
+	case c.Outcomes[evaluated] > 0:
+		return 1
+	}
+	return 0
+}
+
+// at is the log time of the newest evaluation.
+func (c *CampaignStory) at() int64 {
+	if n := len(c.Evaluations); n > 0 {
+		return c.Evaluations[n-1].at
+	}
+	return pipeline.NoDue
+}
+
+// mostNamed bounds the offers that a summary names.
+const mostNamed = 3
+
+// summary is the sentence about all campaigns.
+func (s *Story) summary() string {
+	offers, without := uint64(0), 0
+	var named []string
+	for i := range s.Campaigns {
+		c := &s.Campaigns[i]
+		fired := c.Outcomes[pipeline.Fired.String()]
+		if offers += fired; fired == 0 {
+			without++
+			continue
+		}
+		for _, e := range slices.Backward(c.Evaluations) {
+			if e.Offer != nil && !e.Offer.Withheld {
+				named = append(named, fmt.Sprintf("%s on %s at %s", e.Campaign, e.Offer.Channel, momentWithDate(e.at, s.zone)))
+				break
+			}
+		}
+	}
+	text := fmt.Sprintf("%s got %s", s.User[2:], quantity(int64(offers), "offer"))
+	if offers == 0 {
+		text = s.User[2:] + " got no offer"
+	}
+	if len(named) > 0 {
+		more := ""
+		if len(named) > mostNamed {
+			named, more = named[:mostNamed], ", and others"
+		}
+		text += ": " + strings.Join(named, ", ") + more
+	}
+	if without > 0 && offers > 0 {
+		text += fmt.Sprintf("; %s sent none", quantity(int64(without), "campaign"))
+	}
+	return text + "."
+}
+
+// sent reports whether the evaluation gave an offer.
+func (e *evaluation) sent() bool { return e.done && e.last().Outcome == pipeline.Fired }
 
 // known are the campaigns of the set, and those that had evaluations before they
 // went.
@@ -177,7 +240,15 @@ func (u *record) story(id, row string, q Query, zone *time.Location) CampaignSto
 	slices.SortStableFunc(told, func(a, b *evaluation) int { return compare(a.last().Now, b.last().Now) })
 	c.Older = h.dropped
 	if extra := len(told) - q.Newest; q.Newest > 0 && extra > 0 {
-		told, c.Older = told[extra:], c.Older+uint64(extra)
+		older := told[:extra]
+		told = slices.Clone(told[extra:])
+		for _, e := range slices.Backward(older) {
+			if e.sent() && !slices.ContainsFunc(told, (*evaluation).sent) {
+				told, extra = slices.Insert(told, 0, e), extra-1
+				break
+			}
+		}
+		c.Older += uint64(extra)
 	}
 	for _, e := range told {
 		c.Evaluations = append(c.Evaluations, e.story(zone))

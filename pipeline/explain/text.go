@@ -36,7 +36,7 @@ func (s *Story) campaign(b *bytes.Buffer, c *CampaignStory) {
 		t := newColumns(b)
 		fmt.Fprintf(b, "\n  %s %s (%s)\n", s.when(c.Nearest.At), eventText(c.Nearest.Event), c.Nearest.Event.ID)
 		for _, p := range c.Nearest.Parts {
-			fmt.Fprintf(t, "    where\t%s\t%s\t%s\n", mark(p.OK), oneLine(p.Text), p.Words)
+			fmt.Fprintf(t, "    where\t%s\t%s\t%s\n", mark(p.OK), oneLine(p.Text), p.found())
 		}
 		t.Flush()
 	}
@@ -58,7 +58,7 @@ func outcomesText(c *CampaignStory) string {
 	}
 	text := fmt.Sprintf("%s, %s", quantity(int64(n), "evaluation"), strings.Join(how, ", "))
 	if c.Older > 0 {
-		text += fmt.Sprintf("; the newest %d of them:", len(c.Evaluations))
+		text += fmt.Sprintf("; %d of them:", len(c.Evaluations))
 	}
 	return text
 }
@@ -85,7 +85,7 @@ func (s *Story) evaluation(b *bytes.Buffer, e *Evaluation, told string) {
 		at := moment(st.at, e.began, s.zone)
 		for _, g := range st.Stages {
 			for _, p := range g.Parts {
-				fmt.Fprintf(t, "    %s\t%s\t%s\t%s\t%s\n", at, g.Stage, mark(p.OK), oneLine(p.Text), p.Words)
+				fmt.Fprintf(t, "    %s\t%s\t%s\t%s\t%s\n", at, g.Stage, mark(p.OK), oneLine(p.Text), p.found())
 				at = ""
 			}
 		}
@@ -102,6 +102,18 @@ func (s *Story) evaluation(b *bytes.Buffer, e *Evaluation, told string) {
 	if e.Offer != nil && len(e.Offer.Data) > 0 {
 		fmt.Fprintf(b, "    %s\n", shown(e.Offer.Data))
 	}
+}
+
+// found is what the part found, without its text, which stands beside.
+func (p *Part) found() string {
+	words := p.Words
+	for _, holds := range []string{" is true", " is false"} {
+		words = strings.TrimPrefix(words, plain(p.Text)+holds)
+	}
+	if words != p.Words {
+		words = strings.TrimSuffix(strings.TrimPrefix(words, " ("), ")")
+	}
+	return words
 }
 
 // causeText is what has cancelled or superseded an evaluation.
@@ -143,7 +155,7 @@ const mostText = 60
 
 // oneLine is the text of a condition in one line.
 func oneLine(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
+	text = plain(text)
 	if r := []rune(text); len(r) > mostText {
 		return string(r[:mostText-3]) + "..."
 	}

@@ -65,6 +65,9 @@ func shown(v json.RawMessage) string {
 	return s
 }
 
+// plain is a text without line breaks.
+func plain(text string) string { return strings.Join(strings.Fields(text), " ") }
+
 // number is a JSON number.
 func number(v json.RawMessage) (float64, bool) {
 	f, err := strconv.ParseFloat(string(v), 64)
