@@ -120,9 +120,8 @@ func (f *Fold) TraceTriggers(fn func(*TriggerTrace)) { f.step.triggering = fn }
 // Failures makes the fold call fn for each error of an expression that it counts.
 func (f *Fold) Failures(fn func(Failure)) { f.step.failing = fn }
 
-// Only makes the fold apply the events of these entities (none: of no entity), and
-// facts. Events of
-// others move log time and do nothing else.
+// Only makes the fold apply facts and the events of these entities alone; without
+// keys, of no entity. Events of others move log time and do nothing else.
 func (f *Fold) Only(keys ...string) {
 	f.only = map[string]bool{}
 	for _, k := range keys {

@@ -11,14 +11,16 @@ import (
 // they are all there.
 func TestBench(t *testing.T) {
 	var found struct {
-		Events, Users int
-		Ratio         float64
+		Events, Users, Cores int
+		Ratio                float64
+		Sequential           float64 `json:"sequential_per_s"`
+		OfSequential         float64 `json:"rate_of_sequential"`
 	}
 	out := offerctl(t, "bench", "--backtest", "--events", "2000", "--users", "200", "--json")
 	if err := json.Unmarshal([]byte(out), &found); err != nil {
 		t.Fatal(err)
 	}
-	if found.Events != 2000 || found.Users < 100 || found.Ratio <= 0 {
+	if found.Events != 2000 || found.Users < 100 || found.Ratio <= 0 || found.Cores < 1 || found.Sequential <= 0 || found.OfSequential <= 0 {
 		t.Errorf("bench says %s", out)
 	}
 }

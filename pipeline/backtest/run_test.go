@@ -229,3 +229,22 @@ func compile(t *testing.T, canonical []byte) *pipeline.Set {
 	}
 	return set
 }
+
+// TestFactsCountOnce: what goes wrong with a fact counts once, although every shard
+// takes the fact.
+func TestFactsCountOnce(t *testing.T) {
+	t.Parallel()
+	set := compile(t, []byte(strings.Replace(everyView, `"campaigns"`, `"facts":[{"name":"stock","fields":[{"name":"n","type":"number"}]}],"campaigns"`, 1)))
+	const most = 100_000   // keys of one fact
+	n, keys := 0, most+7-2 // two are in the table
+	next := func() ([]byte, error) {
+		if n++; n > keys {
+			return nil, io.EOF
+		}
+		return fmt.Appendf(nil, `{"type":"fact","fact":"stock","key":"k%d","values":{"n":1},"timestamp":"2026-01-01T00:00:00Z"}`, n), nil
+	}
+	r, err := Run(t.Context(), set, next, Options{Workers: 3})
+	if err != nil || r.Features.Bounds != 7 || r.Events != uint64(keys) || r.Users != 0 || r.Loaded != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

@@ -98,7 +98,7 @@ func (s *shard) fold(b *batch) (err error) {
 	done := -1 // the last event of the shard
 	for _, i := range b.of[s.n] {
 		at := int(i)
-		if err := s.moveTo(b, at, done); err != nil {
+		if err := s.moveTo(b, at); err != nil {
 			return err
 		}
 		ev, err := s.event(b, &b.lines[b.events[at].line])
@@ -112,7 +112,7 @@ func (s *shard) fold(b *batch) (err error) {
 		done = at
 	}
 	if last := len(b.events) - 1; last > done {
-		return s.moveTo(b, last, done)
+		return s.moveTo(b, last)
 	}
 	return nil
 }
@@ -126,37 +126,32 @@ func (s *shard) event(b *batch, l *line) (*event.Event, error) {
 	return s.dec.Decode(raw)
 }
 
-// moveTo moves log time to that of an event, before its own step. done is the last
-// event whose step the shard has made.
-func (s *shard) moveTo(b *batch, at, done int) error {
+// moveTo moves log time to that of an event, before its own step.
+func (s *shard) moveTo(b *batch, at int) error {
 	now := b.times[at]
 	if !s.counts && now >= s.from {
 		if s.from > math.MinInt64 {
-			if err := s.fire(b, s.from-1, done); err != nil {
+			if err := s.fire(b, s.from-1); err != nil {
 				return err
 			}
 		}
 		s.core.CountFromHere()
 		s.counts = true
 	}
-	return s.fire(b, now, done)
+	return s.fire(b, now)
 }
 
-// fire makes the steps of what is due. Such a step belongs before the first event
-// at or past its due time, but never before the step that made it due: with a time
-// that has passed already, it belongs before the event after that.
-func (s *shard) fire(b *batch, until int64, done int) error {
-	last := place{event: done + 1, due: math.MinInt64}
+// fire makes the steps of what is due. Such a step belongs before the first event at
+// or past its due time. As nothing is due before the log time at which that was
+// decided, the shard's steps come in the order of their places.
+func (s *shard) fire(b *batch, until int64) error {
 	for {
 		due, key, ok, err := s.core.Fire(until)
 		if err != nil || !ok {
 			return err
 		}
 		first, _ := slices.BinarySearch(b.times, due)
-		if p := (place{event: first, due: due, key: key}); p.compare(last) > 0 {
-			last = p
-		}
-		s.take(b, last)
+		s.take(b, place{event: first, due: due, key: key})
 	}
 }
 

@@ -27,7 +27,7 @@ import (
 // part, so that NATS, the measured program and the load generator are separate
 // processes.
 type part struct {
-	Role   string // nats, read, work, worker, gateway, bare, lookup, backtest, decode or load
+	Role   string // nats, read, work, worker, gateway, bare, lookup, backtest, sequential, decode or load
 	Dir    string
 	URL    string
 	Prefix string
@@ -55,7 +55,8 @@ type result struct {
 	Peak     int64   `json:"peak"`   // the most memory used, in bytes
 	Users    int     `json:"users"`
 	Offers   uint64  `json:"offers"`
-	Heap     int64   `json:"heap"` // for load: bytes by which the heap has grown
+	Cores    int     `json:"cores"` // for backtest: how many it could use
+	Heap     int64   `json:"heap"`  // for load: bytes by which the heap has grown
 }
 
 const partEnv = "OFFERSTREAM_BENCH_PART"
@@ -107,6 +108,8 @@ func (p part) run(out io.Writer, backtest Backtest) error {
 		return p.lookup(out)
 	case "backtest":
 		return p.backtest(out, backtest)
+	case "sequential":
+		return p.sequential(out)
 	case "decode":
 		return p.decode(out)
 	case "load":
