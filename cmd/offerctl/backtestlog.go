@@ -14,6 +14,7 @@ import (
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/explain"
+	"offerstream/pipeline/zone"
 )
 
 // given reports whether a flag was given.
@@ -75,7 +76,7 @@ func (b *backtestRun) overLog(ctx context.Context, n natsFlags, events, from, to
 				keys = append(keys, k)
 			}
 		}
-		return logStories(ctx, conn, set, keys, explain.Query{Zone: zoneOf(cmp.Or(def, live))}, 0, b.std)
+		return logStories(ctx, conn, set, keys, explain.Query{Zone: zone.OrUTC(cmp.Or(def, live).Zone)}, 0, b.std)
 	})
 }
 

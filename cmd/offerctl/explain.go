@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/audit"
@@ -93,10 +92,11 @@ type explanation struct {
 
 // keys are the entity keys that the user may have.
 func (q *explanation) keys() []string {
+	anonymous := event.UserKey(q.user, true)
 	if q.anonymous {
-		return []string{"a:" + q.user}
+		return []string{anonymous}
 	}
-	return []string{"u:" + q.user, "a:" + q.user}
+	return []string{event.UserKey(q.user, false), anonymous}
 }
 
 // file runs the campaigns over a file of events.
@@ -189,7 +189,7 @@ func (q *explanation) query() explain.Query {
 	case q.campaign != "":
 		newest = 10
 	}
-	return explain.Query{Campaign: q.campaign, Newest: newest, Zone: zoneOf(q.def)}
+	return explain.Query{Campaign: q.campaign, Newest: newest, Zone: zone.OrUTC(q.def.Zone)}
 }
 
 // show prints a story.
@@ -298,12 +298,4 @@ func newestUsers(ctx context.Context, conn *broker.Conn, most int) (keys []strin
 		return nil
 	})
 	return keys, err
-}
-
-// zoneOf is the zone of a set, in which its times are shown.
-func zoneOf(def *campaign.Definition) *time.Location {
-	if loc, ok := zone.Load(def.Zone); ok {
-		return loc
-	}
-	return time.UTC
 }

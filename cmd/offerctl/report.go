@@ -18,6 +18,7 @@ import (
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/explain"
 	"offerstream/pipeline/report"
+	"offerstream/pipeline/zone"
 )
 
 // A backtestReport collects what --report shows of each run.
@@ -43,7 +44,8 @@ const (
 
 // begin begins to collect a run. zoned is a set that has its zone.
 func (r *backtestReport) begin(name string, def, zoned *campaign.Definition) *reportRun {
-	run := &reportRun{name: name, def: def, zone: zoneOf(zoned), series: report.NewSeries(zoneOf(zoned)), users: map[string][]string{}}
+	loc := zone.OrUTC(zoned.Zone)
+	run := &reportRun{name: name, def: def, zone: loc, series: report.NewSeries(loc), users: map[string][]string{}}
 	r.runs = append(r.runs, run)
 	return run
 }
@@ -52,10 +54,7 @@ func (r *backtestReport) begin(name string, def, zoned *campaign.Definition) *re
 func (r *reportRun) offer(o *pipeline.Offer) {
 	r.series.Add(o)
 	id, _, _ := strings.Cut(o.Campaign, "/")
-	key := "u:" + o.User
-	if o.Anon {
-		key = "a:" + o.User
-	}
+	key := o.Entity()
 	if known := r.users[id]; len(known) < reachedLooked && !slices.Contains(known, key) && !o.Withheld {
 		r.users[id] = append(known, key)
 	}
@@ -122,7 +121,7 @@ func fileExplainer(path string, std stdio) explainer {
 		}
 		var stories []*explain.Story
 		for _, k := range keys {
-			stories = append(stories, q.recorder.Story(explain.Query{User: k, Zone: zoneOf(def)}))
+			stories = append(stories, q.recorder.Story(explain.Query{User: k, Zone: zone.OrUTC(def.Zone)}))
 		}
 		return stories, nil
 	}

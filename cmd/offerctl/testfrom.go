@@ -52,10 +52,7 @@ func (f *testFrom) alone(fs *flags) (name string) {
 
 // run writes the scenario.
 func (f *testFrom) run(ctx context.Context, fs *flags, std stdio) error {
-	key := "u:" + f.user
-	if f.anonymous {
-		key = "a:" + f.user
-	}
+	key := event.UserKey(f.user, f.anonymous)
 	end, err := f.check(fs)
 	if err != nil {
 		return err
