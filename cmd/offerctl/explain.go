@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -128,38 +127,29 @@ func (q *explanation) lines(ctx context.Context, b *pipeline.Backtest, in *input
 	var dec event.Decoder
 	var refused refusals
 	ignore := func(*pipeline.Offer) {}
-	for n := 1; ; n++ {
-		line, err := in.next()
-		switch {
-		case errors.Is(err, io.EOF):
-			if q.bounded {
-				err = b.Line(clockEvent(q.until), ignore)
-			} else {
-				err = nil
-			}
-			return errors.Join(err, refused.all(in, b.Lines-refused.n))
-		case err == errLongLine:
-			refused.add(n, err)
-			b.Lines++
-			continue
-		case err != nil:
+	accepted := uint64(0)
+	err := in.each(ctx, &refused, func(line []byte) error {
+		ev, err := dec.AdmitLine(line)
+		if err == nil && q.bounded && ev.HasTimestamp && ev.Timestamp > q.until {
+			return errEnough
+		}
+		if err := b.Admitted(ev, err, ignore); err != nil {
 			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case len(strings.TrimSpace(string(line))) == 0:
-			continue
 		}
-		ev, wrong := dec.AdmitLine(line)
-		if wrong == nil && q.bounded && ev.HasTimestamp && ev.Timestamp > q.until {
-			return b.Line(clockEvent(q.until), ignore)
+		if b.Refused == nil {
+			accepted++
 		}
-		if err := b.Admitted(ev, wrong, ignore); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-		if b.Refused != nil {
-			refused.add(n, b.Refused)
-		}
+		return b.Refused
+	})
+	if err == nil {
+		err = refused.all(in, accepted)
+	} else if err == errEnough {
+		err = nil
 	}
+	if err == nil && q.bounded {
+		err = b.Line(clockEvent(q.until), ignore)
+	}
+	return err
 }
 
 // clockEvent moves log time to a time.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
@@ -96,7 +95,7 @@ func (r *backtestReport) write(ctx context.Context, source string, results []*ba
 // fileExplainer tells of the users of a file of events.
 func fileExplainer(path string, std stdio) explainer {
 	return func(ctx context.Context, def *campaign.Definition, keys []string, more int) ([]*explain.Story, error) {
-		others, err := firstUsers(path, std, more)
+		others, err := firstUsers(ctx, path, std, more)
 		if err != nil {
 			return nil, err
 		}
@@ -128,30 +127,25 @@ func fileExplainer(path string, std stdio) explainer {
 }
 
 // firstUsers are the keys of the users of a file's first events.
-func firstUsers(path string, std stdio, most int) (keys []string, err error) {
+func firstUsers(ctx context.Context, path string, std stdio, most int) (keys []string, err error) {
 	in, err := openInput(path, std)
 	if err != nil {
 		return nil, err
 	}
 	defer in.close()
 	var dec event.Decoder
-	for range 1000 * most {
-		line, err := in.next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return keys, nil
-		case err == errLongLine:
-			continue
-		case err != nil:
-			return nil, err
+	err = in.each(ctx, new(refusals), func(line []byte) error {
+		if len(keys) == most || in.n > 1000*most {
+			return errEnough
 		}
 		ev, err := dec.AdmitLine(line)
-		if err != nil || ev.Type == event.Clock || ev.Type == event.Fact || slices.Contains(keys, ev.Key) {
-			continue
+		if err == nil && ev.Type != event.Clock && ev.Type != event.Fact && !slices.Contains(keys, ev.Key) {
+			keys = append(keys, strings.Clone(ev.Key))
 		}
-		if keys = append(keys, strings.Clone(ev.Key)); len(keys) >= most {
-			break
-		}
+		return err
+	})
+	if err == errEnough {
+		err = nil
 	}
-	return keys, nil
+	return keys, err
 }
