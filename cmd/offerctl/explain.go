@@ -198,7 +198,7 @@ func (q *explanation) show(s *explain.Story) error {
 
 // unknown is the error for a campaign that the set does not have.
 func (q *explanation) unknown() error {
-	name, _, _ := strings.Cut(q.campaign, "/")
+	name := campaign.NameOf(q.campaign)
 	var ids []string
 	for _, c := range q.def.Campaigns {
 		ids = append(ids, c.ID)

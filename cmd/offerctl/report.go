@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -32,19 +31,17 @@ type reportRun struct {
 	def    *campaign.Definition // nil: the sets that were live
 	zone   *time.Location
 	series *report.Series
-	users  map[string][]string // entity keys of the first users that each campaign reached
+	users  report.Reached
 }
 
-// How many users the examples of a report are looked for among.
-const (
-	reachedLooked = 3  // of each campaign, those whom it reached first
-	otherLooked   = 40 // those of the first events
-)
+// otherLooked is among how many users examples are looked for besides those whom the
+// campaigns reached: those of the first events.
+const otherLooked = 40
 
 // begin begins to collect a run. zoned is a set that has its zone.
 func (r *backtestReport) begin(name string, def, zoned *campaign.Definition) *reportRun {
 	loc := zone.OrUTC(zoned.Zone)
-	run := &reportRun{name: name, def: def, zone: loc, series: report.NewSeries(loc), users: map[string][]string{}}
+	run := &reportRun{name: name, def: def, zone: loc, series: report.NewSeries(loc), users: report.Reached{}}
 	r.runs = append(r.runs, run)
 	return run
 }
@@ -52,29 +49,29 @@ func (r *backtestReport) begin(name string, def, zoned *campaign.Definition) *re
 // offer takes an offer of the run.
 func (r *reportRun) offer(o *pipeline.Offer) {
 	r.series.Add(o)
-	id, _, _ := strings.Cut(o.Campaign, "/")
-	key := o.Entity()
-	if known := r.users[id]; len(known) < reachedLooked && !slices.Contains(known, key) && !o.Withheld {
-		r.users[id] = append(known, key)
-	}
+	r.users.Add(o)
 }
 
 // An explainer tells what happened to some users; besides those that are named, to
 // some more of the source's users.
 type explainer func(ctx context.Context, def *campaign.Definition, keys []string, more int) ([]*explain.Story, error)
 
+// joined are the keys and those of others that are not among them.
+func joined(keys, others []string) []string {
+	for _, k := range others {
+		if !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
 // write writes the report.
 func (r *backtestReport) write(ctx context.Context, source string, results []*backtest.Result, change *backtest.Comparison, tell explainer) (err error) {
 	loc := r.runs[0].zone
 	p := &report.Page{Source: source, Zone: loc, Comparison: change}
 	for i, run := range r.runs {
-		keys := map[string]bool{}
-		for _, of := range run.users {
-			for _, k := range of {
-				keys[k] = true
-			}
-		}
-		stories, err := tell(ctx, run.def, slices.Sorted(maps.Keys(keys)), otherLooked)
+		stories, err := tell(ctx, run.def, run.users.Keys(), otherLooked)
 		if err != nil {
 			return fmt.Errorf("--report: %w", err)
 		}
@@ -99,11 +96,7 @@ func fileExplainer(path string, std stdio) explainer {
 		if err != nil {
 			return nil, err
 		}
-		for _, k := range others {
-			if !slices.Contains(keys, k) {
-				keys = append(keys, k)
-			}
-		}
+		keys = joined(keys, others)
 		b, problems := pipeline.NewBacktest(def)
 		if len(problems) > 0 {
 			return nil, problems[0] // cannot happen: the set was checked when it was loaded
