@@ -2,6 +2,7 @@ package config
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,8 @@ func (v value) insteadOfMap() string {
 	for i := 0; i+1 < len(v.n.Content); i += 2 {
 		k, val := v.n.Content[i], v.n.Content[i+1]
 		switch {
+		case slices.Contains([]string{"and", "or", "not", "all", "any", "AND", "OR"}, k.Value):
+			return "conditions are joined by && and ||; a list in `if` must hold as a whole"
 		case val.Kind != yaml.ScalarNode:
 			return quoteIt
 		case val.Value == "" && plain(val) && v.n.Style&yaml.FlowStyle != 0:
@@ -62,7 +65,8 @@ func (v value) insteadOfMap() string {
 			return quoteIt
 		}
 		name := k.Value
-		if !strings.Contains(name, ".") {
+		isFeature := v.path[len(v.path)-1] != "where" && slices.ContainsFunc(v.l.def.Features, func(f campaign.Feature) bool { return f.Name == name })
+		if !strings.Contains(name, ".") && !isFeature {
 			name = campaign.Member("event.properties", name)
 		}
 		text := strconv.Quote(val.Value)

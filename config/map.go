@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
+
+	"offerstream/pipeline/campaign"
 )
 
 // fields holds the keys of a map, each with the function that reads it.
@@ -47,12 +49,19 @@ func (v value) fields(what string, known fields) present {
 		case c.unsupported(what, k):
 		case c.misspeltOf(v.n, k, known):
 		case c.null() && v.n.Style&yaml.FlowStyle != 0:
-			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), "inside { } a comma begins a new key: put the text before it in quotes")
+			hint := "inside { } a comma begins a new key: put the text before it in quotes"
+			if last.key != nil && last.key.Value == "on" {
+				hint = fmt.Sprintf("inside { } a comma begins a new key: write on: [%s, %s]", last.n.Value, k)
+			}
+			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), hint)
 			v.l.silence(last.path) // YAML has cut the value before this one
 		default:
 			names := make([]string, 0, len(known))
 			for name := range known {
 				names = append(names, name)
+			}
+			if table != nil {
+				v.l.mean(v.n, campaign.Nearest(k, names))
 			}
 			c.problemAt(start(c.key), fmt.Sprintf("%q is not a key of %s", k, what), didYouMean(k, names))
 		}

@@ -26,6 +26,7 @@ var functionsOf = map[string]string{
 	"match": `x.matches("...")`, "regex": `x.matches("...")`, "regexp": `x.matches("...")`, "test": `x.matches("...")`,
 	"round": "math.round(x)", "abs": "math.abs(x)", "ceil": "math.ceil(x)", "floor": "math.floor(x)", "min": "math.least(a, b)", "max": "math.greatest(a, b)", "concat": "a + b", "append": "list + [x]",
 	"between": "x >= a && x <= b", "sortby": "list.sortBy(i, i.x)", "sorted": "list.sort()", "orelse": "orValue(x)", "or_else": "orValue(x)", "get": `x[?"key"].orValue(0)`, "hour_of_day": "local.hour",
+	"has": "has(event.properties.x)", "contains_key": `"..." in x`, "containskey": `"..." in x`, "range": "x >= 9 && x <= 21",
 	"seconds": `duration("60s")`, "minutes": `duration("10m")`, "hours": `duration("1h")`, "days": `duration("1d")`, "interval": `duration("1h")`,
 }
 
@@ -83,6 +84,14 @@ func (l *Language) unknownName(name string, before, after []rune) (what, hint st
 			}
 			return fmt.Sprintf("nothing here is named %q", name), hint, len([]rune(m))
 		}
+	}
+	if m := loopEnd.FindStringSubmatch(string(before)); m != nil && elementOf.MatchString(string(after)) {
+		is := map[string]string{"sort": "sortBy", "max": "max_by", "min": "min_by", "order_by": "sortBy", "group": "map"}[m[1]]
+		hint = "exists, all, filter, map, sortBy, max_by and min_by do"
+		if is != "" {
+			hint = fmt.Sprintf("write %s(i, i.x)", is)
+		}
+		return fmt.Sprintf("%s takes no name of an element", m[1]), hint, bracketEnd(append([]rune("("), after...)) - 1
 	}
 	if compared.MatchString(string(before)) && !strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(string(after), name)), ".") && l.nearest(name) == "" && ForeignWord(name) == "" {
 		return fmt.Sprintf("nothing here is named %q", name), fmt.Sprintf("a text is in quotes: %q; a property is %s", name, campaign.Member("event.properties", name)), len([]rune(name))

@@ -20,7 +20,9 @@ var (
 	following = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\s*\.\s*\??\s*([A-Za-z_][A-Za-z0-9_]*)`)
 	suggested = regexp.MustCompile(`\(did you mean '([a-z][A-Za-z0-9_.]*)'`)
 	dashed    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\s*[-.]\s*[A-Za-z_][A-Za-z0-9_]*)+`)
-	compared  = regexp.MustCompile(`([=!<>]=|[<>]|\bin\s*\[[^\[\]()]*)\s*$`)
+	compared  = regexp.MustCompile(`([=!<>]=|[<>]|\bin\s*\[[^\[\]()]*|[A-Za-z0-9_]\[)\s*$`)
+	loopEnd   = regexp.MustCompile(`\.([A-Za-z_]+)\($`)
+	elementOf = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\s*,`)
 	internal  = regexp.MustCompile(`'@(max_by|min_by)'`)
 )
 
@@ -67,6 +69,13 @@ func (l *Language) explain(src string, problem *cel.Error, report Report) (expla
 	if at < len(text) && text[at] == '(' {
 		method := strings.HasSuffix(strings.TrimSuffix(string(text[:at]), name), ".")
 		what, hint := noFunction(name, method)
+		if !method && l.names.Feature != nil {
+			if f, ok := l.names.Feature(name); ok && f.By {
+				hint = fmt.Sprintf("%s is a feature: write %s[%s]", name, name, f.Key)
+			} else if ok {
+				hint = fmt.Sprintf("%s is a feature: write it without brackets", name)
+			}
+		}
 		if m := suggested.FindStringSubmatch(message); m != nil && strings.HasPrefix(what, "there is no function") && functionsOf[strings.ToLower(name)] == "" {
 			hint = fmt.Sprintf("did you mean %q?", m[1])
 		}

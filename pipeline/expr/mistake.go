@@ -47,6 +47,9 @@ func (l *Language) reworded(message, src string, at int) (what, hint string) {
 		}
 		return fmt.Sprintf("%q is a word of CEL's own", word), fmt.Sprintf("a property is event.properties[%q]", word)
 	}
+	if message == "invalid argument to has() macro" {
+		return "has() asks whether a field is there", "such as has(event.properties.price); a feature and profile are always there"
+	}
 	if message == "argument is not an identifier" {
 		return "this is to be the name of an element", "a name such as i, as in max_by(i, i.price)"
 	}
@@ -77,6 +80,7 @@ func (l *Language) noCondition(found, src string, at int) (what, hint string) {
 }
 
 var (
+	dateAfter  = regexp.MustCompile(`^[=!<>]+\s*["']?([0-9]{4}-[0-9]{2}-[0-9]{2})\b`)
 	eitherText = regexp.MustCompile(`^("[^"]*"|'[^']*')\s*\|\|\s*("[^"]*"|'[^']*')`)
 	minusEnd   = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*-\s*[A-Za-z_]*$`)
 	joinEnd    = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
@@ -86,6 +90,10 @@ var (
 // fields.
 func (l *Language) insteadOfField(of, name string) string {
 	switch {
+	case strings.HasPrefix(of, "list(Ranked") && !slices.Contains(sizeNames, name) && !l.env.HasFunction(name):
+		return fmt.Sprintf("write .exists(i, i.key == %q)", name)
+	case name == "before":
+		return "before.x is x without this event: before comes first"
 	case slices.Contains(sizeNames, name):
 		return "write .size()"
 	case of == "timestamp":
@@ -153,6 +161,16 @@ func (l *Language) mismatch(fn, applied, src string, at int) (what, hint string)
 			}
 		}
 	}
+	if rest := string([]rune(src)[at:]); hint == "" || dateAfter.MatchString(rest) {
+		if m := dateAfter.FindStringSubmatch(rest); m != nil && len(args) == 2 && slices.Contains(comparisons, op) {
+			switch {
+			case strings.Contains(args[0], "timestamp") || strings.Contains(args[0], "Timestamp"):
+				hint = fmt.Sprintf("write timestamp(\"%sT00:00:00+09:00\"); or local.date %s \"%s\", in the user's zone", m[1], op, m[1])
+			case args[0] == "string":
+				hint = fmt.Sprintf("a date is in quotes: \"%s\"", m[1])
+			}
+		}
+	}
 	if (op == "max_by" || op == "min_by") && len(args) > 0 && strings.HasPrefix(args[0], "map(") {
 		hint = fmt.Sprintf("a map is not a list: x.map(k, k).%s(k, x[k]) gives a key", op)
 	}
@@ -186,8 +204,12 @@ func typesHint(op string, types []string, method bool) string {
 	}
 	hasList := has("list(")
 	switch {
+	case (op == "max" || op == "min") && !method:
+		return map[string]string{"max": "write math.greatest(a, b), or list.max()", "min": "write math.least(a, b), or list.min()"}[op]
 	case op == "duration":
 		return `write duration("60s"), with a unit`
+	case has("null"):
+		return "null is compared with == and !="
 	case has("bool") && has("string"):
 		return "a bool is true or false, without quotes; a condition needs no comparison with it"
 	case has("bool") && slices.Contains(comparisons, op) && len(types) == 2 && types[0] == "bool":
@@ -206,6 +228,8 @@ func typesHint(op string, types []string, method bool) string {
 		return `a duration is duration("60s")`
 	case has("timestamp"):
 		return `a time is timestamp("2026-04-01T00:00:00+09:00")`
+	case strings.HasPrefix(op, "[") && has("list(Ranked"):
+		return `write .exists(i, i.key == "..." && i.score > 1)`
 	case strings.HasPrefix(op, "[") && hasList:
 		return "a list is read by place, from 0; .exists(i, ...) and .filter(i, ...) look for elements"
 	case hasList && method && (op == "max" || op == "min"):
@@ -254,7 +278,7 @@ func InWords(t string) string {
 		return "a time"
 	case "int", "uint":
 		return "an " + kind
-	case "null_type":
+	case "null_type", "null":
 		return "null"
 	case "dyn", "any":
 		return "a value of unknown type"

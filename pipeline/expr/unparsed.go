@@ -17,16 +17,17 @@ import (
 // says what was probably meant.
 
 var (
-	number    = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
-	digits    = regexp.MustCompile(`^[0-9]+`)
-	signs     = regexp.MustCompile(`^[=<>!&|?]+`)
-	signsEnd  = regexp.MustCompile(`[=<>!&|?]+$`)
-	lastPath  = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\s*$`)
-	offending = regexp.MustCompile(`^(?:mismatched input|extraneous input|no viable alternative at input|missing '.*' at) '(.*?)'(?: expecting|$)`)
-	percent   = regexp.MustCompile(`[0-9]\s*%$`)
-	verbs     = map[string]string{
+	number     = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
+	digits     = regexp.MustCompile(`^[0-9]+`)
+	signs      = regexp.MustCompile(`^[=<>!&|?]+`)
+	signsEnd   = regexp.MustCompile(`[=<>!&|?]+$`)
+	lastPath   = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\s*$`)
+	offending  = regexp.MustCompile(`^(?:mismatched input|extraneous input|no viable alternative at input|missing '.*' at) '(.*?)'(?: expecting|$)`)
+	loopBefore = regexp.MustCompile(`\(\s*\(?[A-Za-z_][A-Za-z0-9_]*\)?\s*-?$`)
+	percent    = regexp.MustCompile(`[0-9]\s*%$`)
+	verbs      = map[string]string{
 		"like": `write x.contains("..."), x.startsWith("...") or x.matches("...")`, "contains": `write x.contains("...")`, "includes": `write x.contains("...")`, "startsWith": `write x.startsWith("...")`, "endsWith": `write x.endsWith("...")`, "matches": `write x.matches("...")`,
-		"exists": "write has(x)", "between": "write x >= 1 && x <= 5", "then": "a condition stands alone; c ? a : b chooses one of two values", "else": "c ? a : b chooses one of two values", "unless": "write && !(...)", "when": "write &&", "where": "write &&",
+		"exists": "write has(x)", "has": `write "..." in x`, "HAS": `write "..." in x`, "between": "write x >= 1 && x <= 5", "then": "a condition stands alone; c ? a : b chooses one of two values", "else": "c ? a : b chooses one of two values", "unless": "write && !(...)", "when": "write &&", "where": "write &&",
 		"LIKE": `write x.contains("..."), x.startsWith("...") or x.matches("...")`, "BETWEEN": "write x >= 1 && x <= 5", "IN": "write in",
 	}
 	notIn      = regexp.MustCompile(`(?i)^not\s+in\b`)
@@ -120,6 +121,34 @@ func (l *Language) unread(message, src string, at int) (what, hint string, back 
 		return fmt.Sprintf("something is missing before %s", after[:1]), "", 0
 	case strings.HasPrefix(after, ","):
 		return "a comma does not belong here", "&& joins conditions; a list is in [ ]", 0
+	case strings.HasPrefix(after, ".") && number.MatchString(strings.TrimRight(before, ". ")):
+		return "a range is no value", "write x >= 9 && x <= 21", 0
+	case strings.HasPrefix(after, ".") || strings.HasPrefix(after, "["):
+		return "a dot stands between two names", "remove one; x[0] and x[\"y\"] have none before the bracket", 0
+	case strings.HasPrefix(after, "`"):
+		return "` is no quote", "write \"", 0
+	case strings.HasPrefix(after, "/"):
+		return "/ begins nothing here", "a regular expression is x.matches(\"...\")", 0
+	case strings.HasPrefix(after, "~"):
+		return "~ is no operator", "write x.matches(\"...\")", 0
+	case strings.HasPrefix(after, "^"), strings.HasPrefix(after, "*") && strings.HasSuffix(strings.TrimRight(before, " "), "*"):
+		return map[bool]string{true: "^", false: "**"}[after[0] == '^'] + " is no operator", "write x * x", 0
+	case strings.HasPrefix(after, "+") && strings.HasSuffix(before, "+"):
+		return "++ is no operator", "an expression changes nothing: x + 1", 0
+	case signs.MatchString(after) && (strings.HasSuffix(strings.TrimRight(before, " "), "&&") || strings.HasSuffix(strings.TrimRight(before, " "), "||")):
+		if sign := signs.FindString(after); sign == "&&" || sign == "||" {
+			return "two operators follow each other", "remove one", 0
+		}
+		return signs.FindString(after) + " has no left side", "each comparison has both sides: x >= a && x <= b", 0
+	case here != "" && number.MatchString(strings.TrimRight(before, " ")) && !wordBefore(strings.TrimRight(before, " "), number.FindString(strings.TrimRight(before, " "))):
+		n := number.FindString(strings.TrimRight(before, " "))
+		if durable(n + " " + here) {
+			return fmt.Sprintf("%q is no value", n+" "+here), "a duration is " + asDuration(strconv.Quote(n+" "+here)), len(before) - len(strings.TrimRight(before, " ")) + len(n)
+		}
+		if !l.known(here) && len(l.beginningWith(here+".")) == 0 {
+			return fmt.Sprintf("%q does not belong after a number", here), "remove it", 0
+		}
+		return fmt.Sprintf("%q does not belong here", here), "an operator such as && is missing before it; or - before each of several conditions", 0
 	case here != "" && strings.HasSuffix(message, "expecting <EOF>"):
 		return fmt.Sprintf("%q does not belong here", here), "an operator such as && is missing before it, or quotes around a text", 0
 	}
@@ -155,6 +184,16 @@ func unclosed(text []rune) int {
 func unreadSigns(before, after string) (what, hint string, back int) {
 	back = len(signsEnd.FindString(before))
 	all := before[len(before)-back:] + signs.FindString(after)
+	switch head := strings.TrimRight(before[:len(before)-back], " "); {
+	case all == "=" && head != "" && strings.ContainsRune("+-*/", rune(head[len(head)-1])):
+		return head[len(head)-1:] + "= is no operator", "an expression changes nothing", back + 1
+	case all != "" && strings.HasPrefix(after[len(signs.FindString(after)):], "~"):
+		return all + "~ is no operator", "write x.matches(\"...\")", back
+	case (all == "=>" || all == ">" && strings.HasSuffix(head, "-")) && loopBefore.MatchString(head):
+		return "there are no arrows", "write exists(i, i.x == 1): the name, a comma, and what is asked of it", back
+	case all == ">" && strings.HasSuffix(head, "-"):
+		return "-> is no operator", "write x.y, or x[\"y\"]", back + 1
+	}
 	if strings.HasPrefix(all, "??") || strings.HasPrefix(all, "?:") {
 		return all + " is no operator", "write " + orElse(before[:len(before)-back], "x.?y.orValue(\"...\")"), back
 	}
