@@ -54,3 +54,18 @@ func TestMendedOnTrial(t *testing.T) {
 		}
 	}
 }
+
+// TestTextColumn: a column of a CSV file is texts if any cell is no number, so that a
+// comparison with a number never holds.
+func TestTextColumn(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{"t.csv": "id,least\na,3\nb,n/a\n", "set.yaml": "campaigns:\n  c:\n    for_each: {file: t.csv}\n    on: X\n    if: row.least > 1\n    offer: {channel: web}\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := LoadCampaigns("set.yaml")
+	if want := `set.yaml:5:19: this never holds: row.least is a text and 1 is an int: a text is in quotes: "1"`; fmt.Sprint(err) != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}

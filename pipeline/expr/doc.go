@@ -11,7 +11,13 @@
 //	           compilation (language.go): what must not run (forbidden.go) or
 //	           always fails (constant.go), names that nothing has (hint.go) or
 //	           that CEL cannot read (name.go), and other mistakes, in the words
-//	           of LANGUAGE.md (mistake.go)
+//	           of LANGUAGE.md: what CEL cannot parse (unparsed.go) or does not
+//	           take (mistake.go, instead.go), words of other languages
+//	           (foreign.go)
+//	authors    what runs but cannot be meant, for authors only: what is known of
+//	           values beyond their types (shape.go), and what cannot hold for
+//	           them (never.go); dwells that no campaign waits for (stay.go);
+//	           expressions of other systems in texts (placeholder.go)
 //	expr       a compiled expression (expr.go); common forms run without CEL
 //	           (shortcut.go); some forms are recognised by others (form.go),
 //	           and so is what it reads (reads.go); the maps that it makes have
