@@ -17,7 +17,7 @@
 //	          (schema.go) and the reference in LANGUAGE.md
 //	set       the set's own keys (set.go, policy.go), facts (fact.go), features
 //	          (feature.go), campaigns (campaign.go), what triggers them
-//	          (trigger.go, eventname.go), their rows (rows.go, tablefile.go), offers (offer.go)
+//	          (trigger.go, names.go), their rows (rows.go, tablefile.go), offers (offer.go)
 //	          and their data (data.go)
 //	problem   the errors (problem.go), and warnings of keys that have no effect in
 //	          their set (suspect.go)

@@ -22,6 +22,9 @@ func (v value) cel() string {
 	case v.n.Kind == yaml.MappingNode:
 		v.wrong("an expression", v.insteadOfMap())
 		return ""
+	case v.n.Kind == yaml.SequenceNode && v.key != nil && (v.key.Value == "by" || v.key.Value == "match"):
+		v.wrong("one key", `a key of two parts is event.properties.x + "/" + event.properties.y`)
+		return ""
 	case v.n.Kind != yaml.ScalarNode || v.null():
 		v.wrong("an expression", celHint)
 		return ""
@@ -40,6 +43,7 @@ func (v value) cel() string {
 		}
 	}
 	v.blanksInTexts()
+	v.blanksInName()
 	return strings.TrimRight(v.n.Value, " \t\r\n")
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
@@ -50,8 +51,8 @@ func (v value) fields(what string, known fields) present {
 		case c.misspeltOf(v.n, k, known):
 		case c.null() && v.n.Style&yaml.FlowStyle != 0:
 			hint := "inside { } a comma begins a new key: put the text before it in quotes"
-			if last.key != nil && last.key.Value == "on" {
-				hint = fmt.Sprintf("inside { } a comma begins a new key: write on: [%s, %s]", last.n.Value, k)
+			if last.key != nil && slices.Contains([]string{"on", "fields", "remove_on", "channels"}, last.key.Value) {
+				hint = fmt.Sprintf("inside { } a comma begins a new key: write %s: [%s, %s]", last.key.Value, last.n.Value, k)
 			}
 			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), hint)
 			v.l.silence(last.path) // YAML has cut the value before this one

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 var warned = regexp.MustCompile(`(?m)^# warning: (.*)$`)
@@ -67,5 +70,35 @@ func TestTextColumn(t *testing.T) {
 	_, err := LoadCampaigns("set.yaml")
 	if want := `set.yaml:5:19: this never holds: row.least is a text and 1 is an int: a text is in quotes: "1"`; fmt.Sprint(err) != want {
 		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+// TestMangledFiles: whatever is wrong with a file, each mistake is at a place that the
+// file has.
+func TestMangledFiles(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	r := rand.New(rand.NewPCG(seed, 2))
+	b, err := os.ReadFile("../deploy/campaigns/shop.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := []rune(string(b))
+	pieces := []string{":", ": ", "：", "，", "“", "”", "\u00a0", "\u200b", "[", "]", "{", "}", "｛", "\"", "'", "#", " #", "-", "- ", "|", "&", "*", "!", ",", "\n", "\t", "  ", "{{", "}}", "${profile.name}", "=", "10,000", "on:", "fresh 2m\n", "1 day", "상품"}
+	for range 150 {
+		at := r.IntN(len(from))
+		text := string(from[:at]) + pieces[r.IntN(len(pieces))] + string(from[min(len(from), at+r.IntN(3)):])
+		l := newLoad()
+		l.file("x", []byte(text))
+		_, err := l.finish()
+		var problems Errors
+		if err != nil && !errors.As(err, &problems) {
+			t.Fatal(err)
+		}
+		src := newSource("x", text)
+		for _, p := range append(problems, l.warnings...) {
+			if p.Line < 1 || p.Line > len(src.lines) || p.Col < 1 || p.Col > len(src.lines[p.Line-1])+1 || p.What == "" {
+				t.Fatalf("seed %d: after %q: there is no such place: %v", seed, text[max(0, len(string(from[:at]))-40):len(string(from[:at]))], p)
+			}
+		}
 	}
 }

@@ -16,8 +16,9 @@
 //	           (foreign.go)
 //	authors    what runs but cannot be meant, for authors only: what is known of
 //	           values beyond their types (shape.go), and what cannot hold for
-//	           them (never.go); dwells that no campaign waits for (stay.go);
-//	           expressions of other systems in texts (placeholder.go)
+//	           them (never.go); dwells that no campaign waits for (stay.go,
+//	           stayform.go); expressions of other systems in texts
+//	           (placeholder.go)
 //	expr       a compiled expression (expr.go); common forms run without CEL
 //	           (shortcut.go); some forms are recognised by others (form.go),
 //	           and so is what it reads (reads.go); the maps that it makes have

@@ -30,6 +30,11 @@ var functionsOf = map[string]string{
 	"seconds": `duration("60s")`, "minutes": `duration("10m")`, "hours": `duration("1h")`, "days": `duration("1d")`, "interval": `duration("1h")`,
 }
 
+// methodsOf are the functions of times in other languages.
+var methodsOf = map[string]string{
+	"hour": "x.getHours()", "hours": "x.getHours()", "minute": "x.getMinutes()", "minutes": "x.getMinutes()", "second": "x.getSeconds()", "seconds": "x.getSeconds()", "day": "x.getDate()", "month": "x.getMonth(), from 0", "year": "x.getFullYear()", "weekday": "x.getDayOfWeek(), from 0 for Sunday", "date": "x.getDate()", "min": "list.min()", "max": "list.max()", "has": "has(x.y), or \"y\" in x",
+}
+
 // wordsOf are the names of other languages and systems.
 var wordsOf = map[string]string{
 	"nil": "null", "none": "null", "undefined": "null", "null": "null", "true": "true", "false": "false", "yes": "true", "no": "false",
@@ -49,6 +54,8 @@ func noFunction(name string, method bool) (what, hint string) {
 		return fmt.Sprintf("%q is no operator", name), "write " + operatorOf[small]
 	case slices.Contains(loops, name) && (method || name != "exists"):
 		return fmt.Sprintf("%s lacks the name of the element", name), fmt.Sprintf("write %s(i, ...), where i is the element, such as i.price", name)
+	case method && methodsOf[small] != "":
+		return what, "write " + methodsOf[small]
 	case functionsOf[small] != "":
 		return what, "write " + functionsOf[small]
 	}
@@ -84,6 +91,9 @@ func (l *Language) unknownName(name string, before, after []rune) (what, hint st
 			}
 			return fmt.Sprintf("nothing here is named %q", name), hint, len([]rune(m))
 		}
+	}
+	if m := zoneName.FindString(string(after)); m != "" && getterEnd.MatchString(string(before)) {
+		return "a time zone is a text", fmt.Sprintf("write %q in quotes", m), len([]rune(m))
 	}
 	if m := loopEnd.FindStringSubmatch(string(before)); m != nil && elementOf.MatchString(string(after)) {
 		is := map[string]string{"sort": "sortBy", "max": "max_by", "min": "min_by", "order_by": "sortBy", "group": "map"}[m[1]]

@@ -21,6 +21,8 @@ var (
 	suggested = regexp.MustCompile(`\(did you mean '([a-z][A-Za-z0-9_.]*)'`)
 	dashed    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\s*[-.]\s*[A-Za-z_][A-Za-z0-9_]*)+`)
 	compared  = regexp.MustCompile(`([=!<>]=|[<>]|\bin\s*\[[^\[\]()]*|[A-Za-z0-9_]\[)\s*$`)
+	getterEnd = regexp.MustCompile(`\.get[A-Za-z]+\(\s*$`)
+	zoneName  = regexp.MustCompile(`^[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_]+)+`)
 	loopEnd   = regexp.MustCompile(`\.([A-Za-z_]+)\($`)
 	elementOf = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\s*,`)
 	internal  = regexp.MustCompile(`'@(max_by|min_by)'`)

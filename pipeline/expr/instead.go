@@ -173,10 +173,10 @@ func (l *Language) comparable(x, y side) string {
 func (l *Language) comparedAs(op string, x, y side) string {
 	bare := strings.Trim(y.text, `"'`)
 	switch {
-	case x.text == "":
-		return ""
 	case isNumeric(x.typ) && y.typ == "string" && bare != y.text && numeric.MatchString(bare):
 		return fmt.Sprintf("write %s, without quotes", bare)
+	case x.text == "":
+		return ""
 	case strings.HasPrefix(x.typ, "map("):
 		one, rest := l.underKey(x)
 		if one != "" && isDuration(rest) && isLiteral(y.text) {

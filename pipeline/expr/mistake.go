@@ -62,6 +62,9 @@ func (l *Language) noCondition(found, src string, at int) (what, hint string) {
 	what = InWords(found) + " where a bool is wanted"
 	before, after := string([]rune(src)[:at]), string([]rune(src)[at:])
 	if found == "string" {
+		if m := orText.FindStringSubmatch(before); m != nil && literalBegin.MatchString(after) {
+			return what, fmt.Sprintf("write %s in [%s, %s]", m[1], m[2], literalBegin.FindString(after))
+		}
 		if m := eitherText.FindStringSubmatch(after); m != nil {
 			return what, fmt.Sprintf("write x in [%s, %s]", m[1], m[2])
 		}
@@ -80,10 +83,12 @@ func (l *Language) noCondition(found, src string, at int) (what, hint string) {
 }
 
 var (
-	dateAfter  = regexp.MustCompile(`^[=!<>]+\s*["']?([0-9]{4}-[0-9]{2}-[0-9]{2})\b`)
-	eitherText = regexp.MustCompile(`^("[^"]*"|'[^']*')\s*\|\|\s*("[^"]*"|'[^']*')`)
-	minusEnd   = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*-\s*[A-Za-z_]*$`)
-	joinEnd    = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
+	dateAfter    = regexp.MustCompile(`^[=!<>]+\s*["']?([0-9]{4}-[0-9]{2}-[0-9]{2})\b`)
+	orText       = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_.]*)\s*==\s*("[^"]*"|'[^']*')\s*\|\|\s*$`)
+	literalBegin = regexp.MustCompile(`^("[^"]*"|'[^']*')`)
+	eitherText   = regexp.MustCompile(`^("[^"]*"|'[^']*')\s*\|\|\s*("[^"]*"|'[^']*')`)
+	minusEnd     = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*-\s*[A-Za-z_]*$`)
+	joinEnd      = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
 )
 
 // insteadOfField is what was probably meant by a name after a value that has no
@@ -153,6 +158,9 @@ func (l *Language) mismatch(fn, applied, src string, at int) (what, hint string)
 		if op == "in" && args[0] == "string" && strings.HasPrefix(args[1], "list(") && x.text != "" && y.text != "" {
 			hint = l.lookIn(y.text, x.text)
 		}
+	}
+	if strings.HasPrefix(op, "[") && len(args) == 2 && (args[0] == "Event" || args[0] == "Session") {
+		hint = "its fields are read with a dot: event.properties, session.count"
 	}
 	if strings.HasPrefix(op, "[") {
 		if name := strings.TrimSpace(operandEnd.FindString(string([]rune(src)[:at]))); l.names.Feature != nil && len(args) == 2 {
@@ -288,6 +296,10 @@ func InWords(t string) string {
 		return InWords(strings.TrimSuffix(strings.TrimPrefix(t, "wrapper("), ")")) + " or null"
 	case "Histogram":
 		return "a histogram"
+	case "Event":
+		return "an event"
+	case "Session":
+		return "a session"
 	case "Ranked":
 		return "an entry of a top"
 	}

@@ -43,11 +43,12 @@ var (
 // unparsed reports the first place that CEL's parser could not read. What it says of
 // later places follows from that. ok is false if it could read all.
 func (l *Language) unparsed(src string, problems []*cel.Error, report Report) (ok bool) {
-	message, ok := strings.CutPrefix(problems[0].Message, "Syntax error: ")
-	if !ok {
+	first := syntaxError(problems)
+	if first == nil {
 		return false
 	}
-	line, col := max(problems[0].Location.Line(), 1), max(problems[0].Location.Column(), 0)
+	message := strings.TrimPrefix(first.Message, syntax)
+	line, col := max(first.Location.Line(), 1), max(first.Location.Column(), 0)
 	at := offset(src, line, col)
 	what, hint, back := l.unread(message, src, at)
 	if back > 0 {
@@ -55,6 +56,18 @@ func (l *Language) unparsed(src string, problems []*cel.Error, report Report) (o
 	}
 	report(line, col, what, hint)
 	return true
+}
+
+// syntax begins what CEL's parser says of what it cannot read.
+const syntax = "Syntax error: "
+
+// syntaxError is the first problem that CEL's parser found; nil: there is none.
+func syntaxError(problems []*cel.Error) *cel.Error {
+	i := slices.IndexFunc(problems, func(p *cel.Error) bool { return strings.HasPrefix(p.Message, syntax) })
+	if i < 0 {
+		return nil
+	}
+	return problems[i]
 }
 
 // unread says what CEL's parser could not read at a place, which is so many runes
@@ -84,6 +97,9 @@ func (l *Language) unread(message, src string, at int) (what, hint string, back 
 			return fmt.Sprintf("%c is not closed", text[open]), fmt.Sprintf("%c is missing", map[rune]rune{'(': ')', '[': ']', '{': '}'}[text[open]]), at - open
 		}
 	}
+	if i := strings.Index(string(text), "{{"); i >= 0 {
+		return "{{ }} stand in the texts of an offer only", "write the expression alone", at - len([]rune(string(text)[:i]))
+	}
 	switch {
 	case strings.EqualFold(here, "not") && notIn.MatchString(after):
 		return `"not in" is no operator`, "write !(x in list)", 0
@@ -108,7 +124,7 @@ func (l *Language) unread(message, src string, at int) (what, hint string, back 
 		n := strings.TrimSuffix(strings.TrimSpace(before), "%")
 		n = number.FindString(n)
 		return fmt.Sprintf("%q is no value", n+"%"), fmt.Sprintf("%% is the remainder of a division; write %s, or %s / 100.0", n, n), len(before) - len(strings.TrimRight(before, "% ")) + len(n)
-	case here == "" && strings.HasPrefix(after, "!") && strings.HasPrefix(strings.TrimSpace(after[1:]), "="):
+	case here == "" && strings.HasPrefix(after, "! ") && strings.HasPrefix(strings.TrimSpace(after[1:]), "="):
 		return "! = is no operator", "write !=", 0
 	case verbs[here] != "":
 		return fmt.Sprintf("%q is no operator", here), verbs[here], 0
@@ -246,12 +262,15 @@ func unreadNumber(before, after string) (what, hint string, back int) {
 	return fmt.Sprintf("%q is no value", value), fmt.Sprintf("a number is %s, a text is in quotes", n), 0
 }
 
+// zeros are what words for powers of ten append to a number.
+var zeros = map[string]string{"천": "000", "만": "0000", "십만": "00000", "백만": "000000", "천만": "0000000", "억": "00000000", "千": "000", "万": "0000"}
+
 var money = regexp.MustCompile(`(?:^|[^\pL\pN_.])((\p{Sc})\s?([0-9][0-9,_]*)|([0-9][0-9,_]*)\s?(\p{Sc}|[^\x00-\x7F\pP\pS\s]+))`)
 
 // amount reports the first number with a currency or a unit, which CEL takes for a
 // name that it does not know.
 func amount(src string, problems []*cel.Error, report Report) bool {
-	if !strings.HasPrefix(problems[0].Message, "Syntax error: ") {
+	if syntaxError(problems) == nil {
 		return false
 	}
 	text := string(withoutTexts(src))
@@ -271,12 +290,13 @@ func amount(src string, problems []*cel.Error, report Report) bool {
 		report(line, col, fmt.Sprintf("%q is no value", part(1)), "a duration is "+asDuration(strconv.Quote(part(1))))
 		return true
 	}
-	report(line, col, what, "write "+strings.Map(func(r rune) rune {
+	n := strings.Map(func(r rune) rune {
 		if r == ',' || r == '_' {
 			return -1
 		}
 		return r
-	}, part(3)+part(4)))
+	}, part(3)+part(4))
+	report(line, col, what, "write "+n+zeros[strings.TrimSuffix(part(5), "원")])
 	return true
 }
 
@@ -304,11 +324,12 @@ func wordBefore(text, n string) bool {
 // lookalike reports the first character, outside of quotes, that only looks like
 // one of the language, where CEL could not read the expression.
 func lookalike(src string, problems []*cel.Error, report Report) bool {
-	if !slices.ContainsFunc(problems, func(p *cel.Error) bool { return strings.HasPrefix(p.Message, "Syntax error: ") }) {
+	first := syntaxError(problems)
+	if first == nil {
 		return false
 	}
 	text := withoutTexts(src)
-	if strings.HasPrefix(problems[0].Message, "Syntax error: token recognition error at: '\"") || strings.HasPrefix(problems[0].Message, "Syntax error: token recognition error at: ''") {
+	if strings.HasPrefix(first.Message, syntax+"token recognition error at: '\"") || strings.HasPrefix(first.Message, syntax+"token recognition error at: ''") {
 		text = []rune(src) // a quote that is not closed
 	}
 	for i, r := range text {
