@@ -41,7 +41,7 @@ func (l *Language) explainAll(src string, problems []*cel.Error, report Report) 
 		}
 		noBool = noBool || strings.HasPrefix(e.Message, "expected type 'bool'")
 		explained = max(explained, l.explain(src, e, report))
-		if strings.HasPrefix(e.Message, "reserved identifier") || strings.HasPrefix(e.Message, "Syntax error") {
+		if strings.HasPrefix(e.Message, reserved) || strings.HasPrefix(e.Message, syntax) {
 			return
 		}
 	}

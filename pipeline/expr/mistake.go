@@ -41,7 +41,7 @@ func (l *Language) reworded(message, src string, at int) (what, hint string) {
 		of := strings.TrimSpace(chain.FindString(before))
 		return fmt.Sprintf("nothing here is named %q", strings.TrimPrefix(of+"."+m[1], ".")), l.fieldHint(of, m[1])
 	}
-	if word, ok := strings.CutPrefix(message, "reserved identifier: "); ok {
+	if word, ok := strings.CutPrefix(message, reserved); ok {
 		if word == "if" {
 			return "a condition here has no `if` before it", "write the condition alone; c ? a : b chooses one of two values"
 		}

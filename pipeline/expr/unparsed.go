@@ -61,10 +61,14 @@ func (l *Language) unparsed(src string, problems []*cel.Error, report Report) (o
 // syntax begins what CEL's parser says of what it cannot read.
 const syntax = "Syntax error: "
 
-// syntaxError is the first problem that CEL's parser found; nil: there is none.
+// reserved begins what it says of a word that is CEL's own.
+const reserved = "reserved identifier: "
+
+// syntaxError is the first problem that CEL's parser found; nil: there is none, or it
+// follows from a word that is CEL's own.
 func syntaxError(problems []*cel.Error) *cel.Error {
 	i := slices.IndexFunc(problems, func(p *cel.Error) bool { return strings.HasPrefix(p.Message, syntax) })
-	if i < 0 {
+	if i < 0 || strings.HasPrefix(problems[0].Message, reserved) {
 		return nil
 	}
 	return problems[i]
