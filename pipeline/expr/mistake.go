@@ -170,7 +170,7 @@ func (l *Language) mismatch(fn, applied, src string, at int) (what, hint string)
 		}
 	}
 	if rest := string([]rune(src)[at:]); hint == "" || dateAfter.MatchString(rest) {
-		if m := dateAfter.FindStringSubmatch(rest); m != nil && len(args) == 2 && slices.Contains(comparisons, op) {
+		if m := dateAfter.FindStringSubmatch(rest); m != nil && len(args) == 2 && slices.Contains(comparing, op) {
 			switch {
 			case strings.Contains(args[0], "timestamp") || strings.Contains(args[0], "Timestamp"):
 				hint = fmt.Sprintf("write timestamp(\"%sT00:00:00+09:00\"); or local.date %s \"%s\", in the user's zone", m[1], op, m[1])
