@@ -28,7 +28,7 @@
 //	           themselves (inspect.go)
 //	unmeant    for errors of the compiler: what runs and cannot be meant, by the
 //	           types and the shapes of values (unmeant.go, shape.go), and dwells
-//	           that no campaign waits for (stay.go)
+//	           that no campaign waits for (stay.go, stayform.go)
 //	clause     for warnings about a valid set, as written, without types: conditions
 //	           that can never hold together (clause.go, never.go), by the values for
 //	           which comparisons hold (bounds.go)
