@@ -150,7 +150,7 @@ func (q *explanation) lines(ctx context.Context, b *pipeline.Backtest, in *input
 			continue
 		}
 		ev, wrong := dec.AdmitLine(line)
-		if wrong == nil && q.bounded && ev.HasTimestamp && ev.Timestamp > q.until {
+		if wrong == nil && q.bounded && q.isAfter(ev) {
 			return b.Line(clockEvent(q.until), ignore)
 		}
 		if err := b.Admitted(ev, wrong, ignore); err != nil {
@@ -160,6 +160,14 @@ func (q *explanation) lines(ctx context.Context, b *pipeline.Backtest, in *input
 			refused.add(n, b.Refused)
 		}
 	}
+}
+
+// isAfter reports whether an event moves log time past the one that was asked for.
+func (q *explanation) isAfter(ev *event.Event) bool {
+	if ev.Type == event.Clock && ev.HasLogTime {
+		return ev.LogTime > q.until
+	}
+	return ev.HasTimestamp && ev.Timestamp > q.until
 }
 
 // clockEvent moves log time to a time.
@@ -197,6 +205,9 @@ func (q *explanation) show(s *explain.Story) error {
 	if len(s.Campaigns) == 0 && q.campaign != "" {
 		return q.unknown()
 	}
+	if err := q.unknownRow(s); err != nil {
+		return err
+	}
 	if q.json {
 		enc := json.NewEncoder(q.std.out)
 		enc.SetEscapeHTML(false)
@@ -218,6 +229,27 @@ func (q *explanation) unknown() error {
 		hint = fmt.Sprintf("did you mean %q?", best)
 	}
 	return fmt.Errorf("the set has no campaign %s: %s", name, hint)
+}
+
+// unknownRow is the error for a row that the campaign does not have, nor had.
+func (q *explanation) unknownRow(s *explain.Story) error {
+	name, row, _ := strings.Cut(q.campaign, "/")
+	i := slices.IndexFunc(q.def.Campaigns, func(c campaign.Campaign) bool { return c.ID == name })
+	if row == "" || i < 0 || len(s.Campaigns) == 0 || s.Campaigns[0].Outcomes["evaluated"] > 0 {
+		return nil
+	}
+	var ids []string
+	for _, r := range q.def.Campaigns[i].Rows {
+		if r.ID == row {
+			return nil
+		}
+		ids = append(ids, r.ID)
+	}
+	hint := ""
+	if best := campaign.Nearest(row, ids); best != "" {
+		hint = fmt.Sprintf(": did you mean %q?", name+"/"+best)
+	}
+	return fmt.Errorf("campaign %s has no row %s%s", name, row, hint)
 }
 
 // live replays the user's part of a deployment's log.
