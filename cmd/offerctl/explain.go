@@ -88,7 +88,6 @@ type explanation struct {
 	recorder             *explain.Recorder
 	def                  *campaign.Definition // that was in force at the end
 	seen                 func(key string) bool
-	where                string // in what the user's events were looked for
 }
 
 // keys are the entity keys that the user may have.
