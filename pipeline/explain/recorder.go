@@ -45,6 +45,7 @@ type history struct {
 	nearest     *near
 	steps       map[int]*near // of a sequence: the newest event that each step would take
 	named       uint64        // events that `on` names
+	newest      string        // the id of the newest of them
 }
 
 // An evaluation is one evaluation through all of its steps.
@@ -178,7 +179,10 @@ func (u *record) tried(t *pipeline.TriggerTrace) {
 			n.held++
 		}
 	}
-	h.named++
+	if h.newest != t.Event.ID { // an event is tried by each entry of `any`, and by each row
+		h.named++
+		h.newest = t.Event.ID
+	}
 	if t.Sequence {
 		if was := h.steps[t.Entry]; was == nil || t.Holds || !was.trace.Holds && n.held >= was.held {
 			h.steps[t.Entry] = n
