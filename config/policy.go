@@ -192,19 +192,19 @@ func (l *load) refuseSilence() {
 		var missing, write []string
 		_, named := l.consent.channels[ch]
 		if named = named || l.consent.none; !named {
-			missing, write = append(missing, "consent for "+ch), append(write, "consent: {"+ch+": none}")
+			missing, write = append(missing, "consent to "+ch), append(write, "consent: {"+ch+": required}")
 		}
 		if !quiet {
-			missing, write = append(missing, "quiet hours"), append(write, "quiet_hours: none")
+			missing, write = append(missing, "quiet hours"), append(write, fmt.Sprintf(`quiet_hours: {channels: [%s], from: "21:00", to: "08:00"}`, ch))
 		}
 		if len(missing) == 0 {
 			continue
 		}
-		hint := fmt.Sprintf("if whoever delivers the offers takes care of it, write policies: {%s}", strings.Join(write, ", "))
+		hint := fmt.Sprintf("policies: {%s}; or none, if whoever delivers the offers takes care of it", strings.Join(write, ", "))
 		if !named {
 			hint = l.meantChannel(ch) + hint
 		}
-		v.problem(fmt.Sprintf("this advertises by %s, and the set does not name a policy for %s", ch, strings.Join(missing, " and ")), hint)
+		v.problem(fmt.Sprintf("this advertises by %s, and the set has no policy for %s", ch, strings.Join(missing, " and ")), hint)
 	}
 }
 
@@ -227,10 +227,10 @@ func (l *load) meantChannel(ch string) string {
 		}
 	}
 	if meant := campaign.Nearest(ch, unused); meant != "" {
-		return fmt.Sprintf("did you mean %q? The set names consent for it, and no campaign uses it; else ", meant)
+		return fmt.Sprintf("did you mean %q, for which the set names consent, and which no campaign uses? Else ", meant)
 	}
 	if meant := campaign.Nearest(ch, names); meant != "" {
-		return fmt.Sprintf("did you mean %q? The set names consent for it; else ", meant)
+		return fmt.Sprintf("did you mean %q, for which the set names consent? Else ", meant)
 	}
 	if meant := campaign.Nearest(ch, wellKnown); meant != "" && meant != ch {
 		return fmt.Sprintf("did you mean %q? Else ", meant)

@@ -33,7 +33,7 @@ var functionsOf = map[string]string{
 var wordsOf = map[string]string{
 	"nil": "null", "none": "null", "undefined": "null", "null": "null", "true": "true", "false": "false", "yes": "true", "no": "false",
 	"hour": "local.hour", "minute": "local.minute", "weekday": "local.weekday", "dayofweek": "local.weekday", "date": "local.date", "today": "local.date", "time": "event.time", "timestamp": "event.time",
-	"user": "event.user; a trait of the user is profile.x", "userid": "event.user", "user_id": "event.user", "customer": "profile.x", "traits": "profile.x; event.traits.x in `where`", "trait": "profile.x", "attributes": "profile.x", "person": "profile.x",
+	"user": "profile.x for a trait of the user; event.user is the id", "userid": "event.user", "user_id": "event.user", "customer": "profile.x", "traits": "profile.x; event.traits.x in `where`", "trait": "profile.x", "attributes": "profile.x", "person": "profile.x",
 	"properties": "event.properties", "props": "event.properties", "context": "event.context", "event_name": "event.name", "eventname": "event.name", "event_type": "event.type", "items": "event.items", "products": "event.items", "math": "math.round(x)",
 	"current_time": "now", "currenttime": "now", "current_timestamp": "now",
 }
