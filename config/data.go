@@ -57,6 +57,11 @@ func (v value) tree(depth int) any {
 	if !plain(v.n) {
 		return v.n.Value
 	}
+	if at, c, ok := v.lookalikeInKey(); v.null() && ok {
+		what, hint := c.Says()
+		v.problemAt(at, what, hint)
+		return nil
+	}
 	if v.null() {
 		hint := `write "" or null for an empty value`
 		if v.flow && v.key != nil {

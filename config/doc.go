@@ -9,14 +9,15 @@
 //	load      files -> one set (load.go)
 //	source    a file's lines, and the position of each rune of a value (source.go)
 //	tree      YAML -> nodes; tags, anchors and merges are refused (tree.go); the
-//	          error for a file that is not YAML (syntax.go)
+//	          error for a file that is not YAML (syntax.go), or that only looks like
+//	          it (mend.go)
 //	value     node -> Go value (value.go, map.go, literal.go, expression.go)
 //	keys      the tables of keys: what each map has and needs, its limits and
 //	          examples (table.go, keys.go); from them come the JSON Schema
 //	          (schema.go) and the reference in LANGUAGE.md
 //	set       the set's own keys (set.go, policy.go), facts (fact.go), features
 //	          (feature.go), campaigns (campaign.go), what triggers them
-//	          (trigger.go), their rows (rows.go, tablefile.go), offers (offer.go)
+//	          (trigger.go, names.go), their rows (rows.go, tablefile.go), offers (offer.go)
 //	          and their data (data.go)
 //	problem   the errors (problem.go), and warnings of keys that have no effect in
 //	          their set (suspect.go)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,9 @@ func (v value) cel() string {
 	case v.n.Kind == yaml.MappingNode:
 		v.wrong("an expression", v.insteadOfMap())
 		return ""
+	case v.n.Kind == yaml.SequenceNode && v.key != nil && (v.key.Value == "by" || v.key.Value == "match"):
+		v.wrong("one key", `a key of two parts is event.properties.x + "/" + event.properties.y`)
+		return ""
 	case v.n.Kind != yaml.ScalarNode || v.null():
 		v.wrong("an expression", celHint)
 		return ""
@@ -39,6 +43,7 @@ func (v value) cel() string {
 		}
 	}
 	v.blanksInTexts()
+	v.blanksInName()
 	return strings.TrimRight(v.n.Value, " \t\r\n")
 }
 
@@ -52,6 +57,8 @@ func (v value) insteadOfMap() string {
 	for i := 0; i+1 < len(v.n.Content); i += 2 {
 		k, val := v.n.Content[i], v.n.Content[i+1]
 		switch {
+		case slices.Contains([]string{"and", "or", "not", "all", "any", "AND", "OR"}, k.Value):
+			return "conditions are joined by && and ||; a list in `if` must hold as a whole"
 		case val.Kind != yaml.ScalarNode:
 			return quoteIt
 		case val.Value == "" && plain(val) && v.n.Style&yaml.FlowStyle != 0:
@@ -62,7 +69,8 @@ func (v value) insteadOfMap() string {
 			return quoteIt
 		}
 		name := k.Value
-		if !strings.Contains(name, ".") {
+		isFeature := v.path[len(v.path)-1] != "where" && slices.ContainsFunc(v.l.def.Features, func(f campaign.Feature) bool { return f.Name == name })
+		if !strings.Contains(name, ".") && !isFeature {
 			name = campaign.Member("event.properties", name)
 		}
 		text := strconv.Quote(val.Value)

@@ -57,7 +57,7 @@ func (v value) feature(name string) {
 		"within":    func(v value) { f.Within = v.span() },
 		"half_life": func(v value) { f.HalfLife = v.span() },
 		"key":       func(v value) { f.Key = v.property() },
-		"fields":    func(v value) { f.Fields = v.texts("fields: [product_id, name]") },
+		"fields":    func(v value) { f.Fields = v.fieldNames() },
 		"keep":      func(v value) { f.Keep = v.whole() },
 		"remove_on": func(v value) { f.RemoveOn = v.events() },
 	})
@@ -158,6 +158,7 @@ func (v value) events() []string {
 // property reads a bare name: that property of each element of event.items.
 func (v value) property() string {
 	t := v.text("the name of a property, such as product_id")
+	v.blanksInName()
 	if t != "" && !campaign.PropertyName(t) {
 		v.problem(fmt.Sprintf("%q is not the name of a property", t), "letters of any script, digits, _ $ @ # : and -, with single spaces between words")
 		return ""

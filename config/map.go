@@ -2,9 +2,12 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
+
+	"offerstream/pipeline/campaign"
 )
 
 // fields holds the keys of a map, each with the function that reads it.
@@ -47,12 +50,19 @@ func (v value) fields(what string, known fields) present {
 		case c.unsupported(what, k):
 		case c.misspeltOf(v.n, k, known):
 		case c.null() && v.n.Style&yaml.FlowStyle != 0:
-			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), "inside { } a comma begins a new key: put the text before it in quotes")
+			hint := "inside { } a comma begins a new key: put the text before it in quotes"
+			if last.key != nil && slices.Contains([]string{"on", "fields", "remove_on", "channels"}, last.key.Value) {
+				hint = fmt.Sprintf("inside { } a comma begins a new key: write %s: [%s, %s]", last.key.Value, last.n.Value, k)
+			}
+			c.problem(fmt.Sprintf("%q is not a key of %s", k, what), hint)
 			v.l.silence(last.path) // YAML has cut the value before this one
 		default:
 			names := make([]string, 0, len(known))
 			for name := range known {
 				names = append(names, name)
+			}
+			if table != nil {
+				v.l.mean(v.n, campaign.Nearest(k, names))
 			}
 			c.problemAt(start(c.key), fmt.Sprintf("%q is not a key of %s", k, what), didYouMean(k, names))
 		}

@@ -19,6 +19,7 @@ import (
 
 var (
 	noSpace  = regexp.MustCompile(`^(\s*(?:- +)*)([A-Za-z_][A-Za-z0-9_]*):([^\s/].*)$`)
+	noColon  = regexp.MustCompile(`^(\s*(?:- +)*)([A-Za-z_][A-Za-z0-9_]*)(?: *= *| +)(\S.*)$`)
 	nextLine = regexp.MustCompile(`^(\s*(?:- +)*[A-Za-z_][A-Za-z0-9_]*: +)[^\s"'\[{|>#]`)
 )
 
@@ -65,6 +66,9 @@ func (s *source) looksRight(culprit int) (p Problem, ok bool) {
 		if m := noSpace.FindStringSubmatch(string(line)); m != nil && keyOfSome(m[2]) && s.mended(at, culprit, m[1]+m[2]+": "+m[3]) {
 			return problem(at, len([]rune(m[1]+m[2])), "a space is missing after the colon", fmt.Sprintf("write %s: %s", m[2], strings.TrimSpace(m[3])))
 		}
+	}
+	if m := noColon.FindStringSubmatch(string(s.lines[culprit])); m != nil && keyOfSome(m[2]) && s.mended(culprit, culprit, m[1]+m[2]+": "+m[3]) {
+		return problem(culprit, len([]rune(m[1]+m[2])), "a colon is missing", fmt.Sprintf("write %s: %s", m[2], m[3]))
 	}
 	if brace := strings.TrimSpace(string(s.lines[culprit])); brace != "" && (brace[0] == '{' || brace[0] == '[') {
 		for first := previous; first >= 0 && culprit-first <= mostFolded && s.mended(culprit, culprit, ""); first-- {
@@ -134,6 +138,33 @@ func (s *source) lookalikeIn(n *yaml.Node) (at spot, c campaign.Character, ok bo
 	return at, c, false
 }
 
+var keyedText = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)(:[^\s/]|：)`)
+
+// keyInText reports a text that is a key with its value, but for the colon.
+func (v value) keyInText() {
+	m := keyedText.FindStringSubmatch(v.n.Value)
+	if v.n.Kind != yaml.ScalarNode || !plain(v.n) || m == nil {
+		return
+	}
+	if _, c, ok := v.lookalike(); ok && c.Write == ":" {
+		v.problem("", "") // names it
+		return
+	}
+	at := start(v.n)
+	at.col += len(m[1])
+	v.problemAt(at, "a space is missing after the colon", fmt.Sprintf("write %s: %s", m[1], strings.TrimPrefix(v.n.Value, m[1]+":")))
+}
+
+// lookalikeInKey finds a colon or a quote that only looks right in the key of a value
+// in { } that is missing.
+func (v value) lookalikeInKey() (at spot, c campaign.Character, ok bool) {
+	if v.key == nil || !v.flow {
+		return at, c, false
+	}
+	at, c, ok = v.file.lookalikeIn(v.key)
+	return at, c, ok && (c.Write == ":" || c.Write == `"`)
+}
+
 // typed is text for what nobody writes with a character that only looks right.
 func (v value) typed(hint string) string {
 	t := v.text(hint)
@@ -164,6 +195,12 @@ func (v value) misspelt(key string, known func(string) bool) (meant string) {
 			return before
 		}
 	}
+	if first, rest, ok := strings.Cut(key, " "); ok && known(first) && v.null() {
+		at := start(v.key)
+		at.col += len([]rune(first))
+		v.problemAt(at, "a colon is missing", fmt.Sprintf("write %s: %s", first, strings.TrimLeft(rest, "= ")))
+		return first
+	}
 	before, after, colon := strings.Cut(key, ":")
 	if colon && known(before) && v.null() {
 		at := start(v.key)
@@ -181,9 +218,14 @@ func (v value) misspeltOf(of *yaml.Node, key string, known fields) bool {
 	if meant == "" {
 		return false
 	}
-	if v.l.meant[of] == nil {
-		v.l.meant[of] = map[string]bool{}
-	}
-	v.l.meant[of][meant] = true
+	v.l.mean(of, meant)
 	return true
+}
+
+// mean keeps that a map has a key, which is misspelt in it.
+func (l *load) mean(of *yaml.Node, key string) {
+	if l.meant[of] == nil {
+		l.meant[of] = map[string]bool{}
+	}
+	l.meant[of][key] = true
 }

@@ -15,7 +15,7 @@ func (v value) offer() campaign.OfferSpec {
 		"kind":    func(v value) { o.Kind = v.typed("advertising or service") },
 		"expires": func(v value) { o.Expires = v.span() },
 		"coupon":  func(v value) { o.Coupon = v.coupon() },
-		"data":    func(v value) { o.Data = v.data() },
+		"data":    func(v value) { v.keyInText(); o.Data = v.data() },
 	})
 	if !has.has("channel") {
 		o.Channel = "web" // any, so that the rest can be checked

@@ -116,7 +116,7 @@ func trap(value []rune, what string) string {
 		return ""
 	case c == '[' || c == '{':
 		return "inside [ ] and { } put a text with , : [ ] { } or # in quotes, or give each its own line"
-	case strings.ContainsRune("*&@`%|>", rune(c)):
+	case strings.ContainsRune("*&@`%|>!", rune(c)):
 		return "a text cannot begin with " + string(c) + ": " + quoteIt
 	case strings.Contains(text, ": "):
 		return "a text with \": \" in it needs quotes: " + quoteAll

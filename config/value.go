@@ -232,7 +232,7 @@ func (v value) integer(least, most int) int {
 	}
 	want := fmt.Sprintf("a whole number from %d to %d", least, most)
 	if v.is() != "a number" {
-		v.wrong(want, "")
+		v.wrong(want, v.ungrouped())
 		return 0
 	}
 	n, ok := literal(v.n.Value).(int64)
@@ -243,13 +243,27 @@ func (v value) integer(least, most int) int {
 	return int(n)
 }
 
+var groups = regexp.MustCompile(`^[0-9]{1,3}([,_ ][0-9]{3})+$`)
+
+// ungrouped is a hint for a number whose digits are in groups, or in quotes.
+func (v value) ungrouped() string {
+	switch {
+	case v.n.Kind != yaml.ScalarNode:
+	case groups.MatchString(v.n.Value):
+		return "write " + strings.NewReplacer(",", "", "_", "", " ", "").Replace(v.n.Value)
+	case !plain(v.n) && jsonNumber.MatchString(v.n.Value):
+		return "write " + v.n.Value + ", without quotes"
+	}
+	return ""
+}
+
 // number reads any number.
 func (v value) number() float64 {
 	if v.bad() {
 		return 0
 	}
 	if v.is() != "a number" {
-		v.wrong("a number", "")
+		v.wrong("a number", v.ungrouped())
 		return 0
 	}
 	switch x := literal(v.n.Value).(type) {
@@ -280,11 +294,19 @@ var shareForm = regexp.MustCompile(`^([0-9]{1,3})(?:\.([0-9]{1,2}))?%$`)
 
 // share reads a percentage, in 1/10,000.
 func (v value) share() int {
+	if !v.bad() && v.is() == "a number" {
+		v.wrong("a percentage", "write "+v.n.Value+"%")
+		return 0
+	}
 	t := v.text(v.row.hint())
 	if t == "" {
 		return 0
 	}
 	n := 0
+	if short := strings.ReplaceAll(t, " ", ""); short != t && shareForm.MatchString(short) {
+		v.problem(fmt.Sprintf("%q is not a share of the users", t), "write "+short)
+		return 0
+	}
 	if m := shareForm.FindStringSubmatch(t); m != nil {
 		n, _ = strconv.Atoi(m[1] + (m[2] + "00")[:2])
 	}

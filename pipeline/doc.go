@@ -15,8 +15,9 @@
 //	            (compile.go, campaign.go), for the engines that this binary has
 //	            (engine.go)
 //	expr        the language of conditions: CEL (package expr), which names each
-//	            expression can use (language.go), and what expressions see of an
-//	            entity (scope.go), also as it was before the event (before.go)
+//	            expression can use (language.go), what is known of their values
+//	            (known.go), and what expressions see of an entity (scope.go),
+//	            also as it was before the event (before.go)
 //	window      what a feature keeps (package window); what an event adds to it
 //	            (feature.go), under which keys (key.go)
 //	entity      a user's state (entity.go) and its stored form (record.go):

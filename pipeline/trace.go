@@ -175,6 +175,9 @@ func (s *step) traced(e *evaluation, how Outcome, cause Cause) {
 		t = e.trace
 	}
 	t.Key, t.Stage, t.Due, t.Outcome, t.Cause = e.key, e.stage.String(), NoDue, how, cause
+	if n := len(t.Stages); n > 0 && e.stage != stageOut { // gates are no stage of their own in the evaluation
+		t.Stage = t.Stages[n-1].Stage
+	}
 	s.tracing(t)
 }
 

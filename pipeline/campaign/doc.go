@@ -2,5 +2,5 @@
 // (definition.go) and the problems found in one (problem.go). It also has what
 // both the campaign files and their expressions need: durations (duration.go),
 // the names of channels (channel.go), and suggestions for misspelt names
-// (nearest.go).
+// (nearest.go), durations (spelling.go) and characters (character.go).
 package campaign

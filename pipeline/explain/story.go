@@ -133,6 +133,17 @@ func (r *Recorder) Story(q Query) *Story {
 	return s
 }
 
+// Newest is the newest evaluation that is told; nil: none is.
+func (s *Story) Newest() (newest *Evaluation) {
+	for i := range s.Campaigns {
+		c := &s.Campaigns[i]
+		if n := len(c.Evaluations); n > 0 && (newest == nil || c.Evaluations[n-1].at > newest.at) {
+			newest = &c.Evaluations[n-1]
+		}
+	}
+	return newest
+}
+
 // interest ranks campaigns: those that have sent an offer come first, then those of
 // which something is pending, those that were evaluated, and others.
 func (c *CampaignStory) interest() int {

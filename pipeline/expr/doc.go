@@ -10,7 +10,8 @@
 //	language   what expressions in one kind of place may use, and their
 //	           compilation (language.go): what must not run (forbidden.go) or
 //	           always fails (constant.go), and what runs and cannot be meant
-//	           (unmeant.go, by the shapes of values, shape.go; stay.go)
+//	           (unmeant.go, by the shapes of values, shape.go; stay.go,
+//	           stayform.go)
 //	mistake    mistakes in the words of LANGUAGE.md (mistake.go): what CEL cannot
 //	           read (unparsed.go, name.go), names that nothing has (hint.go) or
 //	           that other languages use (foreign.go, placeholder.go), what to

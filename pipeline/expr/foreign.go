@@ -26,7 +26,13 @@ var functionsOf = map[string]string{
 	"match": `x.matches("...")`, "regex": `x.matches("...")`, "regexp": `x.matches("...")`, "test": `x.matches("...")`,
 	"round": "math.round(x)", "abs": "math.abs(x)", "ceil": "math.ceil(x)", "floor": "math.floor(x)", "min": "math.least(a, b)", "max": "math.greatest(a, b)", "concat": "a + b", "append": "list + [x]",
 	"between": "x >= a && x <= b", "sortby": "list.sortBy(i, i.x)", "sorted": "list.sort()", "orelse": "orValue(x)", "or_else": "orValue(x)", "get": `x[?"key"].orValue(0)`, "hour_of_day": "local.hour",
+	"has": "has(event.properties.x)", "contains_key": `"..." in x`, "containskey": `"..." in x`, "range": "x >= 9 && x <= 21",
 	"seconds": `duration("60s")`, "minutes": `duration("10m")`, "hours": `duration("1h")`, "days": `duration("1d")`, "interval": `duration("1h")`,
+}
+
+// methodsOf are the functions of times in other languages.
+var methodsOf = map[string]string{
+	"hour": "x.getHours()", "hours": "x.getHours()", "minute": "x.getMinutes()", "minutes": "x.getMinutes()", "second": "x.getSeconds()", "seconds": "x.getSeconds()", "day": "x.getDate()", "month": "x.getMonth(), from 0", "year": "x.getFullYear()", "weekday": "x.getDayOfWeek(), from 0 for Sunday", "date": "x.getDate()", "min": "list.min()", "max": "list.max()", "has": "has(x.y), or \"y\" in x",
 }
 
 // wordsOf are the names of other languages and systems.
@@ -48,6 +54,8 @@ func noFunction(name string, method bool) (what, hint string) {
 		return fmt.Sprintf("%q is no operator", name), "write " + operatorOf[small]
 	case slices.Contains(loops, name) && (method || name != "exists"):
 		return fmt.Sprintf("%s lacks the name of the element", name), fmt.Sprintf("write %s(i, ...), where i is the element, such as i.price", name)
+	case method && methodsOf[small] != "":
+		return what, "write " + methodsOf[small]
 	case functionsOf[small] != "":
 		return what, "write " + functionsOf[small]
 	}
@@ -83,6 +91,17 @@ func (l *Language) unknownName(name string, before, after []rune) (what, hint st
 			}
 			return fmt.Sprintf("nothing here is named %q", name), hint, len([]rune(m))
 		}
+	}
+	if m := zoneName.FindString(string(after)); m != "" && getterEnd.MatchString(string(before)) {
+		return "a time zone is a text", fmt.Sprintf("write %q in quotes", m), len([]rune(m))
+	}
+	if m := loopEnd.FindStringSubmatch(string(before)); m != nil && elementOf.MatchString(string(after)) {
+		is := map[string]string{"sort": "sortBy", "max": "max_by", "min": "min_by", "order_by": "sortBy", "group": "map"}[m[1]]
+		hint = "exists, all, filter, map, sortBy, max_by and min_by do"
+		if is != "" {
+			hint = fmt.Sprintf("write %s(i, i.x)", is)
+		}
+		return fmt.Sprintf("%s takes no name of an element", m[1]), hint, bracketEnd(append([]rune("("), after...)) - 1
 	}
 	if compared.MatchString(string(before)) && !strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(string(after), name)), ".") && l.nearest(name) == "" && ForeignWord(name) == "" {
 		return fmt.Sprintf("nothing here is named %q", name), fmt.Sprintf("a text is in quotes: %q; a property is %s", name, campaign.Member("event.properties", name)), len([]rune(name))

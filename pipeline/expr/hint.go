@@ -20,7 +20,11 @@ var (
 	following = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\s*\.\s*\??\s*([A-Za-z_][A-Za-z0-9_]*)`)
 	suggested = regexp.MustCompile(`\(did you mean '([a-z][A-Za-z0-9_.]*)'`)
 	dashed    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\s*[-.]\s*[A-Za-z_][A-Za-z0-9_]*)+`)
-	compared  = regexp.MustCompile(`([=!<>]=|[<>]|\bin\s*\[[^\[\]()]*)\s*$`)
+	compared  = regexp.MustCompile(`([=!<>]=|[<>]|\bin\s*\[[^\[\]()]*|[A-Za-z0-9_]\[)\s*$`)
+	getterEnd = regexp.MustCompile(`\.get[A-Za-z]+\(\s*$`)
+	zoneName  = regexp.MustCompile(`^[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_]+)+`)
+	loopEnd   = regexp.MustCompile(`\.([A-Za-z_]+)\($`)
+	elementOf = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\s*,`)
 	internal  = regexp.MustCompile(`'@(max_by|min_by)'`)
 )
 
@@ -37,7 +41,7 @@ func (l *Language) explainAll(src string, problems []*cel.Error, report Report) 
 		}
 		noBool = noBool || strings.HasPrefix(e.Message, "expected type 'bool'")
 		explained = max(explained, l.explain(src, e, report))
-		if strings.HasPrefix(e.Message, "reserved identifier") || strings.HasPrefix(e.Message, "Syntax error") {
+		if strings.HasPrefix(e.Message, reserved) || strings.HasPrefix(e.Message, syntax) {
 			return
 		}
 	}
@@ -67,6 +71,13 @@ func (l *Language) explain(src string, problem *cel.Error, report Report) (expla
 	if at < len(text) && text[at] == '(' {
 		method := strings.HasSuffix(strings.TrimSuffix(string(text[:at]), name), ".")
 		what, hint := noFunction(name, method)
+		if !method && l.names.Feature != nil {
+			if f, ok := l.names.Feature(name); ok && f.By {
+				hint = fmt.Sprintf("%s is a feature: write %s[%s]", name, name, f.Key)
+			} else if ok {
+				hint = fmt.Sprintf("%s is a feature: write it without brackets", name)
+			}
+		}
 		if m := suggested.FindStringSubmatch(message); m != nil && strings.HasPrefix(what, "there is no function") && functionsOf[strings.ToLower(name)] == "" {
 			hint = fmt.Sprintf("did you mean %q?", m[1])
 		}

@@ -46,6 +46,9 @@ func sidesOf(src string, at int, op string, args []string) (x, y side) {
 	if rest := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(after), y.text)); rest != "" && strings.ContainsRune("([.?+-*/%", rune(rest[0])) {
 		y.text = "" // it goes on
 	}
+	if head := strings.TrimSpace(strings.TrimSuffix(strings.TrimRight(before, " "), x.text)); head != "" && strings.ContainsRune("+-*/%", rune(head[len(head)-1])) {
+		x.text = "" // it begins before
+	}
 	return x, y
 }
 
@@ -56,11 +59,20 @@ func (l *Language) comparedHint(op string, x, y side) string {
 		return l.calculatedHint(op, x, y)
 	}
 	op = l.waitingFor(op, x, y)
+	whole := func(first, second, better string) string {
+		if x.text == "" || y.text == "" {
+			return "write " + better
+		}
+		return fmt.Sprintf("write %s %s %s", first, op, second)
+	}
 	if better := l.comparable(x, y); better != "" {
-		return fmt.Sprintf("write %s %s %s", better, op, y.text)
+		return whole(better, y.text, better)
 	}
 	if better := l.comparable(y, x); better != "" {
-		return fmt.Sprintf("write %s %s %s", x.text, op, better)
+		return whole(x.text, better, better)
+	}
+	if m := ofClock.FindStringSubmatch(y.text); m != nil && x.text == "local.hour" {
+		return fmt.Sprintf("write local.hour %s %s", op, m[1])
 	}
 	for _, pair := range [][2]side{{x, y}, {y, x}} {
 		if hint := l.comparedAs(op, pair[0], pair[1]); hint != "" {
@@ -117,8 +129,14 @@ func (l *Language) calculatedHint(op string, x, y side) string {
 // known.
 func (l *Language) comparable(x, y side) string {
 	switch {
-	case x.text == "" || y.text == "":
+	case x.text == "":
 		return ""
+	case x.typ == "Ranked" && y.typ == "string":
+		return x.text + ".key"
+	case x.typ == "Ranked" && isNumeric(y.typ):
+		return x.text + ".score"
+	case strings.HasPrefix(x.typ, "optional_type(Ranked") && y.typ == "string":
+		return x.text + `.?key.orValue("")`
 	case strings.HasPrefix(x.typ, "list(") && isNumeric(y.typ):
 		return x.text + ".size()"
 	case strings.HasPrefix(x.typ, "Histogram") && isNumeric(y.typ):
@@ -155,10 +173,10 @@ func (l *Language) comparable(x, y side) string {
 func (l *Language) comparedAs(op string, x, y side) string {
 	bare := strings.Trim(y.text, `"'`)
 	switch {
-	case x.text == "":
-		return ""
 	case isNumeric(x.typ) && y.typ == "string" && bare != y.text && numeric.MatchString(bare):
 		return fmt.Sprintf("write %s, without quotes", bare)
+	case x.text == "":
+		return ""
 	case strings.HasPrefix(x.typ, "map("):
 		one, rest := l.underKey(x)
 		if one != "" && isDuration(rest) && isLiteral(y.text) {
@@ -169,6 +187,8 @@ func (l *Language) comparedAs(op string, x, y side) string {
 	}
 	return ""
 }
+
+var ofClock = regexp.MustCompile(`^["']0?([0-9]{1,2}):[0-9]{2}["']$`)
 
 var numeric = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
 

@@ -41,11 +41,14 @@ func (l *Language) reworded(message, src string, at int) (what, hint string) {
 		of := strings.TrimSpace(chain.FindString(before))
 		return fmt.Sprintf("nothing here is named %q", strings.TrimPrefix(of+"."+m[1], ".")), l.fieldHint(of, m[1])
 	}
-	if word, ok := strings.CutPrefix(message, "reserved identifier: "); ok {
+	if word, ok := strings.CutPrefix(message, reserved); ok {
 		if word == "if" {
 			return "a condition here has no `if` before it", "write the condition alone; c ? a : b chooses one of two values"
 		}
 		return fmt.Sprintf("%q is a word of CEL's own", word), fmt.Sprintf("a property is event.properties[%q]", word)
+	}
+	if message == "invalid argument to has() macro" {
+		return "has() asks whether a field is there", "such as has(event.properties.price); a feature and profile are always there"
 	}
 	if message == "argument is not an identifier" {
 		return "this is to be the name of an element", "a name such as i, as in max_by(i, i.price)"
@@ -59,6 +62,9 @@ func (l *Language) noCondition(found, src string, at int) (what, hint string) {
 	what = InWords(found) + " where a bool is wanted"
 	before, after := string([]rune(src)[:at]), string([]rune(src)[at:])
 	if found == "string" {
+		if m := orText.FindStringSubmatch(before); m != nil && literalBegin.MatchString(after) {
+			return what, fmt.Sprintf("write %s in [%s, %s]", m[1], m[2], literalBegin.FindString(after))
+		}
 		if m := eitherText.FindStringSubmatch(after); m != nil {
 			return what, fmt.Sprintf("write x in [%s, %s]", m[1], m[2])
 		}
@@ -77,15 +83,22 @@ func (l *Language) noCondition(found, src string, at int) (what, hint string) {
 }
 
 var (
-	eitherText = regexp.MustCompile(`^("[^"]*"|'[^']*')\s*\|\|\s*("[^"]*"|'[^']*')`)
-	minusEnd   = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*-\s*[A-Za-z_]*$`)
-	joinEnd    = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
+	dateAfter    = regexp.MustCompile(`^[=!<>]+\s*["']?([0-9]{4}-[0-9]{2}-[0-9]{2})\b`)
+	orText       = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_.]*)\s*==\s*("[^"]*"|'[^']*')\s*\|\|\s*$`)
+	literalBegin = regexp.MustCompile(`^("[^"]*"|'[^']*')`)
+	eitherText   = regexp.MustCompile(`^("[^"]*"|'[^']*')\s*\|\|\s*("[^"]*"|'[^']*')`)
+	minusEnd     = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*-\s*[A-Za-z_]*$`)
+	joinEnd      = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
 )
 
 // insteadOfField is what was probably meant by a name after a value that has no
 // fields.
 func (l *Language) insteadOfField(of, name string) string {
 	switch {
+	case strings.HasPrefix(of, "list(Ranked") && !slices.Contains(sizeNames, name) && !l.env.HasFunction(name):
+		return fmt.Sprintf("write .exists(i, i.key == %q)", name)
+	case name == "before":
+		return "before.x is x without this event: before comes first"
 	case slices.Contains(sizeNames, name):
 		return "write .size()"
 	case of == "timestamp":
@@ -146,10 +159,23 @@ func (l *Language) mismatch(fn, applied, src string, at int) (what, hint string)
 			hint = l.lookIn(y.text, x.text)
 		}
 	}
+	if strings.HasPrefix(op, "[") && len(args) == 2 && (args[0] == "Event" || args[0] == "Session") {
+		hint = "its fields are read with a dot: event.properties, session.count"
+	}
 	if strings.HasPrefix(op, "[") {
 		if name := strings.TrimSpace(operandEnd.FindString(string([]rune(src)[:at]))); l.names.Feature != nil && len(args) == 2 {
 			if f, ok := l.names.Feature(name); ok && !f.By && !strings.HasPrefix(args[0], "list(") && !strings.HasPrefix(args[0], "Histogram") {
 				hint = fmt.Sprintf("%s has no `by`, so write %s without [ ]", name, name)
+			}
+		}
+	}
+	if rest := string([]rune(src)[at:]); hint == "" || dateAfter.MatchString(rest) {
+		if m := dateAfter.FindStringSubmatch(rest); m != nil && len(args) == 2 && slices.Contains(comparing, op) {
+			switch {
+			case strings.Contains(args[0], "timestamp") || strings.Contains(args[0], "Timestamp"):
+				hint = fmt.Sprintf("write timestamp(\"%sT00:00:00+09:00\"); or local.date %s \"%s\", in the user's zone", m[1], op, m[1])
+			case args[0] == "string":
+				hint = fmt.Sprintf("a date is in quotes: \"%s\"", m[1])
 			}
 		}
 	}
@@ -186,8 +212,12 @@ func typesHint(op string, types []string, method bool) string {
 	}
 	hasList := has("list(")
 	switch {
+	case (op == "max" || op == "min") && !method:
+		return map[string]string{"max": "write math.greatest(a, b), or list.max()", "min": "write math.least(a, b), or list.min()"}[op]
 	case op == "duration":
 		return `write duration("60s"), with a unit`
+	case has("null"):
+		return "null is compared with == and !="
 	case has("bool") && has("string"):
 		return "a bool is true or false, without quotes; a condition needs no comparison with it"
 	case has("bool") && slices.Contains(comparing, op) && len(types) == 2 && types[0] == "bool":
@@ -206,6 +236,8 @@ func typesHint(op string, types []string, method bool) string {
 		return `a duration is duration("60s")`
 	case has("timestamp"):
 		return `a time is timestamp("2026-04-01T00:00:00+09:00")`
+	case strings.HasPrefix(op, "[") && has("list(Ranked"):
+		return `write .exists(i, i.key == "..." && i.score > 1)`
 	case strings.HasPrefix(op, "[") && hasList:
 		return "a list is read by place, from 0; .exists(i, ...) and .filter(i, ...) look for elements"
 	case hasList && method && (op == "max" || op == "min"):
@@ -254,7 +286,7 @@ func InWords(t string) string {
 		return "a time"
 	case "int", "uint":
 		return "an " + kind
-	case "null_type":
+	case "null_type", "null":
 		return "null"
 	case "dyn", "any":
 		return "a value of unknown type"
@@ -264,6 +296,10 @@ func InWords(t string) string {
 		return InWords(strings.TrimSuffix(strings.TrimPrefix(t, "wrapper("), ")")) + " or null"
 	case "Histogram":
 		return "a histogram"
+	case "Event":
+		return "an event"
+	case "Session":
+		return "a session"
 	case "Ranked":
 		return "an entry of a top"
 	}

@@ -27,6 +27,7 @@ var (
 	presence   = regexp.MustCompile(`(has\(\s*)(` + operand + `)\.(\??)([A-Za-z_][A-Za-z0-9_]*-` + rest + `)\s*\)`)
 	foreign    = regexp.MustCompile(`()()()(` + rest + `[$@#\x{80}-\x{10FFFF}]` + rest + `)`)
 	beginning  = regexp.MustCompile(`^` + rest)
+	index      = regexp.MustCompile(`^[0-9]+$`)
 	keywords   = []string{"in", "true", "false", "null"}
 )
 
@@ -67,6 +68,8 @@ func (l *Language) misnamed(src string, problem *cel.Error) (at int, name, hint 
 		return l.misnamedAfterDot(at, name, object, before[m[8]:m[9]], problem)
 	}
 	switch {
+	case index.MatchString(name):
+		hint = fmt.Sprintf("write %s[%s]", object, name)
 	case object == "" && strings.ContainsAny(name[:1], "$@#") && l.known(strings.TrimLeft(name, "$@#{")):
 		hint = "write " + strings.TrimLeft(name, "$@#{")
 	case object == "":

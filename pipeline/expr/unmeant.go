@@ -68,6 +68,7 @@ func (d doubt) report(e celast.Expr, what, hint string) {
 // part looks at one part of the expression.
 func (d doubt) part(e celast.Expr, of func(celast.Expr) *Shape) {
 	d.field(e, of)
+	d.ofAll(e)
 	if e.Kind() != celast.CallKind {
 		return
 	}
@@ -127,6 +128,18 @@ func (d doubt) field(e celast.Expr, of func(celast.Expr) *Shape) {
 		hint = fmt.Sprintf("did you mean %q?", best)
 	}
 	d.report(e, fmt.Sprintf("%s has no field %q", s.Of, *name), hint)
+}
+
+// ofAll reports a key of a feature with `by` that is written like what is asked of the
+// feature as a whole.
+func (d doubt) ofAll(e celast.Expr) {
+	if e.Kind() != celast.SelectKind || e.AsSelect().IsTestOnly() || e.AsSelect().Operand().Kind() != celast.IdentKind || d.l.names.Feature == nil {
+		return
+	}
+	name, field := e.AsSelect().Operand().AsIdent(), e.AsSelect().FieldName()
+	if f, ok := d.l.names.Feature(strings.TrimPrefix(name, "before.")); ok && f.By && slices.Contains(sizeNames, field) {
+		d.report(e, fmt.Sprintf("%s.%s is what %s has under the key %q", name, field, name, field), fmt.Sprintf("%s.size() is the number of its keys; for that key write %s[%q]", name, name, field))
+	}
 }
 
 // kind is the kind of a value, as its shape or its type say it; Unknown: neither

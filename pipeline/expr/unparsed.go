@@ -17,16 +17,17 @@ import (
 // says what was probably meant.
 
 var (
-	number    = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
-	digits    = regexp.MustCompile(`^[0-9]+`)
-	signs     = regexp.MustCompile(`^[=<>!&|?]+`)
-	signsEnd  = regexp.MustCompile(`[=<>!&|?]+$`)
-	lastPath  = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\s*$`)
-	offending = regexp.MustCompile(`^(?:mismatched input|extraneous input|no viable alternative at input|missing '.*' at) '(.*?)'(?: expecting|$)`)
-	percent   = regexp.MustCompile(`[0-9]\s*%$`)
-	verbs     = map[string]string{
+	number     = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
+	digits     = regexp.MustCompile(`^[0-9]+`)
+	signs      = regexp.MustCompile(`^[=<>!&|?]+`)
+	signsEnd   = regexp.MustCompile(`[=<>!&|?]+$`)
+	lastPath   = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\s*$`)
+	offending  = regexp.MustCompile(`^(?:mismatched input|extraneous input|no viable alternative at input|missing '.*' at) '(.*?)'(?: expecting|$)`)
+	loopBefore = regexp.MustCompile(`\(\s*\(?[A-Za-z_][A-Za-z0-9_]*\)?\s*-?$`)
+	percent    = regexp.MustCompile(`[0-9]\s*%$`)
+	verbs      = map[string]string{
 		"like": `write x.contains("..."), x.startsWith("...") or x.matches("...")`, "contains": `write x.contains("...")`, "includes": `write x.contains("...")`, "startsWith": `write x.startsWith("...")`, "endsWith": `write x.endsWith("...")`, "matches": `write x.matches("...")`,
-		"exists": "write has(x)", "between": "write x >= 1 && x <= 5", "then": "a condition stands alone; c ? a : b chooses one of two values", "else": "c ? a : b chooses one of two values", "unless": "write && !(...)", "when": "write &&", "where": "write &&",
+		"exists": "write has(x)", "has": `write "..." in x`, "HAS": `write "..." in x`, "between": "write x >= 1 && x <= 5", "then": "a condition stands alone; c ? a : b chooses one of two values", "else": "c ? a : b chooses one of two values", "unless": "write && !(...)", "when": "write &&", "where": "write &&",
 		"LIKE": `write x.contains("..."), x.startsWith("...") or x.matches("...")`, "BETWEEN": "write x >= 1 && x <= 5", "IN": "write in",
 	}
 	notIn      = regexp.MustCompile(`(?i)^not\s+in\b`)
@@ -42,11 +43,12 @@ var (
 // unparsed reports the first place that CEL's parser could not read. What it says of
 // later places follows from that. ok is false if it could read all.
 func (l *Language) unparsed(src string, problems []*cel.Error, report Report) (ok bool) {
-	message, ok := strings.CutPrefix(problems[0].Message, "Syntax error: ")
-	if !ok {
+	first := syntaxError(problems)
+	if first == nil {
 		return false
 	}
-	line, col := max(problems[0].Location.Line(), 1), max(problems[0].Location.Column(), 0)
+	message := strings.TrimPrefix(first.Message, syntax)
+	line, col := max(first.Location.Line(), 1), max(first.Location.Column(), 0)
 	at := offset(src, line, col)
 	what, hint, back := l.unread(message, src, at)
 	if back > 0 {
@@ -54,6 +56,22 @@ func (l *Language) unparsed(src string, problems []*cel.Error, report Report) (o
 	}
 	report(line, col, what, hint)
 	return true
+}
+
+// syntax begins what CEL's parser says of what it cannot read.
+const syntax = "Syntax error: "
+
+// reserved begins what it says of a word that is CEL's own.
+const reserved = "reserved identifier: "
+
+// syntaxError is the first problem that CEL's parser found; nil: there is none, or it
+// follows from a word that is CEL's own.
+func syntaxError(problems []*cel.Error) *cel.Error {
+	i := slices.IndexFunc(problems, func(p *cel.Error) bool { return strings.HasPrefix(p.Message, syntax) })
+	if i < 0 || strings.HasPrefix(problems[0].Message, reserved) {
+		return nil
+	}
+	return problems[i]
 }
 
 // unread says what CEL's parser could not read at a place, which is so many runes
@@ -83,6 +101,9 @@ func (l *Language) unread(message, src string, at int) (what, hint string, back 
 			return fmt.Sprintf("%c is not closed", text[open]), fmt.Sprintf("%c is missing", map[rune]rune{'(': ')', '[': ']', '{': '}'}[text[open]]), at - open
 		}
 	}
+	if i := strings.Index(string(text), "{{"); i >= 0 {
+		return "{{ }} stand in the texts of an offer only", "write the expression alone", at - len([]rune(string(text)[:i]))
+	}
 	switch {
 	case strings.EqualFold(here, "not") && notIn.MatchString(after):
 		return `"not in" is no operator`, "write !(x in list)", 0
@@ -107,7 +128,7 @@ func (l *Language) unread(message, src string, at int) (what, hint string, back 
 		n := strings.TrimSuffix(strings.TrimSpace(before), "%")
 		n = number.FindString(n)
 		return fmt.Sprintf("%q is no value", n+"%"), fmt.Sprintf("%% is the remainder of a division; write %s, or %s / 100.0", n, n), len(before) - len(strings.TrimRight(before, "% ")) + len(n)
-	case here == "" && strings.HasPrefix(after, "!") && strings.HasPrefix(strings.TrimSpace(after[1:]), "="):
+	case here == "" && strings.HasPrefix(after, "! ") && strings.HasPrefix(strings.TrimSpace(after[1:]), "="):
 		return "! = is no operator", "write !=", 0
 	case verbs[here] != "":
 		return fmt.Sprintf("%q is no operator", here), verbs[here], 0
@@ -120,6 +141,34 @@ func (l *Language) unread(message, src string, at int) (what, hint string, back 
 		return fmt.Sprintf("something is missing before %s", after[:1]), "", 0
 	case strings.HasPrefix(after, ","):
 		return "a comma does not belong here", "&& joins conditions; a list is in [ ]", 0
+	case strings.HasPrefix(after, ".") && number.MatchString(strings.TrimRight(before, ". ")):
+		return "a range is no value", "write x >= 9 && x <= 21", 0
+	case strings.HasPrefix(after, ".") || strings.HasPrefix(after, "["):
+		return "a dot stands between two names", "remove one; x[0] and x[\"y\"] have none before the bracket", 0
+	case strings.HasPrefix(after, "`"):
+		return "` is no quote", "write \"", 0
+	case strings.HasPrefix(after, "/"):
+		return "/ begins nothing here", "a regular expression is x.matches(\"...\")", 0
+	case strings.HasPrefix(after, "~"):
+		return "~ is no operator", "write x.matches(\"...\")", 0
+	case strings.HasPrefix(after, "^"), strings.HasPrefix(after, "*") && strings.HasSuffix(strings.TrimRight(before, " "), "*"):
+		return map[bool]string{true: "^", false: "**"}[after[0] == '^'] + " is no operator", "write x * x", 0
+	case strings.HasPrefix(after, "+") && strings.HasSuffix(before, "+"):
+		return "++ is no operator", "an expression changes nothing: x + 1", 0
+	case signs.MatchString(after) && (strings.HasSuffix(strings.TrimRight(before, " "), "&&") || strings.HasSuffix(strings.TrimRight(before, " "), "||")):
+		if sign := signs.FindString(after); sign == "&&" || sign == "||" {
+			return "two operators follow each other", "remove one", 0
+		}
+		return signs.FindString(after) + " has no left side", "each comparison has both sides: x >= a && x <= b", 0
+	case here != "" && number.MatchString(strings.TrimRight(before, " ")) && !wordBefore(strings.TrimRight(before, " "), number.FindString(strings.TrimRight(before, " "))):
+		n := number.FindString(strings.TrimRight(before, " "))
+		if durable(n + " " + here) {
+			return fmt.Sprintf("%q is no value", n+" "+here), "a duration is " + asDuration(strconv.Quote(n+" "+here)), len(before) - len(strings.TrimRight(before, " ")) + len(n)
+		}
+		if !l.known(here) && len(l.beginningWith(here+".")) == 0 {
+			return fmt.Sprintf("%q does not belong after a number", here), "remove it", 0
+		}
+		return fmt.Sprintf("%q does not belong here", here), "an operator such as && is missing before it; or - before each of several conditions", 0
 	case here != "" && strings.HasSuffix(message, "expecting <EOF>"):
 		return fmt.Sprintf("%q does not belong here", here), "an operator such as && is missing before it, or quotes around a text", 0
 	}
@@ -155,6 +204,16 @@ func unclosed(text []rune) int {
 func unreadSigns(before, after string) (what, hint string, back int) {
 	back = len(signsEnd.FindString(before))
 	all := before[len(before)-back:] + signs.FindString(after)
+	switch head := strings.TrimRight(before[:len(before)-back], " "); {
+	case all == "=" && head != "" && strings.ContainsRune("+-*/", rune(head[len(head)-1])):
+		return head[len(head)-1:] + "= is no operator", "an expression changes nothing", back + 1
+	case all != "" && strings.HasPrefix(after[len(signs.FindString(after)):], "~"):
+		return all + "~ is no operator", "write x.matches(\"...\")", back
+	case (all == "=>" || all == ">" && strings.HasSuffix(head, "-")) && loopBefore.MatchString(head):
+		return "there are no arrows", "write exists(i, i.x == 1): the name, a comma, and what is asked of it", back
+	case all == ">" && strings.HasSuffix(head, "-"):
+		return "-> is no operator", "write x.y, or x[\"y\"]", back + 1
+	}
 	if strings.HasPrefix(all, "??") || strings.HasPrefix(all, "?:") {
 		return all + " is no operator", "write " + orElse(before[:len(before)-back], "x.?y.orValue(\"...\")"), back
 	}
@@ -207,12 +266,15 @@ func unreadNumber(before, after string) (what, hint string, back int) {
 	return fmt.Sprintf("%q is no value", value), fmt.Sprintf("a number is %s, a text is in quotes", n), 0
 }
 
+// zeros are what words for powers of ten append to a number.
+var zeros = map[string]string{"천": "000", "만": "0000", "십만": "00000", "백만": "000000", "천만": "0000000", "억": "00000000", "千": "000", "万": "0000"}
+
 var money = regexp.MustCompile(`(?:^|[^\pL\pN_.])((\p{Sc})\s?([0-9][0-9,_]*)|([0-9][0-9,_]*)\s?(\p{Sc}|[^\x00-\x7F\pP\pS\s]+))`)
 
 // amount reports the first number with a currency or a unit, which CEL takes for a
 // name that it does not know.
 func amount(src string, problems []*cel.Error, report Report) bool {
-	if !strings.HasPrefix(problems[0].Message, "Syntax error: ") {
+	if syntaxError(problems) == nil {
 		return false
 	}
 	text := string(withoutTexts(src))
@@ -232,12 +294,13 @@ func amount(src string, problems []*cel.Error, report Report) bool {
 		report(line, col, fmt.Sprintf("%q is no value", part(1)), "a duration is "+asDuration(strconv.Quote(part(1))))
 		return true
 	}
-	report(line, col, what, "write "+strings.Map(func(r rune) rune {
+	n := strings.Map(func(r rune) rune {
 		if r == ',' || r == '_' {
 			return -1
 		}
 		return r
-	}, part(3)+part(4)))
+	}, part(3)+part(4))
+	report(line, col, what, "write "+n+zeros[strings.TrimSuffix(part(5), "원")])
 	return true
 }
 
@@ -265,11 +328,12 @@ func wordBefore(text, n string) bool {
 // lookalike reports the first character, outside of quotes, that only looks like
 // one of the language, where CEL could not read the expression.
 func lookalike(src string, problems []*cel.Error, report Report) bool {
-	if !slices.ContainsFunc(problems, func(p *cel.Error) bool { return strings.HasPrefix(p.Message, "Syntax error: ") }) {
+	first := syntaxError(problems)
+	if first == nil {
 		return false
 	}
 	text := withoutTexts(src)
-	if strings.HasPrefix(problems[0].Message, "Syntax error: token recognition error at: '\"") || strings.HasPrefix(problems[0].Message, "Syntax error: token recognition error at: ''") {
+	if strings.HasPrefix(first.Message, syntax+"token recognition error at: '\"") || strings.HasPrefix(first.Message, syntax+"token recognition error at: ''") {
 		text = []rune(src) // a quote that is not closed
 	}
 	for i, r := range text {

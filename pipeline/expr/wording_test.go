@@ -20,12 +20,13 @@ func TestUnread(t *testing.T) {
 	l := strict(t)
 	const no = " is no operator: write "
 	for src, want := range map[string]string{
+		"n => 4 && n": "1:2: =>" + no + ">=", "n += 1": "1:2: += is no operator: an expression changes nothing", "event.name =~ \"x\"": `1:11: =~` + no + `x.matches("...")`, "n ** 2 > 4": "1:3: **" + no + "x * x", "n > 10 USD": `1:7: "USD" does not belong after a number: remove it`, "cart.exists(i => i.price > 3)": "1:14: there are no arrows: write exists(i, i.x == 1): the name, a comma, and what is asked of it", "event..name == \"x\"": "1:6: a dot stands between two names: remove one; x[0] and x[\"y\"] have none before the bracket", "n >= 1 && <= 5": "1:10: <= has no left side: each comparison has both sides: x >= a && x <= b", "n in 1..5": "1:7: a range is no value: write x >= 9 && x <= 21", "has(event)": "1:4: has() asks whether a field is there: such as has(event.properties.price); a feature and profile are always there",
 		"n = 4": "1:2: = compares nothing: write ==", "n > 1 && (n = 4 || n > 9)": "1:12: = compares nothing: write ==", "n => 4": "1:2: =>" + no + ">=", "n =< 4": "1:2: =<" + no + "<=", "n === 4": "1:2: ===" + no + "==", "n <> 4": "1:2: <>" + no + "!=", "n !== 4": "1:2: !==" + no + "!=", "n >== 4": "1:2: >==" + no + ">=", "n ! = 4": "1:2: ! =" + no + "!=",
 		"n > 1 & n < 4": "1:6: &" + no + "&&", "n > 1 and n < 4": `1:6: "and"` + no + "&&", "n > 1 OR n < 4": `1:6: "OR"` + no + "||", "not n > 4": `1:4: "not"` + no + "!", "not (n > 4)": `1:0: "not"` + no + "!", "n > 1 && NOT(n > 4)": `1:9: "NOT"` + no + "!", `"a" not in ["a"]`: `1:4: "not in"` + no + "!(x in list)", "n is 4": `1:2: "is"` + no + "==", "n is not 4": `1:2: "is not"` + no + "!=",
 		"event.properties.x is null": `1:19: "is null"` + no + "!has(x)", "event.properties.x IS NOT NULL": `1:19: "IS NOT NULL"` + no + "has(x)", "event.properties.x exists": `1:19: "exists"` + no + "has(x)", `event.name like "a%"`: `1:11: "like"` + no + `x.contains("..."), x.startsWith("...") or x.matches("...")`, "n between 1 and 4": `1:2: "between"` + no + "x >= 1 && x <= 5", "if n > 4": "1:0: a condition here has no `if` before it: write the condition alone; c ? a : b chooses one of two values", "n > 4 then": `1:6: "then" is no operator: a condition stands alone; c ? a : b chooses one of two values`,
 		"n > 10,000": "1:6: a number has no comma between its digits: write 10000", "n > 1,000,000": "1:5: a number has no comma between its digits: write 1000000", "n > 10 000": "1:7: a number has no space between its digits: write 10000", "n > 10_000": "1:6: a number has no _ between its digits: write 10000", "n > $10": `1:4: "$10" is no number: write 10`, "n > ₩10,000": `1:4: "₩10,000" is no number: write 10000`, "n > 10원": `1:4: "10원" is no number: write 10`, "n > 10%": `1:4: "10%" is no value: % is the remainder of a division; write 10, or 10 / 100.0`, "n > 10k": `1:6: "10k" is no value: a number is 10, a text is in quotes`,
 		"dwell >= 60s": `1:11: "60s" is no value: a duration is duration("60s")`, "dwell >= 2w": `1:10: "2w" is no value: a duration is duration("14d")`, "dwell >= 10분": `1:9: "10분" is no value: a duration is duration("10m")`,
-		"n > 4;": "1:5: ; ends nothing here: remove it; && joins conditions", "n > 4, n < 9": "1:5: a comma does not belong here: && joins conditions; a list is in [ ]", "(n > 4": "1:0: ( is not closed: ) is missing", "n in [1, 2": "1:5: [ is not closed: ] is missing", "n > 4)": "1:5: ) closes nothing: remove it, or open it before", `event.name == "x`: "1:14: the quote is not closed: close it with the same quote", "n >": "1:3: the expression ends too early: something is missing at its end", "n > 4 && && n < 9": `1:9: "&&" does not belong here`,
+		"n > 4;": "1:5: ; ends nothing here: remove it; && joins conditions", "n > 4, n < 9": "1:5: a comma does not belong here: && joins conditions; a list is in [ ]", "(n > 4": "1:0: ( is not closed: ) is missing", "n in [1, 2": "1:5: [ is not closed: ] is missing", "n > 4)": "1:5: ) closes nothing: remove it, or open it before", `event.name == "x`: "1:14: the quote is not closed: close it with the same quote", "n >": "1:3: the expression ends too early: something is missing at its end", "n > 4 && && n < 9": "1:9: two operators follow each other: remove one",
 		"event.name == “bag”": `1:14: “ (U+201C, left double quotation mark) means nothing here: write "`, "event.name == 'bag’": `1:18: ’ (U+2019, right single quotation mark) means nothing here: write "`, "n\u00a0> 4": "1:1: a character here is no ordinary space, but U+00A0, no-break space: write a space", "n > 1 &&\nbag\u200b_views > 4": "2:3: an invisible character is here, U+200B, zero-width space: remove it", "n ≥ 4": "1:2: ≥ (U+2265, greater-than or equal to) means nothing here: write >=", "n – 1 > 4": "1:2: – (U+2013, en dash) means nothing here: write -", "views［\"bag\"］ > 2": "1:5: ［ (U+FF3B, full-width [) means nothing here: write [", "math.least（n， 3） > 2": "1:10: （ (U+FF08, full-width () means nothing here: write (",
 		`event.name == "“bag”"`: "", `event.properties.상품 == "x"`: `1:17: "상품" is no identifier: write event.properties["상품"]`, "event.properties.product id == 1": `1:17: "product id" is no identifier: write event.properties["product id"]`, `$n > 1`: `1:0: "$n" is no identifier: write n`,
 	} {
@@ -49,6 +50,11 @@ func TestUnknownNames(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", src, got, want)
 		}
 	}
+	for src, want := range map[string]string{"views(\"bag\") > 3": `1:5: there is no function "views": views is a feature: write views[event.properties.category]`, "views.size > 3": `1:5: views.size is what views has under the key "size": views.size() is the number of its keys; for that key write views["size"]`, "views[bag] > 3": `1:6: nothing here is named "bag": a text is in quotes: "bag"; a property is event.properties.bag`} {
+		if got := says(l, src); got != want {
+			t.Errorf("%s\n got %s\nwant %s", src, got, want)
+		}
+	}
 	for name, want := range map[string]string{"nil": "write null", "True": "write true", "weekday": "write local.weekday", "userId": "write event.user", "color": ""} {
 		if got := ForeignWord(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -62,12 +68,19 @@ func TestInstead(t *testing.T) {
 	for src, want := range map[string]string{
 		"dwell >= 60": `write dwell >= duration("60s")`, "60 <= dwell": `write duration("60s") <= dwell`, "dwell > 60": `write dwell >= duration("60s")`, "dwell == 60": `write dwell >= duration("60s")`, "dwell < 5": `write dwell < duration("5s")`, "dwell >= 60.5": `write dwell >= duration("60.5s")`, `dwell >= "60s"`: `write dwell >= duration("60s")`, `dwell >= "1 minute"`: `write dwell >= duration("1m")`, "dwell >= duration(60)": `write duration("60s"), with a unit`,
 		`stay["bag"] >= 60`: `write stay["bag"] >= duration("60s")`, "stay >= 60": `write stay[event.properties.category] >= duration("60s")`, `stay >= duration("60s")`: `write stay[event.properties.category] >= duration("60s")`, `dwell["bag"] >= duration("60s")`: "dwell has no `by`, so write dwell without [ ]",
-		"views >= 4": "write views[event.properties.category] >= 4", "4 <= views": "write 4 <= views[event.properties.category]", "views == 4.5": "write views[event.properties.category] == 4.5", "views + 1 > 4": "write views[event.properties.category] + 1", "views": "write views[event.properties.category] > 0", "lists > 3": "write lists[event.properties.category].size() > 3",
+		"views >= 4": "write views[event.properties.category] >= 4", "4 <= views": "write 4 <= views[event.properties.category]", "views > 4.5": "write views[event.properties.category] > 4.5", "views + 1 > 4": "write views[event.properties.category] + 1", "views": "write views[event.properties.category] > 0", "lists > 3": "write lists[event.properties.category].size() > 3",
 		"cart >= 1": "write cart.size() >= 1", "n > 1 && 1 < cart": "write 1 < cart.size()", "cart == n": "write cart.size() == n", "cart": "write cart.size() > 0", `cart == "x"`: `write cart.exists(i, i.name == "x")`, `"x" in cart`: `write cart.exists(i, i.name == "x")`, "lists[\"a\"] > 3": `write lists["a"].size() > 3`,
 		`n > "3"`: "write 3, without quotes", `n > "x"`: "only texts are in quotes; string(x) makes a text of a number", "n": "write n > 0", "dwell": `write dwell >= duration("60s")`, "event.name": `write event.name == "..."`, "n && true": "write n > 0", `event.name || "x"`: `write event.name == "..."`, `event.name == ("a" || "b")`: `write x in ["a", "b"]`, "3 < n < 5": "each comparison stands alone: a < b && b < c", `event.name.contains("x") == "true"`: "a bool is true or false, without quotes; a condition needs no comparison with it",
 	} {
 		if got := says(l, src); !strings.HasSuffix(got, ": "+want) || strings.Contains(got, "; 1:") {
 			t.Errorf("%s\n got %s\nwant ... %s", src, got, want)
+		}
+		write, ok := strings.CutPrefix(want, "write ")
+		if !ok || strings.Contains(want, "+ 1") || strings.Contains(want, "x in") || strings.Contains(want, "without") || strings.Contains(want, "with a unit") {
+			continue
+		}
+		if got := says(l, write); got != "" {
+			t.Errorf("what is to be written for %s does not compile: %s", src, got)
 		}
 	}
 }

@@ -103,10 +103,8 @@ func (s *Scenario) told(r *explain.Recorder) (all []Told) {
 	for _, x := range s.Explains {
 		story := r.Story(explain.Query{User: x.key(), Campaign: x.Campaign, Newest: 1, Zone: s.Day.Zone})
 		t := Told{Sentence: story.Sentence}
-		for _, c := range story.Campaigns {
-			if n := len(c.Evaluations); n > 0 && c.Sentence == story.Sentence {
-				t.Outcome, t.Stage = c.Evaluations[n-1].Outcome, c.Evaluations[n-1].Stage
-			}
+		if e := story.Newest(); e != nil {
+			t = Told{e.Sentence, e.Outcome, e.Stage}
 		}
 		all = append(all, t)
 	}

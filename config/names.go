@@ -117,3 +117,26 @@ func (l *load) severalNames() {
 		}
 	}
 }
+
+// fieldNames reads names of properties: a text, or a list.
+func (v value) fieldNames() []string {
+	names := v.texts("fields: [product_id, name]")
+	for _, name := range names {
+		if parts := strings.Split(name, ","); len(parts) > 1 && v.n.Kind == yaml.ScalarNode {
+			for i := range parts {
+				parts[i] = strings.TrimSpace(parts[i])
+			}
+			v.problem("this is one name, not a list", fmt.Sprintf("write [%s]", strings.Join(parts, ", ")))
+		}
+	}
+	return names
+}
+
+// blanksInName warns of the name of a property with a character that cannot be seen,
+// or looks like a space.
+func (v value) blanksInName() {
+	if at, c, ok := v.lookalike(); ok && c.Blank() && campaign.PropertyName(v.n.Value) {
+		what, _ := c.Says()
+		v.warnAt(at, what, "a property with an ordinary one in its name is another one")
+	}
+}
