@@ -41,7 +41,11 @@ func (v value) channels() []string {
 func (v value) channel() string {
 	t := v.text(channelHint)
 	if t != "" && !campaign.Channel(t) {
-		v.problem(fmt.Sprintf("%q is not a channel's name", t), channelHint)
+		hint := channelHint
+		if small := strings.ToLower(t); campaign.Channel(small) {
+			hint = "write " + small
+		}
+		v.problem(fmt.Sprintf("%q is not a channel's name", t), hint)
 		return ""
 	}
 	return t
@@ -182,7 +186,7 @@ func (l *load) refuseSilence() {
 	_, quiet := l.set["quiet_hours"]
 	for _, c := range l.def.Campaigns {
 		ch := c.Offer.Channel
-		if c.Offer.Kind != campaign.Advertising || ch == "web" {
+		if c.Offer.Kind != campaign.Advertising || ch == "web" || !campaign.Channel(ch) {
 			continue
 		}
 		v, ok := l.places[key([]string{"campaigns", c.ID, "offer", "channel"})]
@@ -200,7 +204,7 @@ func (l *load) refuseSilence() {
 		if len(missing) == 0 {
 			continue
 		}
-		hint := fmt.Sprintf("policies: {%s}; or none, if whoever delivers the offers takes care of it", strings.Join(write, ", "))
+		hint := fmt.Sprintf("write policies: {%s}; or none, if whoever delivers the offers takes care of it", strings.Join(write, ", "))
 		if !named {
 			hint = l.meantChannel(ch) + hint
 		}
