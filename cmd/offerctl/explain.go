@@ -86,7 +86,6 @@ type explanation struct {
 	recorder             *explain.Recorder
 	def                  *campaign.Definition // that was in force at the end
 	seen                 func(key string) bool
-	where                string // in what the user's events were looked for
 }
 
 // keys are the entity keys that the user may have.
@@ -130,7 +129,7 @@ func (q *explanation) lines(ctx context.Context, b *pipeline.Backtest, in *input
 	accepted := uint64(0)
 	err := in.each(ctx, &refused, func(line []byte) error {
 		ev, err := dec.AdmitLine(line)
-		if err == nil && q.bounded && ev.HasTimestamp && ev.Timestamp > q.until {
+		if err == nil && q.bounded && q.isAfter(ev) {
 			return errEnough
 		}
 		if err := b.Admitted(ev, err, ignore); err != nil {
@@ -150,6 +149,14 @@ func (q *explanation) lines(ctx context.Context, b *pipeline.Backtest, in *input
 		err = b.Line(clockEvent(q.until), ignore)
 	}
 	return err
+}
+
+// isAfter reports whether an event moves log time past the one that was asked for.
+func (q *explanation) isAfter(ev *event.Event) bool {
+	if ev.Type == event.Clock && ev.HasLogTime {
+		return ev.LogTime > q.until
+	}
+	return ev.HasTimestamp && ev.Timestamp > q.until
 }
 
 // clockEvent moves log time to a time.
@@ -187,6 +194,9 @@ func (q *explanation) show(s *explain.Story) error {
 	if len(s.Campaigns) == 0 && q.campaign != "" {
 		return q.unknown()
 	}
+	if err := q.unknownRow(s); err != nil {
+		return err
+	}
 	if q.json {
 		enc := json.NewEncoder(q.std.out)
 		enc.SetEscapeHTML(false)
@@ -208,6 +218,27 @@ func (q *explanation) unknown() error {
 		hint = fmt.Sprintf("did you mean %q?", best)
 	}
 	return fmt.Errorf("the set has no campaign %s: %s", name, hint)
+}
+
+// unknownRow is the error for a row that the campaign does not have, nor had.
+func (q *explanation) unknownRow(s *explain.Story) error {
+	name, row, _ := strings.Cut(q.campaign, "/")
+	i := slices.IndexFunc(q.def.Campaigns, func(c campaign.Campaign) bool { return c.ID == name })
+	if row == "" || i < 0 || len(s.Campaigns) == 0 || s.Campaigns[0].Outcomes["evaluated"] > 0 {
+		return nil
+	}
+	var ids []string
+	for _, r := range q.def.Campaigns[i].Rows {
+		if r.ID == row {
+			return nil
+		}
+		ids = append(ids, r.ID)
+	}
+	hint := ""
+	if best := campaign.Nearest(row, ids); best != "" {
+		hint = fmt.Sprintf(": did you mean %q?", name+"/"+best)
+	}
+	return fmt.Errorf("campaign %s has no row %s%s", name, row, hint)
 }
 
 // live replays the user's part of a deployment's log.

@@ -33,6 +33,8 @@ const explainEvents = `{"type":"track","event":"Product Viewed","userId":"ada","
 {"type":"track","event":"Product Viewed","userId":"ada","messageId":"m3","timestamp":"2026-03-01T01:01:00Z","properties":{"product_id":"p2"}}
 {"type":"track","event":"Product Added","anonymousId":"v-1","messageId":"m4","timestamp":"2026-03-01T01:02:00Z"}
 {"type":"track","event":"Product Viewed","userId":"ada","messageId":"m5","timestamp":"2026-03-01T03:30:00Z","properties":{"product_id":"p3"}}
+{"type":"track","event":"Product Added","userId":"zoe","messageId":"m6","timestamp":"2026-03-01T03:30:00Z"}
+{"type":"clock","logTime":"2026-03-01T09:00:00Z"}
 `
 
 // TestExplainFile compares what the command prints about users of a file.
@@ -99,7 +101,17 @@ cart: 1 evaluation, 1 fired
 `, 0},
 		{"eve", "offerctl explain: events.jsonl has no event of user eve\n", 1},
 		{"ada bags", "offerctl explain: the set has no campaign bags: did you mean \"bag\"?\n", 1},
+		{"ada bag/shoes", "offerctl explain: campaign bag has no row shoes\n", 1},
 		{"ada --anonymous", "offerctl explain: events.jsonl has no event of user ada\n", 1},
+		{"zoe cart --at 2026-03-01T04:00:00Z", `cart is pending: since Product Added it waits 1h for Order Completed not to come, until 13:30:00.
+
+User zoe, times in Asia/Seoul.
+
+cart: 1 evaluation, 1 pending
+
+  2026-03-01 12:30:00  cart, by Product Added (m6): pending
+    12:30:00  absence    waits until 13:30:00
+`, 0},
 	} {
 		var out, errs bytes.Buffer
 		args := append([]string{"explain"}, strings.Fields(c.args)...)

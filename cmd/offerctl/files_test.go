@@ -146,6 +146,10 @@ func TestNoEvents(t *testing.T) {
 	if text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", torn); code != 0 || !strings.HasPrefix(text, "2 events, 1 users, 1 duplicates, 1 rejected (json 1); the first is line 1: ") || !strings.Contains(text, "\nwarning: the file looks like CSV") {
 		t.Errorf("a file whose first line is torn: exit %d, %s", code, text)
 	}
+	cut := file(t, "cut", one[:len(one)/2]+"\n{}\n{}\n"+one+"\n"+one+"\n")
+	if text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", cut); code != 0 || !strings.HasPrefix(text, "2 events, 1 users, 1 duplicates, 3 rejected (json 1, type 2); the first is line 1: ") {
+		t.Errorf("a file whose first line is cut, and of which most lines are refused: exit %d, %s", code, text)
+	}
 	if text, code := ran(t, "demo", "--events", file(t, "array", "["+one+"]"), "--addr", "127.0.0.1:0"); code != 1 || !strings.Contains(text, "none of the 1 line is an event") || !strings.Contains(text, "JSON array") {
 		t.Errorf("demo: exit %d, %s", code, text)
 	}

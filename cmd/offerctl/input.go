@@ -194,6 +194,11 @@ func (in *input) glance() error {
 	return fmt.Errorf("none of the first lines is an event; line %d: %w; %s", looked.headAt, first, what)
 }
 
+// cut reports whether the first line may also be an event of which a part is missing.
+func (in *input) cut() bool {
+	return len(in.head) > 0 && in.head[0] == '{' && !bytes.Contains(in.head, []byte(`"batch"`))
+}
+
 // guess tells what the input may be if its lines are no events, and what to do then;
 // "" if it has no idea.
 func (in *input) guess() string {
@@ -242,7 +247,7 @@ func (r *refusals) add(line int, err error) {
 // nil if the input was empty.
 func (r *refusals) all(in *input, accepted uint64) error {
 	what := in.guess()
-	few := accepted < r.n && r.line == in.headAt && what != ""
+	few := accepted < r.n && r.line == in.headAt && what != "" && !in.cut()
 	if r.n == 0 || accepted > 0 && !few {
 		return nil
 	}
