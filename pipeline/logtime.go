@@ -69,28 +69,46 @@ func (f *Fold) applyTimed(ev *event.Event, now int64) {
 	if ev.Type == event.Clock {
 		return
 	}
-	own := now
-	if ev.HasTimestamp {
-		own = ev.Timestamp
-	}
-	f.apply(ev, now, own)
+	f.apply(ev, now, (&EventClock{Now: now}).Own(ev))
 }
 
 // logTimeOf is the log time after an event, under clock: event.
 func (f *Fold) logTimeOf(ev *event.Event) (int64, error) {
-	own, has := ev.Timestamp, ev.HasTimestamp
+	c := EventClock{f.cur.LogTime, f.begun()}
+	if !c.Move(ev) {
+		return 0, event.Rejectf("timestamp", "the event has no timestamp, and none came before it")
+	}
+	return c.Now, nil
+}
+
+// An EventClock is log time under clock: event, which events move.
+type EventClock struct {
+	Now   int64
+	Begun bool // an event with a time has come
+}
+
+// Move moves log time to that after an event. It returns false for an event without
+// a time before which none had one.
+func (c *EventClock) Move(ev *event.Event) bool {
+	at, has := ev.Timestamp, ev.HasTimestamp
 	if ev.HasLogTime {
-		own, has = ev.LogTime, true
+		at, has = ev.LogTime, true
 	}
 	switch {
-	case has && f.begun():
-		return max(f.cur.LogTime, own), nil
+	case has && c.Begun:
+		c.Now = max(c.Now, at)
 	case has:
-		return own, nil // which may be before 1970
-	case f.begun():
-		return f.cur.LogTime, nil
+		c.Now, c.Begun = at, true // which may be before 1970
 	}
-	return 0, event.Rejectf("timestamp", "the event has no timestamp, and none came before it")
+	return c.Begun
+}
+
+// Own is the own time of an event that has moved the clock.
+func (c *EventClock) Own(ev *event.Event) int64 {
+	if ev.HasTimestamp {
+		return ev.Timestamp
+	}
+	return c.Now
 }
 
 // begun reports whether there is a log time.

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strings"
+
+	"offerstream/pipeline/event"
 )
 
 // An Offer is what goes out to a user. Its JSON is the same on its subject, in
@@ -29,6 +31,9 @@ type Offer struct {
 	Withheld bool            `json:"withheld,omitempty"`
 	Test     bool            `json:"test,omitempty"` // Fold.Render made it: it is on no chain and counted nowhere
 }
+
+// Entity is the key of the user's entity.
+func (o *Offer) Entity() string { return event.UserKey(o.User, o.Anon) }
 
 // An OfferCoupon is the coupon of an offer. The campaign gives all but Code, URL
 // and Expires, and nothing here acts on it.

@@ -17,10 +17,7 @@ func (e *Entity) location() *time.Location {
 			return loc
 		}
 	}
-	if loc, ok := zone.Load(e.live.def.Zone); ok {
-		return loc
-	}
-	return time.UTC
+	return zone.OrUTC(e.live.def.Zone)
 }
 
 // quiet reports whether it is quiet for the user at a time, for a channel of the

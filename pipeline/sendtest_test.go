@@ -36,7 +36,7 @@ func renderSet(t *testing.T) *Backtest {
 	def.Coupons = &campaign.Coupons{Key: keys.IDs()[0], URL: "https://shop.example/c/"}
 	def.Consent = &campaign.Consent{Required: []string{"push"}}
 	def.Caps = []campaign.Cap{{Channels: []string{"web"}, Max: 1, Within: 10800e9}}
-	def.Pause = &campaign.Pause{Channels: []string{"web"}, AfterAny: 7200e9}
+	def.Pause = &campaign.Pause{Channels: []string{"web"}, AfterAny: 6000e9}
 	def.Quiet = &campaign.QuietHours{Channels: []string{"web"}, From: 9 * 60, To: 12 * 60, Drop: true}
 	b, problems := NewBacktest(def)
 	if len(problems) > 0 {
@@ -78,7 +78,7 @@ func TestRender(t *testing.T) {
 		stops                           []string
 	}{
 		{"what the state gives", "u:u", "plain", "", "", `"\u003c1\u003e of 2026-01-01T10:00:02Z"`, "a made-up event (track View)",
-			[]string{"if: n >= 2 does not hold", "caps: the user has had as many on web as the set allows", "pause: less than 2h since the last offer", "quiet hours: from 09:00 to 12:00"}},
+			[]string{"if: n >= 2 does not hold", "caps: the user has had as many on web as the set allows", "pause: less than 1h40m since the last offer", "quiet hours: from 09:00 to 12:00"}},
 		{"a user of whom nothing is known", "u:nobody", "plain", "", "", `"\u003c0\u003e of 2026-01-01T10:00:02Z"`, "a made-up event", []string{"if: n >= 2 does not hold", "quiet hours: from 09:00 to 12:00"}},
 		{"the newest event that is kept", "u:u", "left", "", "", `{"code":"COUPON","is":8,"p":"p2"}`, "the newest event of the user with which the campaign waits (track Add), of 2026-01-01T10:00:01Z",
 			[]string{"when_due: n > 1 does not hold", "consent: none to push", "holdout: the user belongs to it"}},
@@ -90,7 +90,7 @@ func TestRender(t *testing.T) {
 		{"an event that is none", "u:u", "left", "", `[1]`, "--event: it is not a JSON object", "", nil},
 		{"an event of an unknown type", "u:u", "left", "", `{"type":"look"}`, "--event: type:", "", nil},
 		{"the first trigger of several, paused", "u:u", "any", "", "", `"page "`, "a made-up event (page)", []string{"paused: an operator has paused the campaign",
-			"caps: the user has had as many on web as the set allows", "pause: less than 2h since the last offer", "quiet hours: from 09:00 to 12:00"}},
+			"caps: the user has had as many on web as the set allows", "pause: less than 1h40m since the last offer", "quiet hours: from 09:00 to 12:00"}},
 		{"another trigger", "u:nobody", "any", "", `{"type":"track","event":"View"}`, `"track View"`, "the event given (track View)", nil},
 		{"an error in a gate", "u:u", "asks", "", "", `"asked"`, "the newest event", []string{"when_due: profile.age > 3 does not hold"}},
 		{"a choice", "u:u", "choice", "", "", `"p2"`, "", nil},

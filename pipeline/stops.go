@@ -3,7 +3,8 @@ package pipeline
 import (
 	"fmt"
 	"strings"
-	"time"
+
+	"offerstream/pipeline/campaign"
 )
 
 // judge finds what would stop a real offer now: conditions, gates and holdouts. The
@@ -53,19 +54,13 @@ func (t *rendering) stopped(g Outcome) string {
 	case Cap:
 		return "caps: the user has had as many on " + def.Offer.Channel + " as the set allows"
 	case Pause:
-		after := strings.TrimSuffix(strings.TrimSuffix(set.Pause.AfterAny.String(), "0s"), "0m") // 2h0m0s is 2h
-		return fmt.Sprintf("pause: less than %s since the last offer", after)
+		return fmt.Sprintf("pause: less than %s since the last offer", campaign.FormatDuration(set.Pause.AfterAny))
 	case Quiet:
 		q := t.unit.quiet
-		return fmt.Sprintf("quiet hours: from %s to %s", onClock(q.From), onClock(q.To))
+		return fmt.Sprintf("quiet hours: from %s to %s", clockText(q.From), clockText(q.To))
 	}
 	return g.String()
 }
 
 // onOneLine is an expression without the line breaks of the file.
 func onOneLine(source string) string { return strings.Join(strings.Fields(source), " ") }
-
-// onClock is a time of day, given in minutes after midnight.
-func onClock(minutes int) string {
-	return time.Time{}.Add(time.Duration(minutes) * time.Minute).Format("15:04")
-}

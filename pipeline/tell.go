@@ -3,11 +3,56 @@ package pipeline
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/value"
 	"offerstream/pipeline/zone"
 )
+
+// A detail is a value of a trace. It becomes JSON only if there is a trace: steps
+// make details always.
+type detail struct {
+	of   string
+	kind detailKind
+	text string
+	n    int64
+}
+
+type detailKind byte
+
+const (
+	isText detailKind = iota
+	isTime
+	isSpan
+	isNumber
+)
+
+func toldText(of, text string) detail      { return detail{of, isText, text, 0} }
+func toldTime(of string, at int64) detail  { return detail{of, isTime, "", at} }
+func toldSpan(of string, ns int64) detail  { return detail{of, isSpan, "", ns} }
+func toldNumber(of string, n int64) detail { return detail{of, isNumber, "", n} }
+
+// traceValues are details as JSON.
+func traceValues(details []detail) (values []TraceValue) {
+	for _, d := range details {
+		v := TraceValue{Of: d.of}
+		switch d.kind {
+		case isText:
+			v.Is = value.AppendJSONString(nil, d.text)
+		case isTime:
+			v.Is = value.AppendJSONString(nil, value.FormatTime(d.n))
+		case isSpan:
+			v.Is = value.AppendJSONString(nil, campaign.FormatDuration(time.Duration(d.n)))
+		case isNumber:
+			v.Is = strconv.AppendInt(nil, d.n, 10)
+		}
+		values = append(values, v)
+	}
+	return values
+}
 
 // What gates compare, for traces. The names of the values are those of the campaign
 // files where there are such.

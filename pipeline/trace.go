@@ -3,15 +3,11 @@ package pipeline
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
-	"time"
 
 	"cel.dev/cel-go/common/types/ref"
 
-	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/expr"
-	"offerstream/pipeline/value"
 )
 
 // A Trace tells what one step did to one evaluation: the stages that it passed,
@@ -336,46 +332,4 @@ func (t *Trace) refuse() {
 		parts := t.Stages[len(t.Stages)-1].Parts
 		parts[len(parts)-1].OK = false
 	}
-}
-
-// A detail is a value of a trace. It becomes JSON only if there is a trace: steps
-// make details always.
-type detail struct {
-	of   string
-	kind detailKind
-	text string
-	n    int64
-}
-
-type detailKind byte
-
-const (
-	isText detailKind = iota
-	isTime
-	isSpan
-	isNumber
-)
-
-func toldText(of, text string) detail      { return detail{of, isText, text, 0} }
-func toldTime(of string, at int64) detail  { return detail{of, isTime, "", at} }
-func toldSpan(of string, ns int64) detail  { return detail{of, isSpan, "", ns} }
-func toldNumber(of string, n int64) detail { return detail{of, isNumber, "", n} }
-
-// traceValues are details as JSON.
-func traceValues(details []detail) (values []TraceValue) {
-	for _, d := range details {
-		v := TraceValue{Of: d.of}
-		switch d.kind {
-		case isText:
-			v.Is = value.AppendJSONString(nil, d.text)
-		case isTime:
-			v.Is = value.AppendJSONString(nil, value.FormatTime(d.n))
-		case isSpan:
-			v.Is = value.AppendJSONString(nil, campaign.FormatDuration(time.Duration(d.n)))
-		case isNumber:
-			v.Is = strconv.AppendInt(nil, d.n, 10)
-		}
-		values = append(values, v)
-	}
-	return values
 }

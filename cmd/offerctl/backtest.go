@@ -146,17 +146,14 @@ func readMoment(name, text, zoneName string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}
-	loc, in := time.UTC, "UTC"
-	if l, ok := zone.Load(zoneName); ok {
-		loc, in = l, zoneName
-	}
+	loc := zone.OrUTC(zoneName)
 	t, err := time.ParseInLocation(time.DateOnly, text, loc)
 	if err == nil {
 		return value.Nanos(t), nil
 	}
 	ns, err := value.ParseTime(text)
 	if err != nil {
-		return 0, usagef("%s %q is not a time: give a date, such as 2026-02-01 (its first moment in %s), or RFC 3339 with a zone, such as 2026-02-01T09:00:00+09:00", name, text, in)
+		return 0, usagef("%s %q is not a time: give a date, such as 2026-02-01 (its first moment in %s), or RFC 3339 with a zone, such as 2026-02-01T09:00:00+09:00", name, text, loc)
 	}
 	return ns, nil
 }

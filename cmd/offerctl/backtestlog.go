@@ -5,7 +5,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"slices"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/audit"
@@ -14,6 +13,7 @@ import (
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/explain"
+	"offerstream/pipeline/zone"
 )
 
 // given reports whether a flag was given.
@@ -70,12 +70,7 @@ func (b *backtestRun) overLog(ctx context.Context, n natsFlags, events, from, to
 		if err != nil {
 			return nil, err
 		}
-		for _, k := range others {
-			if !slices.Contains(keys, k) {
-				keys = append(keys, k)
-			}
-		}
-		return logStories(ctx, conn, set, keys, explain.Query{Zone: zoneOf(cmp.Or(def, live))}, 0, b.std)
+		return logStories(ctx, conn, set, joined(keys, others), explain.Query{Zone: zone.OrUTC(cmp.Or(def, live).Zone)}, 0, b.std)
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/explain"
 )
 
 const (
@@ -144,16 +145,16 @@ type demoRun struct {
 
 // A demoSummary is the last line of --json.
 type demoSummary struct {
-	Accepted  uint64    `json:"events_accepted"`  // acknowledged by the log
-	Rejected  uint64    `json:"events_rejected"`  // refused by the gateway
-	Applied   uint64    `json:"events_applied"`   // folded into state
-	Offers    int       `json:"offers"`           // stored
-	Duplicate int       `json:"offers_duplicate"` // stored more than once
-	Missing   int       `json:"offers_missing"`   // recomputed from the log, but not stored
-	Different int       `json:"offers_different"` // stored with other content, or not recomputed from the log
-	Seconds   float64   `json:"seconds"`
-	Seed      uint64    `json:"seed"`
-	Unfired   []Unfired `json:"not_fired"` // the campaigns of which no offer went out, by name; null: not known, as the beginning of a log has expired
+	Accepted  uint64            `json:"events_accepted"`  // acknowledged by the log
+	Rejected  uint64            `json:"events_rejected"`  // refused by the gateway
+	Applied   uint64            `json:"events_applied"`   // folded into state
+	Offers    int               `json:"offers"`           // stored
+	Duplicate int               `json:"offers_duplicate"` // stored more than once
+	Missing   int               `json:"offers_missing"`   // recomputed from the log, but not stored
+	Different int               `json:"offers_different"` // stored with other content, or not recomputed from the log
+	Seconds   float64           `json:"seconds"`
+	Seed      uint64            `json:"seed"`
+	Unfired   []explain.Unfired `json:"not_fired"` // the campaigns of which no offer went out, by name; null: not known, as the beginning of a log has expired
 }
 
 // run sends the events, waits until all are applied, and compares the offers.
@@ -183,8 +184,8 @@ func (d *demoRun) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	watch := newUnfiredWatch(d.node.opt.set)
-	v, err := audit.Verify(ctx, d.node.conn, &audit.VerifyOptions{Coupons: d.coupons, Watch: watch.fold})
+	watch := explain.NewUnfiredWatch(d.node.opt.set)
+	v, err := audit.Verify(ctx, d.node.conn, &audit.VerifyOptions{Coupons: d.coupons, Watch: watch.Fold})
 	if err != nil {
 		return err
 	}
@@ -197,7 +198,7 @@ func (d *demoRun) run(ctx context.Context) error {
 		Duplicate: v.Duplicate, Missing: v.Missing, Different: v.Different + v.Extra, Seconds: took.Seconds(), Seed: d.seed,
 	}
 	if !slices.ContainsFunc(v.Partitions, func(p audit.PartitionSums) bool { return p.From > 0 }) { // else the beginning of a log is not known
-		s.Unfired = watch.result()
+		s.Unfired = watch.Result()
 	}
 	return d.summary(s, v)
 }
@@ -382,7 +383,7 @@ func (d *demoRun) summary(s demoSummary, v audit.Verdict) error {
 		if s.Rejected > 0 {
 			fmt.Fprintf(d.std.out, "%d events were refused: they are stored as dead letters\n", s.Rejected)
 		}
-		printUnfired(d.std.out, s.Unfired)
+		explain.PrintUnfired(d.std.out, s.Unfired)
 		fmt.Fprintf(d.std.out, "compared with the log: %d offers missing, %d duplicate, %d different\n", s.Missing, s.Duplicate, s.Different)
 	}
 	if !v.OK() {

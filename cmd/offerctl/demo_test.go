@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"offerstream/pipeline"
 )
 
 // offerctl runs a command in this process and returns its standard output.
@@ -92,4 +95,59 @@ func rees46File(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestFirstOffers: within the first five seconds of a demo, whatever its seed, many
+// offers of several campaigns go out, also to users with a userId, whose offer the
+// demo offers to explain.
+func TestFirstOffers(t *testing.T) {
+	def, err := loadOrShipped("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(20) {
+		b, problems := pipeline.NewBacktest(def)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		shop, start := newShop(seed), time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+		offers, known, campaigns := 0, -1, []string{}
+		for i := range 5 * demoRate {
+			line := shop.next(start.Add(time.Duration(i) * time.Second / demoRate))
+			if err := b.Line(line, func(o *pipeline.Offer) {
+				offers++
+				if known < 0 && !o.Anon {
+					known = i
+				}
+				if id, _, _ := strings.Cut(o.Campaign, "/"); !slices.Contains(campaigns, id) {
+					campaigns = append(campaigns, id)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if offers < 20 || len(campaigns) < 3 || known < 0 || known > 2*demoRate {
+			t.Errorf("seed %d: %d offers of %q, the first to a user with a userId after %d events", seed, offers, campaigns, known)
+		}
+	}
+}
+
+// TestDemoSays: the demo prints why campaigns have not fired, and once, which command
+// explains an offer.
+func TestDemoSays(t *testing.T) {
+	out := offerctl(t, "demo", "--for", "2s", "--seed", "1", "--addr", "127.0.0.1:0")
+	for _, want := range []string{"\ncampaigns that have not fired:\n", "  amazon-browse  no visit has ended: that takes half an hour without an event\n", "  11st-cart      waits 1h, unless Order Completed comes: "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the demo does not say %q:\n%s", want, out)
+		}
+	}
+	_, after, _ := strings.Cut(out, "\n  offerctl explain ")
+	user, url, _ := strings.Cut(after, " --nats ")
+	if strings.Count(out, "offerctl explain") != 1 || !strings.HasPrefix(user, "shopper-") || !strings.HasPrefix(url, "nats://127.0.0.1:") || !strings.Contains(out, " "+user+" ") {
+		t.Errorf("the demo names the command that explains an offer %d times, of user %q:\n%s", strings.Count(out, "offerctl explain"), user, out)
+	}
+	var s demoSummary
+	if err := json.Unmarshal([]byte(offerctl(t, "demo", "--for", "1s", "--json", "--seed", "1", "--addr", "127.0.0.1:0")), &s); err != nil || len(s.Unfired) < 2 || s.Unfired[0].Campaign != "11st-cart" || s.Unfired[0].Pending == 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
 }

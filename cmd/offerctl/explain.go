@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/audit"
@@ -92,10 +90,11 @@ type explanation struct {
 
 // keys are the entity keys that the user may have.
 func (q *explanation) keys() []string {
+	anonymous := event.UserKey(q.user, true)
 	if q.anonymous {
-		return []string{"a:" + q.user}
+		return []string{anonymous}
 	}
-	return []string{"u:" + q.user, "a:" + q.user}
+	return []string{event.UserKey(q.user, false), anonymous}
 }
 
 // file runs the campaigns over a file of events.
@@ -127,38 +126,29 @@ func (q *explanation) lines(ctx context.Context, b *pipeline.Backtest, in *input
 	var dec event.Decoder
 	var refused refusals
 	ignore := func(*pipeline.Offer) {}
-	for n := 1; ; n++ {
-		line, err := in.next()
-		switch {
-		case errors.Is(err, io.EOF):
-			if q.bounded {
-				err = b.Line(clockEvent(q.until), ignore)
-			} else {
-				err = nil
-			}
-			return errors.Join(err, refused.all(in, b.Lines-refused.n))
-		case err == errLongLine:
-			refused.add(n, err)
-			b.Lines++
-			continue
-		case err != nil:
+	accepted := uint64(0)
+	err := in.each(ctx, &refused, func(line []byte) error {
+		ev, err := dec.AdmitLine(line)
+		if err == nil && q.bounded && q.isAfter(ev) {
+			return errEnough
+		}
+		if err := b.Admitted(ev, err, ignore); err != nil {
 			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case len(strings.TrimSpace(string(line))) == 0:
-			continue
 		}
-		ev, wrong := dec.AdmitLine(line)
-		if wrong == nil && q.bounded && q.isAfter(ev) {
-			return b.Line(clockEvent(q.until), ignore)
+		if b.Refused == nil {
+			accepted++
 		}
-		if err := b.Admitted(ev, wrong, ignore); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-		if b.Refused != nil {
-			refused.add(n, b.Refused)
-		}
+		return b.Refused
+	})
+	if err == nil {
+		err = refused.all(in, accepted)
+	} else if err == errEnough {
+		err = nil
 	}
+	if err == nil && q.bounded {
+		err = b.Line(clockEvent(q.until), ignore)
+	}
+	return err
 }
 
 // isAfter reports whether an event moves log time past the one that was asked for.
@@ -196,7 +186,7 @@ func (q *explanation) query() explain.Query {
 	case q.campaign != "":
 		newest = 10
 	}
-	return explain.Query{Campaign: q.campaign, Newest: newest, Zone: zoneOf(q.def)}
+	return explain.Query{Campaign: q.campaign, Newest: newest, Zone: zone.OrUTC(q.def.Zone)}
 }
 
 // show prints a story.
@@ -218,7 +208,7 @@ func (q *explanation) show(s *explain.Story) error {
 
 // unknown is the error for a campaign that the set does not have.
 func (q *explanation) unknown() error {
-	name, _, _ := strings.Cut(q.campaign, "/")
+	name := campaign.NameOf(q.campaign)
 	var ids []string
 	for _, c := range q.def.Campaigns {
 		ids = append(ids, c.ID)
@@ -329,12 +319,4 @@ func newestUsers(ctx context.Context, conn *broker.Conn, most int) (keys []strin
 		return nil
 	})
 	return keys, err
-}
-
-// zoneOf is the zone of a set, in which its times are shown.
-func zoneOf(def *campaign.Definition) *time.Location {
-	if loc, ok := zone.Load(def.Zone); ok {
-		return loc
-	}
-	return time.UTC
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -104,6 +105,42 @@ func (in *input) next() ([]byte, error) {
 		return nil, errLongLine
 	}
 	return line, nil
+}
+
+// errEnough is what the function of each returns to end it before the file's end.
+var errEnough = errors.New("enough of the file is read")
+
+// each calls fn with each line that is not empty, without the white space around it.
+// It adds to refused the lines of which fn says that they are no events, and those
+// that are too long. Any other error of fn ends it.
+func (in *input) each(ctx context.Context, refused *refusals, fn func(line []byte) error) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		line, err := in.next()
+		switch line = bytes.TrimSpace(line); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err == errLongLine:
+			refused.add(in.n, err)
+			continue
+		case err != nil:
+			return err
+		case len(line) == 0:
+			continue
+		}
+		if err = fn(line); err == nil {
+			continue
+		}
+		if _, refuses := err.(*event.Reject); refuses {
+			refused.add(in.n, err)
+		} else if err == errEnough {
+			return err
+		} else {
+			return fmt.Errorf("line %d: %w", in.n, err)
+		}
+	}
 }
 
 // headBytes is how much of the first line guess looks at, and glanceBytes how much

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/explain"
 	"offerstream/pipeline/report"
+	"offerstream/pipeline/zone"
 )
 
 // A backtestReport collects what --report shows of each run.
@@ -32,18 +31,17 @@ type reportRun struct {
 	def    *campaign.Definition // nil: the sets that were live
 	zone   *time.Location
 	series *report.Series
-	users  map[string][]string // entity keys of the first users that each campaign reached
+	users  report.Reached
 }
 
-// How many users the examples of a report are looked for among.
-const (
-	reachedLooked = 3  // of each campaign, those whom it reached first
-	otherLooked   = 40 // those of the first events
-)
+// otherLooked is among how many users examples are looked for besides those whom the
+// campaigns reached: those of the first events.
+const otherLooked = 40
 
 // begin begins to collect a run. zoned is a set that has its zone.
 func (r *backtestReport) begin(name string, def, zoned *campaign.Definition) *reportRun {
-	run := &reportRun{name: name, def: def, zone: zoneOf(zoned), series: report.NewSeries(zoneOf(zoned)), users: map[string][]string{}}
+	loc := zone.OrUTC(zoned.Zone)
+	run := &reportRun{name: name, def: def, zone: loc, series: report.NewSeries(loc), users: report.Reached{}}
 	r.runs = append(r.runs, run)
 	return run
 }
@@ -51,32 +49,29 @@ func (r *backtestReport) begin(name string, def, zoned *campaign.Definition) *re
 // offer takes an offer of the run.
 func (r *reportRun) offer(o *pipeline.Offer) {
 	r.series.Add(o)
-	id, _, _ := strings.Cut(o.Campaign, "/")
-	key := "u:" + o.User
-	if o.Anon {
-		key = "a:" + o.User
-	}
-	if known := r.users[id]; len(known) < reachedLooked && !slices.Contains(known, key) && !o.Withheld {
-		r.users[id] = append(known, key)
-	}
+	r.users.Add(o)
 }
 
 // An explainer tells what happened to some users; besides those that are named, to
 // some more of the source's users.
 type explainer func(ctx context.Context, def *campaign.Definition, keys []string, more int) ([]*explain.Story, error)
 
+// joined are the keys and those of others that are not among them.
+func joined(keys, others []string) []string {
+	for _, k := range others {
+		if !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
 // write writes the report.
 func (r *backtestReport) write(ctx context.Context, source string, results []*backtest.Result, change *backtest.Comparison, tell explainer) (err error) {
 	loc := r.runs[0].zone
 	p := &report.Page{Source: source, Zone: loc, Comparison: change}
 	for i, run := range r.runs {
-		keys := map[string]bool{}
-		for _, of := range run.users {
-			for _, k := range of {
-				keys[k] = true
-			}
-		}
-		stories, err := tell(ctx, run.def, slices.Sorted(maps.Keys(keys)), otherLooked)
+		stories, err := tell(ctx, run.def, run.users.Keys(), otherLooked)
 		if err != nil {
 			return fmt.Errorf("--report: %w", err)
 		}
@@ -97,15 +92,11 @@ func (r *backtestReport) write(ctx context.Context, source string, results []*ba
 // fileExplainer tells of the users of a file of events.
 func fileExplainer(path string, std stdio) explainer {
 	return func(ctx context.Context, def *campaign.Definition, keys []string, more int) ([]*explain.Story, error) {
-		others, err := firstUsers(path, std, more)
+		others, err := firstUsers(ctx, path, std, more)
 		if err != nil {
 			return nil, err
 		}
-		for _, k := range others {
-			if !slices.Contains(keys, k) {
-				keys = append(keys, k)
-			}
-		}
+		keys = joined(keys, others)
 		b, problems := pipeline.NewBacktest(def)
 		if len(problems) > 0 {
 			return nil, problems[0] // cannot happen: the set was checked when it was loaded
@@ -122,37 +113,32 @@ func fileExplainer(path string, std stdio) explainer {
 		}
 		var stories []*explain.Story
 		for _, k := range keys {
-			stories = append(stories, q.recorder.Story(explain.Query{User: k, Zone: zoneOf(def)}))
+			stories = append(stories, q.recorder.Story(explain.Query{User: k, Zone: zone.OrUTC(def.Zone)}))
 		}
 		return stories, nil
 	}
 }
 
 // firstUsers are the keys of the users of a file's first events.
-func firstUsers(path string, std stdio, most int) (keys []string, err error) {
+func firstUsers(ctx context.Context, path string, std stdio, most int) (keys []string, err error) {
 	in, err := openInput(path, std)
 	if err != nil {
 		return nil, err
 	}
 	defer in.close()
 	var dec event.Decoder
-	for range 1000 * most {
-		line, err := in.next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return keys, nil
-		case err == errLongLine:
-			continue
-		case err != nil:
-			return nil, err
+	err = in.each(ctx, new(refusals), func(line []byte) error {
+		if len(keys) == most || in.n > 1000*most {
+			return errEnough
 		}
 		ev, err := dec.AdmitLine(line)
-		if err != nil || ev.Type == event.Clock || ev.Type == event.Fact || slices.Contains(keys, ev.Key) {
-			continue
+		if err == nil && ev.Type != event.Clock && ev.Type != event.Fact && !slices.Contains(keys, ev.Key) {
+			keys = append(keys, strings.Clone(ev.Key))
 		}
-		if keys = append(keys, strings.Clone(ev.Key)); len(keys) >= most {
-			break
-		}
+		return err
+	})
+	if err == errEnough {
+		err = nil
 	}
-	return keys, nil
+	return keys, err
 }

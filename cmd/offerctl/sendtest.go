@@ -50,10 +50,7 @@ offerctl send-test cart-left --user ada --event '{"properties":{"product_id":"b1
 	if err := event.CheckUser(*user); err != nil {
 		return err
 	}
-	q := broker.Query{Key: "u:" + *user, Render: &pipeline.RenderQuery{Campaign: rest[0], Row: *row, Nonce: rand.Text()}}
-	if *anonymous {
-		q.Key = "a:" + *user
-	}
+	q := broker.Query{Key: event.UserKey(*user, *anonymous), Render: &pipeline.RenderQuery{Campaign: rest[0], Row: *row, Nonce: rand.Text()}}
 	if *given != "" {
 		if !json.Valid([]byte(*given)) {
 			return usagef("--event is not JSON: %s", *given)

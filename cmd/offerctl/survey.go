@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -98,33 +97,17 @@ func (s *surveyor) file(ctx context.Context, sv *survey.Survey) error {
 	defer in.close()
 	var refused refusals
 	accepted := 0
-	for line := 1; accepted < *s.most; line++ {
-		if line%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+	err = in.each(ctx, &refused, func(line []byte) error {
+		if err := sv.Event(line); err != nil {
+			return err
 		}
-		raw, err := in.next()
-		if errors.Is(err, io.EOF) {
-			break
+		if accepted++; accepted == *s.most {
+			return errEnough
 		}
-		if err == errLongLine {
-			refused.add(line, err)
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", *s.events, err)
-		}
-		if len(raw) == 0 {
-			continue
-		}
-		var reject *event.Reject
-		switch err := sv.Event(raw); {
-		case errors.As(err, &reject):
-			refused.add(line, err)
-		case err != nil:
-			return fmt.Errorf("%s: line %d: %w", *s.events, line, err)
-		default:
-			accepted++
-		}
+		return nil
+	})
+	if err != nil && err != errEnough {
+		return fmt.Errorf("%s: %w", *s.events, err)
 	}
 	if err := refused.all(in, uint64(accepted)); err != nil {
 		return fmt.Errorf("%s: %w", *s.events, err)

@@ -52,10 +52,7 @@ func (f *testFrom) alone(fs *flags) (name string) {
 
 // run writes the scenario.
 func (f *testFrom) run(ctx context.Context, fs *flags, std stdio) error {
-	key := "u:" + f.user
-	if f.anonymous {
-		key = "a:" + f.user
-	}
+	key := event.UserKey(f.user, f.anonymous)
 	end, err := f.check(fs)
 	if err != nil {
 		return err
@@ -120,7 +117,7 @@ func (f *testFrom) check(fs *flags) (end int64, err error) {
 // log opens the log that the flags name.
 func (f *testFrom) log(ctx context.Context, key string, def *campaign.Definition, std stdio) (userLog, func(), error) {
 	if f.events != "" {
-		return &fileLog{ctx: ctx, path: f.events, std: std}, func() {}, nil
+		return fileLog(ctx, f.events, std), func() {}, nil
 	}
 	conn, err := f.nats.connect(ctx, std)
 	if err != nil {
@@ -130,7 +127,7 @@ func (f *testFrom) log(ctx context.Context, key string, def *campaign.Definition
 		conn.Close()
 		return nil, nil, err
 	}
-	return &liveLog{ctx: ctx, conn: conn, p: event.Partition(key, conn.Partitions), progress: newProgress(std.err)}, conn.Close, nil
+	return liveLog(ctx, conn, key, std), conn.Close, nil
 }
 
 // tellOtherSet warns if the files are not the live set.
@@ -147,17 +144,9 @@ func tellOtherSet(ctx context.Context, conn *broker.Conn, def *campaign.Definiti
 	return nil
 }
 
-// A userLog is a log in which a user's events are.
-type userLog interface {
-	// each calls fn with each event, with the log time after it and its own time, until
-	// log time passes end. It returns the log time at which the log ends. The event is
-	// valid until fn returns.
-	each(end int64, fn func(ev *event.Event, log, own int64) error) (int64, error)
-}
-
 // record shows the log to the recording.
 func record(rec *scenario.Recording, log userLog, end int64) error {
-	last, err := log.each(end, rec.Event)
+	last, err := log(end, rec.Event)
 	if err != nil {
 		return err
 	}
@@ -165,7 +154,7 @@ func record(rec *scenario.Recording, log userLog, end int64) error {
 	if err != nil || !facts {
 		return err
 	}
-	_, err = log.each(end, func(ev *event.Event, log, own int64) error { rec.Fact(ev, log, own); return nil })
+	_, err = log(end, func(ev *event.Event, log, own int64) error { rec.Fact(ev, log, own); return nil })
 	return err
 }
 

@@ -30,16 +30,12 @@ user's partition.`,
 	if err := event.CheckUser(rest[0]); err != nil {
 		return err
 	}
-	key := "u:" + rest[0]
-	if *anonymous {
-		key = "a:" + rest[0]
-	}
 	conn, err := n.connect(ctx, std)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	a, err := askOwner(ctx, conn, broker.Query{Key: key})
+	a, err := askOwner(ctx, conn, broker.Query{Key: event.UserKey(rest[0], *anonymous)})
 	if err != nil {
 		return err
 	}

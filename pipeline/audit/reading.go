@@ -16,7 +16,8 @@ import (
 // message; else they are in the store.
 type reading struct {
 	*replay
-	next func(*pipeline.Fold) (more bool, err error) // makes a step
+	next   func(*pipeline.Fold) (more bool, err error) // makes a step
+	folded func(m pipeline.Message) error              // called after each message; may be nil
 
 	users    pipeline.Memory // nil: they are in the store
 	from     uint64          // the last message in the snapshot with which it begins; 0: none
@@ -146,7 +147,11 @@ func (r *reading) message(m pipeline.Message, fn func(seq uint64) error) error {
 			}
 		}
 		if !more && !stopped {
-			return nil
+			break
 		}
 	}
+	if r.folded == nil {
+		return nil
+	}
+	return r.folded(m)
 }

@@ -29,18 +29,11 @@ func (o *Offers) Add(one *pipeline.Offer) {
 	if one.Withheld {
 		return
 	}
-	s := Sent{Campaign: one.Campaign, User: entityKey(one), Key: one.Key, Time: one.Time, content: contentOf(one)}
+	s := Sent{Campaign: one.Campaign, User: one.Entity(), Key: one.Key, Time: one.Time, content: contentOf(one)}
 	if _, err := hex.Decode(s.id[:], []byte(one.ID)); err != nil {
 		return // cannot happen: it is an OfferID
 	}
 	o.sent = append(o.sent, s)
-}
-
-func entityKey(o *pipeline.Offer) string {
-	if o.Anon {
-		return "a:" + o.User
-	}
-	return "u:" + o.User
 }
 
 // contentOf is a hash of what the person sees.

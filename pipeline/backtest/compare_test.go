@@ -30,9 +30,9 @@ func randomRun(r *rand.Rand, campaigns []string) (*Result, []*pipeline.Offer) {
 		if r.IntN(4) == 0 {
 			o.Key = "k"
 		}
-		o.ID = pipeline.OfferID(o.Campaign, entityKey(o), o.Key, fmt.Sprint(r.IntN(6)), pipeline.NoDue)
+		o.ID = pipeline.OfferID(o.Campaign, o.Entity(), o.Key, fmt.Sprint(r.IntN(6)), pipeline.NoDue)
 		if !o.Withheld {
-			res.Campaigns[id].Users[entityKey(o)] = true
+			res.Campaigns[id].Users[o.Entity()] = true
 		}
 		offers = append(offers, o)
 	}

@@ -127,7 +127,7 @@ func (p *part) take(e pipeline.Effect) error {
 			users = map[string]bool{}
 			p.reached[campaign] = users
 		}
-		users[entityKey(e.Offer)] = true
+		users[e.Offer.Entity()] = true
 	}
 	if p.offers == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -187,6 +188,12 @@ type Campaign struct {
 
 // SessionEnd in Campaign.On triggers at the end of each session.
 const SessionEnd = "session_end"
+
+// NameOf is the id of the campaign of a unit: of ID/row.id, or of ID alone.
+func NameOf(unit string) string {
+	id, _, _ := strings.Cut(unit, "/")
+	return id
+}
 
 // A Row holds the values of one row of for_each, or of a fact's table.
 type Row struct {

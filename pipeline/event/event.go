@@ -110,6 +110,14 @@ type Event struct {
 // User is the userId or anonymousId, without the prefix of Key.
 func (e *Event) User() string { return e.Key[2:] }
 
+// UserKey is the entity key of a user: of a userId, or of an anonymousId.
+func UserKey(user string, anonymous bool) string {
+	if anonymous {
+		return "a:" + user
+	}
+	return "u:" + user
+}
+
 // A Reject is an error that tells why an event cannot enter the log.
 type Reject struct {
 	Reason string // json, size, type, name, identity, user, timestamp, fields

@@ -6,4 +6,5 @@
 // (what is told of a user), sentence (an evaluation in one sentence), condition and
 // gate (why a part of it stopped the evaluation), never (a campaign that nothing has
 // triggered), text (a story as offerctl prints it), words (times, spans, numbers).
+// Besides, unfired says why campaigns have not fired for anybody.
 package explain

@@ -19,19 +19,33 @@ type Clause struct {
 	ast  *celast.AST
 }
 
-var plainEnv = sync.OnceValues(func() (*cel.Env, error) { return NewEnv() })
-
 // ReadClause reads an expression. It returns nil if that is not CEL.
 func ReadClause(src string) *Clause {
-	env, err := plainEnv()
-	if err != nil {
+	a := parsed(src)
+	if a == nil {
+		return nil
+	}
+	return &Clause{src, a}
+}
+
+// untyped is CEL with the library of campaigns and no names, to parse with; nil if it
+// cannot be made.
+var untyped = sync.OnceValue(func() *cel.Env {
+	env, _ := NewEnv()
+	return env
+})
+
+// parsed is the syntax of an expression, nil if it has none.
+func parsed(src string) *celast.AST {
+	env := untyped()
+	if env == nil {
 		return nil
 	}
 	a, iss := env.Parse(src)
 	if iss != nil && iss.Err() != nil {
 		return nil
 	}
-	return &Clause{src, a.NativeRep()}
+	return a.NativeRep()
 }
 
 // Names are the names in the expression, each once: whole, and with the field
@@ -261,13 +275,6 @@ func (r reading) compared(c *Clause, f formula, subject celast.Expr, holds []str
 	return f
 }
 
-var (
-	opposite = map[string]string{operators.Equals: operators.NotEquals, operators.NotEquals: operators.Equals, operators.Less: operators.GreaterEquals,
-		operators.GreaterEquals: operators.Less, operators.Greater: operators.LessEquals, operators.LessEquals: operators.Greater}
-	mirrored = map[string]string{operators.Equals: operators.Equals, operators.NotEquals: operators.NotEquals, operators.Less: operators.Greater,
-		operators.GreaterEquals: operators.LessEquals, operators.Greater: operators.Less, operators.LessEquals: operators.GreaterEquals}
-)
-
 // comparison reads x < 3 and the like; ok is false for other expressions.
 func (r reading) comparison(c *Clause, f formula, op string, args []celast.Expr, negated bool) (g formula, ok bool) {
 	if opposite[op] == "" {
@@ -285,7 +292,7 @@ func (r reading) comparison(c *Clause, f formula, op string, args []celast.Expr,
 	case bLiteral:
 		return r.compared(c, f, a, holding(op, q)), true
 	case aLiteral:
-		return r.compared(c, f, b, holding(mirrored[op], p)), true
+		return r.compared(c, f, b, holding(flipped[op], p)), true
 	case c.textOf(a) != "" && c.textOf(a) == c.textOf(b):
 		return f.fixed(op == operators.Equals || op == operators.LessEquals || op == operators.GreaterEquals), true
 	}

@@ -46,7 +46,7 @@ func (l *Language) Inspect(src string) *Inspection {
 	in := &Inspection{}
 	e := a.Expr()
 	if e.Kind() == celast.CallKind && len(e.AsCall().Args()) == 2 {
-		if op, ok := comparisons[e.AsCall().FunctionName()]; ok {
+		if op, ok := written[e.AsCall().FunctionName()]; ok {
 			left, hasLeft := l.reading(a, e.AsCall().Args()[0])
 			right, hasRight := l.reading(a, e.AsCall().Args()[1])
 			if hasLeft && hasRight {
@@ -60,12 +60,6 @@ func (l *Language) Inspect(src string) *Inspection {
 		}
 	}
 	return in
-}
-
-// comparisons are the operators of an Inspection, by CEL's names.
-var comparisons = map[string]string{
-	operators.Equals: "==", operators.NotEquals: "!=", operators.Less: "<", operators.LessEquals: "<=",
-	operators.Greater: ">", operators.GreaterEquals: ">=", operators.In: "in",
 }
 
 func (l *Language) reading(whole *celast.AST, e celast.Expr) (r Reading, ok bool) {

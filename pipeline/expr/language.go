@@ -219,7 +219,7 @@ func (l *Language) check(src string, want *cel.Type, report Report) (checked *ce
 		return nil, false
 	}
 	if l.names.Strict {
-		l.doubts(a.NativeRep(), want, func(id int64, what, hint string) {
+		l.unmeant(a.NativeRep(), want, func(id int64, what, hint string) {
 			loc := a.NativeRep().SourceInfo().GetStartLocation(id)
 			bad = true
 			report(max(loc.Line(), 1), max(loc.Column(), 0), what, hint)

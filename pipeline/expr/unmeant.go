@@ -39,18 +39,18 @@ var domains = map[string]Domain{
 // fromZero says of functions that count from 0 what their least value is.
 var fromZero = map[string]string{overloads.TimeGetMonth: "0 is January", overloads.TimeGetDayOfWeek: "0 is Sunday", overloads.TimeGetDayOfMonth: "0 is the first; getDate() counts from 1", overloads.TimeGetDayOfYear: "0 is the first"}
 
-// A doubt is something that runs, but cannot be meant.
-type doubt struct {
+// An unmeant looks for what runs, but cannot be meant, in one expression.
+type unmeant struct {
 	l    *Language
 	ast  *celast.AST
 	add  func(id int64, what, hint string)
 	done map[int64]bool
 }
 
-// doubts reports what cannot be meant in a checked expression that is to be of type
+// unmeant reports what cannot be meant in a checked expression that is to be of type
 // want; nil: of any.
-func (l *Language) doubts(a *celast.AST, want *cel.Type, add func(id int64, what, hint string)) {
-	d := doubt{l, a, add, map[int64]bool{}}
+func (l *Language) unmeant(a *celast.AST, want *cel.Type, add func(id int64, what, hint string)) {
+	d := unmeant{l, a, add, map[int64]bool{}}
 	s := shapes{l, a, d.part}
 	whole := s.of(a.Expr(), nil)
 	if want == cel.BoolType {
@@ -58,7 +58,7 @@ func (l *Language) doubts(a *celast.AST, want *cel.Type, add func(id int64, what
 	}
 }
 
-func (d doubt) report(e celast.Expr, what, hint string) {
+func (d unmeant) report(e celast.Expr, what, hint string) {
 	if !d.done[e.ID()] {
 		d.done[e.ID()] = true
 		d.add(e.ID(), what, hint)
@@ -66,7 +66,7 @@ func (d doubt) report(e celast.Expr, what, hint string) {
 }
 
 // part looks at one part of the expression.
-func (d doubt) part(e celast.Expr, of func(celast.Expr) *Shape) {
+func (d unmeant) part(e celast.Expr, of func(celast.Expr) *Shape) {
 	d.field(e, of)
 	d.ofAll(e)
 	if e.Kind() != celast.CallKind {
@@ -99,15 +99,8 @@ func (d doubt) part(e celast.Expr, of func(celast.Expr) *Shape) {
 	}
 }
 
-// flipped are the comparisons with their sides exchanged.
-var flipped = map[string]string{
-	operators.Equals: operators.Equals, operators.NotEquals: operators.NotEquals,
-	operators.Less: operators.Greater, operators.Greater: operators.Less,
-	operators.LessEquals: operators.GreaterEquals, operators.GreaterEquals: operators.LessEquals,
-}
-
 // field reports a field that no entry has.
-func (d doubt) field(e celast.Expr, of func(celast.Expr) *Shape) {
+func (d unmeant) field(e celast.Expr, of func(celast.Expr) *Shape) {
 	record, name := member(e)
 	if record == nil || name == nil {
 		return
@@ -132,7 +125,7 @@ func (d doubt) field(e celast.Expr, of func(celast.Expr) *Shape) {
 
 // ofAll reports a key of a feature with `by` that is written like what is asked of the
 // feature as a whole.
-func (d doubt) ofAll(e celast.Expr) {
+func (d unmeant) ofAll(e celast.Expr) {
 	if e.Kind() != celast.SelectKind || e.AsSelect().IsTestOnly() || e.AsSelect().Operand().Kind() != celast.IdentKind || d.l.names.Feature == nil {
 		return
 	}
@@ -144,7 +137,7 @@ func (d doubt) ofAll(e celast.Expr) {
 
 // kind is the kind of a value, as its shape or its type say it; Unknown: neither
 // does.
-func (d doubt) kind(e celast.Expr, of func(celast.Expr) *Shape) (kind Kind, words string) {
+func (d unmeant) kind(e celast.Expr, of func(celast.Expr) *Shape) (kind Kind, words string) {
 	t := d.ast.GetType(e.ID())
 	if t.Kind() == types.DynKind {
 		if s := of(e); s != nil {
@@ -177,7 +170,7 @@ func kindOf(t *cel.Type) Kind {
 	return Unknown
 }
 
-func (d doubt) comparison(at celast.Expr, op string, x, y celast.Expr, of func(celast.Expr) *Shape) {
+func (d unmeant) comparison(at celast.Expr, op string, x, y celast.Expr, of func(celast.Expr) *Shape) {
 	a, aWords := d.kind(x, of)
 	b, bWords := d.kind(y, of)
 	if a == Unknown || b == Unknown || a == b || !d.either(x, y) {
@@ -209,7 +202,7 @@ func (d doubt) comparison(at celast.Expr, op string, x, y celast.Expr, of func(c
 
 // either reports whether CEL knows the type of one of the two at most, so that it
 // has not compared the types.
-func (d doubt) either(x, y celast.Expr) bool {
+func (d unmeant) either(x, y celast.Expr) bool {
 	return d.ast.GetType(x.ID()).Kind() == types.DynKind || d.ast.GetType(y.ID()).Kind() == types.DynKind
 }
 
@@ -217,7 +210,7 @@ func kindType(k Kind) string {
 	return [...]string{"", "string", "double", "bool", "map(", "list(", "optional_type", "map(", ""}[k]
 }
 
-func (d doubt) arithmetic(at celast.Expr, op string, x, y celast.Expr, of func(celast.Expr) *Shape) {
+func (d unmeant) arithmetic(at celast.Expr, op string, x, y celast.Expr, of func(celast.Expr) *Shape) {
 	a, aWords := d.kind(x, of)
 	b, bWords := d.kind(y, of)
 	op = map[string]string{operators.Add: "+", operators.Subtract: "-", operators.Multiply: "*", operators.Divide: "/", operators.Modulo: "%"}[op]
@@ -229,14 +222,14 @@ func (d doubt) arithmetic(at celast.Expr, op string, x, y celast.Expr, of func(c
 }
 
 // truth reports a condition that is no bool.
-func (d doubt) truth(e celast.Expr, s *Shape) {
+func (d unmeant) truth(e celast.Expr, s *Shape) {
 	if s != nil && s.Is != Truth && d.ast.GetType(e.ID()).Kind() == types.DynKind {
 		d.report(e, fmt.Sprintf("%s is %s where a bool is wanted", d.text(e), s.Is.in()), "compare it with something")
 	}
 }
 
 // function reports a function of CEL that takes no values of a known kind.
-func (d doubt) function(e celast.Expr, name string, of func(celast.Expr) *Shape) {
+func (d unmeant) function(e celast.Expr, name string, of func(celast.Expr) *Shape) {
 	function := d.l.env.Functions()[name]
 	if function == nil || !e.AsCall().IsMemberFunction() {
 		return
@@ -265,7 +258,7 @@ func (d doubt) function(e celast.Expr, name string, of func(celast.Expr) *Shape)
 }
 
 // possible reports a comparison of what has a Domain with a literal beyond it.
-func (d doubt) possible(op string, x, literal celast.Expr) {
+func (d unmeant) possible(op string, x, literal celast.Expr) {
 	domain, name, hint := d.domain(x)
 	if domain == nil || literal.Kind() != celast.LiteralKind {
 		return
@@ -278,7 +271,7 @@ func (d doubt) possible(op string, x, literal celast.Expr) {
 	}
 }
 
-func (d doubt) possibleText(op string, domain Domain, name, text string, at celast.Expr) {
+func (d unmeant) possibleText(op string, domain Domain, name, text string, at celast.Expr) {
 	switch {
 	case len(domain.Texts) > 0 && op != operators.Equals && op != operators.NotEquals:
 		d.report(at, name+" is a text, which < and > compare by its letters", fmt.Sprintf("%s in [%q, %q]", name, domain.Texts[0], domain.Texts[1]))
@@ -304,7 +297,7 @@ func (d Domain) meant(text string) string {
 	return campaign.Nearest(text, d.Texts)
 }
 
-func (d doubt) possibleNumber(op string, domain Domain, name, hint string, n int64, at celast.Expr) {
+func (d unmeant) possibleNumber(op string, domain Domain, name, hint string, n int64, at celast.Expr) {
 	if domain.Most == 0 {
 		return
 	}
@@ -338,7 +331,7 @@ func (d doubt) possibleNumber(op string, domain Domain, name, hint string, n int
 }
 
 // domain is what an expression may be; nil: it is not known.
-func (d doubt) domain(e celast.Expr) (domain *Domain, name, hint string) {
+func (d unmeant) domain(e celast.Expr) (domain *Domain, name, hint string) {
 	switch {
 	case e.Kind() == celast.IdentKind && d.l.names.Domain != nil:
 		name = strings.TrimPrefix(e.AsIdent(), ".")
@@ -353,7 +346,7 @@ func (d doubt) domain(e celast.Expr) (domain *Domain, name, hint string) {
 }
 
 // text is a part as it is written.
-func (d doubt) text(e celast.Expr) string {
+func (d unmeant) text(e celast.Expr) string {
 	text, err := parser.Unparse(e, d.ast.SourceInfo())
 	if err != nil || len([]rune(text)) > 60 {
 		return "one side"

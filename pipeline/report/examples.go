@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/explain"
 )
 
@@ -15,6 +16,28 @@ const (
 	firedExamples = 2
 	otherExamples = 4 // of outcomes that are no offer, each once
 )
+
+// reachedLooked is among how many users of each campaign examples are looked for: those
+// whom it reached first.
+const reachedLooked = 3
+
+// Reached are users whom the offers of a run reached, as examples.
+type Reached map[string][]string // by campaign: entity keys
+
+// Add takes an offer of the run.
+func (r Reached) Add(o *pipeline.Offer) {
+	id, key := campaign.NameOf(o.Campaign), o.Entity()
+	if known := r[id]; len(known) < reachedLooked && !slices.Contains(known, key) && !o.Withheld {
+		r[id] = append(known, key)
+	}
+}
+
+// Keys are the entity keys, each once.
+func (r Reached) Keys() []string {
+	keys := slices.Concat(slices.Collect(maps.Values(r))...)
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
 
 // Examples picks examples of each campaign from what happened to some users: some
 // offers, and of the other outcomes the most frequent ones.

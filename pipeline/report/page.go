@@ -13,6 +13,7 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/backtest"
+	"offerstream/pipeline/campaign"
 )
 
 // A Page is what a report shows: one run, or two runs over the same events side by
@@ -255,7 +256,7 @@ func (p *Page) campaign(id string, first, last int64, met map[pipeline.Outcome]b
 			s.From, s.To = bars[i][0].From.Format(dateTime), bars[i][n-1].To.Format(dateTime)
 		}
 		for _, e := range r.Examples {
-			if name, _, _ := strings.Cut(e.Campaign, "/"); name == id {
+			if campaign.NameOf(e.Campaign) == id {
 				s.Examples = append(s.Examples, e)
 			}
 		}

@@ -2,10 +2,10 @@ package report
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/value"
 )
 
@@ -39,8 +39,7 @@ func (s *Series) Add(o *pipeline.Offer) {
 	h := s.of(o.Campaign)
 	if h == nil {
 		h = &hours{since: map[int64]uint64{}}
-		name, _, _ := strings.Cut(o.Campaign, "/")
-		s.campaigns[name] = h
+		s.campaigns[campaign.NameOf(o.Campaign)] = h
 	}
 	h.since[slotOf(at)]++
 	t := time.Unix(0, at).In(s.zone)
@@ -51,8 +50,7 @@ func (s *Series) Add(o *pipeline.Offer) {
 
 // of are the hours of a unit's campaign; nil: it has sent nothing.
 func (s *Series) of(unit string) *hours {
-	name, _, _ := strings.Cut(unit, "/")
-	return s.campaigns[name]
+	return s.campaigns[campaign.NameOf(unit)]
 }
 
 // slotOf is the slot since 1970 of a time.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/explain"
 )
 
@@ -57,12 +58,7 @@ func (x Explanation) Of() string {
 	return strings.TrimSuffix(user+" "+x.Campaign, " ")
 }
 
-func (x Explanation) key() string {
-	if x.Anonymous {
-		return "a:" + x.User
-	}
-	return "u:" + x.User
-}
+func (x Explanation) key() string { return event.UserKey(x.User, x.Anonymous) }
 
 // Stages are the stages that an explanation can name, in order.
 func Stages() []string {

@@ -25,10 +25,7 @@ type Recorded struct {
 // Lines writes what was recorded.
 func (r *Recording) Lines() (*Recorded, error) {
 	def := r.set.Definition()
-	out := &Recorded{Zone: def.Zone, Day: Day{Zone: time.UTC}}
-	if loc, ok := zone.Load(def.Zone); ok && def.Zone != "" {
-		out.Day.Zone = loc
-	}
+	out := &Recorded{Zone: def.Zone, Day: Day{Zone: zone.OrUTC(def.Zone)}}
 	out.Day.Date = time.Unix(0, r.From).In(out.Day.Zone).Format(time.DateOnly)
 	w := &writer{day: out.Day, as: disguiseOf(r.set, r.Key, r.Offers()), contexts: bytes.Contains(def.JSON(), []byte("context"))}
 	out.User = w.as.name

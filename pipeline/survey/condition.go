@@ -158,9 +158,3 @@ func (p *part) miss(t *pipeline.TracePart) {
 		p.best = &is
 	}
 }
-
-// campaignOf is the campaign of a unit.
-func campaignOf(unit string) string {
-	id, _, _ := strings.Cut(unit, "/")
-	return id
-}

@@ -68,7 +68,7 @@ func (s *Survey) Result() *Result {
 	counts, _ := s.backtest.Counts()
 	s.counts = map[string]pipeline.Counts{}
 	for unit, n := range counts {
-		id := campaignOf(unit)
+		id := campaign.NameOf(unit)
 		s.counts[id] = s.counts[id].Plus(n)
 	}
 	r := &Result{Events: s.sample.n, Users: s.backtest.UserCount(), Duplicates: s.backtest.Duplicates(), Names: []Name{}, Campaigns: []Campaign{}}

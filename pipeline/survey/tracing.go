@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 )
 
@@ -54,7 +55,7 @@ func (s *Survey) aim(ev *event.Event) {
 
 // take takes the trace of an evaluation.
 func (s *Survey) take(t *pipeline.Trace) {
-	c := s.conditions[campaignOf(t.Campaign)]
+	c := s.conditions[campaign.NameOf(t.Campaign)]
 	if c == nil {
 		return
 	}

@@ -66,6 +66,14 @@ func Load(name string) (loc *time.Location, ok bool) {
 	return s.loc, true
 }
 
+// OrUTC is the zone of a name, UTC if the name is not Known.
+func OrUTC(name string) *time.Location {
+	if loc, ok := Load(name); ok {
+		return loc
+	}
+	return time.UTC
+}
+
 func read(f *zip.File) (*time.Location, error) {
 	r, err := f.Open()
 	if err != nil {

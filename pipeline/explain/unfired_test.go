@@ -1,21 +1,31 @@
-package main
+package explain_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"offerstream/config"
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/explain"
 )
 
+// load reads a campaign file.
+func load(t *testing.T, text string) (*campaign.Definition, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return config.LoadCampaigns(path)
+}
+
 // foldLines folds events under a set, as the log of one partition.
-func foldLines(t *testing.T, def *campaign.Definition, w *unfiredWatch, partition int, lines ...string) {
+func foldLines(t *testing.T, def *campaign.Definition, w *explain.UnfiredWatch, partition int, lines ...string) {
 	t.Helper()
 	timed := *def
 	timed.Clock = campaign.ClockEvent
@@ -28,7 +38,7 @@ func foldLines(t *testing.T, def *campaign.Definition, w *unfiredWatch, partitio
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.fold(partition, f, users)
+	w.Fold(partition, f, users)
 	var dec event.Decoder
 	for i, l := range lines {
 		ev, err := dec.Decode([]byte(l))
@@ -80,7 +90,7 @@ func TestUnfired(t *testing.T) {
 		{"{on: View, offer: {channel: web, data: '{{ event.properties.p }}'}}", many(2, "10:00:00", "View", ""), "2 evaluations, all failed with an error in an expression"},
 		{"{on: View, unless: {on: Order, match: p, within: 1h}, offer: {channel: web}}", append(many(2, "10:00:00", "View", `"p":1`), seen("10:05:00", "View", `"p":2`)),
 			"waits 1h, unless Order comes: 2 pending, the first is due at 11:00 UTC; 3 evaluations: 1 replaced by a later one"},
-		{"{any: [{on: View, unless: {on: [Order, Add], within: 36h}}], offer: {channel: web}}", many(1, "10:00:00", "View", ""), "waits 36h, unless Add or Order comes: 1 pending, the first is due at 22:00 on 2 January UTC"},
+		{"{any: [{on: View, unless: {on: [Order, Add], within: 36h}}], offer: {channel: web}}", many(1, "10:00:00", "View", ""), "waits 1d12h, unless Add or Order comes: 1 pending, the first is due at 22:00 on 2 January UTC"},
 		{"{on: View, unless: {on: Order, within: 1h}, offer: {channel: web}}", append(many(1, "10:00:00", "View", ""), many(1, "10:05:00", "Order", "")...), "1 evaluation, cancelled by a later event"},
 		{"{on: View, if: ['stay >= duration(\"60s\")'], offer: {channel: web}}", many(1, "10:00:00", "View", ""), "waits until the visitor has stayed long enough: 1 pending, the first is due at 10:01 UTC"},
 		{"{on: View, at: {best_hour: hours, ahead: 24h}, offer: {channel: web}}",
@@ -89,15 +99,15 @@ func TestUnfired(t *testing.T) {
 		{"{on: View, offer: {channel: sms}}", many(1, "23:00:00", "View", ""), "waits for the end of the quiet hours: 1 pending, the first is due at 08:00 on 2 January UTC"},
 		{"{for_each: {rows: [{id: a}, {id: b}]}, on: View, if: [views > 1], offer: {channel: web}}", many(1, "10:00:00", "View", ""), "2 evaluations, all stopped by condition (the most frequent missing part: views > 1)"},
 	} {
-		def, err := config.LoadCampaigns(writeFile(t, "c.yaml", head+c.campaign+"\n"))
+		def, err := load(t, head+c.campaign+"\n")
 		if err != nil {
 			t.Errorf("%s: %v", c.campaign, err)
 			continue
 		}
-		w := newUnfiredWatch(def)
+		w := explain.NewUnfiredWatch(def)
 		foldLines(t, def, w, 0, c.lines...)
 		got := ""
-		if all := w.result(); len(all) > 0 {
+		if all := w.Result(); len(all) > 0 {
 			got = all[0].Why
 		}
 		if got != c.want {
@@ -109,71 +119,16 @@ func TestUnfired(t *testing.T) {
 // TestUnfiredPartitions: partitions add up; a second fold of the same partition
 // counts instead of the first.
 func TestUnfiredPartitions(t *testing.T) {
-	def, err := config.LoadCampaigns(writeFile(t, "c.yaml", "version: 1\nfeatures: {n: {on: View, agg: count}}\ncampaigns: {c: {on: View, if: [n > 9], unless: {on: Order, within: 1h}, offer: {channel: web}}, d: {on: View, unless: {on: Order, within: 1h}, offer: {channel: web}}}\n"))
+	def, err := load(t, "version: 1\nfeatures: {n: {on: View, agg: count}}\ncampaigns: {c: {on: View, if: [n > 9], unless: {on: Order, within: 1h}, offer: {channel: web}}, d: {on: View, unless: {on: Order, within: 1h}, offer: {channel: web}}}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newUnfiredWatch(def)
+	w := explain.NewUnfiredWatch(def)
 	foldLines(t, def, w, 0, seen("10:00:00", "View", ""))
 	foldLines(t, def, w, 0, seen("10:00:00", "View", ""), seen("10:00:00", "View", `"p":1`))
 	foldLines(t, def, w, 1, seen("09:00:00", "View", ""))
-	all := w.result()
+	all := w.Result()
 	if len(all) != 2 || all[0].Evaluations != 3 || all[0].Pending != 0 || all[1].Evaluations != 3 || all[1].Pending != 2 || all[1].FirstDue != "2026-01-01T10:00:00Z" {
 		t.Errorf("%+v", all)
-	}
-}
-
-// TestFirstOffers: within the first five seconds of a demo, whatever its seed, many
-// offers of several campaigns go out, also to users with a userId, whose offer the
-// demo offers to explain.
-func TestFirstOffers(t *testing.T) {
-	def, err := loadOrShipped("", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for seed := range uint64(20) {
-		b, problems := pipeline.NewBacktest(def)
-		if len(problems) > 0 {
-			t.Fatal(problems)
-		}
-		shop, start := newShop(seed), time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
-		offers, known, campaigns := 0, -1, []string{}
-		for i := range 5 * demoRate {
-			line := shop.next(start.Add(time.Duration(i) * time.Second / demoRate))
-			if err := b.Line(line, func(o *pipeline.Offer) {
-				offers++
-				if known < 0 && !o.Anon {
-					known = i
-				}
-				if id := campaignOf(o.Campaign); !slices.Contains(campaigns, id) {
-					campaigns = append(campaigns, id)
-				}
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if offers < 20 || len(campaigns) < 3 || known < 0 || known > 2*demoRate {
-			t.Errorf("seed %d: %d offers of %q, the first to a user with a userId after %d events", seed, offers, campaigns, known)
-		}
-	}
-}
-
-// TestDemoSays: the demo prints why campaigns have not fired, and once, which command
-// explains an offer.
-func TestDemoSays(t *testing.T) {
-	out := offerctl(t, "demo", "--for", "2s", "--seed", "1", "--addr", "127.0.0.1:0")
-	for _, want := range []string{"\ncampaigns that have not fired:\n", "  amazon-browse  no visit has ended: that takes half an hour without an event\n", "  11st-cart      waits 1h, unless Order Completed comes: "} {
-		if !strings.Contains(out, want) {
-			t.Errorf("the demo does not say %q:\n%s", want, out)
-		}
-	}
-	_, after, _ := strings.Cut(out, "\n  offerctl explain ")
-	user, url, _ := strings.Cut(after, " --nats ")
-	if strings.Count(out, "offerctl explain") != 1 || !strings.HasPrefix(user, "shopper-") || !strings.HasPrefix(url, "nats://127.0.0.1:") || !strings.Contains(out, " "+user+" ") {
-		t.Errorf("the demo names the command that explains an offer %d times, of user %q:\n%s", strings.Count(out, "offerctl explain"), user, out)
-	}
-	var s demoSummary
-	if err := json.Unmarshal([]byte(offerctl(t, "demo", "--for", "1s", "--json", "--seed", "1", "--addr", "127.0.0.1:0")), &s); err != nil || len(s.Unfired) < 2 || s.Unfired[0].Campaign != "11st-cart" || s.Unfired[0].Pending == 0 {
-		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package explain
 
 import (
 	"cmp"
@@ -27,9 +27,9 @@ type Unfired struct {
 // conditions that are missing most often are hardly others.
 const mostTraced = 50_000
 
-// An unfiredWatch watches the folds of a set's partitions, one after another, to say
+// An UnfiredWatch watches the folds of a set's partitions, one after another, to say
 // why campaigns have not fired.
-type unfiredWatch struct {
+type UnfiredWatch struct {
 	set       *campaign.Definition
 	campaigns map[string]*unfiredTally
 
@@ -54,16 +54,17 @@ type unfiredWait struct {
 	due int64 // of the first
 }
 
-func newUnfiredWatch(set *campaign.Definition) *unfiredWatch {
-	w := &unfiredWatch{set: set, campaigns: map[string]*unfiredTally{}}
+// NewUnfiredWatch makes a watch of the folds of a set.
+func NewUnfiredWatch(set *campaign.Definition) *UnfiredWatch {
+	w := &UnfiredWatch{set: set, campaigns: map[string]*unfiredTally{}}
 	for i := range set.Campaigns {
 		w.campaigns[set.Campaigns[i].ID] = &unfiredTally{missing: map[string]int{}, waits: map[string]*unfiredWait{}}
 	}
 	return w
 }
 
-// fold watches the next partition's fold, or another one of the same partition.
-func (w *unfiredWatch) fold(partition int, f *pipeline.Fold, users pipeline.Memory) {
+// Fold watches the next partition's fold, or another one of the same partition.
+func (w *UnfiredWatch) Fold(partition int, f *pipeline.Fold, users pipeline.Memory) {
 	if partition != w.partition {
 		w.end()
 	}
@@ -75,7 +76,7 @@ func (w *unfiredWatch) fold(partition int, f *pipeline.Fold, users pipeline.Memo
 		if t.Due != pipeline.NoDue || t.Outcome != pipeline.Condition || len(t.Stages) == 0 {
 			return
 		}
-		id := campaignOf(t.Campaign)
+		id := campaign.NameOf(t.Campaign)
 		if w.missing[id] == nil {
 			w.missing[id] = map[string]int{}
 		}
@@ -87,24 +88,18 @@ func (w *unfiredWatch) fold(partition int, f *pipeline.Fold, users pipeline.Memo
 	})
 }
 
-// campaignOf is the campaign of a unit, whose id may have a row.
-func campaignOf(unit string) string {
-	id, _, _ := strings.Cut(unit, "/")
-	return id
-}
-
 // end adds what the last fold knows.
-func (w *unfiredWatch) end() {
+func (w *UnfiredWatch) end() {
 	if w.watched == nil {
 		return
 	}
 	w.watched.EachCount(func(unit string, n pipeline.Counts) {
-		if t := w.campaigns[campaignOf(unit)]; t != nil {
+		if t := w.campaigns[campaign.NameOf(unit)]; t != nil {
 			t.counts = t.counts.Plus(n)
 		}
 	})
 	w.users.Pending(func(unit, stage string, due int64) {
-		t := w.campaigns[campaignOf(unit)]
+		t := w.campaigns[campaign.NameOf(unit)]
 		if t == nil {
 			return
 		}
@@ -126,8 +121,8 @@ func (w *unfiredWatch) end() {
 	w.watched, w.users = nil, nil
 }
 
-// result are the campaigns that have not fired.
-func (w *unfiredWatch) result() []Unfired {
+// Result are the campaigns that have not fired.
+func (w *UnfiredWatch) Result() []Unfired {
 	w.end()
 	all := []Unfired{}
 	for i := range w.set.Campaigns {
@@ -167,7 +162,7 @@ func (t *unfiredTally) why(c *campaign.Campaign, now int64) string {
 			ended = append(ended, fmt.Sprintf("%d %s", n, t.ended(o)))
 		}
 	}
-	evaluations := count(int(t.counts.Evaluated), "evaluation")
+	evaluations := quantity(int64(t.counts.Evaluated), "evaluation")
 	switch {
 	case t.counts.Evaluated == 1 && len(ended) == 1:
 		parts = append(parts, fmt.Sprintf("%s, %s", evaluations, t.ended(outcomes[0])))
@@ -186,7 +181,7 @@ func notTriggered(c *campaign.Campaign) string {
 	case slices.Contains(c.On, campaign.SessionEnd):
 		return "no visit has ended: that takes half an hour without an event"
 	case c.Sequence != nil:
-		return fmt.Sprintf("nobody has done the %s of its sequence within %s", count(len(c.Sequence.Steps), "step"), span(c.Sequence.Within))
+		return fmt.Sprintf("nobody has done the %s of its sequence within %s", quantity(int64(len(c.Sequence.Steps)), "step"), campaign.FormatDuration(c.Sequence.Within))
 	}
 	for _, any := range c.Any {
 		on, where = append(on, any.On...), where+any.Where
@@ -208,7 +203,7 @@ func (w *unfiredWait) why(stage string, c *campaign.Campaign, now int64) string 
 			unless = c.Any[i].Unless
 		}
 		if unless != nil {
-			text = fmt.Sprintf("waits %s, unless %s comes", span(unless.Within), strings.Join(unless.On, " or "))
+			text = fmt.Sprintf("waits %s, unless %s comes", campaign.FormatDuration(unless.Within), strings.Join(unless.On, " or "))
 		}
 	case "dwell":
 		text = "waits until the visitor has stayed long enough"
@@ -222,18 +217,6 @@ func (w *unfiredWait) why(stage string, c *campaign.Campaign, now int64) string 
 		at = "15:04 on 2 January"
 	}
 	return fmt.Sprintf("%s: %d pending, the first is due at %s UTC", text, w.n, utc(w.due).Format(at))
-}
-
-// span is a duration without zeros at its end: 1h30m.
-func span(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // ended says how evaluations ended.
@@ -251,7 +234,7 @@ func (t *unfiredTally) ended(o pipeline.Outcome) string {
 		if most == "" {
 			return "stopped by condition"
 		}
-		return fmt.Sprintf("stopped by condition (the most frequent missing part: %s)", strings.Join(strings.Fields(most), " "))
+		return fmt.Sprintf("stopped by condition (the most frequent missing part: %s)", plain(most))
 	case pipeline.NoChoice:
 		return "stopped because `choose` gave nothing"
 	case pipeline.Outranked:
@@ -266,8 +249,8 @@ func (t *unfiredTally) ended(o pipeline.Outcome) string {
 	return "stopped by " + o.String()
 }
 
-// printUnfired prints a table of the campaigns that have not fired.
-func printUnfired(to io.Writer, all []Unfired) {
+// PrintUnfired prints a table of the campaigns that have not fired.
+func PrintUnfired(to io.Writer, all []Unfired) {
 	if len(all) == 0 {
 		return
 	}
