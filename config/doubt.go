@@ -53,6 +53,7 @@ func (n *linter) campaignConditions(c *campaign.Campaign) {
 func (n *linter) doubt(conds []condition, lets map[string]*expr.Clause, on []string) {
 	clauses := make([]*expr.Clause, len(conds))
 	for i, c := range conds {
+		n.takenFor(c)
 		clauses[i] = n.clause(c.src)
 	}
 	for _, d := range expr.Doubts(clauses, lets, func(s expr.Subject) *expr.Known { return n.known(s, on) }) {

@@ -11,7 +11,7 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-const celHint = "a CEL expression"
+const celHint = "such as event.properties.price > 100"
 
 // cel reads an expression. It reports expressions that YAML has cut off; the
 // compiler checks everything else.

@@ -16,6 +16,8 @@ type linter struct {
 	*load
 	clauses map[string]*expr.Clause // by their texts; nil: not CEL by itself
 	found   []Finding
+
+	readsUTC bool // where the time in the set's zone is probably meant, which was reported
 }
 
 // lint returns the warnings and notes about a set that has no errors.

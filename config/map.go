@@ -6,8 +6,6 @@ import (
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
-
-	"offerstream/pipeline/campaign"
 )
 
 // fields holds the keys of a map, each with the function that reads it.
@@ -30,7 +28,7 @@ func (v value) fields(what string, known fields) present {
 			v.problemAt(spot{v.n.Line - 1, v.n.Column - 1 + len(m[2])}, "a space is missing after the colon", fmt.Sprintf("write %s: %s", m[2], m[3]))
 			return has
 		}
-		v.wrong("a map", v.exampleOr("write the keys of "+what))
+		v.wrong("a map", v.exampleOr(v.keysOf(what)))
 		return has
 	}
 	table := tablesByName()[what]
@@ -62,9 +60,9 @@ func (v value) fields(what string, known fields) present {
 				names = append(names, name)
 			}
 			if table != nil {
-				v.l.mean(v.n, campaign.Nearest(k, names))
+				v.l.mean(v.n, meantKey(k, names))
 			}
-			c.problemAt(start(c.key), fmt.Sprintf("%q is not a key of %s", k, what), didYouMean(k, names))
+			c.problemAt(start(c.key), fmt.Sprintf("%q is not a key of %s", k, what), keyHint(what, k, names))
 		}
 		last = c
 	}

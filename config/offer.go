@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+
 	"offerstream/pipeline/campaign"
 )
 
@@ -49,7 +51,11 @@ func (v value) limits() []campaign.Limit {
 		has := v.fields(aLimit, fields{
 			"max":    func(v value) { l.Max = v.whole() },
 			"within": func(v value) { l.Within = v.span() },
-			"per":    func(v value) { l.PerSession = v.word("session") != "" },
+			"per": func(v value) {
+				if l.PerSession = v.is() == "text" && v.n.Value == "session"; !l.PerSession && !v.bad() {
+					v.problem(fmt.Sprintf("%q is not a possible value", v.n.Value), "session; for a time span, within: 24h")
+				}
+			},
 		})
 		if has.has("within") && has.has("per") {
 			v.problem("a limit has `within` or `per`, not both", "write two limits")

@@ -41,7 +41,11 @@ func (v value) channels() []string {
 func (v value) channel() string {
 	t := v.text(channelHint)
 	if t != "" && !campaign.Channel(t) {
-		v.problem(fmt.Sprintf("%q is not a channel's name", t), channelHint)
+		hint := channelHint
+		if small := strings.ToLower(t); campaign.Channel(small) {
+			hint = "write " + small
+		}
+		v.problem(fmt.Sprintf("%q is not a channel's name", t), hint)
 		return ""
 	}
 	return t
@@ -182,7 +186,7 @@ func (l *load) refuseSilence() {
 	_, quiet := l.set["quiet_hours"]
 	for _, c := range l.def.Campaigns {
 		ch := c.Offer.Channel
-		if c.Offer.Kind != campaign.Advertising || ch == "web" {
+		if c.Offer.Kind != campaign.Advertising || ch == "web" || !campaign.Channel(ch) {
 			continue
 		}
 		v, ok := l.places[key([]string{"campaigns", c.ID, "offer", "channel"})]
@@ -192,19 +196,19 @@ func (l *load) refuseSilence() {
 		var missing, write []string
 		_, named := l.consent.channels[ch]
 		if named = named || l.consent.none; !named {
-			missing, write = append(missing, "consent for "+ch), append(write, "consent: {"+ch+": none}")
+			missing, write = append(missing, "consent to "+ch), append(write, "consent: {"+ch+": required}")
 		}
 		if !quiet {
-			missing, write = append(missing, "quiet hours"), append(write, "quiet_hours: none")
+			missing, write = append(missing, "quiet hours"), append(write, fmt.Sprintf(`quiet_hours: {channels: [%s], from: "21:00", to: "08:00"}`, ch))
 		}
 		if len(missing) == 0 {
 			continue
 		}
-		hint := fmt.Sprintf("if whoever delivers the offers takes care of it, write policies: {%s}", strings.Join(write, ", "))
+		hint := fmt.Sprintf("write policies: {%s}; or none, if whoever delivers the offers takes care of it", strings.Join(write, ", "))
 		if !named {
 			hint = l.meantChannel(ch) + hint
 		}
-		v.problem(fmt.Sprintf("this advertises by %s, and the set does not name a policy for %s", ch, strings.Join(missing, " and ")), hint)
+		v.problem(fmt.Sprintf("this advertises by %s, and the set has no policy for %s", ch, strings.Join(missing, " and ")), hint)
 	}
 }
 
@@ -227,10 +231,10 @@ func (l *load) meantChannel(ch string) string {
 		}
 	}
 	if meant := campaign.Nearest(ch, unused); meant != "" {
-		return fmt.Sprintf("did you mean %q? The set names consent for it, and no campaign uses it; else ", meant)
+		return fmt.Sprintf("did you mean %q, for which the set names consent, and which no campaign uses? Else ", meant)
 	}
 	if meant := campaign.Nearest(ch, names); meant != "" {
-		return fmt.Sprintf("did you mean %q? The set names consent for it; else ", meant)
+		return fmt.Sprintf("did you mean %q, for which the set names consent? Else ", meant)
 	}
 	if meant := campaign.Nearest(ch, wellKnown); meant != "" && meant != ch {
 		return fmt.Sprintf("did you mean %q? Else ", meant)

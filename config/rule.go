@@ -44,6 +44,8 @@ var ruleTable = []Rule{
 
 	{"never-holds", Warning, "A condition, or a part of it, can never hold.", nil},
 	{"always-holds", Warning, "A condition, or a part of it, holds whatever happens.", nil},
+	{"digits-as-text", Warning, "A condition compares with digits in quotes, which are a text.", nil},
+	{"utc-time", Warning, "A condition reads the time in UTC, and the set has another zone.", nil},
 	{"unused-feature", Warning, "No campaign reads the feature.", nil},
 	{"unused-fact", Warning, "No campaign reads the fact.", nil},
 	{"unused-let", Warning, "Nothing in the campaign reads the name.", nil},

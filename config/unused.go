@@ -54,7 +54,7 @@ func (n *linter) unused() {
 			n.atKey("unused-fact", []string{"facts", f.Name}, fmt.Sprintf("no campaign reads facts.%s%s", f.Name, only(name)), "remove it, or read it as facts."+f.Name+"[key]."+aField(f))
 		}
 	}
-	if zone := n.set["zone"]; zone.at.n != nil && n.def.Zone != "" && n.def.Zone != "UTC" && !best && n.def.Quiet == nil && !read["local"] {
+	if zone := n.set["zone"]; zone.at.n != nil && n.def.Zone != "" && n.def.Zone != "UTC" && !best && n.def.Quiet == nil && !read["local"] && !n.readsUTC {
 		n.spot("zone-unused", zone.at, zone.at.spot(), "nothing in the set reads the time of day, so the zone has no effect",
 			"remove it; it is for `local`, `at` and quiet_hours: local.hour >= 21, for example")
 	}

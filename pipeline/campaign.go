@@ -101,7 +101,11 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 		c.problem(path("offer", "kind"), fmt.Sprintf("%q is not a kind of offer", def.Offer.Kind), "advertising or service")
 	}
 	if !campaign.Channel(def.Offer.Channel) {
-		c.problem(path("offer", "channel"), fmt.Sprintf("%q is not a channel's name", def.Offer.Channel), "1 to 32 of a-z, 0-9, _ and -")
+		hint := "1 to 32 of a-z, 0-9, _ and -"
+		if small := strings.ToLower(def.Offer.Channel); campaign.Channel(small) {
+			hint = "write " + small
+		}
+		c.problem(path("offer", "channel"), fmt.Sprintf("%q is not a channel's name", def.Offer.Channel), hint)
 	}
 	whenDue := c.where(w.state, def.WhenDue, path("when_due"))
 	if q := c.set.def.Quiet; q != nil && def.Offer.Kind == campaign.Advertising && slices.Contains(q.Channels, def.Offer.Channel) {

@@ -65,24 +65,24 @@ func backtestEvents() string {
 func TestBacktestText(t *testing.T) {
 	campaigns, events := file(t, "c.yaml", backtestSet), file(t, "e.jsonl", backtestEvents())
 	text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", events, "--rows")
-	const want = `14 events, 3 users, 1 duplicates, 1 rejected (identity 1); the first is line 13: identity: the event has neither userId nor anonymousId
+	const want = `14 events, 3 users, 1 duplicate, 1 rejected (identity 1); the first is line 13: identity: the event has neither userId nor anonymousId
 counted from 2026-01-01T10:00:00Z to 2026-01-01T10:11:00Z
 
 campaign  evaluated      fired      users   withheld    pending
 left-after-a-view-of-anything-in-the-shop
                  13          3          2          0          3
     stopped: when_due 7
-    failed: when_due: event.properties.wanted: no such key: wanted, 7 times
+    failed: when_due: event.properties.wanted: wanted is missing, 7 times
 rowed             7          5          2          0          0
     stopped: error 2
-    failed: offer.data.title: {{ event.properties.name }}: no such key: name, 2 times
+    failed: offer.data.title: {{ event.properties.name }}: name is missing, 2 times
   bags            4          3                     0          0
       stopped: error 1
   shoes           3          2                     0          0
       stopped: error 1
 second           13          6          2          0          0
     stopped: outranked 5, error 2
-    failed: offer.data.category: {{ event.properties.category }}: no such key: category, 2 times
+    failed: offer.data.category: {{ event.properties.category }}: category is missing, 2 times
 
 evaluated    how often the trigger came, and the campaign was judged
 fired        the offer went out
@@ -94,7 +94,7 @@ outranked    an offer with a higher ~priority~ or ~score~ took the channel at th
 error        the offer could not be made: ~score~, ~at~, ~choose~ or a template failed
 
 features: 2 events lacked a field, 0 errors, a bound was reached 0 times
-    failed: features.views.by: event.properties.category: no such key: category, 2 times
+    failed: features.views.by: event.properties.category: category is missing, 2 times
 `
 	if want := strings.ReplaceAll(want, "~", "`"); code != 0 || text != want {
 		t.Errorf("exit %d, %s\nwant %s", code, text, want)
@@ -299,8 +299,8 @@ third: new             this      other
     users                 0          2         +2
     outranked             0          4         +4
     error                 0          2         +2
-    failed, with other only: offer.data.category: {{ event.properties.category }}: no such key:
-        category, 2 times
+    failed, with other only: offer.data.category: {{ event.properties.category }}: category is
+        missing, 2 times
 
 limit        the person already got as many as the campaign's ~limits~ allow
 `

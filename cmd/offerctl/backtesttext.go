@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"offerstream/pipeline"
@@ -51,7 +52,7 @@ func (s *backtestSummary) writeCounts(w io.Writer) {
 		reasons = append(reasons, fmt.Sprintf("%s %d", reason, s.Rejected[reason]))
 	}
 	refused := sum(s.Rejected)
-	fmt.Fprintf(w, "%d events, %d users, %d duplicates, %d rejected", s.Events, s.Users, s.Duplicates, refused)
+	fmt.Fprintf(w, "%s, %s, %s, %d rejected", count(int(s.Events), "event"), count(int(s.Users), "user"), count(int(s.Duplicates), "duplicate"), refused)
 	if refused > 0 {
 		fmt.Fprintf(w, " (%s)", strings.Join(reasons, ", "))
 	}
@@ -63,12 +64,15 @@ func (s *backtestSummary) writeCounts(w io.Writer) {
 		fmt.Fprintf(w, "%s of facts' tables, given at the first event\n", count(int(s.Loaded), "row"))
 	}
 	if s.Events > 0 {
-		fmt.Fprintf(w, "counted from %s to %s\n", value.FormatTime(s.First), value.FormatTime(s.end()))
+		fmt.Fprintf(w, "counted from %s to %s\n", toSecond(s.First), toSecond(s.end()))
 	}
 	for _, warning := range s.warnings() {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 }
+
+// toSecond is a time for people, without parts of a second.
+func toSecond(t int64) string { return value.FormatTime(t - t%int64(time.Second)) }
 
 // end is the log time of the end, as --to says it if that ended the run.
 func (s *backtestSummary) end() int64 {
@@ -215,7 +219,11 @@ func failureText(f backtest.Failure) string {
 	if f.Text != "" {
 		text += shortened(f.Text, mostSource) + ": "
 	}
-	return text + shortened(f.Error, mostSource) + ", " + count(int(f.N), "time")
+	why := f.Error
+	if field, ok := strings.CutPrefix(why, "no such key: "); ok {
+		why = field + " is missing"
+	}
+	return text + shortened(why, mostSource) + ", " + count(int(f.N), "time")
 }
 
 // shortened is a text on one line, of at most so many characters.
@@ -233,7 +241,7 @@ func (s *backtestSummary) writeFeatures(w io.Writer) {
 	if f.Missing+f.Errors+f.Bounds == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nfeatures: %d events lacked a field, %d errors, a bound was reached %d times\n", f.Missing, f.Errors, f.Bounds)
+	fmt.Fprintf(w, "\nfeatures: %s lacked a field, %s, a bound was reached %s\n", count(int(f.Missing), "event"), count(int(f.Errors), "error"), count(int(f.Bounds), "time"))
 	writeFailures(w, "    ", s.Failures, f.Missing+f.Errors)
 }
 

@@ -49,7 +49,7 @@ event, and ends by itself: its offers are the same as those of offerctl backtest
 	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns (default those of offerctl new demo)")
 	addr := fs.String("addr", "", "the address that receives events, `HOST:PORT` (default 127.0.0.1:8080, or any free port)")
 	dir := fs.String("dir", "", "the `DIR` for all data, kept afterwards (default a temporary one, removed)")
-	fs.Uint64Var(&d.seed, "seed", 0, "the seed of the shoppers (default a new one, which is shown)")
+	fs.Uint64Var(&d.seed, "seed", 0, "the `SEED` of the shoppers (default a new one, which is shown)")
 	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err

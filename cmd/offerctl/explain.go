@@ -174,7 +174,7 @@ func (q *explanation) tell() error {
 		of.User = k
 		return q.show(q.recorder.Story(of))
 	}
-	return fmt.Errorf("%s has no event of user %s", q.events, q.user)
+	return q.stranger(q.events)
 }
 
 // query is what the story is to tell.
@@ -204,6 +204,15 @@ func (q *explanation) show(s *explain.Story) error {
 		return enc.Encode(s)
 	}
 	return s.WriteText(q.std.out)
+}
+
+// stranger is the error for a user of whom nothing is known.
+func (q *explanation) stranger(where string) error {
+	hint := ""
+	if id, ok := strings.CutPrefix(q.user, "~"); ok && id != "" { // as the demo and scenarios write it
+		hint = fmt.Sprintf(": if ~ stands for an anonymousId, write %s --anonymous", id)
+	}
+	return fmt.Errorf("%s has no event of user %s%s", where, q.user, hint)
 }
 
 // unknown is the error for a campaign that the set does not have.
@@ -265,7 +274,7 @@ func (q *explanation) live(ctx context.Context, n natsFlags) error {
 	for _, s := range stories {
 		return q.show(s) // the userId comes before the anonymousId
 	}
-	return fmt.Errorf("the log has no event of user %s", q.user)
+	return q.stranger("the log")
 }
 
 // logStories tells of users from the log of a deployment, under a set; nil: under the

@@ -49,41 +49,41 @@ func TestExplainFile(t *testing.T) {
 		args, want string
 		code       int
 	}{
-		{"ada bag", `No bag offer: 1 of 2 bag views in the last 30m.
+		{"ada bag", `No bag offer: 1 of 2 bag views in the last 30 min.
 
 User ada, times in Asia/Seoul.
 
-bag: 3 evaluations, 2 condition, 1 fired
+bag: 3 evaluations: 2 condition, 1 fired
 
   2026-03-01 10:00:00  bag, by Product Viewed (m1): condition
-    10:00:00  trigger  no  bag_views >= 2  1 of 2 bag views in the last 30m
+    10:00:00  trigger  no  bag_views >= 2  1 of 2 bag views in the last 30 min
 
   2026-03-01 10:01:00  bag, by Product Viewed (m3): fired
     bag went out on web at 10:01:00, after Product Viewed.
-    10:01:00  trigger  yes  bag_views >= 2  2 bag views in the last 30m
-              gates    yes  limit           0 of 1 offer of this campaign ever
+    10:01:00  trigger  yes  bag_views >= 2  2 bag views in the last 30 min
+              gates    yes  limit           0 of at most 1 offer of this campaign ever
               choice   yes  data            the offer's data are complete
               channel  yes  channel         web is free
     {"title":"p2"}
 
   2026-03-01 12:30:00  bag, by Product Viewed (m5): condition
-    12:30:00  trigger  no  bag_views >= 2  1 of 2 bag views in the last 30m
+    12:30:00  trigger  no  bag_views >= 2  1 of 2 bag views in the last 30 min
 `, 0},
-		{"ada cart", "No cart offer: nothing has triggered it: the user has no event Product Added.\n\nUser ada, times in Asia/Seoul.\n\ncart: never evaluated\n", 0},
-		{"ada bag --at 2026-03-01T10:00:30+09:00", `No bag offer: 1 of 2 bag views in the last 30m.
+		{"ada cart", "No cart offer: never triggered, as the user has no event Product Added.\n\nUser ada, times in Asia/Seoul.\n\ncart: never evaluated\n", 0},
+		{"ada bag --at 2026-03-01T10:00:30+09:00", `No bag offer: 1 of 2 bag views in the last 30 min.
 
 User ada, times in Asia/Seoul.
 
-bag: 1 evaluation, 1 condition
+bag: 1 evaluation: 1 condition
 
   2026-03-01 10:00:00  bag, by Product Viewed (m1): condition
-    10:00:00  trigger  no  bag_views >= 2  1 of 2 bag views in the last 30m
+    10:00:00  trigger  no  bag_views >= 2  1 of 2 bag views in the last 30 min
 `, 0},
-		{"v-1 cart --at 2026-03-01T01:40:00Z", `cart is pending: since Product Added it waits 1h for Order Completed not to come, until 11:02:00.
+		{"v-1 cart --at 2026-03-01T01:40:00Z", `cart is pending: it is due at 11:02:00, unless Order Completed comes before.
 
 User v-1, times in Asia/Seoul.
 
-cart: 1 evaluation, 1 pending
+cart: 1 evaluation: 1 pending
 
   2026-03-01 10:02:00  cart, by Product Added (m4): pending
     10:02:00  absence    waits until 11:02:00
@@ -92,7 +92,7 @@ cart: 1 evaluation, 1 pending
 
 User v-1, times in Asia/Seoul.
 
-cart: 1 evaluation, 1 fired
+cart: 1 evaluation: 1 fired
 
   2026-03-01 10:02:00  cart, by Product Added (m4): fired
     10:02:00  absence       waits until 11:02:00
@@ -100,6 +100,7 @@ cart: 1 evaluation, 1 fired
               channel  yes  channel  web is free
 `, 0},
 		{"eve", "offerctl explain: events.jsonl has no event of user eve\n", 1},
+		{"~v-1", "offerctl explain: events.jsonl has no event of user ~v-1: if ~ stands for an anonymousId, write v-1 --anonymous\n", 1},
 		{"ada bags", "offerctl explain: the set has no campaign bags: did you mean \"bag\"?\n", 1},
 		{"ada bag/shoes", "offerctl explain: campaign bag has no row shoes\n", 1},
 		{"ada --anonymous", "offerctl explain: events.jsonl has no event of user ada\n", 1},
@@ -135,10 +136,10 @@ func TestExplainLive(t *testing.T) {
 	offerctl(t, "verify", "--settle", "1m", "--nats", url) // all offers are stored
 	text := offerctl(t, "explain", "ada", "category-fan", "--nats", url)
 	for _, want := range []string{
-		"No category-fan offer: already 1 of 1 offer of this campaign in the last 1d, the last at ",
-		"category-fan: 5 evaluations, 3 condition, 1 fired, 1 limit",
+		"No category-fan offer: already 1 of at most 1 offer of this campaign in the last 24 h, the last at ",
+		"category-fan: 5 evaluations: 3 condition, 1 fired, 1 limit",
 		"by Product Viewed (m3): fired",
-		`1 of 4 category views of "bag" in the last 30m`,
+		`1 of 4 category views (category "bag") in the last 30 min`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s\nlacks %q", text, want)
@@ -160,7 +161,7 @@ func TestExplainLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"What those that were live would have done", `<section id="category-fan">`, "already 1 of 1 offer of this campaign"} {
+	for _, want := range []string{"What those that were live would have done", `<section id="category-fan">`, "already 1 of at most 1 offer of this campaign"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("the report lacks %q", want)
 		}

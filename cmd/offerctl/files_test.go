@@ -63,7 +63,7 @@ func TestInputLines(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "offers.jsonl")
 	text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", events, "--out", out)
 	for _, want := range []string{
-		"3 events, 1 users, 0 duplicates, 3 rejected (json 1, size 2); the first is line 2: size: the line is longer than 1048576 bytes\n",
+		"3 events, 1 user, 0 duplicates, 3 rejected (json 1, size 2); the first is line 2: size: the line is longer than 1048576 bytes\n",
 		"warning: line 2 is longer than 1048576 bytes and was skipped\nwarning: line 7 is longer",
 	} {
 		if code != 0 || !strings.Contains(text, want) {
@@ -150,7 +150,7 @@ func TestNoEvents(t *testing.T) {
 	if text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", cut); code != 0 || !strings.HasPrefix(text, "2 events, 1 users, 1 duplicates, 3 rejected (json 1, type 2); the first is line 1: ") {
 		t.Errorf("a file whose first line is cut, and of which most lines are refused: exit %d, %s", code, text)
 	}
-	if text, code := ran(t, "demo", "--events", file(t, "array", "["+one+"]"), "--addr", "127.0.0.1:0"); code != 1 || !strings.Contains(text, "none of the 1 line is an event") || !strings.Contains(text, "JSON array") {
+	if text, code := ran(t, "demo", "--events", file(t, "array", "["+one+"]"), "--addr", "127.0.0.1:0"); code != 1 || !strings.Contains(text, "the only line is no event") || !strings.Contains(text, "JSON array") {
 		t.Errorf("demo: exit %d, %s", code, text)
 	}
 	if text, code := ran(t, "backtest", "--campaigns", campaigns, "--events", file(t, "empty", "\n\n")); code != 0 {
@@ -168,7 +168,7 @@ func TestGlance(t *testing.T) {
 	for name, tt := range map[string]struct{ text, want string }{
 		"csv":                   {"event_time,event_type,product_id\n" + strings.Repeat(row, 3000) + view(1, ""), "none of the first lines is an event; line 1: json: "},
 		"array of lines":        {"\n[\n" + strings.Repeat(one+",\n", 3000) + one + "\n]\n", "none of the first lines is an event; line 2: json: "},
-		"array in a line":       {"[" + strings.Repeat(one+",", 3000) + one + "]\n", "none of the first lines is an event; line 1: a JSON array is no event; the file looks like a JSON array"},
+		"array in a line":       {"[" + strings.Repeat(one+",", 3000) + one + "]\n", "the file looks like a JSON array: write each event on a line of its own, for example with jq -c '.[]' (none of the first lines is an event; line 1: a JSON array is no event)"},
 		"a long event":          {big, ""},
 		"an event at the start": {row + one + "\n" + strings.Repeat(row, 3000), "only 1 of the 3002 lines is an event; line 1: "},
 		"unknown lines":         {strings.Repeat("x\n", 100_000) + strings.Repeat(one+"\n", 3), ""},

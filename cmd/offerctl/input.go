@@ -191,7 +191,7 @@ func (in *input) glance() error {
 	if first == nil || what == "" {
 		return nil
 	}
-	return fmt.Errorf("none of the first lines is an event; line %d: %w; %s", looked.headAt, first, what)
+	return fmt.Errorf("%s (none of the first lines is an event; line %d: %w)", what, looked.headAt, first)
 }
 
 // cut reports whether the first line may also be an event of which a part is missing.
@@ -251,13 +251,16 @@ func (r *refusals) all(in *input, accepted uint64) error {
 	if r.n == 0 || accepted > 0 && !few {
 		return nil
 	}
-	lines, some := count(int(accepted+r.n), "line"), "none"
-	if accepted > 0 {
-		some = fmt.Sprintf("only %d", accepted)
+	some := fmt.Sprintf("none of the %d lines is an event", r.n)
+	switch {
+	case accepted > 0:
+		some = fmt.Sprintf("only %d of the %d lines is an event", accepted, accepted+r.n)
+	case r.n == 1:
+		some = "the only line is no event"
 	}
-	err := fmt.Errorf("%s of the %s is an event; line %d: %w", some, lines, r.line, r.first)
+	err := fmt.Errorf("%s; line %d: %w", some, r.line, r.first)
 	if what != "" {
-		err = fmt.Errorf("%w; %s", err, what)
+		err = fmt.Errorf("%s (%w)", what, err)
 	}
 	return err
 }

@@ -24,7 +24,7 @@ storing all accepted events.`,
 		"offerctl serve --dir /var/lib/offerstream --campaigns campaigns --write-key KEY --addr 0.0.0.0:8080")
 	dir := fs.String("dir", "", "the `DIR` for all data")
 	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns, made live at the start; without it, the live set stays, or that of offerctl new demo becomes live if there is none")
-	clock := fs.String("clock", "", "overrides the set's clock: broker, or event for replaying history")
+	clock := fs.String("clock", "", "overrides the set's `CLOCK`: broker, or event for replaying history")
 	url := fs.String("nats", "", "the `URL` of an external NATS server, instead of the embedded one")
 	creds := fs.String("creds", "", "the credentials `FILE` for the external server")
 	prefix := fs.String("prefix", "", "the deployment's `PREFIX` on the external server")

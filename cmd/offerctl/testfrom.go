@@ -198,7 +198,7 @@ func (f *testFrom) write(rec *scenario.Recording, std stdio) error {
 	}
 	_, err = to.Write(text)
 	if err = errors.Join(err, to.Close()); err == nil {
-		fmt.Fprintf(std.out, "%s: %s of the user, which passes as it is; run it with: offerctl test %s\n", f.out, count(rec.Events, "event"), f.out)
+		fmt.Fprintf(std.out, "wrote %s: a scenario of %s of the user, which passes as it is\n\nNext:\n  offerctl test %s\n", f.out, count(rec.Events, "event"), f.out)
 	}
 	return err
 }

@@ -88,7 +88,7 @@ func TestFromUser(t *testing.T) {
 		t.Helper()
 		return tested(t, strings.Fields("--campaigns set --events log/e.jsonl --from-user "+args)...)
 	}
-	if out, errs, code := from("541312140 --out bug.test.yaml"); code != 0 || errs != "" || out != "bug.test.yaml: 10 events of the user, which passes as it is; run it with: offerctl test bug.test.yaml\n" {
+	if out, errs, code := from("541312140 --out bug.test.yaml"); code != 0 || errs != "" || out != "wrote bug.test.yaml: a scenario of 10 events of the user, which passes as it is\n\nNext:\n  offerctl test bug.test.yaml\n" {
 		t.Fatalf("exit %d\n%s%s", code, out, errs)
 	}
 	if b, err := os.ReadFile("bug.test.yaml"); err != nil || string(b) != recordedScenario {

@@ -80,10 +80,13 @@ func compared(c *pipeline.TraceComparison, ok bool, def *campaign.Definition) st
 	if rightText != string(right) && !isLiteral(rightText) { // what is wanted is read, too
 		wanted += fmt.Sprintf(" (%s)", rightText)
 	}
-	if ok {
+	switch {
+	case ok || op == "!=" && string(right) == "null":
 		return fmt.Sprintf("%s is %s", of, shown(left))
+	case op == "==" || op == "in":
+		return fmt.Sprintf("%s is %s, not %s", of, shown(left), wanted)
 	}
-	return fmt.Sprintf("%s is %s, not %s", of, shown(left), wanted)
+	return fmt.Sprintf("%s is %s, but %s is wanted", of, shown(left), wanted)
 }
 
 // turned are the operators of the same comparison with its sides exchanged.
@@ -96,7 +99,7 @@ func wants(op string, right json.RawMessage) string {
 	case "==":
 		return is
 	case "!=":
-		return "another than " + is
+		return "anything but " + is
 	case "<":
 		return "less than " + is
 	case "<=":
@@ -136,37 +139,58 @@ func ofFeature(f *campaign.Feature, key string, have json.RawMessage, op string,
 		return ""
 	}
 	what := spoken(f.Name)
+	if f.Agg == "dwell" {
+		what = "of " + what
+	}
 	if key != "" {
-		what += fmt.Sprintf(" of %q", key)
+		what += fmt.Sprintf(" (%s %q)", plain(f.By), key)
 	}
 	if f.Within > 0 {
-		what += " in the last " + campaign.FormatDuration(f.Within)
+		what += " in the last " + exactly(f.Within)
 	}
 	h, w := amount(have), amount(want)
 	if hd, _ := duration(have); h == w {
 		if wd, _ := duration(want); hd != wd { // they are equal only because they are rounded
-			h, w = campaign.FormatDuration(hd), campaign.FormatDuration(wd)
+			h, w = exactly(hd), exactly(wd)
 		}
 	}
 	if h == "" || w == "" {
 		return ""
 	}
+	things := f.Agg == "count" || f.Agg == "distinct"
+	is := h + " " + what
+	switch {
+	case things && h == "0":
+		is = "no " + what
+	case things && h == "1": // the name may be a plural
+		is = what + ": 1"
+	}
 	if ok {
-		return fmt.Sprintf("%s %s", h, what)
+		return is
+	}
+	are, fewer := "is", "less"
+	if things {
+		fewer = "fewer"
+	}
+	if things && w != "1" {
+		are = "are"
 	}
 	switch op {
 	case ">=":
+		if things && w == "1" {
+			return is
+		}
 		return fmt.Sprintf("%s of %s %s", unitless(h, w), w, what)
 	case ">":
-		return fmt.Sprintf("%s %s, more than %s wanted", h, what, w)
+		return fmt.Sprintf("%s, but more than %s %s wanted", is, w, are)
 	case "<":
-		return fmt.Sprintf("%s %s, fewer than %s wanted", h, what, w)
+		return fmt.Sprintf("%s, but %s than %s %s wanted", is, fewer, w, are)
 	case "<=":
-		return fmt.Sprintf("%s %s, at most %s wanted", h, what, w)
+		return fmt.Sprintf("%s, but at most %s %s wanted", is, w, are)
 	case "==":
-		return fmt.Sprintf("%s %s, %s wanted", h, what, w)
+		return fmt.Sprintf("%s, but %s %s wanted", is, w, are)
 	}
-	return fmt.Sprintf("%s %s, another number wanted", h, what)
+	return fmt.Sprintf("%s, but another number is wanted", is)
 }
 
 // amount is a number, or a duration in seconds; "" for any other value.
@@ -175,11 +199,8 @@ func amount(v json.RawMessage) string {
 		return string(v)
 	}
 	if d, ok := duration(v); ok {
-		if d < 10*time.Minute && d%time.Second == 0 {
-			return fmt.Sprintf("%d s", d/time.Second)
-		}
-		if d < 10*time.Minute {
-			return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s"
+		if d < 10*time.Minute { // cut off, since 59.9996 s are not 60 s
+			return strconv.FormatFloat(d.Truncate(time.Millisecond).Seconds(), 'f', -1, 64) + " s"
 		}
 		return span(int64(d))
 	}

@@ -50,7 +50,7 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 		case v.has("per"):
 			return "in this session"
 		case v.has("within"):
-			return "in the last " + v.text("within")
+			return "in the last " + rounded(v.text("within"), "")
 		}
 		return "ever"
 	}
@@ -58,18 +58,18 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 	case pipeline.Paused.String():
 		return "an operator has paused the campaign"
 	case "fresh":
-		return fmt.Sprintf("the event was %s old when it came, and `fresh` allows %s", rounded(v.text("age"), v.text("fresh")), v.text("fresh"))
+		return fmt.Sprintf("the event was %s old when it came, and `fresh` allows %s", rounded(v.text("age"), v.text("fresh")), rounded(v.text("fresh"), ""))
 	case "match":
 		switch {
 		case p.Error != "":
-			return "the event starts no absence, as `match` failed: " + p.Error
+			return "`match` failed: " + lacking(p.Error)
 		case v.number("keys") > 0:
-			return fmt.Sprintf("the event starts no absence, as one for the same %s is pending", v.text("match"))
+			return fmt.Sprintf("an evaluation for the same %s is pending already (`restart: false`)", v.text("match"))
 		}
-		return fmt.Sprintf("the event starts no absence, as it has no %s", v.text("match"))
+		return fmt.Sprintf("the event has no %s, which `match` needs", v.text("match"))
 	case "best_hour":
 		if p.Error != "" {
-			return "`at` failed: " + p.Error
+			return "`at` failed: " + lacking(p.Error)
 		}
 		return "the best hour is " + when("best")
 	case pipeline.Period.String():
@@ -78,12 +78,12 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 		if !v.has("held") {
 			return "it was never held"
 		}
-		return fmt.Sprintf("it was held in the quiet hours for %s, and at_most is %s", rounded(v.text("held"), v.text("at_most")), v.text("at_most"))
+		return fmt.Sprintf("it was held in the quiet hours for %s, and `at_most` is %s", rounded(v.text("held"), v.text("at_most")), rounded(v.text("at_most"), ""))
 	case pipeline.WhenDue.String():
 		if p.OK {
-			return "when_due holds"
+			return "`when_due` holds"
 		}
-		return "when_due does not hold"
+		return "`when_due` does not hold"
 	case pipeline.NoConsent.String():
 		switch newest := v.text("newest"); {
 		case newest == "none":
@@ -93,27 +93,27 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 		case p.OK:
 			return fmt.Sprintf("the user gave consent to %s at %s", v.text("channel"), when("at"))
 		}
-		return fmt.Sprintf("the consent to %s of %s is no longer valid (valid_for %s)", v.text("channel"), when("at"), v.text("valid_for"))
+		return fmt.Sprintf("the consent to %s of %s is no longer valid (`valid_for` is %s)", v.text("channel"), when("at"), rounded(v.text("valid_for"), ""))
 	case pipeline.Limit.String():
-		words := fmt.Sprintf("%d of %s of this campaign %s", v.number("sent"), quantity(v.number("max"), "offer"), within())
+		words := fmt.Sprintf("%d of at most %s of this campaign %s", v.number("sent"), quantity(v.number("max"), "offer"), within())
 		if p.OK {
 			return words
 		}
 		if v.has("last") {
 			words += ", the last at " + when("last")
 		}
-		return "already " + words + " (limits)"
+		return "already " + words + " (`limits`)"
 	case pipeline.Cap.String():
-		words := fmt.Sprintf("%d of %s on %s %s", v.number("sent"), quantity(v.number("max"), "offer"), v.text("channels"), within())
+		words := fmt.Sprintf("%d of at most %s on %s %s", v.number("sent"), quantity(v.number("max"), "offer"), v.text("channels"), within())
 		if p.OK {
 			return words
 		}
-		return "already " + words + " (caps)"
+		return "already " + words + " (`caps`)"
 	case pipeline.Pause.String():
 		if !v.has("last") {
 			return fmt.Sprintf("no offer went out on %s before", v.text("channels"))
 		}
-		return fmt.Sprintf("an offer went out on %s at %s, and the pause is %s", v.text("channels"), when("last"), v.text("after_any"))
+		return fmt.Sprintf("an offer went out on %s at %s, and the pause is %s", v.text("channels"), when("last"), rounded(v.text("after_any"), ""))
 	case pipeline.Quiet.String():
 		words := fmt.Sprintf("it is %s in %s, and quiet hours are %s to %s", v.text("local"), v.text("zone"), v.text("from"), v.text("to"))
 		if v.has("until") {
@@ -126,12 +126,12 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 		return "the user is in the control group"
 	case "data":
 		if p.Error != "" {
-			return "the offer's data failed: " + p.Error
+			return "the offer's data cannot be made: " + lacking(p.Error)
 		}
 		return "the offer's data are complete"
 	case "score":
 		if p.Error != "" {
-			return "score failed: " + p.Error
+			return "`score` failed: " + lacking(p.Error)
 		}
 	}
 	switch {
@@ -142,9 +142,17 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 	case v.has("item"):
 		return "choose gave " + shown(v["item"].Is)
 	case p.Error != "":
-		return fmt.Sprintf("%s: %s", p.Text, p.Error)
+		return fmt.Sprintf("`%s` failed: %s", p.Text, lacking(p.Error))
 	}
 	return p.Text
+}
+
+// lacking is the error of an expression; of a field that an object lacks, in words.
+func lacking(err string) string {
+	if field, ok := strings.CutPrefix(err, "no such key: "); ok {
+		return field + " is missing"
+	}
+	return err
 }
 
 // optional is a word with its time, if there is one.
@@ -157,8 +165,12 @@ func optional(of string, when func(string) string, v told) string {
 
 // rounded is a span without digits that do not matter, beside another one.
 func rounded(s, beside string) string {
-	if d, err := campaign.ParseDuration(s); err == nil && span(int64(d)) != beside {
-		return span(int64(d))
+	d, err := campaign.ParseDuration(s)
+	if err != nil {
+		return s
 	}
-	return s
+	if other, err := campaign.ParseDuration(beside); err == nil && d != other && span(int64(d)) == span(int64(other)) {
+		return exactly(d)
+	}
+	return span(int64(d))
 }

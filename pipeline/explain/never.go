@@ -25,15 +25,16 @@ func never(def *campaign.Definition, id, row string, h *history, zone *time.Loca
 	case n == nil:
 		why = fmt.Sprintf("the user has no event %s", orList(triggersOf(c)))
 	default:
-		why = nearestWords(n, def, zone)
+		why = "the only event for it did not meet `where`: "
 		if h.named > 1 {
-			why += fmt.Sprintf(" (the nearest of %d events that %s names)", h.named, "`on`")
+			why = fmt.Sprintf("none of %d events met `where`; the nearest, ", h.named)
 		}
+		why += nearestWords(n, def, zone)
 	}
 	if row != "" {
 		id += "/" + row
 	}
-	return fmt.Sprintf("No %s offer: nothing has triggered it: %s.", id, why)
+	return fmt.Sprintf("No %s offer: never triggered, as %s.", id, why)
 }
 
 // triggersOf are the events that the campaign's triggers name.
@@ -59,7 +60,11 @@ func nearestWords(n *near, def *campaign.Definition, zone *time.Location) string
 			why = append(why, partWords(p, def, n.trace.Now, zone))
 		}
 	}
-	return fmt.Sprintf("of %s at %s, %s", named(n.trace.Event), momentWithDate(n.trace.Now, zone), strings.Join(why, "; "))
+	row := ""
+	if _, id, ok := strings.Cut(n.trace.Campaign, "/"); ok {
+		row = ", with row " + id
+	}
+	return fmt.Sprintf("%s at %s%s: %s", named(n.trace.Event), momentWithDate(n.trace.Now, zone), row, strings.Join(why, "; "))
 }
 
 // neverCompleted tells which step of a sequence is missing.
@@ -70,10 +75,10 @@ func neverCompleted(c *campaign.Campaign, def *campaign.Definition, row string, 
 		case n == nil:
 			return fmt.Sprintf("step %d of %d is missing: the user has no event %s", i+1, len(c.Sequence.Steps), orList(st.On))
 		case !n.trace.Holds:
-			return fmt.Sprintf("step %d of %d is missing: %s", i+1, len(c.Sequence.Steps), nearestWords(n, def, zone))
+			return fmt.Sprintf("step %d of %d is missing; the nearest to it, %s", i+1, len(c.Sequence.Steps), nearestWords(n, def, zone))
 		}
 	}
-	return fmt.Sprintf("each of its %d steps came, but not in this order within %s", len(c.Sequence.Steps), campaign.FormatDuration(c.Sequence.Within))
+	return fmt.Sprintf("each of its %d steps came, but not in this order within %s", len(c.Sequence.Steps), exactly(c.Sequence.Within))
 }
 
 func momentWithDate(at int64, zone *time.Location) string {

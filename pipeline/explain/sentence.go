@@ -64,13 +64,13 @@ func waits(e *evaluation, zone *time.Location) string {
 	c := campaignOf(e.def, t.Campaign)
 	switch t.Stage {
 	case "dwell":
-		return fmt.Sprintf("since %s it waits for %s, until %s", triggered(e), strings.Join(failing(t, e.def, zone), " and "), due)
+		return fmt.Sprintf("%s, enough at %s if the user stays", strings.Join(failing(t, e.def, zone), " and "), due)
 	case "absence":
 		if u := unlessOf(c, e); u != nil {
-			return fmt.Sprintf("since %s it waits %s for %s not to come, until %s", triggered(e), campaign.FormatDuration(u.Within), orList(u.On), due)
+			return fmt.Sprintf("it is due at %s, unless %s comes before", due, orList(u.On))
 		}
 	case "delay":
-		return "it waits for the hour in which the user is most active, " + due
+		return "it waits for the user's best hour, which begins at " + due
 	case "hold":
 		return "it is held in the quiet hours until " + due
 	}
@@ -124,13 +124,13 @@ func interrupted(e *evaluation, zone *time.Location) string {
 		if len(why) == 0 {
 			return fmt.Sprintf("the user went on to %s at %s", by, at)
 		}
-		return fmt.Sprintf("%s, as the user went on to %s at %s", strings.Join(why, "; "), by, at)
+		return fmt.Sprintf("%s when the user went on to %s at %s", strings.Join(why, "; "), by, at)
 	case pipeline.ByUnless:
 		before := ""
 		if was.Due != pipeline.NoDue {
-			before = fmt.Sprintf(", %s before it was due", span(value.Minus(was.Due, t.Now)))
+			before = fmt.Sprintf(", %s before the offer was due", span(value.Minus(was.Due, t.Now)))
 		}
-		return fmt.Sprintf("cancelled, as %s came at %s%s", by, at, before)
+		return fmt.Sprintf("%s came at %s%s", by, at, before)
 	case pipeline.ByNewer:
 		if t.By == nil {
 			return fmt.Sprintf("a later evaluation took its place at %s", at)

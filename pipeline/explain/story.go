@@ -18,7 +18,7 @@ import (
 type Query struct {
 	User     string         // the entity key
 	Campaign string         // a campaign, or one of its rows as name/row; "": all campaigns
-	Newest   int            // how many evaluations of each campaign are told, the newest, and besides the newest that gave an offer; 0: all that are kept
+	Newest   int            // how many evaluations of each campaign are told, the newest, and besides the newest that gave an offer and the newest that is pending; 0: all that are kept
 	Zone     *time.Location // of the times in sentences; nil: UTC
 }
 
@@ -201,11 +201,38 @@ func (s *Story) summary() string {
 	if without > 0 && offers > 0 {
 		text += fmt.Sprintf("; %s sent none", quantity(int64(without), "campaign"))
 	}
-	return text + "."
+	return text + s.waiting() + "."
 }
+
+// waiting tells what is pending.
+func (s *Story) waiting() string {
+	var named []string
+	for i := range s.Campaigns {
+		for _, e := range slices.Backward(s.Campaigns[i].Evaluations) {
+			if e.Outcome == outcomePending {
+				named = append(named, fmt.Sprintf("%s is pending until %s", e.Campaign, momentWithDate(e.due(), s.zone)))
+				break
+			}
+		}
+	}
+	if len(named) == 0 {
+		return ""
+	}
+	more := ""
+	if len(named) > mostNamed {
+		more = fmt.Sprintf(", and %d others", len(named)-mostNamed)
+		named = named[:mostNamed]
+	}
+	return "; " + strings.Join(named, ", ") + more
+}
+
+// due is when a pending evaluation goes on.
+func (e *Evaluation) due() int64 { return e.Steps[len(e.Steps)-1].due }
 
 // sent reports whether the evaluation gave an offer.
 func (e *evaluation) sent() bool { return e.done && e.last().Outcome == pipeline.Fired }
+
+func (e *evaluation) pending() bool { return !e.done }
 
 // known are the campaigns of the set, and those that had evaluations before they
 // went.
@@ -254,9 +281,10 @@ func (u *record) story(id, row string, q Query, zone *time.Location) CampaignSto
 		older := told[:extra]
 		told = slices.Clone(told[extra:])
 		for _, e := range slices.Backward(older) {
-			if e.sent() && !slices.ContainsFunc(told, (*evaluation).sent) {
-				told, extra = slices.Insert(told, 0, e), extra-1
-				break
+			for _, matters := range []func(*evaluation) bool{(*evaluation).sent, (*evaluation).pending} {
+				if matters(e) && !slices.ContainsFunc(told, matters) {
+					told, extra = slices.Insert(told, 0, e), extra-1
+				}
 			}
 		}
 		c.Older += uint64(extra)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/value"
 )
 
@@ -56,9 +57,9 @@ func outcomesText(c *CampaignStory) string {
 			how = append(how, fmt.Sprintf("%d %s", c.Outcomes[name], name))
 		}
 	}
-	text := fmt.Sprintf("%s, %s", quantity(int64(n), "evaluation"), strings.Join(how, ", "))
+	text := fmt.Sprintf("%s: %s", quantity(int64(n), "evaluation"), strings.Join(how, ", "))
 	if c.Older > 0 {
-		text += fmt.Sprintf("; %d of them:", len(c.Evaluations))
+		text += fmt.Sprintf(" (%d shown)", len(c.Evaluations))
 	}
 	return text
 }
@@ -118,10 +119,23 @@ func (p *Part) found() string {
 
 // causeText is what has cancelled or superseded an evaluation.
 func causeText(st *Step) string {
-	if st.By == nil {
-		return st.Cause
+	cause := st.Cause
+	switch pipeline.Cause(st.Cause) {
+	case pipeline.ByView:
+		cause = "the next view"
+	case pipeline.ByUnless:
+		cause = "`unless`"
+	case pipeline.ByNewer:
+		cause = "a newer trigger"
+	case pipeline.ByBound:
+		cause = "a bound"
+	case pipeline.ByChange:
+		cause = "a change of the campaign"
 	}
-	return fmt.Sprintf("%s, %s (%s)", st.Cause, eventText(*st.By), st.By.ID)
+	if st.By == nil {
+		return cause
+	}
+	return fmt.Sprintf("%s: %s (%s)", cause, eventText(*st.By), st.By.ID)
 }
 
 func eventText(e Event) string {

@@ -27,15 +27,35 @@ func span(ns int64) string {
 	case d < 0:
 		return "-" + span(-ns)
 	case d >= 48*time.Hour:
-		return campaign.FormatDuration(d.Round(time.Hour))
+		return exactly(d.Round(time.Hour))
 	case d >= 10*time.Minute:
-		return campaign.FormatDuration(d.Round(time.Minute))
+		return exactly(d.Round(time.Minute))
 	case d >= 10*time.Second:
-		return campaign.FormatDuration(d.Round(time.Second))
-	case d == 0:
-		return "0s"
+		return exactly(d.Round(time.Second))
 	}
-	return campaign.FormatDuration(d.Round(time.Millisecond))
+	return exactly(d.Round(time.Millisecond))
+}
+
+// exactly is a duration for people: 90 s, 1 h 30 min, 24 h, 7 days.
+func exactly(d time.Duration) string {
+	if d == 24*time.Hour {
+		return "24 h"
+	}
+	var parts []string
+	add := func(n time.Duration, unit string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, unit))
+		}
+	}
+	if days := d / (24 * time.Hour); days > 0 {
+		parts = append(parts, quantity(int64(days), "day"))
+	}
+	add(d/time.Hour%24, "h")
+	add(d/time.Minute%60, "min")
+	if rest := d % time.Minute; rest > 0 || len(parts) == 0 {
+		parts = append(parts, strconv.FormatFloat(rest.Seconds(), 'f', -1, 64)+" s")
+	}
+	return strings.Join(parts, " ")
 }
 
 // percent is a share of a holdout, whose unit is 1/10,000.

@@ -17,9 +17,9 @@ var functionsOf = map[string]string{
 	"upper": "x.upperAscii()", "toupper": "x.upperAscii()", "touppercase": "x.upperAscii()", "upcase": "x.upperAscii()", "uppercase": "x.upperAscii()",
 	"includes": `x.contains("...")`, "startwith": `x.startsWith("...")`, "starts_with": `x.startsWith("...")`, "ends_with": `x.endsWith("...")`, "endwith": `x.endsWith("...")`, "strip": "x.trim()",
 	"any": "list.exists(i, i.x == 1)", "some": "list.exists(i, i.x == 1)", "every": "list.all(i, i.x == 1)", "find": "list.exists(i, i.x == 1), or list.filter(i, i.x == 1).first()", "where": "list.filter(i, i.x == 1)", "select": "list.filter(i, i.x == 1)",
-	"isempty": "x.size() == 0", "is_empty": "x.size() == 0", "empty": "x.size() == 0", "notempty": "x.size() > 0", "isnotempty": "x.size() > 0", "len": "x.size()", "length": "x.size()", "count": "x.size()", "cardinality": "x.size()",
+	"isempty": "x.size() == 0", "is_empty": "x.size() == 0", "empty": "x.size() == 0", "notempty": "x.size() > 0", "isnotempty": "x.size() > 0", "len": "x.size()", "length": "x.size()", "count": "x.size() for a list; events are counted by a feature with agg: count", "cardinality": "x.size()",
 	"sum": "a feature with agg: sum", "avg": "a feature with agg: avg", "average": "a feature with agg: avg", "mean": "a feature with agg: avg", "median": "a feature with agg: quantiles",
-	"today": "local.date", "date": "local.date", "curdate": "local.date", "hour": "local.hour", "weekday": "local.weekday", "dayofweek": "local.weekday", "now": "now, without brackets",
+	"today": "local.date", "date": `timestamp("2026-04-01T00:00:00+09:00"); the day in the user's zone is local.date`, "curdate": "local.date", "hour": "local.hour", "weekday": "local.weekday", "dayofweek": "local.weekday", "now": "now, without brackets",
 	"exists": "has(event.properties.x); or list.exists(i, i.x == 1)", "isset": "has(event.properties.x)", "defined": "has(event.properties.x)", "isnull": "!has(event.properties.x)", "is_null": "!has(event.properties.x)",
 	"coalesce": "event.properties.?x.orValue(0)", "default": `event.properties.?x.orValue("...")`, "ifnull": "event.properties.?x.orValue(0)", "nvl": "event.properties.?x.orValue(0)", "if": "c ? a : b", "iff": "c ? a : b",
 	"number": "double(x)", "float": "double(x)", "tonumber": "double(x)", "parseint": "int(x)", "integer": "int(x)", "str": "string(x)", "tostring": "string(x)", "text": "string(x)",
@@ -32,14 +32,14 @@ var functionsOf = map[string]string{
 
 // methodsOf are the functions of times in other languages.
 var methodsOf = map[string]string{
-	"hour": "x.getHours()", "hours": "x.getHours()", "minute": "x.getMinutes()", "minutes": "x.getMinutes()", "second": "x.getSeconds()", "seconds": "x.getSeconds()", "day": "x.getDate()", "month": "x.getMonth(), from 0", "year": "x.getFullYear()", "weekday": "x.getDayOfWeek(), from 0 for Sunday", "date": "x.getDate()", "min": "list.min()", "max": "list.max()", "has": "has(x.y), or \"y\" in x",
+	"hour": `local.hour, or x.getHours("Asia/Seoul")`, "hours": `local.hour, or x.getHours("Asia/Seoul")`, "minute": "x.getMinutes()", "minutes": "x.getMinutes()", "second": "x.getSeconds()", "seconds": "x.getSeconds()", "day": "x.getDate()", "month": "x.getMonth(), from 0", "year": "x.getFullYear()", "weekday": "x.getDayOfWeek(), from 0 for Sunday", "date": "x.getDate()", "min": "list.min()", "max": "list.max()", "has": "has(x.y), or \"y\" in x",
 }
 
 // wordsOf are the names of other languages and systems.
 var wordsOf = map[string]string{
 	"nil": "null", "none": "null", "undefined": "null", "null": "null", "true": "true", "false": "false", "yes": "true", "no": "false",
 	"hour": "local.hour", "minute": "local.minute", "weekday": "local.weekday", "dayofweek": "local.weekday", "date": "local.date", "today": "local.date", "time": "event.time", "timestamp": "event.time",
-	"user": "event.user; a trait of the user is profile.x", "userid": "event.user", "user_id": "event.user", "customer": "profile.x", "traits": "profile.x; event.traits.x in `where`", "trait": "profile.x", "attributes": "profile.x", "person": "profile.x",
+	"user": "profile.x for a trait of the user; event.user is the id", "userid": "event.user", "user_id": "event.user", "customer": "profile.x", "traits": "profile.x; event.traits.x in `where`", "trait": "profile.x", "attributes": "profile.x", "person": "profile.x",
 	"properties": "event.properties", "props": "event.properties", "context": "event.context", "event_name": "event.name", "eventname": "event.name", "event_type": "event.type", "items": "event.items", "products": "event.items", "math": "math.round(x)",
 	"current_time": "now", "currenttime": "now", "current_timestamp": "now",
 }

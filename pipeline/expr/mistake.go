@@ -159,6 +159,9 @@ func (l *Language) mismatch(fn, applied, src string, at int) (what, hint string)
 			hint = l.lookIn(y.text, x.text)
 		}
 	}
+	if (op == "==" || op == "!=" || op == "in") && len(args) == 2 && slices.Contains(args, "Event") {
+		hint = "the event's name is event.name"
+	}
 	if strings.HasPrefix(op, "[") && len(args) == 2 && (args[0] == "Event" || args[0] == "Session") {
 		hint = "its fields are read with a dot: event.properties, session.count"
 	}
