@@ -366,3 +366,17 @@ func TestBacktestWidth(t *testing.T) {
 		t.Error(b.String())
 	}
 }
+
+// TestFailureText: CEL's own words for what is missing or has another type are not shown.
+func TestFailureText(t *testing.T) {
+	for err, want := range map[string]string{
+		"no such key: price": "if: x > 1: price is missing, 1 time",
+		"no such overload":   "if: x > 1: a value has another type, such as text for a number, 1 time",
+		"division by zero":   "if: x > 1: division by zero, 1 time",
+	} {
+		f := backtest.Failure{Place: "if", Text: "x > 1", Error: err, N: 1}
+		if got := failureText(f); got != want {
+			t.Errorf("got %q\nwant %q", got, want)
+		}
+	}
+}

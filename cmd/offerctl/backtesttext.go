@@ -222,6 +222,8 @@ func failureText(f backtest.Failure) string {
 	why := f.Error
 	if field, ok := strings.CutPrefix(why, "no such key: "); ok {
 		why = field + " is missing"
+	} else if why == "no such overload" {
+		why = "a value has another type, such as text for a number"
 	}
 	return text + shortened(why, mostSource) + ", " + count(int(f.N), "time")
 }
