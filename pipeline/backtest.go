@@ -37,6 +37,17 @@ func (m Memory) Look(key string) (*Entity, error) {
 // Read implements Entities.
 func (m Memory) Read(key string) (*Entity, error) { return m.Look(key) }
 
+// Pending calls fn with each pending evaluation of the users, in no particular
+// order: the id of its unit, the stage in which it waits, and when it continues.
+func (m Memory) Pending(fn func(campaign, stage string, due int64)) {
+	for _, e := range m {
+		for i := range e.waiting {
+			w := &e.waiting[i]
+			fn(w.campaign, w.stage.String(), w.due)
+		}
+	}
+}
+
 // LongJump is the longest move of log time between two events without a warning
 // of the backtest: after a single timestamp in the far future, all later events
 // would be too old to trigger anything.
@@ -153,22 +164,9 @@ func (b *Backtest) step(ev *event.Event, out func(*Offer)) error {
 
 // takeTables folds the rows of the facts' tables, as facts given at the log time of
 // the first event.
-func (b *Backtest) takeTables(at int64, out func(*Offer)) error {
-	var dec event.Decoder // b.dec may hold the first event
-	given := fmt.Sprintf(`"timestamp":%q`, value.FormatTime(at))
-	for _, f := range b.fold.step.live.def.Facts {
-		for _, r := range f.Rows {
-			ev, err := dec.AdmitLine(event.AppendFact(nil, f.Name, r.ID, r.Values, given))
-			if err == nil {
-				err = b.step(ev, out)
-			}
-			if err != nil {
-				return fmt.Errorf("fact %s, key %q of its table: %w", f.Name, r.ID, err)
-			}
-			b.Loaded++
-		}
-	}
-	return nil
+func (b *Backtest) takeTables(at int64, out func(*Offer)) (err error) {
+	b.Loaded, err = EachTableRow(b.fold.step.live.def, at, func(ev *event.Event) error { return b.step(ev, out) })
+	return err
 }
 
 func (b *Backtest) reject(err error) error {

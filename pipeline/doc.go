@@ -31,17 +31,25 @@
 //	            dwell (dwell.go), gates (gates.go), quiet hours and the best hour
 //	            (quiet.go, and package zone for local time), choice (choice.go),
 //	            control groups (holdout.go), the offer (offer.go) with its coupon
-//	            (coupon.go, and package coupon for codes); its outcome (outcome.go)
-//	            and its trace (trace.go); what it keeps of its event while it waits
-//	            (stored.go)
+//	            (coupon.go, and package coupon for codes); its outcome (outcome.go),
+//	            and the errors of its expressions (failure.go); what it keeps of its
+//	            event while it waits (stored.go)
+//	trace       what a step did to an evaluation, for those who ask why (trace.go):
+//	            what its conditions read (inspect.go), what else is compared (tell.go)
 //	fold        one log applied to all entities (fold.go): log time (logtime.go), its
 //	            messages (message.go), acceptances (accept.go), the set in force (live.go),
 //	            the queue of due times (queue.go), the cursor (cursor.go), steps that
 //	            panic (poison.go)
 //
-// Besides: a backtest over a file (backtest.go), and a user's state in readable
-// form (user.go). A new aggregate is a row of window.Aggregates; a new gate is
-// a row of gates, with its outcome.
+// Besides: a backtest over a file (backtest.go), or a part of one (shard.go); a fold
+// that begins or ends elsewhere than its log (refold.go), or is of some users only
+// (only.go); a user's state in readable form (user.go); and an offer rendered as a test
+// (sendtest.go), with what would stop it (stops.go). A new aggregate is a row of
+// window.Aggregates; a new gate is a row of gates, with its outcome.
+//
+// Four packages say what folds did, from their traces and counts: explain puts a user's
+// evaluations into words, survey compares a set with a sample of events, backtest runs
+// sets over many events, and report shows that as a page.
 //
 // The log consists of messages. A message is a pack of events (In), a Tick, a
 // Control or an Accept:

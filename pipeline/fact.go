@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"strings"
 
 	"cel.dev/cel-go/common/types/ref"
@@ -118,3 +119,23 @@ func (f factSource) Has(key string) bool { return f.find(key) != nil }
 // only (expr refuses all else).
 func (f factSource) Keys() []string { return nil }
 func (f factSource) Size() int      { return 0 }
+
+// EachTableRow calls fn with each row of the tables of a set's facts, as a fact given
+// at a time, and returns how many fn has taken. The event is valid until fn returns.
+func EachTableRow(def *campaign.Definition, at int64, fn func(*event.Event) error) (rows uint64, err error) {
+	var dec event.Decoder
+	given := fmt.Sprintf(`"timestamp":%q`, value.FormatTime(at))
+	for _, f := range def.Facts {
+		for _, r := range f.Rows {
+			ev, err := dec.AdmitLine(event.AppendFact(nil, f.Name, r.ID, r.Values, given))
+			if err == nil {
+				err = fn(ev)
+			}
+			if err != nil {
+				return rows, fmt.Errorf("fact %s, key %q of its table: %w", f.Name, r.ID, err)
+			}
+			rows++
+		}
+	}
+	return rows, nil
+}

@@ -1,13 +1,10 @@
 package pipeline
 
 import (
-	"bytes"
-	"fmt"
 	"math"
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
-	"offerstream/pipeline/value"
 )
 
 // Use puts a set in force, as a control message does: another than the one with
@@ -29,8 +26,8 @@ func (f *Fold) Use(set *Set) {
 // log time of the message that has begun. It returns how many there are.
 func (f *Fold) GiveTables() (rows uint64, err error) {
 	at := f.target
-	var dec event.Decoder
 	if f.Clock() == campaign.ClockEvent {
+		var dec event.Decoder
 		first, _ := line(f.lines)
 		if ev, err := dec.Decode(first); err == nil {
 			if now, err := f.logTimeOf(ev); err == nil {
@@ -38,20 +35,7 @@ func (f *Fold) GiveTables() (rows uint64, err error) {
 			}
 		}
 	}
-	given := fmt.Sprintf(`"timestamp":%q`, value.FormatTime(at))
-	for _, fact := range f.step.live.def.Facts {
-		for _, r := range fact.Rows {
-			ev, err := dec.AdmitLine(event.AppendFact(nil, fact.Name, r.ID, r.Values, given))
-			if err == nil {
-				err = f.takeFact(ev, at, at)
-			}
-			if err != nil {
-				return rows, fmt.Errorf("fact %s, key %q of its table: %w", fact.Name, r.ID, err)
-			}
-			rows++
-		}
-	}
-	return rows, nil
+	return EachTableRow(f.step.live.def, at, func(ev *event.Event) error { return f.takeFact(ev, at, at) })
 }
 
 // CountPending counts what is pending of an entity as evaluated, where the fold goes on
@@ -81,38 +65,3 @@ func (f *Fold) Stopped() bool { return f.stopped }
 
 // stop ends the steps up to PauseAt; log time is as late as they could be.
 func (f *Fold) stop() { f.stopped, f.cur.LogTime = true, max(f.cur.LogTime, f.until) }
-
-// skippable reports whether the events of a pack do no more than move log time to
-// the message's, as none is a fact or of one of the entities of Only. It does not
-// decode them: so it may say no where it need not.
-func (f *Fold) skippable(pack []byte) bool {
-	if f.only == nil || f.Clock() == campaign.ClockEvent || bytes.IndexByte(pack, '\\') >= 0 || bytes.Contains(pack, []byte(`"fact"`)) {
-		return false
-	}
-	for key := range f.only {
-		id := key[len("u:"):]
-		if bytes.Contains(pack, []byte(id)) || id != "" && (id[0] == '-' || id[0] >= '0' && id[0] <= '9') && hasFraction(pack) {
-			return false
-		}
-	}
-	return true
-}
-
-// hasFraction reports whether the value of a member whose name ends with Id, such
-// as userId, is a number that may have another text than the one that stands there.
-func hasFraction(pack []byte) bool {
-	for {
-		var found bool
-		if _, pack, found = bytes.Cut(pack, []byte(`Id"`)); !found {
-			return false
-		}
-		number := bytes.TrimLeft(pack, " \t\r\n:")
-		end := bytes.IndexAny(number, ",}] \t\r\n")
-		if end < 0 {
-			end = len(number)
-		}
-		if number = number[:end]; len(number) > 0 && number[0] != '"' && bytes.ContainsAny(number, ".eE") {
-			return true
-		}
-	}
-}

@@ -117,15 +117,6 @@ func (f *Fold) TraceTriggers(fn func(*TriggerTrace)) { f.step.triggering = fn }
 // Failures makes the fold call fn for each error of an expression that it counts.
 func (f *Fold) Failures(fn func(Failure)) { f.step.failing = fn }
 
-// Only makes the fold apply facts and the events of these entities alone; without
-// keys, of no entity. Events of others move log time and do nothing else.
-func (f *Fold) Only(keys ...string) {
-	f.only = map[string]bool{}
-	for _, k := range keys {
-		f.only[k] = true
-	}
-}
-
 // trace begins the trace of an evaluation in this step.
 func (s *step) trace(e *evaluation) {
 	if s.tracing == nil {

@@ -271,7 +271,7 @@ func (b *backtestRun) offers(ctx context.Context, source backtestSource, def *ca
 // fileSource runs sets over a file of events, or standard input for "-".
 func fileSource(path string, std stdio) backtestSource {
 	return func(ctx context.Context, def *campaign.Definition, opt backtest.Options) (*backtested, error) {
-		set, err := timedSet(def)
+		set, err := compiled(def, campaign.ClockEvent)
 		if err != nil {
 			return nil, err
 		}
@@ -294,10 +294,10 @@ func fileSource(path string, std stdio) backtestSource {
 	}
 }
 
-// timedSet compiles a set for clock: event.
-func timedSet(def *campaign.Definition) (*pipeline.Set, error) {
+// compiled compiles a set for a clock.
+func compiled(def *campaign.Definition, clock string) (*pipeline.Set, error) {
 	timed := *def
-	timed.Clock = campaign.ClockEvent
+	timed.Clock = clock
 	set, problems := pipeline.Compile(&timed)
 	if len(problems) > 0 {
 		return nil, problems[0] // cannot happen: the set was checked when it was loaded

@@ -85,15 +85,10 @@ func liveDefinition(ctx context.Context, conn *broker.Conn) (*campaign.Definitio
 
 // setFor compiles a set for the clock of the log, which is that of the live set.
 func setFor(def, live *campaign.Definition) (*pipeline.Set, error) {
-	timed := *def
-	if live != nil {
-		timed.Clock = live.Clock
+	if live == nil {
+		return compiled(def, def.Clock)
 	}
-	set, problems := pipeline.Compile(&timed)
-	if len(problems) > 0 {
-		return nil, problems[0] // cannot happen: the set was checked when it was loaded
-	}
-	return set, nil
+	return compiled(def, live.Clock)
 }
 
 // backtestLog runs a set over the live log of a deployment; nil: the sets that were

@@ -1,6 +1,3 @@
-// Command offerctl is the command line tool: it starts Offerstream, checks, tests
-// and applies campaigns, and inspects a deployment. Each command has a file of
-// its own.
 package main
 
 import (

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 
 	"offerstream/config"
-	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
@@ -61,11 +60,9 @@ func (f *testFrom) run(ctx context.Context, fs *flags, std stdio) error {
 	if err != nil {
 		return err
 	}
-	timed := *def
-	timed.Clock = campaign.ClockEvent
-	set, problems := pipeline.Compile(&timed)
-	if len(problems) > 0 {
-		return problems[0] // cannot happen: the set was checked when it was loaded
+	set, err := compiled(def, campaign.ClockEvent)
+	if err != nil {
+		return err
 	}
 	rec, err := scenario.NewRecording(set, key, mostRecorded)
 	if err != nil {

@@ -6,6 +6,10 @@
 //	comparison.go  the part of a verification for one chain, record by record
 //	accept.go      accepts that data of a partition is lost, so that workers go on
 //	replay.go      computes a partition's state anew, for verify.go and accept.go
+//	reading.go     a replay of the log as it is, without its expired beginning
+//	livelog.go     such a replay for others: backtests, and what explains users
+//	events.go      the events of a log with their log times
+//	sample.go      the newest events of all logs
 //
 // A verification reads and compares; it changes nothing in NATS:
 //

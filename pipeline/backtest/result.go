@@ -1,5 +1,3 @@
-// Package backtest runs a campaign set over a file of events, or over the log of
-// a deployment, on all cores, and holds what it would have done.
 package backtest
 
 import "offerstream/pipeline"

@@ -156,21 +156,13 @@ func (r *Recording) step(ev *event.Event, log, own int64) error {
 
 // tables folds the rows of the facts' tables, as a backtest does at its first event.
 func (r *Recording) tables(at int64) error {
-	var dec event.Decoder
-	for _, f := range r.set.Definition().Facts {
-		for _, row := range f.Rows {
-			ev, err := dec.AdmitLine(event.AppendFact(nil, f.Name, row.ID, row.Values, ""))
-			if err == nil {
-				r.facts.own = ev.Key
-				err = r.step(ev, at, at)
-				r.facts.own = ""
-			}
-			if err != nil {
-				return fmt.Errorf("fact %s, key %q of its table: %w", f.Name, row.ID, err)
-			}
-		}
-	}
-	return nil
+	_, err := pipeline.EachTableRow(r.set.Definition(), at, func(ev *event.Event) error {
+		r.facts.own = ev.Key
+		err := r.step(ev, at, at)
+		r.facts.own = ""
+		return err
+	})
+	return err
 }
 
 // End tells the log time at which the log ends, after Event has seen all of it.

@@ -1,0 +1,19 @@
+// Command offerctl is the command line tool: it starts Offerstream, checks, tests
+// and applies campaigns, and inspects a deployment.
+//
+// Each command has a file of its own, named after it; main.go lists the commands. Those
+// of several files:
+//
+//	check     check.go; checkformat.go (JSON and SARIF); survey.go (--events, --nats)
+//	test      test.go; junit.go (--junit); testwatch.go (--watch); testfrom.go
+//	          (--from-user), with the logs that it reads (testlog.go)
+//	backtest  backtest.go (a file), backtestlog.go (--nats); what it prints:
+//	          backtesttext.go, backtestjson.go, backtestcompare.go; report.go (--report)
+//	demo      demo.go; shopper.go (the simulated shop)
+//	apply     apply.go; table.go (loads the tables of facts)
+//
+// They share: the node, all parts in one process (node.go, for demo and serve), sending
+// to a gateway (send.go), and files of lines, with their progress and with what is said
+// of lines that are no events (input.go). Commands hold flags, files, connections and
+// output; what they compute is in the packages that they call.
+package main

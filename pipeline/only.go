@@ -1,0 +1,51 @@
+package pipeline
+
+import (
+	"bytes"
+
+	"offerstream/pipeline/campaign"
+)
+
+// Only makes the fold apply facts and the events of these entities alone; without
+// keys, of no entity. Events of others move log time and do nothing else.
+func (f *Fold) Only(keys ...string) {
+	f.only = map[string]bool{}
+	for _, k := range keys {
+		f.only[k] = true
+	}
+}
+
+// skippable reports whether the events of a pack do no more than move log time to
+// the message's, as none is a fact or of one of the entities of Only. It does not
+// decode them: so it may say no where it need not.
+func (f *Fold) skippable(pack []byte) bool {
+	if f.only == nil || f.Clock() == campaign.ClockEvent || bytes.IndexByte(pack, '\\') >= 0 || bytes.Contains(pack, []byte(`"fact"`)) {
+		return false
+	}
+	for key := range f.only {
+		id := key[len("u:"):]
+		if bytes.Contains(pack, []byte(id)) || id != "" && (id[0] == '-' || id[0] >= '0' && id[0] <= '9') && hasFraction(pack) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasFraction reports whether the value of a member whose name ends with Id, such
+// as userId, is a number that may have another text than the one that stands there.
+func hasFraction(pack []byte) bool {
+	for {
+		var found bool
+		if _, pack, found = bytes.Cut(pack, []byte(`Id"`)); !found {
+			return false
+		}
+		number := bytes.TrimLeft(pack, " \t\r\n:")
+		end := bytes.IndexAny(number, ",}] \t\r\n")
+		if end < 0 {
+			end = len(number)
+		}
+		if number = number[:end]; len(number) > 0 && number[0] != '"' && bytes.ContainsAny(number, ".eE") {
+			return true
+		}
+	}
+}
