@@ -45,6 +45,7 @@ type history struct {
 	nears       map[nearKey]*near            // the newest of those that came nearest
 	named       uint64                       // events that `on` names
 	last        string                       // the messageId of the last of them
+	tried       uint64                       // how often a trigger was tried
 }
 
 // An evaluation is one evaluation through all of its steps.
@@ -62,7 +63,7 @@ func (e *evaluation) last() *pipeline.Trace  { return e.steps[len(e.steps)-1] }
 type near struct {
 	trace  *pipeline.TriggerTrace
 	held   int
-	number uint64 // of the event among those that are named
+	number uint64 // among the traces of the campaign's triggers, in order
 }
 
 // A nearKey says to what an event came near: to a trigger of a unit, or to a step of
@@ -82,7 +83,7 @@ func (n *near) before(o *near) bool {
 	case n.missing() != o.missing():
 		return n.missing() > o.missing()
 	}
-	return n.number <= o.number
+	return n.number < o.number
 }
 
 // missing is how many conjuncts did not hold.
@@ -223,7 +224,8 @@ func (u *record) tried(t *pipeline.TriggerTrace) {
 	if h.named == 0 || h.last != t.Event.ID {
 		h.named, h.last = h.named+1, t.Event.ID
 	}
-	n.number = h.named
+	h.tried++
+	n.number = h.tried
 	key := nearKey{t.Campaign, 0}
 	if t.AllRows {
 		key.unit, _, _ = strings.Cut(t.Campaign, "/")
