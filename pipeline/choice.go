@@ -109,7 +109,7 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	e.trace.told(stageChannel, "channel", true, toldText("channel", o.Channel))
 	e.stage = stageOut
 	if o.Withheld = s.entity.withheld(e.c); o.Withheld {
-		e.trace.told(stageOut, "holdout", false, toldNumber("campaign", int64(e.c.def.Holdout)), toldNumber("set", int64(s.live.def.Holdout)))
+		s.traceHoldout(e)
 		return o, Withheld
 	}
 	return o, Fired

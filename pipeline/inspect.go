@@ -185,7 +185,7 @@ func (s *step) traceTrigger(sc *scope, rows []liveCampaign, is *inspected, k int
 			break
 		}
 		sc.of(&rows[r])
-		tr := &TriggerTrace{Campaign: rows[r].id, User: s.entity.Key, Entry: k, Sequence: rows[r].sequence != nil, Event: eventTraced(sc.event), Now: s.now, Holds: true}
+		tr := &TriggerTrace{Campaign: rows[r].id, AllRows: rows[r].row != noRow && (fails || allSame), User: s.entity.Key, Entry: k, Sequence: rows[r].sequence != nil, Event: eventTraced(sc.event), Now: s.now, Holds: true}
 		tr.Parts = append(tr.Parts, same...)
 		for i, x := range t.where {
 			if t.row[i] {

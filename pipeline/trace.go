@@ -90,6 +90,7 @@ type TraceComparison struct {
 // A TriggerTrace tells whether an event met a trigger whose `on` names it.
 type TriggerTrace struct {
 	Campaign string // the id of the unit
+	AllRows  bool   // it tells the same of all rows of the campaign
 	User     string // the entity's key
 	Entry    int    // which entry of `any`, or which step of the sequence
 	Sequence bool
@@ -308,6 +309,18 @@ func (t *Trace) chose(choose string, item ref.Val, err error) {
 		p.Values = []TraceValue{{"item", shown(item)}}
 	}
 	t.add(stageChoice, p)
+}
+
+// traceHoldout adds whose holdout the user belongs to, and its share.
+func (s *step) traceHoldout(e *evaluation) {
+	if e.trace == nil {
+		return
+	}
+	of, share := "set", s.live.def.Holdout
+	if inHoldout(e.c.id, s.entity.Key, e.c.def.Holdout) {
+		of, share = "campaign", e.c.def.Holdout
+	}
+	e.trace.told(stageOut, "holdout", false, toldText("of", of), toldNumber("share", int64(share)))
 }
 
 // went adds the offer that went out or was withheld.

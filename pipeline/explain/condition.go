@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -142,6 +143,11 @@ func ofFeature(f *campaign.Feature, key string, have json.RawMessage, op string,
 		what += " in the last " + campaign.FormatDuration(f.Within)
 	}
 	h, w := amount(have), amount(want)
+	if hd, _ := duration(have); h == w {
+		if wd, _ := duration(want); hd != wd { // they are equal only because they are rounded
+			h, w = campaign.FormatDuration(hd), campaign.FormatDuration(wd)
+		}
+	}
 	if h == "" || w == "" {
 		return ""
 	}
@@ -173,7 +179,7 @@ func amount(v json.RawMessage) string {
 			return fmt.Sprintf("%d s", d/time.Second)
 		}
 		if d < 10*time.Minute {
-			return fmt.Sprintf("%.1f s", d.Seconds())
+			return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s"
 		}
 		return span(int64(d))
 	}

@@ -12,6 +12,14 @@ import (
 // told are the values of a part, by name.
 type told map[string]pipeline.TraceValue
 
+func valuesOf(p pipeline.TracePart) told {
+	v := told{}
+	for _, x := range p.Values {
+		v[x.Of] = x
+	}
+	return v
+}
+
 func (v told) text(of string) string {
 	s, _ := text(v[of].Is)
 	return s
@@ -35,10 +43,7 @@ func (v told) moment(of string, now int64, zone *time.Location) string {
 
 // gateWords tells of a part that is no condition: a gate, the hour, the choice.
 func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
-	v := told{}
-	for _, x := range p.Values {
-		v[x.Of] = x
-	}
+	v := valuesOf(p)
 	when := func(of string) string { return v.moment(of, now, zone) }
 	within := func() string {
 		switch {
@@ -53,7 +58,7 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 	case pipeline.Paused.String():
 		return "an operator has paused the campaign"
 	case "fresh":
-		return fmt.Sprintf("the event was %s old when it came, and `fresh` allows %s", rounded(v.text("age")), v.text("fresh"))
+		return fmt.Sprintf("the event was %s old when it came, and `fresh` allows %s", rounded(v.text("age"), v.text("fresh")), v.text("fresh"))
 	case "match":
 		switch {
 		case p.Error != "":
@@ -73,7 +78,7 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 		if !v.has("held") {
 			return "it was never held"
 		}
-		return fmt.Sprintf("it was held in the quiet hours for %s, and at_most is %s", rounded(v.text("held")), v.text("at_most"))
+		return fmt.Sprintf("it was held in the quiet hours for %s, and at_most is %s", rounded(v.text("held"), v.text("at_most")), v.text("at_most"))
 	case pipeline.WhenDue.String():
 		if p.OK {
 			return "when_due holds"
@@ -150,9 +155,9 @@ func optional(of string, when func(string) string, v told) string {
 	return of + " " + when(of)
 }
 
-// rounded is a span without digits that do not matter.
-func rounded(s string) string {
-	if d, err := campaign.ParseDuration(s); err == nil {
+// rounded is a span without digits that do not matter, beside another one.
+func rounded(s, beside string) string {
+	if d, err := campaign.ParseDuration(s); err == nil && span(int64(d)) != beside {
 		return span(int64(d))
 	}
 	return s

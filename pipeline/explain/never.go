@@ -9,24 +9,29 @@ import (
 )
 
 // never tells why no evaluation of a campaign began.
-func never(def *campaign.Definition, id string, h *history, zone *time.Location) string {
+func never(def *campaign.Definition, id, row string, h *history, zone *time.Location) string {
 	c := campaignOf(def, id)
 	if c == nil {
 		return fmt.Sprintf("No %s offer: the campaign is not in the set.", id)
 	}
-	why := ""
+	why, n := "", h.nearest(id, row, 0)
 	switch {
 	case c.Sequence != nil:
-		why = neverCompleted(c, def, h, zone)
-	case len(c.On) == 1 && c.On[0] == campaign.SessionEnd:
+		why = neverCompleted(c, def, row, h, zone)
+	case atSessionEnd(c):
 		why = "no session of the user has ended"
-	case h.nearest == nil:
+	case n == nil && h.named > 0: // of a table only the first rows are traced
+		why = fmt.Sprintf("no event met its trigger, of %s that `on` names", quantity(int64(h.named), "event"))
+	case n == nil:
 		why = fmt.Sprintf("the user has no event %s", orList(triggersOf(c)))
 	default:
-		why = nearestWords(h.nearest, def, zone)
+		why = nearestWords(n, def, zone)
 		if h.named > 1 {
 			why += fmt.Sprintf(" (the nearest of %d events that %s names)", h.named, "`on`")
 		}
+	}
+	if row != "" {
+		id += "/" + row
 	}
 	return fmt.Sprintf("No %s offer: nothing has triggered it: %s.", id, why)
 }
@@ -58,9 +63,9 @@ func nearestWords(n *near, def *campaign.Definition, zone *time.Location) string
 }
 
 // neverCompleted tells which step of a sequence is missing.
-func neverCompleted(c *campaign.Campaign, def *campaign.Definition, h *history, zone *time.Location) string {
+func neverCompleted(c *campaign.Campaign, def *campaign.Definition, row string, h *history, zone *time.Location) string {
 	for i, st := range c.Sequence.Steps {
-		n := h.steps[i]
+		n := h.nearest(c.ID, row, i)
 		switch {
 		case n == nil:
 			return fmt.Sprintf("step %d of %d is missing: the user has no event %s", i+1, len(c.Sequence.Steps), orList(st.On))

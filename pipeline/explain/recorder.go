@@ -42,9 +42,9 @@ type history struct {
 	counts      map[string]map[string]uint64 // by unit and outcome
 	evaluations []*evaluation                // in the order in which they began
 	dropped     uint64                       // older ones that are not kept
-	nearest     *near
-	steps       map[int]*near // of a sequence: the newest event that each step would take
-	named       uint64        // events that `on` names
+	nears       map[nearKey]*near            // the newest of those that came nearest
+	named       uint64                       // events that `on` names
+	last        string                       // the messageId of the last of them
 }
 
 // An evaluation is one evaluation through all of its steps.
@@ -60,8 +60,50 @@ func (e *evaluation) last() *pipeline.Trace  { return e.steps[len(e.steps)-1] }
 // A near is an event that a trigger's `on` names, with how many conjuncts of
 // `where` held.
 type near struct {
-	trace *pipeline.TriggerTrace
-	held  int
+	trace  *pipeline.TriggerTrace
+	held   int
+	number uint64 // of the event among those that are named
+}
+
+// A nearKey says to what an event came near: to a trigger of a unit, or to a step of
+// its sequence. With the campaign as the unit it is the same for all rows.
+type nearKey struct {
+	unit string
+	step int // 0, if it is no sequence
+}
+
+// before reports whether another event came nearer, or as near and later.
+func (n *near) before(o *near) bool {
+	switch {
+	case n == nil || o == nil:
+		return n == nil
+	case n.trace.Sequence && n.trace.Holds != o.trace.Holds:
+		return o.trace.Holds
+	case n.missing() != o.missing():
+		return n.missing() > o.missing()
+	}
+	return n.number <= o.number
+}
+
+// missing is how many conjuncts did not hold.
+func (n *near) missing() int { return len(n.trace.Parts) - n.held }
+
+// nearest is the event that came nearest to a step of a campaign's sequence, or to its
+// trigger, or of one row if that is not empty.
+func (h *history) nearest(campaign, row string, step int) (best *near) {
+	if row != "" {
+		best = h.nears[nearKey{campaign, step}]
+		if n := h.nears[nearKey{campaign + "/" + row, step}]; best.before(n) {
+			best = n
+		}
+		return best
+	}
+	for key, n := range h.nears {
+		if key.step == step && best.before(n) {
+			best = n
+		}
+	}
+	return best
 }
 
 // New makes a recorder of the users with these entity keys; without keys, of all
@@ -118,7 +160,7 @@ func (u *record) of(unit string) *history {
 	name, _, _ := strings.Cut(unit, "/")
 	h := u.campaigns[name]
 	if h == nil {
-		h = &history{counts: map[string]map[string]uint64{}, steps: map[int]*near{}}
+		h = &history{counts: map[string]map[string]uint64{}, nears: map[nearKey]*near{}}
 		u.campaigns[name] = h
 	}
 	return h
@@ -178,15 +220,19 @@ func (u *record) tried(t *pipeline.TriggerTrace) {
 			n.held++
 		}
 	}
-	h.named++
-	if t.Sequence {
-		if was := h.steps[t.Entry]; was == nil || t.Holds || !was.trace.Holds && n.held >= was.held {
-			h.steps[t.Entry] = n
-		}
-		return
+	if h.named == 0 || h.last != t.Event.ID {
+		h.named, h.last = h.named+1, t.Event.ID
 	}
-	if h.nearest == nil || len(t.Parts)-n.held <= len(h.nearest.trace.Parts)-h.nearest.held {
-		h.nearest = n
+	n.number = h.named
+	key := nearKey{t.Campaign, 0}
+	if t.AllRows {
+		key.unit, _, _ = strings.Cut(t.Campaign, "/")
+	}
+	if t.Sequence {
+		key.step = t.Entry
+	}
+	if h.nears[key].before(n) {
+		h.nears[key] = n
 	}
 }
 

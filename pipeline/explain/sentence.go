@@ -21,7 +21,7 @@ func sentence(e *evaluation, zone *time.Location) string {
 	case pipeline.Fired:
 		return fmt.Sprintf("%s went out%s at %s%s.", unit, channelOf(last), moment(last.Now, last.Now, zone), because(e, zone))
 	case pipeline.Withheld:
-		return fmt.Sprintf("%s was withheld at %s: the user is in the control group (%s).", unit, moment(last.Now, last.Now, zone), holdout(last, e.def, unit))
+		return fmt.Sprintf("%s was withheld at %s: the user is in the control group (%s).", unit, moment(last.Now, last.Now, zone), holdout(last))
 	}
 	return fmt.Sprintf("No %s offer: %s.", unit, reason(e, zone))
 }
@@ -36,7 +36,7 @@ func channelOf(t *pipeline.Trace) string {
 // because tells what led to an offer: its trigger, and what it waited for.
 func because(e *evaluation, zone *time.Location) string {
 	first, last := e.first(), e.last()
-	text := ", after " + triggered(first)
+	text := ", after " + triggered(e)
 	if first.Now != last.Now {
 		text += " at " + moment(first.Began, last.Now, zone)
 	}
@@ -47,12 +47,15 @@ func because(e *evaluation, zone *time.Location) string {
 }
 
 // triggered names what has triggered an evaluation.
-func triggered(t *pipeline.Trace) string {
-	if t.By == nil && t.From == 0 {
+func triggered(e *evaluation) string {
+	t := e.first()
+	if c := campaignOf(e.def, t.Campaign); c != nil && atSessionEnd(c) || c == nil && t.By == nil && t.From == 0 {
 		return "the end of a session"
 	}
 	return named(t.Trigger)
 }
+
+func atSessionEnd(c *campaign.Campaign) bool { return len(c.On) == 1 && c.On[0] == campaign.SessionEnd }
 
 // waits tells what a pending evaluation waits for.
 func waits(e *evaluation, zone *time.Location) string {
@@ -61,10 +64,10 @@ func waits(e *evaluation, zone *time.Location) string {
 	c := campaignOf(e.def, t.Campaign)
 	switch t.Stage {
 	case "dwell":
-		return fmt.Sprintf("since %s it waits for %s, until %s", triggered(e.first()), strings.Join(failing(t, e.def, zone), " and "), due)
+		return fmt.Sprintf("since %s it waits for %s, until %s", triggered(e), strings.Join(failing(t, e.def, zone), " and "), due)
 	case "absence":
 		if u := unlessOf(c, e); u != nil {
-			return fmt.Sprintf("since %s it waits %s for %s not to come, until %s", triggered(e.first()), campaign.FormatDuration(u.Within), orList(u.On), due)
+			return fmt.Sprintf("since %s it waits %s for %s not to come, until %s", triggered(e), campaign.FormatDuration(u.Within), orList(u.On), due)
 		}
 	case "delay":
 		return "it waits for the hour in which the user is most active, " + due
@@ -158,13 +161,16 @@ func failing(t *pipeline.Trace, def *campaign.Definition, zone *time.Location) (
 	return why
 }
 
-func holdout(t *pipeline.Trace, def *campaign.Definition, unit string) string {
-	c := campaignOf(def, unit)
-	if c != nil && c.Holdout > 0 {
-		return fmt.Sprintf("holdout: %s of the campaign", percent(c.Holdout))
-	}
-	if def != nil && def.Holdout > 0 {
-		return fmt.Sprintf("holdout: %s of all users", percent(def.Holdout))
+// holdout tells whose control group has withheld the offer.
+func holdout(t *pipeline.Trace) string {
+	for _, g := range t.Stages {
+		for _, p := range g.Parts {
+			if v := valuesOf(p); p.Text == "holdout" && v.text("of") == "campaign" {
+				return fmt.Sprintf("holdout: %s of the campaign", percent(int(v.number("share"))))
+			} else if p.Text == "holdout" {
+				return fmt.Sprintf("holdout: %s of all users", percent(int(v.number("share"))))
+			}
+		}
 	}
 	return "holdout"
 }

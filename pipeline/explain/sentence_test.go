@@ -113,6 +113,30 @@ offer: {channel: web}`, `10:00:00 ada Product Viewed`, `No c offer: nothing has 
 if: session.count >= 2
 offer: {channel: web}`, `10:00:00 ada Product Viewed
 +2h`, `No c offer: session.count is 1, not at least 2.`},
+		{"a dwell that is nearly long enough", `on: Product Viewed
+if: bag_dwell >= duration("60s")
+offer: {channel: web}`, `10:00:00 ada Product Viewed category=bag
+{"type":"page","userId":"ada","timestamp":"2026-01-01T10:00:59.96Z"}`, `No c offer: 59.96 of 60 s bag dwell in the last 30m, as the user went on to page at 10:00:59.`},
+		{"a long dwell that is nearly long enough", `on: Product Viewed
+if: bag_dwell >= duration("20m")
+offer: {channel: web}`, `10:00:00 ada Product Viewed category=bag dwell_ms=300000
+10:00:01 ada Product Viewed category=bag dwell_ms=300000
+10:00:02 ada Product Viewed category=bag dwell_ms=300000
+10:00:03 ada Product Viewed category=bag dwell_ms=299999`, `No c offer: 19m59.999s of 20m bag dwell in the last 30m.`},
+		{"nearly fresh", `on: Product Viewed
+fresh: 10m
+offer: {channel: web}`, `10:00:00 bob x
+{"type":"track","event":"Product Viewed","userId":"ada","timestamp":"2026-01-01T09:49:50Z"}`, "No c offer: the event was 10m10s old when it came, and `fresh` allows 10m."},
+		{"several absences after a dwell", `on: Product Viewed
+if: bag_dwell >= duration("60s")
+unless: {on: Order Completed, match: product_id, within: 1h}
+offer: {channel: web}`, `10:00:00 ada Product Viewed category=bag products=[{"category":"bag","product_id":1},{"category":"bag","product_id":2}]
++10m`, `c is pending: since Product Viewed it waits 1h for Order Completed not to come, until 11:00:00.`},
+		{"a holdout of the campaign", `on: Product Viewed
+holdout: 100%
+offer: {channel: web}`, `10:00:00 ada Product Viewed`, `c was withheld at 10:00:00: the user is in the control group (holdout: 100% of the campaign).`},
+		{"an event that two entries name", `any: [{on: Product Viewed, where: event.properties.n > 2}, {on: Product Viewed, where: event.properties.n > 3}]
+offer: {channel: web}`, `10:00:00 ada Product Viewed n=1`, `No c offer: nothing has triggered it: of Product Viewed at 2026-01-01 10:00:00, event.properties.n is 1, not more than 3.`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := storyOf(t, c.campaign, c.events)
@@ -126,7 +150,12 @@ offer: {channel: web}`, `10:00:00 ada Product Viewed
 // storyOf runs the campaign c over lines of a scenario, and tells of ada.
 func storyOf(t *testing.T, campaign, events string) *explain.Story {
 	t.Helper()
-	yaml := head + "    " + strings.ReplaceAll(campaign, "\n", "\n    ") + "\n"
+	return storyIn(t, head+"    "+strings.ReplaceAll(campaign, "\n", "\n    ")+"\n", "c", events)
+}
+
+// storyIn runs a set over lines of a scenario, and tells of ada and a campaign.
+func storyIn(t *testing.T, yaml, campaign, events string) *explain.Story {
+	t.Helper()
 	def, err := config.LoadCampaignsFS(fstest.MapFS{"c.yaml": {Data: []byte(yaml)}}, ".")
 	if err != nil {
 		t.Fatal(err)
@@ -147,5 +176,67 @@ func storyOf(t *testing.T, campaign, events string) *explain.Story {
 			t.Fatal(err, b.Refused)
 		}
 	}
-	return r.Story(explain.Query{User: "u:ada", Campaign: "c"})
+	return r.Story(explain.Query{User: "u:ada", Campaign: campaign})
+}
+
+// TestRows: of a row that nothing has triggered it is told what came nearest to that
+// row, and how many events came.
+func TestRows(t *testing.T) {
+	const set = `version: 1
+campaigns:
+  c:
+    for_each: {rows: [{id: a, cat: bag}, {id: b, cat: shoe}]}
+    on: Product Viewed
+    where: event.properties.category == row.cat && event.properties.price > 3
+    offer: {channel: web}
+  d:
+    for_each: {rows: [{id: a, cat: bag}, {id: b, cat: shoe}]}
+    sequence: {steps: [{on: Product Viewed, where: event.properties.category == row.cat}, {on: Product Added}], within: 1h}
+    offer: {channel: web}
+`
+	const events = `10:00:00 ada Product Viewed category=bag price=5
++1m ada Product Viewed category=bag price=4
++1m ada Product Added`
+	for campaign, want := range map[string]string{
+		"c/a": "c/a went out on web at 10:01:00, after Product Viewed.",
+		"c/b": "No c/b offer: nothing has triggered it: of Product Viewed at 2026-01-01 10:01:00, event.properties.category is \"bag\", not \"shoe\" (row.cat) (the nearest of 2 events that `on` names).",
+		"d/b": `No d/b offer: nothing has triggered it: step 1 of 2 is missing: of Product Viewed at 2026-01-01 10:01:00, event.properties.category is "bag", not "shoe" (row.cat).`,
+		"d/a": "d/a went out on web at 10:02:00, after Product Added.",
+	} {
+		if s := storyIn(t, set, campaign, events); s.Sentence != want {
+			t.Errorf("%s:\n%s\nwant\n%s", campaign, s.Sentence, want)
+		}
+	}
+	if s := storyIn(t, set, "c/b", `10:00:00 ada Product Viewed category=bag price=1`); !strings.Contains(s.Sentence, "price is 1, not more than 3") || strings.Contains(s.Sentence, "nearest of") {
+		t.Error(s.Sentence)
+	}
+}
+
+// TestHoldouts: it is told whose holdout has withheld an offer.
+func TestHoldouts(t *testing.T) {
+	const set = "version: 1\npolicies: {holdout: 100%}\ncampaigns:\n  c: {on: View, holdout: 0.01%, offer: {channel: web}}\n"
+	const want = "c was withheld at 10:00:00: the user is in the control group (holdout: 100% of all users)."
+	if s := storyIn(t, set, "c", "10:00:00 ada View"); s.Sentence != want {
+		t.Errorf("%s\nwant\n%s", s.Sentence, want)
+	}
+}
+
+// TestStages: the stage of an evaluation is that which stopped it, also after a wait.
+func TestStages(t *testing.T) {
+	for _, c := range [...]struct{ campaign, events, want string }{
+		{"on: View\noffer: {channel: web}\nlimits: [{max: 1}]", "10:00:00 ada View\n+1m ada View", "limit in gates"},
+		{"on: View\nunless: {on: Order, within: 1h}\nwhen_due: orders >= 1\noffer: {channel: web}", "10:00:00 ada View\n+2h", "when_due in gates"},
+		{"on: View\nunless: {on: Order, match: id, within: 1h}\noffer: {channel: web}", "10:00:00 ada View", "condition in absence"},
+		{"on: View\nif: orders >= 1\noffer: {channel: web}", "10:00:00 ada View", "condition in trigger"},
+		{"on: View\nunless: {on: Order, within: 1h}\noffer: {channel: web}", "10:00:00 ada View\n+1m ada Order", "cancelled in absence"},
+		{"on: View\noffer: {channel: web}", "10:00:00 ada View", "fired in out"},
+		{"on: View\noffer: {channel: web, data: {a: \"{{ event.properties.x }}\"}}", "10:00:00 ada View", "error in choice"},
+		{"on: View\nscore: event.properties.x * 2.0\noffer: {channel: web}", "10:00:00 ada View", "error in gates"},
+	} {
+		s := storyOf(t, c.campaign, c.events)
+		all := s.Campaigns[0].Evaluations
+		if e := all[len(all)-1]; e.Outcome+" in "+e.Stage != c.want {
+			t.Errorf("%s: %s in %s, want %s", c.campaign, e.Outcome, e.Stage, c.want)
+		}
+	}
 }

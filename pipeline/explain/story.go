@@ -268,8 +268,12 @@ func (u *record) story(id, row string, q Query, zone *time.Location) CampaignSto
 		c.Sentence = c.Evaluations[n-1].Sentence
 		return c
 	}
-	c.Sentence = never(u.def, id, h, zone)
-	if n := h.nearest; n != nil {
+	if n := c.Outcomes[evaluated]; n > 0 { // of a row, the others have taken their place
+		c.Sentence = fmt.Sprintf("%s had %s, all older than the newest %d of %s.", q.Campaign, quantity(int64(n), "evaluation"), mostEvaluations, id)
+		return c
+	}
+	c.Sentence = never(u.def, id, row, h, zone)
+	if n := h.nearest(id, row, 0); n != nil && !n.trace.Sequence {
 		c.Nearest = &Nearest{Event: eventOf(n.trace.Event), At: value.FormatTime(n.trace.Now), Parts: partsOf(n.trace.Parts, u.def, n.trace.Now, zone)}
 	}
 	return c
