@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"offerstream/pipeline"
@@ -45,10 +46,10 @@ type Example struct {
 //go:embed page.html
 var pageText string
 
-var page = template.Must(template.New("page").Parse(pageText))
+var page = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(pageText)) })
 
 // Write writes the page.
-func (p *Page) Write(w io.Writer) error { return page.Execute(w, p.view()) }
+func (p *Page) Write(w io.Writer) error { return page().Execute(w, p.view()) }
 
 // A view is what page.html shows.
 type view struct {
