@@ -2,16 +2,16 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
-var campaignID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var campaignID = lazyregexp.New(`^[A-Za-z0-9._-]{1,64}$`)
 
 const campaignIDHint = "1 to 64 letters, digits, -, _ and ."
 
@@ -98,8 +98,8 @@ func (v value) conditions() []string {
 }
 
 var (
-	groupOfDigits = regexp.MustCompile(`^[0-9]{3}$`)
-	endsInDigit   = regexp.MustCompile(`[0-9]{1,3}$`)
+	groupOfDigits = lazyregexp.New(`^[0-9]{3}$`)
+	endsInDigit   = lazyregexp.New(`[0-9]{1,3}$`)
 )
 
 // lets reads names for expressions, in the order of the file.

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 
 	"offerstream/pipeline/coupon"
+	"offerstream/pipeline/lazyregexp"
 )
 
 const couponKeysInEnv = "The variable may also have the keys themselves, separated by commas"
@@ -16,7 +16,7 @@ const CouponKeysAbout = "a `FILE` of keys under which codes of coupons are made,
 
 // keyLike matches what was meant as keys and not as the name of a file, even if a
 // digit is missing.
-var keyLike = regexp.MustCompile(`^[\s,]*[0-9A-Fa-f]{40,}`)
+var keyLike = lazyregexp.New(`^[\s,]*[0-9A-Fa-f]{40,}`)
 
 // ReadCouponKeys reads the value of coupon-keys: the name of a file of keys, or the
 // keys themselves. It returns nil for an empty one. Errors do not quote secrets.

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
 const celHint = "such as event.properties.price > 100"
@@ -82,7 +82,7 @@ func (v value) insteadOfMap() string {
 	return "write '" + strings.Join(conditions, " && ") + "'"
 }
 
-var propertyPath = regexp.MustCompile(`^[\pL_][\pL\pN_-]*(\.[\pL_][\pL\pN_-]*)*$`)
+var propertyPath = lazyregexp.New(`^[\pL_][\pL\pN_-]*(\.[\pL_][\pL\pN_-]*)*$`)
 
 // blanksInTexts warns of characters in the quotes of an expression that cannot be
 // seen, or look like a space.

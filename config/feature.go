@@ -2,16 +2,16 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/lazyregexp"
 	"offerstream/pipeline/window"
 )
 
-var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+var identifier = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
 // celWords are the names that CEL itself reserves.
 var celWords = strings.Fields(`

@@ -1,13 +1,13 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/expr"
+	"offerstream/pipeline/lazyregexp"
 )
 
 // A linter looks for what a valid set probably does not mean. What it reports
@@ -158,8 +158,8 @@ func expressions(c *campaign.Campaign, fn func(src string)) {
 }
 
 var (
-	inTemplate = regexp.MustCompile(`(?s)\{\{(.*?)\}\}`)
-	someName   = regexp.MustCompile(`[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?`)
+	inTemplate = lazyregexp.New(`(?s)\{\{(.*?)\}\}`)
+	someName   = lazyregexp.New(`[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?`)
 )
 
 // shownNames calls fn with all that may be a name in the templates of a campaign.

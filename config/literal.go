@@ -3,17 +3,18 @@ package config
 import (
 	"math"
 	"math/big"
-	"regexp"
 	"strconv"
+
+	"offerstream/pipeline/lazyregexp"
 )
 
 var (
-	intForm   = regexp.MustCompile(`^[-+]?[0-9]+$`)
-	octalForm = regexp.MustCompile(`^0o[0-7]+$`)
-	hexForm   = regexp.MustCompile(`^0x[0-9a-fA-F]+$`)
-	floatForm = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
-	infForm   = regexp.MustCompile(`^[-+]?\.(inf|Inf|INF)$`)
-	nanForm   = regexp.MustCompile(`^\.(nan|NaN|NAN)$`)
+	intForm   = lazyregexp.New(`^[-+]?[0-9]+$`)
+	octalForm = lazyregexp.New(`^0o[0-7]+$`)
+	hexForm   = lazyregexp.New(`^0x[0-9a-fA-F]+$`)
+	floatForm = lazyregexp.New(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
+	infForm   = lazyregexp.New(`^[-+]?\.(inf|Inf|INF)$`)
+	nanForm   = lazyregexp.New(`^\.(nan|NaN|NAN)$`)
 )
 
 // literal returns the meaning of a plain scalar in the core schema of YAML 1.2,

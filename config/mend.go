@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
 // mend.go finds what makes a file unreadable to YAML although it looks right: a
@@ -18,9 +18,9 @@ import (
 // it was something else.
 
 var (
-	noSpace  = regexp.MustCompile(`^(\s*(?:- +)*)([A-Za-z_][A-Za-z0-9_]*):([^\s/].*)$`)
-	noColon  = regexp.MustCompile(`^(\s*(?:- +)*)([A-Za-z_][A-Za-z0-9_]*)(?: *= *| +)(\S.*)$`)
-	nextLine = regexp.MustCompile(`^(\s*(?:- +)*[A-Za-z_][A-Za-z0-9_]*: +)[^\s"'\[{|>#]`)
+	noSpace  = lazyregexp.New(`^(\s*(?:- +)*)([A-Za-z_][A-Za-z0-9_]*):([^\s/].*)$`)
+	noColon  = lazyregexp.New(`^(\s*(?:- +)*)([A-Za-z_][A-Za-z0-9_]*)(?: *= *| +)(\S.*)$`)
+	nextLine = lazyregexp.New(`^(\s*(?:- +)*[A-Za-z_][A-Za-z0-9_]*: +)[^\s"'\[{|>#]`)
 )
 
 // mostFolded bounds how far before a line the text is sought that it goes on with.
@@ -138,7 +138,7 @@ func (s *source) lookalikeIn(n *yaml.Node) (at spot, c campaign.Character, ok bo
 	return at, c, false
 }
 
-var keyedText = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)(:[^\s/]|：)`)
+var keyedText = lazyregexp.New(`^([A-Za-z_][A-Za-z0-9_]*)(:[^\s/]|：)`)
 
 // keyInText reports a text that is a key with its value, but for the colon.
 func (v value) keyInText() {

@@ -1,8 +1,8 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,12 +18,19 @@ func (n *linter) outranked() {
 	// Campaigns that may win against others, by one of the conditions that they ask for.
 	winners := map[string][]*contender{}
 	var all []*contender
+	asked := map[string]int{} // how many campaigns ask for a condition
 	for i := range n.def.Campaigns {
 		c := n.contender(&n.def.Campaigns[i])
 		n.ownRows(c)
 		all = append(all, c)
+		for _, cond := range c.conditions() {
+			asked[cond]++
+		}
+	}
+	for _, c := range all {
 		if c.relentless() {
-			winners[c.first()] = append(winners[c.first()], c)
+			first := c.Offer.Channel + c.rarest(asked)
+			winners[first] = append(winners[first], c)
 		}
 	}
 	for _, c := range all {
@@ -114,16 +121,23 @@ func (n *linter) meaning(c *campaign.Campaign, cl *expr.Clause) (m string) {
 	return m
 }
 
-// first is the condition under which a winner is found, so that few are compared
-// with each other: one that is among the conditions of all that it always beats.
-func (c *contender) first() string {
-	switch {
-	case len(c.asks) > 0:
-		return c.Offer.Channel + ifOf(slices.Min(slices.Collect(maps.Keys(c.asks))))
-	case len(c.wheres) == 1 && len(c.wheres[0]) > 0:
-		return c.Offer.Channel + whereOf(slices.Min(slices.Collect(maps.Keys(c.wheres[0]))))
+// rarest is the condition under which a winner is found, so that few are compared with
+// each other: of those that all have that it always beats, the one that the fewest ask
+// for; "" if there is none.
+func (c *contender) rarest(asked map[string]int) (cond string) {
+	var all []string
+	for a := range c.asks {
+		all = append(all, ifOf(a))
 	}
-	return c.Offer.Channel
+	if len(c.wheres) == 1 {
+		for a := range c.wheres[0] {
+			all = append(all, whereOf(a))
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return slices.MinFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(asked[a], asked[b]), strings.Compare(a, b)) })
 }
 
 func ifOf(cond string) string    { return " if " + cond }

@@ -3,11 +3,13 @@ package config
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/expr"
 )
 
 // TestOutrankedNeverFires: what a random set's campaigns are warned of is true in a
@@ -35,6 +37,15 @@ func TestOutrankedNeverFires(t *testing.T) {
 		d, findings, err := Check{}.Findings(write(t, "set.yaml", set.String()))
 		if err != nil || d == nil {
 			t.Fatalf("%v %v\n%s", err, findings, set.String())
+		}
+		var told []string
+		for _, f := range findings {
+			if f.Rule == "outranked" {
+				told = append(told, campaignAt(t, d, set.String(), f))
+			}
+		}
+		if slices.Sort(told); !slices.Equal(told, outrankedByAny(d)) {
+			t.Errorf("%v are told to be outranked, comparing each with each finds %v\n%s", told, outrankedByAny(d), set.String())
 		}
 		b, problems := pipeline.NewBacktest(d)
 		if len(problems) > 0 {
@@ -71,6 +82,22 @@ func TestOutrankedNeverFires(t *testing.T) {
 	if outranked < 25 || never < 30 || fired < 200 {
 		t.Errorf("only %d outranked, %d that never hold, %d that fire", outranked, never, fired)
 	}
+}
+
+// outrankedByAny finds the campaigns that are always outranked by comparing each with
+// each.
+func outrankedByAny(d *campaign.Definition) (ids []string) {
+	n := &linter{load: &load{def: d}, clauses: map[string]*expr.Clause{}}
+	var all []*contender
+	for i := range d.Campaigns {
+		all = append(all, n.contender(&d.Campaigns[i]))
+	}
+	for _, c := range all {
+		if c.Score == "" && slices.ContainsFunc(all, func(w *contender) bool { return w != c && w.relentless() && w.alwaysBefore(c) }) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
 }
 
 // campaignAt is the campaign in whose line a finding is.

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
 const channelHint = "1 to 32 of a-z, 0-9, _ and -"
@@ -159,7 +159,7 @@ func (v value) shortHold(q campaign.QuietHours, has present) {
 		"at_most: "+campaign.FormatDuration(minutes(night+60)))
 }
 
-var clockForm = regexp.MustCompile(`^([01]?[0-9]|2[0-3]):([0-5][0-9])$`)
+var clockForm = lazyregexp.New(`^([01]?[0-9]|2[0-3]):([0-5][0-9])$`)
 
 // clockTime reads a time of day, in minutes after midnight; -1 if it is wrong.
 func (v value) clockTime() int {

@@ -5,9 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
+
+	"offerstream/pipeline/lazyregexp"
 )
 
 const envPrefix = "OFFERSTREAM_"
@@ -207,7 +208,7 @@ func (p *program) row(is func(*setting) bool) *setting {
 }
 
 // serviceLink matches the variables that Kubernetes adds for other services.
-var serviceLink = regexp.MustCompile(`_SERVICE_(HOST|PORT)(_|$)|_(TCP|UDP)(_(PROTO|PORT|ADDR))?$`)
+var serviceLink = lazyregexp.New(`_SERVICE_(HOST|PORT)(_|$)|_(TCP|UDP)(_(PROTO|PORT|ADDR))?$`)
 
 // unknown returns a hint for a name that is not a setting of the program.
 func (p *program) unknown(name, prefix string, as func(*setting) string) string {

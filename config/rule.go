@@ -1,7 +1,7 @@
 package config
 
 import (
-	"regexp"
+	"offerstream/pipeline/lazyregexp"
 )
 
 // A Rule is a kind of mistake. Its ID never changes: editors and CI refer to it.
@@ -10,7 +10,7 @@ type Rule struct {
 	Level string // Error, Warning or Note
 	About string // a sentence for those who see it for the first time
 
-	says *regexp.Regexp // the texts of its problems; nil: those who report it name it
+	says *lazyregexp.Regexp // the texts of its problems; nil: those who report it name it
 }
 
 // The levels of findings.
@@ -70,7 +70,7 @@ var ruleTable = []Rule{
 	{"value", Error, "A value is wrong.", nil},
 }
 
-func says(re string) *regexp.Regexp { return regexp.MustCompile(re) }
+func says(re string) *lazyregexp.Regexp { return lazyregexp.New(re) }
 
 // ruleOf finds the rule of a problem by its text.
 func ruleOf(p Problem, otherwise string) Rule {

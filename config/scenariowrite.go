@@ -3,10 +3,10 @@ package config
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
+	"offerstream/pipeline/lazyregexp"
 	"offerstream/pipeline/scenario"
 )
 
@@ -54,7 +54,7 @@ func (s *Scenarios) record(name, campaigns string, r *scenario.Recording) (text 
 }
 
 // plainPath are paths that YAML reads as text.
-var plainPath = regexp.MustCompile(`^[A-Za-z./][\w./-]*$`)
+var plainPath = lazyregexp.New(`^[A-Za-z./][\w./-]*$`)
 
 // pathText writes a path, quoted if YAML would read it differently.
 func pathText(path string) string {

@@ -6,13 +6,13 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
 // readServers reads NATS URLs. Errors mask the URL, because it may contain a
@@ -74,7 +74,7 @@ func readFileName(t string) (string, error) {
 	return t, f.Close()
 }
 
-var prefixForm = regexp.MustCompile(`^[a-z0-9-]{0,32}$`)
+var prefixForm = lazyregexp.New(`^[a-z0-9-]{0,32}$`)
 
 func readPrefix(t string) (string, error) {
 	if !prefixForm.MatchString(t) {
@@ -110,7 +110,7 @@ func readAddr(t string) (string, error) {
 	return t, nil
 }
 
-var keyForm = regexp.MustCompile(`^[!-9;-~]{1,256}$`)
+var keyForm = lazyregexp.New(`^[!-9;-~]{1,256}$`)
 
 func readKeys(t string) ([]string, error) {
 	var keys []string

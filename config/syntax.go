@@ -3,16 +3,17 @@ package config
 import (
 	"errors"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
+
+	"offerstream/pipeline/lazyregexp"
 )
 
-var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+var yamlError = lazyregexp.New(`^yaml: (?:line (\d+): )?(.*)$`)
 
 // syntax turns an error of the YAML parser into a problem at the line that
 // makes the file unreadable, with a hint if the mistake is a common one. The
@@ -88,7 +89,7 @@ func (s *source) culprit() int {
 	}
 }
 
-var keyStart = regexp.MustCompile(`^\s*(?:- +)*(?:(?:[^\s:#'"\[\]{},][^:#'"\[\]{},]*|"[^"]*"|'[^']*'): +)?`)
+var keyStart = lazyregexp.New(`^\s*(?:- +)*(?:(?:[^\s:#'"\[\]{},][^:#'"\[\]{},]*|"[^"]*"|'[^']*'): +)?`)
 
 // valueColumn returns where the value begins of a line's first key or of a list
 // element.

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 	times "offerstream/pipeline/value"
 )
 
@@ -202,7 +202,7 @@ func (v value) durationTo(least, most time.Duration, hint string) time.Duration 
 }
 
 // computed matches an expression in place of a duration.
-var computed = regexp.MustCompile(`[A-Za-z_]\w*[.(\[]`)
+var computed = lazyregexp.New(`[A-Za-z_]\w*[.(\[]`)
 
 // moment reads a time, in nanoseconds since 1970.
 func (v value) moment() int64 {
@@ -243,7 +243,7 @@ func (v value) integer(least, most int) int {
 	return int(n)
 }
 
-var groups = regexp.MustCompile(`^[0-9]{1,3}([,_ ][0-9]{3})+$`)
+var groups = lazyregexp.New(`^[0-9]{1,3}([,_ ][0-9]{3})+$`)
 
 // ungrouped is a hint for a number whose digits are in groups, or in quotes.
 func (v value) ungrouped() string {
@@ -290,7 +290,7 @@ func (v value) boolean() bool {
 	return b
 }
 
-var shareForm = regexp.MustCompile(`^([0-9]{1,3})(?:\.([0-9]{1,2}))?%$`)
+var shareForm = lazyregexp.New(`^([0-9]{1,3})(?:\.([0-9]{1,2}))?%$`)
 
 // share reads a percentage, in 1/10,000.
 func (v value) share() int {

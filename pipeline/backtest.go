@@ -199,7 +199,9 @@ func (b *Backtest) Definition() *campaign.Definition { return b.fold.Definition(
 func (b *Backtest) Trace(fn func(*Trace)) { b.fold.Trace(fn) }
 
 // TraceTriggers is Fold.TraceTriggers.
-func (b *Backtest) TraceTriggers(fn func(*TriggerTrace)) { b.fold.TraceTriggers(fn) }
+func (b *Backtest) TraceTriggers(fn func(*TriggerTrace), campaigns ...string) {
+	b.fold.TraceTriggers(fn, campaigns...)
+}
 
 // Failures is Fold.Failures.
 func (b *Backtest) Failures(fn func(Failure)) { b.fold.Failures(fn) }

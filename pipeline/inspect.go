@@ -2,12 +2,14 @@ package pipeline
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/common/types/ref"
 
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/expr"
+	"offerstream/pipeline/value"
 )
 
 // An inspector shows what the conditions of a set read, for traces. It compiles the
@@ -128,7 +130,26 @@ func jsonOf(v ref.Val, err error) json.RawMessage {
 	if err != nil {
 		return json.RawMessage("null")
 	}
-	return shown(v)
+	return shortened(shown(v))
+}
+
+// mostTraced bounds the JSON of a value in a trace, in bytes: a list may have 256
+// entries of 4 KB, and a user hundreds of evaluations that read it.
+const mostTraced = 1024
+
+// shortened is a value's JSON, or its beginning as a text.
+func shortened(is json.RawMessage) json.RawMessage {
+	if len(is) <= mostTraced {
+		return is
+	}
+	text := string(is)
+	if is[0] == '"' && json.Unmarshal(is, &text) != nil {
+		return json.RawMessage("null") // cannot happen: it was made from a text
+	}
+	if len(text) > mostTraced-3 {
+		text = strings.ToValidUTF8(text[:mostTraced-3], "") + "..."
+	}
+	return value.AppendJSONString(nil, text)
 }
 
 // inspected is the inspected campaign of a unit.
@@ -146,7 +167,7 @@ const mostRowsTraced = 100
 // traceTriggers tells of each unit whose `on` names the event whether the event meets
 // its trigger.
 func (s *step) traceTriggers(sc *scope) {
-	if s.triggering == nil {
+	if s.triggering == nil || len(s.triggersOf) == 0 && len(s.live.def.Campaigns) > MostTriggersTraced {
 		return
 	}
 	ev := sc.event
@@ -154,6 +175,10 @@ func (s *step) traceTriggers(sc *scope) {
 	for first := 0; first < len(units); {
 		c := units[first].compiled
 		next := first + max(len(c.def.Rows), 1)
+		if len(s.triggersOf) > 0 && !slices.Contains(s.triggersOf, c.def.ID) {
+			first = next
+			continue
+		}
 		is := s.inspected(&units[first])
 		for k := range is.triggers {
 			if is.triggers[k].on.have(ev) {

@@ -1,12 +1,12 @@
 package pipeline
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/expr"
+	"offerstream/pipeline/lazyregexp"
 	"offerstream/pipeline/value"
 )
 
@@ -108,7 +108,7 @@ func keyOf(by string) string {
 	return by
 }
 
-var dateForm = regexp.MustCompile(`^[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?$`)
+var dateForm = lazyregexp.New(`^[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?$`)
 
 // localDomains are what local time may be. Only the beginning of a date may be
 // compared, too, as by >= "2026-04".

@@ -18,6 +18,7 @@ type step struct {
 	out        func(o *Offer)                    // takes the offers that go out, and those that are withheld
 	tracing    func(*Trace)                      // nil: nothing is traced
 	triggering func(*TriggerTrace)               // nil: triggers are not traced
+	triggersOf []string                          // campaigns; none: of all, unless there are too many
 	failing    func(Failure)                     // nil: failures are counted only
 	inspector  *inspector                        // of the set in force; nil: not needed yet
 	duplicates uint64

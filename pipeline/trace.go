@@ -68,7 +68,8 @@ type TracePart struct {
 	Compared  *TraceComparison // nil: the condition is no comparison
 }
 
-// A TraceValue is a value that was read, as JSON.
+// A TraceValue is a value that was read, as JSON. Of one whose JSON has more than
+// mostTraced bytes it is the beginning, as a text.
 type TraceValue struct {
 	Of string
 	Is json.RawMessage
@@ -110,9 +111,16 @@ type Failure struct {
 // conditions are judged twice. The values in the Trace stay valid.
 func (f *Fold) Trace(fn func(*Trace)) { f.step.tracing = fn }
 
-// TraceTriggers makes the fold call fn for each event and each unit whose `on`
-// names the event.
-func (f *Fold) TraceTriggers(fn func(*TriggerTrace)) { f.step.triggering = fn }
+// MostTriggersTraced is up to how many campaigns of a set the triggers of all are
+// traced: each event takes a few microseconds for each.
+const MostTriggersTraced = 500
+
+// TraceTriggers makes the fold call fn for each event and each unit of these campaigns
+// whose `on` names the event; without campaigns, of all in a set that has no more than
+// MostTriggersTraced.
+func (f *Fold) TraceTriggers(fn func(*TriggerTrace), campaigns ...string) {
+	f.step.triggering, f.step.triggersOf = fn, campaigns
+}
 
 // Failures makes the fold call fn for each error of an expression that it counts.
 func (f *Fold) Failures(fn func(Failure)) { f.step.failing = fn }
@@ -293,7 +301,7 @@ func (t *Trace) chose(choose string, item ref.Val, err error) {
 	if err != nil {
 		p.Error, p.Missing = err.Error(), expr.IsMissing(err)
 	} else {
-		p.Values = []TraceValue{{"item", shown(item)}}
+		p.Values = []TraceValue{{"item", shortened(shown(item))}}
 	}
 	t.add(stageChoice, p)
 }

@@ -208,7 +208,7 @@ func (b *backtestRun) run(ctx context.Context, from string, source backtestSourc
 	if b.json {
 		return shown.writeJSON(summary)
 	}
-	return shown.writeText(summary)
+	return shown.writeText(onDisplay(summary))
 }
 
 // reported gives the offers of a run to the report, if there is one.
@@ -231,17 +231,18 @@ func (b *backtestRun) options(offer func(*pipeline.Offer) error) backtest.Option
 // needs of them.
 func (b *backtestRun) offers(ctx context.Context, source backtestSource, def *campaign.Definition, sent *backtest.Offers) (*backtested, error) {
 	out := bufio.NewWriter(io.Discard)
+	var file *newFile
 	switch b.out {
 	case "":
 	case "-":
 		out = bufio.NewWriter(b.std.out)
 	default:
-		f, err := os.Create(b.out)
-		if err != nil {
+		var err error
+		if file, err = beginFile(b.out); err != nil {
 			return nil, err
 		}
-		defer f.Close()
-		out = bufio.NewWriterSize(f, 1<<20)
+		defer file.drop()
+		out = bufio.NewWriterSize(file, 1<<20)
 	}
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -262,7 +263,11 @@ func (b *backtestRun) offers(ctx context.Context, source backtestSource, def *ca
 	if err != nil {
 		return nil, err
 	}
-	if err := out.Flush(); err != nil {
+	err = out.Flush()
+	if err == nil && file != nil {
+		err = file.done()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("writing offers: %w", err)
 	}
 	return res, nil

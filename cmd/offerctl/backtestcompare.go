@@ -26,15 +26,26 @@ func (s *backtestSummary) writeChange(w io.Writer) {
 	}
 	writeSides(w, "all campaigns", all(s.Result), all(s.other.Result), &s.change.All, nil)
 	var same []string
+	changed := map[string]pipeline.Counts{} // by how much changes
 	for _, id := range slices.Sorted(maps.Keys(s.change.Campaigns)) {
 		this, other, c := s.Campaigns[id], s.other.Campaigns[id], s.change.Campaigns[id]
 		if !c.OnlyThis && !c.OnlyOther && this.Counts == other.Counts && c.Same == this.Ended[pipeline.Fired] && c.Changed == 0 {
 			same = append(same, id)
 			continue
 		}
-		writeSides(w, id, this, other, c, l)
+		changed[id] = pipeline.Counts{Evaluated: c.Gained + c.Lost + c.Moved + c.Changed}
+	}
+	ids, more := backtest.ForemostOf(mostCampaigns, changed)
+	for _, id := range ids {
+		writeSides(w, id, s.Campaigns[id], s.other.Campaigns[id], s.change.Campaigns[id], l)
+	}
+	if more > 0 {
+		fmt.Fprintf(w, "\nand %s with changes; these have the most, --json has all\n", count(more, "more campaign"))
 	}
 	if len(same) > 0 {
+		if extra := len(same) - mostCampaigns; extra > 0 {
+			same = append(same[:mostCampaigns], fmt.Sprintf("and %d more", extra))
+		}
 		fmt.Fprintln(w)
 		writeList(w, "nothing changes for: ", "    ", same)
 	}

@@ -70,7 +70,7 @@ func (b *backtestRun) overLog(ctx context.Context, n natsFlags, events, from, to
 		if err != nil {
 			return nil, err
 		}
-		return logStories(ctx, conn, set, joined(keys, others), explain.Query{Zone: zone.OrUTC(cmp.Or(def, live).Zone)}, 0, b.std)
+		return logStories(ctx, conn, set, joined(keys, others), explain.Query{Evaluated: true, Zone: zone.OrUTC(cmp.Or(def, live).Zone)}, 0, b.std)
 	})
 }
 

@@ -22,6 +22,8 @@ const (
 	mostName     = 36 // the longest name that shares a line with its numbers
 	mostSource   = 60 // of an expression that failed
 	mostFailures = 5  // of a campaign
+
+	mostCampaigns = 100 // in the table, and as many of its rows below a campaign
 )
 
 // A backtestSummary shows what campaigns would have done.
@@ -112,10 +114,11 @@ var columns = []struct{ name, meaning string }{
 // writeTable writes a line for each campaign, and below it what stopped its offers.
 func (s *backtestSummary) writeTable(w io.Writer, l legend) {
 	width := len("campaign")
-	for id, c := range s.Campaigns {
+	ids, more := backtest.Foremost(mostCampaigns, s.Result)
+	for _, id := range ids {
 		width = max(width, nameWidth(id))
 		if s.run.rows {
-			for unit := range c.Rows {
+			for unit := range s.Campaigns[id].Rows {
 				width = max(width, nameWidth(rowName(unit)))
 			}
 		}
@@ -125,20 +128,42 @@ func (s *backtestSummary) writeTable(w io.Writer, l legend) {
 		fmt.Fprintf(w, "  %9s", c.name)
 	}
 	fmt.Fprintln(w)
-	for _, id := range slices.Sorted(maps.Keys(s.Campaigns)) {
+	for _, c := range s.Campaigns {
+		l.add(&c.Counts)
+	}
+	for _, id := range ids {
 		c := s.Campaigns[id]
 		writeLine(w, width, id, &c.Counts, fmt.Sprint(len(c.Users)))
 		writeReasons(w, "    ", &c.Counts)
 		writeFailures(w, "    ", c.Failures, c.Missing+c.Errors)
-		l.add(&c.Counts)
 		if s.run.rows {
-			for _, unit := range slices.Sorted(maps.Keys(c.Rows)) {
+			units, others := backtest.ForemostOf(mostCampaigns, c.Rows)
+			for _, unit := range units {
 				n := c.Rows[unit]
 				writeLine(w, width, rowName(unit), &n, "")
 				writeReasons(w, "      ", &n)
 			}
+			if others > 0 {
+				fmt.Fprintf(w, "  and %s; --json has all\n", count(others, "more row"))
+			}
 		}
 	}
+	if more > 0 {
+		fmt.Fprintf(w, "and %s; these have the most offers, --json has all\n", count(more, "more campaign"))
+		writeTotal(w, width, s.Result)
+	}
+}
+
+// writeTotal writes a line for all campaigns together.
+func writeTotal(w io.Writer, width int, res *backtest.Result) {
+	var all pipeline.Counts
+	users := map[string]bool{}
+	for _, c := range res.Campaigns {
+		all = all.Plus(c.Counts)
+		maps.Copy(users, c.Users)
+	}
+	writeLine(w, width, "all", &all, fmt.Sprint(len(users)))
+	writeReasons(w, "    ", &all)
 }
 
 // rowName is how a row stands below its campaign.

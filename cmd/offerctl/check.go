@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"offerstream/config"
@@ -136,18 +138,31 @@ func (r *checkReport) add(ctx context.Context, s config.Folder, how config.Check
 	return nil
 }
 
+// mostOfRule bounds the problems of one kind in a set that people see: after so many
+// the others say the same.
+const mostOfRule = 100
+
 // text prints what people read: problems to standard error, and a line for each
 // valid set.
 func (r *checkReport) text(std stdio) {
-	printed := 0
+	printed, problems := 0, onDisplay(std.err)
 	for _, s := range r.Sets {
+		of := map[string]int{} // by rule
 		for ; printed < s.problems; printed++ {
-			fmt.Fprintln(std.err, r.Problems[printed])
+			p := r.Problems[printed]
+			if of[p.Rule]++; of[p.Rule] <= mostOfRule {
+				fmt.Fprintln(problems, p)
+			}
+		}
+		for _, rule := range slices.Sorted(maps.Keys(of)) {
+			if more := of[rule] - mostOfRule; more > 0 {
+				fmt.Fprintf(problems, "and %d more of the kind %s; --json has all\n", more, rule)
+			}
 		}
 		if s.OK {
 			s.text(std.out, len(r.Sets) > 1)
 			if s.Survey != nil {
-				s.Survey.Text(std.out)
+				s.Survey.Text(onDisplay(std.out))
 			}
 		}
 	}

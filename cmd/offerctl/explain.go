@@ -36,7 +36,7 @@ offerctl explain ada cart-left --nats nats://127.0.0.1:4222`)
 	fs.StringVar(&q.campaigns, "campaigns", "", "`PATH` of a campaign file or a directory of them, for --events")
 	at := fs.String("at", "", "how it was at this `TIME`, such as 2026-03-01T10:00:00+09:00 (default: the end)")
 	fs.BoolVar(&q.anonymous, "anonymous", false, "USER is an anonymousId (default: a userId, or else an anonymousId)")
-	fs.BoolVar(&q.all, "all", false, "all evaluations that are kept, the newest 200 of a campaign (default: the newest 10 of one campaign, or the newest of each)")
+	fs.BoolVar(&q.all, "all", false, "all evaluations that are kept, the newest 200 of a campaign (default: the newest 10 of one campaign, or the newest of each of 20)")
 	fs.BoolVar(&q.json, "json", false, "print one JSON object, and nothing else")
 	n := fs.nats()
 	rest, err := fs.parse(args)
@@ -114,6 +114,9 @@ func (q *explanation) file(ctx context.Context) error {
 	defer in.close()
 	q.recorder, q.def = explain.New(q.keys()...), def
 	q.seen = func(key string) bool { return b.Users[key] != nil }
+	if q.campaign != "" {
+		q.recorder.Triggers(campaign.NameOf(q.campaign))
+	}
 	q.recorder.Watch(b)
 	if err := q.lines(ctx, b, in); err != nil {
 		return fmt.Errorf("%s: %w", q.events, err)
@@ -177,6 +180,9 @@ func (q *explanation) tell() error {
 	return q.stranger(q.events)
 }
 
+// mostExplained bounds the campaigns of which explain tells without --all.
+const mostExplained = 20
+
 // query is what the story is to tell.
 func (q *explanation) query() explain.Query {
 	newest := 1
@@ -186,7 +192,11 @@ func (q *explanation) query() explain.Query {
 	case q.campaign != "":
 		newest = 10
 	}
-	return explain.Query{Campaign: q.campaign, Newest: newest, Zone: zone.OrUTC(q.def.Zone)}
+	most := mostExplained
+	if q.all {
+		most = 0
+	}
+	return explain.Query{Most: most, Campaign: q.campaign, Newest: newest, Zone: zone.OrUTC(q.def.Zone)}
 }
 
 // show prints a story.
@@ -203,7 +213,7 @@ func (q *explanation) show(s *explain.Story) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(s)
 	}
-	return s.WriteText(q.std.out)
+	return s.WriteText(onDisplay(q.std.out))
 }
 
 // stranger is the error for a user of whom nothing is known.
@@ -288,6 +298,12 @@ func logStories(ctx context.Context, conn *broker.Conn, set *pipeline.Set, keys 
 		Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Begin: func(p int, f *pipeline.Fold) error {
 			recorders[p] = explain.New(keys...)
+			if q.Evaluated {
+				recorders[p].Keep(reportKept)
+				recorders[p].Triggers()
+			} else if q.Campaign != "" {
+				recorders[p].Triggers(campaign.NameOf(q.Campaign))
+			}
 			recorders[p].Watch(f)
 			return nil
 		},

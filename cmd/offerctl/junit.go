@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/xml"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 )
@@ -60,7 +59,15 @@ func (t *testPass) writeJUnit() error {
 	if err != nil {
 		return fmt.Errorf("writing the results: %w", err)
 	}
-	return os.WriteFile(t.junit, append(append([]byte(xml.Header), b...), '\n'), 0o644)
+	f, err := beginFile(t.junit)
+	if err != nil {
+		return err
+	}
+	defer f.drop()
+	if _, err := f.Write(append(append([]byte(xml.Header), b...), '\n')); err != nil {
+		return err
+	}
+	return f.done()
 }
 
 // suites are the results of all files. A file with mistakes has one case, an error;

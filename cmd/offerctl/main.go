@@ -84,12 +84,12 @@ func run(ctx context.Context, args []string, std stdio) int {
 		case err == nil || errors.Is(err, flag.ErrHelp):
 			return 0
 		case errors.As(err, &wrong):
-			fmt.Fprintf(std.err, "offerctl %s: %v\n\nSee offerctl %s --help\n", c.name, err, c.name)
+			fmt.Fprintf(onDisplay(std.err), "offerctl %s: %v\n\nSee offerctl %s --help\n", c.name, err, c.name)
 			return 2
 		case errors.Is(err, errSilent):
 			return 1
 		}
-		fmt.Fprintf(std.err, "offerctl %s: %v\n", c.name, err)
+		fmt.Fprintf(onDisplay(std.err), "offerctl %s: %v\n", c.name, err)
 		return 1
 	}
 	fmt.Fprintf(std.err, "offerctl: there is no command %q\n\n", args[0])

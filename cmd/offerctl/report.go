@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +37,9 @@ type reportRun struct {
 // campaigns reached: those of the first events.
 const otherLooked = 40
 
+// reportKept is how many evaluations of a campaign are kept of each of these users.
+const reportKept = 20
+
 // begin begins to collect a run. zoned is a set that has its zone.
 func (r *backtestReport) begin(name string, def, zoned *campaign.Definition) *reportRun {
 	loc := zone.OrUTC(zoned.Zone)
@@ -67,26 +69,27 @@ func joined(keys, others []string) []string {
 }
 
 // write writes the report.
-func (r *backtestReport) write(ctx context.Context, source string, results []*backtest.Result, change *backtest.Comparison, tell explainer) (err error) {
+func (r *backtestReport) write(ctx context.Context, source string, results []*backtest.Result, change *backtest.Comparison, tell explainer) error {
 	loc := r.runs[0].zone
 	p := &report.Page{Source: source, Zone: loc, Comparison: change}
+	ids, _ := report.Shown(results...)
 	for i, run := range r.runs {
-		stories, err := tell(ctx, run.def, run.users.Keys(), otherLooked)
+		stories, err := tell(ctx, run.def, run.users.Keys(ids), otherLooked)
 		if err != nil {
 			return fmt.Errorf("--report: %w", err)
 		}
 		p.Runs = append(p.Runs, report.Run{Name: run.name, Result: results[i], Series: run.series, Examples: report.Examples(stories, loc)})
 	}
-	f, err := os.Create(r.path)
+	f, err := beginFile(r.path)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer f.drop()
 	w := bufio.NewWriter(f)
-	if err := p.Write(w); err != nil {
-		return err
+	if err := errors.Join(p.Write(w), w.Flush()); err != nil {
+		return fmt.Errorf("writing %s: %w", r.path, err)
 	}
-	return w.Flush()
+	return f.done()
 }
 
 // fileExplainer tells of the users of a file of events.
@@ -107,13 +110,15 @@ func fileExplainer(path string, std stdio) explainer {
 		}
 		defer in.close()
 		q := explanation{recorder: explain.New(keys...)}
+		q.recorder.Keep(reportKept)
+		q.recorder.Triggers()
 		q.recorder.Watch(b)
 		if err := q.lines(ctx, b, in); err != nil {
 			return nil, err
 		}
 		var stories []*explain.Story
 		for _, k := range keys {
-			stories = append(stories, q.recorder.Story(explain.Query{User: k, Zone: zone.OrUTC(def.Zone)}))
+			stories = append(stories, q.recorder.Story(explain.Query{User: k, Evaluated: true, Zone: zone.OrUTC(def.Zone)}))
 		}
 		return stories, nil
 	}

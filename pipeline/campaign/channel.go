@@ -1,8 +1,8 @@
 package campaign
 
-import "regexp"
+import "offerstream/pipeline/lazyregexp"
 
-var channelName = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+var channelName = lazyregexp.New(`^[a-z0-9_-]{1,32}$`)
 
 // Channel reports whether name can be the name of a channel. Channel names are
 // parts of NATS subjects.

@@ -2,8 +2,9 @@ package campaign
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
+
+	"offerstream/pipeline/lazyregexp"
 )
 
 // PropertyName reports whether a text is the bare name of a property, as in `by`,
@@ -13,14 +14,14 @@ import (
 // bracket or a quote.
 func PropertyName(s string) bool { return propertyName.MatchString(s) }
 
-var propertyName = func() *regexp.Regexp {
+var propertyName = func() *lazyregexp.Regexp {
 	const first = `[A-Za-z0-9_$@#\x{80}-\x{10FFFF}]`
 	const word = first + `[A-Za-z0-9_$@#:\x{80}-\x{10FFFF}-]*`
-	return regexp.MustCompile(`^` + word + `( ` + word + `)*$`)
+	return lazyregexp.New(`^` + word + `( ` + word + `)*$`)
 }()
 
 var (
-	celIdentifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	celIdentifier = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	celLiterals   = []string{"in", "true", "false", "null"}
 )
 

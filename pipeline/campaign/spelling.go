@@ -2,10 +2,11 @@ package campaign
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"offerstream/pipeline/lazyregexp"
 )
 
 // units are the words for units of time that people write, in small letters.
@@ -32,10 +33,10 @@ var units = func() map[string]time.Duration {
 }()
 
 var (
-	amount   = regexp.MustCompile(`^\s*(?:and\s+)?([0-9]+(?:\.[0-9]+)?|an|a|one)?\s*([^\s0-9.,+-]+)\.?[\s,]*`)
-	iso      = regexp.MustCompile(`^P(?:([0-9]+)Y)?(?:([0-9]+)M)?(?:([0-9]+)W)?(?:([0-9]+)D)?(?:T(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9.]+)S)?)?$`)
-	onClock  = regexp.MustCompile(`^([0-9]{1,3}):([0-5][0-9])(?::([0-5][0-9]))?$`)
-	unitless = regexp.MustCompile(`^\s*[0-9]+(\.[0-9]+)?\s*$`)
+	amount   = lazyregexp.New(`^\s*(?:and\s+)?([0-9]+(?:\.[0-9]+)?|an|a|one)?\s*([^\s0-9.,+-]+)\.?[\s,]*`)
+	iso      = lazyregexp.New(`^P(?:([0-9]+)Y)?(?:([0-9]+)M)?(?:([0-9]+)W)?(?:([0-9]+)D)?(?:T(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9.]+)S)?)?$`)
+	onClock  = lazyregexp.New(`^([0-9]{1,3}):([0-5][0-9])(?::([0-5][0-9]))?$`)
+	unitless = lazyregexp.New(`^\s*[0-9]+(\.[0-9]+)?\s*$`)
 )
 
 // SpellDuration is a hint for a text that is no duration: how to write the one that

@@ -8,14 +8,16 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// never tells why no evaluation of a campaign began.
-func never(def *campaign.Definition, id, row string, h *history, zone *time.Location) string {
+// never tells why no evaluation of a campaign began. tried: its triggers were traced.
+func never(def *campaign.Definition, id, row string, h *history, zone *time.Location, tried bool) string {
 	c := campaignOf(def, id)
 	if c == nil {
 		return fmt.Sprintf("No %s offer: the campaign is not in the set.", id)
 	}
 	why, n := "", h.nearest(id, row, 0)
 	switch {
+	case !tried:
+		return fmt.Sprintf("No %s offer: nothing has triggered it.", id)
 	case c.Sequence != nil:
 		why = neverCompleted(c, def, row, h, zone)
 	case atSessionEnd(c):

@@ -12,14 +12,14 @@ import (
 // A Watched is what a Recorder can watch: a Fold, or a Backtest.
 type Watched interface {
 	Trace(fn func(*pipeline.Trace))
-	TraceTriggers(fn func(*pipeline.TriggerTrace))
+	TraceTriggers(fn func(*pipeline.TriggerTrace), campaigns ...string)
 	Only(keys ...string)
 	Definition() *campaign.Definition
 }
 
 // Limits of what a Recorder keeps. Counts have no limit.
 const (
-	mostEvaluations = 200 // of each campaign with its rows, the newest
+	mostEvaluations = 200 // of each campaign with its rows, the newest, unless Keep says otherwise
 	mostSteps       = 32  // of each evaluation, the newest
 )
 
@@ -28,6 +28,32 @@ const (
 type Recorder struct {
 	users map[string]*record // by entity key
 	all   bool               // any user
+	keep  int                // evaluations of each campaign with its rows
+
+	triggersOf []string // campaigns whose nearest events are collected; none: of all
+	noTriggers bool
+}
+
+// Keep makes the recorder keep only the newest n evaluations of each campaign.
+func (r *Recorder) Keep(n int) { r.keep = n }
+
+// Triggers makes the recorder look only for the events that came nearest to these
+// campaigns; without campaigns, for none. Otherwise it looks for those of all, unless
+// the set has more than pipeline.MostTriggersTraced. It must come before Watch.
+func (r *Recorder) Triggers(campaigns ...string) {
+	r.triggersOf, r.noTriggers = campaigns, len(campaigns) == 0
+}
+
+// tries reports whether the recorder looks for events that came near to a campaign of
+// the user's set.
+func (r *Recorder) tries(id string, u *record) bool {
+	switch {
+	case r.noTriggers || u.def == nil:
+		return false
+	case len(r.triggersOf) > 0:
+		return slices.Contains(r.triggersOf, id)
+	}
+	return len(u.def.Campaigns) <= pipeline.MostTriggersTraced
 }
 
 // A record is what is known of one user.
@@ -110,7 +136,7 @@ func (h *history) nearest(campaign, row string, step int) (best *near) {
 // New makes a recorder of the users with these entity keys; without keys, of all
 // users.
 func New(keys ...string) *Recorder {
-	r := &Recorder{users: map[string]*record{}, all: len(keys) == 0}
+	r := &Recorder{users: map[string]*record{}, all: len(keys) == 0, keep: mostEvaluations}
 	for _, k := range keys {
 		r.users[k] = newRecord()
 	}
@@ -146,14 +172,17 @@ func (r *Recorder) Watch(w Watched) {
 	}
 	w.Trace(func(t *pipeline.Trace) {
 		if u := r.user(t.User, w.Definition()); u != nil {
-			u.take(t)
+			u.take(t, r.keep)
 		}
 	})
+	if r.noTriggers {
+		return
+	}
 	w.TraceTriggers(func(t *pipeline.TriggerTrace) {
 		if u := r.user(t.User, w.Definition()); u != nil {
 			u.tried(t)
 		}
-	})
+	}, r.triggersOf...)
 }
 
 // of is the history of a unit's campaign.
@@ -168,7 +197,7 @@ func (u *record) of(unit string) *history {
 }
 
 // take adds a trace to its evaluation.
-func (u *record) take(t *pipeline.Trace) {
+func (u *record) take(t *pipeline.Trace, keep int) {
 	h := u.of(t.Campaign)
 	e := u.waiting[t.From]
 	if delete(u.waiting, t.From); t.From == 0 {
@@ -177,7 +206,7 @@ func (u *record) take(t *pipeline.Trace) {
 	if e == nil {
 		e = &evaluation{}
 		h.count(t.Campaign, evaluated)
-		h.keep(e)
+		h.keep(e, keep)
 	} else if from := e.last(); from.Trigger.Name != "" && t.Trigger.Name == "" {
 		t.Trigger.Name = from.Trigger.Name
 	}
@@ -193,8 +222,8 @@ func (u *record) take(t *pipeline.Trace) {
 	h.count(t.Campaign, t.Outcome.String())
 }
 
-func (h *history) keep(e *evaluation) {
-	if len(h.evaluations) >= mostEvaluations { // the oldest that has ended: one that waits is still of use
+func (h *history) keep(e *evaluation, most int) {
+	if len(h.evaluations) >= most { // the oldest that has ended: one that waits is still of use
 		i := max(slices.IndexFunc(h.evaluations, func(e *evaluation) bool { return e.done }), 0)
 		h.evaluations = slices.Delete(h.evaluations, i, i+1)
 		h.dropped++

@@ -20,6 +20,9 @@ type Query struct {
 	Campaign string         // a campaign, or one of its rows as name/row; "": all campaigns
 	Newest   int            // how many evaluations of each campaign are told, the newest, and besides the newest that gave an offer and the newest that is pending; 0: all that are kept
 	Zone     *time.Location // of the times in sentences; nil: UTC
+
+	Most      int  // how many campaigns are told, those with offers first; 0: all
+	Evaluated bool // leave out campaigns that nothing has triggered
 }
 
 // A Story is what happened to a user's evaluations. Times are RFC 3339 in UTC.
@@ -27,8 +30,15 @@ type Story struct {
 	User      string          `json:"user"`     // the entity key
 	Sentence  string          `json:"sentence"` // of the campaign; or which offers the user got
 	Campaigns []CampaignStory `json:"campaigns"`
+	More      *More           `json:"more,omitempty"` // nil: all campaigns are told
 
 	zone *time.Location
+}
+
+// More counts the campaigns that a story leaves out.
+type More struct {
+	Campaigns int `json:"campaigns"`
+	Evaluated int `json:"evaluated"` // of them
 }
 
 // A CampaignStory is what happened to a user's evaluations of one campaign.
@@ -115,11 +125,11 @@ func (r *Recorder) Story(q Query) *Story {
 		return s
 	}
 	name, row, _ := strings.Cut(q.Campaign, "/")
-	for _, id := range u.known() {
+	for _, id := range u.known(q.Evaluated) {
 		if name != "" && id != name {
 			continue
 		}
-		c := u.story(id, row, q, s.zone)
+		c := u.story(id, row, q, s.zone, r.tries(id, u))
 		s.Campaigns = append(s.Campaigns, c)
 	}
 	if name != "" && len(s.Campaigns) > 0 {
@@ -130,6 +140,15 @@ func (r *Recorder) Story(q Query) *Story {
 		return cmp.Or(cmp.Compare(b.interest(), a.interest()), cmp.Compare(b.at(), a.at()))
 	})
 	s.Sentence = s.summary()
+	if q.Most > 0 && len(s.Campaigns) > q.Most {
+		s.More = &More{Campaigns: len(s.Campaigns) - q.Most}
+		for i := range s.Campaigns[q.Most:] {
+			if s.Campaigns[q.Most+i].Outcomes[evaluated] > 0 {
+				s.More.Evaluated++
+			}
+		}
+		s.Campaigns = s.Campaigns[:q.Most]
+	}
 	return s
 }
 
@@ -235,21 +254,23 @@ func (e *evaluation) sent() bool { return e.done && e.last().Outcome == pipeline
 func (e *evaluation) pending() bool { return !e.done }
 
 // known are the campaigns of the set, and those that had evaluations before they
-// went.
-func (u *record) known() []string {
+// went; or only those that had evaluations.
+func (u *record) known(evaluated bool) []string {
 	all := map[string]bool{}
-	if u.def != nil {
+	if u.def != nil && !evaluated {
 		for _, c := range u.def.Campaigns {
 			all[c.ID] = true
 		}
 	}
-	for id := range u.campaigns {
-		all[id] = true
+	for id, h := range u.campaigns {
+		if len(h.evaluations) > 0 || !evaluated {
+			all[id] = true
+		}
 	}
 	return slices.Sorted(maps.Keys(all))
 }
 
-func (u *record) story(id, row string, q Query, zone *time.Location) CampaignStory {
+func (u *record) story(id, row string, q Query, zone *time.Location, tried bool) CampaignStory {
 	c := CampaignStory{Campaign: id, Outcomes: map[string]uint64{}, Evaluations: []Evaluation{}}
 	h := u.of(id)
 	for unit, counts := range h.counts {
@@ -300,7 +321,7 @@ func (u *record) story(id, row string, q Query, zone *time.Location) CampaignSto
 		c.Sentence = fmt.Sprintf("%s had %s, all older than the newest %d of %s.", q.Campaign, quantity(int64(n), "evaluation"), mostEvaluations, id)
 		return c
 	}
-	c.Sentence = never(u.def, id, row, h, zone)
+	c.Sentence = never(u.def, id, row, h, zone, tried)
 	if n := h.nearest(id, row, 0); n != nil && !n.trace.Sequence {
 		c.Nearest = &Nearest{Event: eventOf(n.trace.Event), At: value.FormatTime(n.trace.Now), Parts: partsOf(n.trace.Parts, u.def, n.trace.Now, zone)}
 	}
@@ -371,8 +392,8 @@ func campaignOf(def *campaign.Definition, unit string) *campaign.Campaign {
 	if def == nil {
 		return nil
 	}
-	i := slices.IndexFunc(def.Campaigns, func(c campaign.Campaign) bool { return c.ID == name })
-	if i < 0 {
+	i, ok := slices.BinarySearchFunc(def.Campaigns, name, func(c campaign.Campaign, id string) int { return strings.Compare(c.ID, id) })
+	if !ok {
 		return nil
 	}
 	return &def.Campaigns[i]

@@ -21,6 +21,9 @@ func (s *Story) WriteText(w io.Writer) error {
 	for i := range s.Campaigns {
 		s.campaign(b, &s.Campaigns[i])
 	}
+	if m := s.More; m != nil {
+		fmt.Fprintf(b, "\nand %s, %d of them evaluated: name one, or give --all\n", quantity(int64(m.Campaigns), "more campaign"), m.Evaluated)
+	}
 	_, err := w.Write(b.Bytes())
 	return err
 }

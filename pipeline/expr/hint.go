@@ -2,7 +2,6 @@ package expr
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,22 +9,23 @@ import (
 	"cel.dev/cel-go/cel"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
 // maxKnown bounds how many names a hint lists.
 const maxKnown = 12
 
 var (
-	chain     = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\s*\.\s*[A-Za-z_][A-Za-z0-9_]*)*\s*$`) // of names with dots, at the end
-	following = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\s*\.\s*\??\s*([A-Za-z_][A-Za-z0-9_]*)`)
-	suggested = regexp.MustCompile(`\(did you mean '([a-z][A-Za-z0-9_.]*)'`)
-	dashed    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\s*[-.]\s*[A-Za-z_][A-Za-z0-9_]*)+`)
-	compared  = regexp.MustCompile(`([=!<>]=|[<>]|\bin\s*\[[^\[\]()]*|[A-Za-z0-9_]\[)\s*$`)
-	getterEnd = regexp.MustCompile(`\.get[A-Za-z]+\(\s*$`)
-	zoneName  = regexp.MustCompile(`^[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_]+)+`)
-	loopEnd   = regexp.MustCompile(`\.([A-Za-z_]+)\($`)
-	elementOf = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\s*,`)
-	internal  = regexp.MustCompile(`'@(max_by|min_by)'`)
+	chain     = lazyregexp.New(`[A-Za-z_][A-Za-z0-9_]*(\s*\.\s*[A-Za-z_][A-Za-z0-9_]*)*\s*$`) // of names with dots, at the end
+	following = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*\s*\.\s*\??\s*([A-Za-z_][A-Za-z0-9_]*)`)
+	suggested = lazyregexp.New(`\(did you mean '([a-z][A-Za-z0-9_.]*)'`)
+	dashed    = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*(\s*[-.]\s*[A-Za-z_][A-Za-z0-9_]*)+`)
+	compared  = lazyregexp.New(`([=!<>]=|[<>]|\bin\s*\[[^\[\]()]*|[A-Za-z0-9_]\[)\s*$`)
+	getterEnd = lazyregexp.New(`\.get[A-Za-z]+\(\s*$`)
+	zoneName  = lazyregexp.New(`^[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_]+)+`)
+	loopEnd   = lazyregexp.New(`\.([A-Za-z_]+)\($`)
+	elementOf = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*\s*,`)
+	internal  = lazyregexp.New(`'@(max_by|min_by)'`)
 )
 
 // explainAll reports the problems that CEL found, but for those that follow from

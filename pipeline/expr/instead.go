@@ -3,7 +3,6 @@ package expr
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,15 +11,16 @@ import (
 	"cel.dev/cel-go/common/types"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
 // instead.go says what to write in place of a value that an operator does not take:
 // a list where a number is wanted, a number where a duration is.
 
 var (
-	operandEnd   = regexp.MustCompile(`[A-Za-z_.][A-Za-z0-9_.]*(?:\[[^\[\]]*\]|\(\)|\.[A-Za-z0-9_]+)*\s*$`)
-	operandBegin = regexp.MustCompile(`^\s*-?(?:(?:duration|timestamp)\((?:"[^"]*"|'[^']*')\)|[0-9][0-9.]*(?:e-?[0-9]+)?|"[^"]*"|'[^']*'|[A-Za-z_.][A-Za-z0-9_.]*(?:\[[^\[\]]*\]|\(\)|\.[A-Za-z0-9_]+)*)`)
-	literalEnd   = regexp.MustCompile(`(?:(?:duration|timestamp)\((?:"[^"]*"|'[^']*')\)|"[^"]*"|'[^']*'|-?[0-9][0-9.]*)\s*$`)
+	operandEnd   = lazyregexp.New(`[A-Za-z_.][A-Za-z0-9_.]*(?:\[[^\[\]]*\]|\(\)|\.[A-Za-z0-9_]+)*\s*$`)
+	operandBegin = lazyregexp.New(`^\s*-?(?:(?:duration|timestamp)\((?:"[^"]*"|'[^']*')\)|[0-9][0-9.]*(?:e-?[0-9]+)?|"[^"]*"|'[^']*'|[A-Za-z_.][A-Za-z0-9_.]*(?:\[[^\[\]]*\]|\(\)|\.[A-Za-z0-9_]+)*)`)
+	literalEnd   = lazyregexp.New(`(?:(?:duration|timestamp)\((?:"[^"]*"|'[^']*')\)|"[^"]*"|'[^']*'|-?[0-9][0-9.]*)\s*$`)
 	comparing    = []string{"==", "!=", "<", "<=", ">", ">="}
 )
 
@@ -188,9 +188,9 @@ func (l *Language) comparedAs(op string, x, y side) string {
 	return ""
 }
 
-var ofClock = regexp.MustCompile(`^["']0?([0-9]{1,2}):[0-9]{2}["']$`)
+var ofClock = lazyregexp.New(`^["']0?([0-9]{1,2}):[0-9]{2}["']$`)
 
-var numeric = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
+var numeric = lazyregexp.New(`^-?[0-9]+(\.[0-9]+)?$`)
 
 // lookIn is how to look for a text in a list.
 func (l *Language) lookIn(list, text string) string {
@@ -230,7 +230,7 @@ func isLiteral(text string) bool {
 	return numeric.MatchString(text) || len(text) > 1 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0]
 }
 
-var noDuration = regexp.MustCompile(`^("(?:[^"\\]|\\.)*") is not a duration`)
+var noDuration = lazyregexp.New(`^("(?:[^"\\]|\\.)*") is not a duration`)
 
 // failureHint says what was probably meant by what always fails.
 func failureHint(err string) string {

@@ -2,7 +2,6 @@ package expr
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -13,6 +12,7 @@ import (
 	"cel.dev/cel-go/parser"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 	"offerstream/pipeline/value"
 )
 
@@ -251,7 +251,7 @@ func (l *Language) plan(whole *celast.AST, e celast.Expr, report Report) *Expr {
 	return x
 }
 
-var mixedEquality = regexp.MustCompile(`^found no matching overload for '_[!=]=_' applied to '\((int, (wrapper\()?double|(wrapper\(double\)|double), int)\)`)
+var mixedEquality = lazyregexp.New(`^found no matching overload for '_[!=]=_' applied to '\((int, (wrapper\()?double|(wrapper\(double\)|double), int)\)`)
 
 // onlyMixedEquality reports whether all that is wrong is that an int and a
 // double are compared by == or !=. CEL can compare them, but its checker

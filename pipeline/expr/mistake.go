@@ -2,22 +2,22 @@ package expr
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
 // What CEL says of a mistake is about its grammar and its overloads. mistake.go says
 // it in the words of LANGUAGE.md, and what to do.
 
 var (
-	unexpected = regexp.MustCompile(`^expected type '(.+)' but found '(.*)'$`)
-	word       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*`)
-	overload   = regexp.MustCompile(`^found no matching overload for '(.+)' applied to '(.*)'$`)
-	fieldless  = regexp.MustCompile(`^type '(.+)' does not support field selection$`)
-	undefined  = regexp.MustCompile(`^undefined field '(.+)'$`)
+	unexpected = lazyregexp.New(`^expected type '(.+)' but found '(.*)'$`)
+	word       = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*`)
+	overload   = lazyregexp.New(`^found no matching overload for '(.+)' applied to '(.*)'$`)
+	fieldless  = lazyregexp.New(`^type '(.+)' does not support field selection$`)
+	undefined  = lazyregexp.New(`^undefined field '(.+)'$`)
 	sizeNames  = []string{"len", "length", "count", "size"}
 	loops      = []string{"all", "exists", "exists_one", "existsOne", "filter", "map", "max_by", "min_by", "sortBy"}
 )
@@ -83,12 +83,12 @@ func (l *Language) noCondition(found, src string, at int) (what, hint string) {
 }
 
 var (
-	dateAfter    = regexp.MustCompile(`^[=!<>]+\s*["']?([0-9]{4}-[0-9]{2}-[0-9]{2})\b`)
-	orText       = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_.]*)\s*==\s*("[^"]*"|'[^']*')\s*\|\|\s*$`)
-	literalBegin = regexp.MustCompile(`^("[^"]*"|'[^']*')`)
-	eitherText   = regexp.MustCompile(`^("[^"]*"|'[^']*')\s*\|\|\s*("[^"]*"|'[^']*')`)
-	minusEnd     = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*-\s*[A-Za-z_]*$`)
-	joinEnd      = regexp.MustCompile(`\s*(\|\||&&)\s*$`)
+	dateAfter    = lazyregexp.New(`^[=!<>]+\s*["']?([0-9]{4}-[0-9]{2}-[0-9]{2})\b`)
+	orText       = lazyregexp.New(`([A-Za-z_][A-Za-z0-9_.]*)\s*==\s*("[^"]*"|'[^']*')\s*\|\|\s*$`)
+	literalBegin = lazyregexp.New(`^("[^"]*"|'[^']*')`)
+	eitherText   = lazyregexp.New(`^("[^"]*"|'[^']*')\s*\|\|\s*("[^"]*"|'[^']*')`)
+	minusEnd     = lazyregexp.New(`([A-Za-z_][A-Za-z0-9_]*)\s*-\s*[A-Za-z_]*$`)
+	joinEnd      = lazyregexp.New(`\s*(\|\||&&)\s*$`)
 )
 
 // insteadOfField is what was probably meant by a name after a value that has no

@@ -2,12 +2,13 @@ package expr
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/decls"
+
+	"offerstream/pipeline/lazyregexp"
 )
 
 // CEL reads a name after a dot only if it is an identifier: ASCII letters, digits
@@ -20,14 +21,14 @@ const (
 )
 
 var (
-	afterDot   = regexp.MustCompile(`(has\(\s*)?(` + operand + `)\.(\??)(` + rest + `)`)
-	identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	subtracted = regexp.MustCompile(`(has\(\s*)?(` + operand + `)\.(\??)([A-Za-z_][A-Za-z0-9_]*(?:-` + rest + `)?-)$`)
-	separate   = regexp.MustCompile(`(has\(\s*)?(` + operand + `)\.(\??)([A-Za-z_][A-Za-z0-9_]*) $`)
-	presence   = regexp.MustCompile(`(has\(\s*)(` + operand + `)\.(\??)([A-Za-z_][A-Za-z0-9_]*-` + rest + `)\s*\)`)
-	foreign    = regexp.MustCompile(`()()()(` + rest + `[$@#\x{80}-\x{10FFFF}]` + rest + `)`)
-	beginning  = regexp.MustCompile(`^` + rest)
-	index      = regexp.MustCompile(`^[0-9]+$`)
+	afterDot   = lazyregexp.New(`(has\(\s*)?(` + operand + `)\.(\??)(` + rest + `)`)
+	identifier = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	subtracted = lazyregexp.New(`(has\(\s*)?(` + operand + `)\.(\??)([A-Za-z_][A-Za-z0-9_]*(?:-` + rest + `)?-)$`)
+	separate   = lazyregexp.New(`(has\(\s*)?(` + operand + `)\.(\??)([A-Za-z_][A-Za-z0-9_]*) $`)
+	presence   = lazyregexp.New(`(has\(\s*)(` + operand + `)\.(\??)([A-Za-z_][A-Za-z0-9_]*-` + rest + `)\s*\)`)
+	foreign    = lazyregexp.New(`()()()(` + rest + `[$@#\x{80}-\x{10FFFF}]` + rest + `)`)
+	beginning  = lazyregexp.New(`^` + rest)
+	index      = lazyregexp.New(`^[0-9]+$`)
 	keywords   = []string{"in", "true", "false", "null"}
 )
 

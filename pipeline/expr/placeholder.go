@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"offerstream/pipeline/lazyregexp"
 )
 
 // Other systems fill in ${profile.name}, {profile.name} or %name%. Here such a text
@@ -17,26 +18,26 @@ import (
 
 // A placeholder is a form in which other systems write expressions.
 type placeholder struct {
-	form  *regexp.Regexp // group 1 is the expression
-	plain bool           // an ordinary text may have it, so that only an expression that reads something counts
+	form  *lazyregexp.Regexp // group 1 is the expression
+	plain bool               // an ordinary text may have it, so that only an expression that reads something counts
 }
 
 var placeholders = []placeholder{
-	{regexp.MustCompile(`\$\{([^{}]*)\}`), false},
-	{regexp.MustCompile(`#\{([^{}]*)\}`), false},
-	{regexp.MustCompile(`<%[=-]?\s*(.*?)\s*-?%>`), false},
-	{regexp.MustCompile(`\{%-?\s*(.*?)\s*-?%\}`), false},
-	{regexp.MustCompile(`\$\(([^()]*(?:\(\))?)\)`), true},
-	{regexp.MustCompile(`\{([^{}]*)\}`), true},
-	{regexp.MustCompile(`\[([^\[\]]*)\]`), true},
-	{regexp.MustCompile(`%([A-Za-z_][A-Za-z0-9_.]*)%`), true},
-	{regexp.MustCompile(`<([A-Za-z_][A-Za-z0-9_.]*)>`), true},
+	{lazyregexp.New(`\$\{([^{}]*)\}`), false},
+	{lazyregexp.New(`#\{([^{}]*)\}`), false},
+	{lazyregexp.New(`<%[=-]?\s*(.*?)\s*-?%>`), false},
+	{lazyregexp.New(`\{%-?\s*(.*?)\s*-?%\}`), false},
+	{lazyregexp.New(`\$\(([^()]*(?:\(\))?)\)`), true},
+	{lazyregexp.New(`\{([^{}]*)\}`), true},
+	{lazyregexp.New(`\[([^\[\]]*)\]`), true},
+	{lazyregexp.New(`%([A-Za-z_][A-Za-z0-9_.]*)%`), true},
+	{lazyregexp.New(`<([A-Za-z_][A-Za-z0-9_.]*)>`), true},
 }
 
 var (
-	path      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$`)
-	hexDigits = regexp.MustCompile(`^[0-9A-Fa-f]+$`)
-	callEnd   = regexp.MustCompile(`\(.*\)`)
+	path      = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$`)
+	hexDigits = lazyregexp.New(`^[0-9A-Fa-f]+$`)
+	callEnd   = lazyregexp.New(`\(.*\)`)
 )
 
 // Placeholders reports what the texts of an offer's data have in the place of
@@ -133,8 +134,8 @@ func withoutExpressions(s string) string {
 }
 
 var (
-	section = regexp.MustCompile(`^\s*(?:[#/^>!&]|(?:if|unless|else|elsif|elif|end|endif|each|for|endfor)\b)`)
-	tripled = regexp.MustCompile(`^\{\s*([A-Za-z_][A-Za-z0-9_.]*)\s*\}?$`)
+	section = lazyregexp.New(`^\s*(?:[#/^>!&]|(?:if|unless|else|elsif|elif|end|endif|each|for|endfor)\b)`)
+	tripled = lazyregexp.New(`^\{\s*([A-Za-z_][A-Za-z0-9_.]*)\s*\}?$`)
 )
 
 // noExpression says what the text between {{ and }} is in templates of other systems;

@@ -2,7 +2,6 @@ package expr
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 	"offerstream/pipeline/zone"
 )
 
@@ -74,7 +74,7 @@ func inZone(t types.Timestamp, name, function string) ref.Val {
 }
 
 var (
-	bareOffset = regexp.MustCompile(`^(?:UTC|GMT|utc|gmt)?\s*([+-])\s*([0-9]{1,2}):?([0-9]{2})?$`)
+	bareOffset = lazyregexp.New(`^(?:UTC|GMT|utc|gmt)?\s*([+-])\s*([0-9]{1,2}):?([0-9]{2})?$`)
 	// abbreviations are those that stand for one zone where they are used; the database
 	// knows none of them.
 	abbreviations = map[string]string{

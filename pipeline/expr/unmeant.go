@@ -3,7 +3,6 @@ package expr
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 	"cel.dev/cel-go/parser"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
 // CEL accepts whatever may hold for some value of unknown type. unmeant.go finds
@@ -25,7 +25,7 @@ import (
 // whole number within limits.
 type Domain struct {
 	Texts       []string
-	Form        *regexp.Regexp
+	Form        *lazyregexp.Regexp
 	Example     string // of a text of that form
 	Least, Most int64
 }

@@ -2,7 +2,6 @@ package expr
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,28 +10,29 @@ import (
 	"cel.dev/cel-go/cel"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 )
 
 // What CEL's parser says of what it cannot read is about its grammar. unparsed.go
 // says what was probably meant.
 
 var (
-	number     = regexp.MustCompile(`[0-9]+(\.[0-9]+)?$`)
-	digits     = regexp.MustCompile(`^[0-9]+`)
-	signs      = regexp.MustCompile(`^[=<>!&|?]+`)
-	signsEnd   = regexp.MustCompile(`[=<>!&|?]+$`)
-	lastPath   = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\s*$`)
-	offending  = regexp.MustCompile(`^(?:mismatched input|extraneous input|no viable alternative at input|missing '.*' at) '(.*?)'(?: expecting|$)`)
-	loopBefore = regexp.MustCompile(`\(\s*\(?[A-Za-z_][A-Za-z0-9_]*\)?\s*-?$`)
-	percent    = regexp.MustCompile(`[0-9]\s*%$`)
+	number     = lazyregexp.New(`[0-9]+(\.[0-9]+)?$`)
+	digits     = lazyregexp.New(`^[0-9]+`)
+	signs      = lazyregexp.New(`^[=<>!&|?]+`)
+	signsEnd   = lazyregexp.New(`[=<>!&|?]+$`)
+	lastPath   = lazyregexp.New(`[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\s*$`)
+	offending  = lazyregexp.New(`^(?:mismatched input|extraneous input|no viable alternative at input|missing '.*' at) '(.*?)'(?: expecting|$)`)
+	loopBefore = lazyregexp.New(`\(\s*\(?[A-Za-z_][A-Za-z0-9_]*\)?\s*-?$`)
+	percent    = lazyregexp.New(`[0-9]\s*%$`)
 	verbs      = map[string]string{
 		"like": `write x.contains("..."), x.startsWith("...") or x.matches("...")`, "contains": `write x.contains("...")`, "includes": `write x.contains("...")`, "startsWith": `write x.startsWith("...")`, "endsWith": `write x.endsWith("...")`, "matches": `write x.matches("...")`,
 		"exists": "write has(x)", "has": `write "..." in x`, "HAS": `write "..." in x`, "between": "write x >= 1 && x <= 5", "then": "a condition stands alone; c ? a : b chooses one of two values", "else": "c ? a : b chooses one of two values", "unless": "write && !(...)", "when": "write &&", "where": "write &&",
 		"LIKE": `write x.contains("..."), x.startsWith("...") or x.matches("...")`, "BETWEEN": "write x >= 1 && x <= 5", "IN": "write in",
 	}
-	notIn      = regexp.MustCompile(`(?i)^not\s+in\b`)
-	isNot      = regexp.MustCompile(`(?i)^is\s+(not|null|none|missing|empty)\b`)
-	isNull     = regexp.MustCompile(`(?i)^is\s+(not\s+)?(?:null|none|missing|empty)\b`)
+	notIn      = lazyregexp.New(`(?i)^not\s+in\b`)
+	isNot      = lazyregexp.New(`(?i)^is\s+(not|null|none|missing|empty)\b`)
+	isNull     = lazyregexp.New(`(?i)^is\s+(not\s+)?(?:null|none|missing|empty)\b`)
 	operatorOf = map[string]string{"and": "&&", "or": "||", "not": "!", "is": "==", "equals": "==", "eq": "==", "xor": "!=", "mod": "%"}
 	signOf     = map[string]string{
 		"=": "==", "=>": ">=", "=<": "<=", "===": "==", "!==": "!=", "<>": "!=", "=!": "!=", "==>": ">=", "=>=": ">=", ">==": ">=", "<==": "<=", "!===": "!=", "====": "==",
@@ -269,7 +269,7 @@ func unreadNumber(before, after string) (what, hint string, back int) {
 // zeros are what words for powers of ten append to a number.
 var zeros = map[string]string{"천": "000", "만": "0000", "십만": "00000", "백만": "000000", "천만": "0000000", "억": "00000000", "千": "000", "万": "0000"}
 
-var money = regexp.MustCompile(`(?:^|[^\pL\pN_.])((\p{Sc})\s?([0-9][0-9,_]*)|([0-9][0-9,_]*)\s?(\p{Sc}|[^\x00-\x7F\pP\pS\s]+))`)
+var money = lazyregexp.New(`(?:^|[^\pL\pN_.])((\p{Sc})\s?([0-9][0-9,_]*)|([0-9][0-9,_]*)\s?(\p{Sc}|[^\x00-\x7F\pP\pS\s]+))`)
 
 // amount reports the first number with a currency or a unit, which CEL takes for a
 // name that it does not know.

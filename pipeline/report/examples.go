@@ -32,9 +32,11 @@ func (r Reached) Add(o *pipeline.Offer) {
 	}
 }
 
-// Keys are the entity keys, each once.
-func (r Reached) Keys() []string {
-	keys := slices.Concat(slices.Collect(maps.Values(r))...)
+// Keys are the entity keys of the users whom these campaigns reached, each once.
+func (r Reached) Keys(campaigns []string) (keys []string) {
+	for _, id := range campaigns {
+		keys = append(keys, r[id]...)
+	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"offerstream/pipeline"
@@ -45,10 +46,19 @@ type Example struct {
 //go:embed page.html
 var pageText string
 
-var page = template.Must(template.New("page").Parse(pageText))
+var page = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(pageText)) })
+
+// mostCampaigns bounds the campaigns that a page shows.
+const mostCampaigns = 100
+
+// Shown are the campaigns that a page of these results shows, sorted: of many those
+// with the most offers. more is how many it leaves out.
+func Shown(results ...*backtest.Result) (ids []string, more int) {
+	return backtest.Foremost(mostCampaigns, results...)
+}
 
 // Write writes the page.
-func (p *Page) Write(w io.Writer) error { return page.Execute(w, p.view()) }
+func (p *Page) Write(w io.Writer) error { return page().Execute(w, p.view()) }
 
 // A view is what page.html shows.
 type view struct {
@@ -58,6 +68,7 @@ type view struct {
 	Two          bool
 	Figures      []figure
 	Campaigns    []campaignView
+	More         int // campaigns that are not shown
 	Outcomes     []meaning
 }
 
@@ -126,13 +137,13 @@ func (p *Page) view() *view {
 	if last >= first {
 		v.From, v.To = time.Unix(0, first).In(p.Zone).Format(dateTime), time.Unix(0, last).In(p.Zone).Format(dateTime)
 	}
-	ids := map[string]bool{}
+	var results []*backtest.Result
 	for _, r := range p.Runs {
 		v.Names = append(v.Names, r.Name)
-		for id := range r.Result.Campaigns {
-			ids[id] = true
-		}
+		results = append(results, r.Result)
 	}
+	var ids []string
+	ids, v.More = Shown(results...)
 	v.Figures = []figure{
 		p.figure("events", func(r *Run) uint64 { return r.Result.Events }),
 		p.figure("users", func(r *Run) uint64 { return r.Result.Users }),
@@ -143,7 +154,7 @@ func (p *Page) view() *view {
 		v.Figures = append(v.Figures, p.figure("withheld", func(r *Run) uint64 { return r.total(pipeline.Withheld) }))
 	}
 	met := map[pipeline.Outcome]bool{}
-	for _, id := range slices.Sorted(maps.Keys(ids)) {
+	for _, id := range ids {
 		v.Campaigns = append(v.Campaigns, p.campaign(id, first, last, met))
 	}
 	for _, o := range pipeline.Outcomes() {

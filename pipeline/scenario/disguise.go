@@ -3,13 +3,13 @@ package scenario
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/lazyregexp"
 	"offerstream/pipeline/value"
 )
 
@@ -64,7 +64,7 @@ var personal = map[string]string{
 // personalTraits are personal as a trait; as a property they may belong to a product.
 var personalTraits = map[string]string{"name": "Ada Example", "title": "Dr", "id": "ada", "userid": "ada", "login": "ada"}
 
-var emailForm = regexp.MustCompile(`[\pL\pN._%+-]+@[\pL\pN-]+(\.[\pL\pN-]+)*\.\pL{2,}`)
+var emailForm = lazyregexp.New(`[\pL\pN._%+-]+@[\pL\pN-]+(\.[\pL\pN-]+)*\.\pL{2,}`)
 
 // append appends the JSON of a value of the event, disguised. name is the name under
 // which it stands; traits says that it is a trait, or within one.

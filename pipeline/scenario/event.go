@@ -3,11 +3,11 @@ package scenario
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/lazyregexp"
 	"offerstream/pipeline/value"
 )
 
@@ -58,7 +58,7 @@ func rawEvent(text string, clock *Clock) []byte {
 	return []byte(text)
 }
 
-var longText = regexp.MustCompile(`\{(.)\*(\d+)\}`)
+var longText = lazyregexp.New(`\{(.)\*(\d+)\}`)
 
 // Expand replaces {x*3000} by 3,000 times the letter x.
 func Expand(text string) (string, *Mistake) {

@@ -3,7 +3,6 @@ package scenario
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -11,6 +10,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/lazyregexp"
 	"offerstream/pipeline/value"
 )
 
@@ -143,7 +143,7 @@ func (w *writer) members(ev *event.Event, of string, traits bool) (all []member)
 // contextsOfSessions are the parts of a context that a session reads.
 var contextsOfSessions = map[string][]string{"page": {"referrer", "url"}, "campaign": {"source", "term"}}
 
-var plainName = regexp.MustCompile(`^[A-Za-z_][\w-]*$`)
+var plainName = lazyregexp.New(`^[A-Za-z_][\w-]*$`)
 
 // context are the parts of the event's context that matter. plain is false if they
 // cannot be written as pairs.

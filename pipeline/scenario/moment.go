@@ -2,11 +2,11 @@ package scenario
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/lazyregexp"
 	"offerstream/pipeline/value"
 )
 
@@ -34,8 +34,8 @@ const (
 )
 
 var (
-	clockForm = regexp.MustCompile(`^\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
-	dateForm  = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)
+	clockForm = lazyregexp.New(`^\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
+	dateForm  = lazyregexp.New(`^\d{4}-\d\d-\d\d$`)
 )
 
 // at returns the moment of a clock time on a date.

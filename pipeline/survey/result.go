@@ -1,6 +1,7 @@
 package survey
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -132,9 +133,36 @@ func (r *Result) Text(w io.Writer) {
 	if note := r.judged(); note != "" {
 		fmt.Fprintln(w, note)
 	}
+	shown := r.foremost()
 	for i := range r.Campaigns {
-		r.Campaigns[i].text(w)
+		if shown == nil || shown[i] {
+			r.Campaigns[i].text(w)
+		}
 	}
+	if shown != nil {
+		fmt.Fprintf(w, "\nand %s; these have the most evaluations, --json has all\n", count(uint64(len(r.Campaigns)-len(shown)), "more campaign"))
+	}
+}
+
+// mostCampaignsShown bounds the campaigns of the table.
+const mostCampaignsShown = 100
+
+// foremost are the indexes of the campaigns with the most evaluations; nil: all are
+// shown.
+func (r *Result) foremost() map[int]bool {
+	if len(r.Campaigns) <= mostCampaignsShown {
+		return nil
+	}
+	by := make([]int, len(r.Campaigns))
+	for i := range by {
+		by[i] = i
+	}
+	slices.SortStableFunc(by, func(a, b int) int { return cmp.Compare(r.Campaigns[b].Evaluations, r.Campaigns[a].Evaluations) })
+	shown := map[int]bool{}
+	for _, i := range by[:mostCampaignsShown] {
+		shown[i] = true
+	}
+	return shown
 }
 
 const mostNamesShown = 20
