@@ -104,11 +104,11 @@ cart: 1 evaluation: 1 fired
 		{"ada bags", "offerctl explain: the set has no campaign bags: did you mean \"bag\"?\n", 1},
 		{"ada bag/shoes", "offerctl explain: campaign bag has no row shoes\n", 1},
 		{"ada --anonymous", "offerctl explain: events.jsonl has no event of user ada\n", 1},
-		{"zoe cart --at 2026-03-01T04:00:00Z", `cart is pending: since Product Added it waits 1h for Order Completed not to come, until 13:30:00.
+		{"zoe cart --at 2026-03-01T04:00:00Z", `cart is pending: it is due at 13:30:00, unless Order Completed comes before.
 
 User zoe, times in Asia/Seoul.
 
-cart: 1 evaluation, 1 pending
+cart: 1 evaluation: 1 pending
 
   2026-03-01 12:30:00  cart, by Product Added (m6): pending
     12:30:00  absence    waits until 13:30:00
