@@ -25,7 +25,7 @@ func TestOutrankedNeverFires(t *testing.T) {
 		var set strings.Builder
 		set.WriteString("lateness: 10m\npolicies: {consent: none, quiet_hours: none, caps: [{channels: [push], max: 2, within: 10m}]}\nfeatures: {n: {on: [A, page], agg: count, within: 1h}}\ncampaigns:\n")
 		for i := range 4 + r.IntN(5) {
-			trigger := pick("on: A", "on: A", "on: [A, page]", "on: page", `on: "*"`, "any: [{on: A}, {on: page}]", "on: session_end", "sequence: {steps: [A, page], within: 5m}")
+			trigger := pick("on: A", "on: A", "on: [A, page]", "on: page", `on: "*"`, "any: [{on: A}, {on: page}]", `any: [{on: A, where: 'event.type == "track"'}, {on: page}]`, "on: session_end", "sequence: {steps: [A, page], within: 5m}")
 			if strings.HasPrefix(trigger, "on") && !strings.Contains(trigger, "session_end") {
 				trigger += pick("", "", "", ", fresh: 2m", ", unless: {on: Order, within: 2m}", ", where: 'event.type == \"track\"'")
 			}

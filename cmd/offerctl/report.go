@@ -85,7 +85,7 @@ func (r *backtestReport) write(ctx context.Context, source string, results []*ba
 		return err
 	}
 	defer f.drop()
-	w := bufio.NewWriter(f)
+	w := bufio.NewWriter(onDisplay(f))
 	if err := errors.Join(p.Write(w), w.Flush()); err != nil {
 		return fmt.Errorf("writing %s: %w", r.path, err)
 	}

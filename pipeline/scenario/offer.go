@@ -202,7 +202,7 @@ func (o Offer) columns(day Day) []string {
 func showData(data string) string {
 	var m map[string]json.RawMessage
 	if json.Unmarshal([]byte(data), &m) != nil || len(m) == 0 {
-		return data
+		return printable([]byte(data))
 	}
 	var names []string
 	for name := range m {
@@ -211,9 +211,9 @@ func showData(data string) string {
 	slices.Sort(names)
 	pairs := make([]string, len(names))
 	for i, name := range names {
-		value := string(m[name])
+		value := printable(m[name])
 		var text string
-		if json.Unmarshal(m[name], &text) == nil && string(plainValue(text)) == value && show(text, "[{") == text {
+		if json.Unmarshal(m[name], &text) == nil && bytes.Equal(plainValue(text), m[name]) && show(text, "[{") == text {
 			value = text
 		}
 		pairs[i] = show(name, "{[") + "=" + value

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // words reads a line word by word. A word is a JSON string, or ends at white
@@ -172,8 +173,8 @@ func compact(v any) json.RawMessage {
 
 // show writes a text as one word, quoted if it would not be read as one.
 func show(text string, unless string) string {
-	if text == "" || strings.ContainsAny(text, unless+space+`="`) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' }) {
-		return string(quote(text))
+	if text == "" || strings.ContainsAny(text, unless+space+`="`) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return printable(quote(text))
 	}
 	return text
 }
