@@ -2,16 +2,17 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"offerstream/pipeline/lazyregexp"
 )
 
 // taken.go looks for what a condition may be taken to mean, and does not.
 
 // inUTC is a time of day without a zone; digitsAfter a comparison with a text of digits.
 var (
-	inUTC       = regexp.MustCompile(`^(now|event\.time|session\.started)\.(getHours|getMinutes|getDayOfWeek|getDate|getDayOfMonth|getDayOfYear|getMonth|getFullYear)\(\s*\)`)
-	digitsAfter = regexp.MustCompile(`^[<>]=?\s*(?:"(\d+(?:\.\d+)?)"|'(\d+(?:\.\d+)?)')`)
+	inUTC       = lazyregexp.New(`^(now|event\.time|session\.started)\.(getHours|getMinutes|getDayOfWeek|getDate|getDayOfMonth|getDayOfYear|getMonth|getFullYear)\(\s*\)`)
+	digitsAfter = lazyregexp.New(`^[<>]=?\s*(?:"(\d+(?:\.\d+)?)"|'(\d+(?:\.\d+)?)')`)
 )
 
 // takenFor reports them in a condition.
