@@ -63,11 +63,6 @@ func Check(def *campaign.Definition) (*Set, []campaign.Problem) {
 	return (&compiler{strict: true}).compile(def, Engine)
 }
 
-// compileFor is Compile for a binary with engine newest.
-func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem) {
-	return (&compiler{}).compile(def, newest)
-}
-
 func (c *compiler) compile(def *campaign.Definition, newest int) (*Set, []campaign.Problem) {
 	c.set = &Set{
 		def: def, hash: def.Hash(),

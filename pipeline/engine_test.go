@@ -53,3 +53,8 @@ func TestEngineBefore(t *testing.T) {
 		}
 	}
 }
+
+// compileFor is Compile for a binary with engine newest.
+func compileFor(def *campaign.Definition, newest int) (*Set, []campaign.Problem) {
+	return (&compiler{}).compile(def, newest)
+}

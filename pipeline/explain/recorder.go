@@ -266,18 +266,3 @@ func (u *record) tried(t *pipeline.TriggerTrace) {
 		h.nears[key] = n
 	}
 }
-
-// Counts are the outcomes of a user's evaluations, by unit: "evaluated", and each
-// outcome in the words of LANGUAGE.md, rule 13. They cover all evaluations that began
-// while the recorder watched.
-func (r *Recorder) Counts(key string) map[string]map[string]uint64 {
-	all := map[string]map[string]uint64{}
-	if u := r.users[key]; u != nil {
-		for _, h := range u.campaigns {
-			for unit, counts := range h.counts {
-				all[unit] = counts
-			}
-		}
-	}
-	return all
-}
