@@ -113,11 +113,16 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start NATS: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("start NATS in %s: another process uses this directory: stop it, or use another one (%w)", dir, err)
+	// A lock that this process has just released may still be held: a process that it
+	// is starting has all of its files until it runs another program.
+	for range 100 {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			return f, nil
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
-	return f, nil
+	f.Close()
+	return nil, fmt.Errorf("start NATS in %s: another process uses this directory: stop it, or use another one (%w)", dir, err)
 }
 
 // ClientURL is the URL for clients; it has no meaning with Port 0.
