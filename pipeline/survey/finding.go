@@ -36,6 +36,9 @@ type finder struct {
 	again   map[string]int  // by what is found: its index in found
 	times   []int           // by index: at how many places
 	suspect map[string]bool // the conjuncts in which something is found, by conjunctKey
+
+	frequent map[string]string // the most frequent values at the place of a reading, in words, by its key
+	looked   int               // for how many values a similar one was looked for
 }
 
 func conjunctKey(path []string, conjunct int) string {
@@ -43,7 +46,7 @@ func conjunctKey(path []string, conjunct int) string {
 }
 
 func (s *Survey) findings() []Finding {
-	f := &finder{Survey: s, again: map[string]int{}, suspect: map[string]bool{}}
+	f := &finder{Survey: s, again: map[string]int{}, suspect: map[string]bool{}, frequent: map[string]string{}}
 	if s.sample.n > 0 {
 		f.events()
 		for i := range s.readings.all {
@@ -66,13 +69,20 @@ func (s *Survey) findings() []Finding {
 
 // find adds a finding. what and key tell apart what is found.
 func (f *finder) find(key string, found Finding) {
-	key = found.Rule + "\x00" + key
-	if i, ok := f.again[key]; ok {
-		f.times[i]++
+	if f.foundAgain(found.Rule, key) {
 		return
 	}
-	f.again[key] = len(f.found)
+	f.again[found.Rule+"\x00"+key] = len(f.found)
 	f.found, f.times = append(f.found, found), append(f.times, 1)
+}
+
+// foundAgain counts what has been found elsewhere, if it has.
+func (f *finder) foundAgain(rule, key string) bool {
+	i, ok := f.again[rule+"\x00"+key]
+	if ok {
+		f.times[i]++
+	}
+	return ok
 }
 
 // events looks for names in `on` that no event has.
@@ -99,7 +109,7 @@ func (f *finder) events() {
 }
 
 func (f *finder) event(name string, path []string) {
-	if name == "*" || name == campaign.SessionEnd || len(f.sample.named([]string{name})) > 0 {
+	if name == "*" || name == campaign.SessionEnd || len(f.sample.named([]string{name})) > 0 || f.foundAgain(EventNeverOccurs, name) {
 		return
 	}
 	found := Finding{Rule: EventNeverOccurs, Element: name, Problem: campaign.Problem{Path: path}}

@@ -35,7 +35,7 @@ func New(def *campaign.Definition) (*Survey, error) {
 		return nil, err
 	}
 	s := &Survey{def: def, readings: readingsOf(def), judge: j, conditions: map[string]*conditions{}, backtest: b}
-	s.trace.most = mostTraced
+	s.trace.most, s.trace.waits = mostTraced, map[*conditions]bool{}
 	s.sample = sample{kinds: map[kindKey]*kind{}}
 	s.want()
 	for i := range def.Campaigns {

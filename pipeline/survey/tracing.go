@@ -13,8 +13,9 @@ import (
 // one user in traceOneIn are.
 type tracing struct {
 	most, n int
-	after   uint64 // the number of events that came before; 0: all are traced
-	due     int64  // when the next traced evaluation is due that waits for dwell
+	after   uint64               // the number of events that came before; 0: all are traced
+	due     int64                // when the next traced evaluation is due that waits for dwell
+	waits   map[*conditions]bool // those with traced evaluations that wait, few of many campaigns
 }
 
 const (
@@ -37,7 +38,7 @@ func (s *Survey) aim(ev *event.Event) {
 		t.after = s.sample.n
 	}
 	t.due = math.MaxInt64
-	for _, c := range s.conditions {
+	for c := range t.waits {
 		for key, w := range c.waiting {
 			if w.due < s.backtest.LogTime() { // it was cancelled while nothing was traced
 				delete(c.waiting, key)
@@ -62,6 +63,11 @@ func (s *Survey) take(t *pipeline.Trace) {
 	if _, waits := c.waiting[waitKey{t.User, t.From}]; waits || s.trace.user(t.User) {
 		c.traced(t)
 		s.trace.n++
+		if len(c.waiting) > 0 {
+			s.trace.waits[c] = true
+		} else {
+			delete(s.trace.waits, c)
+		}
 	}
 }
 

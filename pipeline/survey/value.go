@@ -66,7 +66,12 @@ func (f *finder) reading(r *reading) {
 func (f *finder) at(r *reading, rule, key, what, hint string) {
 	f.suspect[conjunctKey(r.path, r.use.Conjunct)] = true
 	p := campaign.Problem{Path: r.path, Line: r.use.Line, Col: r.use.Col, What: what, Hint: hint}
-	f.find(strings.Join(r.target.on, "\x00")+"\x01"+r.target.base+"\x01"+r.target.names+"\x01"+key, Finding{Rule: rule, Element: r.element, Problem: p})
+	f.find(r.key(key), Finding{Rule: rule, Element: r.element, Problem: p})
+}
+
+// key tells apart what is found at a reading's place.
+func (r *reading) key(what string) string {
+	return strings.Join(r.target.on, "\x00") + "\x01" + r.target.base + "\x01" + r.target.names + "\x01" + what
 }
 
 func (f *finder) profileless(r *reading) {
@@ -81,6 +86,10 @@ func (f *finder) absent(r *reading, kinds []*kind, in string, st *stat) {
 	what := fmt.Sprintf("none of %s has %s", in, r.name())
 	if st.nulls > 0 {
 		f.at(r, PropertyNeverOccurs, "", fmt.Sprintf("%s is null in all of %s", r.name(), in), "")
+		return
+	}
+	if f.foundAgain(PropertyNeverOccurs, r.key("")) {
+		f.suspect[conjunctKey(r.path, r.use.Conjunct)] = true
 		return
 	}
 	best := nearest(name, f.names(kinds, holder))
@@ -173,14 +182,8 @@ func (f *finder) value(r *reading, st *stat, in string) {
 
 // instead tells which value was probably meant. similar: it is much like that one.
 func (f *finder) instead(r *reading, key string, st *stat) (hint string, similar bool) {
-	texts := map[string]uint64{}
-	for k, n := range st.values {
-		if strings.HasPrefix(k, "s") {
-			texts[k[1:]] = n
-		}
-	}
 	literal := key[1:]
-	if key[0] != 's' && (texts[literal] > 0 || st.texts == st.n) {
+	if key[0] != 's' && (st.values["s"+literal] > 0 || st.texts == st.n) {
 		return fmt.Sprintf("it is a text there: write %q", literal), true
 	}
 	if key[0] == 's' && r.use.Op != expr.Key { // a key is looked up by its text
@@ -190,7 +193,14 @@ func (f *finder) instead(r *reading, key string, st *stat) (hint string, similar
 			}
 		}
 	}
-	if key[0] == 's' {
+	if key[0] == 's' && f.looked < mostLooked {
+		f.looked++
+		texts := map[string]uint64{}
+		for k, n := range st.values {
+			if strings.HasPrefix(k, "s") {
+				texts[k[1:]] = n
+			}
+		}
 		if best := nearestValue(literal, texts); best != "" {
 			return fmt.Sprintf("did you mean %q (%s)?", best, times(texts[best])), true
 		}
@@ -201,8 +211,16 @@ func (f *finder) instead(r *reading, key string, st *stat) (hint string, similar
 	if len(st.values) == 0 {
 		return "", false
 	}
-	return "it is " + frequent(st.values, shown), false
+	place := r.key("")
+	if f.frequent[place] == "" {
+		f.frequent[place] = frequent(st.values, shown)
+	}
+	return "it is " + f.frequent[place], false
 }
+
+// mostLooked is for how many values of a set a similar one is looked for, because that
+// takes about a millisecond each.
+const mostLooked = 1000
 
 // rowValues finds that the values of a column never occur: all of them, or some
 // that are much like others that do.
