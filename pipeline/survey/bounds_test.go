@@ -75,3 +75,27 @@ func TestSampleBounds(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// TestLookedBounds: of many values that never occur each is found, and for the first
+// ones a similar value.
+func TestLookedBounds(t *testing.T) {
+	const campaigns, looked = 1100, 1000
+	var set strings.Builder
+	set.WriteString("campaigns:\n")
+	for i := range campaigns {
+		fmt.Fprintf(&set, "  c%04d: {on: View, where: 'event.properties.id == \"shoe%s\"', offer: {channel: web}}\n", i, strings.Repeat("-", i+1))
+	}
+	got, _ := surveyed(t, set.String(), track(1, "View", `"id":"shoe"`))
+	similar, plain := 0, 0
+	for _, line := range got {
+		switch {
+		case strings.HasSuffix(line, `did you mean "shoe" (once)?`):
+			similar++
+		case strings.HasSuffix(line, `it is "shoe"`):
+			plain++
+		}
+	}
+	if similar != looked || plain != campaigns-looked {
+		t.Errorf("for %d values a similar one is told, for %d none; want %d and %d", similar, plain, looked, campaigns-looked)
+	}
+}
