@@ -88,6 +88,9 @@ func run(ctx context.Context, args []string, std stdio) int {
 			return 2
 		case errors.Is(err, errSilent):
 			return 1
+		case ctx.Err() != nil && errors.Is(err, context.Canceled):
+			fmt.Fprintf(std.err, "offerctl %s: interrupted\n", c.name)
+			return 1
 		}
 		fmt.Fprintf(onDisplay(std.err), "offerctl %s: %v\n", c.name, err)
 		return 1

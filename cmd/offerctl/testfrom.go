@@ -194,7 +194,9 @@ func (f *testFrom) write(rec *scenario.Recording, std stdio) error {
 		return err
 	}
 	_, err = to.Write(text)
-	if err = errors.Join(err, to.Close()); err == nil {
+	if err = errors.Join(err, to.Close()); err != nil {
+		os.Remove(f.out)
+	} else {
 		fmt.Fprintf(std.out, "wrote %s: a scenario of %s of the user, which passes as it is\n\nNext:\n  offerctl test %s\n", f.out, count(rec.Events, "event"), f.out)
 	}
 	return err

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/valyala/fastjson"
 
@@ -114,10 +116,44 @@ func (d *disguise) append(dst []byte, name string, v *fastjson.Value, traits boo
 		return append(dst, d.stand("1000000", text)...)
 	case isText && emailForm.MatchString(text):
 		d.replaced[name] = true
-		return value.AppendJSONString(dst, emailForm.ReplaceAllStringFunc(text, func(s string) string { return d.stand(personal["email"], s) }))
+		return value.AppendJSONString(dst, emailForm.ReplaceAllStringFunc(d.withoutID(text), func(s string) string { return d.stand(personal["email"], s) }))
+	}
+	if without := d.withoutID(text); isText && without != text { // such as an address of a page
+		d.replaced["the user's id in "+name] = true
+		return value.AppendJSONString(dst, without)
 	}
 	return value.AppendCompact(dst, v)
 }
+
+// withoutID is a text in which the user's id is replaced, where it is no part of a
+// longer word or number.
+func (d *disguise) withoutID(text string) string {
+	if len(d.was) < leastID || !strings.Contains(text, d.was) {
+		return text
+	}
+	var b strings.Builder
+	for before := ' '; ; {
+		i := strings.Index(text, d.was)
+		if i < 0 {
+			return b.String() + text
+		}
+		if i > 0 {
+			before, _ = utf8.DecodeLastRuneInString(text[:i])
+		}
+		end := i + len(d.was)
+		after, _ := utf8.DecodeRuneInString(text[end:])
+		b.WriteString(text[:i])
+		if isLetterOrDigit(before) || isLetterOrDigit(after) {
+			b.WriteString(d.was)
+		} else {
+			b.WriteString(d.name)
+		}
+		before, _ = utf8.DecodeLastRuneInString(d.was)
+		text = text[end:]
+	}
+}
+
+func isLetterOrDigit(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // stand is what stands for a text: first for the first text of its kind, and the same
 // with a number for others.

@@ -3,6 +3,7 @@ package scenario
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -137,7 +138,18 @@ func (w *writer) members(ev *event.Event, of string, traits bool) (all []member)
 	value.VisitFirst(ev.Object(of).GetObject(), func(name string, v *fastjson.Value) {
 		all = append(all, member{name, true, w.as.append(nil, name, v, traits)})
 	})
-	return all
+	return each(all)
+}
+
+// each leaves out members whose name has come before. VisitFirst calls twice for one
+// that is true, false or null each time.
+func each(all []member) (once []member) {
+	for _, m := range all {
+		if !slices.ContainsFunc(once, func(o member) bool { return o.name == m.name }) {
+			once = append(once, m)
+		}
+	}
+	return once
 }
 
 // contextsOfSessions are the parts of a context that a session reads.
@@ -164,7 +176,7 @@ func (w *writer) context(ev *event.Event) (all []member, plain bool) {
 		})
 	}
 	part("context", ev.Object("context"))
-	return all, plain
+	return each(all), plain
 }
 
 // mattersIn reports whether a session reads a member of the context.
@@ -190,6 +202,7 @@ func (w *writer) fact(ev *event.Event, at int64) string {
 			pairs = append(pairs, member{name, true, value.AppendCompact(nil, v)})
 		})
 	}
+	pairs = each(pairs)
 	key := strings.TrimPrefix(ev.Key, "f:"+ev.Name+":")
 	if !plain || len(pairs) == 0 {
 		values := []byte("{}")

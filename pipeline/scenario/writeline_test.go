@@ -88,6 +88,9 @@ func TestWriteLines(t *testing.T) {
 // randomObject is the JSON of an object.
 func randomObject(r *rand.Rand, text func() string, depth int) []byte {
 	b := []byte{'{'}
+	if r.IntN(20) == 0 {
+		b = append(b, `"twice":true,"twice":true`...)
+	}
 	for range r.IntN(4) {
 		if len(b) > 1 {
 			b = append(b, ',')
@@ -123,6 +126,8 @@ func TestDisguise(t *testing.T) {
 		{"traits", `{"email":"lee@shop.kr","name":"Kim","note":"of kim@shop.kr"}`, `{"email":"ada2@example.com","name":"Ada Example","note":"of ada@example.com"}`},
 		{"properties", `{"name":"Bag","user":"541312140","n":541312140,"product_id":"54131214","email":null}`,
 			`{"name":"Bag","user":"ada","n":"ada","product_id":"54131214","email":null}`},
+		{"properties", `{"url":"https://shop.kr/u/541312140?again=541312140","id":"x541312140","more":"5413121401","both":"541312140, kim@shop.kr"}`,
+			`{"url":"https://shop.kr/u/ada?again=ada","id":"x541312140","more":"5413121401","both":"ada, ada@example.com"}`},
 	} {
 		ev, err := new(event.Decoder).DecodeAs([]byte(`{"type":"identify","userId":"541312140","`+c.of+`":`+c.from+`}`), 0)
 		if err != nil {
