@@ -2,8 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"slices"
 	"time"
 	"unicode"
@@ -38,17 +36,9 @@ type Check struct {
 // is wrong with it or is probably not meant, ordered by place. d is nil if there are
 // errors among the findings. err is set only where a file cannot be read at all.
 func (c Check) Findings(paths ...string) (d *campaign.Definition, findings []Finding, err error) {
-	files, err := CampaignFiles(paths...)
+	l, err := readFiles(paths)
 	if err != nil {
 		return nil, nil, err
-	}
-	l := newLoad()
-	for _, name := range files {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading campaigns: %w", err)
-		}
-		l.file(name, b)
 	}
 	d, err = l.finish()
 	var wrong Errors

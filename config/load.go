@@ -22,6 +22,15 @@ import (
 // (*.test.yaml). All mistakes in the campaigns are returned together, as
 // Errors.
 func LoadCampaigns(paths ...string) (*campaign.Definition, error) {
+	l, err := readFiles(paths)
+	if err != nil {
+		return nil, err
+	}
+	return l.finish()
+}
+
+// readFiles reads the campaign files of a set.
+func readFiles(paths []string) (*load, error) {
 	files, err := CampaignFiles(paths...)
 	if err != nil {
 		return nil, err
@@ -34,7 +43,7 @@ func LoadCampaigns(paths ...string) (*campaign.Definition, error) {
 		}
 		l.file(name, b)
 	}
-	return l.finish()
+	return l, nil
 }
 
 // LoadCampaignsFS is like LoadCampaigns, for directories of a file system, which

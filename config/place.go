@@ -1,9 +1,6 @@
 package config
 
 import (
-	"fmt"
-	"os"
-
 	"offerstream/pipeline/campaign"
 )
 
@@ -12,17 +9,9 @@ type Places struct{ load *load }
 
 // ReadPlaces reads the places of a set that LoadCampaigns accepts.
 func ReadPlaces(paths ...string) (*Places, error) {
-	files, err := CampaignFiles(paths...)
+	l, err := readFiles(paths)
 	if err != nil {
 		return nil, err
-	}
-	l := newLoad()
-	for _, name := range files {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("reading campaigns: %w", err)
-		}
-		l.file(name, b)
 	}
 	return &Places{l}, nil
 }

@@ -155,7 +155,7 @@ func (s *step) candidate(e evaluation) { s.candidates = append(s.candidates, e) 
 func (s *step) condition(e *evaluation) bool {
 	sc := s.judge(e)
 	holds := all(e.c.cond, sc, &counted{s, e.c, "if"})
-	s.traceConditions(e, e.c.cond, sc)
+	s.traceConditions(e, e.stage, e.c.cond, sc)
 	if holds {
 		e.stored = nil // what waits from here on keeps other fields
 		return true

@@ -51,7 +51,7 @@ var gates = [...]gate{
 				return false // it has not waited
 			}
 			sc := s.judge(e)
-			s.traceWhenDue(e, g.whenDue, sc)
+			s.traceConditions(e, stageGates, g.whenDue, sc)
 			return !all(g.whenDue, sc, &counted{s, e.c, "when_due"})
 		}
 	}},

@@ -44,11 +44,7 @@ func (f *Fold) Render(key string, q RenderQuery) (*Rendering, error) {
 	if err != nil {
 		return nil, err
 	}
-	stored, err := f.ents.Look(key)
-	if err != nil {
-		return nil, err
-	}
-	e, err := DecodeEntity(key, stored.AppendBinary(nil))
+	e, err := f.copyOf(key)
 	if err != nil {
 		return nil, err
 	}

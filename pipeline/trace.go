@@ -212,7 +212,7 @@ func (s *step) traceDwell(e *evaluation) {
 	}
 	around := s.scope
 	e.event, e.began = ev, e.stored.at
-	s.traceConditions(e, e.c.cond, s.judge(e))
+	s.traceConditions(e, e.stage, e.c.cond, s.judge(e))
 	s.scope = around
 }
 
@@ -235,29 +235,14 @@ func (t *Trace) add(in stage, p TracePart) {
 	last.Parts = append(last.Parts, p)
 }
 
-// traceConditions adds what each conjunct reads, and whether it holds.
-func (s *step) traceConditions(e *evaluation, conds []*expr.Expr, sc *scope) {
+// traceConditions adds to a stage what each conjunct reads, and whether it holds.
+func (s *step) traceConditions(e *evaluation, in stage, conds []*expr.Expr, sc *scope) {
 	if e.trace == nil {
 		return
 	}
 	is := s.inspected(e.c)
-	in := e.stage
-	if !in.waits() && in != stageTrigger {
-		in = stageGates
-	}
 	for _, x := range conds {
 		e.trace.add(in, is.part(is.words.state, x, sc))
-	}
-}
-
-// traceWhenDue is traceConditions for `when_due`.
-func (s *step) traceWhenDue(e *evaluation, conds []*expr.Expr, sc *scope) {
-	if e.trace == nil {
-		return
-	}
-	is := s.inspected(e.c)
-	for _, x := range conds {
-		e.trace.add(stageGates, is.part(is.words.state, x, sc))
 	}
 }
 

@@ -77,11 +77,7 @@ type UserSent struct {
 // nothing: the effects of a change of sets, or of a long absence, which would
 // be applied at the user's next event, are applied to the copy.
 func (f *Fold) User(key string) (*User, error) {
-	stored, err := f.ents.Look(key)
-	if err != nil {
-		return nil, err
-	}
-	e, err := DecodeEntity(key, stored.AppendBinary(nil))
+	e, err := f.copyOf(key)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +114,15 @@ func (f *Fold) User(key string) (*User, error) {
 	}
 	v.waiting(e)
 	return v, nil
+}
+
+// copyOf is a copy of the entity with a key, not bound to a set.
+func (f *Fold) copyOf(key string) (*Entity, error) {
+	stored, err := f.ents.Look(key)
+	if err != nil {
+		return nil, err
+	}
+	return DecodeEntity(key, stored.AppendBinary(nil))
 }
 
 // waiting fills in what is pending and what was sent.
