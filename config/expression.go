@@ -87,16 +87,11 @@ var propertyPath = lazyregexp.New(`^[\pL_][\pL\pN_-]*(\.[\pL_][\pL\pN_-]*)*$`)
 // blanksInTexts warns of characters in the quotes of an expression that cannot be
 // seen, or look like a space.
 func (v value) blanksInTexts() {
-	quote := rune(0)
+	var quote quotes
 	for i, r := range []rune(v.n.Value) {
-		switch {
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote == 0 && (r == '"' || r == '\''):
-			quote = r
-		}
+		inside := quote.after(r)
 		c, ok := campaign.Lookalike(r)
-		if !ok || !c.Blank() || quote == 0 {
+		if !ok || !c.Blank() || !inside {
 			continue
 		}
 		if spots := v.file.walk(v.n); spots != nil {

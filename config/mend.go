@@ -80,21 +80,30 @@ func (s *source) looksRight(culprit int) (p Problem, ok bool) {
 	return p, false
 }
 
+// quotes is the quote in which a text is that is read rune by rune; 0: in none.
+type quotes rune
+
+// after reports whether the text is in quotes after the next rune.
+func (q *quotes) after(r rune) bool {
+	switch {
+	case *q != 0 && r == rune(*q):
+		*q = 0
+	case *q == 0 && (r == '"' || r == '\''):
+		*q = quotes(r)
+	}
+	return *q != 0
+}
+
 // lookalikes finds the first character outside of quotes that only looks like one
 // that YAML knows, and returns the line with all of them replaced; -1: there is none.
 func (s *source) lookalikes(line []rune) (col int, first campaign.Character, text string) {
 	col = -1
 	var b strings.Builder
-	quote := rune(0)
+	var quote quotes
 	for i, r := range line {
-		switch {
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote == 0 && (r == '"' || r == '\''):
-			quote = r
-		}
+		inside := quote.after(r)
 		c, ok := campaign.Lookalike(r)
-		if !ok || quote != 0 {
+		if !ok || inside {
 			b.WriteRune(r)
 			continue
 		}
