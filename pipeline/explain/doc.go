@@ -3,7 +3,8 @@
 // that they cannot disagree with what happened.
 //
 // Reading order: recorder (collects the traces of a fold and links them), story
-// (what is told of a user), sentence (an evaluation in one sentence), condition and
+// (what is told of a user), summary (all campaigns in one sentence), sentence (an
+// evaluation in one), condition and
 // gate (why a part of it stopped the evaluation), never (a campaign that nothing has
 // triggered), text (a story as offerctl prints it), words (times, spans, numbers).
 // Besides, unfired says why campaigns have not fired for anybody.
