@@ -78,7 +78,7 @@ func fill(t *testing.T, c *broker.Conn, rng *rand.Rand, sets [2]*pipeline.Set, e
 			t.Fatal(err)
 		}
 		for p := range c.Partitions {
-			if err := c.Control(ctx, p, last[p], fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, hash, pipeline.Engine, value.FormatTime(at))); err != nil {
+			if err := c.Control(ctx, p, last[p], fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, hash, set.Definition().Engine, value.FormatTime(at))); err != nil {
 				t.Fatal(err)
 			}
 			m, err := c.LastControl(ctx, p)
