@@ -117,7 +117,7 @@ func (f *Fold) switches() bool {
 	}
 	sw, live := c.Switch, f.step.live
 	if c.set.def.Engine < live.def.Engine || c.set.def.Clock != live.def.Clock && f.cur.Set != "" ||
-		value.Minus(f.target, sw.LogTime) > int64(staleAfter) || f.cur.Accepted > sw.Stored {
+		value.Minus(f.target, sw.LogTime) > int64(staleAfter) || f.cur.Accepted != 0 && f.cur.Accepted > sw.Stored {
 		return false
 	}
 	sw.Set = c.set.hash
@@ -375,11 +375,12 @@ func (j *Join) away(w *pending) bool {
 	return all(w.c.cond, j.step.judge(&e), nil)
 }
 
-// dwells computes anew when the dwells will be long enough that are waited for.
+// dwells computes anew when the dwells will be long enough that are waited for, where
+// they do not come from the state that has what is pending.
 func (j *Join) dwells(live *Entity) {
 	for i := range live.waiting {
 		w := &live.waiting[i]
-		if w.stage != stageDwell {
+		if w.stage != stageDwell || !slices.ContainsFunc(w.c.dwell, func(d *dwellTerm) bool { return j.features[d.feature] != j.campaigns[j.step.live.unitIndex[w.campaign]] }) {
 			continue
 		}
 		e, err := j.step.resume(*w)
