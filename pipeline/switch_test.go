@@ -251,7 +251,7 @@ func bare(t *testing.T, def *campaign.Definition) *Set {
 	t.Helper()
 	none := *def
 	none.Features, none.Campaigns = nil, nil
-	return mustCompile(t, &none)
+	return mustRun(t, &none)
 }
 
 // TestBackfillReadsAsReplay: after a switch, whose second fold has seen the whole
