@@ -362,12 +362,8 @@ func (j *Join) wait(live, second *Entity) {
 	}
 }
 
-// away judges `if` of an absence that began with an event that is not known, and
-// gives it an event without content.
+// away judges `if` of an absence that began with an event that is not known.
 func (j *Join) away(w *pending) bool {
-	stored := *w.stored
-	stored.raw, stored.json = noEvent, int32(len(noEvent))
-	w.stored = &stored
 	e, err := j.step.resume(*w)
 	if err != nil {
 		return false
