@@ -19,7 +19,13 @@ var day = time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC).UnixNano()
 
 func load(t *testing.T, yaml string) *pipeline.Set {
 	t.Helper()
-	def, err := config.LoadCampaignsFS(fstest.MapFS{"c.yaml": {Data: []byte("version: 1\npolicies: {consent: none, quiet_hours: none}\n" + yaml)}})
+	return loadWhole(t, "version: 1\npolicies: {consent: none, quiet_hours: none}\n"+yaml)
+}
+
+// loadWhole is load of a file with its policies.
+func loadWhole(t *testing.T, yaml string) *pipeline.Set {
+	t.Helper()
+	def, err := config.LoadCampaignsFS(fstest.MapFS{"c.yaml": {Data: []byte(yaml)}})
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, yaml)
 	}
@@ -121,6 +127,18 @@ campaigns:
 	}
 	if !c.Refuses() {
 		t.Error("nothing is refused")
+	}
+	c.Filled = true
+	want = `+ feature orders: filled from the log, which is shorter than its window: young for ever, as it has no ` + "`within`" + `
+~ feature views: filled from the log; the old one is kept for 24 h for a rollback
++ campaign fresh: pending comes from the log
+~ campaign rows: cancels what is pending of 2 rows: how many is not known: no worker answered; rows: 1 added, 1 changed, 1 gone; pending comes from the log
+~ campaign same: cancels 0 pending; pending comes from the log
+taken from the log: features orders, views; campaigns cart, fresh, rows, same`
+	for line := range strings.SplitSeq(want, "\n") {
+		if !slices.Contains(c.Lines(), line) {
+			t.Errorf("with a backfill there is no line %q in\n%s", line, strings.Join(c.Lines(), "\n"))
+		}
 	}
 	if got := Between(old, old, nil, day, 0); len(got.Lines()) > 0 || got.Refuses() || len(got.Campaigns)+len(got.Backfill.Features)+len(got.Backfill.Campaigns) > 0 {
 		t.Errorf("from itself: %v", got.Lines())

@@ -2,6 +2,7 @@ package change
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -107,9 +108,13 @@ func after(before, text string) string {
 }
 
 func (t *text) campaign(c *Campaign) {
+	rows := c.Rows.String()
+	if t.change.Filled && slices.Contains(t.change.Backfill.Campaigns, c.ID) {
+		rows = strings.TrimPrefix(rows+"; pending comes from the log", "; ")
+	}
 	switch c.What {
 	case Added:
-		t.line("+ campaign %s%s", c.ID, after(": ", c.Rows.String()))
+		t.line("+ campaign %s%s", c.ID, after(": ", rows))
 	case Gone:
 		t.line("- campaign %s: %s", c.ID, t.cancels(c))
 	default:
@@ -120,7 +125,7 @@ func (t *text) campaign(c *Campaign) {
 		case !c.Waits:
 			what = "nothing of it waits"
 		}
-		t.line("~ campaign %s: %s%s", c.ID, what, after("; ", c.Rows.String()))
+		t.line("~ campaign %s: %s%s", c.ID, what, after("; ", rows))
 	}
 	t.values("    ", c.Values)
 }
