@@ -15,7 +15,7 @@ func (b *between) campaigns() {
 	for _, id := range names(was, is) {
 		x, begins := b.campaign(id, was[id], is[id])
 		since := b.fed["campaign "+id]
-		if is[id] != nil && (begins || since > b.reach && since > 0) {
+		if is[id] != nil && (begins || since > b.reach) {
 			b.change.Backfill.Campaigns = append(b.change.Backfill.Campaigns, id)
 		}
 		if x.What != Same {

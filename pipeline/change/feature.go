@@ -75,7 +75,7 @@ func (b *between) age(x *Feature, f *campaign.Feature, since int64) {
 	} else if since > 0 && until > b.now {
 		x.Young, x.Until = true, value.FormatTime(until)
 	}
-	if x.Empty || since > b.reach && since > 0 {
+	if x.Empty || since > b.reach {
 		b.change.Backfill.Features = append(b.change.Backfill.Features, f.Name)
 		x.fills = b.reach == 0 || f.Within > 0 && b.reach <= value.Minus(b.now, int64(f.Within))
 	}

@@ -150,13 +150,16 @@ func (m *mutant) once(def *campaign.Definition) {
 	if len(def.Campaigns) == 0 {
 		return
 	}
-	i := m.IntN(len(def.Campaigns))
+	i, kind, row := m.IntN(len(def.Campaigns)), m.IntN(13), -1
 	if units := slices.Sorted(maps.Keys(m.waiting)); len(units) > 0 && m.IntN(2) == 0 {
-		id := campaign.NameOf(units[m.IntN(len(units))])
+		id, rowID, _ := strings.Cut(units[m.IntN(len(units))], "/")
 		i = max(slices.IndexFunc(def.Campaigns, func(c campaign.Campaign) bool { return c.ID == id }), 0)
+		if row = slices.IndexFunc(def.Campaigns[i].Rows, func(r campaign.Row) bool { return r.ID == rowID }); row >= 0 {
+			kind = 10
+		}
 	}
 	c := &def.Campaigns[i]
-	switch m.IntN(13) {
+	switch kind {
 	case 0:
 		def.Campaigns = slices.Delete(def.Campaigns, i, i+1)
 	case 1:
@@ -192,6 +195,9 @@ func (m *mutant) once(def *campaign.Definition) {
 			return
 		}
 		r := m.IntN(len(c.Rows))
+		if row >= 0 {
+			r = row
+		}
 		switch m.IntN(4) {
 		case 0:
 			c.Rows = slices.Delete(c.Rows, r, r+1)

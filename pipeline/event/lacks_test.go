@@ -35,6 +35,7 @@ func TestLacks(t *testing.T) {
 		{"items", "properties.products.first", ""},
 		{"items", "properties.price items", "properties.price"},
 		{"properties.products", "items", "items"},
+		{"properties.price", "properties.products", "properties.products"},
 		{"context.page", "items context.page.url properties.a", "properties.a items"},
 	} {
 		var got []string
