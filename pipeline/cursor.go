@@ -19,8 +19,12 @@ type Cursor struct {
 	Epoch   uint32            `json:"epoch,omitempty"`   // number of changes of the set in force
 	Since   map[string]uint32 `json:"since,omitempty"`   // by feature or campaign (a hash of its definition): the epoch in which it began
 	Paused  []string          `json:"paused,omitempty"`  // ids of campaigns that an operator has paused
+	Pauses  uint64            `json:"pauses,omitempty"`  // the revision of the pauses in force
 	Chains  map[string]Chain  `json:"chains,omitempty"`  // by subject without partition: "offers.web", "dead"
 	Applied uint64            `json:"applied,omitempty"` // events applied, including duplicates
+
+	Channels []string `json:"channels,omitempty"` // whose advertising an operator has paused
+	Braked   []Braked `json:"braked,omitempty"`   // what brakes have paused here; a fold never changes an element
 
 	Accepted int64  `json:"accepted,omitempty"` // the stored time of the last Accept message applied; 0: none
 	After    uint64 `json:"after,omitempty"`    // the number after which each chain continues, or begins, since that message (Acceptance)

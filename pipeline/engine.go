@@ -10,7 +10,7 @@ import (
 // binary also runs sets of the previous engine (PROTOCOL.md, D3), but none from
 // before oldestEngine, which was never released.
 const (
-	Engine       = 3
+	Engine       = 4
 	oldestEngine = 3
 )
 

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"slices"
 	"strconv"
 
 	"offerstream/pipeline/coupon"
@@ -20,8 +19,8 @@ type liveSet struct {
 // A liveCampaign is a unit of the set in force.
 type liveCampaign struct {
 	*unit
-	since  uint32  // the epoch in which its trigger began
-	paused bool    // by an operator
+	since  uint32 // the epoch in which its trigger began
+	paused pausing
 	counts *Counts // nil: it has counted nothing yet, as most rows of a large set
 }
 
@@ -52,6 +51,7 @@ func (f *Fold) enforce(set *Set) {
 	if before != nil {
 		l.tally = before.tally
 	}
+	paused := f.pausers()
 	e := epochs{known: f.cur.Since, now: f.cur.Epoch}
 	for _, ft := range set.features {
 		l.featureSince = append(l.featureSince, e.began('f', ft.id))
@@ -65,13 +65,14 @@ func (f *Fold) enforce(set *Set) {
 			if u.row != noRow {
 				own = e.row(u, since, before != nil && before.Set != set && !before.had(u))
 			}
-			l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: own, paused: f.paused(u)})
+			l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: own, paused: paused.of(u)})
 			first++
 		}
 	}
 	l.couponKey, _ = f.couponKey(set)
 	f.cur.Since = e.all()
 	f.step.live = l
+	f.setBrakes()
 }
 
 // epochs finds in which epoch each part of a set began, and collects what the next
@@ -148,19 +149,4 @@ func (e *epochs) all() map[string]uint32 {
 func (l *liveSet) had(u *unit) bool {
 	i, ok := l.unitIndex[u.id]
 	return ok && l.campaigns[i].trigger == u.trigger
-}
-
-// paused reports whether an operator has paused the unit: by its own id, or that of
-// its campaign.
-func (f *Fold) paused(u *unit) bool {
-	return slices.Contains(f.cur.Paused, u.id) || u.row != noRow && slices.Contains(f.cur.Paused, u.def.ID)
-}
-
-// pause replaces the campaigns that are paused.
-func (f *Fold) pause(names []string) {
-	f.cur.Paused = names
-	for i := range f.step.live.campaigns {
-		c := &f.step.live.campaigns[i]
-		c.paused = f.paused(c.unit)
-	}
 }

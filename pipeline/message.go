@@ -33,7 +33,11 @@ type control struct {
 	set    *Set     // nil: the set in force stays
 	paused []string // with set nil: the campaigns that are paused from here on
 	engine int
-	at     int64 // the writer's stamp; 0: none
+
+	pauses   uint64            // with set nil: the revision of what is paused; 0: none, as in messages of engine 3
+	channels []string          // whose advertising is paused from here on
+	resumed  map[string]uint64 // by "channel sms" or "campaign id": the revision at which it was last resumed
+	at       int64             // the writer's stamp; 0: none
 }
 
 func (f *Fold) readControl(data []byte) (*control, error) {
@@ -47,8 +51,10 @@ func (f *Fold) readControl(data []byte) (*control, error) {
 	}
 	c.at, _ = readStamp(data)
 	if paused := v.Get("paused"); paused != nil {
-		c.paused, err = pausedOf(paused)
-		return c, err
+		if c.paused, err = pausedOf(paused); err != nil {
+			return c, err
+		}
+		return c, c.readPauses(v)
 	}
 	if c.set, err = f.sets(value.CloneText(v.Get("set"))); err == nil && c.set.def.Engine != c.engine {
 		err = fmt.Errorf("it asks for engine %d, and for a set of engine %d: apply the campaigns again", c.engine, c.set.def.Engine)
@@ -59,8 +65,12 @@ func (f *Fold) readControl(data []byte) (*control, error) {
 	return c, err
 }
 
-// mostPaused bounds the campaigns that can be paused at a time.
-const mostPaused = 1000
+// mostPaused bounds the campaigns that can be paused at a time, and mostResumed what
+// a control message tells of resumed ones.
+const (
+	mostPaused  = 1000
+	mostResumed = 10_000
+)
 
 // pausedOf reads the campaigns that are paused.
 func pausedOf(v *fastjson.Value) (names []string, err error) {
@@ -77,6 +87,23 @@ func pausedOf(v *fastjson.Value) (names []string, err error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), err
+}
+
+// readPauses reads the revision, the channels and what was resumed.
+func (c *control) readPauses(v *fastjson.Value) (err error) {
+	c.pauses = v.GetUint64("pauses")
+	if channels := v.Get("channels"); channels != nil {
+		if c.channels, err = pausedOf(channels); err != nil {
+			return err
+		}
+	}
+	c.resumed = map[string]uint64{}
+	v.GetObject("resumed").Visit(func(name []byte, revision *fastjson.Value) {
+		if c.resumed[string(name)] = revision.GetUint64(); len(c.resumed) > mostResumed && err == nil {
+			err = fmt.Errorf("more than %d names of what was resumed", mostResumed)
+		}
+	})
+	return err
 }
 
 // ControlSet is the hash of the set in a Control message.

@@ -175,11 +175,12 @@ func compareCase(t *testing.T, c oracle.Case, met map[string]int) (*Backtest, []
 	if b == nil {
 		return nil, nil
 	}
+	b.fold.Partitions(c.Partitions)
 	var got []*Offer
 	for i, line := range c.Events {
-		for _, control := range c.Controls {
-			if control.At == i {
-				b.fold.pause(control.Paused)
+		for _, ctl := range c.Controls {
+			if ctl.At == i {
+				b.fold.pause(&control{paused: ctl.Paused, pauses: ctl.Pauses, channels: ctl.Channels, resumed: ctl.Resumed})
 			}
 		}
 		if err := b.Line(line, func(o *Offer) { got = append(got, o); compareJSON(t, o) }); err != nil {
