@@ -15,18 +15,8 @@ const brakeEngine = 4
 // offers within the brake's window, in order, and nothing else.
 const brakePrefix = "b:"
 
-// A Braked is a channel, or a campaign, that a brake has paused in this partition.
-type Braked struct {
-	Channel  string `json:"channel"`
-	Campaign string `json:"campaign,omitempty"` // of a brake per campaign: this one alone is paused
-	Pauses   uint64 `json:"pauses,omitempty"`   // Cursor.Pauses when it tripped: a resume of a later revision ends it
-	Seq      uint64 `json:"seq"`                // the message whose step was one offer too many
-	At       int64  `json:"at"`                 // the log time of that step
-	Sent     int    `json:"sent"`               // how many offers went out within the window then
-}
-
 // Name is what a resume calls it: "channel sms", or "campaign " and its id.
-func (b Braked) Name() string {
+func (b *Braked) Name() string {
 	if b.Campaign != "" {
 		return campaignNamed(b.Campaign)
 	}
@@ -109,23 +99,25 @@ func (f *Fold) brake() {
 // trips counts an offer for a brake, and reports whether it is one too many. The
 // count ends with that: it begins anew when the brake is released.
 func (f *Fold) trips(b *brake, o *Offer) bool {
-	is := Braked{Channel: b.Channel, Pauses: f.cur.Pauses, Seq: f.msg.Seq, At: f.cur.LogTime}
+	of := ""
 	if b.PerCampaign {
-		is.Campaign = campaign.NameOf(o.Campaign)
+		of = campaign.NameOf(o.Campaign)
 	}
-	e, err := f.ents.Entity(brakeKey(is.Channel, is.Campaign))
+	e, err := f.ents.Entity(brakeKey(b.Channel, of))
 	if err != nil {
 		f.err = err
 		return false
 	}
-	if is.Sent = e.brakes(b, f.cur.LogTime); is.Sent <= b.most {
+	sent := e.brakes(b, f.cur.LogTime)
+	if sent <= b.most {
 		return false
 	}
 	e.uncount()
-	if is.Campaign != "" && len(f.cur.Braked) >= mostPaused {
-		is.Campaign = "" // the list is bounded, and what runs away must not go on
+	is := Braked{Campaign: of, Seq: f.msg.Seq, Pauses: f.cur.Pauses, At: f.cur.LogTime, Sent: sent, Within: b.Within}
+	if of == "" || len(f.cur.Braked) >= mostPaused { // the list is bounded, and what runs away must not go on
+		is.Channel, is.Campaign = b.Channel, ""
 	}
-	f.cur.Braked = append(slices.Clip(f.cur.Braked), is) // a clone of the cursor shares it
+	f.cur.Braked = append(slices.Clip(f.cur.Braked), is) // a caller of Braked may have it
 	return true
 }
 

@@ -10,7 +10,7 @@ import (
 // binary also runs sets of the previous engine (PROTOCOL.md, D3), but none from
 // before oldestEngine, which was never released.
 const (
-	Engine       = 4
+	Engine       = 4 // 4: features that are gone are kept for a day; revisions, pauses of channels, brakes and switches
 	oldestEngine = 3
 )
 

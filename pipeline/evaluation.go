@@ -189,7 +189,7 @@ func (s *step) absences(e evaluation) {
 			s.live.count(e.c).Bounds++
 			return
 		}
-		if unless.NoRestart && s.entity.anyWaits(sameWait(&e, key)) {
+		if same := sameWait(&e, key); unless.NoRestart && s.entity.anyWaits(func(w *pending) bool { return same(w) && !s.overdue(w) }) {
 			return
 		}
 		one := e
@@ -299,7 +299,7 @@ func (s *step) boundAbsences(c *liveCampaign) {
 func (s *step) boundPending() {
 	for s.entity.keeps > maxPending {
 		oldest := slices.MinFunc(s.entity.waiting, func(a, b pending) int {
-			return cmp.Or(cmp.Compare(a.stored.at, b.stored.at), strings.Compare(a.campaign, b.campaign), cmp.Compare(a.stage, b.stage), strings.Compare(a.key, b.key))
+			return cmp.Or(cmp.Compare(truth(!s.overdue(&a)), truth(!s.overdue(&b))), cmp.Compare(a.stored.at, b.stored.at), strings.Compare(a.campaign, b.campaign), cmp.Compare(a.stage, b.stage), strings.Compare(a.key, b.key))
 		})
 		s.live.count(oldest.c).Bounds++
 		order := oldest.order

@@ -68,6 +68,8 @@ type Fold struct {
 	lines      []byte       // the rest of msg.Data
 	single     *event.Event // the event of BeginEvent
 	control    *control
+	retired    []retiredSet // Cursor.Retired
+	next       *Fold        // at a switch: what the fold is after it (switch.go)
 	accept     *Acceptance
 	newest     int   // the newest engine that it runs; it also runs the previous one
 	target     int64 // the log time to which the message moves the fold, under clock: broker
@@ -93,9 +95,12 @@ type Fold struct {
 // all entities with pending evaluations.
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
 	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine, until: endOfTime}
-	f.step.out, f.step.read = f.offer, f.readIn
+	f.step.out, f.step.read, f.step.second = f.offer, f.readIn, cursor.Second
 	set, err := f.set(cursor.Set)
 	if err != nil {
+		return nil, err
+	}
+	if f.retired, err = f.retiredOf(cursor.Retired); err != nil {
 		return nil, err
 	}
 	f.enforce(set)
@@ -120,7 +125,11 @@ func (f *Fold) set(hash string) (*Set, error) {
 // Schedule tells the fold the due time of an entity. A time that is too early,
 // or is told twice, does no harm. The queue has an entry for every user with
 // pending evaluations, cached or not: about 50 bytes each, including the key.
-func (f *Fold) Schedule(due int64, key string) { heap.Push(&f.timers, timer{due, key}) }
+func (f *Fold) Schedule(due int64, key string) {
+	if !f.cur.Second {
+		heap.Push(&f.timers, timer{due, key})
+	}
+}
 
 // NextDue is the earliest due time in the queue; ok is false if the queue is
 // empty.
@@ -260,7 +269,7 @@ func (f *Fold) Next() (bool, error) {
 	if f.Clock() == campaign.ClockEvent && f.msg.Kind == In {
 		return f.nextTimed()
 	}
-	if f.fire(min(f.target, f.until)) {
+	if f.cur.Joined == nil && f.fire(min(f.target, f.until)) {
 		return true, f.err
 	}
 	if f.target > f.until {
@@ -268,6 +277,9 @@ func (f *Fold) Next() (bool, error) {
 		return false, nil
 	}
 	f.cur.LogTime = f.target
+	if f.switches() {
+		return false, nil
+	}
 	ev, raw, err := f.take()
 	switch {
 	case raw == nil:
@@ -395,6 +407,9 @@ func (f *Fold) emit(e Effect) { f.emitAfter(0, e) }
 // emitAfter gives a record the next position on its chain with a number above
 // stored.
 func (f *Fold) emitAfter(stored uint64, e Effect) {
+	if f.cur.Second {
+		return
+	}
 	ch := f.cur.Chains[e.Chain]
 	ch.Last = Position{N: max(ch.Last.N, f.cur.After, stored) + 1, S: f.msg.Seq, K: ch.K, T: f.msg.Stored}
 	e.Pos = ch.Last
@@ -406,13 +421,12 @@ func (f *Fold) emitAfter(stored uint64, e Effect) {
 	f.effects = append(f.effects, e)
 }
 
-// finish ends a message. A set that it controls is in force from here on.
+// finish ends a message. What it controls is carried out from here on.
 func (f *Fold) finish() {
-	if c := f.control; c != nil && c.set == nil {
-		f.pause(c)
-	} else if c != nil {
-		f.Use(c.set)
+	if f.control != nil {
+		f.carryOut(f.control)
 	}
+	f.expire()
 	f.cur.Seq, f.cur.Stored, f.cur.Within, f.cur.Partly = f.msg.Seq, f.msg.Stored, 0, 0
 	for name, ch := range f.cur.Chains {
 		if ch.K != 0 {

@@ -52,9 +52,9 @@ func TestHooksChangeNothing(t *testing.T) {
 			}
 			var offers []string
 			for i, line := range c.Events {
-				for _, ctl := range c.Controls {
-					if ctl.At == i {
-						b.fold.pause(&control{paused: ctl.Paused, pauses: ctl.Pauses, channels: ctl.Channels, resumed: ctl.Resumed})
+				for _, control := range c.Controls {
+					if control.At == i {
+						b.control(control)
 					}
 				}
 				if err := b.Line(line, func(o *Offer) { offers = append(offers, asJSON(o)) }); err != nil {

@@ -180,6 +180,14 @@ func (t *tally) counts(campaign string) *Counts {
 	return n
 }
 
+// add adds the counts of another tally.
+func (t *tally) add(o *tally) {
+	*t.features = t.features.Plus(*o.features)
+	for id, n := range o.campaigns {
+		*t.counts(id) = t.counts(id).Plus(*n)
+	}
+}
+
 // copied is a copy of the tally.
 func (t *tally) copied() *tally {
 	c := newTally()

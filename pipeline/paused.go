@@ -55,17 +55,14 @@ func (p *pausers) of(u *unit) pausing {
 	return notPaused
 }
 
-// pause replaces what operators have paused, and releases brakes. A revision that is
-// not above the last one changes nothing; one of 0 is none, as in messages of engine 3.
+// pause replaces what operators have paused, and releases brakes. Messages of engine 3
+// have no revision.
 func (f *Fold) pause(c *control) {
-	if c.pauses != 0 {
-		if c.pauses <= f.cur.Pauses {
-			return
-		}
-		f.release(c.resumed, f.cur.Pauses)
-		f.cur.Pauses, f.cur.Channels = c.pauses, c.channels
+	if c.Pauses != 0 {
+		f.release(c.Resumed, f.cur.Pauses)
+		f.cur.Pauses = c.Pauses
 	}
-	f.cur.Paused = c.paused
+	f.cur.Paused, f.cur.Channels = *c.Paused, c.Channels
 	f.pauseUnits()
 }
 

@@ -184,9 +184,7 @@ func (u *user) isPaused(c *campaign) bool {
 		if p.pos > u.pos || !u.in.inForce(p) {
 			continue
 		}
-		if names = p.Paused; p.Pauses != 0 {
-			channels = p.Channels
-		}
+		names, channels = p.Paused, p.Channels
 	}
 	if slices.Contains(names, c.ID) || slices.Contains(names, c.base) {
 		return true

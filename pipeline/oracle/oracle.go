@@ -61,8 +61,8 @@ type Result struct {
 // no others. The name of a campaign with rows pauses all of them, that of a row,
 // NAME/row.id, only this one.
 //
-// With Pauses, the revision, which must be above the last one, it also replaces the
-// channels whose advertising is paused, and ends the pauses of brakes: Resumed has the
+// It also replaces the channels whose advertising is paused. With Pauses, a revision,
+// which must be above the last one, it ends the pauses of brakes: Resumed has the
 // revisions at which "channel NAME" and "campaign NAME" were last resumed.
 type Control struct {
 	At       int               `json:"at"`
