@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"slices"
+	"strings"
 
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/value"
@@ -153,20 +154,26 @@ func (e *Entity) uncount() {
 // begin anew, also where another partition's brake has paused it.
 func (f *Fold) release(resumed map[string]uint64, known uint64) {
 	f.cur.Braked = slices.DeleteFunc(slices.Clone(f.cur.Braked), func(b Braked) bool { return resumed[b.Name()] > b.Pauses })
-	for i := range f.step.live.def.Brakes {
-		b := &f.step.live.def.Brakes[i]
-		if !b.PerCampaign {
-			if resumed[channelNamed(b.Channel)] > known {
-				f.countAnew(brakeKey(b.Channel, ""))
-			}
+	for name, revision := range resumed {
+		if revision <= known {
 			continue
 		}
-		for j := range f.step.live.def.Campaigns {
-			if id := f.step.live.def.Campaigns[j].ID; resumed[campaignNamed(id)] > known {
-				f.countAnew(brakeKey(b.Channel, id))
-			}
+		if channel, ok := strings.CutPrefix(name, channelNamed("")); ok {
+			f.countAnew(brakeKey(channel, ""))
+		} else if c := f.step.live.campaignNamed(strings.TrimPrefix(name, campaignNamed(""))); c != nil {
+			f.countAnew(brakeKey(c.Offer.Channel, c.ID))
 		}
 	}
+}
+
+// campaignNamed is the campaign of the set in force with an id, nil if it has none.
+func (l *liveSet) campaignNamed(id string) *campaign.Campaign {
+	for i := range l.def.Campaigns {
+		if c := &l.def.Campaigns[i]; c.ID == id {
+			return c
+		}
+	}
+	return nil
 }
 
 // countAnew makes the entity of a brake empty, if it has counted anything.
