@@ -193,6 +193,7 @@ func (f *Fold) Switched(second Cursor, joins ...*Join) {
 	f.cur.Set, f.cur.Epoch, f.cur.Since, f.cur.Began, f.cur.Retired = g.cur.Set, g.cur.Epoch, g.cur.Since, g.cur.Began, g.cur.Retired
 	f.cur.Revision, f.cur.Joined = max(f.cur.Revision, c.Revision), nil
 	f.step.live, f.retired, f.next = g.step.live, g.retired, nil
+	f.setBrakes()
 	for _, j := range joins {
 		f.step.live.tally.add(j.step.live.tally)
 	}
@@ -376,7 +377,9 @@ func (j *Join) away(w *pending) bool {
 func (j *Join) dwells(live *Entity) {
 	for i := range live.waiting {
 		w := &live.waiting[i]
-		if w.stage != stageDwell || !slices.ContainsFunc(w.c.dwell, func(d *dwellTerm) bool { return j.features[d.feature] != j.campaigns[j.step.live.unitIndex[w.campaign]] }) {
+		if w.stage != stageDwell || !slices.ContainsFunc(w.c.dwell, func(d *dwellTerm) bool {
+			return j.features[d.feature] != j.campaigns[j.step.live.unitIndex[w.campaign]]
+		}) {
 			continue
 		}
 		e, err := j.step.resume(*w)

@@ -124,8 +124,8 @@ func (n *node) untilDone(ctx context.Context, stopUser func()) (err error) {
 // liveSet returns the hash of the live set, "" if there is none, and what replaces
 // that one and no other.
 func liveSet(ctx context.Context, conn *broker.Conn) (hash string, replace func(*campaign.Definition) error, err error) {
-	hash, rev, err := conn.Live(ctx)
-	return hash, func(def *campaign.Definition) error {
+	live, rev, err := conn.Live(ctx)
+	return live.Set, func(def *campaign.Definition) error {
 		put, err := conn.PutSet(ctx, def)
 		if err != nil {
 			return err

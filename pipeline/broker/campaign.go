@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline/campaign"
-	"offerstream/pipeline/task"
 )
 
 const (
@@ -34,9 +32,6 @@ func chunkKey(hash string, i int) string { return setKey(hash) + "." + strconv.I
 
 // ErrNoSet means that the bucket does not have the set.
 var ErrNoSet = errors.New("there is no such campaign set")
-
-// ErrLiveChanged means that another set has become live since Live was called.
-var ErrLiveChanged = errors.New("another campaign set has become live meanwhile: look at what is live now and apply again")
 
 // PutSet stores the set under its hash. Putting it again changes nothing.
 func (c *Conn) PutSet(ctx context.Context, def *campaign.Definition) (hash string, err error) {
@@ -119,62 +114,4 @@ func (c *Conn) setText(ctx context.Context, hash string) ([]byte, error) {
 		return nil, fmt.Errorf("its size is not the %d bytes that its manifest says", m.Bytes)
 	}
 	return text, nil
-}
-
-// Live returns the hash of the live set ("" if there is none) and the revision
-// that MakeLive needs to replace that set and no other.
-func (c *Conn) Live(ctx context.Context) (hash string, rev uint64, err error) {
-	value, rev, err := c.Wire.Get(ctx, c.Names.CampaignsBucket(), liveKey)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return "", 0, nil
-	}
-	if err != nil {
-		return "", 0, fmt.Errorf("read which campaign set is live: %w", err)
-	}
-	return string(value), rev, nil
-}
-
-// MakeLive makes a stored set the live one, provided that the live set is still
-// the one that Live returned with rev; otherwise it returns ErrLiveChanged.
-func (c *Conn) MakeLive(ctx context.Context, hash string, rev uint64) error {
-	if _, err := c.Set(ctx, hash); err != nil {
-		return fmt.Errorf("make a campaign set live: %w", err)
-	}
-	_, err := c.kv.Update(ctx, liveKey, []byte(hash), rev)
-	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
-		return ErrLiveChanged
-	}
-	if err != nil {
-		return fmt.Errorf("make campaign set %s live: %w", hash, err)
-	}
-	return nil
-}
-
-// WatchLive calls fn with the hash of the live set ("" if there is none), and
-// again whenever the hash changes, until ctx is done or the connection is
-// closed. It may skip a set that was live only for a moment.
-func (c *Conn) WatchLive(ctx context.Context, fn func(hash string)) error {
-	told, have := "", false
-	tell := func(hash string) {
-		if !have || hash != told {
-			told, have = hash, true
-			fn(hash)
-		}
-	}
-	for {
-		err := c.Wire.Watch(ctx, c.Names.CampaignsBucket(), liveKey, func(value []byte) { tell(string(value)) })
-		switch {
-		case err == nil:
-			continue
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case c.Wire.IsClosed():
-			return fmt.Errorf("watch which campaign set is live: %w", jetstream.ErrConnectionClosed)
-		}
-		c.Log.Warn("the watch on the live campaign set has ended: watching again", "error", err)
-		if err := task.Sleep(ctx, c.World, time.Second); err != nil {
-			return err
-		}
-	}
 }
