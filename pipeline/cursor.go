@@ -11,12 +11,16 @@ import (
 // A Cursor tells how far a fold has come. Together with the entities it is all
 // that a fold needs in order to continue. It is checkpointed with them.
 type Cursor struct {
-	Seq     uint64            `json:"seq"`               // the last message that was applied completely; 0: none
-	Stored  int64             `json:"stored"`            // the stored time of that message (PROTOCOL.md, P5)
-	Within  int               `json:"within,omitempty"`  // events of message Seq+1 that are already applied
-	Partly  int64             `json:"partly,omitempty"`  // the stored time of message Seq+1 if any step of it, also of a timer, is made; else 0 (P5)
-	LogTime int64             `json:"log_time"`          // nanoseconds since 1970; 0: no message yet
-	Set     string            `json:"set,omitempty"`     // hash of the campaign set in force
+	Seq     uint64 `json:"seq"`              // the last message that was applied completely; 0: none
+	Stored  int64  `json:"stored"`           // the stored time of that message (PROTOCOL.md, P5)
+	Within  int    `json:"within,omitempty"` // events of message Seq+1 that are already applied
+	Partly  int64  `json:"partly,omitempty"` // the stored time of message Seq+1 if any step of it, also of a timer, is made; else 0 (P5)
+	LogTime int64  `json:"log_time"`         // nanoseconds since 1970; 0: no message yet
+	Set     string `json:"set,omitempty"`    // hash of the campaign set in force
+
+	Revision uint64 `json:"revision,omitempty"` // of the bucket's record, as last applied (PROTOCOL.md, D3)
+	Pauses   uint64 `json:"pauses,omitempty"`   // of the pauses, likewise
+
 	Epoch   uint32            `json:"epoch,omitempty"`   // number of changes of the set in force
 	Since   map[string]uint32 `json:"since,omitempty"`   // by feature or campaign (a hash of its definition): the epoch in which it began
 	Paused  []string          `json:"paused,omitempty"`  // ids of campaigns that an operator has paused
@@ -85,6 +89,9 @@ func (c Cursor) clone() Cursor {
 	c.Braked = slices.Clone(c.Braked)
 	return c
 }
+
+// Revisions are the revisions of the record and of the pauses that were last applied.
+func (f *Fold) Revisions() (live, pauses uint64) { return f.cur.Revision, f.cur.Pauses }
 
 // A Chain tells how far one chain of the partition has come.
 type Chain struct {

@@ -26,3 +26,13 @@ func engines(newest int) string {
 	}
 	return strconv.Itoa(newest)
 }
+
+// Engines are the engines that this binary runs, the oldest first.
+func Engines() (all []int) {
+	for n := oldestEngine; n <= Engine; n++ {
+		if runs(n, Engine) {
+			all = append(all, n)
+		}
+	}
+	return all
+}

@@ -177,9 +177,9 @@ func compareCase(t *testing.T, c oracle.Case, met map[string]int) (*Backtest, []
 	}
 	var got []*Offer
 	for i, line := range c.Events {
-		for _, control := range c.Controls {
-			if control.At == i {
-				b.fold.pause(control.Paused)
+		for _, pausing := range c.Controls {
+			if pausing.At == i {
+				b.fold.pause(&control{Paused: &pausing.Paused})
 			}
 		}
 		if err := b.Line(line, func(o *Offer) { got = append(got, o); compareJSON(t, o) }); err != nil {

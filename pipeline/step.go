@@ -85,7 +85,7 @@ func (s *step) settled() { s.scope.totals = s.totals.next(len(s.live.features)) 
 func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	if s.second {
 		e.bind(s.live)
-		s.settleDwells(e, now)
+		s.settle(e, now)
 	}
 	s.start(e, now)
 	if e.forgotten(now, s.second) {

@@ -262,7 +262,7 @@ func (j *Join) User(live, second *Entity) {
 		second = NewEntity(live.Key)
 	}
 	second.bind(j.second.live)
-	j.second.settleDwells(second, j.now)
+	j.second.settle(second, j.now)
 	j.goOn(live, second)
 	live.bind(j.step.live)
 	j.take(live, second)

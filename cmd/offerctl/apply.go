@@ -81,10 +81,11 @@ longer in the table stays known until max_age.`,
 		return err
 	}
 	defer conn.Close()
-	hash, rev, err := conn.Live(ctx)
+	live, rev, err := conn.Live(ctx)
 	if err != nil {
 		return err
 	}
+	hash := live.Set
 	same, question := hash == def.Hash(), "Make this live?"
 	if same {
 		question = "Load the tables?"

@@ -171,7 +171,7 @@ func makeLive(ctx context.Context, conn *broker.Conn, def *campaign.Definition) 
 		return nil
 	}
 	live, rev, err := conn.Live(ctx)
-	if err != nil || live == def.Hash() {
+	if err != nil || live.Set == def.Hash() {
 		return err
 	}
 	hash, err := conn.PutSet(ctx, def)

@@ -112,7 +112,7 @@ func loadOrShipped(clock, path string) (*campaign.Definition, error) {
 // firstSet makes the shipped set live if no set is. Its facts have no tables.
 func firstSet(ctx context.Context, n *node, log *slog.Logger) error {
 	live, _, err := n.conn.Live(ctx)
-	if err != nil || live != "" {
+	if err != nil || live.Set != "" {
 		return err
 	}
 	def, err := loadOrShipped("", "")
