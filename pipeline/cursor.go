@@ -18,9 +18,6 @@ type Cursor struct {
 	LogTime int64  `json:"log_time"`         // nanoseconds since 1970; 0: no message yet
 	Set     string `json:"set,omitempty"`    // hash of the campaign set in force
 
-	Revision uint64 `json:"revision,omitempty"` // of the bucket's record, as last applied (PROTOCOL.md, D3)
-	Pauses   uint64 `json:"pauses,omitempty"`   // of the pauses, likewise
-
 	Epoch   uint32            `json:"epoch,omitempty"`   // number of changes of the set in force
 	Since   map[string]uint32 `json:"since,omitempty"`   // by feature or campaign (a hash of its definition): the epoch in which it began
 	Paused  []string          `json:"paused,omitempty"`  // ids of campaigns that an operator has paused
