@@ -169,13 +169,13 @@ func (j *Join) parallel(ctx context.Context, from string) error {
 func (j *Join) read(ctx context.Context, from string, fn func(*chunk) error) error {
 	second := inOrder(j.Second.store, from)
 	defer second.stop()
-	c := &chunk{}
+	c := j.chunk()
 	give := func() error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		full := c
-		c = &chunk{}
+		c = j.chunk()
 		return fn(full)
 	}
 	err := j.Live.Entities(from, func(key string, b []byte, pieces state.Pieces) error {
@@ -245,6 +245,17 @@ func (o *ordered) find(key string) (b []byte, found bool, err error) {
 	return o.at.b, o.more && o.at.key == key, nil
 }
 
+// chunk is an empty chunk, with the memory of one that is no longer used.
+func (j *Join) chunk() *chunk {
+	c, _ := j.free.Get().(*chunk)
+	if c == nil {
+		return &chunk{}
+	}
+	clear(c.users)
+	c.users, c.arena, c.done = c.users[:0], c.arena[:0], nil
+	return c
+}
+
 // copy copies bytes into the chunk's memory.
 func (c *chunk) copy(b []byte) []byte {
 	n := len(c.arena)
@@ -287,6 +298,7 @@ func (j *Join) take(c *chunk) error {
 			}
 		}
 	}
+	j.free.Put(c)
 	return nil
 }
 
@@ -391,7 +403,7 @@ func (w *joiner) try(u *joined) (err error) {
 	}
 	u.dueBefore = live.Due()
 	w.join.User(live, second)
-	u.after, u.due, u.record = live, live.Due(), live.AppendBinary(nil)
+	u.after, u.due, u.record = live, live.Due(), live.AppendBinary(make([]byte, 0, len(u.live)+len(u.second)))
 	u.changed = live.Empty() || string(u.record) != string(u.live)
 	return nil
 }
