@@ -33,6 +33,7 @@ type Join struct {
 	failed func() error
 	joins  []*pipeline.Join
 	mu     sync.Mutex // for joins
+	free   sync.Pool  // of chunks
 	users  int
 	batch  *state.Batch
 }
