@@ -14,8 +14,8 @@ import (
 // revisions of their own: who pauses does not undo who applies.
 const pausedKey = "paused"
 
-// mostPaused is how many campaigns, and how many channels, can be paused at a time:
-// a fold refuses a control message with more (pipeline.Control).
+// mostPaused is how many campaigns and channels can be paused at a time: a fold
+// refuses a control message with more.
 const mostPaused = 1000
 
 // Pauses are the campaigns and channels that operators have paused, and the value
@@ -79,13 +79,11 @@ func (c *Conn) PutPauses(ctx context.Context, pauses Pauses, rev uint64) error {
 
 // check refuses what would stop the partitions, as a control message.
 func (p Pauses) check() error {
-	for what, names := range map[string][]string{"campaigns": p.Campaigns, "channels": p.Channels} {
-		if len(names) > mostPaused {
-			return fmt.Errorf("%d %s would be paused, at most %d can be", len(names), what, mostPaused)
-		}
-		if slices.Contains(names, "") {
-			return fmt.Errorf("one of the %s has no name", what)
-		}
+	if n := len(p.Campaigns) + len(p.Channels); n > mostPaused {
+		return fmt.Errorf("%d campaigns and channels would be paused, at most %d can be", n, mostPaused)
+	}
+	if slices.Contains(p.Campaigns, "") || slices.Contains(p.Channels, "") {
+		return errors.New("a campaign or channel has no name")
 	}
 	return nil
 }
