@@ -27,6 +27,7 @@ var arrows = map[string]string{
 	"pipeline":            "pipeline/value pipeline/lazyregexp pipeline/event pipeline/campaign pipeline/coupon pipeline/window pipeline/zone pipeline/expr",
 	"pipeline/scenario":   "pipeline pipeline/lazyregexp pipeline/value pipeline/event pipeline/campaign pipeline/zone pipeline/explain",
 	"pipeline/explain":    "pipeline pipeline/value pipeline/campaign pipeline/zone",
+	"pipeline/change":     "pipeline pipeline/value pipeline/campaign pipeline/expr",
 	"pipeline/survey":     "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/expr",
 	"pipeline/report":     "pipeline pipeline/value pipeline/campaign pipeline/zone pipeline/backtest pipeline/explain",
 	"pipeline/oracle":     "", // a second implementation of the semantics, for tests only

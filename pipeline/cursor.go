@@ -6,17 +6,19 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // A Cursor tells how far a fold has come. Together with the entities it is all
 // that a fold needs in order to continue. It is checkpointed with them.
 type Cursor struct {
-	Seq     uint64            `json:"seq"`               // the last message that was applied completely; 0: none
-	Stored  int64             `json:"stored"`            // the stored time of that message (PROTOCOL.md, P5)
-	Within  int               `json:"within,omitempty"`  // events of message Seq+1 that are already applied
-	Partly  int64             `json:"partly,omitempty"`  // the stored time of message Seq+1 if any step of it, also of a timer, is made; else 0 (P5)
-	LogTime int64             `json:"log_time"`          // nanoseconds since 1970; 0: no message yet
-	Set     string            `json:"set,omitempty"`     // hash of the campaign set in force
+	Seq     uint64 `json:"seq"`              // the last message that was applied completely; 0: none
+	Stored  int64  `json:"stored"`           // the stored time of that message (PROTOCOL.md, P5)
+	Within  int    `json:"within,omitempty"` // events of message Seq+1 that are already applied
+	Partly  int64  `json:"partly,omitempty"` // the stored time of message Seq+1 if any step of it, also of a timer, is made; else 0 (P5)
+	LogTime int64  `json:"log_time"`         // nanoseconds since 1970; 0: no message yet
+	Set     string `json:"set,omitempty"`    // hash of the campaign set in force
+
 	Epoch   uint32            `json:"epoch,omitempty"`   // number of changes of the set in force
 	Since   map[string]uint32 `json:"since,omitempty"`   // by feature or campaign (a hash of its definition): the epoch in which it began
 	Paused  []string          `json:"paused,omitempty"`  // ids of campaigns that an operator has paused
@@ -44,10 +46,13 @@ type Retired struct {
 
 // A Braked is what a brake has paused in the partition.
 type Braked struct {
-	Channel  string `json:"channel,omitempty"`  // "" if it is a campaign
-	Campaign string `json:"campaign,omitempty"` // likewise
-	Seq      uint64 `json:"seq"`                // the message in which the offer went out that was one too many
-	Pauses   uint64 `json:"pauses,omitempty"`   // Cursor.Pauses then: a later resume ends it
+	Channel  string        `json:"channel,omitempty"`  // "" if it is a campaign
+	Campaign string        `json:"campaign,omitempty"` // likewise
+	Seq      uint64        `json:"seq"`                // the message in which the offer went out that was one too many
+	Pauses   uint64        `json:"pauses,omitempty"`   // Cursor.Pauses then: a later resume ends it
+	At       int64         `json:"at"`                 // log time then
+	Sent     int           `json:"sent"`               // how many offers went out within the brake's window until then
+	Within   time.Duration `json:"within"`             // that window
 }
 
 // A versioned is a Cursor in its stored form.
