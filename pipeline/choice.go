@@ -18,6 +18,9 @@ import (
 // choose lets the best candidate of each channel go out (LANGUAGE.md, rule 10).
 // A candidate that is stopped outranks no other.
 func (s *step) choose() {
+	if s.second {
+		return // nothing goes out
+	}
 	ranked := s.candidates[:0]
 	for _, e := range s.candidates {
 		var err error
@@ -87,7 +90,7 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 		}
 	}
 	id := OfferID(e.campaign, s.entity.Key, e.key, e.event.ID, e.firstDue)
-	if slices.Contains(s.entity.offers, id) {
+	if s.entity.remembers(id) {
 		e.trace.told(stageGates, Duplicate.String(), false, toldText("offer", id))
 		return nil, Duplicate
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"time"
 )
 
 // A Cursor tells how far a fold has come. Together with the entities it is all
@@ -19,11 +21,37 @@ type Cursor struct {
 	Epoch   uint32            `json:"epoch,omitempty"`   // number of changes of the set in force
 	Since   map[string]uint32 `json:"since,omitempty"`   // by feature or campaign (a hash of its definition): the epoch in which it began
 	Paused  []string          `json:"paused,omitempty"`  // ids of campaigns that an operator has paused
-	Chains  map[string]Chain  `json:"chains,omitempty"`  // by subject without partition: "offers.web", "dead"
-	Applied uint64            `json:"applied,omitempty"` // events applied, including duplicates
+	Began   map[uint32]int64  `json:"began,omitempty"`   // by epoch: from which log time on it feeds; absent: from the log's beginning, or it is not known
+	Retired []Retired         `json:"retired,omitempty"` // earlier sets whose features are still fed, the oldest first
+
+	Revision uint64           `json:"revision,omitempty"` // of the record of the live set that was carried out last
+	Pauses   uint64           `json:"pauses,omitempty"`   // of the record of what is paused, likewise
+	Channels []string         `json:"channels,omitempty"` // that an operator has paused
+	Braked   []Braked         `json:"braked,omitempty"`   // what brakes have paused, in the order in which they did
+	Second   bool             `json:"second,omitempty"`   // the state is a second one (second.go)
+	Joined   *string          `json:"joined,omitempty"`   // message Seq+1 is a switch, and the users up to this key are joined; nil: none is under way
+	Chains   map[string]Chain `json:"chains,omitempty"`   // by subject without partition: "offers.web", "dead"
+	Applied  uint64           `json:"applied,omitempty"`  // events applied, including duplicates
 
 	Accepted int64  `json:"accepted,omitempty"` // the stored time of the last Accept message applied; 0: none
 	After    uint64 `json:"after,omitempty"`    // the number after which each chain continues, or begins, since that message (Acceptance)
+}
+
+// A Retired is a set that was in force until a log time.
+type Retired struct {
+	Set string `json:"set"`
+	At  int64  `json:"at"`
+}
+
+// A Braked is what a brake has paused in the partition.
+type Braked struct {
+	Channel  string        `json:"channel,omitempty"`  // "" if it is a campaign
+	Campaign string        `json:"campaign,omitempty"` // likewise
+	Seq      uint64        `json:"seq"`                // the message in which the offer went out that was one too many
+	Pauses   uint64        `json:"pauses,omitempty"`   // Cursor.Pauses then: a later resume ends it
+	At       int64         `json:"at"`                 // log time then
+	Sent     int           `json:"sent"`               // how many offers went out within the brake's window until then
+	Within   time.Duration `json:"within"`             // that window
 }
 
 // A versioned is a Cursor in its stored form.
@@ -56,8 +84,14 @@ func ReadCursor(b []byte) (Cursor, error) {
 // never changes it, but replaces it.
 func (c Cursor) clone() Cursor {
 	c.Chains = maps.Clone(c.Chains)
+	c.Began = maps.Clone(c.Began)
+	c.Retired = slices.Clone(c.Retired)
+	c.Braked = slices.Clone(c.Braked)
 	return c
 }
+
+// Revisions are the revisions of the record and of the pauses that were last applied.
+func (f *Fold) Revisions() (live, pauses uint64) { return f.cur.Revision, f.cur.Pauses }
 
 // A Chain tells how far one chain of the partition has come.
 type Chain struct {

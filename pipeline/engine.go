@@ -10,7 +10,7 @@ import (
 // binary also runs sets of the previous engine (PROTOCOL.md, D3), but none from
 // before oldestEngine, which was never released.
 const (
-	Engine       = 3
+	Engine       = 4 // 4: features that are gone are kept for a day; revisions, pauses of channels, brakes and switches
 	oldestEngine = 3
 )
 
@@ -25,4 +25,14 @@ func engines(newest int) string {
 		return fmt.Sprintf("%d and engine %d", newest-1, newest)
 	}
 	return strconv.Itoa(newest)
+}
+
+// Engines are the engines that this binary runs, the oldest first.
+func Engines() (all []int) {
+	for n := oldestEngine; n <= Engine; n++ {
+		if runs(n, Engine) {
+			all = append(all, n)
+		}
+	}
+	return all
 }

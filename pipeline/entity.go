@@ -32,7 +32,7 @@ type Entity struct {
 	order    uint64 // the order of the evaluation that was made pending last
 	sent     []sent
 	channels []channelSent
-	offers   []string // ids of the newest rememberedOffers offers, oldest first
+	offers   []remembered // the newest rememberedOffers offers, oldest first
 
 	consent   []consent // by channel
 	sequences []sequence
@@ -46,10 +46,15 @@ type Entity struct {
 // A binding maps what an entity holds to the set in force. It is made anew when
 // the set changes, and is not stored.
 type binding struct {
-	live  *liveSet    // nil: not bound yet
-	place []uint16    // by index of live.features: 1 + the index in states; 0: the entity holds nothing of it
-	size  window.Size // of all features
+	live    *liveSet    // nil: not bound yet
+	place   []uint16    // by index of live.all: 1 + the index in states; 0: the entity holds nothing of it
+	size    window.Size // of all features of the set in force
+	retired window.Size // of all retired features
 }
+
+// IsUser reports whether an entity with a key is a user: others are facts, and what
+// brakes have counted.
+func IsUser(key string) bool { return strings.HasPrefix(key, "u:") || strings.HasPrefix(key, "a:") }
 
 type trait struct {
 	name  string
@@ -90,17 +95,17 @@ func (e *Entity) Due() int64 {
 func (e *Entity) Empty() bool { return e.seq == 0 }
 
 // forgotten reports whether the user was away for so long that all is forgotten
-// (LANGUAGE.md, rule 18).
-func (e *Entity) forgotten(now int64) bool {
+// (LANGUAGE.md, rule 18). second: what is overdue in a second state keeps nothing.
+func (e *Entity) forgotten(now int64, second bool) bool {
 	f := e.live.def.Forget.Known
 	if e.Key[0] == 'a' {
 		f = e.live.def.Forget.Anonymous
 	}
-	return e.seq > 0 && f > 0 && len(e.waiting) == 0 && value.Minus(now, e.last) >= int64(f)
+	return e.seq > 0 && f > 0 && value.Minus(now, e.last) >= int64(f) && !e.waitsFor(now, second)
 }
 
 func (e *Entity) forget() {
-	*e = Entity{Key: e.Key, scheduled: e.scheduled, loaded: e.loaded, binding: binding{live: e.live, place: make([]uint16, len(e.live.features))}}
+	*e = Entity{Key: e.Key, scheduled: e.scheduled, loaded: e.loaded, binding: binding{live: e.live, place: make([]uint16, len(e.live.all))}}
 }
 
 // duplicate reports whether the event was applied before, and if not, remembers
@@ -200,15 +205,16 @@ func (e *Entity) bind(l *liveSet) {
 	if e.live == l {
 		return
 	}
-	e.binding = binding{live: l, place: make([]uint16, len(l.features))}
+	e.binding = binding{live: l, place: make([]uint16, len(l.all))}
 	e.states = slices.DeleteFunc(e.states, func(st window.State) bool {
-		i, ok := l.featureByID[st.ID]
+		i, ok := l.byID[st.ID]
 		return !ok || l.featureSince[i] != st.Since
 	})
 	for i := range e.states {
 		st := &e.states[i]
-		e.place[l.featureByID[st.ID]] = uint16(i + 1)
-		e.size = e.size.Plus(st.Size())
+		at := l.byID[st.ID]
+		e.place[at] = uint16(i + 1)
+		*e.sizeOf(at) = e.sizeOf(at).Plus(st.Size())
 	}
 	e.retain(func(ev *pending) bool {
 		if ev.c = l.unitOf(ev.campaign, ev.trigger, ev.since); ev.c == nil {
@@ -258,7 +264,7 @@ func (e *Entity) anyWaits(wanted func(*pending) bool) bool {
 // ensure returns the state of feature i; if there is none, it makes one.
 func (e *Entity) ensure(i int) *window.State {
 	if e.place[i] == 0 {
-		e.states = append(e.states, window.State{ID: e.live.features[i].id, Since: e.live.featureSince[i]})
+		e.states = append(e.states, window.State{ID: e.live.all[i].id, Since: e.live.featureSince[i]})
 		e.place[i] = uint16(len(e.states))
 	}
 	return e.feature(i)
@@ -283,13 +289,21 @@ func (e *Entity) full(now int64) bool {
 
 // drop drops the entries that have left their window.
 func (e *Entity) drop(now int64) {
-	e.size = window.Size{}
-	for i, f := range e.live.features {
+	e.size, e.retired = window.Size{}, window.Size{}
+	for i, f := range e.live.all {
 		if st := e.feature(i); st != nil {
 			f.shape.Drop(st, now)
-			e.size = e.size.Plus(st.Size())
+			*e.sizeOf(i) = e.sizeOf(i).Plus(st.Size())
 		}
 	}
+}
+
+// sizeOf is the sum to which the size of feature i belongs.
+func (e *Entity) sizeOf(i int) *window.Size {
+	if i >= len(e.live.features) {
+		return &e.retired
+	}
+	return &e.size
 }
 
 // fit removes entries until those of the user have no more bytes than allowed:

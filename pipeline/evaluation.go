@@ -115,7 +115,7 @@ func (s *step) begin(c *liveCampaign, entry uint8, ev *event.Event) evaluation {
 // judgeAge begins the way of an evaluation: an event that is too old triggers
 // nothing, unless the campaign is paused anyway.
 func (s *step) judgeAge(e evaluation) {
-	if !e.c.paused && !e.ended && e.c.tooOld(e.event, s.now) {
+	if e.c.paused == notPaused && !e.ended && e.c.tooOld(e.event, s.now) {
 		e.trace.told(stageTrigger, "fresh", false, toldSpan("age", value.Minus(s.now, e.event.Time)), toldSpan("fresh", e.c.fresh))
 		s.end(&e, Age)
 		return
@@ -128,8 +128,10 @@ func (s *step) judgeAge(e evaluation) {
 func (s *step) advance(e evaluation) {
 	switch e.stage {
 	case stageTrigger, stageDwell:
-		if e.c.paused {
-			e.trace.told(e.stage, Paused.String(), false)
+		if e.c.paused != notPaused {
+			if e.trace != nil {
+				e.trace.told(e.stage, Paused.String(), false, tellPaused(s, &e)...)
+			}
 			s.end(&e, Paused)
 			return
 		}
@@ -187,7 +189,7 @@ func (s *step) absences(e evaluation) {
 			s.live.count(e.c).Bounds++
 			return
 		}
-		if unless.NoRestart && s.entity.anyWaits(sameWait(&e, key)) {
+		if same := sameWait(&e, key); unless.NoRestart && s.entity.anyWaits(func(w *pending) bool { return same(w) && !s.overdue(w) }) {
 			return
 		}
 		one := e
@@ -297,7 +299,7 @@ func (s *step) boundAbsences(c *liveCampaign) {
 func (s *step) boundPending() {
 	for s.entity.keeps > maxPending {
 		oldest := slices.MinFunc(s.entity.waiting, func(a, b pending) int {
-			return cmp.Or(cmp.Compare(a.stored.at, b.stored.at), strings.Compare(a.campaign, b.campaign), cmp.Compare(a.stage, b.stage), strings.Compare(a.key, b.key))
+			return cmp.Or(cmp.Compare(truth(!s.overdue(&a)), truth(!s.overdue(&b))), cmp.Compare(a.stored.at, b.stored.at), strings.Compare(a.campaign, b.campaign), cmp.Compare(a.stage, b.stage), strings.Compare(a.key, b.key))
 		})
 		s.live.count(oldest.c).Bounds++
 		order := oldest.order

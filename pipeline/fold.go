@@ -68,6 +68,8 @@ type Fold struct {
 	lines      []byte       // the rest of msg.Data
 	single     *event.Event // the event of BeginEvent
 	control    *control
+	retired    []retiredSet // Cursor.Retired
+	next       *Fold        // at a switch: what the fold is after it (switch.go)
 	accept     *Acceptance
 	newest     int   // the newest engine that it runs; it also runs the previous one
 	target     int64 // the log time to which the message moves the fold, under clock: broker
@@ -80,6 +82,8 @@ type Fold struct {
 	only       map[string]bool // the entities whose events are applied; nil: all
 	until      int64           // no step is later (PauseAt)
 	stopped    bool            // the next step would be
+	partitions int             // 0: not told (Partitions)
+	brakes     []brake         // of the set in force; nil: none is in effect
 	untimed    uint64
 	undeclared uint64 // facts
 	epoch      bool   // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
@@ -91,9 +95,12 @@ type Fold struct {
 // all entities with pending evaluations.
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
 	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine, until: endOfTime}
-	f.step.out, f.step.read = f.offer, f.readIn
+	f.step.out, f.step.read, f.step.second = f.offer, f.readIn, cursor.Second
 	set, err := f.set(cursor.Set)
 	if err != nil {
+		return nil, err
+	}
+	if f.retired, err = f.retiredOf(cursor.Retired); err != nil {
 		return nil, err
 	}
 	f.enforce(set)
@@ -118,7 +125,11 @@ func (f *Fold) set(hash string) (*Set, error) {
 // Schedule tells the fold the due time of an entity. A time that is too early,
 // or is told twice, does no harm. The queue has an entry for every user with
 // pending evaluations, cached or not: about 50 bytes each, including the key.
-func (f *Fold) Schedule(due int64, key string) { heap.Push(&f.timers, timer{due, key}) }
+func (f *Fold) Schedule(due int64, key string) {
+	if !f.cur.Second {
+		heap.Push(&f.timers, timer{due, key})
+	}
+}
 
 // NextDue is the earliest due time in the queue; ok is false if the queue is
 // empty.
@@ -258,7 +269,7 @@ func (f *Fold) Next() (bool, error) {
 	if f.Clock() == campaign.ClockEvent && f.msg.Kind == In {
 		return f.nextTimed()
 	}
-	if f.fire(min(f.target, f.until)) {
+	if f.cur.Joined == nil && f.fire(min(f.target, f.until)) {
 		return true, f.err
 	}
 	if f.target > f.until {
@@ -266,11 +277,14 @@ func (f *Fold) Next() (bool, error) {
 		return false, nil
 	}
 	f.cur.LogTime = f.target
+	if f.switches() {
+		return false, nil
+	}
 	ev, raw, err := f.take()
 	switch {
 	case raw == nil:
 		f.finish()
-		return false, nil
+		return false, f.err
 	case err != nil:
 		f.reject(raw, err)
 	case ev.Type != event.Clock: // clock events do nothing under clock: broker
@@ -316,6 +330,9 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within}
 	f.run(s, e, func() []byte { return bytes.Clone(ev.Raw) }, func() { f.step.onEvent(e, ev, now) })
 	f.reschedule(e)
+	if f.brakes != nil {
+		f.brake()
+	}
 }
 
 // readIn is Entities.Read within a step. An error stops the fold.
@@ -350,6 +367,9 @@ func (f *Fold) fire(now int64) bool {
 		e.scheduled, e.loaded = d, false
 	} else if d == NoDue || e.scheduled <= t.due {
 		e.scheduled = NoDue
+	}
+	if f.brakes != nil {
+		f.brake()
 	}
 	return true
 }
@@ -387,6 +407,9 @@ func (f *Fold) emit(e Effect) { f.emitAfter(0, e) }
 // emitAfter gives a record the next position on its chain with a number above
 // stored.
 func (f *Fold) emitAfter(stored uint64, e Effect) {
+	if f.cur.Second {
+		return
+	}
 	ch := f.cur.Chains[e.Chain]
 	ch.Last = Position{N: max(ch.Last.N, f.cur.After, stored) + 1, S: f.msg.Seq, K: ch.K, T: f.msg.Stored}
 	e.Pos = ch.Last
@@ -398,13 +421,12 @@ func (f *Fold) emitAfter(stored uint64, e Effect) {
 	f.effects = append(f.effects, e)
 }
 
-// finish ends a message. A set that it controls is in force from here on.
+// finish ends a message. What it controls is carried out from here on.
 func (f *Fold) finish() {
-	if c := f.control; c != nil && c.set == nil {
-		f.pause(c.paused)
-	} else if c != nil {
-		f.Use(c.set)
+	if f.control != nil {
+		f.carryOut(f.control)
 	}
+	f.expire()
 	f.cur.Seq, f.cur.Stored, f.cur.Within, f.cur.Partly = f.msg.Seq, f.msg.Stored, 0, 0
 	for name, ch := range f.cur.Chains {
 		if ch.K != 0 {

@@ -54,7 +54,7 @@ func TestHooksChangeNothing(t *testing.T) {
 			for i, line := range c.Events {
 				for _, control := range c.Controls {
 					if control.At == i {
-						b.fold.pause(control.Paused)
+						b.control(control)
 					}
 				}
 				if err := b.Line(line, func(o *Offer) { offers = append(offers, asJSON(o)) }); err != nil {

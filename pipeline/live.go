@@ -1,7 +1,7 @@
 package pipeline
 
 import (
-	"slices"
+	"maps"
 	"strconv"
 
 	"offerstream/pipeline/coupon"
@@ -11,7 +11,10 @@ import (
 // features and triggers began there.
 type liveSet struct {
 	*Set
-	featureSince []uint32       // by feature
+	all          []*feature     // Set.features, and after these the retired ones
+	featureSince []uint32       // by index of all
+	byID         map[uint64]int // the index in all
+	retired      []retiredSet
 	campaigns    []liveCampaign // in the order of Set.units
 	tally        *tally
 	couponKey    *coupon.Key // that codes are made under; nil: they are placeholders
@@ -20,8 +23,8 @@ type liveSet struct {
 // A liveCampaign is a unit of the set in force.
 type liveCampaign struct {
 	*unit
-	since  uint32  // the epoch in which its trigger began
-	paused bool    // by an operator
+	since  uint32 // the epoch in which its trigger began
+	paused pausing
 	counts *Counts // nil: it has counted nothing yet, as most rows of a large set
 }
 
@@ -48,12 +51,14 @@ func (l *liveSet) unitOf(id string, trigger uint64, since uint32) *liveCampaign 
 // epoch of their campaign, unless they came later than it.
 func (f *Fold) enforce(set *Set) {
 	before := f.step.live
-	l := &liveSet{Set: set, tally: newTally(), campaigns: make([]liveCampaign, 0, len(set.units))}
+	l := &liveSet{Set: set, tally: newTally(), campaigns: make([]liveCampaign, 0, len(set.units)), all: set.features, byID: set.featureByID, retired: f.retired}
 	if before != nil {
 		l.tally = before.tally
 	}
+	paused := f.pausers()
 	e := epochs{known: f.cur.Since, now: f.cur.Epoch}
-	for _, ft := range set.features {
+	l.addRetired()
+	for _, ft := range l.all {
 		l.featureSince = append(l.featureSince, e.began('f', ft.id))
 	}
 	for first := 0; first < len(set.units); {
@@ -65,13 +70,59 @@ func (f *Fold) enforce(set *Set) {
 			if u.row != noRow {
 				own = e.row(u, since, before != nil && before.Set != set && !before.had(u))
 			}
-			l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: own, paused: f.paused(u)})
+			l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: own, paused: paused.of(u)})
 			first++
 		}
 	}
 	l.couponKey, _ = f.couponKey(set)
 	f.cur.Since = e.all()
+	f.began()
 	f.step.live = l
+	f.setBrakes()
+}
+
+// began keeps Cursor.Began up to date, where the epochs of all parts are known.
+func (f *Fold) began() {
+	if _, known := f.cur.Began[f.cur.Epoch]; !known && f.cur.Applied > 0 && f.step.live != nil {
+		f.beganAt(f.cur.LogTime)
+	}
+	if len(f.cur.Began) == 0 {
+		return
+	}
+	used := make(map[uint32]bool, len(f.cur.Began))
+	for _, epoch := range f.cur.Since {
+		used[epoch] = true
+	}
+	maps.DeleteFunc(f.cur.Began, func(epoch uint32, _ int64) bool { return !used[epoch] })
+}
+
+// beganAt says from which log time on the epoch feeds.
+func (f *Fold) beganAt(at int64) {
+	f.cur.Began = maps.Clone(f.cur.Began)
+	if f.cur.Began == nil {
+		f.cur.Began = map[uint32]int64{}
+	}
+	f.cur.Began[f.cur.Epoch] = at
+}
+
+// Fed tells from which log time on each feature of the set in force ("feature x"),
+// and each campaign's trigger ("campaign x"), is fed; what is not listed is fed from
+// the log's beginning, as far as is known.
+func (f *Fold) Fed() map[string]int64 {
+	fed := map[string]int64{}
+	add := func(name string, since uint32) {
+		if at, ok := f.cur.Began[since]; ok {
+			fed[name] = max(fed[name], at)
+		}
+	}
+	l := f.step.live
+	for i, ft := range l.features {
+		add("feature "+ft.def.Name, l.featureSince[i])
+	}
+	for i := range l.campaigns {
+		add("campaign "+l.campaigns[i].def.ID, l.campaigns[i].since)
+	}
+	return fed
 }
 
 // epochs finds in which epoch each part of a set began, and collects what the next
@@ -95,9 +146,14 @@ type epoch struct {
 
 // find is the epoch of a part that is known.
 func (e *epochs) find(kind byte, id uint64) (since uint32, ok bool) {
-	e.key = strconv.AppendUint(append(e.key[:0], kind), id, 36)
+	e.key = appendEpochKey(e.key[:0], kind, id)
 	since, ok = e.known[string(e.key)]
 	return since, ok
+}
+
+// appendEpochKey appends the key of a part in Cursor.Since.
+func appendEpochKey(b []byte, kind byte, id uint64) []byte {
+	return strconv.AppendUint(append(b, kind), id, 36)
 }
 
 func (e *epochs) keep(p epoch) { e.kept = append(e.kept, p) }
@@ -138,7 +194,7 @@ func (e *epochs) all() map[string]uint32 {
 	}
 	all := make(map[string]uint32, len(e.kept))
 	for _, p := range e.kept {
-		e.key = strconv.AppendUint(append(e.key[:0], p.kind), p.id, 36)
+		e.key = appendEpochKey(e.key[:0], p.kind, p.id)
 		all[string(e.key)] = p.since
 	}
 	return all
@@ -148,19 +204,4 @@ func (e *epochs) all() map[string]uint32 {
 func (l *liveSet) had(u *unit) bool {
 	i, ok := l.unitIndex[u.id]
 	return ok && l.campaigns[i].trigger == u.trigger
-}
-
-// paused reports whether an operator has paused the unit: by its own id, or that of
-// its campaign.
-func (f *Fold) paused(u *unit) bool {
-	return slices.Contains(f.cur.Paused, u.id) || u.row != noRow && slices.Contains(f.cur.Paused, u.def.ID)
-}
-
-// pause replaces the campaigns that are paused.
-func (f *Fold) pause(names []string) {
-	f.cur.Paused = names
-	for i := range f.step.live.campaigns {
-		c := &f.step.live.campaigns[i]
-		c.paused = f.paused(c.unit)
-	}
 }

@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"bytes"
-	"fmt"
-	"slices"
 
 	"github.com/valyala/fastjson"
 
@@ -24,60 +22,9 @@ type Kind uint8
 const (
 	In      Kind = iota + 1 // events: newline-delimited JSON
 	Tick                    // {"at": time}: moves log time
-	Control                 // {"set": hash, "engine": n, "at": time}: puts a campaign set in force; or {"paused": [campaign], "engine": n, "at": time}
+	Control                 // JSON, see control.go: puts a campaign set in force, or pauses campaigns
 	Accept                  // {"chains": {chain: n}, "after": n, "why": text}: accepts earlier losses
 )
-
-// A control is a decoded Control message.
-type control struct {
-	set    *Set     // nil: the set in force stays
-	paused []string // with set nil: the campaigns that are paused from here on
-	engine int
-	at     int64 // the writer's stamp; 0: none
-}
-
-func (f *Fold) readControl(data []byte) (*control, error) {
-	v, err := fastjson.ParseBytes(data)
-	if err != nil {
-		return nil, err
-	}
-	c := &control{engine: v.GetInt("engine")}
-	if !runs(c.engine, f.newest) {
-		return nil, fmt.Errorf("it asks for engine %d, this binary runs engine %s: run a binary that has it", c.engine, engines(f.newest))
-	}
-	c.at, _ = readStamp(data)
-	if paused := v.Get("paused"); paused != nil {
-		c.paused, err = pausedOf(paused)
-		return c, err
-	}
-	if c.set, err = f.sets(value.CloneText(v.Get("set"))); err == nil && c.set.def.Engine != c.engine {
-		err = fmt.Errorf("it asks for engine %d, and for a set of engine %d: apply the campaigns again", c.engine, c.set.def.Engine)
-	}
-	if err == nil {
-		_, err = f.couponKey(c.set)
-	}
-	return c, err
-}
-
-// mostPaused bounds the campaigns that can be paused at a time.
-const mostPaused = 1000
-
-// pausedOf reads the campaigns that are paused.
-func pausedOf(v *fastjson.Value) (names []string, err error) {
-	list, err := v.Array()
-	if err == nil && len(list) > mostPaused {
-		err = fmt.Errorf("%d campaigns are paused, at most %d can be", len(list), mostPaused)
-	}
-	for _, e := range list {
-		name := value.CloneText(e)
-		if name == "" && err == nil {
-			err = fmt.Errorf("%s is not the id of a campaign", e)
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return slices.Compact(names), err
-}
 
 // ControlSet is the hash of the set in a Control message.
 func ControlSet(data []byte) string { return fastjson.GetString(data, "set") }

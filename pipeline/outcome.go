@@ -68,7 +68,7 @@ var outcomeMeanings = [outcomes]string{
 	Pause:      "the person got another offer too short a time before (`pause`)",
 	Quiet:      "it was in the quiet hours, and the set says `then: drop`",
 	WhenDue:    "`when_due` was not true when the wait was over",
-	Paused:     "an operator has paused the campaign",
+	Paused:     "an operator, or a brake, has paused the campaign or its channel",
 	NoChoice:   "`choose` found nothing to offer",
 	Outranked:  "an offer with a higher `priority` or `score` took the channel at that moment",
 	Duplicate:  "the same offer had gone out before",
@@ -178,6 +178,14 @@ func (t *tally) counts(campaign string) *Counts {
 		t.campaigns[campaign] = n
 	}
 	return n
+}
+
+// add adds the counts of another tally.
+func (t *tally) add(o *tally) {
+	*t.features = t.features.Plus(*o.features)
+	for id, n := range o.campaigns {
+		*t.counts(id) = t.counts(id).Plus(*n)
+	}
 }
 
 // copied is a copy of the tally.

@@ -15,7 +15,7 @@ import (
 // section, or at the end of an existing one, where only versions that have them
 // are read for them.
 const (
-	RecordVersion = 5 // 5: consent, sequences, the session's end, what waits has its trigger; Cursor.Paused
+	RecordVersion = 6 // 6: the campaign, key and time of remembered offers; Cursor.Revision to Cursor.Joined
 	oldestRecord  = 5
 )
 
@@ -51,6 +51,7 @@ const (
 	sectionConsent   = 10 // by channel
 	sectionSequences = 11 // by unit
 	sectionFact      = 12 // of an entity that is a fact
+	sectionOut       = 13 // of the offers in sectionOffers: the place of the campaign in sectionSent, the match key, the time
 )
 
 // AppendBinary appends the entity's record to dst.
@@ -86,7 +87,7 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 		list(len(e.channels), func(i int) { w.Text(e.channels[i].channel); w.Times(e.channels[i].times) })
 	})
 	w.Section(sectionOffers, func() {
-		list(len(e.offers), func(i int) { w.Text(e.offers[i]) })
+		list(len(e.offers), func(i int) { w.Text(e.offers[i].id) })
 	})
 	w.Section(sectionConsent, func() {
 		list(len(e.consent), func(i int) {
@@ -110,6 +111,14 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 			w.Bytes(e.fact.raw)
 			w.Uint(e.fact.keys)
 		}
+	})
+	w.Section(sectionOut, func() {
+		list(len(e.offers), func(i int) {
+			o := &e.offers[i]
+			w.Uint(uint64(1 + slices.IndexFunc(e.sent, func(s sent) bool { return s.campaign == o.campaign })))
+			w.Text(o.key)
+			w.Int(o.at)
+		})
 	})
 	return w.B
 }
@@ -166,7 +175,7 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 	case sectionChannels:
 		e.channels = readList(r, 2, func() channelSent { return channelSent{r.Text(), r.Times()} })
 	case sectionOffers:
-		e.offers = readList(r, 1, r.Text)
+		e.offers = readList(r, 1, func() remembered { return remembered{id: r.Text()} })
 	case sectionConsent:
 		e.consent = readList(r, 3, func() consent { return consent{r.Text(), r.Int(), r.Byte() != 0} })
 	case sectionFact:
@@ -174,6 +183,8 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 		if len(e.fact.raw) == 0 {
 			e.fact.raw = nil
 		}
+	case sectionOut:
+		e.readOut(r)
 	case sectionSequences:
 		e.sequences = readList(r, 11, func() sequence { return sequence{r.Text(), r.Fixed(), uint32(r.Uint()), r.Times()} })
 	default:
@@ -183,6 +194,25 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 		return fmt.Errorf("section %d: %w", number, err)
 	}
 	return nil
+}
+
+// readOut reads what is remembered of the offers whose ids were read before.
+func (e *Entity) readOut(r *value.Reader) {
+	if n := r.Len(3); n != len(e.offers) {
+		r.Fail(fmt.Errorf("%d offers, and %d ids of them", n, len(e.offers)))
+		return
+	}
+	for i := range e.offers {
+		campaign := r.Uint()
+		if campaign > uint64(len(e.sent)) {
+			r.Fail(fmt.Errorf("offer %d is of campaign %d, and %d have sent any", i, campaign, len(e.sent)))
+			return
+		}
+		if campaign > 0 {
+			e.offers[i].campaign = e.sent[campaign-1].campaign
+		}
+		e.offers[i].key, e.offers[i].at = r.Text(), r.Int()
+	}
 }
 
 // truth is a bool as a byte.

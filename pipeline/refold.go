@@ -17,6 +17,7 @@ func (f *Fold) Use(set *Set) {
 	if f.cur.Set == "" && set.def.Clock == campaign.ClockEvent {
 		f.cur.LogTime, f.epoch = 0, false // log time so far is the broker's, and nothing was timed with it
 	}
+	f.retire(set)
 	f.cur.Set = set.hash
 	f.cur.Epoch++
 	f.enforce(set)

@@ -56,7 +56,7 @@ func (f *Fold) Render(key string, q RenderQuery) (*Rendering, error) {
 	s := step{live: &live, read: f.ents.Look}
 	now := max(f.cur.LogTime, q.Now)
 	s.start(e, now)
-	if e.forgotten(now) {
+	if e.forgotten(now, false) {
 		e.forget()
 	}
 	s.settled()

@@ -104,7 +104,26 @@ func (e *Entity) wentOut(c *liveCampaign, o *Offer, now int64) {
 		}
 		e.channels[i].times = keepNewest(append(e.channels[i].times, now), e.live.keepSent)
 	}
-	e.offers = keepNewest(append(e.offers, o.ID), rememberedOffers)
+	e.offers = keepNewest(append(e.offers, remembered{o.ID, c.id, o.Key, now}), rememberedOffers)
+}
+
+// A remembered is an offer, or a withheld record, that went out.
+type remembered struct {
+	id       string
+	campaign string // the id of its unit; "" if an engine before 4 sent it
+	key      string // its match key
+	at       int64  // log time
+}
+
+// remembers reports whether an offer with that id went out.
+func (e *Entity) remembers(id string) bool {
+	return slices.ContainsFunc(e.offers, func(o remembered) bool { return o.id == id })
+}
+
+// sentSince reports whether a campaign has sent an offer for a match key at a log
+// time or later.
+func (e *Entity) sentSince(campaign, key string, at int64) bool {
+	return slices.ContainsFunc(e.offers, func(o remembered) bool { return o.campaign == campaign && o.key == key && o.at >= at })
 }
 
 func keepNewest[T any](s []T, n int) []T {

@@ -22,6 +22,7 @@ type step struct {
 	failing    func(Failure)                     // nil: failures are counted only
 	inspector  *inspector                        // of the set in force; nil: not needed yet
 	duplicates uint64
+	second     bool // the state is a second one (second.go)
 
 	// The step in progress:
 	entity     *Entity
@@ -82,8 +83,12 @@ func (s *step) settled() { s.scope.totals = s.totals.next(len(s.live.features)) 
 // Which triggers the event meets does not depend on state, and is found first,
 // because it tells what before.x must remember.
 func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
+	if s.second {
+		e.bind(s.live)
+		s.settle(e, now)
+	}
 	s.start(e, now)
-	if e.forgotten(now) {
+	if e.forgotten(now, s.second) {
 		e.forget()
 	}
 	if e.duplicate(ev.ID, now) {
@@ -145,29 +150,37 @@ func (s *step) fireDue(wanted func(*pending) bool) {
 	})
 	slices.SortFunc(s.due[first:], byKind)
 	for _, p := range s.due[first:] {
-		w := evaluation{pending: p}
-		var dec event.Decoder // one for each event, because candidates outlive the loop
-		ev, err := dec.Decode(w.stored.event())
-		if err == nil {
-			ev.Time = w.stored.time
-			w.event = ev
-		}
+		w, err := s.resume(p)
 		s.trace(&w)
 		if w.trace != nil {
 			w.trace.From = w.order
-		}
-		if err == nil && len(w.stored.before()) > 0 {
-			if w.before, err = DecodeEntity(e.Key, w.stored.before()); err == nil {
-				w.before.bind(s.live)
-			}
 		}
 		if err != nil { // it could be decoded when it was stored, so another engine stored it
 			s.end(&w, Failed)
 			continue
 		}
-		w.began = w.stored.at
 		s.advance(w)
 	}
+}
+
+// resume is an evaluation that was pending.
+func (s *step) resume(p pending) (w evaluation, err error) {
+	w = evaluation{pending: p, began: p.stored.at}
+	ev := &event.Event{Type: event.Track, Root: event.NoObject, Key: s.entity.Key} // not known
+	if !p.dormant() {
+		var dec event.Decoder // one for each event, because candidates outlive the step of one evaluation
+		if ev, err = dec.Decode(p.stored.event()); err != nil {
+			return w, err
+		}
+	}
+	ev.Time = p.stored.time
+	w.event = ev
+	if len(p.stored.before()) > 0 {
+		if w.before, err = DecodeEntity(s.entity.Key, p.stored.before()); err == nil {
+			w.before.bind(s.live)
+		}
+	}
+	return w, err
 }
 
 // endSession evaluates the campaigns that a session's end triggers.
@@ -277,4 +290,7 @@ func (s *step) learn(sc *scope) {
 		}
 	})
 	e.fit(sc.now, features)
+	if len(s.live.retired) > 0 {
+		s.learnRetired(sc, full)
+	}
 }

@@ -85,12 +85,12 @@ func (f *Fold) User(key string) (*User, error) {
 	live.tally = newTally()
 	e.bind(&live)
 	now := f.cur.LogTime
-	if e.forgotten(now) {
+	if e.forgotten(now, f.cur.Second) {
 		e.forget()
 	}
 	v := &User{
 		Key: key, Known: !e.Empty(), Events: e.seq, Traits: map[string]json.RawMessage{}, Features: map[string]json.RawMessage{},
-		Consent: []UserConsent{}, Pending: []UserPending{}, Sent: []UserSent{}, Offers: append([]string{}, e.offers...),
+		Consent: []UserConsent{}, Pending: []UserPending{}, Sent: []UserSent{}, Offers: []string{},
 	}
 	if now != 0 {
 		v.Now = value.FormatTime(now)
@@ -111,6 +111,9 @@ func (f *Fold) User(key string) (*User, error) {
 	}
 	if s := e.sessionAt(now); s.count > 0 {
 		v.Session = &UserSession{value.FormatTime(s.started), value.FormatTime(s.last), s.count, s.names(), s.referrerHost, s.source, s.keyword()}
+	}
+	for _, o := range e.offers {
+		v.Offers = append(v.Offers, o.id)
 	}
 	v.waiting(e)
 	return v, nil

@@ -81,10 +81,11 @@ longer in the table stays known until max_age.`,
 		return err
 	}
 	defer conn.Close()
-	hash, rev, err := conn.Live(ctx)
+	live, rev, err := conn.Live(ctx)
 	if err != nil {
 		return err
 	}
+	hash := live.Set
 	same, question := hash == def.Hash(), "Make this live?"
 	if same {
 		question = "Load the tables?"
@@ -143,6 +144,11 @@ func loadSet(clock string, paths ...string) (*campaign.Definition, error) {
 	if err != nil {
 		return nil, err
 	}
+	return clocked(def, clock)
+}
+
+// clocked overrides the clock of a set, and checks that its tables go with it.
+func clocked(def *campaign.Definition, clock string) (*campaign.Definition, error) {
 	switch clock {
 	case "":
 	case campaign.ClockBroker, campaign.ClockEvent:

@@ -76,11 +76,11 @@ func (b *backtestRun) overLog(ctx context.Context, n natsFlags, events, from, to
 
 // liveDefinition is the live set; nil if there is none.
 func liveDefinition(ctx context.Context, conn *broker.Conn) (*campaign.Definition, error) {
-	hash, _, err := conn.Live(ctx)
-	if err != nil || hash == "" {
+	live, _, err := conn.Live(ctx)
+	if err != nil || live.Set == "" {
 		return nil, err
 	}
-	return conn.Set(ctx, hash)
+	return conn.Set(ctx, live.Set)
 }
 
 // setFor compiles a set for the clock of the log, which is that of the live set.

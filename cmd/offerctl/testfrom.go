@@ -135,7 +135,7 @@ func tellOtherSet(ctx context.Context, conn *broker.Conn, def *campaign.Definiti
 	}
 	timed := *def
 	timed.Clock = campaign.ClockEvent
-	if live != def.Hash() && live != timed.Hash() {
+	if live.Set != def.Hash() && live.Set != timed.Hash() {
 		fmt.Fprintln(std.err, "warning: the campaigns are not the live set: what is expected is what they would do, not what happened")
 	}
 	return nil

@@ -28,9 +28,11 @@ func Events(ctx context.Context, conn *broker.Conn, p int, end int64, progress f
 	var cursor pipeline.Cursor
 	if first > 1 { // the message that put the set in force has expired, or may have
 		r.from, cursor.Seq = first-1, first-1
-		if cursor.Set, _, err = conn.Live(ctx); err != nil {
+		live, _, err := conn.Live(ctx)
+		if err != nil {
 			return 0, err
 		}
+		cursor.Set = live.Set
 	}
 	if err := r.foldFrom(ctx, cursor, pipeline.Memory{}); err != nil {
 		return 0, err

@@ -35,7 +35,7 @@ func BenchmarkReplay(b *testing.B) {
 		}
 		hash, err := c.PutSet(b.Context(), def)
 		if err == nil {
-			err = c.Control(b.Context(), 0, 0, hash, pipeline.Engine, 0)
+			err = c.Control(b.Context(), 0, 0, fmt.Appendf(nil, `{"set":%q,"engine":%d}`, hash, pipeline.Engine))
 		}
 		if err != nil {
 			b.Fatal(err)

@@ -78,12 +78,14 @@ func fill(t *testing.T, c *broker.Conn, rng *rand.Rand, sets [2]*pipeline.Set, e
 			t.Fatal(err)
 		}
 		for p := range c.Partitions {
-			if err := c.Control(ctx, p, last[p], hash, pipeline.Engine, at); err != nil {
+			if err := c.Control(ctx, p, last[p], fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, hash, pipeline.Engine, value.FormatTime(at))); err != nil {
 				t.Fatal(err)
 			}
-			if last[p], err = c.LastControl(ctx, p); err != nil {
+			m, err := c.LastControl(ctx, p)
+			if err != nil {
 				t.Fatal(err)
 			}
+			last[p] = m.Seq
 		}
 	}
 	packs := map[int][]byte{}

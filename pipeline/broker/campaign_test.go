@@ -47,7 +47,7 @@ func TestSets(t *testing.T) {
 			t.Errorf("a set of %d campaigns came back changed", len(def.Campaigns))
 		}
 	}
-	if _, err := c.kv.Get(ctx, chunkKey(define(campaign.ClockBroker, 25_000).Hash(), 1)); err != nil {
+	if _, err := c.kv.Get(ctx, chunkKey(setKey(define(campaign.ClockBroker, 25_000).Hash()), "", 1)); err != nil {
 		t.Errorf("the large set is not in several chunks: %v", err)
 	}
 	for _, hash := range []string{"0123", "", "a b", "x.y", "*"} {
@@ -92,9 +92,9 @@ func TestDamagedSet(t *testing.T) {
 func TestLive(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	ctx := limited(t)
-	hash, rev, err := c.Live(ctx)
-	if hash != "" || rev != 0 || err != nil {
-		t.Fatalf("none is live: %q, %d, %v", hash, rev, err)
+	is, rev, err := c.Live(ctx)
+	if is.Set != "" || rev != 0 || err != nil {
+		t.Fatalf("none is live: %+v, %d, %v", is, rev, err)
 	}
 	if err := c.MakeLive(ctx, "0123", rev); !errors.Is(err, ErrNoSet) {
 		t.Errorf("a set that is not there: %v", err)
@@ -114,8 +114,8 @@ func TestLive(t *testing.T) {
 		if err := c.MakeLive(ctx, two, rev); !errors.Is(err, ErrLiveChanged) {
 			t.Errorf("over what nobody had looked at: %v", err)
 		}
-		if hash, rev, err = c.Live(ctx); hash != next || err != nil {
-			t.Fatalf("live: %q, %v, want %q", hash, err, next)
+		if is, rev, err = c.Live(ctx); is.Set != next || err != nil {
+			t.Fatalf("live: %+v, %v, want %q", is, err, next)
 		}
 	}
 }
@@ -147,7 +147,7 @@ func TestWatchLive(t *testing.T) {
 	c := dial(t, Options{URL: url, Partitions: 1, Reconnect: true})
 	ctx, cancel := context.WithCancel(limited(t))
 	told, ended := make(chan string, 16), make(chan error, 1)
-	go func() { ended <- c.WatchLive(ctx, func(hash string) { told <- hash }) }()
+	go func() { ended <- c.WatchLive(ctx, func(live Live) { told <- live.Set }) }()
 	next := func(want string) {
 		t.Helper()
 		select {
@@ -175,7 +175,7 @@ func TestWatchLive(t *testing.T) {
 func TestWatchLiveEndsWithItsConnection(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 1})
 	told, ended := make(chan string, 1), make(chan error, 1)
-	go func() { ended <- c.WatchLive(limited(t), func(hash string) { told <- hash }) }()
+	go func() { ended <- c.WatchLive(limited(t), func(live Live) { told <- live.Set }) }()
 	<-told
 	c.Close()
 	if err := <-ended; err == nil {

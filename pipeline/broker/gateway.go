@@ -43,9 +43,9 @@ func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
 	g := &GatewayLog{conn: c, seqs: make([]atomic.Uint64, c.Partitions+1), wrong: map[int]error{}}
 	known, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- c.WatchLive(ctx, func(hash string) {
+		ended <- c.WatchLive(ctx, func(live Live) {
 			first := g.clock.Load() == nil
-			if g.follow(ctx, hash) && first {
+			if g.follow(ctx, live.Set) && first {
 				close(known)
 			}
 		})
@@ -77,7 +77,7 @@ func (g *GatewayLog) follow(ctx context.Context, hash string) bool {
 			return false
 		}
 		if now, _, err := c.Live(ctx); err == nil {
-			hash = now
+			hash = now.Set
 		}
 	}
 }

@@ -110,6 +110,9 @@ func (n Names) ChainStream(chain string) string {
 // CampaignsBucket is the KV bucket of campaign sets.
 func (n Names) CampaignsBucket() string { return n.stream("CAMPAIGNS") }
 
+// campaignsSubject is the subject of a key's value in that bucket.
+func (n Names) campaignsSubject(key string) string { return "$KV." + n.CampaignsBucket() + "." + key }
+
 // GroupBucket is the KV bucket of the workers' leases.
 func (n Names) GroupBucket() string { return n.stream("GROUP") }
 

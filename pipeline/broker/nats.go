@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,15 +135,17 @@ func (w *natsWire) Clock(ctx context.Context, stream string) (int64, error) {
 }
 
 func (w *natsWire) Get(ctx context.Context, bucket, key string) ([]byte, uint64, error) {
-	kv, err := w.bucket(ctx, bucket)
-	if err != nil {
-		return nil, 0, err
+	if key == "" || key[0] == '.' || strings.HasSuffix(key, ".") || strings.Contains(key, "..") || strings.ContainsAny(key, " \t\r\n*>") { // it would name several keys, or none
+		return nil, 0, jetstream.ErrInvalidKey
 	}
-	e, err := kv.Get(ctx, key)
-	if err != nil {
-		return nil, 0, err
+	m, err := w.Last(ctx, "KV_"+bucket, "$KV."+bucket+"."+key) // the client library's Get may ask a replica that lags behind
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && (m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "") {
+		return nil, 0, jetstream.ErrKeyNotFound
 	}
-	return e.Value(), e.Revision(), nil
+	if err != nil {
+		return nil, 0, fmt.Errorf("bucket %s: %w", bucket, err)
+	}
+	return m.Data, m.Seq, nil
 }
 
 func (w *natsWire) Watch(ctx context.Context, bucket, key string, fn func(value []byte)) error {

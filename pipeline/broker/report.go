@@ -13,6 +13,7 @@ type Report struct {
 	Partitions []PartitionReport // those that it owns or follows, or that have stopped
 	Ahead      time.Duration     // how far the worker's clock is ahead of the clock of NATS; negative: behind
 	Refused    string            // why NATS does not store its lease; empty: it does
+	Engines    []int             // those that it runs; none: it is of a version that does not say, which runs engine 3 alone
 }
 
 // A PartitionReport is the status of one partition in a worker.
@@ -34,6 +35,26 @@ type PartitionStatus struct {
 	Set     string // hash of the campaign set in force
 	Stopped string // why it stopped loudly; empty: it has not
 	Refused string // why NATS does not store what this owner publishes; empty: it does, as far as is known
+
+	Revision uint64   // of the bucket's record, as last applied
+	Pauses   uint64   // of the pauses, as last applied
+	Paused   []string // campaigns that operators have paused
+	Channels []string // channels that operators have paused
+	Braked   []string // what brakes of this partition have paused, by PauseName
+	Second   *SecondStatus
+}
+
+// A SecondStatus says how far the second fold of a partition is.
+type SecondStatus struct {
+	Set      string // hash of the set under which it folds
+	From     uint64 // the message at which it began; 0: the log's beginning
+	Seq      uint64 // the last message that it has applied
+	End      uint64 // the last message of the log
+	CaughtUp bool
+	Overdue  map[string]int // how many evaluations are overdue, by "<campaign> <channel>"
+	Switched bool           // it has become the live state
+	Failed   string         // why it was given up; empty: it was not
+	Bytes    int64          // size of its state on disk; 0: not known
 }
 
 // A Query asks a partition's owner about a user. It goes to the partition's

@@ -34,8 +34,9 @@ type Wire interface {
 	// Clock asks the server that stamps a stream's messages for its time, in
 	// nanoseconds since 1970. It gives up after publishFor.
 	Clock(ctx context.Context, stream string) (int64, error)
-	// Get returns the value under a bucket's key. The error is
-	// jetstream.ErrKeyNotFound if there is none.
+	// Get asks the leader for the value under a bucket's key. The error is
+	// jetstream.ErrKeyNotFound if there is none. A server that no longer leads, and
+	// does not know it yet, may answer with an older value.
 	Get(ctx context.Context, bucket, key string) (value []byte, rev uint64, err error)
 	// Watch calls fn with the value under a key (nil if there is none), and
 	// again whenever it changes, until ctx is done or the watch fails. If the

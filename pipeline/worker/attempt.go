@@ -186,9 +186,7 @@ func (a *attempt) beat(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := a.control.look(ctx, a); err != nil {
-		return err
-	}
+	a.control.look(ctx, a)
 	a.snapshot(ctx)
 	a.progress()
 	a.count(false)

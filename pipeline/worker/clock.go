@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"time"
 
 	"offerstream/pipeline/campaign"
@@ -42,53 +41,4 @@ func (a *attempt) tick() {
 	}
 	a.p.status.ticked.CompareAndSwap(0, a.now().UnixNano())
 	a.p.w.met.ticks.Inc()
-}
-
-// A controller appends a control message to the log when the live campaign
-// set is not the one that was last put in force.
-type controller struct {
-	tried time.Time // when it last compared with the stored live set
-}
-
-const controlEvery = time.Second // least time between two looks
-
-// look compares the live set with the set in force, and appends a control message
-// if they differ. Another owner may do the same at the same time: so the message
-// is appended only if no other control message follows the last one applied.
-func (c *controller) look(ctx context.Context, a *attempt) error {
-	live := a.p.w.liveSet()
-	seq, _, _, set := a.fold.At()
-	if live == "" || live == set || a.p.muted.Load() || a.now().Sub(c.tried) < controlEvery {
-		return nil
-	}
-	c.tried = a.now()
-	// The watch may lag behind: another owner may have put a newer set in force
-	// already, which the watched one would undo.
-	live, _, err := a.conn.Live(ctx)
-	if err != nil {
-		a.p.log.Warn("cannot read which campaign set is live: trying again", "error", err)
-		return nil
-	}
-	if live == "" || live == set {
-		return nil
-	}
-	next, err := a.p.w.sets.Get(ctx, a.conn)(live)
-	if err != nil {
-		a.p.log.Error("the live campaign set cannot be put in force", "set", live, "error", err)
-		return nil
-	}
-	last, err := a.conn.LastControl(ctx, a.p.number)
-	if err != nil {
-		a.p.log.Warn("cannot read the last control message: trying again", "error", err)
-		return nil
-	}
-	if last > seq {
-		return nil // a control message is on its way
-	}
-	if err := a.conn.Control(ctx, a.p.number, last, live, next.Definition().Engine, a.p.w.opt.Now()); err != nil {
-		a.p.log.Warn("cannot append the control message: trying again", "set", live, "error", err)
-		return nil
-	}
-	a.p.log.Info("campaign set goes live from here", "set", live, "after", seq)
-	return nil
 }

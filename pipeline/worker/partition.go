@@ -57,6 +57,12 @@ type place struct {
 	stored int64 // nanoseconds since 1970
 }
 
+// controlled is what control messages have set, beside the campaign set.
+type controlled struct {
+	revision, pauses         uint64
+	paused, channels, braked []string
+}
+
 // status is the part of a partition that other tasks may read.
 type status struct {
 	seq, applied atomic.Uint64
@@ -64,6 +70,7 @@ type status struct {
 	pending      atomic.Uint64
 	chains       atomic.Pointer[broker.Chains]
 	set          atomic.Pointer[string]
+	controlled   atomic.Pointer[controlled]
 	caughtUp     atomic.Bool
 	stopped      atomic.Pointer[string] // why it stopped loudly
 	ticked       atomic.Int64           // when the first tick after the last message was published, nanoseconds of World.Now since 1970; 0: none was
@@ -322,6 +329,12 @@ func (a *attempt) progress() {
 	if p := st.set.Load(); p == nil || *p != set {
 		st.set.Store(&set)
 	}
+	cursor := a.fold.Cursor()
+	now := &controlled{revision: cursor.Revision, pauses: cursor.Pauses, paused: cursor.Paused, channels: cursor.Channels}
+	for _, b := range cursor.Braked {
+		now.braked = append(now.braked, broker.PauseName(b.Channel, b.Campaign))
+	}
+	st.controlled.Store(now)
 	pending := a.reader.Pending()
 	st.pending.Store(pending)
 	if pending == 0 && !st.caughtUp.Load() {

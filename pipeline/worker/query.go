@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/state"
@@ -102,7 +103,7 @@ func clip(why string) string {
 }
 
 func (w *Worker) reports() broker.Report {
-	r := broker.Report{Member: w.id, Ahead: time.Duration(w.ahead.Load())}
+	r := broker.Report{Member: w.id, Ahead: time.Duration(w.ahead.Load()), Engines: pipeline.Engines()}
 	if err := w.refused(); err != nil {
 		r.Refused = clip(err.Error())
 	}

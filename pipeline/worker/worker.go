@@ -76,13 +76,14 @@ func (o Options) withDefaults() Options {
 // A Worker is a member of a deployment's group of workers. It owns its share of
 // the partitions; if it is the only member, all of them.
 type Worker struct {
-	opt   Options
-	id    string // as a member of the group; kept in Options.Dir
-	world task.World
-	disk  disk
-	met   *metrics
-	sets  checkpoint.Sets
-	live  atomic.Pointer[string] // hash of the live set
+	opt    Options
+	id     string // as a member of the group; kept in Options.Dir
+	world  task.World
+	disk   disk
+	met    *metrics
+	sets   checkpoint.Sets
+	live   atomic.Pointer[broker.Live]   // as last told by the bucket; nil: not known
+	paused atomic.Pointer[broker.Pauses] // likewise
 
 	snapshotting atomic.Bool // a partition is making a snapshot
 
@@ -169,7 +170,9 @@ func (w *Worker) work(ctx context.Context, conn *broker.Conn) error {
 	defer watch.Wait()
 	defer cancel()
 	w.live.Store(nil) // another set may be live now
-	watch.Go(func() { conn.WatchLive(within, func(hash string) { w.live.Store(&hash) }) })
+	w.paused.Store(nil)
+	watch.Go(func() { conn.WatchLive(within, func(live broker.Live) { w.live.Store(&live) }) })
+	watch.Go(func() { conn.WatchPauses(within, func(pauses broker.Pauses) { w.paused.Store(&pauses) }) })
 	g.look() // look for room before a store is opened
 	watch.Go(func() { g.guard(within) })
 	watch.Go(func() { g.watch(within) })
@@ -242,13 +245,6 @@ func (w *Worker) members() int {
 	return 1 + len(g.others)
 }
 
-func (w *Worker) liveSet() string {
-	if h := w.live.Load(); h != nil {
-		return *h
-	}
-	return ""
-}
-
 // Ready returns why the worker does not keep up with its partitions, nil if it
 // does.
 func (w *Worker) Ready() error {
@@ -313,6 +309,9 @@ func (w *Worker) Status() []broker.PartitionStatus {
 				Seq: p.status.seq.Load(), Lag: p.status.pending.Load(), Applied: p.status.applied.Load(), Waiting: p.status.waiting(), LogTime: p.status.logTime.Load()}
 			if set := p.status.set.Load(); set != nil {
 				s.Set = *set
+			}
+			if c := p.status.controlled.Load(); c != nil {
+				s.Revision, s.Pauses, s.Paused, s.Channels, s.Braked = c.revision, c.pauses, c.paused, c.channels, c.braked
 			}
 			if why := p.status.stopped.Load(); why != nil {
 				s.Stopped = *why

@@ -1,0 +1,393 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
+)
+
+// A Switch is the part of a Control message at which a set goes live by a backfill:
+// there the live state and the second one become one, user by user, as of the
+// message's log time. The definitions that it lists come from the second state, with
+// what is pending of them; all else comes from the live one.
+//
+// It names a stored second state, so that all readers of the log join the same one:
+// that which began at message From, brought from message Seq to the switch.
+type Switch struct {
+	From      uint64   `json:"from"`                // the last message in the state with which the second fold began; 0: the log's beginning
+	Object    string   `json:"object"`              // the name of the stored second state
+	Seq       uint64   `json:"seq"`                 // the last message in it
+	Stored    int64    `json:"stored"`              // the stored time of that message
+	LogTime   int64    `json:"log_time"`            // its log time
+	Features  []string `json:"features,omitempty"`  // of the set, that come from the second state
+	Campaigns []string `json:"campaigns,omitempty"` // likewise
+	Overdue   Overdue  `json:"overdue"`             // what becomes of what is overdue in the second state
+
+	Set string `json:"-"` // the set that goes live
+}
+
+// An Overdue says what becomes of evaluations that are overdue at a switch: they are
+// dropped, or they continue at the switch or, so that not all go out at once, spread
+// over some time by a hash of the user.
+type Overdue struct {
+	Drop bool
+	Over time.Duration
+}
+
+// ParseOverdue reads "drop", "now" or a duration.
+func ParseOverdue(text string) (o Overdue, err error) {
+	switch text {
+	case "drop":
+		return Overdue{Drop: true}, nil
+	case "now":
+		return Overdue{}, nil
+	}
+	if o.Over, err = time.ParseDuration(text); err != nil || o.Over <= 0 || o.Over > mostOver {
+		return Overdue{}, fmt.Errorf("what becomes of overdue evaluations is drop, now, or a duration up to %s in which they are spread, as 6h; this is %q", mostOver, text)
+	}
+	return o, nil
+}
+
+// mostOver bounds the time over which overdue evaluations are spread.
+const mostOver = 30 * 24 * time.Hour
+
+func (o Overdue) String() string {
+	switch {
+	case o.Drop:
+		return "drop"
+	case o.Over == 0:
+		return "now"
+	}
+	return o.Over.String()
+}
+
+// MarshalJSON implements json.Marshaler.
+func (o Overdue) MarshalJSON() ([]byte, error) { return json.Marshal(o.String()) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *Overdue) UnmarshalJSON(b []byte) error {
+	var text string
+	err := json.Unmarshal(b, &text)
+	if err == nil {
+		*o, err = ParseOverdue(text)
+	}
+	return err
+}
+
+// check returns an error if the switch to a set cannot be meant.
+func (sw *Switch) check(set *Set) error {
+	for _, name := range sw.Features {
+		if _, ok := set.featureIndex[name]; !ok {
+			return fmt.Errorf("it lists feature %q, which the set does not have", name)
+		}
+	}
+	return nil
+}
+
+// due is when what is overdue at log time now continues.
+func (o Overdue) due(now int64, key string) int64 {
+	if o.Over == 0 {
+		return now
+	}
+	return value.Plus(now, int64(xxhash.Sum64String(key)%uint64(o.Over)))
+}
+
+// staleAfter is how far, in log time, a stored second state may be behind its switch:
+// whoever has to bring it there needs the log since then.
+const staleAfter = time.Hour
+
+// switches reports whether the message is a switch that counts, at which the fold
+// stands until Switched. One that does not count changes nothing: its revision is not
+// above the last one, its engine is below that in force, or its second state is too
+// far, or an Accept message, behind it.
+func (f *Fold) switches() bool {
+	c := f.control
+	if c == nil || c.Switch == nil || c.set == nil {
+		return false
+	}
+	if f.next != nil {
+		return true
+	}
+	sw, live := c.Switch, f.step.live
+	if c.set.def.Engine < live.def.Engine || c.set.def.Clock != live.def.Clock && f.cur.Set != "" ||
+		value.Minus(f.target, sw.LogTime) > int64(staleAfter) || f.cur.Accepted != 0 && f.cur.Accepted > sw.Stored {
+		return false
+	}
+	sw.Set = c.set.hash
+	f.next = f.after(sw, c.set)
+	return true
+}
+
+// after is what the fold is after the switch, but for its entities.
+func (f *Fold) after(sw *Switch, set *Set) *Fold {
+	g := &Fold{cur: f.cur.clone(), sets: f.sets, newest: f.newest, coupons: f.coupons, retired: f.retired}
+	g.step.live = f.step.live
+	g.retire(set)
+	g.cur.Set = set.hash
+	g.cur.Epoch += 2 // what is listed begins in the first of them, as it is fed since another time than all else that is new
+	known := maps.Clone(g.cur.Since)
+	if known == nil {
+		known = map[string]uint32{}
+	}
+	listed := func(kind byte, id uint64) { known[string(appendEpochKey(nil, kind, id))] = g.cur.Epoch - 1 }
+	for _, name := range sw.Features {
+		if i, ok := set.featureIndex[name]; ok {
+			listed('f', set.features[i].id)
+		}
+	}
+	campaigns := nameSet(sw.Campaigns)
+	for i := range set.units {
+		if u := &set.units[i]; campaigns[u.def.ID] {
+			listed('c', u.triggerID)
+			listed('r', u.trigger)
+		}
+	}
+	g.cur.Since = known
+	g.enforce(set)
+	return g
+}
+
+func nameSet(names []string) map[string]bool {
+	all := make(map[string]bool, len(names))
+	for _, name := range names {
+		all[name] = true
+	}
+	return all
+}
+
+// Switching returns the switch at which the fold stands, after Next has returned
+// false; nil if it stands at none. The message is not done then. The caller joins all
+// users whose key is above from, in the order of their keys (NewJoin), and calls
+// Switched. The second state has the messages up to the one before.
+func (f *Fold) Switching() (sw *Switch, from string) {
+	if f.next == nil {
+		return nil, ""
+	}
+	if f.cur.Joined != nil {
+		from = *f.cur.Joined
+	}
+	return f.control.Switch, from
+}
+
+// JoinedTo says that all users up to a key are joined, for a checkpoint: a fold that
+// goes on from there stands at the switch again.
+func (f *Fold) JoinedTo(key string) { f.cur.Joined = &key }
+
+// Switched ends the message of a switch. second is the cursor of the second state.
+func (f *Fold) Switched(second Cursor, joins ...*Join) {
+	g, c := f.next, f.control
+	listed := g.cur.Epoch - 1
+	if at, ok := second.Began[second.Epoch]; ok && slices.Contains(slices.Collect(maps.Values(g.cur.Since)), listed) {
+		if g.cur.Began = maps.Clone(g.cur.Began); g.cur.Began == nil {
+			g.cur.Began = map[uint32]int64{}
+		}
+		g.cur.Began[listed] = at
+	}
+	f.cur.Set, f.cur.Epoch, f.cur.Since, f.cur.Began, f.cur.Retired = g.cur.Set, g.cur.Epoch, g.cur.Since, g.cur.Began, g.cur.Retired
+	f.cur.Revision, f.cur.Joined = max(f.cur.Revision, c.Revision), nil
+	f.step.live, f.retired, f.next = g.step.live, g.retired, nil
+	f.setBrakes()
+	for _, j := range joins {
+		f.step.live.tally.add(j.step.live.tally)
+	}
+	f.finish()
+}
+
+// JoinMemory joins two states in memory, and ends the switch.
+func (f *Fold) JoinMemory(second Cursor, live, seconds Memory) error {
+	j, err := f.NewJoin(second, func(key string) (*Entity, error) { return live.Look(key) })
+	if err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(live)) {
+		j.User(live[key], seconds[key])
+	}
+	f.Switched(second, j)
+	for _, e := range live {
+		e.scheduled = NoDue
+		f.reschedule(e)
+	}
+	return nil
+}
+
+// A Join makes the two states of users one. Several may work at a time, on different
+// users.
+type Join struct {
+	sw        *Switch
+	now       int64
+	step      step // under the set that goes live, with counts of its own
+	second    step // under the set as the second fold has it
+	features  []bool
+	campaigns []bool // by index of units
+}
+
+// NewJoin makes a Join. read reads an entity of the live state for conditions about
+// facts; it may be called at the same time as that of other Joins.
+func (f *Fold) NewJoin(second Cursor, read func(key string) (*Entity, error)) (*Join, error) {
+	sw := f.control.Switch
+	f2, err := NewFold(second, f.sets, Memory{})
+	if err != nil {
+		return nil, err
+	}
+	l := *f.next.step.live
+	l.tally, l.campaigns = newTally(), slices.Clone(l.campaigns)
+	j := &Join{sw: sw, now: f.cur.LogTime, features: make([]bool, len(l.features)), campaigns: make([]bool, len(l.units))}
+	campaigns, features := nameSet(sw.Campaigns), nameSet(sw.Features)
+	for i := range l.campaigns {
+		l.campaigns[i].counts = nil
+		j.campaigns[i] = campaigns[l.campaigns[i].def.ID]
+	}
+	for i, ft := range l.features {
+		j.features[i] = features[ft.def.Name]
+	}
+	none := func(*Offer) {}
+	j.step.live, j.step.read, j.step.out = &l, read, none
+	j.second.live, j.second.read, j.second.out, j.second.second = f2.step.live, read, none, true
+	return j, nil
+}
+
+// User joins the two states of a user: what the live state has becomes that of both.
+// second may be nil. A user whom live does not know is not joined.
+func (j *Join) User(live, second *Entity) {
+	if live.Key[0] != 'u' && live.Key[0] != 'a' || live.Empty() {
+		return
+	}
+	if second == nil {
+		second = NewEntity(live.Key)
+	}
+	second.bind(j.second.live)
+	j.second.settle(second, j.now)
+	j.goOn(live, second)
+	live.bind(j.step.live)
+	j.take(live, second)
+	j.step.start(live, j.now)
+	j.step.settled()
+	if !live.forgotten(j.now, false) {
+		j.wait(live, second)
+	}
+	j.dwells(live)
+	counts := j.step.live.tally.features
+	live.fit(j.now, counts)
+	live.fitRetired(j.now)
+	j.step.boundPending()
+}
+
+// goOn keeps those evaluations of listed campaigns that are pending in both states:
+// the live one may be further, for example held in quiet hours. The second one gives
+// them up.
+func (j *Join) goOn(live, second *Entity) {
+	l := j.step.live
+	for i := range live.waiting {
+		w := &live.waiting[i]
+		u, ok := l.unitIndex[w.campaign]
+		if !ok || !j.campaigns[u] || l.campaigns[u].trigger != w.trigger {
+			continue
+		}
+		id, _ := event.Whose(w.stored.event())
+		n := len(second.waiting)
+		second.retain(func(o *pending) bool {
+			if o.campaign != w.campaign || o.key != w.key || o.stored.at != w.stored.at || o.dormant() {
+				return true
+			}
+			other, _ := event.Whose(o.stored.event())
+			return other != id
+		})
+		if len(second.waiting) < n {
+			w.since = l.campaigns[u].since
+		}
+	}
+}
+
+// take takes the listed features and sequences of the second state.
+func (j *Join) take(live, second *Entity) {
+	l := j.step.live
+	for i := range second.states {
+		st := &second.states[i]
+		if k, ok := l.featureByID[st.ID]; ok && j.features[k] {
+			st.Since = l.featureSince[k]
+			live.states = append(live.states, *st)
+		}
+	}
+	for _, q := range second.sequences {
+		if u, ok := l.unitIndex[q.campaign]; ok && j.campaigns[u] && l.campaigns[u].trigger == q.trigger {
+			q.since = l.campaigns[u].since
+			live.sequences = append(live.sequences, q)
+		}
+	}
+	live.live = nil
+	live.bind(l)
+}
+
+// wait begins what is pending in the second state of listed campaigns.
+func (j *Join) wait(live, second *Entity) {
+	l := j.step.live
+	stored := map[*storedEvent]*storedEvent{}
+	for _, w := range second.waiting {
+		u, ok := l.unitIndex[w.campaign]
+		if !ok || !j.campaigns[u] || l.campaigns[u].trigger != w.trigger {
+			continue
+		}
+		c := &l.campaigns[u]
+		w.c, w.since = c, c.since
+		late := w.due <= j.now
+		if late && j.sw.Overdue.Drop || w.dormant() && !j.away(&w) || live.anyWaits(func(o *pending) bool {
+			return o.c == c && o.key == w.key && stages[o.stage].single && stages[w.stage].single
+		}) {
+			continue
+		}
+		l.count(c).Evaluated++
+		if live.sentSince(w.campaign, w.key, w.stored.at) {
+			l.end(&w, Duplicate)
+			continue
+		}
+		if late {
+			w.due = j.sw.Overdue.due(j.now, live.Key)
+		}
+		live.order++
+		w.order = live.order
+		if stored[w.stored] == nil {
+			own := *w.stored
+			own.uses, own.own = 0, false
+			stored[w.stored] = &own
+		}
+		w.stored = stored[w.stored]
+		live.add(w)
+		j.step.boundAbsences(c)
+	}
+}
+
+// away judges `if` of an absence that began with an event that is not known.
+func (j *Join) away(w *pending) bool {
+	e, err := j.step.resume(*w)
+	if err != nil {
+		return false
+	}
+	return all(w.c.cond, j.step.judge(&e), nil)
+}
+
+// dwells computes anew when the dwells will be long enough that are waited for, where
+// they do not come from the state that has what is pending.
+func (j *Join) dwells(live *Entity) {
+	for i := range live.waiting {
+		w := &live.waiting[i]
+		if w.stage != stageDwell || !slices.ContainsFunc(w.c.dwell, func(d *dwellTerm) bool {
+			return j.features[d.feature] != j.campaigns[j.step.live.unitIndex[w.campaign]]
+		}) {
+			continue
+		}
+		e, err := j.step.resume(*w)
+		if err != nil {
+			continue // it ends when it is due
+		}
+		if due, waits := j.step.onlyDwell(w.c.compiled, j.step.judge(&e)); waits {
+			w.due = max(due, j.now)
+		}
+	}
+}
