@@ -185,7 +185,7 @@ func (b *Backtest) Counts() (campaigns map[string]Counts, features Counts) { ret
 // UserCount is the number of users with any event.
 func (b *Backtest) UserCount() (n int) {
 	for key := range b.Users {
-		if !strings.HasPrefix(key, factPrefix) {
+		if IsUser(key) {
 			n++
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-
-	"offerstream/pipeline/campaign"
 )
 
 // A control is a decoded Control message, which a partition's owner appends to its
@@ -93,40 +91,4 @@ func (f *Fold) carryOut(c *control) {
 		f.Use(c.set)
 		f.cur.Revision = max(f.cur.Revision, c.Revision)
 	}
-}
-
-// pause replaces what is paused. What a brake has paused stays so, unless it was
-// resumed after that.
-func (f *Fold) pause(c *control) {
-	f.cur.Paused, f.cur.Channels, f.cur.Pauses = *c.Paused, c.Channels, max(f.cur.Pauses, c.Pauses)
-	f.cur.Braked = slices.DeleteFunc(slices.Clone(f.cur.Braked), func(b Braked) bool { return c.Resumed[b.name()] > b.Pauses })
-	f.pauseAgain()
-}
-
-// pauseAgain tells the units of the set in force whether they are paused.
-func (f *Fold) pauseAgain() {
-	for i := range f.step.live.campaigns {
-		c := &f.step.live.campaigns[i]
-		c.paused = f.paused(c.unit)
-	}
-}
-
-// paused reports whether a unit is paused: by its own id, by that of its campaign,
-// or, if it advertises, by its channel.
-func (f *Fold) paused(u *unit) bool {
-	advertises := u.def.Offer.Kind == campaign.Advertising
-	named := func(id string) bool { return id == u.id || id == u.def.ID }
-	return slices.ContainsFunc(f.cur.Paused, named) ||
-		advertises && slices.Contains(f.cur.Channels, u.def.Offer.Channel) ||
-		advertises && slices.ContainsFunc(f.cur.Braked, func(b Braked) bool {
-			return b.Channel == u.def.Offer.Channel || b.Channel == "" && named(b.Campaign)
-		})
-}
-
-// name is the name under which a brake is resumed.
-func (b *Braked) name() string {
-	if b.Channel != "" {
-		return "channel " + b.Channel
-	}
-	return "campaign " + b.Campaign
 }

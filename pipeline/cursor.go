@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // A Cursor tells how far a fold has come. Together with the entities it is all
@@ -44,10 +45,13 @@ type Retired struct {
 
 // A Braked is what a brake has paused in the partition.
 type Braked struct {
-	Channel  string `json:"channel,omitempty"`  // "" if it is a campaign
-	Campaign string `json:"campaign,omitempty"` // likewise
-	Seq      uint64 `json:"seq"`                // the message in which the offer went out that was one too many
-	Pauses   uint64 `json:"pauses,omitempty"`   // Cursor.Pauses then: a later resume ends it
+	Channel  string        `json:"channel,omitempty"`  // "" if it is a campaign
+	Campaign string        `json:"campaign,omitempty"` // likewise
+	Seq      uint64        `json:"seq"`                // the message in which the offer went out that was one too many
+	Pauses   uint64        `json:"pauses,omitempty"`   // Cursor.Pauses then: a later resume ends it
+	At       int64         `json:"at"`                 // log time then
+	Sent     int           `json:"sent"`               // how many offers went out within the brake's window until then
+	Within   time.Duration `json:"within"`             // that window
 }
 
 // A versioned is a Cursor in its stored form.

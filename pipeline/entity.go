@@ -52,6 +52,10 @@ type binding struct {
 	retired window.Size // of all retired features
 }
 
+// IsUser reports whether an entity with a key is a user: others are facts, and what
+// brakes have counted.
+func IsUser(key string) bool { return strings.HasPrefix(key, "u:") || strings.HasPrefix(key, "a:") }
+
 type trait struct {
 	name  string
 	value value.Value

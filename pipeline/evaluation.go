@@ -115,7 +115,7 @@ func (s *step) begin(c *liveCampaign, entry uint8, ev *event.Event) evaluation {
 // judgeAge begins the way of an evaluation: an event that is too old triggers
 // nothing, unless the campaign is paused anyway.
 func (s *step) judgeAge(e evaluation) {
-	if !e.c.paused && !e.ended && e.c.tooOld(e.event, s.now) {
+	if e.c.paused == notPaused && !e.ended && e.c.tooOld(e.event, s.now) {
 		e.trace.told(stageTrigger, "fresh", false, toldSpan("age", value.Minus(s.now, e.event.Time)), toldSpan("fresh", e.c.fresh))
 		s.end(&e, Age)
 		return
@@ -128,8 +128,10 @@ func (s *step) judgeAge(e evaluation) {
 func (s *step) advance(e evaluation) {
 	switch e.stage {
 	case stageTrigger, stageDwell:
-		if e.c.paused {
-			e.trace.told(e.stage, Paused.String(), false)
+		if e.c.paused != notPaused {
+			if e.trace != nil {
+				e.trace.told(e.stage, Paused.String(), false, tellPaused(s, &e)...)
+			}
 			s.end(&e, Paused)
 			return
 		}

@@ -82,6 +82,8 @@ type Fold struct {
 	only       map[string]bool // the entities whose events are applied; nil: all
 	until      int64           // no step is later (PauseAt)
 	stopped    bool            // the next step would be
+	partitions int             // 0: not told (Partitions)
+	brakes     []brake         // of the set in force; nil: none is in effect
 	untimed    uint64
 	undeclared uint64 // facts
 	epoch      bool   // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
@@ -282,7 +284,7 @@ func (f *Fold) Next() (bool, error) {
 	switch {
 	case raw == nil:
 		f.finish()
-		return false, nil
+		return false, f.err
 	case err != nil:
 		f.reject(raw, err)
 	case ev.Type != event.Clock: // clock events do nothing under clock: broker
@@ -328,6 +330,9 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within}
 	f.run(s, e, func() []byte { return bytes.Clone(ev.Raw) }, func() { f.step.onEvent(e, ev, now) })
 	f.reschedule(e)
+	if f.brakes != nil {
+		f.brake()
+	}
 }
 
 // readIn is Entities.Read within a step. An error stops the fold.
@@ -362,6 +367,9 @@ func (f *Fold) fire(now int64) bool {
 		e.scheduled, e.loaded = d, false
 	} else if d == NoDue || e.scheduled <= t.due {
 		e.scheduled = NoDue
+	}
+	if f.brakes != nil {
+		f.brake()
 	}
 	return true
 }

@@ -24,8 +24,8 @@ type stops func(s *step, e *evaluation) bool
 
 // gates are all gates, in the order in which they are judged.
 var gates = [...]gate{
-	{outcome: Paused, compile: func(*gating) stops {
-		return func(_ *step, e *evaluation) bool { return e.c.paused }
+	{outcome: Paused, tell: tellPaused, compile: func(*gating) stops {
+		return func(_ *step, e *evaluation) bool { return e.c.paused != notPaused }
 	}},
 	{outcome: Period, tell: tellPeriod, compile: func(g *gating) stops {
 		if g.def.From == 0 && g.def.To == 0 {

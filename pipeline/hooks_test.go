@@ -52,9 +52,9 @@ func TestHooksChangeNothing(t *testing.T) {
 			}
 			var offers []string
 			for i, line := range c.Events {
-				for _, pausing := range c.Controls {
-					if pausing.At == i {
-						b.fold.pause(&control{Paused: &pausing.Paused})
+				for _, control := range c.Controls {
+					if control.At == i {
+						b.control(control)
 					}
 				}
 				if err := b.Line(line, func(o *Offer) { offers = append(offers, asJSON(o)) }); err != nil {

@@ -23,8 +23,8 @@ type liveSet struct {
 // A liveCampaign is a unit of the set in force.
 type liveCampaign struct {
 	*unit
-	since  uint32  // the epoch in which its trigger began
-	paused bool    // by an operator
+	since  uint32 // the epoch in which its trigger began
+	paused pausing
 	counts *Counts // nil: it has counted nothing yet, as most rows of a large set
 }
 
@@ -55,6 +55,7 @@ func (f *Fold) enforce(set *Set) {
 	if before != nil {
 		l.tally = before.tally
 	}
+	paused := f.pausers()
 	e := epochs{known: f.cur.Since, now: f.cur.Epoch}
 	l.addRetired()
 	for _, ft := range l.all {
@@ -69,7 +70,7 @@ func (f *Fold) enforce(set *Set) {
 			if u.row != noRow {
 				own = e.row(u, since, before != nil && before.Set != set && !before.had(u))
 			}
-			l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: own, paused: f.paused(u)})
+			l.campaigns = append(l.campaigns, liveCampaign{unit: u, since: own, paused: paused.of(u)})
 			first++
 		}
 	}
@@ -77,6 +78,7 @@ func (f *Fold) enforce(set *Set) {
 	f.cur.Since = e.all()
 	f.began()
 	f.step.live = l
+	f.setBrakes()
 }
 
 // began keeps Cursor.Began up to date, where the epochs of all parts are known.

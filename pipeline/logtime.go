@@ -36,7 +36,7 @@ func (f *Fold) nextTimed() (bool, error) {
 	ev, raw, err := f.take()
 	if raw == nil {
 		f.finish()
-		return false, nil
+		return false, f.err
 	}
 	var now int64
 	if err == nil {

@@ -68,7 +68,7 @@ var outcomeMeanings = [outcomes]string{
 	Pause:      "the person got another offer too short a time before (`pause`)",
 	Quiet:      "it was in the quiet hours, and the set says `then: drop`",
 	WhenDue:    "`when_due` was not true when the wait was over",
-	Paused:     "an operator has paused the campaign",
+	Paused:     "an operator, or a brake, has paused the campaign or its channel",
 	NoChoice:   "`choose` found nothing to offer",
 	Outranked:  "an offer with a higher `priority` or `score` took the channel at that moment",
 	Duplicate:  "the same offer had gone out before",

@@ -175,11 +175,12 @@ func compareCase(t *testing.T, c oracle.Case, met map[string]int) (*Backtest, []
 	if b == nil {
 		return nil, nil
 	}
+	b.fold.Partitions(c.Partitions)
 	var got []*Offer
 	for i, line := range c.Events {
-		for _, pausing := range c.Controls {
-			if pausing.At == i {
-				b.fold.pause(&control{Paused: &pausing.Paused})
+		for _, control := range c.Controls {
+			if control.At == i {
+				b.control(control)
 			}
 		}
 		if err := b.Line(line, func(o *Offer) { got = append(got, o); compareJSON(t, o) }); err != nil {
@@ -202,6 +203,11 @@ func compareCase(t *testing.T, c oracle.Case, met map[string]int) (*Backtest, []
 	}
 	b.compareCounts(t, want)
 	return b, got
+}
+
+// control carries a control message out between two lines.
+func (b *Backtest) control(c oracle.Control) {
+	b.fold.carryOut(&control{Paused: &c.Paused, Pauses: c.Pauses, Channels: c.Channels, Resumed: c.Resumed})
 }
 
 // compareJSON checks that Offer.AppendJSON gives the same as encoding/json.

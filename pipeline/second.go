@@ -106,9 +106,6 @@ func (e *Entity) add(w pending) {
 // dormant reports whether the trigger is an event that is not known (Dormant).
 func (e *pending) dormant() bool { return e.stored.json == 0 }
 
-// noEvent stands for an event that is not known.
-var noEvent = []byte(`{"type":"track"}`)
-
 // Overdue calls count for each evaluation of a user in a second state that is due at
 // log time now or before.
 func (s *Set) Overdue(e *Entity, now int64, count func(campaign, channel string)) {

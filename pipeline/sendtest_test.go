@@ -135,7 +135,7 @@ func (l *liveSet) pauseForTest(id string) string {
 	if !ok {
 		return "no campaign " + id
 	}
-	l.campaigns[i].paused = true
+	l.campaigns[i].paused = pausedCampaign
 	return ""
 }
 

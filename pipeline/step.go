@@ -166,10 +166,12 @@ func (s *step) fireDue(wanted func(*pending) bool) {
 // resume is an evaluation that was pending.
 func (s *step) resume(p pending) (w evaluation, err error) {
 	w = evaluation{pending: p, began: p.stored.at}
-	var dec event.Decoder // one for each event, because candidates outlive the step of one evaluation
-	ev, err := dec.Decode(p.stored.event())
-	if err != nil {
-		return w, err
+	ev := &event.Event{Type: event.Track, Root: event.NoObject, Key: s.entity.Key} // not known
+	if !p.dormant() {
+		var dec event.Decoder // one for each event, because candidates outlive the step of one evaluation
+		if ev, err = dec.Decode(p.stored.event()); err != nil {
+			return w, err
+		}
 	}
 	ev.Time = p.stored.time
 	w.event = ev

@@ -24,7 +24,7 @@ func (t *rendering) judge(e *evaluation) {
 	}
 	for _, g := range e.c.gates {
 		if g.stops(s, e) {
-			t.Stops = append(t.Stops, t.stopped(g.outcome))
+			t.Stops = append(t.Stops, t.stopped(g.outcome, e))
 		}
 	}
 	e.stage = stageTrigger
@@ -38,11 +38,15 @@ func (t *rendering) stops(format string, args ...any) {
 }
 
 // stopped says in words why a gate stops the campaign.
-func (t *rendering) stopped(g Outcome) string {
+func (t *rendering) stopped(g Outcome, e *evaluation) string {
 	def, set := t.unit.def, t.step.live.def
 	switch g {
 	case Paused:
-		return "paused: an operator has paused the campaign"
+		var of [3]string
+		for i, d := range tellPaused(t.step, e) {
+			of[i] = d.text
+		}
+		return "paused: " + PausedBy(of[0], of[1], of[2])
 	case Period:
 		return "period: it is not the time of the campaign"
 	case WhenDue:

@@ -54,6 +54,41 @@ func traceValues(details []detail) (values []TraceValue) {
 	return values
 }
 
+// tellPaused tells who has paused what. What another partition's brake has paused
+// comes here as an operator's pause does, whose reason is not in the log.
+func tellPaused(s *step, e *evaluation) []detail {
+	by, of := "operator", "campaign"
+	switch e.c.paused {
+	case brakedCampaign:
+		by = "brake"
+	case brakedChannel:
+		by, of = "brake", "channel"
+	case pausedChannel:
+		of = "channel"
+	}
+	if by == "operator" && slices.ContainsFunc(s.live.def.Brakes, func(b campaign.Brake) bool {
+		return b.Channel == e.c.def.Offer.Channel && b.PerCampaign == (of == "campaign")
+	}) {
+		by = "operator or brake"
+	}
+	return []detail{toldText("by", by), toldText("of", of), toldText("channel", e.c.def.Offer.Channel)}
+}
+
+// PausedBy says in words what tellPaused tells.
+func PausedBy(by, of, channel string) string {
+	what := "the campaign"
+	if of == "channel" {
+		what = "advertising on " + channel
+	}
+	switch by {
+	case "brake":
+		return "a brake has paused " + what + ", because more went out than it allows"
+	case "operator or brake":
+		return "an operator, or the brake of another partition, has paused " + what
+	}
+	return "an operator has paused " + what
+}
+
 // What gates compare, for traces. The names of the values are those of the campaign
 // files where there are such.
 

@@ -49,7 +49,7 @@ type backtestCase struct {
 func newBacktestCase(seed uint64) *backtestCase {
 	rng := rand.New(rand.NewPCG(seed, 16))
 	c := &backtestCase{Case: oracle.Random(seed), refused: map[string]uint64{}}
-	c.Controls = nil // a file has none
+	c.Controls, c.Partitions = nil, 0 // a file has none
 	of := c.Events
 	c.Events = nil
 	refused := func() {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
@@ -223,7 +222,7 @@ func (l *liveLog) count() (n uint64) {
 		return uint64(len(l.seen))
 	}
 	for key := range l.users {
-		if !isFact(key) {
+		if pipeline.IsUser(key) {
 			n++
 		}
 	}
@@ -232,9 +231,7 @@ func (l *liveLog) count() (n uint64) {
 
 // saw remembers the users in the store that have a step, by their hashes.
 func (l *liveLog) saw(key string) {
-	if !isFact(key) {
+	if pipeline.IsUser(key) {
 		l.seen[xxhash.Sum64String(key)] = struct{}{}
 	}
 }
-
-func isFact(key string) bool { return strings.HasPrefix(key, "f:") }

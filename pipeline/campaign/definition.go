@@ -46,6 +46,7 @@ type Definition struct {
 	Features  []Feature     `json:"features,omitempty"`
 	Facts     []Fact        `json:"facts,omitempty"`
 	Caps      []Cap         `json:"caps,omitempty"`
+	Brakes    []Brake       `json:"brakes,omitempty"` // by channel, one per campaign last
 	Pause     *Pause        `json:"pause,omitempty"`
 	Quiet     *QuietHours   `json:"quiet_hours,omitempty"`
 	Consent   *Consent      `json:"consent,omitempty"`
@@ -130,6 +131,15 @@ type Cap struct {
 	Channels []string      `json:"channels"`
 	Max      int           `json:"max"`
 	Within   time.Duration `json:"within"`
+}
+
+// A Brake pauses a channel, or one campaign, when all users together are sent more
+// advertising on the channel than it allows (LANGUAGE.md, rule 9).
+type Brake struct {
+	Channel     string        `json:"channel"`
+	Max         int           `json:"max"` // in all partitions together
+	Within      time.Duration `json:"within"`
+	PerCampaign bool          `json:"per_campaign,omitempty"` // each campaign is counted and paused by itself
 }
 
 // A Pause keeps channels silent for a while after an offer on any of them.

@@ -56,7 +56,7 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 	}
 	switch p.Text {
 	case pipeline.Paused.String():
-		return "an operator has paused the campaign"
+		return pipeline.PausedBy(v.text("by"), v.text("of"), v.text("channel"))
 	case "fresh":
 		return fmt.Sprintf("the event was %s old when it came, and `fresh` allows %s", rounded(v.text("age"), v.text("fresh")), rounded(v.text("fresh"), ""))
 	case "match":

@@ -177,15 +177,23 @@ func (u *user) withheld(c *campaign) bool {
 	return c.Offer.Kind != "service" && (in("", u.set.Holdout) || in(c.ID, c.Holdout))
 }
 
-// isPaused reports whether an operator has paused the campaign.
+// isPaused reports whether an operator or a brake has paused the campaign.
 func (u *user) isPaused(c *campaign) bool {
-	var names []string
-	for _, p := range u.pauseList {
-		if p.pos <= u.pos {
-			names = p.names
+	var names, channels []string
+	for _, p := range u.in.pauseList {
+		if p.pos > u.pos || !u.in.inForce(p) {
+			continue
 		}
+		names, channels = p.Paused, p.Channels
 	}
-	return slices.Contains(names, c.ID) || slices.Contains(names, c.base)
+	if slices.Contains(names, c.ID) || slices.Contains(names, c.base) {
+		return true
+	}
+	if c.Offer.Kind != "service" && slices.Contains(channels, c.Offer.Channel) {
+		u.out.meet("channel paused by an operator")
+		return true
+	}
+	return u.isBraked(c)
 }
 
 // limited reports whether the campaign has reached one of its limits.

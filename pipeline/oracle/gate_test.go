@@ -58,7 +58,7 @@ func TestOrderOfGates(t *testing.T) {
 	is := func(want, also, rest string) {
 		t.Helper()
 		events := []string{at("10:00:00", "A", ``), at("10:00:01", "A", `"n":2`)}
-		r := scene{also: also, campaigns: []string{offer("c", "sms", "", `"on":["A"]`+rest)}, events: events, controls: []Control{{1, nil}}}.run(t)
+		r := scene{also: also, campaigns: []string{offer("c", "sms", "", `"on":["A"]`+rest)}, events: events, controls: []Control{{At: 1}}}.run(t)
 		if r.Counts["c"][want] == 0 {
 			t.Errorf("no %s: %v", want, r.Counts)
 		}
@@ -81,9 +81,9 @@ func TestPaused(t *testing.T) {
 		},
 		events: []string{at("10:00:00", "A", `"n":1`), at("10:00:10", "A", `"n":2`), at("10:01:05", "x", ``), at("10:02:00", "x", ``), at("10:03:00", "A", `"n":3`), at("10:05:00", "x", ``)},
 		controls: []Control{
-			{1, []string{"a", "b"}}, // what is pending stays, and nothing restarts it
-			{2, []string{"a/2"}},    // when it is due, one row is paused
-			{4, nil},
+			{At: 1, Paused: []string{"a", "b"}}, // what is pending stays, and nothing restarts it
+			{At: 2, Paused: []string{"a/2"}},    // when it is due, one row is paused
+			{At: 4},
 		},
 		want:   []string{`10:00:00 b 1`, `10:01:00 a/1 1`, `10:03:00 b 3`, `10:04:00 a/1 3`},
 		counts: "a/1 paused 1, a/1 fired 2, a/2 paused 2, a/2 outranked 1, b paused 1, b fired 2",

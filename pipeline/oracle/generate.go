@@ -3,6 +3,7 @@ package oracle
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -22,6 +23,8 @@ type Case struct {
 	Set      []byte
 	Events   [][]byte
 	Controls []Control
+
+	Partitions int // the events are those of one of so many; 0: brakes are not in effect
 }
 
 // Random makes a case. The same seed always gives the same. Values are taken from
@@ -36,6 +39,7 @@ func Random(seed uint64) Case {
 	}
 	c := Case{Set: setJSON, Events: g.stream(set)}
 	c.Controls = g.controls(set, len(c.Events))
+	(&generator{Rand: rand.New(rand.NewPCG(seed, 4))}).brakes(&c) // by itself, so that cases without brakes stay what they are
 	return c
 }
 
@@ -214,8 +218,46 @@ func (g *generator) controls(set *definition, lines int) []Control {
 	return out
 }
 
+// brakes gives every third case brakes, and controls that resume what they pause.
+func (g *generator) brakes(c *Case) {
+	if !g.chance(35) {
+		return
+	}
+	set := c.definition()
+	set.Engine, c.Partitions = 4, pick(g, 1, 3, 8)
+	for _, b := range []brake{{Channel: pick(g, channels...)}, {Channel: pick(g, channels...), PerCampaign: true}, {Channel: "web"}} {
+		b.Max, b.Within = 1+g.IntN(pick(g, 1, 4)), pick(g, 10*minute, hour, 6*hour, day, day) // five pass at least
+		if g.chance(60) && !slices.ContainsFunc(set.Brakes, func(o brake) bool { return o.Channel == b.Channel && o.PerCampaign == b.PerCampaign }) {
+			set.Brakes = append(set.Brakes, b)
+		}
+	}
+	resumed := map[string]uint64{}
+	for range pick(g, 0, 1, 2, 4) {
+		revision := uint64(1 + g.IntN(6)) // often not above the one before
+		for range g.IntN(3) {
+			name := "channel " + pick(g, channels...)
+			if g.chance(40) {
+				name = "campaign " + pick(g, set.Campaigns...).ID
+			}
+			resumed[name] = revision
+		}
+		of := Control{At: g.IntN(len(c.Events)), Pauses: revision, Resumed: maps.Clone(resumed)}
+		if g.chance(20) {
+			of.Channels = g.some(channels)
+		}
+		if g.chance(20) {
+			of.Paused = []string{pick(g, set.Campaigns...).ID}
+		}
+		c.Controls = append(c.Controls, of)
+	}
+	slices.SortStableFunc(c.Controls, func(a, b Control) int { return a.At - b.At })
+	c.Set = encode(set)
+}
+
 // Run applies the set to the events.
-func (c Case) Run() (Result, error) { return Run(c.Set, c.Events, c.Controls...) }
+func (c Case) Run() (Result, error) {
+	return RunPartition(c.Partitions, c.Set, c.Events, c.Controls...)
+}
 
 // Required lists what has to be met (Result.Met), or to be an outcome, in some hundreds
 // of cases.
@@ -231,5 +273,5 @@ func Required() []string {
 		out = append(out, "out: "+what)
 	}
 	return append(out, "absence that is over at once", "bound on absences", "best hour is now", "bound on bytes of what waits", "session ends", "held again", "quiet hours lifted by a consent",
-		"a fact", "a fact that is too old", "bound on bytes: top", "bound on bytes: histogram", "bound on entries of a user", "forgotten", "before", "before, read later", "keys of a top", "entries of a histogram")
+		"brake trips", "brake trips for one campaign", "channel paused by an operator", "a fact", "a fact that is too old", "bound on bytes: top", "bound on bytes: histogram", "bound on entries of a user", "forgotten", "before", "before, read later", "keys of a top", "entries of a histogram")
 }

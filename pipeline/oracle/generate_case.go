@@ -73,6 +73,8 @@ func (c Case) Without(construct string) Case {
 		set.Bounds = bounds{Entries: 256, Keys: 64, UserEntries: 65536, UserBytes: 256 << 10, Absences: 64}
 	case "forget":
 		set.Forget = forget{90 * day, 1095 * day}
+	case "brakes":
+		set.Brakes = nil
 	case "paused":
 		c.Controls = nil
 	}

@@ -60,15 +60,22 @@ type Result struct {
 // A Control pauses campaigns: from before the line with the index At on, these and
 // no others. The name of a campaign with rows pauses all of them, that of a row,
 // NAME/row.id, only this one.
+//
+// It also replaces the channels whose advertising is paused. With Pauses, a revision,
+// which must be above the last one, it ends the pauses of brakes: Resumed has the
+// revisions at which "channel NAME" and "campaign NAME" were last resumed.
 type Control struct {
-	At     int      `json:"at"`
-	Paused []string `json:"paused"`
+	At       int               `json:"at"`
+	Paused   []string          `json:"paused"`
+	Pauses   uint64            `json:"pauses,omitempty"`
+	Channels []string          `json:"channels,omitempty"`
+	Resumed  map[string]uint64 `json:"resumed,omitempty"`
 }
 
 // A pausing is a Control with its place among the accepted events.
 type pausing struct {
-	pos   int
-	names []string
+	pos, number int
+	Control
 }
 
 // outcome gathers a result user by user.
@@ -102,15 +109,41 @@ func (o *outcome) begin(c *campaign, n int) { o.Evaluations[c.ID] += n }
 // Run applies a campaign set, in the canonical JSON of a campaign.Definition,
 // to the lines of an input, as a backtest does.
 func Run(setJSON []byte, events [][]byte, controls ...Control) (Result, error) {
+	return RunPartition(0, setJSON, events, controls...)
+}
+
+// RunPartition is Run for the events of one of several partitions, in which the set's
+// brakes are in effect. Without partitions they are not.
+func RunPartition(partitions int, setJSON []byte, events [][]byte, controls ...Control) (Result, error) {
 	set, l, err := load(setJSON)
 	if err != nil {
 		return Result{}, err
 	}
+	for trips := []trip{}; ; {
+		out, in := runOnce(set, l, events, controls, trips)
+		if partitions > 0 && set.Engine >= 4 {
+			if next, ok := in.nextTrip(set, out.offers, partitions, trips); ok {
+				trips = append(trips, next)
+				continue
+			}
+		}
+		for _, t := range trips {
+			out.meet("brake trips")
+			if t.brake.PerCampaign {
+				out.meet("brake trips for one campaign")
+			}
+		}
+		return out.Result, nil
+	}
+}
+
+// runOnce runs all users, with these trips of brakes.
+func runOnce(set *definition, l *language, events [][]byte, controls []Control, trips []trip) (*outcome, *input) {
 	out := &outcome{Result: Result{Counts: map[string]map[string]int{}, Evaluations: map[string]int{}, Met: map[string]int{}}}
 	in := out.timeline(events, controls, set)
 	times := in.times
 	for _, events := range in.users {
-		u := &user{set: set, language: l, out: out, facts: &in.facts, pauseList: in.pauseList, times: times, key: events[0].key}
+		u := &user{set: set, language: l, out: out, facts: &in.facts, in: in, trips: trips, times: times, key: events[0].key}
 		u.run(events, times[len(times)-1])
 	}
 
@@ -124,7 +157,7 @@ func Run(setJSON []byte, events [][]byte, controls ...Control) (Result, error) {
 	for _, p := range out.offers {
 		out.Offers = append(out.Offers, p.Offer)
 	}
-	return out.Result, nil
+	return out, in
 }
 
 // An input is what was read of the lines.
@@ -142,7 +175,7 @@ func (o *outcome) timeline(events [][]byte, controls []Control, set *definition)
 	for line, raw := range events {
 		for _, c := range controls {
 			if c.At == line {
-				in.pauseList = append(in.pauseList, pausing{len(in.times), c.Paused})
+				in.pauseList = append(in.pauseList, pausing{len(in.times), len(in.pauseList), c})
 			}
 		}
 		if raw = bytes.TrimSpace(raw); len(raw) == 0 {

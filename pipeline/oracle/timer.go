@@ -25,7 +25,7 @@ func (u *user) fire(now int64) {
 // event of that time or later. The kinds of timers fire one after the other, so
 // that what one begins takes the place of what a later one would continue.
 func (u *user) fireStep(now int64) {
-	u.pos = sort.Search(len(u.times), func(i int) bool { return u.times[i] >= now })
+	u.pos, u.timer, u.now = sort.Search(len(u.times), func(i int) bool { return u.times[i] >= now }), true, now
 	var candidates []*evaluation
 	if end, any := u.sessionEnd(); any && end == now {
 		candidates = u.endSession(now)

@@ -11,14 +11,17 @@ import (
 // A user holds everything about one user: the events that counted, the offers
 // that went out, and what waits. All else is computed from the events.
 type user struct {
-	set       *definition
-	language  *language
-	out       *outcome
-	facts     *facts
-	pauseList []pausing
-	times     []int64 // log time by position
-	key       string
-	pos       int // where the step stands in the log
+	set      *definition
+	language *language
+	out      *outcome
+	facts    *facts
+	in       *input
+	trips    []trip
+	times    []int64 // log time by position
+	key      string
+	pos      int   // where the step stands in the log
+	timer    bool  // the step is that of a due time,
+	now      int64 // which is this
 
 	log     []*event
 	added   int // number of entries ever added
@@ -191,7 +194,7 @@ func (u *user) run(events []*event, end int64) {
 
 // step applies one event: cancellations, then features, then triggers.
 func (u *user) step(ev *event) {
-	u.pos = ev.pos
+	u.pos, u.timer, u.now = ev.pos, false, ev.now
 	u.cancel(ev)
 	u.append(ev)
 	var candidates []*evaluation
