@@ -58,7 +58,7 @@ func timedBroker(t *testing.T, canonical []byte) *pipeline.Set {
 	if err != nil {
 		t.Fatal(err)
 	}
-	def.Clock = campaign.ClockBroker
+	def.Clock, def.Engine = campaign.ClockBroker, pipeline.Engine // of one engine, so that each set can take the other's place
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {
 		t.Fatal(problems)
