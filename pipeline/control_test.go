@@ -51,7 +51,7 @@ func (l *logged) message(kind Kind, data string) {
 
 func (l *logged) live(set *Set) {
 	l.t.Helper()
-	l.message(Control, fmt.Sprintf(`{"set":%q,"engine":%d}`, set.hash, Engine))
+	l.message(Control, fmt.Sprintf(`{"set":%q,"engine":%d}`, set.hash, set.def.Engine))
 }
 
 func (l *logged) pause(names string) {

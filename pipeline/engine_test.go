@@ -8,19 +8,31 @@ import (
 	"offerstream/pipeline/campaign"
 )
 
-// TestEngineBefore checks that a binary also runs the previous engine. Here the
+// TestEngineBefore checks that a binary also runs the previous engine: the golden log
+// of that engine gives its golden offers. Likewise here the
 // next engine has the same semantics as this one: on a binary of the next
 // engine, the log of this engine must give its golden offers; sets of both
 // engines are accepted, and sets of any other engine are refused.
 func TestEngineBefore(t *testing.T) {
-	const next = Engine + 1
-	g := readGolden(t, Engine)
+	g := readGolden(t, Engine-1)
 	def, err := campaign.ParseDefinition(g.set)
 	if err != nil {
 		t.Fatal(err)
 	}
 	def.Clock = campaign.ClockBroker
-	set, problems := compileFor(def, next)
+	set, problems := Compile(def)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	g.compare(t, "effects.jsonl", g.effects, foldGolden(t, set, bytes.Split(g.events, []byte("\n")), Engine))
+
+	const next = Engine + 1
+	g = readGolden(t, Engine)
+	if def, err = campaign.ParseDefinition(g.set); err != nil {
+		t.Fatal(err)
+	}
+	def.Clock = campaign.ClockBroker
+	set, problems = compileFor(def, next)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -164,19 +164,80 @@ func goldenLog(set *Set, lines [][]byte) []Message {
 			at += int64(10 * time.Minute)
 			add(Tick, at, fmt.Appendf(nil, `{"at":%q}`, value.FormatTime(at)))
 		}
+		if set.def.Engine >= retiringEngine {
+			for _, c := range goldenChanges(set, i/3) {
+				add(Control, at, fmt.Appendf(nil, `{"engine":%d,"at":%q,%s}`, set.def.Engine, value.FormatTime(at), c))
+			}
+		}
 	}
 	return log
+}
+
+// goldenChanges are the members of the control messages of engine 4 after a pack: a
+// pause of channels, stale revisions, a set with less in it and the way back, and
+// two switches. Other sets have the names that goldenSets gives them.
+func goldenChanges(set *Set, pack int) []string {
+	object := func() string {
+		var sw Switch
+		for _, ft := range set.features {
+			sw.Features = append(sw.Features, ft.def.Name)
+		}
+		for i, c := range set.def.Campaigns {
+			if i%2 == 0 {
+				sw.Campaigns = append(sw.Campaigns, c.ID)
+			}
+		}
+		sw.LogTime, sw.Stored, sw.Overdue.Over = 1<<62, 1<<62, time.Hour
+		return asJSON(sw)
+	}
+	switch pack {
+	case 40:
+		return []string{`"set":"less","revision":1`, `"paused":[],"channels":["web"],"pauses":1`}
+	case 45:
+		return []string{`"set":"less","revision":1`, `"paused":["fan"],"pauses":1`, fmt.Sprintf(`"set":%q,"revision":2`, set.hash)}
+	case 50:
+		return []string{`"paused":[],"pauses":2`}
+	case 80:
+		return []string{`"set":"less","revision":3`}
+	case 90:
+		return []string{fmt.Sprintf(`"set":%q,"revision":3,"switch":%s`, set.hash, object()), fmt.Sprintf(`"set":%q,"revision":4,"switch":%s`, set.hash, object())}
+	case 110:
+		return []string{fmt.Sprintf(`"set":%q,"revision":5,"switch":%s`, set.hash, object())}
+	}
+	return nil
+}
+
+// goldenSets finds the sets of the golden log.
+func goldenSets(t *testing.T, set *Set) func(hash string) (*Set, error) {
+	less := *set.def
+	less.Campaigns, less.Features = nil, less.Features[:len(less.Features)/2]
+	for i, c := range set.def.Campaigns {
+		if c.ID == "absence" {
+			less.Campaigns = append(less.Campaigns, set.def.Campaigns[i])
+		}
+	}
+	other, problems := Compile(&less)
+	if other == nil {
+		t.Fatal(problems)
+	}
+	return func(hash string) (*Set, error) {
+		if hash == "less" || hash == other.hash {
+			return other, nil
+		}
+		return set, nil
+	}
 }
 
 // foldGolden folds the log as a binary with engine newest does.
 func foldGolden(t *testing.T, set *Set, lines [][]byte, newest int) (out []byte) {
 	t.Helper()
-	f, err := NewFold(Cursor{}, func(string) (*Set, error) { return set, nil }, Memory{})
+	d := &folded{t: t, ents: Memory{}, sets: map[string]*Set{set.hash: set}, at: map[uint64]stateAt{0: {}}, log: goldenLog(set, lines)}
+	f, err := NewFold(Cursor{}, goldenSets(t, set), d.ents)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.newest = newest
-	for _, m := range goldenLog(set, lines) {
+	for i, m := range d.log {
 		if err := f.Begin(m); err != nil {
 			t.Fatal(err)
 		}
@@ -196,6 +257,12 @@ func foldGolden(t *testing.T, set *Set, lines [][]byte, newest int) (out []byte)
 			}
 			if !more {
 				break
+			}
+		}
+		if sw, _ := f.Switching(); sw != nil {
+			c, ents := (&folded{t: t, sets: d.sets, at: d.at, log: d.log[:i+1]}).second(sw)
+			if err := f.JoinMemory(c, d.ents, ents); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func (f *Fold) retire(next *Set) {
 	if f.cur.Second {
 		return // it feeds what N has
 	}
-	f.expireAt(f.cur.LogTime)
+	f.expire()
 	if before := f.step.live; before.Set != emptySet() && next.def.Engine >= retiringEngine {
 		f.retired = append(slices.Clone(f.retired), retiredSet{Set: before.Set, at: f.cur.LogTime})
 	}
@@ -78,19 +78,14 @@ func (f *Fold) keepRetired(live *Set) {
 
 // expire ends the feeding of what was retired more than a day ago.
 func (f *Fold) expire() {
-	if f.expireAt(f.cur.LogTime) {
-		f.cur.Epoch++ // the parts that are known change
-		f.enforce(f.step.live.Set)
+	old := func(r retiredSet) bool { return value.Minus(f.cur.LogTime, r.at) > int64(retiredFor) }
+	if len(f.retired) == 0 || !old(f.retired[0]) {
+		return
 	}
-}
-
-func (f *Fold) expireAt(now int64) (some bool) {
-	if len(f.retired) == 0 || value.Minus(now, f.retired[0].at) <= int64(retiredFor) {
-		return false
-	}
-	f.retired = slices.DeleteFunc(slices.Clone(f.retired), func(r retiredSet) bool { return value.Minus(now, r.at) > int64(retiredFor) })
+	f.retired = slices.DeleteFunc(slices.Clone(f.retired), old)
 	f.keepRetired(f.step.live.Set)
-	return true
+	f.cur.Epoch++ // the parts that are known change
+	f.enforce(f.step.live.Set)
 }
 
 // addRetired adds the retired features to those of the set in force.

@@ -18,9 +18,9 @@ import (
 //     when it is overdue, until its `unless` or a later trigger ends it: only the
 //     switch decides what becomes of it.
 //   - Of Control messages it takes log time alone. It does not know pauses.
-//   - A dwell that is long enough is judged as the live fold judges it when it is
-//     due, but only when the user's next event comes, or at the switch: nothing of
-//     the user has changed since then.
+//   - A dwell that is long enough, and the end of a session, are judged as the live
+//     fold judges them when they are due, but only when the user's next event comes,
+//     or at the switch: nothing of the user has changed since then.
 //
 // Its state is a function of N, the engine, where it began, and how far it has come.
 
@@ -106,9 +106,6 @@ func (e *Entity) add(w pending) {
 // dormant reports whether the trigger is an event that is not known (Dormant).
 func (e *pending) dormant() bool { return e.stored.json == 0 }
 
-// noEvent stands for an event that is not known.
-var noEvent = []byte(`{"type":"track"}`)
-
 // Overdue calls count for each evaluation of a user in a second state that is due at
 // log time now or before.
 func (s *Set) Overdue(e *Entity, now int64, count func(campaign, channel string)) {
@@ -120,10 +117,14 @@ func (s *Set) Overdue(e *Entity, now int64, count func(campaign, channel string)
 	}
 }
 
-// settleDwells judges the dwells that were long enough at log time now or before.
-func (s *step) settleDwells(e *Entity, now int64) {
+// settle judges what the live fold judges without an event, and what may wait after
+// that: the end of the session, and dwells, which were due at log time now or before.
+func (s *step) settle(e *Entity, now int64) {
 	for {
 		due := int64(NoDue)
+		if d := e.session.due(); d != NoDue && d <= now {
+			due = d
+		}
 		for i := range e.waiting {
 			if w := &e.waiting[i]; w.stage == stageDwell && w.due <= now && (due == NoDue || w.due < due) {
 				due = w.due
@@ -135,8 +136,10 @@ func (s *step) settleDwells(e *Entity, now int64) {
 		s.start(e, due)
 		s.settled()
 		s.due = s.due[:0]
+		if e.session.ends && e.session.due() == due {
+			s.endSession()
+		}
 		s.fireDue(func(w *pending) bool { return w.stage == stageDwell })
-		s.choose()
 		for _, w := range s.due {
 			s.release(w.stored)
 		}

@@ -85,7 +85,7 @@ func (s *step) settled() { s.scope.totals = s.totals.next(len(s.live.features)) 
 func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	if s.second {
 		e.bind(s.live)
-		s.settleDwells(e, now)
+		s.settle(e, now)
 	}
 	s.start(e, now)
 	if e.forgotten(now, s.second) {
@@ -166,10 +166,12 @@ func (s *step) fireDue(wanted func(*pending) bool) {
 // resume is an evaluation that was pending.
 func (s *step) resume(p pending) (w evaluation, err error) {
 	w = evaluation{pending: p, began: p.stored.at}
-	var dec event.Decoder // one for each event, because candidates outlive the step of one evaluation
-	ev, err := dec.Decode(p.stored.event())
-	if err != nil {
-		return w, err
+	ev := &event.Event{Type: event.Track, Root: event.NoObject, Key: s.entity.Key} // not known
+	if !p.dormant() {
+		var dec event.Decoder // one for each event, because candidates outlive the step of one evaluation
+		if ev, err = dec.Decode(p.stored.event()); err != nil {
+			return w, err
+		}
 	}
 	ev.Time = p.stored.time
 	w.event = ev

@@ -117,7 +117,7 @@ func (f *Fold) switches() bool {
 	}
 	sw, live := c.Switch, f.step.live
 	if c.set.def.Engine < live.def.Engine || c.set.def.Clock != live.def.Clock && f.cur.Set != "" ||
-		value.Minus(f.target, sw.LogTime) > int64(staleAfter) || f.cur.Accepted > sw.Stored {
+		value.Minus(f.target, sw.LogTime) > int64(staleAfter) || f.cur.Accepted != 0 && f.cur.Accepted > sw.Stored {
 		return false
 	}
 	sw.Set = c.set.hash
@@ -263,7 +263,7 @@ func (j *Join) User(live, second *Entity) {
 		second = NewEntity(live.Key)
 	}
 	second.bind(j.second.live)
-	j.second.settleDwells(second, j.now)
+	j.second.settle(second, j.now)
 	j.goOn(live, second)
 	live.bind(j.step.live)
 	j.take(live, second)
@@ -363,12 +363,8 @@ func (j *Join) wait(live, second *Entity) {
 	}
 }
 
-// away judges `if` of an absence that began with an event that is not known, and
-// gives it an event without content.
+// away judges `if` of an absence that began with an event that is not known.
 func (j *Join) away(w *pending) bool {
-	stored := *w.stored
-	stored.raw, stored.json = noEvent, int32(len(noEvent))
-	w.stored = &stored
 	e, err := j.step.resume(*w)
 	if err != nil {
 		return false
@@ -376,11 +372,12 @@ func (j *Join) away(w *pending) bool {
 	return all(w.c.cond, j.step.judge(&e), nil)
 }
 
-// dwells computes anew when the dwells will be long enough that are waited for.
+// dwells computes anew when the dwells will be long enough that are waited for, where
+// they do not come from the state that has what is pending.
 func (j *Join) dwells(live *Entity) {
 	for i := range live.waiting {
 		w := &live.waiting[i]
-		if w.stage != stageDwell {
+		if w.stage != stageDwell || !slices.ContainsFunc(w.c.dwell, func(d *dwellTerm) bool { return j.features[d.feature] != j.campaigns[j.step.live.unitIndex[w.campaign]] }) {
 			continue
 		}
 		e, err := j.step.resume(*w)

@@ -1,0 +1,340 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"offerstream/pipeline/campaign"
+)
+
+// A shop is a log of one message a second, with a fold of it.
+type shop struct {
+	*folded
+	seq uint64
+}
+
+func newShop(t *testing.T, sets ...*Set) *shop {
+	s := &shop{folded: newFolded(t, sets...)}
+	s.control(sets[0], 1)
+	return s
+}
+
+func (s *shop) next() Message {
+	s.seq++
+	return Message{Seq: s.seq, Stored: int64(s.seq) * 1e9, Kind: Tick, Data: []byte("{}")}
+}
+
+func (s *shop) control(set *Set, revision uint64) { s.take(s.next().live(set, revision)) }
+
+func (s *shop) message(kind Kind, data string) {
+	m := s.next()
+	m.Kind, m.Data = kind, []byte(data)
+	s.take(m)
+}
+
+func (s *shop) event(user, name, props string) {
+	s.message(In, fmt.Sprintf(`{"type":"track","event":%q,"userId":%q,"messageId":"m%d","properties":{%s}}`, name, user, s.seq+1, props))
+}
+
+// ticks passes the time until a number of seconds.
+func (s *shop) ticks(until uint64) {
+	for s.seq < until {
+		s.message(Tick, "{}")
+	}
+}
+
+// toSwitch switches to all of a set. change changes the switch.
+func (s *shop) toSwitch(set *Set, from, revision uint64, overdue string, change func(*Cursor)) {
+	object := s.f.Cursor()
+	if change != nil {
+		change(&object)
+	}
+	s.take(switchAt(s.next(), set, from, object, revision, overdue))
+}
+
+// sent are the campaigns and users of the offers since the last call.
+func (s *shop) sent() string {
+	var all []string
+	for _, o := range s.offers {
+		var v struct{ Campaign, User string }
+		unmarshal(s.t, o, &v)
+		all = append(all, v.Campaign+" "+v.User)
+	}
+	s.offers = nil
+	return strings.Join(all, ", ")
+}
+
+func (s *shop) wants(offers, id, outcomes string) {
+	s.t.Helper()
+	if got := s.sent(); got != offers {
+		s.t.Errorf("after message %d: offers %q, want %q", s.seq, got, offers)
+	}
+	counts, _ := s.f.Counts()
+	if got := fmt.Sprint(nonzero(ints(outcomesOf(counts[id])))); got != "map["+outcomes+"]" {
+		s.t.Errorf("after message %d: %s %s, want %s", s.seq, id, got, outcomes)
+	}
+}
+
+const (
+	away = `"on":["*"],"unless":{"on":["*"],"within":10000000000}`
+	cart = `"on":["Add"],"unless":{"on":["Order"],"match":"item","within":10000000000,"no_restart":true}`
+)
+
+// TestRevisions: what is not above the last revision changes nothing.
+func TestRevisions(t *testing.T) {
+	a, b := setOf(t, sends("a", "", `"on":["View"]`)), setOf(t, sends("b", "", `"on":["View"]`))
+	s := newShop(t, a, b)
+	s.control(b, 3)
+	for _, revision := range []uint64{1, 2, 3} {
+		s.control(a, revision)
+		s.toSwitch(a, 0, revision, "now", nil)
+	}
+	s.message(Control, fmt.Sprintf(`{"set":"not stored","engine":%d,"revision":3}`, Engine))
+	s.event("u", "View", "")
+	s.wants("b u", "b", "evaluated:1 fired:1")
+	pause := func(names string, pauses int) {
+		s.message(Control, fmt.Sprintf(`{"paused":[%s],"engine":%d,"pauses":%d}`, names, Engine, pauses))
+	}
+	pause(`"b"`, 2)
+	pause("", 1)
+	pause("", 2)
+	s.fold(s.f.Cursor())
+	s.event("v", "View", "")
+	s.wants("", "b", "evaluated:1 paused:1")
+	pause("", 3)
+	s.event("v", "View", "")
+	s.wants("b v", "b", "evaluated:2 fired:1 paused:1")
+	s.control(a, 4)
+	s.event("w", "View", "")
+	s.wants("a w", "a", "evaluated:1 fired:1")
+}
+
+// TestSwitchThatDoesNotCount: a switch whose engine is below that in force, or whose
+// second state is too far or an acceptance behind it, changes nothing, and the next
+// one with its revision counts.
+func TestSwitchThatDoesNotCount(t *testing.T) {
+	a, b := setOf(t, sends("a", "", `"on":["View"]`)), setOf(t, sends("b", "", `"on":["View"]`))
+	old := *b.def
+	old.Engine = oldestEngine
+	before := mustRun(t, &old)
+	timed := *b.def
+	timed.Clock = campaign.ClockEvent
+	for name, c := range map[string]struct {
+		set    *Set
+		change func(*Cursor)
+		accept bool
+	}{
+		"engine":     {set: before},
+		"clock":      {set: mustRun(t, &timed)},
+		"stale":      {set: b, change: func(c *Cursor) { c.LogTime -= int64(time.Hour) }},
+		"acceptance": {set: b, accept: true, change: func(c *Cursor) { c.Stored -= 2e9 }},
+	} {
+		s := newShop(t, a, b, before, c.set)
+		s.ticks(5)
+		if c.accept {
+			s.message(Accept, `{"chains":{},"why":"x"}`)
+		}
+		s.toSwitch(c.set, 0, 2, "now", c.change)
+		if s.f.cur.Set != a.hash || s.f.cur.Revision != 1 {
+			t.Errorf("%s: the switch counts", name)
+		}
+		s.toSwitch(b, 0, 2, "now", nil)
+		if s.f.cur.Set != b.hash || s.f.cur.Revision != 2 {
+			t.Errorf("%s: the switch after it does not count", name)
+		}
+	}
+}
+
+// TestDormant: who sent no event since the state with which the second fold begins is
+// reached: at the switch, if the condition holds then, without the event, once.
+func TestDormant(t *testing.T) {
+	none := setOf(t, sends("other", "", `"on":["View"],"unless":{"on":["Order"],"within":500000000000}`))
+	def := defOf(t, []string{`{"name":"n","on":["View"],"agg":"count"}`}, sends("away", "n", away+`,"if":["n < 3","!profile.?vip.orValue(false)"]`))
+	set := mustRun(t, def)
+	run := func(overdue string, from uint64) *shop {
+		s := newShop(t, none, set)
+		s.event("gone", "View", "")
+		s.event("vip", "View", "")
+		s.message(In, `{"type":"identify","userId":"vip","messageId":"v","traits":{"vip":true}}`)
+		s.event("back", "View", "")
+		s.keep()
+		s.event("back", "View", "")
+		s.event("new", "View", "")
+		s.ticks(40)
+		s.toSwitch(set, from, 2, overdue, nil)
+		s.sent()
+		return s
+	}
+	s := run("now", 5)
+	s.message(Tick, "{}")
+	s.wants("away back, away gone, away new", "away", "evaluated:3 fired:3")
+	s = run("drop", 5)
+	s.ticks(100)
+	s.wants("", "away", "")
+	s = run("1h", 5)
+	s.event("gone", "View", "") // its own unless cancels it, and begins another
+	s.wants("", "away", "cancelled:1 evaluated:4 pending:3")
+	s.message(In, `{"type":"track","event":"View","userId":"x","timestamp":"1970-01-01T00:00:00Z","messageId":"x"}`)
+	m := s.next()
+	m.Stored += int64(2 * time.Hour)
+	s.take(m)
+	if got := len(s.offers); got == 0 {
+		t.Error("nothing that was spread goes out")
+	}
+}
+
+func defOf(t *testing.T, features []string, campaigns ...string) *campaign.Definition {
+	t.Helper()
+	def, err := campaign.ParseDefinition((&scene{features: features, campaigns: campaigns}).set())
+	if err != nil {
+		t.Fatal(err)
+	}
+	def.Clock = campaign.ClockBroker
+	return def
+}
+
+// TestSwitchOnce: where live has sent an offer of the campaign for the key since the
+// trigger, it does not go out again, though its due time and so its id are others.
+func TestSwitchOnce(t *testing.T) {
+	slow := strings.Replace(cart, "10000000000", "30000000000", 1)
+	before, after := setOf(t, sends("cart", "", cart)), setOf(t, sends("cart", "", slow))
+	s := newShop(t, before, after)
+	s.event("u", "Add", `"item":"a"`)
+	s.event("v", "Add", `"item":"a"`)
+	s.ticks(14)
+	s.wants("cart u, cart v", "cart", "evaluated:2 fired:2")
+	s.event("v", "Add", `"item":"a"`) // after the offer; in the second state it restarts nothing
+	s.event("v", "Add", `"item":"b"`)
+	s.toSwitch(after, 0, 2, "now", nil)
+	s.wants("", "cart", "cancelled:2 duplicate:2 evaluated:7 fired:2 pending:1")
+	s.ticks(60)
+	s.wants("cart v", "cart", "cancelled:2 duplicate:2 evaluated:7 fired:3")
+}
+
+// TestLaterTrigger: what is overdue in a second fold ends with a later trigger, also
+// where the absence does not restart, as a replay would have ended it when it was due.
+func TestLaterTrigger(t *testing.T) {
+	none, set := setOf(t, sends("other", "", `"on":["View"]`)), setOf(t, sends("cart", "", cart))
+	s := newShop(t, none, set)
+	s.event("u", "Add", `"item":"a"`) // due at 12
+	s.ticks(14)
+	s.event("u", "Add", `"item":"a"`) // due at 25
+	s.toSwitch(set, 0, 2, "now", nil)
+	s.ticks(20)
+	s.wants("", "cart", "evaluated:1 pending:1")
+	s.ticks(26)
+	s.wants("cart u", "cart", "evaluated:1 fired:1")
+}
+
+// TestGoesOn: what is pending in both states, and may have come further in the live
+// one, goes on once.
+func TestGoesOn(t *testing.T) {
+	def := defOf(t, nil, sends("cart", "", cart))
+	def.Zone = "UTC"
+	def.Quiet = &campaign.QuietHours{Channels: []string{"cart"}, From: 0, To: 60, AtMost: 2 * time.Hour}
+	set := mustRun(t, def)
+	s := newShop(t, set)
+	s.event("u", "Add", `"item":"a"`) // due at 12, then held until 01:00
+	s.ticks(20)
+	s.event("v", "Add", `"item":"a"`)
+	s.toSwitch(set, 0, 2, "now", nil)
+	s.wants("", "cart", "evaluated:2 pending:2")
+	m := s.next()
+	m.Stored = int64(2 * time.Hour)
+	s.take(m)
+	s.wants("cart u, cart v", "cart", "evaluated:2 fired:2")
+}
+
+// TestJoinGoesOn: a switch that is interrupted after any user, and goes on from the
+// stored cursor, gives the state and the offers that it gives at once.
+func TestJoinGoesOn(t *testing.T) {
+	none := setOf(t, sends("other", "", `"on":["View"],"unless":{"on":["Order"],"within":500000000000}`))
+	set := mustRun(t, defOf(t, []string{`{"name":"n","on":["View"],"agg":"count"}`}, sends("away", "n", away)))
+	users := 5
+	run := func(breaks []int) *shop {
+		s := newShop(t, none, set)
+		for i := range users {
+			s.event(fmt.Sprint("u", i), "View", "")
+		}
+		s.ticks(30)
+		m := switchAt(s.next(), set, 0, s.f.Cursor(), 2, "now")
+		s.log = append(s.log, m)
+		keys := slices.Sorted(maps.Keys(s.ents))
+		for at := 0; ; {
+			if err := s.f.Begin(m); err != nil {
+				t.Fatal(err)
+			}
+			for more := true; more; {
+				var err error
+				if more, err = s.f.Next(); err != nil {
+					t.Fatal(err)
+				}
+				if len(s.f.Effects()) > 0 {
+					t.Error("offers at the switch")
+				}
+			}
+			sw, from := s.f.Switching()
+			if sw == nil {
+				t.Fatal("the fold stands at no switch")
+			}
+			c, seconds := s.second(sw)
+			j, err := s.f.NewJoin(c, func(key string) (*Entity, error) { return s.ents.Look(key) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			until := users
+			if len(breaks) > 0 {
+				until, breaks = breaks[0], breaks[1:]
+			}
+			for ; at < until; at++ {
+				if keys[at] <= from {
+					t.Errorf("%s is joined already", keys[at])
+				}
+				j.User(s.ents[keys[at]], seconds[keys[at]])
+				s.f.JoinedTo(keys[at])
+			}
+			if at == users {
+				s.f.Switched(c, j)
+				break
+			}
+			b, err := s.f.Cursor().JSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cursor, err := ReadCursor(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.ents = decoded(t, s.ents)
+			s.fold(cursor)
+		}
+		cursor := s.f.Cursor()
+		s.ents = decoded(t, s.ents)
+		s.fold(cursor)
+		s.offers = nil
+		s.ticks(60)
+		return s
+	}
+	want := run(nil)
+	if len(want.offers) != users {
+		t.Errorf("%d offers, want %d", len(want.offers), users)
+	}
+	for _, breaks := range [][]int{{0}, {1}, {4}, {1, 1, 3}, {2, 4}} {
+		got := run(breaks)
+		if !slices.Equal(got.offers, want.offers) || asJSON(got.f.Cursor()) != asJSON(want.f.Cursor()) {
+			t.Errorf("interrupted after %d users:\n%s\nwant\n%s", breaks, strings.Join(got.offers, "\n"), strings.Join(want.offers, "\n"))
+		}
+	}
+}
+
+func unmarshal(t *testing.T, text string, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		t.Fatal(err)
+	}
+}
