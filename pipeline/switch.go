@@ -377,7 +377,9 @@ func (j *Join) away(w *pending) bool {
 func (j *Join) dwells(live *Entity) {
 	for i := range live.waiting {
 		w := &live.waiting[i]
-		if w.stage != stageDwell || !slices.ContainsFunc(w.c.dwell, func(d *dwellTerm) bool { return j.features[d.feature] != j.campaigns[j.step.live.unitIndex[w.campaign]] }) {
+		if w.stage != stageDwell || !slices.ContainsFunc(w.c.dwell, func(d *dwellTerm) bool {
+			return j.features[d.feature] != j.campaigns[j.step.live.unitIndex[w.campaign]]
+		}) {
 			continue
 		}
 		e, err := j.step.resume(*w)

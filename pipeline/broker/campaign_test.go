@@ -47,7 +47,7 @@ func TestSets(t *testing.T) {
 			t.Errorf("a set of %d campaigns came back changed", len(def.Campaigns))
 		}
 	}
-	if _, err := c.kv.Get(ctx, chunkKey(define(campaign.ClockBroker, 25_000).Hash(), 1)); err != nil {
+	if _, err := c.kv.Get(ctx, chunkKey(setKey(define(campaign.ClockBroker, 25_000).Hash()), "", 1)); err != nil {
 		t.Errorf("the large set is not in several chunks: %v", err)
 	}
 	for _, hash := range []string{"0123", "", "a b", "x.y", "*"} {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -97,9 +98,25 @@ func (c *Conn) NextRevision(ctx context.Context, last uint64, kind RevisionKind)
 	return last + 1, nil
 }
 
-// Controls returns all control messages that a partition's log still has, the oldest
-// first.
-func (c *Conn) Controls(ctx context.Context, partition int) ([]ControlMessage, error) {
-	var all []ControlMessage
-	return all, errors.New("not built yet")
+// mostControls bounds the answer of Controls.
+const mostControls = 10_000
+
+// Controls returns the newest 10,000 control messages that a partition's log still
+// has, the oldest first.
+func (c *Conn) Controls(ctx context.Context, partition int) (all []ControlMessage, err error) {
+	w, err := c.walk(ctx, c.Names.EventsStream(partition), c.Names.EventsSubject(partition, "control"), 100, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	for {
+		m, err := w.take(ctx)
+		if m == nil || err != nil {
+			return all, err
+		}
+		if len(all) == mostControls {
+			all = all[1:]
+		}
+		all = append(all, readControl(Stored{Seq: m.seq, Time: m.stored.UnixNano(), Data: m.data}))
+	}
 }

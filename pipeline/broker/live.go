@@ -15,6 +15,9 @@ import (
 	"offerstream/pipeline/value"
 )
 
+// liveKey is the key of the record.
+const liveKey = "live"
+
 // Live is the bucket's record: which campaign set is live, and what is to become
 // of it. It is the value of key live.
 type Live struct {

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,7 +135,7 @@ func (w *natsWire) Clock(ctx context.Context, stream string) (int64, error) {
 }
 
 func (w *natsWire) Get(ctx context.Context, bucket, key string) ([]byte, uint64, error) {
-	if !keys.MatchString(key) {
+	if key == "" || key[0] == '.' || strings.HasSuffix(key, ".") || strings.Contains(key, "..") || strings.ContainsAny(key, " \t\r\n*>") { // it would name several keys, or none
 		return nil, 0, jetstream.ErrInvalidKey
 	}
 	m, err := w.Last(ctx, "KV_"+bucket, "$KV."+bucket+"."+key) // the client library's Get may ask a replica that lags behind
@@ -147,9 +147,6 @@ func (w *natsWire) Get(ctx context.Context, bucket, key string) ([]byte, uint64,
 	}
 	return m.Data, m.Seq, nil
 }
-
-// keys are the keys of a bucket without wildcards.
-var keys = regexp.MustCompile(`^[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*$`)
 
 func (w *natsWire) Watch(ctx context.Context, bucket, key string, fn func(value []byte)) error {
 	again := w.nc.StatusChanged(nats.CONNECTED) // after a reconnect, the new server may not know the watch

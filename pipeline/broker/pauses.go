@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -13,6 +13,10 @@ import (
 // pausedKey is the key of the Pauses. They have a key of their own, and so
 // revisions of their own: who pauses does not undo who applies.
 const pausedKey = "paused"
+
+// mostPaused is how many campaigns and channels can be paused at a time: a fold
+// refuses a control message with more.
+const mostPaused = 1000
 
 // Pauses are the campaigns and channels that operators have paused, and the value
 // of key paused.
@@ -63,8 +67,23 @@ func readPauses(value []byte) (pauses Pauses, err error) {
 // PutPauses writes the pauses, provided that they are still those that Pauses
 // returned with rev; otherwise it returns ErrLiveChanged.
 func (c *Conn) PutPauses(ctx context.Context, pauses Pauses, rev uint64) error {
-	if err := c.putRecord(ctx, pausedKey, pauses, rev); err != nil {
-		return fmt.Errorf("pause %s: %w", strings.Join(append(pauses.Channels, pauses.Campaigns...), ", "), err)
+	err := pauses.check()
+	if err == nil {
+		err = c.putRecord(ctx, pausedKey, pauses, rev)
+	}
+	if err != nil {
+		return fmt.Errorf("change what is paused: %w", err)
+	}
+	return nil
+}
+
+// check refuses what would stop the partitions, as a control message.
+func (p Pauses) check() error {
+	if n := len(p.Campaigns) + len(p.Channels); n > mostPaused {
+		return fmt.Errorf("%d campaigns and channels would be paused, at most %d can be", n, mostPaused)
+	}
+	if slices.Contains(p.Campaigns, "") || slices.Contains(p.Channels, "") {
+		return errors.New("a campaign or channel has no name")
 	}
 	return nil
 }

@@ -57,7 +57,8 @@ var (
 // PutSnapshot stores the content of r as the partition's snapshot at sequence
 // seq. When it returns without an error the snapshot is complete, and those of the
 // partition are removed that need not be kept (kept). A snapshot that fails, or is
-// interrupted by ctx, is not listed. At most 1 MB is in memory.
+// interrupted by ctx, is not listed. At most 1 MB is in memory. metadata is read when
+// r has ended.
 //
 // It uses a quarter of the server's time, so that offers are not held up
 // (`offerctl bench --group`: the longest time from an event to its offer is some
@@ -66,7 +67,7 @@ var (
 func (c *Conn) PutSnapshot(ctx context.Context, partition int, seq uint64, metadata map[string]string, r io.Reader) error {
 	st, err := c.snapshotsAnew(ctx)
 	if err == nil {
-		err = c.putSnapshot(ctx, st, partition, seq, metadata, r)
+		err = c.putObject(ctx, st, snapshotName(partition, seq), fmt.Sprintf("%d.%020d", partition, seq), r, func() map[string]string { return metadata })
 	}
 	if err != nil {
 		return fmt.Errorf("put snapshot of partition %d at message %d: %w", partition, seq, err)
@@ -76,8 +77,14 @@ func (c *Conn) PutSnapshot(ctx context.Context, partition int, seq uint64, metad
 	if err := c.trimSnapshots(within, st, partition); err != nil {
 		c.Log.Warn("old snapshots are not removed yet: trying again after the next one", "partition", partition, "error", err)
 	}
+	if err := c.trimSeconds(within, st, partition); err != nil {
+		c.Log.Warn("old second states are not removed yet: trying again after the next snapshot", "partition", partition, "error", err)
+	}
 	return nil
 }
+
+// snapshotName is the name of a snapshot's object.
+func snapshotName(partition int, seq uint64) string { return fmt.Sprintf("%d/%020d", partition, seq) }
 
 // snapshotsAnew returns the bucket's stream, and makes it anew if it has been
 // deleted.
@@ -92,21 +99,24 @@ func (c *Conn) snapshotsAnew(ctx context.Context) (jetstream.Stream, error) {
 	return st, err
 }
 
-func (c *Conn) putSnapshot(ctx context.Context, st jetstream.Stream, partition int, seq uint64, metadata map[string]string, r io.Reader) error {
-	id := fmt.Sprintf("%d.%020d.%s", partition, seq, rand.Text())
+// putObject stores the content of r as an object. The id of its pieces begins with
+// prefix; metadata is called when r has ended.
+func (c *Conn) putObject(ctx context.Context, st jetstream.Stream, name, prefix string, r io.Reader, metadata func() map[string]string) error {
+	id := prefix + "." + rand.Text()
 	subject := c.Names.pieceSubject(id)
 	object := jetstream.ObjectInfo{Bucket: c.Names.SnapshotsBucket(), NUID: id,
-		ObjectMeta: jetstream.ObjectMeta{Name: fmt.Sprintf("%d/%020d", partition, seq), Metadata: metadata,
+		ObjectMeta: jetstream.ObjectMeta{Name: name,
 			Opts: &jetstream.ObjectMetaOptions{ChunkSize: uint32(min(pieceSize, c.NC.MaxPayload()))}}}
 	err := c.putPieces(ctx, subject, &object, r)
 	if err == nil {
+		object.Metadata = metadata()
 		err = c.putMeta(ctx, object)
 	}
 	if err != nil {
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishFor)
 		defer cancel()
 		if err := st.Purge(within, jetstream.WithPurgeSubject(subject)); err != nil {
-			c.Log.Warn("the pieces of a snapshot that failed are not removed yet", "partition", partition, "error", err)
+			c.Log.Warn("the pieces of a snapshot that failed are not removed yet", "object", name, "error", err)
 		}
 	}
 	return err
@@ -263,7 +273,11 @@ func (c *Conn) snapshotPieces(ctx context.Context, partition int) (map[string]ui
 // ErrSnapshotGone if the snapshot is removed while it is read. Then the bytes
 // read before must not be used. The reader ends with ctx.
 func (c *Conn) OpenSnapshot(ctx context.Context, m SnapshotMeta) (io.ReadCloser, error) {
-	s := &snapshot{ctx: ctx, conn: c, meta: m, sum: sha256.New()}
+	return c.openObject(ctx, m, "snapshot")
+}
+
+func (c *Conn) openObject(ctx context.Context, m SnapshotMeta, what string) (io.ReadCloser, error) {
+	s := &snapshot{ctx: ctx, conn: c, meta: m, what: what, sum: sha256.New()}
 	if m.object.Chunks == 0 {
 		return s, nil
 	}
@@ -292,6 +306,7 @@ type snapshot struct {
 	ctx      context.Context
 	conn     *Conn
 	meta     SnapshotMeta
+	what     string // it is, for errors
 	consumer string
 	pieces   jetstream.MessagesContext // nil if the snapshot is empty
 
@@ -302,7 +317,7 @@ type snapshot struct {
 }
 
 func (s *snapshot) failed(err error) error {
-	return fmt.Errorf("read snapshot of partition %d at message %d: %w", s.meta.Partition, s.meta.Seq, err)
+	return fmt.Errorf("read %s of partition %d at message %d: %w", s.what, s.meta.Partition, s.meta.Seq, err)
 }
 
 func (s *snapshot) Read(p []byte) (int, error) {

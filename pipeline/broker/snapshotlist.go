@@ -79,29 +79,38 @@ func (c *Conn) NewestSnapshots(ctx context.Context) (map[int]NewestSnapshot, err
 // namedSnapshots returns the snapshots of all partitions, the newest first, with
 // the fields that their subjects tell.
 func (c *Conn) namedSnapshots(ctx context.Context) (all []SnapshotMeta, err error) {
-	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), c.Names.snapshotSubject("*"))
-	if err != nil {
-		return nil, err
-	}
-	for _, subject := range subjects {
-		if m, ok := c.Names.snapshotOf(subject); ok {
+	err = c.namedObjects(ctx, func(subject, name string) {
+		if m, ok := snapshotOf(subject, name); ok {
 			all = append(all, m)
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(all, func(a, b SnapshotMeta) int { return cmp.Compare(b.Seq, a.Seq) })
 	return all, nil
 }
 
-// snapshotOf reads a snapshot's subject; ok is false for an object that is not a
+// namedObjects calls fn with the subject and the name of each object in the bucket.
+func (c *Conn) namedObjects(ctx context.Context, fn func(subject, name string)) error {
+	subjects, err := c.Wire.Subjects(ctx, c.Names.snapshotsStream(), c.Names.snapshotSubject("*"))
+	for _, subject := range subjects {
+		if name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, c.Names.snapshotSubject(""))); err == nil {
+			fn(subject, string(name))
+		}
+	}
+	return err
+}
+
+// snapshotOf reads a snapshot's name; ok is false for an object that is not a
 // snapshot.
-func (n Names) snapshotOf(subject string) (m SnapshotMeta, ok bool) {
-	name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, n.snapshotSubject("")))
-	p, seq, _ := strings.Cut(string(name), "/")
+func snapshotOf(subject, name string) (m SnapshotMeta, ok bool) {
+	p, seq, _ := strings.Cut(name, "/")
 	m.subject = subject
 	var errP, errSeq error
 	m.Partition, errP = strconv.Atoi(p)
 	m.Seq, errSeq = strconv.ParseUint(seq, 10, 64)
-	return m, err == nil && errP == nil && errSeq == nil
+	return m, errP == nil && errSeq == nil
 }
 
 // snapshotMeta reads the remaining fields of a snapshot; there is false if the

@@ -15,7 +15,8 @@ import (
 // the simulation.
 type Archive interface {
 	// Put stores what write writes as the snapshot of a partition at message seq
-	// of its log. When Put returns, write has returned.
+	// of its log. When Put returns, write has returned. metadata is read after
+	// write, which may change it.
 	Put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error
 	// List returns a partition's snapshots, the newest first.
 	List(ctx context.Context, partition int) ([]broker.SnapshotMeta, error)
@@ -26,6 +27,19 @@ type Archive interface {
 	// Drop removes those snapshots of a partition for whose message chosen
 	// returns true.
 	Drop(ctx context.Context, partition int, chosen func(seq uint64) bool) error
+
+	// PutSecond stores what write writes as the second state of a partition with a
+	// name. kept says that it is made for a switch: it stays as long as the log has
+	// the message after it. If it is stored already, write need not be called. One
+	// that is not kept replaces those before that are not.
+	PutSecond(ctx context.Context, partition int, name broker.SecondName, kept bool, metadata map[string]string, write func(io.Writer) error) error
+	// Seconds returns a partition's second states, the newest first.
+	Seconds(ctx context.Context, partition int) ([]broker.SecondMeta, error)
+	// OpenSecond is Open for a second state.
+	OpenSecond(ctx context.Context, m broker.SecondMeta) (io.ReadCloser, error)
+	// DropSeconds removes those second states of a partition for which chosen
+	// returns true.
+	DropSeconds(ctx context.Context, partition int, chosen func(broker.SecondMeta) bool) error
 }
 
 // The keys of a snapshot's metadata.
@@ -33,12 +47,18 @@ const (
 	recordsKey  = "records"  // pipeline.RecordVersion of the records
 	engineKey   = "engine"   // the engine that made the snapshot
 	acceptedKey = "accepted" // the last acceptance that the state has folded: the stored time of its message
+	wholeKey    = "whole"    // whether the state stands between two messages
 )
 
 // Metadata returns the metadata of a snapshot whose state is at the cursor.
 func Metadata(c pipeline.Cursor) map[string]string {
-	return map[string]string{recordsKey: strconv.Itoa(pipeline.RecordVersion), engineKey: strconv.Itoa(pipeline.Engine), acceptedKey: strconv.FormatInt(c.Accepted, 10)}
+	return map[string]string{recordsKey: strconv.Itoa(pipeline.RecordVersion), engineKey: strconv.Itoa(pipeline.Engine), acceptedKey: strconv.FormatInt(c.Accepted, 10),
+		wholeKey: strconv.FormatBool(c.Within == 0 && c.Partly == 0)}
 }
+
+// Whole reports whether a snapshot's state stands between two messages, so that a
+// second fold can begin there. A snapshot of a version that did not say does not.
+func Whole(m broker.SnapshotMeta) bool { return m.Metadata[wholeKey] == "true" }
 
 // Readable returns, from a snapshot's metadata, why this binary cannot read the
 // snapshot; nil if it can. The error is pipeline.ErrNewer if a newer version has
@@ -69,6 +89,13 @@ type Objects struct {
 
 // Put implements Archive.
 func (o Objects) Put(ctx context.Context, partition int, seq uint64, metadata map[string]string, write func(io.Writer) error) error {
+	return o.put(ctx, write, func(own *broker.Conn, r io.Reader) error {
+		return own.PutSnapshot(ctx, partition, seq, metadata, r)
+	})
+}
+
+// put stores what write writes, over a connection of its own.
+func (o Objects) put(ctx context.Context, write func(io.Writer) error, store func(*broker.Conn, io.Reader) error) error {
 	own, err := o.Connect(ctx)
 	if err != nil {
 		return err
@@ -80,7 +107,7 @@ func (o Objects) Put(ctx context.Context, partition int, seq uint64, metadata ma
 		defer close(written)
 		w.CloseWithError(write(w))
 	}()
-	err = own.PutSnapshot(ctx, partition, seq, metadata, r)
+	err = store(own, r)
 	r.CloseWithError(errors.New("storing the snapshot has ended"))
 	<-written // write does not read the store any more
 	return err
@@ -99,4 +126,26 @@ func (o Objects) Open(ctx context.Context, m broker.SnapshotMeta) (io.ReadCloser
 // Drop implements Archive.
 func (o Objects) Drop(ctx context.Context, partition int, chosen func(seq uint64) bool) error {
 	return o.Conn.DropSnapshots(ctx, partition, chosen)
+}
+
+// PutSecond implements Archive.
+func (o Objects) PutSecond(ctx context.Context, partition int, name broker.SecondName, kept bool, metadata map[string]string, write func(io.Writer) error) error {
+	return o.put(ctx, write, func(own *broker.Conn, r io.Reader) error {
+		return own.PutSecond(ctx, partition, name, kept, metadata, r)
+	})
+}
+
+// Seconds implements Archive.
+func (o Objects) Seconds(ctx context.Context, partition int) ([]broker.SecondMeta, error) {
+	return o.Conn.Seconds(ctx, partition)
+}
+
+// OpenSecond implements Archive.
+func (o Objects) OpenSecond(ctx context.Context, m broker.SecondMeta) (io.ReadCloser, error) {
+	return o.Conn.OpenSecond(ctx, m)
+}
+
+// DropSeconds implements Archive.
+func (o Objects) DropSeconds(ctx context.Context, partition int, chosen func(broker.SecondMeta) bool) error {
+	return o.Conn.DropSeconds(ctx, partition, chosen)
 }

@@ -59,8 +59,8 @@ type place struct {
 
 // controlled is what control messages have set, beside the campaign set.
 type controlled struct {
-	revision, pauses uint64
-	paused           []string
+	revision, pauses         uint64
+	paused, channels, braked []string
 }
 
 // status is the part of a partition that other tasks may read.
@@ -330,7 +330,11 @@ func (a *attempt) progress() {
 		st.set.Store(&set)
 	}
 	cursor := a.fold.Cursor()
-	st.controlled.Store(&controlled{cursor.Revision, cursor.Pauses, cursor.Paused})
+	now := &controlled{revision: cursor.Revision, pauses: cursor.Pauses, paused: cursor.Paused, channels: cursor.Channels}
+	for _, b := range cursor.Braked {
+		now.braked = append(now.braked, broker.PauseName(b.Channel, b.Campaign))
+	}
+	st.controlled.Store(now)
 	pending := a.reader.Pending()
 	st.pending.Store(pending)
 	if pending == 0 && !st.caughtUp.Load() {

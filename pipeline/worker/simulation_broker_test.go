@@ -21,15 +21,13 @@ import (
 type simBroker struct {
 	*simulation
 	streams map[string]*simStream
-	buckets map[string]map[string]simValue
 	watches []*simWatch
 	wires   []*simWire
 	given   map[string]uint64 // by subject of a chain: the highest number that was ever stored, whatever was lost since
-	rev     uint64
-	skew    time.Duration // how far its clock is ahead
-	frozen  time.Duration // until then it gives stale answers
-	down    time.Duration // until then it accepts no connections
-	stalled error         // a reader has waited for what it had not requested
+	skew    time.Duration     // how far its clock is ahead
+	frozen  time.Duration     // until then it gives stale answers
+	down    time.Duration     // until then it accepts no connections
+	stalled error             // a reader has waited for what it had not requested
 
 	faults simFaults
 }
@@ -40,6 +38,7 @@ type simFaults struct {
 	late     int // the request arrives after the caller has given up
 	ackLost  int // the answer never arrives
 	refused  int // the request is refused without a reason
+	stale    int // a server that lags behind answers with an old value of a bucket
 	gap      int // a message is skipped
 	silence  int // a consumer stops delivering
 	cut      int // the connection ends
@@ -53,13 +52,8 @@ type simStream struct {
 	latest   bool   // only each subject's last message is kept: the data of others is gone
 }
 
-type simValue struct {
-	value []byte
-	rev   uint64
-}
-
 func newSimBroker(s *simulation) *simBroker {
-	return &simBroker{simulation: s, given: map[string]uint64{}, streams: map[string]*simStream{}, buckets: map[string]map[string]simValue{}}
+	return &simBroker{simulation: s, given: map[string]uint64{}, streams: map[string]*simStream{}}
 }
 
 func (b *simBroker) stream(name string) *simStream {
@@ -107,6 +101,9 @@ func (b *simBroker) store(subject string, h nats.Header, data []byte, expect *ui
 		b.given[subject] = max(b.given[subject], pos.N)
 	}
 	b.tell(st)
+	if bucketKey, ok := strings.CutPrefix(subject, "$KV."); ok {
+		b.told(bucketKey)
+	}
 	if ttl, err := time.ParseDuration(h.Get(jetstream.MsgTTLHeader)); err == nil {
 		b.start(&process{name: "broker"}, func() { b.expire(st, subject, seq, ttl) })
 	}
@@ -166,19 +163,25 @@ func (b *simBroker) restart(after time.Duration) {
 	}
 }
 
+// put stores a value under a bucket's key.
 func (b *simBroker) put(bucket, key string, value []byte) {
-	if b.buckets[bucket] == nil {
-		b.buckets[bucket] = map[string]simValue{}
-	}
-	b.rev++
-	b.buckets[bucket][key] = simValue{value: value, rev: b.rev}
-	b.told(bucket, key)
+	b.store("$KV."+bucket+"."+key, nil, value, nil)
 }
 
-// told wakes all watches of a key.
-func (b *simBroker) told(bucket, key string) {
+// values are the values that a bucket's key has had, the last one last.
+func (b *simBroker) values(bucket, key string) (all []broker.Stored) {
+	for _, m := range b.stream("KV_" + bucket).messages {
+		if m.Subject == "$KV."+bucket+"."+key {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// told wakes all watches of a key, which is named with its bucket.
+func (b *simBroker) told(bucketKey string) {
 	for _, w := range b.watches {
-		if w.bucket == bucket && (w.key == key || w.key == "") {
+		if w.bucket+"."+w.key == bucketKey {
 			w.come.Set()
 		}
 	}
@@ -338,11 +341,14 @@ func (w *simWire) Clock(ctx context.Context, stream string) (ns int64, err error
 
 func (w *simWire) Get(ctx context.Context, bucket, key string) (value []byte, rev uint64, err error) {
 	err = w.call(ctx, func() error {
-		v, ok := w.b.buckets[bucket][key]
-		if !ok {
+		all := w.b.values(bucket, key)
+		if n := len(all); n > 0 && w.b.chance(w.b.faults.stale) {
+			all = all[:w.b.rng.IntN(n)]
+		}
+		if len(all) == 0 {
 			return jetstream.ErrKeyNotFound
 		}
-		value, rev = v.value, v.rev
+		value, rev = all[len(all)-1].Data, all[len(all)-1].Seq
 		return nil
 	})
 	return value, rev, err
@@ -369,15 +375,15 @@ func (w *simWire) Watch(ctx context.Context, bucket, key string, fn func(value [
 	seen, none := uint64(0), true
 	for {
 		w.rest()
-		v, ok := w.b.buckets[bucket][key]
+		all := w.b.values(bucket, key)
 		switch {
 		case w.closed:
 			return broker.ErrClosed
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case ok && v.rev != seen:
-			seen, none = v.rev, false
-			fn(v.value)
+		case len(all) > 0 && all[len(all)-1].Seq != seen:
+			seen, none = all[len(all)-1].Seq, false
+			fn(all[len(all)-1].Data)
 		case none:
 			none = false
 			fn(nil)

@@ -171,3 +171,76 @@ func (a simArchive) Open(ctx context.Context, m broker.SnapshotMeta) (r io.ReadC
 	})
 	return r, err
 }
+
+// A simSecond is a second state that is stored.
+type simSecond struct {
+	meta  broker.SecondMeta
+	bytes []byte
+}
+
+func (a simArchive) PutSecond(ctx context.Context, partition int, name broker.SecondName, kept bool, metadata map[string]string, write func(io.Writer) error) error {
+	listed, err := a.Seconds(ctx, partition)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(listed, func(m broker.SecondMeta) bool { return m.Kept && m.Name == name }) {
+		return nil
+	}
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	put := simSecond{broker.SecondMeta{Name: name, Kept: kept, SnapshotMeta: broker.SnapshotMeta{Partition: partition, Seq: name.Seq, Bytes: int64(b.Len()) * snapshotByte, Metadata: maps.Clone(metadata)}}, b.Bytes()}
+	return a.wire.(*simWire).call(ctx, func() error {
+		put.meta.Time = a.now()
+		all := append([]simSecond{put}, a.seconds[partition]...)
+		first := max(1, a.broker.stream(fmt.Sprint("EVENTS-", partition)).first)
+		var left []simSecond
+		for i, s := range all {
+			if s.meta.Seq+1 < first || i > 0 && (s.meta.Name == name || !kept && !s.meta.Kept) {
+				continue
+			}
+			left = append(left, s)
+		}
+		slices.SortStableFunc(left, func(x, y simSecond) int { return cmp.Compare(y.meta.Seq, x.meta.Seq) })
+		a.seconds[partition] = left
+		return nil
+	})
+}
+
+func (a simArchive) Seconds(ctx context.Context, partition int) (metas []broker.SecondMeta, err error) {
+	err = a.wire.(*simWire).call(ctx, func() error {
+		metas = nil
+		for _, s := range a.seconds[partition] {
+			metas = append(metas, s.meta)
+		}
+		return nil
+	})
+	return metas, err
+}
+
+func (a simArchive) OpenSecond(ctx context.Context, m broker.SecondMeta) (r io.ReadCloser, err error) {
+	err = a.wire.(*simWire).call(ctx, func() error {
+		for _, s := range a.seconds[m.Partition] {
+			if s.meta.Name == m.Name {
+				r = io.NopCloser(bytes.NewReader(s.bytes))
+				return nil
+			}
+		}
+		return broker.ErrSnapshotGone
+	})
+	return r, err
+}
+
+func (a simArchive) DropSeconds(ctx context.Context, partition int, chosen func(broker.SecondMeta) bool) error {
+	listed, err := a.Seconds(ctx, partition)
+	if err != nil {
+		return err
+	}
+	return a.wire.(*simWire).call(ctx, func() error { // if the call is executed late, it must not remove those that have come since
+		a.seconds[partition] = slices.DeleteFunc(slices.Clone(a.seconds[partition]), func(s simSecond) bool {
+			return chosen(s.meta) && slices.ContainsFunc(listed, func(m broker.SecondMeta) bool { return m.Name == s.meta.Name && m.Time.Equal(s.meta.Time) })
+		})
+		return nil
+	})
+}

@@ -27,11 +27,13 @@ func (g *simGroup) heal() {
 }
 
 // settled reports whether every partition has one owner, which has applied
-// everything, and the right number of followers, and all offers are stored.
+// everything and what the bucket says, and the right number of followers, and all
+// offers are stored.
 func (g *simGroup) settled() bool {
 	if len(g.stopped()) > 0 {
 		return true // waiting changes nothing any more
 	}
+	live, pauses := g.records()
 	owners, follow := make([]int, g.partitions), make([]int, g.partitions)
 	for _, m := range g.workers {
 		if m.ended != nil {
@@ -42,6 +44,8 @@ func (g *simGroup) settled() bool {
 			switch {
 			case !s.Owned && !s.Follows:
 			case s.Seq < uint64(len(g.broker.stream(fmt.Sprint("EVENTS-", p)).messages)) || s.Waiting > 0:
+				return false
+			case s.Revision != live.Revision || s.Set != live.Set || s.Pauses != pauses.Revision:
 				return false
 			case s.Owned:
 				owners[p]++
@@ -168,6 +172,7 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 			fold.Skip(m.Seq)
 			continue
 		}
+		live, pauses := fold.Revisions()
 		if err := fold.Begin(pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: simKind(m.Subject), Data: m.Data}); err != nil {
 			return err
 		}
@@ -183,6 +188,9 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 					return err
 				}
 			}
+		}
+		if now, paused := fold.Revisions(); simKind(m.Subject) == pipeline.Control && now == live && paused == pauses {
+			return fmt.Errorf("partition %d: control message %d, %s, is in vain after revision %d and pauses %d", p, m.Seq, m.Data, live, pauses)
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -76,9 +77,9 @@ func TestSimulationRepeats(t *testing.T) {
 
 // simCounts count the events and faults of a simulation.
 type simCounts struct {
-	events, offers, steps                                                                                            int
-	crashes, freezes, restarts, lostDisks, full, leaves, cuts, backups, loud, accepted, snapshots, restored, expired int
-	trace                                                                                                            uint64
+	events, offers, steps                                                                                                    int
+	crashes, freezes, restarts, lostDisks, full, leaves, cuts, backups, loud, accepted, snapshots, restored, expired, pauses int
+	trace                                                                                                                    uint64
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -99,11 +100,12 @@ func (c *simCounts) add(o simCounts) {
 	c.snapshots += o.snapshots
 	c.restored += o.restored
 	c.expired += o.expired
+	c.pauses += o.pauses
 }
 
 func (c simCounts) String() string {
-	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back or all restored from a backup (%d), %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired",
-		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.backups, c.loud, c.accepted, c.snapshots, c.restored, c.expired)
+	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back or all restored from a backup (%d), %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired, %d times something was paused or resumed",
+		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.backups, c.loud, c.accepted, c.snapshots, c.restored, c.expired, c.pauses)
 }
 
 // A simGroup is a deployment in a simulation.
@@ -114,6 +116,7 @@ type simGroup struct {
 	standbys   int
 	sets       map[string]*pipeline.Set
 	snapshots  map[int][]simSnapshot
+	seconds    map[int][]simSecond
 	accepted   map[int][]simAccepted
 	sound      map[int]bool // partitions of which nothing was lost since the last acceptance
 	backups    []simBackup
@@ -150,7 +153,7 @@ func simulate(t *testing.T, seed uint64) (all simCounts, err error) {
 }
 
 func simulateOne(t *testing.T, seed uint64) (simCounts, error) {
-	g := &simGroup{simulation: newSimulation(seed), partitions: 1 + int(seed%3), sets: map[string]*pipeline.Set{}, snapshots: map[int][]simSnapshot{}, accepted: map[int][]simAccepted{}, sound: map[int]bool{}, world: &process{name: "world"}, log: quiet()}
+	g := &simGroup{simulation: newSimulation(seed), partitions: 1 + int(seed%3), sets: map[string]*pipeline.Set{}, snapshots: map[int][]simSnapshot{}, seconds: map[int][]simSecond{}, accepted: map[int][]simAccepted{}, sound: map[int]bool{}, world: &process{name: "world"}, log: quiet()}
 	defer g.end()
 	if os.Getenv("LOG") != "" {
 		g.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -289,10 +292,14 @@ func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, boo
 	}
 	return func() (scripted, bool) {
 		left--
-		if left == 30 && g.chance(300) { // the campaign set changes meanwhile
+		switch {
+		case g.chance(970):
+		case g.chance(500): // the campaign set changes meanwhile
 			other := waiting(t, campaign.ClockBroker, time.Duration(1+g.rng.IntN(20))*time.Second)
 			other.Features = append(other.Features, campaign.Feature{Name: "more", On: []string{"Product Viewed"}, Agg: "count"})
 			g.goLive(t, other)
+		default:
+			g.pause(t)
 		}
 		p := g.rng.IntN(g.partitions)
 		var data []byte
@@ -349,15 +356,16 @@ func (g *simGroup) cutBack() {
 }
 
 // A simBackup is a copy of what the broker had at some time: of the streams, by
-// name, and of the snapshots.
+// name, of the snapshots and of the second states.
 type simBackup struct {
 	streams   map[string]simStream
 	snapshots map[int][]simSnapshot
+	seconds   map[int][]simSecond
 }
 
 // backup makes a backup of the broker's data.
 func (g *simGroup) backup() {
-	b := simBackup{map[string]simStream{}, maps.Clone(g.snapshots)}
+	b := simBackup{map[string]simStream{}, maps.Clone(g.snapshots), maps.Clone(g.seconds)}
 	for _, name := range g.dataStreams() {
 		st := g.broker.stream(name)
 		b.streams[name] = simStream{messages: slices.Clone(st.messages), first: st.first}
@@ -382,7 +390,7 @@ func (g *simGroup) restore() {
 		st := b.streams[name]
 		g.broker.stream(name).holds(st.messages, st.first)
 	}
-	g.snapshots = maps.Clone(b.snapshots)
+	g.snapshots, g.seconds = maps.Clone(b.snapshots), maps.Clone(b.seconds)
 	clear(g.sound)
 	g.counts.cuts++
 	g.counts.backups++
@@ -400,12 +408,47 @@ func (g *simGroup) goLive(t *testing.T, def *campaign.Definition) {
 	for _, m := range g.workers { // no worker fetches the set: fetching holds a lock, which the simulation cannot schedule
 		m.w.sets.Add(hash, set)
 	}
-	g.broker.put("CAMPAIGNS", "live", []byte(hash))
+	live, _ := g.records()
+	g.put(t, "live", broker.Live{Revision: live.Revision + 1, Set: hash, By: "ada"})
+}
+
+// pause pauses some campaigns and channels, and resumes all others.
+func (g *simGroup) pause(t *testing.T) {
+	_, pauses := g.records()
+	next := broker.Pauses{Revision: pauses.Revision + 1, By: "ada"}
+	switch g.rng.IntN(4) {
+	case 0:
+		next.Campaigns = []string{"again"}
+	case 1:
+		next.Channels = []string{"web"}
+	}
+	g.put(t, "paused", next)
+	g.counts.pauses++
+}
+
+func (g *simGroup) put(t *testing.T, key string, record any) {
+	data, err := json.Marshal(record)
+	if err != nil {
+		t.Error(err)
+	}
+	g.broker.put("CAMPAIGNS", key, data)
+}
+
+// records are the records in the bucket.
+func (g *simGroup) records() (live broker.Live, pauses broker.Pauses) {
+	for key, record := range map[string]any{"live": &live, "paused": &pauses} {
+		if all := g.broker.values("CAMPAIGNS", key); len(all) > 0 {
+			if err := json.Unmarshal(all[len(all)-1].Data, record); err != nil {
+				panic(err)
+			}
+		}
+	}
+	return live, pauses
 }
 
 func (g *simGroup) someFaults() simFaults {
 	rate := func() int { return g.rng.IntN(4) * g.rng.IntN(8) }
-	return simFaults{lost: rate(), late: rate(), ackLost: rate(), refused: rate(), gap: rate() / 4, silence: rate() / 8, cut: rate() / 4, slowness: g.upTo(20 * time.Millisecond)}
+	return simFaults{lost: rate(), late: rate(), ackLost: rate(), refused: rate(), stale: 20 * rate(), gap: rate() / 4, silence: rate() / 8, cut: rate() / 4, slowness: g.upTo(20 * time.Millisecond)}
 }
 
 // run1 starts the worker of a machine.

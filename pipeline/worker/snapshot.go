@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"offerstream/pipeline"
@@ -38,8 +39,13 @@ func (p *partition) archive(ctx context.Context, conn *broker.Conn, seq uint64) 
 		return err
 	}
 	var info state.SnapshotInfo
-	err = p.w.opt.archive(conn).Put(ctx, p.number, seq, checkpoint.Metadata(cursor), func(w io.Writer) (err error) {
-		info, err = p.store.Snapshot(w)
+	metadata := checkpoint.Metadata(cursor)
+	err = p.w.opt.archive(conn).Put(ctx, p.number, seq, metadata, func(w io.Writer) (err error) {
+		if info, err = p.store.Snapshot(w); err != nil {
+			return err
+		}
+		at, err := pipeline.ReadCursor(info.Cursor) // a checkpoint may have been stored since cursor was read
+		maps.Copy(metadata, checkpoint.Metadata(at))
 		return err
 	})
 	if err == nil {

@@ -311,7 +311,7 @@ func (w *Worker) Status() []broker.PartitionStatus {
 				s.Set = *set
 			}
 			if c := p.status.controlled.Load(); c != nil {
-				s.Revision, s.Pauses, s.Paused = c.revision, c.pauses, c.paused
+				s.Revision, s.Pauses, s.Paused, s.Channels, s.Braked = c.revision, c.pauses, c.paused, c.channels, c.braked
 			}
 			if why := p.status.stopped.Load(); why != nil {
 				s.Stopped = *why
