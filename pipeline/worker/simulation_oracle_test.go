@@ -167,6 +167,7 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 	if err != nil {
 		return err
 	}
+	fold.Partitions(g.partitions)
 	for _, m := range g.broker.stream(fmt.Sprint("EVENTS-", p)).messages {
 		if skipped[m.Seq] {
 			fold.Skip(m.Seq)
