@@ -71,6 +71,14 @@ func asWritten(key string, v any) any {
 			m[fmt.Sprint(ch)] = "required"
 		}
 		delete(m, "required")
+	case "brake":
+		brakes, _ := v.([]any)
+		for _, b := range brakes {
+			if m, _ := b.(map[string]any); m["per_campaign"] == true {
+				delete(m, "per_campaign")
+				m["per"] = "campaign"
+			}
+		}
 	}
 	return v
 }
