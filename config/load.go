@@ -29,6 +29,23 @@ func LoadCampaigns(paths ...string) (*campaign.Definition, error) {
 	return l.finish()
 }
 
+// LoadCampaignsRead is LoadCampaigns that also returns the files that it looked at,
+// which include tables, also if they have mistakes or do not exist.
+func LoadCampaignsRead(paths ...string) (d *campaign.Definition, read []string, err error) {
+	if read, err = CampaignFiles(paths...); err != nil {
+		return nil, nil, err
+	}
+	l := newLoad()
+	l.open = func(file, name string) (string, []byte, error) {
+		read = append(read, filepath.Join(filepath.Dir(file), filepath.FromSlash(name)))
+		return openBeside(file, name)
+	}
+	if err = l.files(read...); err == nil {
+		d, err = l.finish()
+	}
+	return d, read, err
+}
+
 // readFiles reads the campaign files of a set.
 func readFiles(paths []string) (*load, error) {
 	files, err := CampaignFiles(paths...)
@@ -36,14 +53,19 @@ func readFiles(paths []string) (*load, error) {
 		return nil, err
 	}
 	l := newLoad()
-	for _, name := range files {
+	return l, l.files(files...)
+}
+
+// files adds files to the set.
+func (l *load) files(names ...string) error {
+	for _, name := range names {
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return nil, fmt.Errorf("reading campaigns: %w", err)
+			return fmt.Errorf("reading campaigns: %w", err)
 		}
 		l.file(name, b)
 	}
-	return l, nil
+	return nil
 }
 
 // LoadCampaignsFS is like LoadCampaigns, for directories of a file system, which

@@ -225,24 +225,20 @@ func (t *table) kinds() (kinds []int, warnings Errors) {
 		if c == t.id {
 			continue
 		}
-		number, truth, empty, gap := 0, 0, 0, 0
+		var col Column
+		gap := 0
 		for i, cells := range t.cells {
-			switch cell := cells[c]; {
-			case cell == "":
-				empty, gap = empty+1, t.lines[i]
-			case jsonNumber.MatchString(cell):
-				number++
-			case cell == "true" || cell == "false":
-				truth++
+			if col.Add(cells[c]); cells[c] == "" {
+				gap = t.lines[i]
 			}
 		}
-		switch len(t.cells) {
-		case number:
+		switch col.Cells {
+		case col.Numbers:
 			kinds[c] = numberColumn
-		case truth:
+		case col.Bools:
 			kinds[c] = boolColumn
-		case number + empty:
-			if number > 0 {
+		case col.Numbers + col.Empty:
+			if col.Numbers > 0 {
 				warnings = append(warnings, Problem{t.name, gap, 1, fmt.Sprintf("the column %q is text, because a cell in it is empty", name), "write a number there, if it is meant to hold numbers"})
 			}
 		}

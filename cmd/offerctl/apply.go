@@ -144,6 +144,11 @@ func loadSet(clock string, paths ...string) (*campaign.Definition, error) {
 	if err != nil {
 		return nil, err
 	}
+	return clocked(def, clock)
+}
+
+// clocked overrides the clock of a set, and checks that its tables go with it.
+func clocked(def *campaign.Definition, clock string) (*campaign.Definition, error) {
 	switch clock {
 	case "":
 	case campaign.ClockBroker, campaign.ClockEvent:

@@ -10,6 +10,9 @@
 //	backtest  backtest.go (a file), backtestlog.go (--nats); what it prints:
 //	          backtesttext.go, backtestjson.go, backtestcompare.go; report.go (--report)
 //	demo      demo.go; shopper.go (the simulated shop)
+//	serve     serve.go; servewatch.go (--watch)
+//	import    import.go; import users: importusers.go, importlist.go (reads the list),
+//	          importrow.go (a row as an event), importprogress.go (goes on where it was)
 //	apply     apply.go; table.go (loads the tables of facts)
 //
 // They share: the node, all parts in one process (node.go, for demo and serve), sending

@@ -14,13 +14,20 @@ import (
 
 // importEvents is `offerctl import`.
 func importEvents(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "import --format rees46 FILE[.gz]", `
-Converts a shop's export to events, one JSON object per line, on standard output.
+	if len(args) > 0 && args[0] == "users" {
+		return importUsers(ctx, args[1:], std)
+	}
+	fs := newFlags(std, `import --format rees46 FILE[.gz]
+       offerctl import users FILE.csv|.jsonl[.gz] --to URL --server-key KEY [--id COLUMN] [--rate N|max] [--dry-run] [--rejects FILE]`, `
+import users sends a list of users through a gateway, with their traits: see
+offerctl import users --help.
+
+import --format converts a shop's export to events, one JSON object per line, on standard output.
 The format rees46 is the CSV of the data set "eCommerce behavior data from multi
 category store". view, cart, remove_from_cart and purchase become Product Viewed,
 Product Added, Product Removed and Order Completed; category_code, brand, price
 and session are kept; messageId is rees46-<row>, with rows counted from 1.`,
-		"offerctl import --format rees46 events.csv.gz > events.jsonl")
+		"offerctl import --format rees46 events.csv.gz > events.jsonl\nofferctl import users tiers.csv --to http://127.0.0.1:8080 --server-key KEY")
 	format := fs.String("format", "", "the export's `FORMAT`: rees46")
 	rest, err := fs.parse(args)
 	switch {

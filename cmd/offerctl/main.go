@@ -35,7 +35,7 @@ var commands = []command{
 	{"schema", "print the JSON Schema of campaign files, for editors", schema},
 	{"apply", "make a campaign set live", apply},
 	{"backtest", "show what campaigns would have done with a file of events", backtestCommand},
-	{"import", "convert a shop's export to events", importEvents},
+	{"import", "convert a shop's export to events, or send a list of users", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
 	{"explain", "tell why a user got an offer, or got none", explainUser},
 	{"user", "show what is stored about a user", user},

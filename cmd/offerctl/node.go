@@ -52,6 +52,7 @@ type nodeOptions struct {
 	keysFile    string               // a file of further keys; empty: none
 	coupons     *coupon.Keys         // nil: codes are placeholders
 	set         *campaign.Definition // made live at the start, and its tables loaded
+	keep        bool                 // but where another set is live already, that stays
 	log         *slog.Logger
 }
 
@@ -84,7 +85,7 @@ func startNode(ctx context.Context, o nodeOptions) (n *node, err error) {
 	if n.conn, err = connectAs(ctx, to, "offerstream-gateway", true); err != nil {
 		return n, err
 	}
-	if err := makeLive(ctx, n.conn, o.set); err != nil {
+	if n.opt.set, err = startSet(ctx, n.conn, o); err != nil {
 		return n, err
 	}
 	if err := n.startWorker(to); err != nil {
@@ -163,22 +164,6 @@ func startNATS(o nodeOptions) (*embedded.Server, error) {
 		}
 	}
 	return embedded.Start(opt)
-}
-
-// makeLive makes the set live, unless it already is.
-func makeLive(ctx context.Context, conn *broker.Conn, def *campaign.Definition) error {
-	if def == nil {
-		return nil
-	}
-	live, rev, err := conn.Live(ctx)
-	if err != nil || live.Set == def.Hash() {
-		return err
-	}
-	hash, err := conn.PutSet(ctx, def)
-	if err != nil {
-		return err
-	}
-	return conn.MakeLive(ctx, hash, rev)
 }
 
 // inForce waits until every partition runs the set and the gateway knows its

@@ -122,7 +122,7 @@ func (r *replayer) run(ctx context.Context, in *input) error {
 			r.refused.add(in.n, err)
 			continue
 		}
-		if len(r.batch) > 0 && (len(r.batch) >= r.most() || r.bytes+len(ev) > batchBytes) {
+		if len(r.batch) > 0 && (len(r.batch) >= batchSize(r.rate) || r.bytes+len(ev) > batchBytes) {
 			if err := r.flush(ctx); err != nil {
 				return err
 			}
@@ -138,13 +138,13 @@ func (r *replayer) run(ctx context.Context, in *input) error {
 	return r.sender.batch(ctx, [][]byte{[]byte(end)})
 }
 
-// most returns the number of events per request. At a low rate there are few,
-// so that they are spread over time.
-func (r *replayer) most() int {
-	if r.rate == 0 {
+// batchSize returns the number of events per request at a rate, 0 for max. At a low
+// rate there are few, so that they are spread over time.
+func batchSize(rate float64) int {
+	if rate == 0 {
 		return batchEvents
 	}
-	return min(max(int(r.rate/20), 1), batchEvents)
+	return min(max(int(rate/20), 1), batchEvents)
 }
 
 // stamp adds to an event its log time, and its id if it has none: both must not

@@ -33,6 +33,7 @@ type sender struct {
 	as           string          // who has sent the events before, as the header Offerstream-Sender names them; "": nobody
 	retries      int             // so far
 	denied       int             // events of batches that the gateway has refused because of the key
+	refused      int             // events of batches that it has refused, these among them
 	notify       func(err error) // of a retry; may be nil
 }
 
@@ -127,9 +128,10 @@ func (s *sender) post(ctx context.Context, path string, body []byte) (wait time.
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
 	if resp.StatusCode == http.StatusOK {
-		var said struct{ Denied int }
+		var said struct{ Denied, Refused int }
 		if json.Unmarshal(answer, &said) == nil {
 			s.denied += said.Denied
+			s.refused += said.Refused
 		}
 		return 0, nil
 	}

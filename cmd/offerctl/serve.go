@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"offerstream/config"
@@ -16,14 +17,21 @@ import (
 
 // serve is `offerctl serve`.
 func serve(ctx context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "serve --dir DIR [--campaigns PATH] [--write-key KEY] [--server-key KEY] [--keys FILE] [--coupon-keys FILE]", `
+	fs := newFlags(std, "serve --dir DIR [--campaigns PATH [--watch]] [--write-key KEY] [--server-key KEY] [--keys FILE] [--coupon-keys FILE]", `
 Runs NATS, gateway and worker in one process, with all data in one directory, for
 a small shop. NATS calls fsync before each acknowledgement. With --nats, an
 external server is used instead. When it is told to stop, it first finishes
-storing all accepted events.`,
+storing all accepted events.
+
+The set of --campaigns becomes live at the first start. If another set is live at a
+later start, because offerctl apply made it live or the files have changed, that one
+stays: serve says so, and with which command the files become live. With --watch the
+files become live at each start and whenever they change, for development: nothing is
+asked. Files with mistakes are not made live; the mistakes are shown.`,
 		"offerctl serve --dir /var/lib/offerstream --campaigns campaigns --write-key KEY --addr 0.0.0.0:8080")
 	dir := fs.String("dir", "", "the `DIR` for all data")
-	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns, made live at the start; without it, the live set stays, or that of offerctl new demo becomes live if there is none")
+	campaigns := fs.String("campaigns", "", "a `PATH` with campaigns, made live if no set is; without it, that of offerctl new demo is")
+	watch := fs.Bool("watch", false, "make the campaigns live at the start, whatever is live, and whenever their files change")
 	clock := fs.String("clock", "", "overrides the set's `CLOCK`: broker, or event for replaying history")
 	url := fs.String("nats", "", "the `URL` of an external NATS server, instead of the embedded one")
 	creds := fs.String("creds", "", "the credentials `FILE` for the external server")
@@ -42,16 +50,24 @@ storing all accepted events.`,
 	if *dir == "" {
 		return usagef("--dir is required: name the directory for all data")
 	}
+	if *watch && *campaigns == "" {
+		return usagef("--watch needs --campaigns: name the files to watch")
+	}
 	log := nodeLog(std.err, slog.LevelInfo)
 	o := nodeOptions{
 		dir: *dir, natsAddr: *natsAddr, sync: true, remote: broker.Options{URL: *url, Creds: *creds, Prefix: *prefix},
-		partitions: *partitions, addr: *addr, metricsAddr: *metrics, writeKey: *key, serverKey: *serverKey, keysFile: *keysFile, log: log,
+		partitions: *partitions, addr: *addr, metricsAddr: *metrics, writeKey: *key, serverKey: *serverKey, keysFile: *keysFile, log: log, keep: !*watch,
 	}
 	var err error
-	if *campaigns != "" || *clock != "" {
-		if o.set, err = loadOrShipped(*clock, *campaigns); err != nil {
-			return err
-		}
+	files := &setWatch{std: std, clock: *clock, path: *campaigns}
+	switch {
+	case *watch:
+		o.set, err = files.load()
+	case *campaigns != "" || *clock != "":
+		o.set, err = loadOrShipped(*clock, *campaigns)
+	}
+	if err != nil {
+		return err
 	}
 	if o.coupons, err = readCoupons(); err != nil {
 		return err
@@ -69,19 +85,27 @@ storing all accepted events.`,
 	if err != nil {
 		return ended(ctx, err)
 	}
-	if o.set == nil {
-		if err := firstSet(ctx, n, log); err != nil {
-			n.stop()
-			return err
-		}
+	switch {
+	case o.set == nil:
+		err = firstSet(ctx, n, log)
+	case n.opt.set == nil:
+		err = n.sayKept(ctx, std, o, *campaigns, *clock)
+	}
+	if err != nil {
+		n.stop()
+		return ended(ctx, err)
 	}
 	fmt.Fprintf(std.out, "events: http://%s/v1/batch   offers: offers.> on %s\n", n.addr, n.natsURL())
-	return n.untilDone(ctx)
+	stopWatch := func() {}
+	if *watch {
+		stopWatch = files.start(ctx, n.conn)
+	}
+	return n.untilDone(ctx, stopWatch)
 }
 
 // untilDone waits until ctx is done, or until the worker or the gateway ends,
-// and stops everything.
-func (n *node) untilDone(ctx context.Context) (err error) {
+// and stops everything, what uses the node first.
+func (n *node) untilDone(ctx context.Context, stopUser func()) (err error) {
 	select {
 	case <-ctx.Done():
 	case err = <-n.workerDone:
@@ -90,10 +114,87 @@ func (n *node) untilDone(ctx context.Context) (err error) {
 	case err = <-n.gatewayDone:
 		n.gatewayDone <- err
 	}
+	stopUser()
 	if stopErr := n.stop(); err == nil {
 		err = stopErr
 	}
 	return err
+}
+
+// liveSet returns the hash of the live set, "" if there is none, and what replaces
+// that one and no other.
+func liveSet(ctx context.Context, conn *broker.Conn) (hash string, replace func(*campaign.Definition) error, err error) {
+	live, rev, err := conn.Live(ctx)
+	return live.Set, func(def *campaign.Definition) error {
+		put, err := conn.PutSet(ctx, def)
+		if err != nil {
+			return err
+		}
+		return conn.MakeLive(ctx, put, rev)
+	}, err
+}
+
+// startSet makes the set of the options live, unless another one is and stays. It
+// returns the set if it is live.
+func startSet(ctx context.Context, conn *broker.Conn, o nodeOptions) (*campaign.Definition, error) {
+	if o.set == nil {
+		return nil, nil
+	}
+	live, replace, err := liveSet(ctx, conn)
+	switch {
+	case err != nil:
+		return nil, err
+	case live == o.set.Hash():
+		return o.set, nil
+	case live != "" && o.keep:
+		return nil, nil
+	}
+	return o.set, replace(o.set)
+}
+
+// sayKept says that the set that is live was kept, how the files differ from it, and
+// how they become live.
+func (n *node) sayKept(ctx context.Context, std stdio, o nodeOptions, path, clock string) error {
+	live, _, err := liveSet(ctx, n.conn)
+	if err != nil {
+		return err
+	}
+	what, command := "the files of "+path+" are", "offerctl apply "+path
+	if path == "" {
+		what, command = "the shipped campaigns with --clock "+clock+" are", "offerctl new demo campaigns, and offerctl apply campaigns"
+	}
+	for _, f := range [][2]string{{"clock", clock}, {"nats", n.natsURL()}, {"creds", o.remote.Creds}, {"prefix", o.remote.Prefix}} {
+		if f[1] != "" {
+			command += " --" + f[0] + " " + f[1]
+		}
+	}
+	out := onDisplay(std.out)
+	fmt.Fprintf(out, "set %s is live and stays live; %s another set, %s, which is not live:\n", live, what, o.set.Hash())
+	showDifferences(ctx, out, n.conn, live, o.set)
+	fmt.Fprintf(out, "to make them live: %s\n", command)
+	return nil
+}
+
+// mostDifferences bounds the lines that tell how two sets differ.
+const mostDifferences = 20
+
+// showDifferences tells how a set differs from the live one, if that can be read.
+func showDifferences(ctx context.Context, out io.Writer, conn *broker.Conn, live string, def *campaign.Definition) {
+	var old *campaign.Definition
+	if live != "" {
+		var err error
+		if old, err = conn.Set(ctx, live); err != nil {
+			fmt.Fprintf(out, "  how they differ is not known: %v\n", err)
+			return
+		}
+	}
+	lines := config.Describe(old, def)
+	for _, line := range lines[:min(len(lines), mostDifferences)] {
+		fmt.Fprintf(out, "  %s\n", line)
+	}
+	if more := len(lines) - mostDifferences; more > 0 {
+		fmt.Fprintf(out, "  and %d more\n", more)
+	}
 }
 
 // loadOrShipped loads a campaign set; an empty path stands for the shipped one,
@@ -111,8 +212,8 @@ func loadOrShipped(clock, path string) (*campaign.Definition, error) {
 
 // firstSet makes the shipped set live if no set is. Its facts have no tables.
 func firstSet(ctx context.Context, n *node, log *slog.Logger) error {
-	live, _, err := n.conn.Live(ctx)
-	if err != nil || live.Set != "" {
+	live, replace, err := liveSet(ctx, n.conn)
+	if err != nil || live != "" {
 		return err
 	}
 	def, err := loadOrShipped("", "")
@@ -120,7 +221,7 @@ func firstSet(ctx context.Context, n *node, log *slog.Logger) error {
 		return err
 	}
 	log.Info("no campaign set is live: making the shipped one live", "set", def.Hash())
-	return makeLive(ctx, n.conn, def)
+	return replace(def)
 }
 
 func newKey() (string, error) {
