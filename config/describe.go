@@ -182,7 +182,7 @@ func describeRows(old, new json.RawMessage) string {
 }
 
 // keysOf returns a part of a definition as a map of its keys, by their names in
-// a file. A campaign's from and to become the key period.
+// a file. A campaign's from and to become the key period, brakes the key brake.
 func keysOf(part any) map[string]json.RawMessage {
 	b, err := json.Marshal(part)
 	if err != nil {
@@ -198,6 +198,10 @@ func keysOf(part any) map[string]json.RawMessage {
 	}
 	delete(keys, "from")
 	delete(keys, "to")
+	if brakes, ok := keys["brakes"]; ok {
+		keys["brake"] = brakes
+		delete(keys, "brakes")
+	}
 	if rows, ok := keys["rows"]; ok {
 		keys[forEach] = rows
 		delete(keys, "rows")

@@ -71,7 +71,7 @@ func TestWholeLanguage(t *testing.T) {
 		`{"name":"hours","on":["Order Completed"],"agg":"histogram","within":15552000000000000}`,
 		`"quiet_hours":{"channels":["push","sms"],"from":1250,"to":480,"except_consent":"night","at_most":46800000000000}`,
 		`"consent":{"required":["push","sms"],"valid_for":63072000000000000}`,
-		`"brake":[{"channel":"push","max":1000000,"within":1000000000},{"channel":"sms","max":5000,"within":600000000000},{"channel":"sms","max":9,"within":86400000000000,"per_campaign":true}]`,
+		`"brakes":[{"channel":"push","max":1000000,"within":1000000000},{"channel":"sms","max":5000,"within":600000000000},{"channel":"sms","max":9,"within":86400000000000,"per_campaign":true}]`,
 		`"holdout":50,`,
 		`"rows":[{"id":"7","values":{"big":12345678901234567890,"hex":16,"id":"7","n":1.50,"plus":3,"text":"1","yes":true,"z":"\u003ca\u003e"}}]`,
 		`"any":[{"on":["X"]},{"on":["Y"],"where":"event.name == \"Y\"","unless":{"on":["Z"],"match":"id","within":3600000000000,"no_restart":true}}]`,

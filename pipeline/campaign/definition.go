@@ -46,7 +46,7 @@ type Definition struct {
 	Features  []Feature     `json:"features,omitempty"`
 	Facts     []Fact        `json:"facts,omitempty"`
 	Caps      []Cap         `json:"caps,omitempty"`
-	Brakes    []Brake       `json:"brake,omitempty"` // by channel, one per campaign last
+	Brakes    []Brake       `json:"brakes,omitempty"` // by channel, one per campaign last
 	Pause     *Pause        `json:"pause,omitempty"`
 	Quiet     *QuietHours   `json:"quiet_hours,omitempty"`
 	Consent   *Consent      `json:"consent,omitempty"`

@@ -19,7 +19,7 @@ type definition struct {
 	Features  []*feature   `json:"features,omitempty"`
 	Facts     []*fact      `json:"facts,omitempty"`
 	Caps      []channelCap `json:"caps,omitempty"`
-	Brakes    []brake      `json:"brake,omitempty"`
+	Brakes    []brake      `json:"brakes,omitempty"`
 	Pause     *pause       `json:"pause,omitempty"`
 	Quiet     *quiet       `json:"quiet_hours,omitempty"`
 	Consent   *consent     `json:"consent,omitempty"`
