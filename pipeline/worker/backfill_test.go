@@ -169,12 +169,13 @@ func (s *shop) expire() {
 func (s *shop) caughtUp(w *running) {
 	s.t.Helper()
 	await(s.t, "the second folds catch up", func() bool {
-		for _, st := range w.Status() {
+		all := w.Status()
+		for _, st := range all {
 			if st.Second == nil || !st.Second.CaughtUp {
 				return false
 			}
 		}
-		return true
+		return len(all) > 0
 	})
 }
 
@@ -424,5 +425,263 @@ func TestBackfill(t *testing.T) {
 	}
 }
 
-var _ = strings.Contains
-var _ atomic.Bool
+// TestBackfillFromSnapshot: the log's beginning has expired, so the second fold begins
+// with a snapshot, and finds users there who are away. Before the go its worker is
+// replaced by one with an empty directory, which goes on from the stored state. A
+// standby, which has no second state, joins with the object.
+func TestBackfillFromSnapshot(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	w := start(t, s.url, t.TempDir(), often)
+	w.inForce(t, s.before.Hash())
+	s.visits(30)
+	w.applied(t, s.c)
+	snapshotted(t, s.c)
+	w.stop(t) // which leaves no snapshot
+	s.expire()
+	s.users = 20 // the others stay away
+	w = start(t, s.url, t.TempDir(), often)
+	w.inForce(t, s.before.Hash())
+	s.visits(10)
+	w.applied(t, s.c)
+	s.ask("now")
+	s.caughtUp(w)
+	from := w.Status()[0].Second.From
+	if from == 0 {
+		t.Error("the second fold begins with the log, whose beginning has expired")
+	}
+	s.visits(5)
+	await(t, "a stored state", func() bool {
+		all, err := s.c.Seconds(within(t), 0)
+		return err == nil && len(all) > 0 && all[0].Seq > from
+	})
+	w.stop(t)
+	log := &said{}
+	dir := t.TempDir()
+	w = start(t, s.url, dir, func(o *Options) { o.Snapshot, o.Log, o.Standbys = time.Hour, log.logger(), 1 })
+	s.visits(5)
+	s.caughtUp(w)
+	if !strings.Contains(log.String(), "second fold goes on from a stored state") || w.Status()[0].Second.From != from {
+		t.Errorf("it does not go on from the stored state: from %d, %d before\n%s", w.Status()[0].Second.From, from, log)
+	}
+	two, log2 := t.TempDir(), &said{}
+	other := start(t, s.url, two, func(o *Options) { o.Snapshot, o.Log, o.Standbys = 100*time.Millisecond, log2.logger(), 1 })
+	owns := func(w *running) bool { st := w.Status(); return len(st) > 0 && st[0].Owned && w.Ready() == nil }
+	follows := func(w *running) bool { st := w.Status(); return len(st) > 0 && st[0].Follows && w.Ready() == nil }
+	await(t, "one owns and the other follows", func() bool { return owns(w) && follows(other) || owns(other) && follows(w) })
+	owner, ownLog, followLog := w, log, log2
+	if owns(other) {
+		owner, ownLog, followLog = other, log2, log
+	}
+	s.visits(2)
+	s.caughtUp(owner)
+	s.goes()
+	s.visits(5)
+	s.switched(owner)
+	s.visits(5)
+	w.applied(t, s.c)
+	other.applied(t, s.c)
+	other.stop(t)
+	w.stop(t)
+	if object := "second state restored from its object"; !strings.Contains(followLog.String(), object) || strings.Contains(ownLog.String(), object) {
+		t.Errorf("the follower takes the object, and the owner its own state: both do not:\n%s\n%s", followLog, ownLog)
+	}
+	s.check(two)
+}
+
+// TestBackfillInterrupted ends the worker's attempts between the transactions of the
+// join, then the worker: it goes on where it was.
+func TestBackfillInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	s.users = 2000
+	dir := t.TempDir()
+	var transactions, ends atomic.Int32
+	interrupts := func(o *Options) {
+		o.memTable = 1 << 20
+		o.joining = func() error {
+			if transactions.Add(1)%2 == 0 {
+				ends.Add(1)
+				return errors.New("interrupted by the test")
+			}
+			return nil
+		}
+	}
+	w := start(t, s.url, dir, interrupts)
+	w.inForce(t, s.before.Hash())
+	s.visits(300)
+	w.applied(t, s.c)
+	s.ask("now")
+	s.caughtUp(w)
+	s.goes()
+	await(t, "interruptions", func() bool { return ends.Load() > 0 })
+	w.stop(t)
+	w = start(t, s.url, dir, interrupts)
+	s.switched(w)
+	s.visits(10)
+	w.applied(t, s.c)
+	w.stop(t)
+	t.Logf("%d transactions, %d interruptions", transactions.Load(), ends.Load())
+	if transactions.Load() < 3 {
+		t.Error("too few transactions for this test")
+	}
+	s.check(dir)
+}
+
+// TestBackfillLostAtSwitch: when the live state comes to the switch, the directory of
+// the second state is gone, and in another one there is one that began elsewhere: the
+// object is joined.
+func TestBackfillLostAtSwitch(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"lost", "another", "damaged"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, 1)
+			s.users = 1200
+			dir := t.TempDir()
+			hold := make(chan struct{})
+			var held atomic.Bool
+			w := start(t, s.url, dir, func(o *Options) {
+				o.memTable = 1 << 20 // several transactions
+				o.joining = func() error {
+					held.Store(true)
+					<-hold
+					return errors.New("interrupted by the test")
+				}
+			})
+			w.inForce(t, s.before.Hash())
+			s.visits(150)
+			w.applied(t, s.c)
+			s.ask("now")
+			s.caughtUp(w)
+			s.goes()
+			await(t, "the join", held.Load)
+			go func() { <-time.After(100 * time.Millisecond); close(hold) }()
+			w.stop(t)
+			second := filepath.Join(dir, "partition-0"+secondSuffix)
+			o := state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 1 << 20}
+			switch what {
+			case "lost":
+				if err := os.RemoveAll(second); err != nil {
+					t.Fatal(err)
+				}
+			case "another", "damaged":
+				store, err := state.Open(second, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := store.NewBatch()
+				if what == "another" {
+					b.Note("second", fmt.Appendf(nil, `{"set":%q,"engine":%d,"from":7}`, s.n.Hash(), pipeline.Engine))
+				} else {
+					b.Put("u:user999", []byte("\x06no record"), nil)
+				}
+				cursor, err := store.Cursor()
+				if err == nil {
+					err = store.Commit(b, cursor)
+				}
+				if err = errors.Join(err, store.Close()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			log := &said{}
+			w = start(t, s.url, dir, func(o *Options) { o.Log, o.memTable = log.logger(), 1<<20 })
+			s.switched(w)
+			s.visits(10)
+			w.applied(t, s.c)
+			w.stop(t)
+			if !strings.Contains(log.String(), "second state restored from its object") {
+				t.Errorf("the object was not taken:\n%s", log)
+			}
+			s.check(dir)
+		})
+	}
+}
+
+// TestBackfillObjectGone: the live state comes to the switch, and neither its own
+// second state nor the object is there: the partition stops loudly, with a way out. A
+// worker with an empty directory goes on from a snapshot from after the switch.
+func TestBackfillObjectGone(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	dir := t.TempDir()
+	w := start(t, s.url, dir, nil)
+	w.inForce(t, s.before.Hash())
+	s.visits(20)
+	w.applied(t, s.c)
+	s.ask("drop")
+	s.caughtUp(w)
+	old := t.TempDir()
+	w.stop(t)
+	if err := os.CopyFS(old, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	w = start(t, s.url, dir, func(o *Options) { o.Snapshot = time.Hour })
+	s.goes()
+	s.switched(w)
+	s.visits(5)
+	w.applied(t, s.c)
+	w.stop(t)
+	s.check(dir)
+	if err := s.c.DropSeconds(within(t), 0, func(broker.SecondMeta) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(old, "partition-0"+secondSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	stuck := start(t, s.url, old, nil)
+	stuck.stopsLoudly(t, "cannot be had any more")
+	stuck.stop(t)
+	w = start(t, s.url, dir, often) // it makes a snapshot from after the switch
+	s.visits(1)
+	w.applied(t, s.c)
+	snapshotted(t, s.c)
+	w.stop(t)
+	w = start(t, s.url, old, nil)
+	s.visits(1)
+	w.applied(t, s.c)
+	w.stop(t)
+	s.check(old)
+}
+
+// TestBackfillAbort: what nobody asks for any more is dropped, on disk and in the
+// object store, and nothing comes of it.
+func TestBackfillAbort(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	dir := t.TempDir()
+	w := start(t, s.url, dir, often)
+	w.inForce(t, s.before.Hash())
+	s.visits(20)
+	s.ask("now")
+	s.caughtUp(w)
+	s.visits(5)
+	await(t, "a stored state", func() bool {
+		all, err := s.c.Seconds(within(t), 0)
+		return err == nil && len(all) > 0
+	})
+	live := s.record(broker.Live{Set: s.before.Hash()})
+	await(t, "the abort is carried out", func() bool { return w.Status()[0].Revision == live.Revision })
+	await(t, "the second state is dropped", func() bool {
+		_, err := os.Stat(filepath.Join(dir, "partition-0"+secondSuffix))
+		return errors.Is(err, os.ErrNotExist) && w.Status()[0].Second == nil
+	})
+	await(t, "the stored state is dropped", func() bool {
+		s.visits(1)
+		all, err := s.c.Seconds(within(t), 0)
+		return err == nil && len(all) == 0
+	})
+	w.applied(t, s.c)
+	verified(t, s.c)
+	if set := w.Status()[0].Set; set != s.before.Hash() {
+		t.Errorf("set %s is in force", set)
+	}
+
+	s.ask("now") // it begins anew
+	s.caughtUp(w)
+	s.goes()
+	s.switched(w)
+	w.applied(t, s.c)
+	w.stop(t)
+	s.check(dir)
+}
