@@ -12,13 +12,12 @@ import (
 // A Cursor tells how far a fold has come. Together with the entities it is all
 // that a fold needs in order to continue. It is checkpointed with them.
 type Cursor struct {
-	Seq     uint64 `json:"seq"`              // the last message that was applied completely; 0: none
-	Stored  int64  `json:"stored"`           // the stored time of that message (PROTOCOL.md, P5)
-	Within  int    `json:"within,omitempty"` // events of message Seq+1 that are already applied
-	Partly  int64  `json:"partly,omitempty"` // the stored time of message Seq+1 if any step of it, also of a timer, is made; else 0 (P5)
-	LogTime int64  `json:"log_time"`         // nanoseconds since 1970; 0: no message yet
-	Set     string `json:"set,omitempty"`    // hash of the campaign set in force
-
+	Seq     uint64            `json:"seq"`               // the last message that was applied completely; 0: none
+	Stored  int64             `json:"stored"`            // the stored time of that message (PROTOCOL.md, P5)
+	Within  int               `json:"within,omitempty"`  // events of message Seq+1 that are already applied
+	Partly  int64             `json:"partly,omitempty"`  // the stored time of message Seq+1 if any step of it, also of a timer, is made; else 0 (P5)
+	LogTime int64             `json:"log_time"`          // nanoseconds since 1970; 0: no message yet
+	Set     string            `json:"set,omitempty"`     // hash of the campaign set in force
 	Epoch   uint32            `json:"epoch,omitempty"`   // number of changes of the set in force
 	Since   map[string]uint32 `json:"since,omitempty"`   // by feature or campaign (a hash of its definition): the epoch in which it began
 	Paused  []string          `json:"paused,omitempty"`  // ids of campaigns that an operator has paused
