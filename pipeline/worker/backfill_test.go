@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/checkpoint"
@@ -684,4 +687,186 @@ func TestBackfillAbort(t *testing.T) {
 	w.applied(t, s.c)
 	w.stop(t)
 	s.check(dir)
+}
+
+// audited verifies the stored offers, and replays them, from the log's beginning or,
+// if that has expired, from the oldest snapshot to which the log reaches back.
+func (s *shop) audited(what string, from uint64) {
+	s.t.Helper()
+	for _, fromSnapshot := range []bool{false, true} {
+		v, err := audit.Verify(within(s.t), s.c, &audit.VerifyOptions{FromSnapshot: fromSnapshot})
+		if err != nil || !v.OK() || v.Offers == 0 {
+			s.t.Errorf("%s, from snapshot %v: %+v, %v", what, fromSnapshot, v, err)
+		} else if fromSnapshot && v.Partitions[0].From != from {
+			s.t.Errorf("%s: it is verified from message %d, want %d", what, v.Partitions[0].From, from)
+		}
+	}
+	want := stored(s.t, s.c)
+	got := map[string]int{}
+	err := audit.Replay(within(s.t), s.c, audit.ReplayOptions{Effect: func(_ int, _ int64, e pipeline.Effect) error {
+		if e.Offer != nil {
+			got[asJSON(s.t, e.Offer)]++
+		}
+		return nil
+	}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for offer, n := range got {
+		if n != 1 || want[offer] != 1 {
+			s.t.Errorf("%s: %d times in a replay, stored %d times: %s", what, n, want[offer], offer)
+		}
+	}
+	s.t.Logf("%s: %d offers replayed, %d stored", what, len(got), len(want))
+}
+
+// TestBackfillAudit verifies and replays a log with a switch, from snapshots from
+// before the second fold began, between that and the switch, and after the switch.
+func TestBackfillAudit(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	dir := t.TempDir()
+	run := func(packs int, change func(*running)) (seq uint64) {
+		w := start(t, s.url, dir, func(o *Options) { o.Snapshot = time.Hour })
+		await(t, "it is ready", func() bool { return w.Ready() == nil && len(w.Status()) > 0 })
+		s.visits(packs)
+		w.applied(t, s.c)
+		if change != nil {
+			change(w)
+			s.visits(2)
+			w.applied(t, s.c)
+		}
+		w.stop(t)
+		if change == nil {
+			return 0
+		}
+		return s.archived(dir)
+	}
+	var at []uint64
+	at = append(at, run(20, func(w *running) { w.inForce(t, s.before.Hash()) }))
+	at = append(at, run(10, func(w *running) { s.ask("now"); s.caughtUp(w) }))
+	at = append(at, run(10, func(w *running) { s.goes(); s.switched(w) }))
+	run(10, nil)
+	s.check(dir)
+	s.audited("whole", at[0])
+	s.read()
+	for i, seq := range at {
+		s.cut(seq)
+		s.audited(fmt.Sprintf("from message %d", seq), seq)
+		of := ""
+		err := audit.Replay(within(t), s.c, audit.ReplayOptions{Users: []string{"u:user1"}, End: func(_ int, f *pipeline.Fold, r audit.Replayed) error {
+			u, err := f.User("u:user1")
+			of = string(u.Features["by_kind"])
+			return err
+		}})
+		if err != nil || len(of) < 5 {
+			t.Errorf("a user alone has %s: %v", of, err)
+		}
+		if i == 1 { // the last snapshot from before the switch
+			if err := s.c.DropSeconds(within(t), 0, func(broker.SecondMeta) bool { return true }); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := audit.Verify(within(t), s.c, nil); err == nil || !strings.Contains(err.Error(), "the log can be folded only from a snapshot from after that message") {
+				t.Errorf("without the object: %v", err)
+			}
+		}
+	}
+}
+
+// archived stores a snapshot of the state that a worker has left.
+func (s *shop) archived(dir string) (seq uint64) {
+	s.t.Helper()
+	store, err := state.Open(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer store.Close()
+	cursor, err := checkpoint.LoadCursor(store)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := store.Snapshot(&b); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.c.PutSnapshot(within(s.t), 0, cursor.Seq, checkpoint.Metadata(cursor), &b); err != nil {
+		s.t.Fatal(err)
+	}
+	return cursor.Seq
+}
+
+// cut makes all messages up to one expire.
+func (s *shop) cut(seq uint64) {
+	s.t.Helper()
+	st, err := s.c.JS.Stream(within(s.t), s.c.Names.EventsStream(0))
+	if err == nil {
+		err = st.Purge(within(s.t), jetstream.WithPurgeSequence(seq+1))
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestBackfillAccept accepts losses in a log with a switch: the second state is that
+// of the object. If that is lost, too, what the switch lists begins empty, and the
+// acceptance says so.
+func TestBackfillAccept(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprint("object lost ", lost), func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, 1)
+			dir := t.TempDir()
+			w := start(t, s.url, dir, often)
+			w.inForce(t, s.before.Hash())
+			s.visits(20)
+			w.applied(t, s.c)
+			snapshotted(t, s.c)
+			metas, err := s.c.Snapshots(within(t), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.ask("drop")
+			s.caughtUp(w)
+			s.goes()
+			s.switched(w)
+			w.applied(t, s.c)
+			w.stop(t)
+			if lost {
+				s.read()
+				s.cut(metas[0].Seq)
+				if err := s.c.DropSeconds(within(t), 0, func(broker.SecondMeta) bool { return true }); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.c.DropSnapshots(within(t), 0, func(seq uint64) bool { return seq > metas[0].Seq }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a, err := audit.Accept(within(t), s.c, audit.AcceptOptions{Partition: 0, Why: "a test", Dir: t.TempDir(), Log: quiet(), Lost: func(e audit.Example) { t.Log(e) },
+				Connect: func(ctx context.Context) (*broker.Conn, error) {
+					return broker.Connect(ctx, broker.Options{URL: s.url, Client: "accept", Log: quiet()})
+				}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if empty := len(a.Empty) > 0; empty != lost || lost && a.Empty[0] != "by_kind, kinds, kind, wait, away" {
+				t.Errorf("empty begins %v", a.Empty)
+			}
+			w = start(t, s.url, dir, nil)
+			s.visits(2)
+			w.applied(t, s.c)
+			w.inForce(t, s.n.Hash())
+			u, _ := shown(t, s.c, "u:user1")
+			var kinds map[string]int
+			if err := json.Unmarshal(u.Features["by_kind"], &kinds); err != nil {
+				t.Fatal(err)
+			}
+			if full := kinds["d"] > 3; full == lost {
+				t.Errorf("object lost %v: the feature has %v", lost, kinds)
+			}
+			if v, err := audit.Verify(within(t), s.c, nil); !lost && (err != nil || !v.OK()) {
+				t.Errorf("%+v, %v", v, err)
+			}
+		})
+	}
 }
