@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	osuser "os/user"
 	"slices"
 	"strings"
 	"time"
@@ -34,7 +33,9 @@ resume ID... ends pauses, those of brakes too: these count anew from then on.
 
 rollback makes the set live again that was live before. Within 24 h of log time it
 finds its features as if they had never been gone. What the change has cancelled
-stays cancelled. The set that was left can be rolled back to in turn.
+stays cancelled. With --backfill the workers first fold their logs again under that
+set, as apply --backfill does: so features start full also later, and what was
+cancelled comes back. The set that was left can be rolled back to in turn.
 
 history lists the changes that the logs still have, the newest last.`,
 		`offerctl campaigns list --nats nats://127.0.0.1:4222
@@ -55,9 +56,13 @@ offerctl campaigns export --to campaigns`)
 		c.channels = append(c.channels, v)
 		return nil
 	})
-	fs.StringVar(&c.by, "by", "", "pause, resume, rollback: the `NAME` of who does it (default: the operating system's user)")
+	fs.StringVar(&c.by, "by", userName(), "pause, resume, rollback: the `NAME` of who does it, for the log")
 	fs.BoolVar(&c.yes, "yes", false, "rollback: do not ask")
 	fs.DurationVar(&c.wait, "wait", 30*time.Second, "pause, resume, rollback: how long to wait until it is in all partitions; 0: do not wait")
+	fs.BoolVar(&c.back.backfill, "backfill", false, "rollback: fold the log again under the set, so that it starts full")
+	fs.StringVar(&c.back.overdue, "overdue", "", "rollback: as that of apply --backfill: drop, now, or a `DURATION`")
+	fs.Float64Var(&c.back.rate, "rate", defaultRate, "rollback: as that of apply --backfill, `R` of a core")
+	fs.BoolVar(&c.back.detach, "detach", false, "rollback: return when the backfill has begun; offerctl apply --go makes the set live")
 	rest, err := fs.parse(args)
 	if err != nil {
 		return err
@@ -85,7 +90,11 @@ type campaigns struct {
 	set, to, why, by   string
 	channels           []string
 	wait               time.Duration
+	back               applyFlags // of rollback
 }
+
+// defaultRate is the share of a core that a backfill takes.
+const defaultRate = 0.5
 
 // A campaignsVerb is a subcommand.
 type campaignsVerb struct {
@@ -101,7 +110,7 @@ var campaignsVerbs = []campaignsVerb{
 	{"export", "set to force", 0, (*campaigns).export},
 	{"pause", "why channel by wait", mostNamed, (*campaigns).pause},
 	{"resume", "channel by wait", mostNamed, (*campaigns).resume},
-	{"rollback", "force yes by wait", 0, (*campaigns).rollback},
+	{"rollback", "force yes by wait backfill overdue rate detach", 0, (*campaigns).rollback},
 	{"history", "json", 0, (*campaigns).history},
 }
 
@@ -136,23 +145,17 @@ func campaignsVerbOf(fs *flags, args []string) (verb campaignsVerb, rest []strin
 	return verb, rest, err
 }
 
-// mostReason is the size in bytes of a reason, and of who gives it.
-const mostReason = 400
+// mostPauseWhy bounds a reason, in bytes.
+const mostPauseWhy = 400
 
-// check refuses what cannot be carried out, and fills in who does it.
+// check refuses what cannot be carried out.
 func (c *campaigns) check() error {
-	if c.by == "" {
-		c.by = "unknown"
-		if u, err := osuser.Current(); err == nil && u.Username != "" {
-			c.by = u.Username
-		}
-	}
-	for name, text := range map[string]string{"by": c.by, "why": c.why} {
-		if len(text) > mostReason {
-			return usagef("--%s takes at most %d bytes", name, mostReason)
-		}
-	}
-	if c.wait < 0 {
+	switch {
+	case len(c.by) > mostBy:
+		return usagef("--by takes at most %d bytes: it is in every partition's log", mostBy)
+	case len(c.why) > mostPauseWhy:
+		return usagef("--why takes at most %d bytes", mostPauseWhy)
+	case c.wait < 0:
 		return usagef("--wait %s is negative", c.wait)
 	}
 	return nil

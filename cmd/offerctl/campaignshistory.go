@@ -20,7 +20,7 @@ import (
 
 // A changeMade is a change, as the control messages of all partitions tell of it.
 type changeMade struct {
-	Kind       string   `json:"kind"`     // set or pauses
+	Kind       string   `json:"kind"`     // set, pauses or unreadable
 	Revision   uint64   `json:"revision"` // 0: made by a version that knew none
 	Time       string   `json:"time"`     // when its first message was stored; "": there is none yet
 	By         string   `json:"by,omitempty"`
@@ -105,8 +105,9 @@ func (c *campaigns) history(ctx context.Context, _ []string) error {
 
 // The kinds of a change.
 const (
-	ofSet    = "set"
-	ofPauses = "pauses"
+	ofSet     = "set"
+	ofPauses  = "pauses"
+	ofNothing = "unreadable"
 )
 
 // changes joins the control messages of all partitions, the oldest first, and what the
@@ -156,7 +157,10 @@ func changes(logs [][]broker.ControlMessage, live broker.Live, pauses broker.Pau
 // changeOf is what a control message tells.
 func changeOf(m broker.ControlMessage) *changeMade {
 	made := &changeMade{Kind: ofSet, Revision: m.Revision, By: m.By, Set: m.Set, stored: m.Stored}
-	if m.Paused != nil {
+	switch {
+	case m.Paused == nil && m.Set == "":
+		made.Kind = ofNothing
+	case m.Paused != nil:
 		made.Kind, made.Revision, made.Set = ofPauses, m.Pauses, ""
 		made.All, made.resume = pauseNames(m.Paused, m.Channels), m.Resumed
 	}
@@ -193,10 +197,11 @@ func finish(all []*changeMade, of int) {
 		if m.stored > 0 {
 			m.Time = value.FormatTime(m.stored)
 		}
-		if m.Kind == ofSet {
-			if m.Before = set; m.Set != "" {
-				set = m.Set
-			}
+		switch m.Kind {
+		case ofSet:
+			m.Before, set = set, m.Set
+			continue
+		case ofNothing:
 			continue
 		}
 		for _, is := range m.All {
@@ -236,7 +241,7 @@ func (c *campaigns) compareSets(ctx context.Context, all []*changeMade) error {
 		return def, nil
 	}
 	for _, m := range all {
-		if m.Kind != ofSet || m.Set == "" || m.Set == m.Before {
+		if m.Kind != ofSet || m.Set == m.Before {
 			continue
 		}
 		before, err := read(m.Before)
@@ -299,7 +304,10 @@ func (t tally) text(of string) string {
 
 // text says what the change is.
 func (m *changeMade) text() string {
-	if m.Kind == ofPauses {
+	switch m.Kind {
+	case ofNothing:
+		return "a message that cannot be read"
+	case ofPauses:
 		var parts []string
 		if len(m.Paused) > 0 {
 			parts = append(parts, "paused "+several(m.Paused))
@@ -312,15 +320,12 @@ func (m *changeMade) text() string {
 		}
 		return strings.Join(parts, "; ")
 	}
-	switch {
-	case m.Set == "":
-		return "a message that cannot be read"
-	case m.Set == m.Before:
+	if m.Set == m.Before {
 		return "set " + short(m.Set) + " stays: a backfill was asked for or ended"
 	}
 	parts := []string{"set " + short(m.Set)}
 	if m.Backfill {
-		parts[0] += " by backfill" + prefixed(", overdue ", m.Overdue)
+		parts[0] += " by backfill" + after(", overdue ", m.Overdue)
 	}
 	if t := m.Changes; t != nil {
 		for _, text := range []string{t.Campaigns.text("campaigns"), t.Features.text("features")} {

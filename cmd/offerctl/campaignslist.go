@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 )
@@ -20,8 +21,8 @@ type campaignList struct {
 	At         string           `json:"at,omitempty"`
 	Pauses     uint64           `json:"pauses"` // revision of what is paused
 	Partitions int              `json:"partitions"`
-	Answered   []int            `json:"answered"` // partitions whose owner has answered
-	Silent     []string         `json:"silent,omitempty"`
+	Answered   []int            `json:"answered"`          // partitions whose owner has answered
+	Unknown    []unanswered     `json:"unknown,omitempty"` // partitions that do not say what is pending
 	Backfill   *listedBackfill  `json:"backfill,omitempty"`
 	Campaigns  []listedCampaign `json:"campaigns"`
 	Channels   []listedChannel  `json:"channels"` // those that are paused or braked
@@ -33,6 +34,7 @@ type listedCampaign struct {
 	Channel string       `json:"channel,omitempty"`
 	Kind    string       `json:"kind,omitempty"`
 	Rows    int          `json:"rows,omitempty"`
+	Pending *int         `json:"pending"`        // in the partitions that say so; null: none does
 	Gone    bool         `json:"gone,omitempty"` // the live set lacks it
 	State   string       `json:"state"`          // live, paused or braked: what stops all of it, in all partitions or in some
 	Paused  []listedStop `json:"paused,omitempty"`
@@ -73,6 +75,11 @@ func (c *campaigns) list(ctx context.Context, _ []string) error {
 		return err
 	}
 	l := d.list()
+	pending, whys, err := askPending(ctx, c.conn)
+	if err != nil {
+		return err
+	}
+	l.count(pending, whys)
 	if c.asJSON {
 		return writeJSON(c.std.out, l)
 	}
@@ -83,12 +90,7 @@ func (c *campaigns) list(ctx context.Context, _ []string) error {
 }
 
 func (d *deployed) list() *campaignList {
-	l := &campaignList{Set: d.live.Set, Revision: d.live.Revision, By: d.live.By, At: d.live.At, Pauses: d.pauses.Revision, Partitions: d.of, Silent: d.silent, Answered: []int{}, Campaigns: []listedCampaign{}, Channels: []listedChannel{}}
-	for p := range d.of {
-		if _, ok := d.owners[p]; ok {
-			l.Answered = append(l.Answered, p)
-		}
-	}
+	l := &campaignList{Set: d.live.Set, Revision: d.live.Revision, By: d.live.By, At: d.live.At, Pauses: d.pauses.Revision, Partitions: d.of, Answered: d.answered(whatever), Campaigns: []listedCampaign{}, Channels: []listedChannel{}}
 	l.Backfill = d.backfill()
 	known := map[string]bool{}
 	if d.def != nil {
@@ -111,13 +113,35 @@ func (d *deployed) list() *campaignList {
 	return l
 }
 
+// count counts what is pending.
+func (l *campaignList) count(pending []*broker.Pending, whys []string) {
+	n, known := map[string]int{}, false
+	for p, is := range pending {
+		if is == nil {
+			l.Unknown = append(l.Unknown, unanswered{p, whys[p]})
+			continue
+		}
+		known = true
+		for id, stages := range is.Campaigns {
+			for _, k := range stages {
+				n[campaign.NameOf(id)] += k
+			}
+		}
+	}
+	for i := range l.Campaigns {
+		if c := &l.Campaigns[i]; known && !c.Gone {
+			is := n[c.ID]
+			c.Pending = &is
+		}
+	}
+}
+
 // stoppedChannels are the channels that are paused, or that a brake has paused.
 func (d *deployed) stoppedChannels() []string {
 	all := slices.Clone(d.pauses.Channels)
-	for _, s := range d.owners {
-		for _, name := range s.Braked {
-			if channel, ok := strings.CutPrefix(name, broker.PauseName("", "")); !ok {
-				channel, _ = strings.CutPrefix(name, "channel ")
+	for _, o := range d.members.Partitions {
+		for _, name := range o.Braked {
+			if channel, ok := strings.CutPrefix(name, "channel "); o.Answers && ok {
 				all = append(all, channel)
 			}
 		}
@@ -166,21 +190,12 @@ func (d *deployed) backfill() *listedBackfill {
 	if b == nil {
 		return nil
 	}
-	l := &listedBackfill{Set: b.Set, Go: d.live.Go(), Features: b.Features, Campaigns: b.Campaigns, Overdue: b.Overdue, CaughtUp: []int{}, Switched: []int{}, Failed: map[int]string{}}
-	for p := range d.of {
-		s := d.owners[p]
-		switched := s.Set == b.Set && l.Go && s.Revision >= d.live.Revision
-		if switched {
-			l.Switched = append(l.Switched, p)
-		}
-		if s.Second == nil || s.Second.Set != b.Set || switched {
-			continue
-		}
-		if s.Second.CaughtUp {
-			l.CaughtUp = append(l.CaughtUp, p)
-		}
-		if s.Second.Failed != "" {
-			l.Failed[p] = s.Second.Failed
+	l := &listedBackfill{Set: b.Set, Go: d.live.Go(), Features: b.Features, Campaigns: b.Campaigns, Overdue: b.Overdue, Failed: map[int]string{}}
+	l.Switched = d.answered(func(o audit.PartitionOverview) bool { return l.Go && carried(d.live, o.Revision, o.Set) })
+	l.CaughtUp = d.answered(func(o audit.PartitionOverview) bool { s := secondOf(o, b); return s != nil && s.CaughtUp })
+	for _, p := range d.answered(whatever) {
+		if s := secondOf(d.members.Partitions[p], b); s != nil && s.Failed != "" {
+			l.Failed[p] = s.Failed
 		}
 	}
 	if l.Go && len(l.Switched) == d.of {
@@ -193,20 +208,27 @@ func (l *campaignList) write(out io.Writer) {
 	if l.Set == "" {
 		fmt.Fprintln(out, "no campaign set is live")
 	} else {
-		fmt.Fprintf(out, "set %s is live%s%s\n", l.Set, prefixed(" since ", l.At), prefixed(", by ", l.By))
+		fmt.Fprintf(out, "set %s is live%s%s\n", l.Set, after(" since ", l.At), after(", by ", l.By))
 	}
 	l.Backfill.write(out, l.Partitions)
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "campaign\tchannel\tkind\tstate")
+	fmt.Fprintln(w, "campaign\tchannel\tkind\tpending\tstate")
 	for i := range l.Campaigns {
 		c := &l.Campaigns[i]
 		if c.Gone {
 			c.Channel, c.Kind = "-", "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.ID, c.Channel, c.Kind, c.text(l.Partitions))
+		pending := "-"
+		if c.Pending != nil {
+			pending = fmt.Sprint(*c.Pending)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.ID, c.Channel, c.Kind, pending, c.text(l.Partitions))
 	}
 	w.Flush()
+	for why, ns := range (&plan{Unanswered: l.Unknown}).unanswered() {
+		fmt.Fprintf(out, "what is pending in partitions %s is not known: %s\n", ns, why)
+	}
 	if len(l.Channels) > 0 {
 		fmt.Fprintln(out)
 	}
@@ -215,18 +237,10 @@ func (l *campaignList) write(out io.Writer) {
 	}
 }
 
-// prefixed is a text after another one, if there is any.
-func prefixed(before, text string) string {
-	if text == "" {
-		return ""
-	}
-	return before + text
-}
-
 func (c *listedChannel) text(of int) string {
 	var parts []string
 	if c.Paused {
-		parts = append(parts, "paused"+prefixed(": ", c.Reason))
+		parts = append(parts, "paused"+after(": ", c.Reason))
 	}
 	if len(c.Braked) > 0 {
 		parts = append(parts, brakedText(c.Braked, of))
@@ -245,13 +259,13 @@ func (c *listedCampaign) text(of int) string {
 	for _, s := range c.Paused {
 		switch s.Name {
 		case broker.PauseName("", c.ID):
-			parts = append(parts, "paused"+prefixed(": ", s.Reason))
+			parts = append(parts, "paused"+after(": ", s.Reason))
 		case broker.PauseName(c.Channel, ""):
 			parts = append(parts, "paused with its channel")
 		default:
 			rows++
 			if rows <= rowsShown {
-				parts = append(parts, fmt.Sprintf("row %s paused%s", strings.TrimPrefix(s.Name, broker.PauseName("", c.ID+"/")), prefixed(": ", s.Reason)))
+				parts = append(parts, fmt.Sprintf("row %s paused%s", strings.TrimPrefix(s.Name, broker.PauseName("", c.ID+"/")), after(": ", s.Reason)))
 			}
 		}
 	}

@@ -126,7 +126,7 @@ func (p *pausing) resume(d *deployed, list *[]string, channel, id string, known 
 		if base != id && slices.Contains(*list, base) {
 			return fmt.Errorf("%s is paused, as all of %s is: resume %s, and pause other rows of it", is, base, base)
 		}
-		if len(d.owners) == d.of {
+		if len(d.answered(whatever)) == d.of {
 			p.said = append(p.said, is+" is not paused")
 			p.sayRows(list, id)
 			return nil
@@ -188,26 +188,25 @@ func (c *campaigns) changePauses(ctx context.Context, done string, ids []string,
 		if err != nil {
 			return err
 		}
+		out := onDisplay(c.std.out)
 		for _, line := range p.said {
-			fmt.Fprintln(c.std.out, line)
+			fmt.Fprintln(out, line)
 		}
 		for _, is := range p.changed {
-			fmt.Fprintln(c.std.out, is, done)
+			fmt.Fprintln(out, is, done)
 		}
 		if len(p.changed) == 0 && done == "resumed" {
 			return nil
 		}
-		return c.awaitRevision(ctx, broker.PausesRevision, p.pauses.Revision, began, done, "the change")
+		return c.awaitPauses(ctx, d, p.pauses.Revision, began, done)
 	}
 }
 
 // putPauses writes the record.
 func (c *campaigns) putPauses(ctx context.Context, d *deployed, p *pausing, resumes bool) (err error) {
 	last := p.pauses.Revision
-	for _, r := range d.reports {
-		for _, s := range r.Partitions {
-			last = max(last, s.Pauses)
-		}
+	for _, o := range d.members.Partitions {
+		last = max(last, o.Pauses)
 	}
 	if p.pauses.Revision, err = c.conn.NextRevision(ctx, last, broker.PausesRevision); err != nil {
 		return err

@@ -23,10 +23,8 @@ type deployed struct {
 	pauses    broker.Pauses
 	pausesRev uint64
 	def       *campaign.Definition // of the live set; nil: none is live
-	owners    map[int]broker.PartitionStatus
-	reports   map[string]broker.Report
-	silent    []string // workers that do not answer
-	of        int      // partitions
+	members   audit.Overview
+	of        int // partitions
 }
 
 // answerWithin is how long workers are waited for.
@@ -43,18 +41,8 @@ func (c *campaigns) look(ctx context.Context) (d *deployed, err error) {
 			return nil, err
 		}
 	}
-	if d.reports, d.silent, err = audit.Reports(ctx, c.conn, answerWithin); err != nil {
-		return nil, err
-	}
-	d.owners = map[int]broker.PartitionStatus{}
-	for _, r := range d.reports {
-		for _, p := range r.Partitions {
-			if p.Owned {
-				d.owners[p.Partition] = p.PartitionStatus
-			}
-		}
-	}
-	return d, nil
+	d.members, err = audit.Members(ctx, c.conn, answerWithin)
+	return d, err
 }
 
 // read reads what the bucket has that others may change meanwhile.
@@ -69,36 +57,33 @@ func (d *deployed) read(ctx context.Context, conn *broker.Conn) (err error) {
 // ready refuses a change that an older worker would stop at.
 func (d *deployed) ready() error {
 	var old []string
-	for id, r := range d.reports {
-		if !slices.Contains(r.Engines, pipeline.Engine) {
-			old = append(old, id)
+	for _, m := range d.members.Members {
+		if m.Answers && !runsEngine(m.Engines, pipeline.Engine) {
+			old = append(old, m.ID)
 		}
 	}
-	slices.Sort(old)
-	if len(old) > 0 {
-		return fmt.Errorf("%s of an older version, which would stop at a control message of engine %d: update %s first: %s", count(len(old), "worker")+map[bool]string{true: " is", false: " are"}[len(old) == 1], pipeline.Engine, map[bool]string{true: "it", false: "them"}[len(old) == 1], several(old))
+	if len(old) == 0 {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("a control message of engine %d would stop the partitions of these workers, which do not run it: %s: start the new version on all of them first", pipeline.Engine, several(old))
 }
 
-// not are the partitions whose owner does not answer, or does not satisfy is.
-func (d *deployed) not(is func(s broker.PartitionStatus) bool) (all []int) {
-	for p := range d.of {
-		if s, ok := d.owners[p]; !ok || !is(s) {
+// answered are the partitions whose owner has answered, and satisfies is.
+func (d *deployed) answered(is func(o audit.PartitionOverview) bool) []int {
+	all := []int{}
+	for p, o := range d.members.Partitions {
+		if o.Answers && is(o) {
 			all = append(all, p)
 		}
 	}
 	return all
 }
+
+func whatever(audit.PartitionOverview) bool { return true }
 
 // braked are the partitions in which a brake has paused what has this PauseName.
-func (d *deployed) braked(name string) (all []int) {
-	for p := range d.of {
-		if slices.Contains(d.owners[p].Braked, name) {
-			all = append(all, p)
-		}
-	}
-	return all
+func (d *deployed) braked(name string) []int {
+	return d.answered(func(o audit.PartitionOverview) bool { return slices.Contains(o.Braked, name) })
 }
 
 // channelsOf are the channels of a set's campaigns, sorted.
@@ -164,29 +149,29 @@ func (d *deployed) knownChannel(channel string) error {
 	return fmt.Errorf("%s: they send on %s", what, several(all))
 }
 
-// awaitRevision waits until the last control message of each partition has a revision,
-// and says so. what is the change, done what it is when it is done.
-func (c *campaigns) awaitRevision(ctx context.Context, kind broker.RevisionKind, revision uint64, began time.Time, done, what string) error {
+// awaitPauses waits until what is paused is in the logs of all partitions, and says
+// so. What an owner says that it has applied was in its log, from which it may have
+// expired.
+func (c *campaigns) awaitPauses(ctx context.Context, d *deployed, revision uint64, began time.Time, done string) error {
 	if c.wait == 0 {
 		return nil
 	}
 	within, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()
-	var lag []int
-	for p := range c.conn.Partitions {
-		lag = append(lag, p)
+	has := d.answered(func(o audit.PartitionOverview) bool { return o.Pauses >= revision })
+	var lags []lag
+	for p := range d.of {
+		if !slices.Contains(has, p) {
+			lags = append(lags, lag{partition: p})
+		}
 	}
 	for {
-		lag = slices.DeleteFunc(lag, func(p int) bool {
-			m, err := c.conn.LastControl(within, p)
-			carried := m.Revision
-			if kind == broker.PausesRevision {
-				carried = m.Pauses
-			}
-			return err == nil && carried >= revision
+		lags = slices.DeleteFunc(lags, func(l lag) bool {
+			m, err := c.conn.LastControl(within, l.partition)
+			return err == nil && m.Pauses >= revision
 		})
-		if len(lag) == 0 {
-			_, err := fmt.Fprintf(c.std.out, "%s in all %d partitions after %s\n", done, c.conn.Partitions, tenths(time.Since(began)))
+		if len(lags) == 0 {
+			_, err := fmt.Fprintf(c.std.out, "%s in all %d partitions after %.1f s\n", done, d.of, time.Since(began).Seconds())
 			return err
 		}
 		select {
@@ -195,33 +180,42 @@ func (c *campaigns) awaitRevision(ctx context.Context, kind broker.RevisionKind,
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return fmt.Errorf("%s is stored, but after %s it is in the logs of only %d of %d partitions: it follows in partitions %s as soon as a worker owns them: see offerctl status", what, c.wait, c.conn.Partitions-len(lag), c.conn.Partitions, ranges(lag))
+			members, err := audit.Members(ctx, c.conn, answerWithin)
+			if err != nil {
+				return err
+			}
+			for i := range lags {
+				lags[i].why = whyBehind(members.Partitions[lags[i].partition], broker.Live{})
+			}
+			return lagging(fmt.Sprintf("it is stored, but after %s %s", c.wait, done), d.of, lags)
 		}
 	}
 }
 
-// tenths writes a short time.
-func tenths(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
-
 // short is the beginning of a set's hash, as much as people need.
 func short(hash string) string { return hash[:min(len(hash), 8)] }
 
-// sayRest says of how many partitions what is asked for is not in force yet.
+// sayRest says of which partitions the state is not known, or not yet as asked for.
 func (d *deployed) sayRest(w io.Writer) {
-	if len(d.silent) > 0 {
-		fmt.Fprintf(w, "%s not answer: %s\n", map[bool]string{true: "a worker does", false: "workers do"}[len(d.silent) == 1], several(d.silent))
+	for _, m := range d.members.Members {
+		if !m.Answers {
+			fmt.Fprintf(w, "worker %s does not answer\n", m.ID)
+		}
 	}
-	old := d.not(func(broker.PartitionStatus) bool { return true })
-	if len(old) > 0 {
-		fmt.Fprintf(w, "no owner answers for partitions %s\n", ranges(old))
+	behind := func(what string, is func(o audit.PartitionOverview) bool) {
+		if all := d.answered(is); len(all) > 0 {
+			fmt.Fprintf(w, "%s in partitions %s\n", what, ranges(all))
+		}
 	}
-	has := func(is func(s broker.PartitionStatus) bool) []int {
-		return slices.DeleteFunc(d.not(is), func(p int) bool { return slices.Contains(old, p) })
+	var none []int
+	for p, o := range d.members.Partitions {
+		if !o.Answers {
+			none = append(none, p)
+		}
 	}
-	if lag := has(func(s broker.PartitionStatus) bool { return s.Set == d.live.Set }); len(lag) > 0 && d.live.Set != "" {
-		fmt.Fprintf(w, "the set is not in force yet in partitions %s\n", ranges(lag))
+	if len(none) > 0 {
+		fmt.Fprintf(w, "no owner answers for partitions %s\n", ranges(none))
 	}
-	if lag := has(func(s broker.PartitionStatus) bool { return s.Pauses >= d.pauses.Revision }); len(lag) > 0 {
-		fmt.Fprintf(w, "what is paused is not in force yet in partitions %s\n", ranges(lag))
-	}
+	behind("the set is not in force yet", func(o audit.PartitionOverview) bool { return d.live.Set != "" && o.Set != d.live.Set })
+	behind("what is paused is not in force yet", func(o audit.PartitionOverview) bool { return o.Pauses < d.pauses.Revision })
 }
