@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
@@ -176,13 +178,30 @@ func TestCampaignsPause(t *testing.T) {
 		t.Errorf("the record is %+v, %v", now, err)
 	}
 
+	// Somebody else pauses meanwhile: neither pause is lost.
+	c := &campaigns{std: stdio{strings.NewReader(""), io.Discard, io.Discard}, conn: n.conn, by: "ada", wait: time.Minute}
+	times := 0
+	if err := c.changePauses(t.Context(), "paused", []string{"wait"}, func(d *deployed) (*pausing, error) {
+		if times++; times == 1 {
+			has(t, ctl("pause", "rows/a"), "paused in all 8 partitions")
+		}
+		p := &pausing{pauses: d.pauses}
+		p.pause(&p.pauses.Campaigns, "", "wait", "ada")
+		return p, nil
+	}); err != nil || times != 2 {
+		t.Errorf("%d times, %v", times, err)
+	}
+	if now, _, err := n.conn.Pauses(t.Context()); err != nil || now.Revision != 5 || strings.Join(now.Campaigns, " ") != "rows/a rows/b wait" || len(now.Reasons) != 4 {
+		t.Errorf("the record is %+v, %v", now, err)
+	}
+
 	// A partition without a worker gets it later, and is named.
 	if err := n.rest(); err != nil {
 		t.Fatal(err)
 	}
 	_, errs := fails(t, 1, "campaigns", "pause", "bill", "--wait", "50ms", "--nats", url)
 	has(t, errs, "it is stored, but after 50ms paused only in 0 of 8 partitions\n  partition 0-7: no worker owns it")
-	has(t, ctl("history"), "not yet               pauses 4  ", "0 of 8      paused campaign bill\n")
+	has(t, ctl("history"), "not yet               pauses 6  ", "0 of 8      paused campaign bill\n")
 	has(t, ctl("list"), "no owner answers for partitions 0-7\n")
 }
 

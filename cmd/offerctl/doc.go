@@ -14,6 +14,9 @@
 //	import    import.go; import users: importusers.go, importlist.go (reads the list),
 //	          importrow.go (a row as an event), importprogress.go (goes on where it was)
 //	apply     apply.go; table.go (loads the tables of facts)
+//	campaigns campaigns.go (its subcommands), campaignsstate.go (what is asked for, and
+//	          what is in force); list, show, export, pause and resume, rollback and
+//	          history have a file each
 //
 // They share: the node, all parts in one process (node.go, for demo and serve), sending
 // to a gateway (send.go), and files of lines, with their progress and with what is said
