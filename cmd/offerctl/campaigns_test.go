@@ -352,6 +352,14 @@ func TestCampaignsRollback(t *testing.T) {
 	put(func(l *broker.Live) {})
 	has(t, ctl("rollback", "--yes", "--by", "eve"), "set "+second+" is live\nin force in all 8 partitions\n")
 
+	defer func() { // with a backfill: what was cancelled comes from the logs
+		has(t, ctl("rollback", "--backfill", "--detach", "--overdue", "6h", "--yes", "--by", "eve"), "what that change has cancelled comes from the log again", "the backfill of set "+first+" has begun\n", "offerctl apply --go")
+		l, _, err := n.conn.Live(t.Context())
+		if err != nil || l.Set != second || l.Asked() != first || strings.Join(l.Backfill.Campaigns, " ") != "gone often" || l.Backfill.Overdue != "6h" || l.Previous.Set != first {
+			t.Errorf("%+v, %v", l, err)
+		}
+		matches(t, ctl("history"), "eve +8 of 8 +set "+short(second)+" stays: a backfill was asked for or ended$")
+	}()
 	text = ctl("history")
 	t.Log("\n" + text)
 	matches(t, text, "8 of 8 +set "+short(second)+"; campaigns 1 added, 1 changed, 1 gone; features 1 gone$", "eve +8 of 8 +set "+short(first)+"; campaigns 1 added, 1 changed, 1 gone; features 1 added$")

@@ -15,7 +15,7 @@ import (
 )
 
 // TestChanges joins the control messages of three partitions: one has lost its oldest,
-// one has not the newest yet, messages of engine 3 have no revision, and the bucket has
+// one has skipped a set and got the next one before the others got that, messages of engine 3 have no revision, and the bucket has
 // more than the logs.
 func TestChanges(t *testing.T) {
 	set := func(at int64, revision uint64, hash, by string) broker.ControlMessage {
@@ -28,7 +28,7 @@ func TestChanges(t *testing.T) {
 	turn.Switch = json.RawMessage(`{"from":3,"overdue":"6h"}`)
 	logs := [][]broker.ControlMessage{
 		{set(10, 0, "a", ""), set(20, 0, "b", ""), set(30, 0, "a", ""), set(40, 7, "c", "ada"), pauses(42, 1, nil, "x", "y"), set(45, 0, "", ""), pauses(47, 2, map[string]uint64{"channel sms": 2, "campaign z": 1}, "y"), turn},
-		{set(21, 0, "b", ""), set(31, 0, "a", ""), pauses(41, 1, nil, "x", "y"), set(43, 7, "c", "ada"), pauses(46, 2, nil, "y"), set(51, 8, "d", "bob")},
+		{set(21, 0, "b", ""), set(31, 0, "a", ""), set(39, 8, "d", "bob"), pauses(41, 1, nil, "x", "y"), pauses(46, 2, nil, "y")},
 		{set(12, 0, "a", ""), set(22, 0, "b", ""), set(32, 0, "a", ""), set(44, 7, "c", "ada")},
 	}
 	live := broker.Live{Revision: 9, Set: "d", By: "eve", Backfill: &broker.Backfill{Set: "e"}}
@@ -39,11 +39,11 @@ func TestChanges(t *testing.T) {
 	const want = `10 set 0  [0 2] 3 set a
 20 set 0  [0 1 2] 3 set b
 30 set 0  [0 1 2] 3 set a
-40 set 7 ada [0 1 2] 3 set c
+40 set 7 ada [0 2] 3 set c
+39 set 8 bob [0 1] 3 set d by backfill, overdue 6h
 41 pauses 1 ada [0 1] 3 paused campaign x, campaign y
 45 unreadable 0  [0] 3 a message that cannot be read
 46 pauses 2 ada [0 1] 3 resumed campaign x, channel sms
-50 set 8 bob [0 1] 3 set d by backfill, overdue 6h
 0 set 9 eve [] 3 set d stays: a backfill was asked for or ended
 `
 	if got.String() != want {
