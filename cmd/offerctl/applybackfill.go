@@ -63,6 +63,31 @@ func (a *applying) applyAsked(ctx context.Context) error {
 	return a.attach(ctx)
 }
 
+// sayRunning tells, if a backfill runs, how far it is.
+func (a *applying) sayRunning(ctx context.Context) error {
+	b := a.live.Backfill
+	if b == nil {
+		return nil
+	}
+	members, err := audit.Members(ctx, a.conn, 2*time.Second)
+	if err != nil {
+		return err
+	}
+	s := secondsOf(members, b.Set)
+	if !a.live.Go() {
+		fmt.Fprintf(a.out, "a backfill of another set, %s, runs: %s asked for it on %s; %s\n", b.Set, by(a.live.By), a.live.At, s.how())
+		return nil
+	}
+	c := newCarrying(a.conn, a.live)
+	if err := c.look(ctx); err != nil {
+		return err
+	}
+	if c.have < len(c.done) {
+		fmt.Fprintf(a.out, "it is live by backfill, and in force in %d of %d partitions; %s\n", c.have, len(c.done), s.how())
+	}
+	return nil
+}
+
 // backfillEvery is how often the workers are asked how far they are.
 const backfillEvery = 500 * time.Millisecond
 
