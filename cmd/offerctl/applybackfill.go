@@ -91,11 +91,16 @@ func (a *applying) sayRunning(ctx context.Context) error {
 // backfillEvery is how often the workers are asked how far they are.
 const backfillEvery = 500 * time.Millisecond
 
+// failedFor is how long a backfill must stay given up until attach returns: a worker
+// tries some again after a minute.
+const failedFor = 90 * time.Second
+
 // attach shows how far the backfill is until it is done, and then makes the set live.
 func (a *applying) attach(ctx context.Context) error {
 	live := newProgress(a.std.err)
 	defer live.done()
 	said := map[string]bool{}
+	var failed time.Time // since when something is given up that was not before
 	for {
 		s, err := a.lookAtSeconds(ctx)
 		if err != nil {
@@ -108,12 +113,12 @@ func (a *applying) attach(ctx context.Context) error {
 		}
 		for _, text := range s.trouble {
 			if !said[text] {
-				said[text] = true
+				said[text], failed = true, time.Now()
 				live.done()
 				fmt.Fprintln(a.out, text)
 			}
 		}
-		if s.done() {
+		if s.done() && (len(s.failed) == 0 || time.Since(failed) > failedFor) {
 			live.done()
 			return a.afterwards(ctx, s)
 		}
