@@ -213,12 +213,17 @@ func (a *applying) apply(ctx context.Context) error {
 	if a.live.Asked() == hash {
 		return a.applyAsked(ctx)
 	}
-	p, err := a.plan(ctx)
-	if err != nil {
-		return err
-	}
+	p := &plan{}
 	if same {
 		fmt.Fprintf(a.out, "set %s is live already\n", hash)
+	}
+	if !same || a.backfill || a.json {
+		var err error
+		if p, err = a.plan(ctx); err != nil {
+			return err
+		}
+	} else if err := a.sayRunning(ctx); err != nil {
+		return err
 	}
 	p.show(a)
 	for _, f := range a.def.Facts {

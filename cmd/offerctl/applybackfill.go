@@ -63,14 +63,44 @@ func (a *applying) applyAsked(ctx context.Context) error {
 	return a.attach(ctx)
 }
 
+// sayRunning tells, if a backfill runs, how far it is.
+func (a *applying) sayRunning(ctx context.Context) error {
+	b := a.live.Backfill
+	if b == nil {
+		return nil
+	}
+	members, err := audit.Members(ctx, a.conn, 2*time.Second)
+	if err != nil {
+		return err
+	}
+	s := secondsOf(members, b.Set)
+	if !a.live.Go() {
+		fmt.Fprintf(a.out, "a backfill of another set, %s, runs: %s asked for it on %s; %s\n", b.Set, by(a.live.By), a.live.At, s.how())
+		return nil
+	}
+	c := newCarrying(a.conn, a.live)
+	if err := c.look(ctx); err != nil {
+		return err
+	}
+	if c.have < len(c.done) {
+		fmt.Fprintf(a.out, "it is live by backfill, and in force in %d of %d partitions; %s\n", c.have, len(c.done), s.how())
+	}
+	return nil
+}
+
 // backfillEvery is how often the workers are asked how far they are.
 const backfillEvery = 500 * time.Millisecond
+
+// failedFor is how long a backfill must stay given up until attach returns: a worker
+// tries some again after a minute.
+const failedFor = 90 * time.Second
 
 // attach shows how far the backfill is until it is done, and then makes the set live.
 func (a *applying) attach(ctx context.Context) error {
 	live := newProgress(a.std.err)
 	defer live.done()
 	said := map[string]bool{}
+	var failed time.Time // since when something is given up that was not before
 	for {
 		s, err := a.lookAtSeconds(ctx)
 		if err != nil {
@@ -83,12 +113,12 @@ func (a *applying) attach(ctx context.Context) error {
 		}
 		for _, text := range s.trouble {
 			if !said[text] {
-				said[text] = true
+				said[text], failed = true, time.Now()
 				live.done()
 				fmt.Fprintln(a.out, text)
 			}
 		}
-		if s.done() {
+		if s.done() && (len(s.failed) == 0 || time.Since(failed) > failedFor) {
 			live.done()
 			return a.afterwards(ctx, s)
 		}

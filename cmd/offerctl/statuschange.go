@@ -25,7 +25,7 @@ func showChange(out io.Writer, o audit.Overview) {
 		for _, what := range pausedIn(p) {
 			byPause[what] = append(byPause[what], p.Partition)
 		}
-		if s := p.Second; s != nil && !s.Switched {
+		if s := p.Second; s != nil && !s.Switched && !(s.CaughtUp && p.Set == s.Set) {
 			folds[s.Set] = true
 		}
 	}
