@@ -168,7 +168,7 @@ func switchAt(m Message, set *Set, from uint64, object Cursor, revision uint64, 
 	return m
 }
 
-// reading is what a user's features read as, and what is pending and not due, of a
+// reading is what a user's features read as, how far sequences are, and what is pending and not due, of a
 // fold, by user. dormants: also of absences that any event begins, which a second
 // fold that does not begin with the log begins without their event.
 func reading(t *testing.T, f *Fold, dormants bool) map[string]string {
@@ -195,6 +195,9 @@ func reading(t *testing.T, f *Fold, dormants bool) map[string]string {
 			if w.due > f.cur.LogTime && w.stage != stageHold && w.stage != stageDelay && !waitsOn(&w) {
 				waits = append(waits, fmt.Sprint(w.campaign, " ", w.stage, " ", w.key, " due ", w.due, " first ", w.firstDue, " at ", w.stored.at, " ", string(w.stored.event())))
 			}
+		}
+		for _, q := range e.sequences {
+			waits = append(waits, fmt.Sprint(q.campaign, " began ", q.starts))
 		}
 		slices.Sort(waits)
 		all[key] = asJSON(u.Features) + "\n" + strings.Join(waits, "\n")
