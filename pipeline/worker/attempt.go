@@ -33,6 +33,7 @@ type attempt struct {
 	tickAt  time.Time // when a tick was last published, or was not needed
 	control controller
 	brakes  braking
+	second  *second // the second fold; nil: there is none
 
 	snapshotAt time.Time // when the next snapshot is due
 	archived   uint64    // the last message in the last snapshot
@@ -65,6 +66,7 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 	}
 	defer func() {
 		cancel()
+		a.leaveSecond()
 		a.chains.Close()
 		a.reader.Close()
 		a.commit.wait() // the next attempt reads from the store whether it succeeded
@@ -190,6 +192,7 @@ func (a *attempt) beat(ctx context.Context) error {
 	}
 	a.brakes.look(ctx, a)
 	a.control.look(ctx, a)
+	a.lookSecond(ctx)
 	a.snapshot(ctx)
 	a.progress()
 	a.count(false)
@@ -222,6 +225,11 @@ func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
 		}
 		a.moved = true
 		if !more {
+			if sw, _ := a.fold.Switching(); sw != nil {
+				if err := a.join(ctx, m); err != nil {
+					return err
+				}
+			}
 			break
 		}
 		if steps++; a.cache.Full(a.p.shrink) {
