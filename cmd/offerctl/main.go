@@ -44,6 +44,7 @@ var commands = []command{
 	{"verify", "compare the stored offers with those that the log yields", verify},
 	{"accept", "accept the loss of data that cannot be restored, after a partition has stopped", accept},
 	{"deadletters", "show events that could not be applied, and send them again", deadletters},
+	{"campaigns", "list, pause and roll back what is live, and give its files back", campaignsCommand},
 	{"coupons", "make a key for codes of coupons, and check a code", coupons},
 	{"bench", "measure how fast this machine is", benchmark},
 }

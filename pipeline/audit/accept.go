@@ -39,15 +39,16 @@ type AcceptOptions struct {
 // An Accepted is the result of an acceptance.
 type Accepted struct {
 	Partition int               `json:"partition"`
-	Seq       uint64            `json:"seq"`     // the message in the log that records the acceptance
-	From      uint64            `json:"from"`    // the last message in the snapshot with which the replay began; 0: it began with an empty state
-	Events    uint64            `json:"events"`  // events applied to the state
-	Skipped   []string          `json:"skipped"` // missing messages of the log, such as 5-7
-	Lost      int               `json:"lost"`    // offers that the log gives and no chain has: they are never published
-	Waiting   int               `json:"waiting"` // users for whom something waits for a time, such as an offer with unless
-	After     uint64            `json:"after"`   // the number after which each chain continues, or begins: none before it was as large
-	Chains    map[string]uint64 `json:"chains"`  // the number of the mark on each chain
-	Stored    map[string]Stored `json:"stored"`  // what each chain of offers had before its mark
+	Seq       uint64            `json:"seq"`             // the message in the log that records the acceptance
+	From      uint64            `json:"from"`            // the last message in the snapshot with which the replay began; 0: it began with an empty state
+	Events    uint64            `json:"events"`          // events applied to the state
+	Skipped   []string          `json:"skipped"`         // missing messages of the log, such as 5-7
+	Empty     []string          `json:"empty,omitempty"` // features and campaigns that begin empty, as the second state of a switch is lost
+	Lost      int               `json:"lost"`            // offers that the log gives and no chain has: they are never published
+	Waiting   int               `json:"waiting"`         // users for whom something waits for a time, such as an offer with unless
+	After     uint64            `json:"after"`           // the number after which each chain continues, or begins: none before it was as large
+	Chains    map[string]uint64 `json:"chains"`          // the number of the mark on each chain
+	Stored    map[string]Stored `json:"stored"`          // what each chain of offers had before its mark
 }
 
 // Stored is what a chain of offers has. Subscribers may receive it again.
@@ -91,7 +92,7 @@ func newAcceptance(conn *broker.Conn, opt AcceptOptions) *acceptance {
 		opt.Sets = &checkpoint.Sets{}
 	}
 	a := &acceptance{opt: opt, replay: replay{conn: conn, p: opt.Partition, dir: opt.Dir, log: opt.Log,
-		disk: opt.Disk, archive: opt.Archive, sets: opt.Sets, shrink: 2}}
+		disk: opt.Disk, archive: opt.Archive, sets: opt.Sets, shrink: 2, lossy: true}}
 	if opt.Records == nil {
 		a.opt.Records = a.walk
 	}
@@ -247,6 +248,7 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 			return err
 		}
 	}
+	a.emptied = nil
 	if err := a.begin(ctx, metas, first, end); err != nil {
 		return err
 	}
@@ -265,6 +267,9 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 		if err := a.apply(ctx, m, m.Seq == end); err != nil {
 			return false, err
 		}
+		if err := a.atSwitch(ctx, m.Seq, nil); err != nil {
+			return false, err
+		}
 		seq = m.Seq
 		if a.opt.Progress != nil {
 			a.opt.Progress(a.p, seq, end)
@@ -275,6 +280,7 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 		return err
 	}
 	_, a.done.Events, _, _ = a.fold.At()
+	a.done.Empty = a.emptied
 	if err := a.commit(); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func TestPausedUnderAnotherSet(t *testing.T) {
 	send := func(kind pipeline.Kind, format string, args ...any) {
 		t.Helper()
 		seq++
-		if err := r.message(pipeline.Message{Seq: seq, Stored: 1772380800e9 + int64(seq)*1e9, Kind: kind, Data: fmt.Appendf(nil, format, args...)}, func(uint64) error { return nil }); err != nil {
+		if err := r.message(t.Context(), pipeline.Message{Seq: seq, Stored: 1772380800e9 + int64(seq)*1e9, Kind: kind, Data: fmt.Appendf(nil, format, args...)}, func(uint64) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -100,7 +100,7 @@ func (r *reading) read(ctx context.Context, progress func(p int, seq, end uint64
 		if progress != nil {
 			progress(r.p, m.Seq, r.end)
 		}
-		return r.message(m, fn)
+		return r.message(ctx, m, fn)
 	})
 	if errors.Is(err, errEnough) {
 		err = nil
@@ -112,7 +112,7 @@ func (r *reading) read(ctx context.Context, progress func(p int, seq, end uint64
 }
 
 // message folds one message.
-func (r *reading) message(m pipeline.Message, fn func(seq uint64) error) error {
+func (r *reading) message(ctx context.Context, m pipeline.Message, fn func(seq uint64) error) error {
 	if r.store != nil {
 		r.cache.Expect(m.Data)
 	}
@@ -149,6 +149,9 @@ func (r *reading) message(m pipeline.Message, fn func(seq uint64) error) error {
 		if !more && !stopped {
 			break
 		}
+	}
+	if err := r.atSwitch(ctx, m.Seq, r.users); err != nil {
+		return err
 	}
 	if r.folded == nil {
 		return nil

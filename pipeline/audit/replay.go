@@ -32,12 +32,15 @@ type replay struct {
 	changed func(key string) // called with each entity in the store that may change; may be nil
 	counts  bool             // what is pending in a snapshot counts as evaluated
 	guarded []pipeline.StepID
-	shrink  int // commits are smaller than the store's limit by this factor
+	lossy   bool // what is lost is accepted
+	shrink  int  // commits are smaller than the store's limit by this factor
 
 	store  checkpoint.Store // nil: not open
 	cache  *checkpoint.Cache
 	writer *checkpoint.Writer
 	fold   *pipeline.Fold
+
+	emptied []string // what begins empty at switches whose second state is lost
 }
 
 // newReplay makes a replay that changes nothing in NATS. dir is of its own.
@@ -54,7 +57,7 @@ func (r *replay) begin(ctx context.Context, metas []broker.SnapshotMeta, first, 
 	if err := r.remove(); err != nil {
 		return err
 	}
-	opt := state.Options{Identity: state.Identity{Prefix: r.conn.Names.Prefix, Partitions: r.conn.Partitions, Partition: r.p}, Log: r.log}
+	opt := state.Options{Identity: r.identity(), Log: r.log}
 	var cursor pipeline.Cursor
 	if cursor, err = r.restore(ctx, opt, metas, first, end); err != nil {
 		return err

@@ -55,6 +55,18 @@ func Begin(store checkpoint.Store, hash string, o Options) (*Second, error) {
 	return s, s.begin()
 }
 
+// Nothing makes a second state, in an empty store, that has no users and stands at a
+// message: of a second state that is lost, or of which nobody is needed.
+func Nothing(store checkpoint.Store, hash string, seq uint64, o Options) (*Second, error) {
+	s, err := Begin(store, hash, o)
+	if err != nil {
+		return nil, err
+	}
+	s.fold.Skip(seq)
+	s.at = place{seq: seq}
+	return s, nil
+}
+
 // dormant starts the absences of users who are away (pipeline.Fold.Dormant).
 func (s *Second) dormant() error {
 	if !s.fold.Dormancy() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"offerstream/pipeline"
@@ -26,6 +27,7 @@ type Join struct {
 	Live   checkpoint.Store // has all that the fold has changed, with a cursor that stands at the switch
 	Second *Second
 	Cores  int
+	Only   []string     // keys of the users that are joined; nil: all
 	Shrink int          // transactions are smaller than half of the store's limit by this factor; 0: 1
 	Moment func() error // called between transactions; its error ends the join; may be nil
 
@@ -180,7 +182,7 @@ func (j *Join) read(ctx context.Context, from string, fn func(*chunk) error) err
 		return fn(full)
 	}
 	err := j.Live.Entities(from, func(key string, b []byte, pieces state.Pieces) error {
-		if !isUser(key) {
+		if !isUser(key) || j.Only != nil && !slices.Contains(j.Only, key) {
 			return nil
 		}
 		of, has, err := second.find(key)

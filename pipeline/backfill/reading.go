@@ -12,6 +12,9 @@ import (
 	"offerstream/pipeline/task"
 )
 
+// gapLooks is how often a message must be skipped until it counts as missing.
+const gapLooks = 5
+
 // atOnce is how many messages Fold folds at most.
 const atOnce = 64
 
@@ -47,6 +50,18 @@ func (s *Second) Fold(ctx context.Context, to uint64) (more bool, err error) {
 		}
 		if m.Seq == s.at.seq {
 			continue // it was read only for the check
+		}
+		if m.Seq > s.at.seq+1 {
+			s.gap = false
+			s.Close() // the next gap is looked at again
+			s.fold.Skip(min(m.Seq-1, to))
+			if s.at.seq = min(m.Seq-1, to); m.Seq > to {
+				return false, nil
+			}
+			if err := s.take(m); err != nil {
+				return false, err
+			}
+			return true, nil
 		}
 		if err := s.take(m); err != nil {
 			return false, err
@@ -118,7 +133,9 @@ func (s *Second) open(ctx context.Context) error {
 	case s.at.seq+1 < first:
 		return fmt.Errorf("%w: it begins at message %d, and the second state ends at message %d: the messages between have expired", ErrLog, first, s.at.seq)
 	}
-	s.reader, err = s.Conn.OpenReader(ctx, s.Partition, max(s.at.seq, first, 1))
+	if s.reader, err = s.Conn.OpenReader(ctx, s.Partition, max(s.at.seq, first, 1)); err == nil && s.gap {
+		s.reader.PassGaps()
+	}
 	return err
 }
 
@@ -136,12 +153,14 @@ func (s *Second) sameAs(m pipeline.Message) error {
 // has been wrong for long.
 func (s *Second) doubted(ctx context.Context, err error) error {
 	if errors.Is(err, broker.ErrGap) {
+		s.gap = s.PassGaps && s.doubt.times >= gapLooks // a server may skip messages that it has
 		err = fmt.Errorf("%w: %w", ErrLog, err)
 	}
 	now := s.Conn.World.Now()
 	if now.Sub(s.doubt.last) >= s.Confirm+5*time.Second {
-		s.doubt.since = now
+		s.doubt = doubt{since: now}
 	}
+	s.doubt.times++
 	s.doubt.last = now
 	switch {
 	case ctx.Err() != nil:

@@ -41,6 +41,8 @@ type Options struct {
 	Sets       func(hash string) (*pipeline.Set, error)
 	CacheBytes int64
 	Confirm    time.Duration // how long a contradiction in the log is looked at again
+	Only       []string      // keys of the entities that are folded; nil: all
+	PassGaps   bool          // messages that are missing in the log are passed over: an operator has accepted that
 	Rest       func() error  // called after some work; its error ends the work
 }
 
@@ -64,6 +66,7 @@ type Second struct {
 	at      place          // the last message that is applied completely
 	partly  place          // the message that is applied in part; zero: none
 	doubt   doubt
+	gap     bool // the next gap is passed over
 	moved   bool // whether anything was applied since the last commit
 	shrink  int  // commits are smaller than the store's limit by this factor
 	guarded []pipeline.StepID
@@ -71,7 +74,10 @@ type Second struct {
 
 // doubt is since when the log has continuously been wrong or unreadable, and when it
 // was last found so.
-type doubt struct{ since, last time.Time }
+type doubt struct {
+	since, last time.Time
+	times       int // that it was found so
+}
 
 // A place identifies a message, by its sequence and the time at which it was stored.
 type place struct {
@@ -105,6 +111,9 @@ func (s *Second) begin() error {
 	s.writer = checkpoint.NewWriter(s.cache, cursor.Epoch)
 	if s.fold, err = pipeline.NewFold(cursor, s.Sets, s.cache); err != nil {
 		return fmt.Errorf("campaign set of the second state: %w", err)
+	}
+	if s.Only != nil {
+		s.fold.Only(s.Only...)
 	}
 	for _, step := range s.guarded {
 		s.fold.Guard(step)

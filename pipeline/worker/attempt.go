@@ -32,8 +32,8 @@ type attempt struct {
 	doubt   doubt
 	tickAt  time.Time // when a tick was last published, or was not needed
 	control controller
-	brakes  braking
 	second  *second // the second fold; nil: there is none
+	brakes  braking
 
 	snapshotAt time.Time // when the next snapshot is due
 	archived   uint64    // the last message in the last snapshot

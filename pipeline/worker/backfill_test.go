@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/checkpoint"
@@ -169,12 +172,13 @@ func (s *shop) expire() {
 func (s *shop) caughtUp(w *running) {
 	s.t.Helper()
 	await(s.t, "the second folds catch up", func() bool {
-		for _, st := range w.Status() {
+		all := w.Status()
+		for _, st := range all {
 			if st.Second == nil || !st.Second.CaughtUp {
 				return false
 			}
 		}
-		return true
+		return len(all) > 0
 	})
 }
 
@@ -424,5 +428,445 @@ func TestBackfill(t *testing.T) {
 	}
 }
 
-var _ = strings.Contains
-var _ atomic.Bool
+// TestBackfillFromSnapshot: the log's beginning has expired, so the second fold begins
+// with a snapshot, and finds users there who are away. Before the go its worker is
+// replaced by one with an empty directory, which goes on from the stored state. A
+// standby, which has no second state, joins with the object.
+func TestBackfillFromSnapshot(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	w := start(t, s.url, t.TempDir(), often)
+	w.inForce(t, s.before.Hash())
+	s.visits(30)
+	w.applied(t, s.c)
+	snapshotted(t, s.c)
+	w.stop(t) // which leaves no snapshot
+	s.expire()
+	s.users = 20 // the others stay away
+	w = start(t, s.url, t.TempDir(), often)
+	w.inForce(t, s.before.Hash())
+	s.visits(10)
+	w.applied(t, s.c)
+	s.ask("now")
+	s.caughtUp(w)
+	from := w.Status()[0].Second.From
+	if from == 0 {
+		t.Error("the second fold begins with the log, whose beginning has expired")
+	}
+	s.visits(5)
+	await(t, "a stored state", func() bool {
+		all, err := s.c.Seconds(within(t), 0)
+		return err == nil && len(all) > 0 && all[0].Seq > from
+	})
+	w.stop(t)
+	log := &said{}
+	dir := t.TempDir()
+	w = start(t, s.url, dir, func(o *Options) { o.Snapshot, o.Log, o.Standbys = time.Hour, log.logger(), 1 })
+	s.visits(5)
+	s.caughtUp(w)
+	if !strings.Contains(log.String(), "second fold goes on from a stored state") || w.Status()[0].Second.From != from {
+		t.Errorf("it does not go on from the stored state: from %d, %d before\n%s", w.Status()[0].Second.From, from, log)
+	}
+	two, log2 := t.TempDir(), &said{}
+	other := start(t, s.url, two, func(o *Options) { o.Snapshot, o.Log, o.Standbys = 100*time.Millisecond, log2.logger(), 1 })
+	owns := func(w *running) bool { st := w.Status(); return len(st) > 0 && st[0].Owned && w.Ready() == nil }
+	follows := func(w *running) bool { st := w.Status(); return len(st) > 0 && st[0].Follows && w.Ready() == nil }
+	await(t, "one owns and the other follows", func() bool { return owns(w) && follows(other) || owns(other) && follows(w) })
+	owner, ownLog, followLog := w, log, log2
+	if owns(other) {
+		owner, ownLog, followLog = other, log2, log
+	}
+	s.visits(2)
+	s.caughtUp(owner)
+	s.goes()
+	s.visits(5)
+	s.switched(owner)
+	s.visits(5)
+	w.applied(t, s.c)
+	other.applied(t, s.c)
+	other.stop(t)
+	w.stop(t)
+	if object := "second state restored from its object"; !strings.Contains(followLog.String(), object) || strings.Contains(ownLog.String(), object) {
+		t.Errorf("the follower takes the object, and the owner its own state: both do not:\n%s\n%s", followLog, ownLog)
+	}
+	s.check(two)
+}
+
+// TestBackfillInterrupted ends the worker's attempts between the transactions of the
+// join, then the worker: it goes on where it was.
+func TestBackfillInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	s.users = 2000
+	dir := t.TempDir()
+	var transactions, ends atomic.Int32
+	interrupts := func(o *Options) {
+		o.memTable = 1 << 20
+		o.joining = func() error {
+			if transactions.Add(1)%2 == 0 {
+				ends.Add(1)
+				return errors.New("interrupted by the test")
+			}
+			return nil
+		}
+	}
+	w := start(t, s.url, dir, interrupts)
+	w.inForce(t, s.before.Hash())
+	s.visits(300)
+	w.applied(t, s.c)
+	s.ask("now")
+	s.caughtUp(w)
+	s.goes()
+	await(t, "interruptions", func() bool { return ends.Load() > 0 })
+	w.stop(t)
+	w = start(t, s.url, dir, interrupts)
+	s.switched(w)
+	s.visits(10)
+	w.applied(t, s.c)
+	w.stop(t)
+	t.Logf("%d transactions, %d interruptions", transactions.Load(), ends.Load())
+	if transactions.Load() < 3 {
+		t.Error("too few transactions for this test")
+	}
+	s.check(dir)
+}
+
+// TestBackfillLostAtSwitch: when the live state comes to the switch, the directory of
+// the second state is gone, and in another one there is one that began elsewhere: the
+// object is joined.
+func TestBackfillLostAtSwitch(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"lost", "another", "damaged"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, 1)
+			s.users = 1200
+			dir := t.TempDir()
+			hold := make(chan struct{})
+			var held atomic.Bool
+			w := start(t, s.url, dir, func(o *Options) {
+				o.memTable = 1 << 20 // several transactions
+				o.joining = func() error {
+					held.Store(true)
+					<-hold
+					return errors.New("interrupted by the test")
+				}
+			})
+			w.inForce(t, s.before.Hash())
+			s.visits(150)
+			w.applied(t, s.c)
+			s.ask("now")
+			s.caughtUp(w)
+			s.goes()
+			await(t, "the join", held.Load)
+			go func() { <-time.After(100 * time.Millisecond); close(hold) }()
+			w.stop(t)
+			second := filepath.Join(dir, "partition-0"+secondSuffix)
+			o := state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 1 << 20}
+			switch what {
+			case "lost":
+				if err := os.RemoveAll(second); err != nil {
+					t.Fatal(err)
+				}
+			case "another", "damaged":
+				store, err := state.Open(second, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := store.NewBatch()
+				if what == "another" {
+					b.Note("second", fmt.Appendf(nil, `{"set":%q,"engine":%d,"from":7}`, s.n.Hash(), pipeline.Engine))
+				} else {
+					b.Put("u:user999", []byte("\x06no record"), nil)
+				}
+				cursor, err := store.Cursor()
+				if err == nil {
+					err = store.Commit(b, cursor)
+				}
+				if err = errors.Join(err, store.Close()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			log := &said{}
+			w = start(t, s.url, dir, func(o *Options) { o.Log, o.memTable = log.logger(), 1<<20 })
+			s.switched(w)
+			s.visits(10)
+			w.applied(t, s.c)
+			w.stop(t)
+			if !strings.Contains(log.String(), "second state restored from its object") {
+				t.Errorf("the object was not taken:\n%s", log)
+			}
+			s.check(dir)
+		})
+	}
+}
+
+// TestBackfillObjectGone: the live state comes to the switch, and neither its own
+// second state nor the object is there: the partition stops loudly, with a way out. A
+// worker with an empty directory goes on from a snapshot from after the switch.
+func TestBackfillObjectGone(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	dir := t.TempDir()
+	w := start(t, s.url, dir, nil)
+	w.inForce(t, s.before.Hash())
+	s.visits(20)
+	w.applied(t, s.c)
+	s.ask("drop")
+	s.caughtUp(w)
+	old := t.TempDir()
+	w.stop(t)
+	if err := os.CopyFS(old, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	w = start(t, s.url, dir, func(o *Options) { o.Snapshot = time.Hour })
+	s.goes()
+	s.switched(w)
+	s.visits(5)
+	w.applied(t, s.c)
+	w.stop(t)
+	s.check(dir)
+	if err := s.c.DropSeconds(within(t), 0, func(broker.SecondMeta) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(old, "partition-0"+secondSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	stuck := start(t, s.url, old, nil)
+	stuck.stopsLoudly(t, "cannot be had any more")
+	stuck.stop(t)
+	w = start(t, s.url, dir, often) // it makes a snapshot from after the switch
+	s.visits(1)
+	w.applied(t, s.c)
+	snapshotted(t, s.c)
+	w.stop(t)
+	w = start(t, s.url, old, nil)
+	s.visits(1)
+	w.applied(t, s.c)
+	w.stop(t)
+	s.check(old)
+}
+
+// TestBackfillAbort: what nobody asks for any more is dropped, on disk and in the
+// object store, and nothing comes of it.
+func TestBackfillAbort(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	dir := t.TempDir()
+	w := start(t, s.url, dir, often)
+	w.inForce(t, s.before.Hash())
+	s.visits(20)
+	s.ask("now")
+	s.caughtUp(w)
+	s.visits(5)
+	await(t, "a stored state", func() bool {
+		all, err := s.c.Seconds(within(t), 0)
+		return err == nil && len(all) > 0
+	})
+	live := s.record(broker.Live{Set: s.before.Hash()})
+	await(t, "the abort is carried out", func() bool { return w.Status()[0].Revision == live.Revision })
+	await(t, "the second state is dropped", func() bool {
+		_, err := os.Stat(filepath.Join(dir, "partition-0"+secondSuffix))
+		return errors.Is(err, os.ErrNotExist) && w.Status()[0].Second == nil
+	})
+	await(t, "the stored state is dropped", func() bool {
+		s.visits(1)
+		all, err := s.c.Seconds(within(t), 0)
+		return err == nil && len(all) == 0
+	})
+	w.applied(t, s.c)
+	verified(t, s.c)
+	if set := w.Status()[0].Set; set != s.before.Hash() {
+		t.Errorf("set %s is in force", set)
+	}
+
+	s.ask("now") // it begins anew
+	s.caughtUp(w)
+	s.goes()
+	s.switched(w)
+	w.applied(t, s.c)
+	w.stop(t)
+	s.check(dir)
+}
+
+// audited verifies the stored offers, and replays them, from the log's beginning or,
+// if that has expired, from the oldest snapshot to which the log reaches back.
+func (s *shop) audited(what string, from uint64) {
+	s.t.Helper()
+	for _, fromSnapshot := range []bool{false, true} {
+		v, err := audit.Verify(within(s.t), s.c, &audit.VerifyOptions{FromSnapshot: fromSnapshot})
+		if err != nil || !v.OK() || v.Offers == 0 {
+			s.t.Errorf("%s, from snapshot %v: %+v, %v", what, fromSnapshot, v, err)
+		} else if fromSnapshot && v.Partitions[0].From != from {
+			s.t.Errorf("%s: it is verified from message %d, want %d", what, v.Partitions[0].From, from)
+		}
+	}
+	want := stored(s.t, s.c)
+	got := map[string]int{}
+	err := audit.Replay(within(s.t), s.c, audit.ReplayOptions{Effect: func(_ int, _ int64, e pipeline.Effect) error {
+		if e.Offer != nil {
+			got[asJSON(s.t, e.Offer)]++
+		}
+		return nil
+	}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for offer, n := range got {
+		if n != 1 || want[offer] != 1 {
+			s.t.Errorf("%s: %d times in a replay, stored %d times: %s", what, n, want[offer], offer)
+		}
+	}
+	s.t.Logf("%s: %d offers replayed, %d stored", what, len(got), len(want))
+}
+
+// TestBackfillAudit verifies and replays a log with a switch, from snapshots from
+// before the second fold began, between that and the switch, and after the switch.
+func TestBackfillAudit(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	dir := t.TempDir()
+	run := func(packs int, change func(*running)) (seq uint64) {
+		w := start(t, s.url, dir, func(o *Options) { o.Snapshot = time.Hour })
+		await(t, "it is ready", func() bool { return w.Ready() == nil && len(w.Status()) > 0 })
+		s.visits(packs)
+		w.applied(t, s.c)
+		if change != nil {
+			change(w)
+			s.visits(2)
+			w.applied(t, s.c)
+		}
+		w.stop(t)
+		if change == nil {
+			return 0
+		}
+		return s.archived(dir)
+	}
+	var at []uint64
+	at = append(at, run(20, func(w *running) { w.inForce(t, s.before.Hash()) }))
+	at = append(at, run(10, func(w *running) { s.ask("now"); s.caughtUp(w) }))
+	at = append(at, run(10, func(w *running) { s.goes(); s.switched(w) }))
+	run(10, nil)
+	s.check(dir)
+	s.audited("whole", at[0])
+	s.read()
+	for i, seq := range at {
+		s.cut(seq)
+		s.audited(fmt.Sprintf("from message %d", seq), seq)
+		of := ""
+		err := audit.Replay(within(t), s.c, audit.ReplayOptions{Users: []string{"u:user1"}, End: func(_ int, f *pipeline.Fold, r audit.Replayed) error {
+			u, err := f.User("u:user1")
+			of = string(u.Features["by_kind"])
+			return err
+		}})
+		if err != nil || len(of) < 5 {
+			t.Errorf("a user alone has %s: %v", of, err)
+		}
+		if i == 1 { // the last snapshot from before the switch
+			if err := s.c.DropSeconds(within(t), 0, func(broker.SecondMeta) bool { return true }); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := audit.Verify(within(t), s.c, nil); err == nil || !strings.Contains(err.Error(), "the log can be folded only from a snapshot from after that message") {
+				t.Errorf("without the object: %v", err)
+			}
+		}
+	}
+}
+
+// archived stores a snapshot of the state that a worker has left.
+func (s *shop) archived(dir string) (seq uint64) {
+	s.t.Helper()
+	store, err := state.Open(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer store.Close()
+	cursor, err := checkpoint.LoadCursor(store)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := store.Snapshot(&b); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.c.PutSnapshot(within(s.t), 0, cursor.Seq, checkpoint.Metadata(cursor), &b); err != nil {
+		s.t.Fatal(err)
+	}
+	return cursor.Seq
+}
+
+// cut makes all messages up to one expire.
+func (s *shop) cut(seq uint64) {
+	s.t.Helper()
+	st, err := s.c.JS.Stream(within(s.t), s.c.Names.EventsStream(0))
+	if err == nil {
+		err = st.Purge(within(s.t), jetstream.WithPurgeSequence(seq+1))
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestBackfillAccept accepts losses in a log with a switch: the second state is that
+// of the object. If that is lost, too, what the switch lists begins empty, and the
+// acceptance says so.
+func TestBackfillAccept(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprint("object lost ", lost), func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, 1)
+			dir := t.TempDir()
+			w := start(t, s.url, dir, often)
+			w.inForce(t, s.before.Hash())
+			s.visits(20)
+			w.applied(t, s.c)
+			snapshotted(t, s.c)
+			metas, err := s.c.Snapshots(within(t), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.ask("drop")
+			s.caughtUp(w)
+			s.goes()
+			s.switched(w)
+			w.applied(t, s.c)
+			w.stop(t)
+			if lost {
+				s.read()
+				s.cut(metas[0].Seq)
+				if err := s.c.DropSeconds(within(t), 0, func(broker.SecondMeta) bool { return true }); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.c.DropSnapshots(within(t), 0, func(seq uint64) bool { return seq > metas[0].Seq }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a, err := audit.Accept(within(t), s.c, audit.AcceptOptions{Partition: 0, Why: "a test", Dir: t.TempDir(), Log: quiet(), Lost: func(e audit.Example) { t.Log(e) },
+				Connect: func(ctx context.Context) (*broker.Conn, error) {
+					return broker.Connect(ctx, broker.Options{URL: s.url, Client: "accept", Log: quiet()})
+				}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if empty := len(a.Empty) > 0; empty != lost || lost && a.Empty[0] != "by_kind, kinds, kind, wait, away" {
+				t.Errorf("empty begins %v", a.Empty)
+			}
+			w = start(t, s.url, dir, nil)
+			s.visits(2)
+			w.applied(t, s.c)
+			w.inForce(t, s.n.Hash())
+			u, _ := shown(t, s.c, "u:user1")
+			var kinds map[string]int
+			if err := json.Unmarshal(u.Features["by_kind"], &kinds); err != nil {
+				t.Fatal(err)
+			}
+			if full := kinds["d"] > 3; full == lost {
+				t.Errorf("object lost %v: the feature has %v", lost, kinds)
+			}
+			if v, err := audit.Verify(within(t), s.c, nil); !lost && (err != nil || !v.OK()) {
+				t.Errorf("%+v, %v", v, err)
+			}
+		})
+	}
+}

@@ -76,8 +76,8 @@ type status struct {
 	chains       atomic.Pointer[broker.Chains]
 	set          atomic.Pointer[string]
 	controlled   atomic.Pointer[controlled]
-	braked       atomic.Pointer[[]pipeline.Braked] // what brakes have paused here; nil: not known
 	second       atomic.Pointer[broker.SecondStatus]
+	braked       atomic.Pointer[[]pipeline.Braked] // what brakes have paused here; nil: not known
 	caughtUp     atomic.Bool
 	stopped      atomic.Pointer[string] // why it stopped loudly
 	ticked       atomic.Int64           // when the first tick after the last message was published, nanoseconds of World.Now since 1970; 0: none was

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -169,7 +170,6 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 	if err != nil {
 		return err
 	}
-	fold.Partitions(g.partitions)
 	switches := g.switches(p)
 	for _, m := range g.broker.stream(fmt.Sprint("EVENTS-", p)).messages {
 		live, pauses := fold.Revisions()
@@ -211,26 +211,34 @@ func (g *simGroup) exactState(p int, fold *simFold) error {
 		if c.Seq != end || c.Partly != 0 {
 			continue
 		}
-		has := map[string]string{}
-		err = st.Entities("", func(key string, b []byte, _ state.Pieces) error {
-			has[key] = string(b)
-			return nil
+		ents := pipeline.Memory{}
+		err = st.Entities("", func(key string, b []byte, _ state.Pieces) (err error) {
+			ents[key], err = pipeline.DecodeEntity(key, b)
+			return err
 		})
 		if err != nil {
 			return err
 		}
-		for _, key := range slices.Sorted(maps.Keys(fold.ents)) {
-			want := ""
-			if e := fold.ents[key]; !e.Empty() {
-				want = string(e.AppendBinary(nil))
-			}
-			if has[key] != want {
-				return fmt.Errorf("%s, partition %d: the state of %s is\n%x, and a fold of the log has\n%x", m.name, p, key, has[key], want)
-			}
-			delete(has, key)
+		stored, err := pipeline.NewFold(c, g.set, ents)
+		if err != nil {
+			return err
 		}
-		for key := range has {
-			return fmt.Errorf("%s, partition %d: there is a state of %s, whom a fold of the log does not have", m.name, p, key)
+		keys := maps.Clone(ents)
+		maps.Copy(keys, fold.ents)
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			got, err := stored.User(key)
+			if err != nil {
+				return err
+			}
+			want, err := fold.User(key)
+			if err != nil {
+				return err
+			}
+			a, errA := json.Marshal(got)
+			b, errB := json.Marshal(want)
+			if errA != nil || errB != nil || string(a) != string(b) {
+				return fmt.Errorf("%s, partition %d: the state of %s reads\n%s, and in a fold of the log\n%s %v %v", m.name, p, key, a, b, errA, errB)
+			}
 		}
 		g.counts.states++
 	}
