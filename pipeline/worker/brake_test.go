@@ -92,15 +92,15 @@ func TestBrake(t *testing.T) {
 	}
 	status("the resume", func(s broker.PartitionStatus) bool { return s.Pauses == 2 && len(s.Channels)+len(s.Braked) == 0 })
 	send(0, 2)
-	send(1, 5) // three went out before, which do not count any more
-	offers(9 + 7)
+	send(1, 4) // three went out before, which do not count any more
+	offers(9 + 6)
 	await(t, "the metrics without it", func() bool { return len(tripped(t, reg)) == 0 })
 
 	w.stop(t)
 	w = start(t, ns.ClientURL(), t.TempDir(), nil) // it folds the log from its beginning, where the brake trips again
 	w.inForce(t, hash)
 	send(1, 1)
-	offers(9 + 7 + 1)
+	offers(9 + 6 + 1)
 	if now, _, err := c.Pauses(within(t)); err != nil || now.Revision != 2 {
 		t.Errorf("the record is %+v (%v), want the one of the resume", now, err)
 	}
