@@ -214,7 +214,9 @@ func TestApplyShows(t *testing.T) {
 	}
 
 	// What is not pending lacks nothing. What does not answer is not known.
-	s.set(func() { s.pending[0].Campaigns["cart"], s.pending[1].Campaigns["cart"], s.pending[2].Campaigns["cart"] = nil, nil, nil })
+	s.set(func() {
+		s.pending[0].Campaigns["cart"], s.pending[1].Campaigns["cart"], s.pending[2].Campaigns["cart"] = nil, nil, nil
+	})
 	if out := s.apply(t, 0, "", []string{after, "--dry-run"}); strings.Contains(out, "! campaign cart") {
 		t.Errorf("it refuses what is not pending:\n%s", out)
 	}
@@ -293,7 +295,10 @@ func TestApplyBackfill(t *testing.T) {
 	if asked.Revision != 2 || asked.Set != first.Set || asked.By != "ada" || asked.Previous != nil || asked.Backfill == nil || jsonOf(asked.Backfill) != jsonOf(want) {
 		t.Errorf("the record: %+v, %+v", asked, asked.Backfill)
 	}
-	s.set(func() { begun(0, broker.SecondStatus{Seq: 50, End: 100}); begun(1, broker.SecondStatus{From: 100, Seq: 125, End: 200}) })
+	s.set(func() {
+		begun(0, broker.SecondStatus{Seq: 50, End: 100})
+		begun(1, broker.SecondStatus{From: 100, Seq: 125, End: 200})
+	})
 	for _, args := range [][]string{{file(t, "other.yaml", afterSet), "--yes", "--force"}, {file(t, "other.yaml", afterSet), "--yes", "--force", "--backfill"}} {
 		s.apply(t, 1, "", args, "a backfill runs: ada asked for set "+n+" on "+asked.At+"; 25%, 0 of 3 partitions have caught up\n", "offerctl apply --go ", "offerctl apply --abort ", "offerctl status ")
 	}
