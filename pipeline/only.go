@@ -13,6 +13,7 @@ func (f *Fold) Only(keys ...string) {
 	for _, k := range keys {
 		f.only[k] = true
 	}
+	f.setBrakes()
 }
 
 // skippable reports whether the events of a pack do no more than move log time to

@@ -32,6 +32,8 @@ type attempt struct {
 	doubt   doubt
 	tickAt  time.Time // when a tick was last published, or was not needed
 	control controller
+	second  *second // the second fold; nil: there is none
+	brakes  braking
 
 	snapshotAt time.Time // when the next snapshot is due
 	archived   uint64    // the last message in the last snapshot
@@ -64,6 +66,7 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 	}
 	defer func() {
 		cancel()
+		a.leaveSecond()
 		a.chains.Close()
 		a.reader.Close()
 		a.commit.wait() // the next attempt reads from the store whether it succeeded
@@ -111,6 +114,7 @@ func (a *attempt) open(ctx, within context.Context) error {
 	if a.fold, err = pipeline.NewFold(a.from, a.p.w.sets.Get(within, a.conn), a.cache); err != nil {
 		return setError(fmt.Errorf("campaign set in force: %w", err))
 	}
+	a.fold.Partitions(a.conn.Partitions)
 	if err := a.fold.Coupons(a.p.w.opt.Coupons); err != nil {
 		return setError(err)
 	}
@@ -186,7 +190,9 @@ func (a *attempt) beat(ctx context.Context) error {
 			return err
 		}
 	}
+	a.brakes.look(ctx, a)
 	a.control.look(ctx, a)
+	a.lookSecond(ctx)
 	a.snapshot(ctx)
 	a.progress()
 	a.count(false)
@@ -219,6 +225,11 @@ func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
 		}
 		a.moved = true
 		if !more {
+			if sw, _ := a.fold.Switching(); sw != nil {
+				if err := a.join(ctx, m); err != nil {
+					return err
+				}
+			}
 			break
 		}
 		if steps++; a.cache.Full(a.p.shrink) {

@@ -18,6 +18,8 @@ type metrics struct {
 	checkpoint      prometheus.Histogram
 	checkpointBytes prometheus.Histogram
 	snapshot        prometheus.Histogram
+	switches        prometheus.Histogram
+	backfills       *prometheus.CounterVec
 	ticks           prometheus.Counter
 	damaged         prometheus.Counter
 	interrupted     prometheus.Counter
@@ -58,6 +60,8 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		checkpoint:      histogram("checkpoint_seconds", "Time to encode and commit a checkpoint, without waiting for offers.", prometheus.ExponentialBuckets(100e-6, 2, 16)),
 		checkpointBytes: histogram("checkpoint_bytes", "Bytes of a checkpoint.", prometheus.ExponentialBuckets(256, 4, 10)),
 		snapshot:        histogram("snapshot_seconds", "Time to put a partition's snapshot into the object store.", prometheus.ExponentialBuckets(0.01, 2, 16)),
+		switches:        histogram("switch_seconds", "Time for which a partition stood at a switch, until its two states were one.", prometheus.ExponentialBuckets(0.01, 2, 16)),
+		backfills:       vector("backfills_total", "Second folds of partitions that have ended, by what became of them: switched or given_up.", "end"),
 		ticks:           counter("ticks_total", "Ticks published because a timer was due and nothing else came."),
 		damaged:         counter("state_damaged_total", "Times that a partition's state was damaged and made anew."),
 		interrupted:     counter("interruptions_total", "Times that a partition went on from its last checkpoint."),
@@ -125,6 +129,7 @@ var (
 	descApplied = prometheus.NewDesc("offerstream_worker_events_applied_total", "Events applied to the partition's state, over its life.", []string{"partition"}, nil)
 	descLag     = prometheus.NewDesc("offerstream_worker_lag_messages", "Messages in the partition's log that are not applied yet.", []string{"partition"}, nil)
 	descWaiting = prometheus.NewDesc("offerstream_worker_offers_waiting", "Offers that are not known stored yet.", []string{"partition"}, nil)
+	descBraked  = prometheus.NewDesc("offerstream_brake_tripped", "1 while a brake of this partition, which this worker owns, pauses a channel or a campaign.", []string{"partition", "channel", "campaign"}, nil)
 	descLogTime = prometheus.NewDesc("offerstream_worker_log_time_seconds", "The partition's log time, seconds since 1970.", []string{"partition"}, nil)
 )
 
@@ -135,6 +140,7 @@ func (c *partitionsCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descLag
 	ch <- descWaiting
 	ch <- descLogTime
+	ch <- descBraked
 }
 
 func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
@@ -153,6 +159,11 @@ func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(descLag, prometheus.GaugeValue, float64(p.status.pending.Load()), n)
 		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(p.status.waiting()), n)
 		ch <- prometheus.MustNewConstMetric(descLogTime, prometheus.GaugeValue, float64(p.status.logTime.Load())/1e9, n)
+		if braked := p.status.braked.Load(); braked != nil {
+			for _, b := range *braked {
+				ch <- prometheus.MustNewConstMetric(descBraked, prometheus.GaugeValue, 1, n, b.Channel, b.Campaign)
+			}
+		}
 	}
 	ch <- prometheus.MustNewConstMetric(descMembers, prometheus.GaugeValue, float64(c.w.members()))
 	ch <- prometheus.MustNewConstMetric(descRoles, prometheus.GaugeValue, float64(own), "own")

@@ -210,25 +210,26 @@ func (g *simGroup) exactState(p int, fold *simFold) error {
 		if c.Seq != end || c.Partly != 0 {
 			continue
 		}
-		has := 0
+		has := map[string]string{}
 		err = st.Entities("", func(key string, b []byte, _ state.Pieces) error {
-			has++
-			e := fold.ents[key]
-			if e == nil || string(e.AppendBinary(nil)) != string(b) {
-				return fmt.Errorf("%s, partition %d: the state of %s is not that of a fold of the log", m.name, p, key)
-			}
+			has[key] = string(b)
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		for _, e := range fold.ents {
-			if !e.Empty() {
-				has--
+		for _, key := range slices.Sorted(maps.Keys(fold.ents)) {
+			want := ""
+			if e := fold.ents[key]; !e.Empty() {
+				want = string(e.AppendBinary(nil))
 			}
+			if has[key] != want {
+				return fmt.Errorf("%s, partition %d: the state of %s is\n%x, and a fold of the log has\n%x", m.name, p, key, has[key], want)
+			}
+			delete(has, key)
 		}
-		if has != 0 {
-			return fmt.Errorf("%s, partition %d: %d users more than a fold of the log has", m.name, p, has)
+		for key := range has {
+			return fmt.Errorf("%s, partition %d: there is a state of %s, whom a fold of the log does not have", m.name, p, key)
 		}
 		g.counts.states++
 	}
