@@ -15,7 +15,8 @@
 //	          importrow.go (a row as an event), importprogress.go (goes on where it was)
 //	apply     apply.go; what changes: applyplan.go, applyretired.go, applyshow.go (prints
 //	          it, refuses); applyrecord.go (writes the record and the files); applywait.go
-//	          (until it is in every log); applybackfill.go; table.go (tables of facts)
+//	          (until it is in every log); applybackfill.go; secondfolds.go (how far a backfill
+//	          is, for status too); table.go (tables of facts)
 //	status    status.go; statuschange.go (what is changing)
 //	campaigns campaigns.go (its subcommands), campaignsstate.go (what is asked for, and
 //	          what is in force); list, show, export, pause and resume, rollback and
