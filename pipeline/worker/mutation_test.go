@@ -46,7 +46,7 @@ var mutations = []mutation{
 	{"P8: a gap in the log is an error", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {", false},
 	{"D3: only a newer record is carried out", "worker/control.go", "return live.Revision > revision && live.Set", "return live.Revision != revision && live.Set", false},
 	{"D3: only newer pauses are carried out", "worker/control.go", "if pauses.Revision <= h.pauses {", "if false {", false},
-	{"D4: cursor and changes are of the same moment", "checkpoint/writer.go", "j, err := w.cursor.JSON()", "cursor := w.cursor\n	if cursor.Seq > 1 {\n		cursor.Seq--\n	}\n	j, err := cursor.JSON()", false},
+	{"D4: cursor and changes are of the same moment", "checkpoint/writer.go", "j, err := StoredCursor(w.cursor)", "cursor := w.cursor\n	if cursor.Seq > 1 {\n		cursor.Seq--\n	}\n	j, err := StoredCursor(cursor)", false},
 	{"a user whose change is not stored stays in the cache", "checkpoint/cache.go", "if e.gen <= c.committed {", "if true {", false},
 	{"a checkpoint has all changes", "checkpoint/cache.go", "for i, e := range c.dirty {\n", "for i, e := range c.dirty {\n		if i == 3 {\n			continue\n		}\n", false},
 	{"timers are read from the store", "worker/attempt.go", "a.fold.Schedule(due, key); return nil", "return nil", false},
