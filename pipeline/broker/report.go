@@ -62,6 +62,8 @@ type SecondStatus struct {
 type Query struct {
 	Key    string                `json:"key"`              // key of the user's entity
 	Render *pipeline.RenderQuery `json:"render,omitempty"` // asks for a test offer instead of the user
+
+	Pending bool `json:"pending,omitempty"` // asks for a PendingSurvey instead, without a key
 }
 
 // An Answer has a pipeline.User or a pipeline.Rendering, or the reason why there is
@@ -70,4 +72,5 @@ type Answer struct {
 	Error    string          `json:"error,omitempty"`
 	User     json.RawMessage `json:"user,omitempty"`
 	Rendered json.RawMessage `json:"rendered,omitempty"`
+	Pending  json.RawMessage `json:"pending,omitempty"` // a PendingSurvey
 }
