@@ -3,7 +3,6 @@ package worker
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -62,5 +61,5 @@ func TestPendingSurvey(t *testing.T) {
 	if _, young := s.Fed["campaign rows"]; !young || len(s.Fed) != 1 {
 		t.Errorf("fed since %v: only the campaign with rows is young", s.Fed)
 	}
-	t.Log(fmt.Sprintf("%+v", s))
+	t.Logf("%+v", s)
 }
