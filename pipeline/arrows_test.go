@@ -38,8 +38,9 @@ var arrows = map[string]string{
 	"pipeline/broker/embedded": "",
 	"pipeline/ingest":          core + " pipeline/broker pipeline/task config",
 	"pipeline/checkpoint":      core + " pipeline/broker state",
-	"pipeline/worker":          core + " pipeline/broker pipeline/task pipeline/checkpoint state",
-	"pipeline/audit":           core + " pipeline/broker pipeline/task pipeline/checkpoint state",
+	"pipeline/backfill":        core + " pipeline/broker pipeline/task pipeline/checkpoint state",
+	"pipeline/worker":          core + " pipeline/broker pipeline/task pipeline/checkpoint pipeline/backfill state",
+	"pipeline/audit":           core + " pipeline/broker pipeline/task pipeline/checkpoint pipeline/backfill state",
 	"pipeline/backtest":        core + " pipeline/broker pipeline/audit",
 	"state":                    "",
 	"config":                   core + " pipeline/lazyregexp pipeline/scenario pipeline/window pipeline/zone pipeline/expr",
@@ -57,7 +58,7 @@ const core = "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/
 
 // edges are the packages under pipeline that do input and output; all others
 // there are pure.
-var edges = []string{"pipeline/task", "pipeline/broker", "pipeline/ingest", "pipeline/checkpoint", "pipeline/worker", "pipeline/audit", "pipeline/backtest", "pipeline/oracle"}
+var edges = []string{"pipeline/task", "pipeline/broker", "pipeline/ingest", "pipeline/checkpoint", "pipeline/backfill", "pipeline/worker", "pipeline/audit", "pipeline/backtest", "pipeline/oracle"}
 
 // impure lists what a pure package may not import, with all packages below it.
 var impure = []string{"os", "io/fs", "net/http", "log", "math/rand", "crypto/rand", "runtime", "path/filepath", "syscall",

@@ -80,6 +80,28 @@ func (m *Memory) Entity(key string, dst []byte) ([]byte, Pieces, bool, error) {
 	return dst, pieces, err == nil, err
 }
 
+// Entities is Store.Entities.
+func (m *Memory) Entities(after string, fn func(key string, b []byte, pieces Pieces) error) error {
+	var buf []byte
+	records := m.last().records
+	get := func(k []byte, use func([]byte) error) (bool, error) {
+		record, found := records[string(k)]
+		if !found {
+			return false, nil
+		}
+		return true, use(record)
+	}
+	for _, k := range slices.Sorted(maps.Keys(records)) {
+		if k[0] != kindEntity || k[1:] <= after {
+			continue
+		}
+		if err := openEntity(k[1:], []byte(k), records[k], &buf, get, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (m *Memory) Cursor() ([]byte, error) { return m.last().cursor, nil }
 
 func (m *Memory) Note(name string) ([]byte, error) {

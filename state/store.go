@@ -22,7 +22,8 @@ var ErrForeign = errors.New("state belongs to another deployment")
 var ErrNewer = errors.New("use the newer binary")
 
 // A Store is one partition's state. Entity, Cursor and Timers are for one
-// goroutine; Commit may run concurrently with them in another.
+// goroutine; Commit may run concurrently with them in another. Entities and
+// Snapshot may run in any.
 type Store struct {
 	db     *badger.DB
 	limit  Limit
@@ -278,6 +279,56 @@ func within(t *badger.Txn) func(k []byte, use func(record []byte) error) (bool, 
 		}
 		return true, item.Value(use)
 	}
+}
+
+// Entities calls fn with each entity whose key is above after, in the order of keys,
+// until fn fails. b is valid until fn returns; pieces are those of Entity. It reads
+// the state of the last commit before it began, may run concurrently with Entity and
+// Commit, also of fn, and must have returned before Close. While it runs, replaced
+// records keep their disk space.
+func (s *Store) Entities(after string, fn func(key string, b []byte, pieces Pieces) error) error {
+	var k, buf []byte
+	return s.db.View(func(t *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.PrefetchValues = false
+		o.Prefix = []byte{kindEntity}
+		it := t.NewIterator(o)
+		defer it.Close()
+		for it.Seek(appendEntityKey(nil, after)); it.Valid(); it.Next() {
+			k = append(k[:0], it.Item().Key()...)
+			key := string(k[1:])
+			if key == after {
+				continue
+			}
+			err := it.Item().Value(func(record []byte) error {
+				return openEntity(key, k, record, &buf, within(t), fn)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// openEntity calls fn with the entity whose record is under k. If it is in pieces,
+// they are joined in buf.
+func openEntity(key string, k, record []byte, buf *[]byte, get func(k []byte, use func(record []byte) error) (bool, error), fn func(key string, b []byte, pieces Pieces) error) error {
+	if !isHead(record) {
+		b, err := openFrame(k, record)
+		if err != nil {
+			return err
+		}
+		return fn(key, b, nil)
+	}
+	length, pieces, err := openHead(k, record)
+	if err == nil {
+		*buf, err = pieces.join(key, length, *buf, get)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	return fn(key, *buf, pieces)
 }
 
 // Cursor returns the bytes that the last commit was given, nil before the

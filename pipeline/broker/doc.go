@@ -9,26 +9,30 @@
 //	DEADLETTERS   dead.<p>, a chain too; dead.gateway, many letters in a message (deadletter.go)
 //	CAMPAIGNS     a KV bucket:
 //	                deployment      {"partitions": 8}, written once
-//	                live            the hash of the live set
+//	                live            Live, the record: which set is live (older versions: its hash)
+//	                paused          Pauses
 //	                set.<hash>      {"chunks": n, "bytes": n}, written last
 //	                set.<hash>.<i>  a piece, from 0, of the gzipped Definition
+//	                files.<hash>, files.<hash>.<sum>.<i>: likewise, the set's files as they were written
 //	GROUP         a KV bucket, whose keys expire:
 //	                member.<id>     a line with the lease's duration, such as 3s, and the worker's Claim
-//	SNAPSHOTS     an object store, <partition>/<sequence, 20 digits>; its
-//	              messages are
+//	SNAPSHOTS     an object store, <partition>/<sequence, 20 digits>, and
+//	              second/<partition>/<set>/<from>/<sequence>; its messages are
 //	                $O.SNAPSHOTS.M.<the object's name in base64>   JSON, written last
 //	                $O.SNAPSHOTS.C.<partition>.<sequence>.<random>   the pieces
+//	                $O.SNAPSHOTS.C.second.<partition>.<sequence>.<random>
 //
 // query.<p>, on which the partition's owner answers requests, and
 // offers-test.<channel>, on which offerctl publishes test offers, are in no stream.
 //
 // A Conn (connect.go) is a connection to a deployment that Connect has
 // provisioned, or has checked against this process' options. Its methods are in
-// campaign.go (campaign sets, and which is live), gateway.go (writing packs),
-// reader.go (reading a log), chain.go and record.go (writing offers and dead
-// letters), walk.go and deadletter.go (reading them), group.go (leases),
-// claim.go and report.go (what workers publish about themselves), snapshot.go
-// (storing and reading snapshots).
+// campaign.go, files.go and text.go (campaign sets), live.go and pauses.go (which
+// set is live, and what is paused), control.go (control messages), gateway.go
+// (writing packs), reader.go (reading a log), chain.go and record.go (writing offers
+// and dead letters), walk.go and deadletter.go (reading them), group.go (leases),
+// claim.go and report.go (what workers publish about themselves), snapshot.go and
+// second.go (storing and reading snapshots, and second states).
 //
 // Workers use NATS through a Wire (wire.go), which is NATS itself (nats.go,
 // source.go) or a simulation.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -62,6 +63,9 @@ func packFiles(files []SetFile) ([]byte, error) {
 	for _, f := range files {
 		if !fs.ValidPath(f.Path) || f.Path == "." {
 			return nil, fmt.Errorf("%q is not a path below a directory", f.Path)
+		}
+		if !utf8.ValidString(f.Text) {
+			return nil, fmt.Errorf("%s is not in UTF-8: save it in UTF-8", f.Path)
 		}
 		size += len(f.Path) + len(f.Text)
 	}

@@ -142,8 +142,12 @@ func (c *Conn) putRecord(ctx context.Context, key string, record any, rev uint64
 	return err
 }
 
-// MakeLive makes a stored set the live one, provided that the record is still the
-// one that Live returned with rev; otherwise it returns ErrLiveChanged.
+// ErrAsked means that the record asks for a backfill, which a plain change would end.
+var ErrAsked = errors.New("a backfill is under way: let it go live with `offerctl apply --go`, or end it with `offerctl apply --abort`")
+
+// MakeLive makes a stored set the live one, plainly, provided that the record is still
+// the one that Live returned with rev; otherwise it returns ErrLiveChanged. It returns
+// ErrAsked while a backfill is asked for.
 func (c *Conn) MakeLive(ctx context.Context, hash string, rev uint64) error {
 	was, now, err := c.Live(ctx)
 	if err != nil {
@@ -151,6 +155,9 @@ func (c *Conn) MakeLive(ctx context.Context, hash string, rev uint64) error {
 	}
 	if now != rev {
 		return ErrLiveChanged
+	}
+	if was.Asked() != "" {
+		return ErrAsked
 	}
 	live := Live{Set: hash, At: value.FormatTime(c.World.Now().UnixNano())}
 	if was.Set != "" {

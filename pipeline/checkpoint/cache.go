@@ -177,12 +177,25 @@ func decode(key string, b []byte, pieces state.Pieces, found bool) (*cached, err
 	if !found {
 		return &cached{entity: pipeline.NewEntity(key), due: pipeline.NoDue}, nil
 	}
+	entity, err := Decode(key, b)
+	if err != nil {
+		return nil, err
+	}
+	return &cached{entity: entity, size: len(b), pieces: pieces, due: entity.Due(), stored: true}, nil
+}
+
+// Decode decodes an entity's record. Its errors are those of Cache.Entity.
+func Decode(key string, b []byte) (*pipeline.Entity, error) {
 	entity, err := pipeline.DecodeEntity(key, b)
 	if err != nil {
 		return nil, notNewer(err)
 	}
-	return &cached{entity: entity, size: len(b), pieces: pieces, due: entity.Due(), stored: true}, nil
+	return entity, nil
 }
+
+// Clear lets all entities leave, after the store has been changed. None may have
+// changes that are not committed.
+func (c *Cache) Clear() { clear(c.entries); c.newest, c.bytes = nil, 0 }
 
 func (c *Cache) load(key string) (*cached, error) {
 	key = strings.Clone(key) // the fold's key is valid only as long as its event

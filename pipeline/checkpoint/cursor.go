@@ -18,6 +18,12 @@ var ErrOtherLog = errors.New("this is not the log that the state was made of")
 // the campaign set.
 const noteSince = "since"
 
+// StoredCursor is a cursor as a store has it beside the note with Since.
+func StoredCursor(c pipeline.Cursor) ([]byte, error) {
+	c.Since = nil
+	return c.JSON()
+}
+
 // LoadCursor reads the cursor of a store's last checkpoint: how far the log is
 // applied, and from where the fold goes on. It is zero if there is no checkpoint.
 // The error is pipeline.ErrNewer if a newer version has written it, and

@@ -10,6 +10,7 @@ import (
 // simulation's; methods and errors are those of state.Store.
 type Store interface {
 	Entity(key string, dst []byte) ([]byte, state.Pieces, bool, error)
+	Entities(after string, fn func(key string, b []byte, pieces state.Pieces) error) error
 	Cursor() ([]byte, error)
 	Note(name string) ([]byte, error)
 	Timers(fn func(due int64, key string) error) error

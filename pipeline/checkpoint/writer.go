@@ -54,7 +54,7 @@ func (w *Writer) Encode(cursor pipeline.Cursor) error {
 // state.ErrTooBig if a transaction cannot hold it; after any other error it is
 // not known whether the checkpoint is stored.
 func (w *Writer) Commit() error {
-	j, err := w.cursor.JSON()
+	j, err := StoredCursor(w.cursor)
 	if err != nil {
 		return err
 	}

@@ -37,10 +37,14 @@ func (c *controller) look(ctx context.Context, a *attempt) {
 	h.revision, h.pauses = a.fold.Revisions()
 	seq, _, _, set := a.fold.At()
 	newLive, newPauses := h.live != nil && isNew(*h.live, h.revision, set), h.paused != nil && h.paused.Revision > h.pauses
-	if !newLive && !newPauses || a.p.muted.Load() || h == c.after && a.now().Sub(c.tried) < controlEvery {
+	old := h.live != nil && h != c.after && isOld(*h.live, h.revision, set)
+	if !newLive && !newPauses && !old || a.p.muted.Load() || h == c.after && a.now().Sub(c.tried) < controlEvery {
 		return
 	}
 	c.tried, c.after = a.now(), h
+	if old {
+		a.sayOld(ctx, h, set)
+	}
 	last, err := a.conn.LastControl(ctx, a.p.number)
 	if err != nil {
 		a.p.log.Warn("cannot read the last control message: trying again", "error", err)
@@ -69,6 +73,20 @@ func isNew(live broker.Live, revision uint64, set string) bool {
 		return revision == 0 && live.Set != "" && live.Set != set
 	}
 	return live.Revision > revision && live.Set != ""
+}
+
+// isOld reports whether a record with another set than the one in force is older than
+// what the log has carried out. It will never be carried out.
+func isOld(live broker.Live, revision uint64, set string) bool {
+	return live.Revision < revision && live.Set != "" && live.Set != set
+}
+
+// sayOld says that the record is old, if it is.
+func (a *attempt) sayOld(ctx context.Context, h hint, set string) {
+	if live, _, err := a.conn.Live(ctx); err == nil && isOld(live, h.revision, set) {
+		a.p.log.Error("the live set of the bucket is not put in force: its record is older than what this log has carried out; it was written by an older offerctl, or restored: apply the campaigns again",
+			"set", live.Set, "revision", live.Revision, "carried_out", h.revision)
+	}
 }
 
 // controlLive returns the control message that carries out the record of the live

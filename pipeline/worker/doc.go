@@ -54,6 +54,7 @@
 // What a worker publishes about itself is defined in package broker (claim.go,
 // report.go). Operators' tools are in package audit, which workers do not need.
 //
-// The owner also appends to its log (clock.go): a tick when a timer is due and no
-// other message comes, and a control message when another campaign set is live.
+// The owner also appends to its log: a tick when a timer is due and no other message
+// comes (clock.go), and a control message when the bucket has a newer record of what
+// is live or paused (control.go).
 package worker

@@ -43,6 +43,8 @@ var mutations = []mutation{
 	{"P5: a fold does not pass a tail without giving its record", "broker/tail.go", "if t.N > n && t.S <= seq {", "if false {"},
 	{"P6: a follower publishes nothing and waits for the owner", "broker/publish.go", "if ch.all.muted.Load() {\n", "if ch.all.muted.Load() {\n			ch.saw(tail{e.Pos, ch.tail.seq})\n			return nil\n"},
 	{"P8: a gap in the log is an error", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {"},
+	{"D3: only a newer record is carried out", "worker/control.go", "return live.Revision > revision && live.Set", "return live.Revision != revision && live.Set"},
+	{"D3: only newer pauses are carried out", "worker/control.go", "if pauses.Revision <= h.pauses {", "if false {"},
 	{"D4: cursor and changes are of the same moment", "checkpoint/writer.go", "j, err := w.cursor.JSON()", "cursor := w.cursor\n	if cursor.Seq > 1 {\n		cursor.Seq--\n	}\n	j, err := cursor.JSON()"},
 	{"a user whose change is not stored stays in the cache", "checkpoint/cache.go", "if e.gen <= c.committed {", "if true {"},
 	{"a checkpoint has all changes", "checkpoint/cache.go", "for i, e := range c.dirty {\n", "for i, e := range c.dirty {\n		if i == 3 {\n			continue\n		}\n"},

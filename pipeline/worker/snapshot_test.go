@@ -2,8 +2,10 @@ package worker
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -14,6 +16,8 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
+	"offerstream/state"
 )
 
 // snapshotted waits for snapshots of both partitions that reach the ends of the
@@ -140,4 +144,88 @@ func TestSnapshotOnRelease(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// A movingStore stores a checkpoint just before its snapshot is made.
+type movingStore struct {
+	checkpoint.Store
+	next []byte
+}
+
+func (s movingStore) Snapshot(w io.Writer) (state.SnapshotInfo, error) {
+	if err := s.Commit(s.NewBatch(), s.next); err != nil {
+		return state.SnapshotInfo{}, err
+	}
+	return s.Store.Snapshot(w)
+}
+
+// TestSnapshotMetadata: a snapshot's metadata is that of the state in it, though a
+// checkpoint is stored meanwhile.
+func TestSnapshotMetadata(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	w, err := New(Options{Dir: t.TempDir(), Log: quiet(), Connect: func(ctx context.Context) (*broker.Conn, error) {
+		return broker.Connect(ctx, broker.Options{URL: ns.ClientURL(), Client: "worker", Log: quiet()})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cursors [][]byte
+	for _, c := range []pipeline.Cursor{{Seq: 7, Stored: 1}, {Seq: 8, Stored: 2, Within: 1, Partly: 3, Accepted: 2}} {
+		b, err := c.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cursors = append(cursors, b)
+	}
+	p := newPartition(w, 0, state.Identity{Partitions: 1})
+	store := state.NewMemory(state.Limit{Entries: 10, Bytes: 1 << 20})
+	if err := store.Commit(store.NewBatch(), cursors[0]); err != nil {
+		t.Fatal(err)
+	}
+	p.store = movingStore{store, cursors[1]}
+	if err := p.archive(within(t), c, 7); err != nil {
+		t.Fatal(err)
+	}
+	all, err := c.Snapshots(within(t), 0)
+	if err != nil || len(all) != 1 || checkpoint.Whole(all[0]) || !checkpoint.HasFolded(all[0], 2) {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// TestArchiveSeconds: second states are stored and read through the archive. One that
+// is kept is not stored twice.
+func TestArchiveSeconds(t *testing.T) {
+	ns := startNATS(t, t.TempDir(), -1)
+	c := connect(t, ns.ClientURL(), 1)
+	var arch checkpoint.Archive = checkpoint.Objects{Conn: c, Connect: func(ctx context.Context) (*broker.Conn, error) {
+		return broker.Connect(ctx, broker.Options{URL: ns.ClientURL(), Client: "worker", Log: quiet()})
+	}}
+	name := broker.SecondName{Set: "aa", Engine: 4, From: 3, Seq: 9}
+	for _, text := range []string{"one", "two"} {
+		if err := arch.PutSecond(within(t), 0, name, true, checkpoint.Metadata(pipeline.Cursor{Seq: 9}), func(w io.Writer) error {
+			_, err := io.WriteString(w, text)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := arch.Seconds(within(t), 0)
+	if err != nil || len(all) != 1 || all[0].Name != name || !all[0].Kept || !checkpoint.Whole(all[0].SnapshotMeta) {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	r, err := arch.OpenSecond(within(t), all[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if b, err := io.ReadAll(r); err != nil || string(b) != "one" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if err := arch.DropSeconds(within(t), 0, func(m broker.SecondMeta) bool { return m.Name == name }); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := arch.Seconds(within(t), 0); err != nil || len(all) > 0 {
+		t.Errorf("%+v, %v", all, err)
+	}
 }
