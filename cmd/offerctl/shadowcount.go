@@ -214,8 +214,8 @@ func (r *shadowRun) result(side *shadowSide, st audit.ShadowState, set string, c
 		}
 	}
 	for unit, n := range counts {
-		if n == (pipeline.Counts{}) {
-			continue
+		if _, has := res.Campaigns[campaign.NameOf(unit)]; n == (pipeline.Counts{}) || !has && side == r.sides[1] {
+			continue // of a campaign that the set lacks, what was pending was cancelled
 		}
 		c := of(campaign.NameOf(unit))
 		c.Counts = c.Counts.Plus(n)

@@ -29,11 +29,17 @@ func (c *shadowComparison) writeText(to io.Writer) error {
 	ids, more := backtest.Foremost(mostCampaigns, c.live, c.shadow)
 	width := len("all campaigns")
 	for _, id := range ids {
-		width = max(width, min(utf8.RuneCountInString(id), mostName))
+		width = max(width, min(utf8.RuneCountInString(id)+len(": gone"), mostName))
 	}
-	fmt.Fprintf(w, "\n%-*s  %29s  %40s\n", width, "", "offers (users)", "of the shadow's")
+	fmt.Fprintf(w, "\noffers, and in brackets the users whom they reach:\n")
 	fmt.Fprintf(w, "%-*s  %14s  %14s  %9s  %9s  %9s  %9s\n", width, "campaign", "live", "shadow", "the same", "moved", "gained", "lost")
 	line := func(name string, ch *backtest.Change) {
+		switch {
+		case ch.OnlyThis:
+			name += ": gone"
+		case ch.OnlyOther:
+			name += ": new"
+		}
 		if utf8.RuneCountInString(name) > width {
 			fmt.Fprintln(w, name)
 			name = ""
@@ -54,6 +60,9 @@ func (c *shadowComparison) writeText(to io.Writer) error {
 	c.writeExamples(w)
 	for _, id := range ids {
 		in := c.shadow.Campaigns[id]
+		if in == nil {
+			continue // only the live set has it
+		}
 		for _, f := range in.Failures[:min(len(in.Failures), mostFailures)] {
 			writeWords(w, "failed: ", "        ", append([]string{id + ":"}, strings.Fields(failureText(f))...))
 		}
