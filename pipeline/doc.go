@@ -40,6 +40,11 @@
 //	            messages (message.go), acceptances (accept.go), the set in force (live.go),
 //	            the queue of due times (queue.go), the cursor (cursor.go), steps that
 //	            panic (poison.go)
+//	change      what control messages do to a fold (control.go): a set goes live, and
+//	            the features that it lacks are kept for a day (retired.go); campaigns and
+//	            channels are paused, by operators or by a brake (brake.go); a set goes
+//	            live with a second state, which was folded beside the live one
+//	            (second.go) and is joined with it at a switch (switch.go)
 //
 // Besides: a backtest over a file (backtest.go), or a part of one (shard.go); a fold
 // that begins or ends elsewhere than its log (refold.go), or is of some users only
@@ -59,8 +64,8 @@
 //	         from the batch, and keeps logTime only under clock: event; a fact is
 //	         in the log of every partition
 //	Tick     {"at": "2026-01-02T15:04:05Z"}
-//	Control  {"set": "<hash>", "engine": 3, "at": "..."}, or
-//	         {"paused": ["<campaign>"], "engine": 3, "at": "..."}
+//	Control  {"set": "<hash>", "revision": 7, "engine": 4, "at": "..."}, or
+//	         {"paused": ["<campaign>"], "pauses": 3, "engine": 4, "at": "..."}
 //	Accept   {"chains": {"offers.web": 12}, "after": 1795551540199725, "why": "..."}
 //
 // A Fold applies a message in steps, each for a due time or an event. It may be

@@ -113,6 +113,9 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 		}
 	})
 	w.Section(sectionOut, func() {
+		if !slices.ContainsFunc(e.offers, func(o remembered) bool { return o.campaign != "" }) {
+			return
+		}
 		list(len(e.offers), func(i int) {
 			o := &e.offers[i]
 			w.Uint(uint64(1 + slices.IndexFunc(e.sent, func(s sent) bool { return s.campaign == o.campaign })))

@@ -57,7 +57,15 @@ func TestRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		e, err := DecodeEntity("u:u", frozen)
-		if err != nil || !bytes.Equal(e.AppendBinary(nil), b) {
+		want := b
+		if err == nil && version == 5 { // which kept the ids of offers alone
+			for i := range e.offers {
+				e.offers[i] = lived(t).offers[i]
+			}
+			// A pending evaluation keeps the record of what before.x reads as it is.
+			want = bytes.Replace(b, []byte{RecordVersion, sectionEvents, 3, 0, 0}, []byte{5, sectionEvents, 3, 0, 0}, 1)
+		}
+		if err != nil || !bytes.Equal(e.AppendBinary(nil), want) {
 			t.Errorf("%s does not decode to the entity from which it was made: %v", file, err)
 		}
 		if version == RecordVersion && !bytes.Equal(frozen, b) {
@@ -90,14 +98,24 @@ func TestCursorVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const frozen = `{"version":5,"seq":7,"stored":5,"log_time":9,"paused":["cart"],"chains":{"offers.web":{"last":{"n":1,"s":2,"t":3}}},"accepted":4,"after":3}`
+	const before = `{"version":5,"seq":7,"stored":5,"log_time":9,"paused":["cart"],"chains":{"offers.web":{"last":{"n":1,"s":2,"t":3}}},"accepted":4,"after":3}`
+	if got, err := ReadCursor([]byte(before)); err != nil || asJSON(got) != asJSON(c) {
+		t.Errorf("that of version 5 reads as %+v, %v", got, err)
+	}
+	key := "u:7"
+	c.Began, c.Retired, c.Revision, c.Pauses, c.Channels = map[uint32]int64{2: 5}, []Retired{{"set", 6}}, 4, 3, []string{"sms"}
+	c.Braked, c.Second, c.Joined = []Braked{{Channel: "push", Seq: 6, Pauses: 2}}, true, &key
+	if b, err = c.JSON(); err != nil {
+		t.Fatal(err)
+	}
+	const frozen = `{"version":6,"seq":7,"stored":5,"log_time":9,"paused":["cart"],"began":{"2":5},"retired":[{"set":"set","at":6}],"revision":4,"pauses":3,"channels":["sms"],"braked":[{"channel":"push","seq":6,"pauses":2,"at":0,"sent":0,"within":0}],"second":true,"joined":"u:7","chains":{"offers.web":{"last":{"n":1,"s":2,"t":3}}},"accepted":4,"after":3}`
 	if string(b) != frozen {
 		t.Errorf("the cursor is %s, want %s", b, frozen)
 	}
 	if got, err := ReadCursor(b); err != nil || asJSON(got) != asJSON(c) {
 		t.Errorf("it reads back as %+v, %v", got, err)
 	}
-	for _, newer := range []string{`{"version":6,"seq":7,"parts":{}}`, `{"version":6,"seq":"7"}`} {
+	for _, newer := range []string{`{"version":7,"seq":7,"parts":{}}`, `{"version":7,"seq":"7"}`} {
 		if _, err := ReadCursor([]byte(newer)); !errors.Is(err, ErrNewer) {
 			t.Errorf("%s: %v", newer, err)
 		}

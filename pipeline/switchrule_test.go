@@ -338,3 +338,37 @@ func unmarshal(t *testing.T, text string, v any) {
 		t.Fatal(err)
 	}
 }
+
+// TestSwitchRetires: what a set lacks that goes live by a backfill is kept for a day
+// as at any change, so that a rollback finds it.
+func TestSwitchRetires(t *testing.T) {
+	counts := `{"name":"n","on":["View"],"agg":"count"}`
+	with, without := mustRun(t, defOf(t, []string{counts}, sends("a", "n", `"on":["Ask"]`))), mustRun(t, defOf(t, nil, sends("b", "", `"on":["Buy"]`)))
+	s := newShop(t, with, without)
+	s.event("u", "View", "")
+	s.toSwitch(without, 0, 2, "now", nil)
+	s.event("u", "View", "")
+	s.control(with, 3)
+	s.event("u", "Ask", "")
+	if !strings.Contains(strings.Join(s.offers, ""), `"data":2`) {
+		t.Errorf("the feature was not kept: %s", s.offers)
+	}
+}
+
+// TestSwitchForgotten: what waits for a user in the second state alone does not begin
+// if the live state has forgotten the user.
+func TestSwitchForgotten(t *testing.T) {
+	other := defOf(t, nil, sends("other", "", `"on":["Buy"]`))
+	def := defOf(t, nil, sends("away", "", away))
+	for _, d := range []*campaign.Definition{other, def} {
+		d.Forget = campaign.Forget{Known: 50 * time.Second, Anonymous: 50 * time.Second}
+	}
+	s := newShop(t, mustRun(t, other), mustRun(t, def))
+	s.event("gone", "View", "")
+	s.ticks(30)
+	s.event("here", "View", "")
+	s.ticks(70)
+	s.toSwitch(mustRun(t, def), 0, 2, "now", nil)
+	s.ticks(80)
+	s.wants("away here", "away", "evaluated:1 fired:1")
+}

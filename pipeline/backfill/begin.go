@@ -20,6 +20,9 @@ func Begin(store checkpoint.Store, hash string, o Options) (*Second, error) {
 	if err != nil {
 		return nil, err
 	}
+	if from.Partly != 0 || from.Within != 0 {
+		return nil, ErrPartly
+	}
 	cursor, err := pipeline.BeginSecond(from, set, o.Sets)
 	if err != nil {
 		return nil, err
@@ -59,7 +62,7 @@ func (s *Second) dormant() error {
 	}
 	n := 0
 	return s.store.Entities("", func(key string, _ []byte, _ state.Pieces) error {
-		if err := s.fold.Dormant(key); err != nil {
+		if err := recovered(func() error { return s.fold.Dormant(key) }); err != nil {
 			return err
 		}
 		if s.cache.Full(s.shrink) {

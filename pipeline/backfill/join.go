@@ -386,12 +386,21 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("it panicked: %v\n%s", p.cause, p.stack) }
 
-func (w *joiner) try(u *joined) (err error) {
+// recovered turns a panic of fn into its error.
+func recovered(fn func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = &panicked{cause, debug.Stack()}
 		}
 	}()
+	return fn()
+}
+
+func (w *joiner) try(u *joined) error {
+	return recovered(func() error { return w.joinOne(u) })
+}
+
+func (w *joiner) joinOne(u *joined) error {
 	live, err := checkpoint.Decode(u.key, u.live)
 	if err != nil {
 		return err

@@ -3,8 +3,10 @@ package backfill
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/checkpoint"
 	"offerstream/state"
@@ -37,6 +39,20 @@ func Restore(ctx context.Context, disk checkpoint.Disk, dir string, o state.Opti
 		in = wrap(in)
 	}
 	return disk.Restore(dir, o, in)
+}
+
+// Find finds the object that a switch names. The error is ErrNone if there is none.
+func Find(ctx context.Context, in checkpoint.Archive, partition int, sw *pipeline.Switch) (broker.SecondMeta, error) {
+	all, err := in.Seconds(ctx, partition)
+	if err != nil {
+		return broker.SecondMeta{}, err
+	}
+	for _, m := range all {
+		if m.Name.Set == sw.Set && m.Name.From == sw.From && m.Name.Seq == sw.Seq {
+			return m, checkpoint.Readable(m.SnapshotMeta)
+		}
+	}
+	return broker.SecondMeta{}, fmt.Errorf("%w stored as %s", ErrNone, sw.Object)
 }
 
 // Unusable reports whether an error of Restore says that the object itself cannot be

@@ -69,12 +69,8 @@ func (s *Second) take(m pipeline.Message) error {
 	return err
 }
 
-// To folds the log up to a message, without rests. It waits until the message has
-// come.
+// To folds the log up to a message, and waits until that has come.
 func (s *Second) To(ctx context.Context, to uint64) error {
-	rest := s.Rest
-	defer func() { s.Rest = rest }()
-	s.Rest = ctx.Err
 	wake := s.Conn.World.NewSignal()
 	defer s.Conn.Wire.OnClose(wake)()
 	for {
@@ -92,6 +88,9 @@ func (s *Second) To(ctx context.Context, to uint64) error {
 		case s.Conn.Wire.IsClosed():
 			return broker.ErrClosed
 		case !more && s.at.seq < to:
+			if err := s.rest(); err != nil {
+				return err
+			}
 			s.Wait(ctx, wake, time.Second)
 		}
 	}

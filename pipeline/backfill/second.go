@@ -26,6 +26,9 @@ const noteName = "second"
 var (
 	// ErrNone means that a store has no second state, or only the beginning of one.
 	ErrNone = errors.New("there is no second state")
+	// ErrPartly means that a live state is within a message, so that no second state
+	// can begin with it.
+	ErrPartly = errors.New("the state is within a message")
 	// ErrLog means that the log does not have what a second state needs to go on: it
 	// must begin anew.
 	ErrLog = errors.New("the log does not go on where the second state ends")
@@ -113,9 +116,11 @@ func (s *Second) begin() error {
 	return nil
 }
 
-// Seq is the last message that is applied, and LogTime the log time.
-func (s *Second) Seq() uint64    { return s.at.seq }
-func (s *Second) LogTime() int64 { return s.fold.Cursor().LogTime }
+// Seq is the last message that is applied completely.
+func (s *Second) Seq() uint64 { return s.at.seq }
+
+// Cursor is the fold's cursor.
+func (s *Second) Cursor() pipeline.Cursor { return s.fold.Cursor() }
 
 // Close ends the fold. The store stays open.
 func (s *Second) Close() {
@@ -196,7 +201,7 @@ func (s *Second) Overdue() (map[[2]string]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	counts, now := map[[2]string]int{}, s.LogTime()
+	counts, now := map[[2]string]int{}, s.fold.Cursor().LogTime
 	errLater := errors.New("not overdue")
 	n := 0
 	err = s.store.Timers(func(due int64, key string) error {
@@ -212,8 +217,10 @@ func (s *Second) Overdue() (map[[2]string]int, error) {
 		if err != nil {
 			return err
 		}
-		set.Overdue(e, now, func(campaign, channel string) { counts[[2]string{campaign, channel}]++ })
-		return nil
+		return recovered(func() error {
+			set.Overdue(e, now, func(campaign, channel string) { counts[[2]string{campaign, channel}]++ })
+			return nil
+		})
 	})
 	if errors.Is(err, errLater) {
 		err = nil

@@ -58,7 +58,7 @@ func timedBroker(t *testing.T, canonical []byte) *pipeline.Set {
 	if err != nil {
 		t.Fatal(err)
 	}
-	def.Clock = campaign.ClockBroker
+	def.Clock, def.Engine = campaign.ClockBroker, pipeline.Engine // of one engine, so that each set can take the other's place
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -78,7 +78,7 @@ func fill(t *testing.T, c *broker.Conn, rng *rand.Rand, sets [2]*pipeline.Set, e
 			t.Fatal(err)
 		}
 		for p := range c.Partitions {
-			if err := c.Control(ctx, p, last[p], fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, hash, pipeline.Engine, value.FormatTime(at))); err != nil {
+			if err := c.Control(ctx, p, last[p], fmt.Appendf(nil, `{"set":%q,"engine":%d,"at":%q}`, hash, set.Definition().Engine, value.FormatTime(at))); err != nil {
 				t.Fatal(err)
 			}
 			m, err := c.LastControl(ctx, p)

@@ -171,8 +171,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// An unheard wire loses the answer to each publish: lost counts how many were also
-// not stored.
+// An unheard wire loses the answer to each publish, and if lost is set the publish
+// itself.
 type unheard struct {
 	Wire
 	lost bool

@@ -49,6 +49,9 @@ const (
 // which its pieces are removed.
 const abandonedAfter = 10 * time.Minute
 
+// Object is the name of the object with a partition's second state.
+func (n SecondName) Object(partition int) string { return secondName(partition, n) }
+
 func secondName(partition int, n SecondName) string {
 	return fmt.Sprintf("second/%d/%s/%020d/%020d", partition, n.Set, n.From, n.Seq)
 }

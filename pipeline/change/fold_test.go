@@ -108,22 +108,20 @@ type mutant struct {
 
 // of is a definition that differs in some places, and is valid.
 func (m *mutant) of(t *testing.T, def *campaign.Definition) *pipeline.Set {
-	var set *pipeline.Set
-	for range 1 + m.IntN(8) {
+	for changes := 1 + m.IntN(8); changes > 0; changes /= 2 { // fewer, where they do not fit each other
 		next, err := campaign.ParseDefinition(def.JSON())
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.once(next)
+		for range changes {
+			m.once(next)
+		}
 		slices.SortFunc(next.Campaigns, func(a, b campaign.Campaign) int { return strings.Compare(a.ID, b.ID) })
-		if s, problems := pipeline.Compile(next); len(problems) == 0 {
-			set, def = s, next
+		if set, problems := pipeline.Compile(next); len(problems) == 0 {
+			return set
 		}
 	}
-	if set == nil {
-		set = compile(t, def)
-	}
-	return set
+	return compile(t, def)
 }
 
 func (m *mutant) once(def *campaign.Definition) {

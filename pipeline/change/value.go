@@ -173,8 +173,9 @@ func asInFile(part any, n *node) {
 // clock is a time of day from its minutes.
 func clock(minutes int) string { return fmt.Sprintf("%02d:%02d", minutes/60, minutes%60) }
 
-// policies are the keys of a definition that a file has under `policies`.
-var policies = []string{"caps", "pause", "quiet_hours", "consent", "holdout", "brake"}
+// policies are the keys of a definition that a file has under `policies`, where those
+// of brakes are `brake`.
+var policies = []string{"caps", "pause", "quiet_hours", "consent", "holdout", "brakes"}
 
 // settings are the keys of a set that are neither features, facts nor campaigns.
 func settings(def *campaign.Definition) *node {
@@ -182,7 +183,11 @@ func settings(def *campaign.Definition) *node {
 	n.remove("features", "facts", "campaigns")
 	under := &node{of: map[string]*node{}}
 	for _, key := range policies {
-		under.set(key, n.of[key])
+		in := key
+		if key == "brakes" {
+			in = "brake"
+		}
+		under.set(in, n.of[key])
 	}
 	n.remove(policies...)
 	n.set("policies", under)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"offerstream/pipeline/campaign"
 )
@@ -187,5 +188,9 @@ campaigns:
 --backfill would take from the log: campaigns a, b`
 	if got := strings.Join(c.Lines(), "\n"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	brakes := campaign.Definition{Brakes: []campaign.Brake{{Channel: "push", Max: 5000, Within: 10 * time.Minute}}}
+	if got := fmt.Sprint(differ(settings(new.Definition()), settings(&brakes))); !strings.Contains(got, "{policies.brake  [{channel: push, max: 5000, within: 10m}]}") {
+		t.Errorf("with brakes: %s", got)
 	}
 }

@@ -32,6 +32,7 @@ type attempt struct {
 	doubt   doubt
 	tickAt  time.Time // when a tick was last published, or was not needed
 	control controller
+	second  *second // the second fold; nil: there is none
 
 	snapshotAt time.Time // when the next snapshot is due
 	archived   uint64    // the last message in the last snapshot
@@ -64,6 +65,7 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 	}
 	defer func() {
 		cancel()
+		a.leaveSecond()
 		a.chains.Close()
 		a.reader.Close()
 		a.commit.wait() // the next attempt reads from the store whether it succeeded
@@ -187,6 +189,7 @@ func (a *attempt) beat(ctx context.Context) error {
 		}
 	}
 	a.control.look(ctx, a)
+	a.lookSecond(ctx)
 	a.snapshot(ctx)
 	a.progress()
 	a.count(false)
@@ -219,6 +222,11 @@ func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
 		}
 		a.moved = true
 		if !more {
+			if sw, _ := a.fold.Switching(); sw != nil {
+				if err := a.join(ctx, m); err != nil {
+					return err
+				}
+			}
 			break
 		}
 		if steps++; a.cache.Full(a.p.shrink) {

@@ -118,10 +118,6 @@ func (a *attempt) controlLive(ctx context.Context, h hint, set string) (m broker
 	return m, true
 }
 
-// switchTo returns the switch that carries out a record whose set is live by
-// backfill; nil: the partition's second state is not ready, or not stored.
-func (a *attempt) switchTo(_ context.Context, _ broker.Live) json.RawMessage { return nil }
-
 // controlPauses returns the control message that carries out the pauses; ok is false
 // if there is none to append.
 func (a *attempt) controlPauses(ctx context.Context, h hint) (m broker.Control, ok bool) {

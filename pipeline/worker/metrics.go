@@ -18,6 +18,8 @@ type metrics struct {
 	checkpoint      prometheus.Histogram
 	checkpointBytes prometheus.Histogram
 	snapshot        prometheus.Histogram
+	switches        prometheus.Histogram
+	backfills       *prometheus.CounterVec
 	ticks           prometheus.Counter
 	damaged         prometheus.Counter
 	interrupted     prometheus.Counter
@@ -58,6 +60,8 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		checkpoint:      histogram("checkpoint_seconds", "Time to encode and commit a checkpoint, without waiting for offers.", prometheus.ExponentialBuckets(100e-6, 2, 16)),
 		checkpointBytes: histogram("checkpoint_bytes", "Bytes of a checkpoint.", prometheus.ExponentialBuckets(256, 4, 10)),
 		snapshot:        histogram("snapshot_seconds", "Time to put a partition's snapshot into the object store.", prometheus.ExponentialBuckets(0.01, 2, 16)),
+		switches:        histogram("switch_seconds", "Time for which a partition stood at a switch, until its two states were one.", prometheus.ExponentialBuckets(0.01, 2, 16)),
+		backfills:       vector("backfills_total", "Second folds of partitions that have ended, by what became of them: switched or given_up.", "end"),
 		ticks:           counter("ticks_total", "Ticks published because a timer was due and nothing else came."),
 		damaged:         counter("state_damaged_total", "Times that a partition's state was damaged and made anew."),
 		interrupted:     counter("interruptions_total", "Times that a partition went on from its last checkpoint."),

@@ -47,6 +47,11 @@ type partition struct {
 	restored uint64         // the last message in the snapshot that was last restored; 0: none
 	damaging map[uint64]int // for the last message of a restored snapshot: how often the state was found damaged afterwards
 
+	secondless  bool   // there is no directory of a second state
+	secondStuck bool   // a store of a second state could not be closed: there is none any more
+	lack        lack   // why the last second fold was given up
+	beyond      beyond // what the state cannot get past
+
 	status status
 }
 
@@ -71,6 +76,7 @@ type status struct {
 	chains       atomic.Pointer[broker.Chains]
 	set          atomic.Pointer[string]
 	controlled   atomic.Pointer[controlled]
+	second       atomic.Pointer[broker.SecondStatus]
 	caughtUp     atomic.Bool
 	stopped      atomic.Pointer[string] // why it stopped loudly
 	ticked       atomic.Int64           // when the first tick after the last message was published, nanoseconds of World.Now since 1970; 0: none was
@@ -175,6 +181,8 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 		return nil
 	}
 	p.log.Info("partition given up: another worker has it now")
+	p.secondless = false
+	p.discardSecond()
 	return p.w.disk.Discard(p.dir)
 }
 
@@ -287,6 +295,7 @@ func (p *partition) stop(err error) {
 func (s *status) forget() {
 	s.caughtUp.Store(false)
 	s.chains.Store(nil)
+	s.second.Store(nil)
 	s.seq.Store(0)
 	s.ticked.Store(0)
 }
@@ -335,6 +344,9 @@ func (a *attempt) progress() {
 		now.braked = append(now.braked, broker.PauseName(b.Channel, b.Campaign))
 	}
 	st.controlled.Store(now)
+	if a.second != nil {
+		a.second.wake.Set()
+	}
 	pending := a.reader.Pending()
 	st.pending.Store(pending)
 	if pending == 0 && !st.caughtUp.Load() {

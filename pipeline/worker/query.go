@@ -117,6 +117,11 @@ func (w *Worker) reports() broker.Report {
 		if err != nil {
 			bytes = 0 // the directory is being made or restored
 		}
+		if s.Second != nil {
+			with := *s.Second
+			with.Bytes = onDisk(ps[n].secondDir())
+			s.Second = &with
+		}
 		r.Partitions = append(r.Partitions, broker.PartitionReport{Partition: n, PartitionStatus: s, Bytes: bytes})
 	}
 	return r

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"offerstream/pipeline/task"
+	"offerstream/state"
 )
 
 // A full disk kills the process: Badger writes to mapped files, and writing a
@@ -37,6 +38,61 @@ func (w *Worker) take(bytes int64, partitions int) (done func(), err error) {
 		return nil, err
 	}
 	return done, nil
+}
+
+// A reservation is room for a second state, which grows slowly.
+type reservation struct {
+	w          *Worker
+	partitions int
+	bytes      int64 // reserved at first
+	left       int64 // that it has not taken yet
+}
+
+// reserve reserves room for a second state, or returns an error if there is none.
+func (w *Worker) reserve(bytes int64, partitions int) (*reservation, error) {
+	r := &reservation{w: w, partitions: partitions, bytes: bytes, left: bytes}
+	w.seconds.Add(bytes)
+	free, err := w.disk.free(w.opt.Dir)
+	if need := w.secondRoom(partitions) + w.seconds.Load(); err == nil && free < need {
+		err = fmt.Errorf("no room on the disk for a second state, which may take %s: the disk of %s has %s free and %s are needed: free some space", size(bytes), w.opt.Dir, size(free), size(need))
+	}
+	if err != nil {
+		r.release()
+		return nil, err
+	}
+	return r, nil
+}
+
+// secondRoom is how many bytes must be free while there are second states: more than
+// room, as they give up before the partitions have to.
+func (w *Worker) secondRoom(partitions int) int64 { return w.room(partitions) * 3 / 2 }
+
+// grown says how much the second state takes, and returns an error if there is no
+// longer room for it.
+func (r *reservation) grown(bytes int64) error {
+	left := max(r.bytes-bytes, 0)
+	r.w.seconds.Add(left - r.left)
+	r.left = left
+	return r.enough()
+}
+
+func (r *reservation) enough() error {
+	free, err := r.w.disk.free(r.w.opt.Dir)
+	if need := r.w.secondRoom(r.partitions); err == nil && free < need {
+		return fmt.Errorf("no room on the disk for a second state: the disk of %s has %s free and %s are needed: free some space", r.w.opt.Dir, size(free), size(need))
+	}
+	return nil // a disk that cannot be looked at is the watchdog's business
+}
+
+func (r *reservation) release() { r.w.seconds.Add(-r.left) }
+
+// onDisk is the size of a directory, 0 if it is not known.
+func onDisk(dir string) int64 {
+	n, err := state.Bytes(dir)
+	if err != nil {
+		return 0 // it is being made or restored
+	}
+	return n
 }
 
 // guard watches the free space until ctx is done.

@@ -60,7 +60,14 @@ func (g *simGroup) expire(p int) {
 		return !g.isBehind(p, s.meta) || !s.damaged && !g.fits(p, s)
 	})
 	if len(all) > 0 {
-		st.first = max(st.first, min(all[len(all)-1].meta.Seq+uint64(g.rng.IntN(2)), uint64(len(st.messages))+1))
+		oldest := all[len(all)-1].meta.Seq
+		first := min(oldest+uint64(g.rng.IntN(2)), uint64(len(st.messages))+1)
+		for seq, sw := range g.switches(p) {
+			if seq > oldest { // whoever begins at the snapshot brings the second state of this switch there
+				first = min(first, sw.Seq+1)
+			}
+		}
+		st.first = max(st.first, first)
 		g.counts.expired++
 	}
 }

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/checkpoint"
+	"offerstream/state"
 )
 
 // heal ends all faults, and starts all workers that do not run.
@@ -154,7 +157,6 @@ func (g *simGroup) notAhead(p int) error {
 // acceptance.
 func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) error {
 	accepted, acceptedStored := g.lastAccepted(p)
-	skipped := g.skipped(p)
 	for subject := range stored {
 		if accepted > 0 && strings.HasSuffix(subject, fmt.Sprint(".", p)) {
 			stored[subject] = behind(stored[subject], accepted, acceptedStored)
@@ -163,24 +165,15 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 	if err := g.newNumbers(p, stored); err != nil {
 		return err
 	}
-	fold, err := pipeline.NewFold(pipeline.Cursor{}, func(hash string) (*pipeline.Set, error) { return g.sets[hash], nil }, pipeline.Memory{})
+	fold, err := g.newFold(p)
 	if err != nil {
 		return err
 	}
+	switches := g.switches(p)
 	for _, m := range g.broker.stream(fmt.Sprint("EVENTS-", p)).messages {
-		if skipped[m.Seq] {
-			fold.Skip(m.Seq)
-			continue
-		}
 		live, pauses := fold.Revisions()
-		if err := fold.Begin(pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: simKind(m.Subject), Data: m.Data}); err != nil {
-			return err
-		}
-		for more := true; more; {
-			if more, err = fold.Next(); err != nil {
-				return err
-			}
-			for _, e := range fold.Effects() {
+		err := fold.take(m, func(effects []pipeline.Effect) error {
+			for _, e := range effects {
 				if m.Seq < accepted {
 					continue // an operator has accepted these offers as they are
 				}
@@ -188,10 +181,56 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 					return err
 				}
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		if now, paused := fold.Revisions(); simKind(m.Subject) == pipeline.Control && now == live && paused == pauses {
+		_, switches := switches[m.Seq] // one that does not count is repeated
+		if now, paused := fold.Revisions(); simKind(m.Subject) == pipeline.Control && now == live && paused == pauses && !switches && !fold.skipped[m.Seq] {
 			return fmt.Errorf("partition %d: control message %d, %s, is in vain after revision %d and pauses %d", p, m.Seq, m.Data, live, pauses)
 		}
+	}
+	return g.exactState(p, fold)
+}
+
+// exactState compares the states of a partition in all stores that have applied the
+// whole log with that of a fold.
+func (g *simGroup) exactState(p int, fold *simFold) error {
+	end, _, _, _ := fold.At()
+	for _, m := range g.workers {
+		st := m.disk.stores[filepath.Join(m.name, fmt.Sprint("partition-", p))]
+		if st == nil {
+			continue
+		}
+		c, err := checkpoint.LoadCursor(simStore{st, m.disk})
+		if err != nil {
+			return err
+		}
+		if c.Seq != end || c.Partly != 0 {
+			continue
+		}
+		has := 0
+		err = st.Entities("", func(key string, b []byte, _ state.Pieces) error {
+			has++
+			e := fold.ents[key]
+			if e == nil || string(e.AppendBinary(nil)) != string(b) {
+				return fmt.Errorf("%s, partition %d: the state of %s is not that of a fold of the log", m.name, p, key)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, e := range fold.ents {
+			if !e.Empty() {
+				has--
+			}
+		}
+		if has != 0 {
+			return fmt.Errorf("%s, partition %d: %d users more than a fold of the log has", m.name, p, has)
+		}
+		g.counts.states++
 	}
 	return nil
 }

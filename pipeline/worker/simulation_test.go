@@ -79,6 +79,7 @@ func TestSimulationRepeats(t *testing.T) {
 type simCounts struct {
 	events, offers, steps                                                                                                    int
 	crashes, freezes, restarts, lostDisks, full, leaves, cuts, backups, loud, accepted, snapshots, restored, expired, pauses int
+	applies, backfills, gos, aborts, rollbacks, switches, states                                                             int
 	trace                                                                                                                    uint64
 }
 
@@ -101,11 +102,18 @@ func (c *simCounts) add(o simCounts) {
 	c.restored += o.restored
 	c.expired += o.expired
 	c.pauses += o.pauses
+	c.applies += o.applies
+	c.backfills += o.backfills
+	c.gos += o.gos
+	c.aborts += o.aborts
+	c.rollbacks += o.rollbacks
+	c.switches += o.switches
+	c.states += o.states
 }
 
 func (c simCounts) String() string {
-	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back or all restored from a backup (%d), %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired, %d times something was paused or resumed",
-		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.backups, c.loud, c.accepted, c.snapshots, c.restored, c.expired, c.pauses)
+	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back or all restored from a backup (%d), %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired, %d times something was paused or resumed, %d sets applied, %d backfills, %d of them told to go and %d ended, %d rollbacks, %d switches, %d states compared",
+		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.backups, c.loud, c.accepted, c.snapshots, c.restored, c.expired, c.pauses, c.applies, c.backfills, c.gos, c.aborts, c.rollbacks, c.switches, c.states)
 }
 
 // A simGroup is a deployment in a simulation.
@@ -274,8 +282,17 @@ func (g *simGroup) phase(next func() (scripted, bool), limit int, cut bool) erro
 func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, bool)) {
 	if g.chance(600) {
 		s := write(t, seed, g.partitions)
-		g.goLive(t, s.def)
+		first, other := s.def, s.def
+		if g.chance(400) { // another set is live first
+			less := *s.def
+			less.Features, less.Campaigns = nil, nil
+			first = &less
+		}
+		g.goLive(t, first)
 		return func() (scripted, bool) {
+			if first != other && g.chance(80) {
+				g.change(t, func() *campaign.Definition { return other })
+			}
 			if len(s.packs) == 0 {
 				return scripted{}, false
 			}
@@ -293,11 +310,9 @@ func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, boo
 	return func() (scripted, bool) {
 		left--
 		switch {
-		case g.chance(970):
-		case g.chance(500): // the campaign set changes meanwhile
-			other := waiting(t, campaign.ClockBroker, time.Duration(1+g.rng.IntN(20))*time.Second)
-			other.Features = append(other.Features, campaign.Feature{Name: "more", On: []string{"Product Viewed"}, Agg: "count"})
-			g.goLive(t, other)
+		case g.chance(950):
+		case g.chance(700): // the campaign set changes meanwhile
+			g.change(t, func() *campaign.Definition { return g.variant(t) })
 		default:
 			g.pause(t)
 		}
@@ -398,18 +413,26 @@ func (g *simGroup) restore() {
 
 // goLive stores a set and makes it the live one.
 func (g *simGroup) goLive(t *testing.T, def *campaign.Definition) {
+	if !g.store(t, def) {
+		return
+	}
+	live, _ := g.records()
+	g.put(t, "live", broker.Live{Revision: live.Revision + 1, Set: def.Hash(), By: "ada"})
+}
+
+// store stores a set.
+func (g *simGroup) store(t *testing.T, def *campaign.Definition) bool {
 	hash := def.Hash()
 	set, problems := pipeline.Compile(def)
 	if len(problems) > 0 {
 		t.Error(problems)
-		return
+		return false
 	}
 	g.sets[hash] = set
 	for _, m := range g.workers { // no worker fetches the set: fetching holds a lock, which the simulation cannot schedule
 		m.w.sets.Add(hash, set)
 	}
-	live, _ := g.records()
-	g.put(t, "live", broker.Live{Revision: live.Revision + 1, Set: hash, By: "ada"})
+	return true
 }
 
 // pause pauses some campaigns and channels, and resumes all others.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"time"
 
 	"offerstream/pipeline"
@@ -28,7 +29,36 @@ func (a *attempt) snapshot(within context.Context) {
 		if err := a.p.archive(within, a.conn, seq); err != nil && within.Err() == nil {
 			a.p.log.Warn("cannot make a snapshot: the one before stays", "error", err, "next_in", a.p.w.opt.Snapshot)
 		}
+		if err := a.p.trimSeconds(within, a.conn); err != nil && within.Err() == nil {
+			a.p.log.Warn("cannot remove second states that nobody needs any more: trying again after the next snapshot", "error", err)
+		}
 	})
+}
+
+// trimSeconds removes the stored second states of the partition that nobody needs:
+// those of backfills that are not asked for any more, but for those that a switch may
+// name to which the log still reaches.
+func (p *partition) trimSeconds(ctx context.Context, conn *broker.Conn) error {
+	arch := p.w.opt.archive(conn)
+	all, err := arch.Seconds(ctx, p.number)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	first, _, err := conn.Extent(ctx, p.number)
+	if err != nil {
+		return err
+	}
+	live, _, err := conn.Live(ctx)
+	if err != nil {
+		return err
+	}
+	needless := func(m broker.SecondMeta) bool {
+		return m.Seq+1 < first || !m.Kept && (live.Backfill == nil || live.Backfill.Set != m.Name.Set)
+	}
+	if !slices.ContainsFunc(all, needless) {
+		return nil
+	}
+	return arch.DropSeconds(ctx, p.number, needless)
 }
 
 // archive stores a snapshot of the state at message seq or later.
@@ -73,10 +103,13 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	if err != nil {
 		return err
 	}
+	arch := p.w.opt.archive(conn)
+	if p.beyond.why != nil && cursor.Seq < p.beyond.seq {
+		return p.getPast(ctx, arch, cursor, first, accepted)
+	}
 	if cursor.Seq > 0 && cursor.Seq+1 >= first {
 		return nil
 	}
-	arch := p.w.opt.archive(conn)
 	metas, err := arch.List(ctx, p.number)
 	if err != nil {
 		return err
@@ -88,6 +121,26 @@ func (p *partition) restore(ctx context.Context, conn *broker.Conn) error {
 	}
 	p.hopeless = gone == nil
 	return gone // the next attempt finds the newer snapshot
+}
+
+// getPast restores a snapshot from after a switch that the state cannot get past.
+func (p *partition) getPast(ctx context.Context, arch checkpoint.Archive, cursor pipeline.Cursor, first uint64, accepted int64) error {
+	metas, err := arch.List(ctx, p.number)
+	if err != nil {
+		return err
+	}
+	usable := func(m broker.SnapshotMeta) bool { return m.Seq >= p.beyond.seq && p.usable(m, cursor, first, accepted) }
+	restored, gone, err := p.restoreNewest(ctx, arch, metas, usable)
+	switch {
+	case restored:
+		p.beyond = beyond{}
+		return nil
+	case err != nil:
+		return err
+	case gone != nil:
+		return gone
+	}
+	return p.beyond.why
 }
 
 // restoreNewest restores the first of the usable snapshots that can be restored.

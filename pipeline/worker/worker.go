@@ -35,6 +35,7 @@ type Options struct {
 	Metrics    prometheus.Registerer                           // (metrics are not shown)
 	Log        *slog.Logger                                    // (slog.Default)
 
+	joining  func() error                          // called between the transactions of a join; its error ends the attempt (none)
 	memTable int64                                 // size of the stores' memtables; a checkpoint may take 15% of it (64 MB)
 	world    task.World                            // (task.Real)
 	disk     disk                                  // (machine)
@@ -85,7 +86,9 @@ type Worker struct {
 	live   atomic.Pointer[broker.Live]   // as last told by the bucket; nil: not known
 	paused atomic.Pointer[broker.Pauses] // likewise
 
-	snapshotting atomic.Bool // a partition is making a snapshot
+	snapshotting atomic.Bool  // a partition is making a snapshot
+	folding      atomic.Int32 // second folds under way
+	seconds      atomic.Int64 // bytes that second states may still take
 
 	short     atomic.Pointer[string] // why it takes no partitions: the disk has no room; nil: it has
 	ahead     atomic.Int64           // how far its clock is ahead of the clock of NATS, in nanoseconds, when last compared
@@ -312,6 +315,9 @@ func (w *Worker) Status() []broker.PartitionStatus {
 			}
 			if c := p.status.controlled.Load(); c != nil {
 				s.Revision, s.Pauses, s.Paused, s.Channels, s.Braked = c.revision, c.pauses, c.paused, c.channels, c.braked
+			}
+			if second := p.status.second.Load(); second != nil && runs {
+				s.Second = second
 			}
 			if why := p.status.stopped.Load(); why != nil {
 				s.Stopped = *why
