@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,17 +16,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/backfill"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/change"
 	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
+	"offerstream/state"
 )
 
 // A shopLog is the log of a deployment without workers, under clock: event.
 type shopLog struct {
 	conn    *broker.Conn
+	url     string
 	rng     *rand.Rand
 	now     int64
 	n       int
@@ -47,27 +51,27 @@ func newShopLog(t *testing.T, partitions int, live *campaign.Definition) *shopLo
 	}
 	t.Logf("go test ./pipeline/audit -run '^%s$' -seed %d", t.Name(), seed)
 	ns := startNATS(t, t.TempDir())
-	l := &shopLog{conn: connect(t, ns.ClientURL(), partitions), rng: rand.New(rand.NewPCG(seed, 4)), now: time.Date(2026, 3, 1, 6, 0, 0, 0, time.UTC).UnixNano(), control: map[int]uint64{}, kept: map[int][]pipeline.Message{}}
+	l := &shopLog{url: ns.ClientURL(), conn: connect(t, ns.ClientURL(), partitions), rng: rand.New(rand.NewPCG(seed, 4)), now: time.Date(2026, 3, 1, 6, 0, 0, 0, time.UTC).UnixNano(), control: map[int]uint64{}, kept: map[int][]pipeline.Message{}}
 	l.live(t, live, 1, nil)
 	return l
 }
 
 // live appends a control message to all partitions.
-func (l *shopLog) live(t *testing.T, def *campaign.Definition, revision uint64, sw *pipeline.Switch) {
+func (l *shopLog) live(t *testing.T, def *campaign.Definition, revision uint64, switches map[int]*pipeline.Switch) {
 	t.Helper()
 	hash, err := l.conn.PutSet(within(t), def)
 	if err != nil {
 		t.Fatal(err)
 	}
-	content := map[string]any{"set": hash, "engine": pipeline.Engine, "revision": revision}
-	if sw != nil {
-		content["switch"] = sw
-	}
-	data, err := json.Marshal(content)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for p := range l.conn.Partitions {
+		content := map[string]any{"set": hash, "engine": pipeline.Engine, "revision": revision}
+		if sw := switches[p]; sw != nil {
+			content["switch"] = sw
+		}
+		data, err := json.Marshal(content)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := l.conn.Control(within(t), p, l.control[p], data); err != nil {
 			t.Fatal(err)
 		}
@@ -253,6 +257,26 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 				}
 			}
 		}
+		pass := func(m pipeline.Message, out *[]string) { // the live fold, also past a switch
+			take(first, m, out)
+			sw, _ := first.Switching()
+			if sw == nil {
+				return
+			}
+			n, err := find(sw.Set)
+			check(err)
+			cursor, err := pipeline.BeginSecond(pipeline.Cursor{}, n, find)
+			check(err)
+			filled := pipeline.Memory{}
+			fill := newFold(cursor, filled)
+			check(l.scan(t, p, func(before pipeline.Message) error {
+				if before.Seq < m.Seq {
+					take(fill, before, nil)
+				}
+				return nil
+			}))
+			check(first.JoinMemory(fill.Cursor(), a, filled))
+		}
 		begin := func(seq uint64) {
 			if seq != from[p] {
 				return
@@ -281,7 +305,7 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 		begin(0)
 		check(l.scan(t, p, func(m pipeline.Message) error {
 			if m.Seq <= sh.joins[p] {
-				take(first, m, nil)
+				pass(m, nil)
 				if second != nil {
 					take(second, m, nil)
 				}
@@ -290,7 +314,7 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 				}
 				return nil
 			}
-			take(first, m, &live)
+			pass(m, &live)
 			if m.Seq++; m.Kind == pipeline.Control && pipeline.ControlSet(m.Data) != "" {
 				m.Kind = pipeline.Tick
 			}
@@ -376,7 +400,7 @@ func TestShadow(t *testing.T) {
 }
 
 // TestShadowLive: the live side follows a set that goes live meanwhile, and the shadow
-// does not; neither can pass a switch.
+// does not.
 func TestShadowLive(t *testing.T) {
 	t.Parallel()
 	live, next := logShop(t), logShop(t, ">= 3", ">= 4")
@@ -396,10 +420,74 @@ func TestShadowLive(t *testing.T) {
 	if wanted := []string{"0 " + next.Hash(), "1 " + next.Hash()}; !slices.Equal(sh.changes, wanted) {
 		t.Errorf("%v changed, want %v", sh.changes, wanted)
 	}
-	l.shadow(t, ShadowOptions{Set: set}, func() {
-		l.live(t, live, 3, &pipeline.Switch{LogTime: l.now})
-	}, "makes a set live by a backfill")
-	l.shadow(t, ShadowOptions{Set: set}, func() { t.Error("it has begun") }, "makes a set live by a backfill")
+}
+
+// backfill makes a set live by a backfill from the log's beginning. The second states
+// are stored a few messages before it.
+func (l *shopLog) backfill(t *testing.T, def *campaign.Definition, revision uint64) {
+	t.Helper()
+	hash, err := l.conn.PutSet(within(t), def)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var known checkpoint.Sets
+	switches := map[int]*pipeline.Switch{}
+	for p := range l.conn.Partitions {
+		store, err := checkpoint.Badgers{}.Open(filepath.Join(t.TempDir(), "second"), state.Options{Identity: state.Identity{Prefix: l.conn.Names.Prefix, Partitions: l.conn.Partitions, Partition: p}, Log: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		second, err := backfill.Begin(store, hash, backfill.Options{Conn: l.conn, Partition: p, Sets: known.Get(within(t), l.conn), CacheBytes: 1 << 20, Confirm: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer second.Close()
+		_, last, err := l.conn.Extent(within(t), p)
+		if err == nil {
+			err = second.To(within(t), last-3)
+		}
+		var name broker.SecondName
+		if err == nil {
+			name, err = second.Put(within(t), checkpoint.Objects{Conn: l.conn, Connect: connecting(l.url)}, true)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := second.Cursor()
+		sw := &pipeline.Switch{Object: name.Object(p), Seq: at.Seq, Stored: at.Stored, LogTime: at.LogTime}
+		for _, f := range def.Features {
+			sw.Features = append(sw.Features, f.Name)
+		}
+		for _, c := range def.Campaigns {
+			sw.Campaigns = append(sw.Campaigns, c.ID)
+		}
+		switches[p] = sw
+	}
+	l.live(t, def, revision, switches)
+}
+
+// TestShadowSwitch: a shadow goes past switches, in the log before it begins and while
+// it is followed; without the second state of one it says why it cannot.
+func TestShadowSwitch(t *testing.T) {
+	t.Parallel()
+	one, two := logShop(t, "within: 30m", "within: 2h", "within: 40m", "within: 3h"), logShop(t, "within: 30m", "within: 4h")
+	set := compiled(t, logShop(t, ">= 3", ">= 2", "within: 40m", "within: 1h"))
+	l := newShopLog(t, 2, logShop(t))
+	l.shop(t, 150)
+	l.backfill(t, one, 2)
+	l.shop(t, 100)
+	sh := l.shadow(t, ShadowOptions{Set: set}, func() {
+		l.shop(t, 100)
+		l.backfill(t, two, 3)
+		l.shop(t, 150)
+	}, "")
+	wantLive, want := l.naive(t, set, sh, pipeline.Overdue{}, map[int]uint64{})
+	if !slices.Equal(sh.live, wantLive) || !slices.Equal(sh.offers, want) || len(sh.changes) != 2 {
+		t.Errorf("live lacks\n%s\nand has too many\n%s\nshadow\n%s\n%v", strings.Join(only(wantLive, sh.live), "\n"), strings.Join(only(sh.live, wantLive), "\n"), strings.Join(only(want, sh.offers), "\n"), sh.changes)
+	}
+	l.live(t, one, 4, map[int]*pipeline.Switch{0: {Seq: 1, LogTime: l.now}, 1: {Seq: 1, LogTime: l.now}})
+	l.shadow(t, ShadowOptions{Set: set}, func() { t.Error("it has begun") }, "there is no second state stored")
 }
 
 // TestShadowSample: where there are too many users, a part of them is followed, and

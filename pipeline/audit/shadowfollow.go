@@ -295,11 +295,11 @@ func (f *follower) message(ctx context.Context, m pipeline.Message) error {
 	defer f.mu.Unlock()
 	f.prune()
 	if f.shadow == nil {
-		if err := f.into(f.fold, m, nil); err != nil {
+		if err := f.into(ctx, f.fold, m, nil); err != nil {
 			return err
 		}
 		if f.second != nil {
-			if err := f.into(f.second, m, nil); err != nil {
+			if err := f.into(ctx, f.second, m, nil); err != nil {
 				return err
 			}
 		}
@@ -308,7 +308,7 @@ func (f *follower) message(ctx context.Context, m pipeline.Message) error {
 		}
 		return f.bound()
 	}
-	if err := f.both(m); err != nil {
+	if err := f.both(ctx, m); err != nil {
 		var bad *checkpoint.Poison
 		if errors.As(err, &bad) { // all that was counted would have to be forgotten, too
 			err = fmt.Errorf("%v: start this command again, which leaves the step out", err)
@@ -319,7 +319,7 @@ func (f *follower) message(ctx context.Context, m pipeline.Message) error {
 }
 
 // both folds a message into the live fold and the shadow.
-func (f *follower) both(m pipeline.Message) error {
+func (f *follower) both(ctx context.Context, m pipeline.Message) error {
 	measured := f.messages%measuredOf == measuredOf-1
 	f.messages++
 	f.came = ShadowMessage{}
@@ -328,8 +328,8 @@ func (f *follower) both(m pipeline.Message) error {
 		f.shadow.Trace(func(t *pipeline.Trace) { f.came.Traces = append(f.came.Traces, t) })
 	}
 	_, applied, _, was := f.fold.At()
-	live := func() error { return f.into(f.fold, m, &f.came.Live) }
-	shadow := func() error { return f.into(f.shadow, f.shadowed(m), &f.came.Shadow) }
+	live := func() error { return f.into(ctx, f.fold, m, &f.came.Live) }
+	shadow := func() error { return f.into(ctx, f.shadow, f.shadowed(m), &f.came.Shadow) }
 	steps := [2]func() error{live, shadow}
 	swapped := f.messages/measuredOf%2 == 1
 	if swapped {
@@ -376,7 +376,7 @@ func (f *follower) shadowed(m pipeline.Message) pipeline.Message {
 }
 
 // into folds a message, and adds the offers that come of it to out.
-func (f *follower) into(fold *pipeline.Fold, m pipeline.Message, out *[]*pipeline.Offer) error {
+func (f *follower) into(ctx context.Context, fold *pipeline.Fold, m pipeline.Message, out *[]*pipeline.Offer) error {
 	if err := fold.Begin(m); err != nil {
 		return err
 	}
@@ -397,8 +397,8 @@ func (f *follower) into(fold *pipeline.Fold, m pipeline.Message, out *[]*pipelin
 			}
 		}
 	}
-	if sw, _ := fold.Switching(); sw != nil {
-		return fmt.Errorf("message %d makes a set live by a backfill, and a shadow cannot go past that yet: start it when the log, or its oldest snapshot, begins after that message", m.Seq)
+	if sw, _ := fold.Switching(); sw != nil { // the others take no sets from the log
+		return f.pass(ctx, sw, m.Seq)
 	}
 	return nil
 }
