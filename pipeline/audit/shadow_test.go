@@ -34,6 +34,7 @@ type shopLog struct {
 	now     int64
 	n       int
 	control map[int]uint64             // the last control message of each partition
+	begin   func(*Shadow)              // called before a shadow runs; may be nil
 	kept    map[int][]pipeline.Message // what has expired, and what followed until then
 }
 
@@ -165,11 +166,14 @@ func (l *shopLog) shadow(t *testing.T, opt ShadowOptions, during func(), wantErr
 	}
 	opt.Changed = func(p int, _ uint64, hash string) { sh.changes = append(sh.changes, fmt.Sprint(p, " ", hash)) }
 	sh.Shadow = NewShadow(l.conn, opt)
+	if l.begin != nil {
+		l.begin(sh.Shadow)
+	}
 	ctx, cancel := context.WithCancel(within(t))
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- sh.Run(ctx) }()
-	at := func(p int) uint64 {
+	seqOf := func(p int) uint64 {
 		f := sh.followers[p]
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -193,7 +197,7 @@ func (l *shopLog) shadow(t *testing.T, opt ShadowOptions, during func(), wantErr
 		return ended(err)
 	}
 	for p := range l.conn.Partitions {
-		sh.joins[p] = at(p)
+		sh.joins[p] = seqOf(p)
 	}
 	during()
 	for p := range l.conn.Partitions {
@@ -201,7 +205,7 @@ func (l *shopLog) shadow(t *testing.T, opt ShadowOptions, during func(), wantErr
 		if err != nil {
 			t.Fatal(err)
 		}
-		for at(p) < last {
+		for seqOf(p) < last {
 			select {
 			case err := <-done:
 				return ended(err)
@@ -409,7 +413,7 @@ func TestShadowLive(t *testing.T) {
 	l.shop(t, 100)
 	sh := l.shadow(t, ShadowOptions{Set: set}, func() {
 		l.shop(t, 50)
-		l.live(t, next, 2, nil)
+		l.live(t, next, 5, nil)
 		l.shop(t, 100)
 	}, "")
 	wantLive, want := l.naive(t, set, sh, pipeline.Overdue{}, map[int]uint64{})
@@ -536,8 +540,9 @@ func TestShadowSample(t *testing.T) {
 func TestShadowSnapshot(t *testing.T) {
 	t.Parallel()
 	l := newShopLog(t, 2, logShop(t))
+	publish(t, l.conn, []scripted{{event.Partition("u:gone", 2), at(l.now, "gone", "gone", 0)}})
 	l.shop(t, 300)
-	set := compiled(t, logShop(t, "within: 40m", "within: 3h", "  thanks:", "  away:\n    on: \"*\"\n    unless: {on: \"*\", within: 30m}\n    offer: {channel: web}\n  thanks:"))
+	set := compiled(t, logShop(t, "within: 40m", "within: 3h", "  thanks:", "  away:\n    on: \"*\"\n    unless: {on: \"*\", within: 12h}\n    offer: {channel: web}\n  thanks:"))
 	from := map[int]uint64{}
 	n := &night{conn: l.conn}
 	for p := range 2 {
@@ -569,10 +574,49 @@ func TestShadowSnapshot(t *testing.T) {
 	if !slices.Equal(sh.live, wantLive) || !slices.Equal(sh.offers, want) {
 		t.Errorf("live\n%s\nshadow\n%s\ntoo many\n%s", strings.Join(only(wantLive, sh.live), "\n"), strings.Join(only(want, sh.offers), "\n"), strings.Join(only(sh.offers, want), "\n"))
 	}
+	if !slices.ContainsFunc(want, func(o string) bool {
+		return strings.Contains(o, `"campaign":"away"`) && strings.Contains(o, `"user":"gone"`)
+	}) {
+		t.Error("who was away before the snapshot got no offer")
+	}
 	if st := sh.State(true); !slices.Equal(st.Snapshots, []int{0, 1}) || len(sh.list.Campaigns) == 0 {
 		t.Errorf("%+v, %+v", st, sh.list)
 	}
 	t.Logf("from %v, list %v, live %d, gained %d", from, sh.list, len(sh.live), len(only(sh.offers, sh.live)))
+}
+
+// TestShadowPanic: a partition in which a step panics before the set has begun is
+// folded anew, without that step; afterwards the shadow ends.
+func TestShadowPanic(t *testing.T) {
+	t.Parallel()
+	set := compiled(t, logShop(t, ">= 3", ">= 2"))
+	l := newShopLog(t, 2, logShop(t))
+	l.shop(t, 100)
+	panics := func(seq uint64) {
+		l.begin = func(s *Shadow) {
+			told := false
+			s.followers[0].next = func(f *pipeline.Fold) (bool, error) {
+				more, err := checkpoint.Next(f)
+				if at, _, _, _ := f.At(); at == seq && !told {
+					told = true
+					return false, &checkpoint.Poison{Step: f.StepID(), Cause: "a test"}
+				}
+				return more, err
+			}
+		}
+	}
+	panics(7)
+	sh := l.shadow(t, ShadowOptions{Set: set}, func() { l.shop(t, 50) }, "")
+	wantLive, want := l.naive(t, set, sh, pipeline.Overdue{}, map[int]uint64{})
+	if !slices.Equal(sh.live, wantLive) || !slices.Equal(sh.offers, want) {
+		t.Errorf("live sent %d, want %d; the shadow sent %d, want %d", len(sh.live), len(wantLive), len(sh.offers), len(want))
+	}
+	_, last, err := l.conn.Extent(within(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	panics(last + 3)
+	l.shadow(t, ShadowOptions{Set: set}, func() { l.shop(t, 50) }, "panicked: a test: start this command again")
 }
 
 // scan reads the log of a partition, also what has expired of it.

@@ -388,7 +388,7 @@ func (f *follower) into(ctx context.Context, fold *pipeline.Fold, m pipeline.Mes
 	}
 	for more := true; more; {
 		var err error
-		if more, err = checkpoint.Next(fold); err != nil {
+		if more, err = f.next(fold); err != nil {
 			return err
 		}
 		for _, e := range fold.Effects() {
