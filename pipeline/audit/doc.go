@@ -11,7 +11,7 @@
 //	events.go      the events of a log with their log times
 //	shadow.go      follows the log with a set that is not live, beside the live one
 //	shadowfollow.go  the part of a shadow for one partition; shadowswitch.go takes it
-//	               past switches
+//	               past switches, shadowclock_linux.go measures what an event costs
 //	sample.go      the newest events of all logs
 //
 // A verification reads and compares; it changes nothing in NATS:

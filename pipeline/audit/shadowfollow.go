@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -273,21 +274,19 @@ func (f *follower) join(ctx context.Context, list *ShadowList) (err error) {
 	if err := shadow.JoinMemory(f.second.Cursor(), shadows, f.seconds); err != nil {
 		return err
 	}
-	if f.s.opt.Failure != nil {
-		shadow.Failures(func(one pipeline.Failure) {
-			f.s.out.Lock()
-			defer f.s.out.Unlock()
-			f.s.opt.Failure(one)
-		})
-	}
+	shadow.Failures(func(one pipeline.Failure) { f.came.Failures = append(f.came.Failures, one) })
 	f.shadow, f.shadows, f.second, f.seconds = shadow, shadows, nil, nil
 	f.first, f.applied, f.given = c.LogTime, c.Applied, c.Set == f.s.opt.Set.Hash()
 	return f.bound()
 }
 
 // measuredOf is of how many messages one is measured. The others are traced, which
-// takes time.
-const measuredOf = 4
+// takes time. The first ones are not measured: what is compiled when it is first used
+// costs once.
+const (
+	measuredOf = 4
+	unmeasured = 16
+)
 
 // message folds a message.
 func (f *follower) message(ctx context.Context, m pipeline.Message) error {
@@ -320,7 +319,7 @@ func (f *follower) message(ctx context.Context, m pipeline.Message) error {
 
 // both folds a message into the live fold and the shadow.
 func (f *follower) both(ctx context.Context, m pipeline.Message) error {
-	measured := f.messages%measuredOf == measuredOf-1
+	measured := f.messages >= unmeasured && f.messages%measuredOf == measuredOf-1
 	f.messages++
 	f.came = ShadowMessage{}
 	f.shadow.Trace(nil)
@@ -335,20 +334,23 @@ func (f *follower) both(ctx context.Context, m pipeline.Message) error {
 	if swapped {
 		steps = [2]func() error{shadow, live}
 	}
-	begun := time.Now()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	begun := threadTime()
 	if err := steps[0](); err != nil {
 		return err
 	}
-	between := time.Now()
+	between := threadTime()
 	if err := steps[1](); err != nil {
 		return err
 	}
+	ended := threadTime()
 	seq, after, now, is := f.fold.At()
 	if f.first == 0 {
 		f.first = now
 	}
 	if measured {
-		times := [2]time.Duration{between.Sub(begun), time.Since(between)}
+		times := [2]time.Duration{between - begun, ended - between}
 		if swapped {
 			times[0], times[1] = times[1], times[0]
 		}
@@ -359,7 +361,7 @@ func (f *follower) both(ctx context.Context, m pipeline.Message) error {
 	if is != was && f.s.opt.Changed != nil {
 		f.s.opt.Changed(f.p, seq, is)
 	}
-	if f.s.opt.Folded == nil || len(f.came.Live)+len(f.came.Shadow)+len(f.came.Traces) == 0 {
+	if f.s.opt.Folded == nil || len(f.came.Live)+len(f.came.Shadow)+len(f.came.Traces)+len(f.came.Failures) == 0 {
 		return nil
 	}
 	return f.s.opt.Folded(f.came)
