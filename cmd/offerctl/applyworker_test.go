@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 )
 
@@ -114,4 +115,7 @@ campaigns:
 		}
 		return true
 	})
+	if v, err := audit.Verify(t.Context(), n.conn, nil); err != nil || !v.OK() || v.Stored != 6 {
+		t.Errorf("%+v, %v", v, err)
+	}
 }
