@@ -149,7 +149,9 @@ func (s *ownerStub) apply(t *testing.T, code int, answers string, args []string,
 	t.Helper()
 	var o, e bytes.Buffer
 	args = append([]string{"apply", "--nats", s.url}, args...)
-	if got := run(t.Context(), args, stdio{strings.NewReader(answers), &o, &e}); got != code {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	if got := run(ctx, args, stdio{strings.NewReader(answers), &o, &e}); got != code {
 		t.Errorf("offerctl %s: exit %d, want %d\n%s%s", strings.Join(args, " "), got, code, o.String(), e.String())
 	}
 	for _, w := range want {

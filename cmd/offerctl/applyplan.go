@@ -122,10 +122,10 @@ func oldSet(ctx context.Context, conn *broker.Conn, sets *checkpoint.Sets, hash 
 }
 
 // Limits of asking all partitions: how many at a time, and how long for an answer,
-// for which an owner reads all its users.
+// for which an owner reads all its users, with half a core.
 const (
 	askedAtOnce = 16
-	askedFor    = 10 * time.Second
+	askedFor    = 30 * time.Second
 )
 
 // askPending asks the owners of all partitions what is pending. nil is that of a
