@@ -71,6 +71,14 @@ func asWritten(key string, v any) any {
 			m[fmt.Sprint(ch)] = "required"
 		}
 		delete(m, "required")
+	case "brake":
+		brakes, _ := v.([]any)
+		for _, b := range brakes {
+			if m, _ := b.(map[string]any); m["per_campaign"] == true {
+				delete(m, "per_campaign")
+				m["per"] = "campaign"
+			}
+		}
 	}
 	return v
 }
@@ -174,7 +182,7 @@ func describeRows(old, new json.RawMessage) string {
 }
 
 // keysOf returns a part of a definition as a map of its keys, by their names in
-// a file. A campaign's from and to become the key period.
+// a file. A campaign's from and to become the key period, brakes the key brake.
 func keysOf(part any) map[string]json.RawMessage {
 	b, err := json.Marshal(part)
 	if err != nil {
@@ -190,6 +198,10 @@ func keysOf(part any) map[string]json.RawMessage {
 	}
 	delete(keys, "from")
 	delete(keys, "to")
+	if brakes, ok := keys["brakes"]; ok {
+		keys["brake"] = brakes
+		delete(keys, "brakes")
+	}
 	if rows, ok := keys["rows"]; ok {
 		keys[forEach] = rows
 		delete(keys, "rows")

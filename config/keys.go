@@ -17,6 +17,7 @@ const (
 	aFact     = "a fact"
 	policies  = "policies"
 	aCap      = "a cap"
+	aBrake    = "a brake"
 	aPause    = "pause"
 	quiet     = "quiet hours"
 	coupons   = "coupons"
@@ -128,6 +129,7 @@ func policyTables() []*keyTable {
 		{name: policies, rows: []keyRow{
 			{"caps", listOf(aCap), "no cap", "", "how many advertising offers go out to a user on some channels together", "caps: [{channels: [push, email], max: 3, within: 24h}]"},
 			{"pause", aMap(aPause), "no pause", "", "after an advertising offer on one of these channels, none on them for a while", "pause: {channels: [push, email], after_any: 2h}"},
+			{"brake", listTo(aBrake, 1, mostBrakes), "no brake", "", "pauses a channel, or a campaign, when more advertising goes out to all users together (rule 9)", "brake: [{channel: sms, max: 5000, within: 10m}]"},
 			{"quiet_hours", noneOr(aMap(quiet)), "", "see rule 9", "when advertising must not arrive; `none`: whoever delivers the offers takes care of it", `quiet_hours: {channels: [push], from: "20:50", to: "08:00"}`},
 			{"consent", shape{says: "`none`, or a map from channel to `required` or `none`, and `valid_for`", schema: map[string]any{"anyOf": []any{
 				map[string]any{"const": "none"},
@@ -144,6 +146,12 @@ func policyTables() []*keyTable {
 		{name: aPause, rows: []keyRow{
 			{"channels", someRoutes, needed, "", "taken together", "channels: [push]"},
 			{"after_any", span(time.Second), needed, "", "for this time", "after_any: 2h"},
+		}},
+		{name: aBrake, rows: []keyRow{
+			{"channel", aChannel, needed, "", "the channel whose advertising is counted", "channel: sms"},
+			{"max", wholeNumber(1, mostBraked), needed, "", "offers to all users together", "max: 5000"},
+			{"within", spanTo(time.Second, mostBrakeWithin), needed, "", "in this time", "within: 10m"},
+			{"per", words("campaign"), "the channel as a whole", "", "each campaign is counted by itself, and is paused instead of the channel", "per: campaign"},
 		}},
 		{name: quiet, rows: []keyRow{
 			{"channels", someRoutes, needed, "", "on which advertising waits", "channels: [sms, push]"},

@@ -35,6 +35,7 @@ features:
 policies:
   quiet_hours: {channels: [sms, push], from: 20:50, to: "08:00", except_consent: night, at_most: 13h}
   consent: {sms: required, push: required, web: none, valid_for: 730d}
+  brake: [{channel: sms, max: 9, within: 1d, per: campaign}, {channel: push, max: 1000000, within: 1s}, {channel: sms, max: 5000, within: 10m}]
   holdout: 0.5%
 campaigns:
   any:
@@ -70,6 +71,7 @@ func TestWholeLanguage(t *testing.T) {
 		`{"name":"hours","on":["Order Completed"],"agg":"histogram","within":15552000000000000}`,
 		`"quiet_hours":{"channels":["push","sms"],"from":1250,"to":480,"except_consent":"night","at_most":46800000000000}`,
 		`"consent":{"required":["push","sms"],"valid_for":63072000000000000}`,
+		`"brakes":[{"channel":"push","max":1000000,"within":1000000000},{"channel":"sms","max":5000,"within":600000000000},{"channel":"sms","max":9,"within":86400000000000,"per_campaign":true}]`,
 		`"holdout":50,`,
 		`"rows":[{"id":"7","values":{"big":12345678901234567890,"hex":16,"id":"7","n":1.50,"plus":3,"text":"1","yes":true,"z":"\u003ca\u003e"}}]`,
 		`"any":[{"on":["X"]},{"on":["Y"],"where":"event.name == \"Y\"","unless":{"on":["Z"],"match":"id","within":3600000000000,"no_restart":true}}]`,
@@ -319,7 +321,8 @@ campaigns:
     sequence: {steps: [{on: A}, {on: C}], within: 30m}
     offer: {channel: web}`)
 	got := strings.Join(Describe(old, new), "\n")
-	want := `~ consent: {push: required, sms: required, valid_for: 730d} -> {push: required}
+	want := `~ brake: [{channel: push, max: 1000000, within: 1s}, {channel: sms, max: 5000, within: 10m}, {channel: sms, max: 9, per: campaign, within: 1d}] -> none
+~ consent: {push: required, sms: required, valid_for: 730d} -> {push: required}
 ~ coupons: {key: k1, url: https://shop.example/c/} -> none
 ~ holdout: 0.5% -> none
 ~ quiet_hours: {at_most: 13h, channels: [push, sms], except_consent: night, from: 20:50, then: hold, to: 08:00} -> {channels: [push], from: 21:00, then: drop, to: 08:00}

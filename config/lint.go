@@ -35,6 +35,7 @@ func (l *load) lint(c Check) []Finding {
 	n.remembered()
 	n.eventNames()
 	n.channelNames()
+	n.brakes()
 	if c.Retention > 0 {
 		n.retention(c.Retention)
 	}

@@ -18,6 +18,7 @@ const channelHint = "1 to 32 of a-z, 0-9, _ and -"
 func (v value) policies() {
 	v.fields(policies, fields{
 		"caps":        func(v value) { v.caps() },
+		"brake":       func(v value) { v.brakes() },
 		"pause":       func(v value) { v.pause() },
 		"consent":     func(v value) { v.consent() },
 		"quiet_hours": func(v value) { v.quietHours() },

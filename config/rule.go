@@ -59,6 +59,7 @@ var ruleTable = []Rule{
 	{"longer-than-log", Note, "A window is longer than the log keeps events (check --retention).", nil},
 	{"event-name", Warning, "Two names of events in the set are so similar that they are probably meant to be one.", nil},
 	{"channel-name", Warning, "A policy names a channel that no campaign uses, and that is similar to one that is used.", nil},
+	{"brake-unused", Warning, "A brake is on a channel on which no campaign advertises.", nil},
 
 	{"event-never-occurs", Warning, "No event of the sample has a name that the set names.", nil},
 	{"property-never-occurs", Warning, "No event of the sample has a property or trait that the set reads.", nil},

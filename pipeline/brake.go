@@ -64,7 +64,7 @@ func (f *Fold) Partitions(n int) {
 func (f *Fold) setBrakes() {
 	f.brakes = nil
 	def := f.step.live.def
-	if f.partitions <= 0 || def.Engine < brakeEngine {
+	if f.partitions <= 0 || def.Engine < brakeEngine || f.only != nil { // some of the users do not tell how much goes out
 		return
 	}
 	for i := range def.Brakes {

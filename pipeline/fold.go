@@ -87,6 +87,8 @@ type Fold struct {
 	untimed    uint64
 	undeclared uint64 // facts
 	epoch      bool   // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
+
+	wanted func(key string) bool // of OnlyIf; nil: all are
 }
 
 // NewFold makes a fold that continues from the cursor; the zero Cursor is the
@@ -319,7 +321,7 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 		f.err = f.takeFact(ev, now, own)
 		return
 	}
-	if f.only != nil && !f.only[ev.Key] {
+	if f.only != nil && !f.only[ev.Key] || f.wanted != nil && !f.wanted(ev.Key) {
 		return
 	}
 	e, err := f.ents.Entity(ev.Key)

@@ -172,6 +172,7 @@ func TestDormant(t *testing.T) {
 	}
 	s := run("now", 5)
 	s.message(Tick, "{}")
+	ids := s.ids()
 	s.wants("away back, away gone, away new", "away", "evaluated:3 fired:3")
 	s = run("drop", 5)
 	s.ticks(100)
@@ -183,9 +184,26 @@ func TestDormant(t *testing.T) {
 	m := s.next()
 	m.Stored += int64(2 * time.Hour)
 	s.take(m)
-	if got := len(s.offers); got == 0 {
-		t.Error("nothing that was spread goes out")
+	spread := 0
+	for user, id := range s.ids() {
+		if spread++; user != "gone" && user != "x" && id != ids[user] {
+			t.Errorf("the offer of %s has the id %s, and %s if it goes out at once", user, id, ids[user])
+		}
 	}
+	if spread < 3 {
+		t.Errorf("%d offers that were spread go out: %s", spread, s.offers)
+	}
+}
+
+// ids are the ids of the offers, by user.
+func (s *shop) ids() map[string]string {
+	all := map[string]string{}
+	for _, o := range s.offers {
+		var v struct{ User, ID string }
+		unmarshal(s.t, o, &v)
+		all[v.User] = v.ID
+	}
+	return all
 }
 
 func defOf(t *testing.T, features []string, campaigns ...string) *campaign.Definition {
@@ -371,4 +389,68 @@ func TestSwitchForgotten(t *testing.T) {
 	s.toSwitch(mustRun(t, def), 0, 2, "now", nil)
 	s.ticks(80)
 	s.wants("away here", "away", "evaluated:1 fired:1")
+}
+
+// TestSwitchDwell: where a dwell comes from the second state, and what waits for it
+// from the live one, it is due when the dwell is long enough as joined.
+func TestSwitchDwell(t *testing.T) {
+	none := setOf(t, sends("other", "", `"on":["Buy"]`))
+	set := mustRun(t, defOf(t, []string{looking}, sends("stay", "", looked)))
+	s := newShop(t, none, set)
+	s.event("u", "View", "")
+	s.ticks(40)
+	s.control(set, 2)        // the feature starts empty
+	s.event("u", "View", "") // at 42, 40 seconds after the first: due at 102
+	object := s.f.Cursor()
+	sw := Switch{Seq: object.Seq, Stored: object.Stored, LogTime: object.LogTime, Features: []string{"looking"}}
+	m := s.next()
+	m.Kind, m.Data = Control, fmt.Appendf(nil, `{"set":%q,"engine":%d,"revision":3,"switch":%s}`, set.hash, Engine, asJSON(sw))
+	s.take(m)
+	s.ticks(61)
+	s.wants("", "stay", "evaluated:1 pending:1")
+	s.ticks(63)
+	s.wants("stay u", "stay", "evaluated:1 fired:1")
+}
+
+// TestSecondForgets: what is overdue in a second state does not keep a user from being
+// forgotten, as it would have gone out.
+func TestSecondForgets(t *testing.T) {
+	other := defOf(t, nil, sends("other", "", `"on":["Buy"]`))
+	def := defOf(t, []string{countViews}, sends("away", "n", away))
+	for _, d := range []*campaign.Definition{other, def} {
+		d.Forget = campaign.Forget{Known: 50 * time.Second, Anonymous: 50 * time.Second}
+	}
+	set := mustRun(t, def)
+	s := newShop(t, mustRun(t, other), set)
+	s.event("u", "View", "")
+	s.ticks(100)
+	s.event("u", "View", "")
+	s.toSwitch(set, 0, 2, "now", nil)
+	if u, err := s.f.User("u:u"); err != nil || string(u.Features["n"]) != "1" {
+		t.Errorf("n is %s (%v), want 1", u.Features["n"], err)
+	}
+}
+
+// TestSecondBound: at the bound of bytes of what is pending, what is overdue leaves
+// first: the live fold would not have it any more.
+func TestSecondBound(t *testing.T) {
+	waits := func(on, within string) string {
+		return fmt.Sprintf(`"on":[%q],"unless":{"on":["Order"],"match":"item","within":%s}`, on, within)
+	}
+	none := setOf(t, sends("other", "", `"on":["View"]`))
+	set := setOf(t, sends("long", "event.properties.x", waits("Buy", "500000000000")), sends("short", "event.properties.x", waits("Add", "5000000000")))
+	always, s := newShop(t, set), newShop(t, none, set)
+	x := strings.Repeat("x", 7000)
+	for _, shop := range []*shop{always, s} {
+		shop.event("u", "Buy", fmt.Sprintf(`"item":"a","x":%q`, x))
+		for i := range 20 {
+			shop.event("u", "Add", fmt.Sprintf(`"item":"i%d","x":%q`, i, x))
+		}
+	}
+	always.message(Tick, "{}")
+	s.toSwitch(set, 0, 2, "drop", nil)
+	want, got := reading(t, always.f, true)["u:u"], reading(t, s.f, true)["u:u"]
+	if got != want || !strings.Contains(got, "long absence") {
+		t.Errorf("got %.300s\nwant %.300s", got, want)
+	}
 }

@@ -35,6 +35,7 @@ var commands = []command{
 	{"schema", "print the JSON Schema of campaign files, for editors", schema},
 	{"apply", "make a campaign set live", apply},
 	{"backtest", "show what campaigns would have done with a file of events", backtestCommand},
+	{"shadow", "show what a campaign set would do beside the live one, on the live log", shadow},
 	{"import", "convert a shop's export to events, or send a list of users", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
 	{"explain", "tell why a user got an offer, or got none", explainUser},
@@ -44,6 +45,7 @@ var commands = []command{
 	{"verify", "compare the stored offers with those that the log yields", verify},
 	{"accept", "accept the loss of data that cannot be restored, after a partition has stopped", accept},
 	{"deadletters", "show events that could not be applied, and send them again", deadletters},
+	{"campaigns", "list, pause and roll back what is live, and give its files back", campaignsCommand},
 	{"coupons", "make a key for codes of coupons, and check a code", coupons},
 	{"bench", "measure how fast this machine is", benchmark},
 }

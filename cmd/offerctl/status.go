@@ -20,7 +20,8 @@ func status(ctx context.Context, args []string, std stdio) error {
 Shows the workers of a deployment, which partitions they own and follow, and for
 each partition how many messages its owner is behind, the last message that it
 has applied, how many offers wait to be stored, log time, the size of the state
-and the age of the newest snapshot. It asks every worker, and shows which do not
+and the age of the newest snapshot; and what is paused, and how far a backfill is,
+which offerctl apply has begun. It asks every worker, and shows which do not
 answer within 2 seconds. It changes nothing.
 
 The exit status is 0 if each partition has an owner that answers, none has stopped
@@ -105,6 +106,7 @@ func showOverview(out io.Writer, o audit.Overview) {
 	showMembers(out, o)
 	fmt.Fprintln(out)
 	showPartitions(out, o)
+	showChange(out, o)
 	for _, p := range o.Partitions {
 		for _, s := range p.Stops {
 			fmt.Fprintf(out, "\npartition %d has stopped on %s: %s\n", p.Partition, s.Member, s.Why)
@@ -153,7 +155,7 @@ func noteOn(m audit.Member) string {
 	case m.Leaving:
 		return "is leaving"
 	}
-	return ""
+	return enginesOf(m)
 }
 
 func showPartitions(out io.Writer, o audit.Overview) {

@@ -108,7 +108,7 @@ func TestTableApplied(t *testing.T) {
 	}
 	offers(`12{"city":"Busan"}`, `24{"city":"Seoul"}`)
 	dir = stores(t, ", max_age: 30d", "key,city,floors\n7,Jeju,2\n")
-	if text, code := ran(t, "apply", dir, "--yes", "--nats", url); code != 0 || !strings.Contains(text, "~ fact stores: max_age\nload fact stores: 1 row\nset ") || !strings.HasSuffix(text, "\n1 row loaded into all 3 partitions\n") {
+	if text, code := ran(t, "apply", dir, "--yes", "--nats", url); code != 0 || !strings.Contains(text, "~ facts.stores.max_age  none -> 30d\n") || !strings.Contains(text, "\nload fact stores: 1 row\nset ") || !strings.HasSuffix(text, "\n1 row loaded into all 3 partitions\n") {
 		t.Errorf("a changed set: exit %d, %s", code, text)
 	}
 	offers(`12{"city":"Busan"}`, `12{"city":"Jeju"}`, `24{"city":"Seoul"}`)

@@ -47,28 +47,40 @@ user's partition.`,
 
 // askOwner asks the owner of the user's partition about the user.
 func askOwner(ctx context.Context, conn *broker.Conn, query broker.Query) (a broker.Answer, err error) {
+	p := event.Partition(query.Key, conn.Partitions)
+	within, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	a, err = askPartition(within, conn, p, query)
+	switch {
+	case ctx.Err() != nil:
+		return a, ctx.Err()
+	case errors.Is(err, errNoAnswer):
+		return a, fmt.Errorf("no worker answers for partition %d, which has this user: check that a worker runs", p)
+	case err == nil && a.Error != "":
+		err = errors.New(a.Error)
+	}
+	return a, err
+}
+
+// errNoAnswer means that the owner of a partition has not answered.
+var errNoAnswer = errors.New("no worker answers")
+
+// askPartition asks the owner of a partition, until ctx is done.
+func askPartition(ctx context.Context, conn *broker.Conn, p int, query broker.Query) (a broker.Answer, err error) {
 	q, err := json.Marshal(query)
 	if err != nil {
 		return a, err
 	}
-	p := event.Partition(query.Key, conn.Partitions)
-	within, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	var answer []byte // the first one
-	err = conn.Ask(within, conn.Names.QuerySubject(p), q, func(b []byte) (enough bool) { answer = b; return true })
+	err = conn.Ask(ctx, conn.Names.QuerySubject(p), q, func(b []byte) (enough bool) { answer = b; return true })
 	switch {
 	case err != nil:
 		return a, err
-	case ctx.Err() != nil:
-		return a, ctx.Err()
 	case answer == nil:
-		return a, fmt.Errorf("no worker answers for partition %d, which has this user: check that a worker runs", p)
+		return a, errNoAnswer
 	}
 	if err := json.Unmarshal(answer, &a); err != nil {
 		return a, fmt.Errorf("the worker's answer: %w", err)
-	}
-	if a.Error != "" {
-		return a, errors.New(a.Error)
 	}
 	return a, nil
 }

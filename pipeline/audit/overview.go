@@ -38,6 +38,8 @@ type Member struct {
 	Follows []int     `json:"follows,omitempty"` // follows and has not caught up with
 	Ahead   float64   `json:"ahead,omitempty"`   // how many seconds its clock is ahead of the clock of NATS; negative: behind
 	Error   string    `json:"error,omitempty"`   // what is wrong with its lease
+	Engines []int     `json:"engines,omitempty"` // those that it runs; none, though it answers: engine 3 alone
+	Free    int64     `json:"free,omitempty"`    // bytes that its disk has free; 0: not known
 
 	refused string // why its lease is not stored
 }
@@ -57,6 +59,13 @@ type PartitionOverview struct {
 	Snapshot  *SnapshotOverview `json:"snapshot"` // the newest; null: none
 	Stops     []Stop            `json:"stops"`
 
+	Revision uint64          `json:"revision,omitempty"` // of the record of the live set, as last applied
+	Pauses   uint64          `json:"pauses,omitempty"`   // of what is paused, likewise
+	Paused   []string        `json:"paused,omitempty"`   // campaigns that operators have paused
+	Channels []string        `json:"channels,omitempty"` // channels that they have paused
+	Braked   []string        `json:"braked,omitempty"`   // what brakes of the partition have paused: "channel sms"
+	Second   *SecondOverview `json:"second,omitempty"`   // its second fold; null: none
+
 	refused string // why what its owner publishes is not stored
 	lost    string // what is wrong with its stream
 }
@@ -68,6 +77,19 @@ type SnapshotOverview struct {
 	Bytes  int64     `json:"bytes"`
 	Kept   int       `json:"kept"`   // the last two, and one a day for as long as the log reaches back
 	Oldest time.Time `json:"oldest"` // the oldest one's time
+}
+
+// A SecondOverview says how far the second fold of a partition is.
+type SecondOverview struct {
+	Set      string         `json:"set"`  // hash of the set under which it folds
+	From     uint64         `json:"from"` // the message at which it began; 0: the log's beginning
+	Seq      uint64         `json:"seq"`  // the last message that it has applied
+	End      uint64         `json:"end"`  // the last message of the log
+	CaughtUp bool           `json:"caught_up"`
+	Overdue  map[string]int `json:"overdue,omitempty"` // how many evaluations are overdue, by "<campaign> <channel>"
+	Switched bool           `json:"switched,omitempty"`
+	Failed   string         `json:"failed,omitempty"` // why it was given up
+	Bytes    int64          `json:"bytes"`            // size of its state on disk
 }
 
 // A Stop says that the partition has stopped loudly in a member.
@@ -130,6 +152,23 @@ func (o Overview) Problems() []Problem {
 		all = append(all, Problem{Why: "a gateway: " + why})
 	}
 	return all
+}
+
+// Members is Look without what the logs, the snapshots and the gateways tell, for who
+// looks again and again.
+func Members(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview, error) {
+	now := time.Now()
+	leases, err := conn.Leases(ctx)
+	if err != nil {
+		return Overview{}, err
+	}
+	reports, err := ask(ctx, conn, leases, wait)
+	if err != nil {
+		return Overview{}, err
+	}
+	o := overview(conn.Partitions, leases, reports, nil)
+	o.Time = now
+	return o, nil
 }
 
 // Look reads the leases and asks all workers, waiting at most that long for their
@@ -264,6 +303,7 @@ func overview(partitions int, leases map[string]broker.Lease, reports map[string
 		var report broker.Report
 		report, m.Answers = reports[id]
 		m.Ahead, m.refused = report.Ahead.Seconds(), report.Refused
+		m.Engines, m.Free = report.Engines, report.Free
 		m.Owns = o.owns(id, c, report)
 		o.Members = append(o.Members, m)
 	}
@@ -305,6 +345,10 @@ func (p *PartitionOverview) take(id string, r broker.PartitionReport) {
 	}
 	p.Answers, p.refused = r.Owned, r.Refused
 	p.Seq, p.Lag, p.Events, p.Waiting, p.Set, p.Bytes = r.Seq, r.Lag, r.Applied, r.Waiting, r.Set, r.Bytes
+	p.Revision, p.Pauses, p.Paused, p.Channels, p.Braked = r.Revision, r.Pauses, r.Paused, r.Channels, r.Braked
+	if s := r.Second; s != nil {
+		p.Second = (*SecondOverview)(s)
+	}
 	if r.LogTime != 0 {
 		p.LogTime = time.Unix(0, r.LogTime).UTC()
 	}

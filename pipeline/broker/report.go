@@ -14,6 +14,7 @@ type Report struct {
 	Ahead      time.Duration     // how far the worker's clock is ahead of the clock of NATS; negative: behind
 	Refused    string            // why NATS does not store its lease; empty: it does
 	Engines    []int             // those that it runs; none: it is of a version that does not say, which runs engine 3 alone
+	Free       int64             // bytes that its disk has free; 0: not known
 }
 
 // A PartitionReport is the status of one partition in a worker.
@@ -57,20 +58,31 @@ type SecondStatus struct {
 	Bytes    int64          // size of its state on disk; 0: not known
 }
 
-// A Query asks a partition's owner about a user. It goes to the partition's
-// QuerySubject and is answered with an Answer.
+// A Query asks a partition's owner about a user, or about what is pending of all its
+// users. It goes to the partition's QuerySubject and is answered with an Answer.
 type Query struct {
-	Key    string                `json:"key"`              // key of the user's entity
-	Render *pipeline.RenderQuery `json:"render,omitempty"` // asks for a test offer instead of the user
-
-	Pending bool `json:"pending,omitempty"` // asks for a PendingSurvey instead, without a key
+	Key     string                `json:"key"`               // key of the user's entity
+	Render  *pipeline.RenderQuery `json:"render,omitempty"`  // asks for a test offer instead of the user
+	Pending bool                  `json:"pending,omitempty"` // asks for the Pending of the partition instead
 }
 
-// An Answer has a pipeline.User or a pipeline.Rendering, or the reason why there is
-// none.
+// An Answer has a pipeline.User, a pipeline.Rendering or a Pending, or the reason why
+// there is none.
 type Answer struct {
 	Error    string          `json:"error,omitempty"`
 	User     json.RawMessage `json:"user,omitempty"`
 	Rendered json.RawMessage `json:"rendered,omitempty"`
-	Pending  json.RawMessage `json:"pending,omitempty"` // a PendingSurvey
+	Pending  *Pending        `json:"pending,omitempty"`
+}
+
+// A Pending is what is pending in a partition, as of its last checkpoint, and what a
+// change of campaigns needs to know of its state and its log.
+type Pending struct {
+	Seq       uint64                    `json:"seq"`       // the last message in the state that was counted
+	Campaigns map[string]map[string]int `json:"campaigns"` // how many evaluations, by id without rows, and by stage: dwell, absence, delay or hold
+	Fed       map[string]int64          `json:"fed"`       // pipeline.Fold.Fed
+	Engine    int                       `json:"engine"`    // of the set in force
+	Begins    int64                     `json:"begins"`    // stored time of the log's first message; 0: it has none
+	First     uint64                    `json:"first"`     // that message
+	LogTime   int64                     `json:"log_time"`
 }

@@ -163,6 +163,10 @@ func asInFile(part any, n *node) {
 		if n.remove("no_restart"); p.NoRestart {
 			n.set("restart", leaf("false"))
 		}
+	case campaign.Brake:
+		if n.remove("per_campaign"); p.PerCampaign {
+			n.set("per", leaf("campaign"))
+		}
 	case campaign.Limit:
 		if n.remove("per_session"); p.PerSession {
 			n.set("per", leaf("session"))

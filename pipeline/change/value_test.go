@@ -189,8 +189,8 @@ campaigns:
 	if got := strings.Join(c.Lines(), "\n"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	brakes := campaign.Definition{Brakes: []campaign.Brake{{Channel: "push", Max: 5000, Within: 10 * time.Minute}}}
-	if got := fmt.Sprint(differ(settings(new.Definition()), settings(&brakes))); !strings.Contains(got, "{policies.brake  [{channel: push, max: 5000, within: 10m}]}") {
+	brakes := campaign.Definition{Brakes: []campaign.Brake{{Channel: "push", Max: 5000, Within: 10 * time.Minute, PerCampaign: true}}}
+	if got := fmt.Sprint(differ(settings(new.Definition()), settings(&brakes))); !strings.Contains(got, "{policies.brake  [{channel: push, max: 5000, within: 10m, per: campaign}]}") {
 		t.Errorf("with brakes: %s", got)
 	}
 }

@@ -225,9 +225,10 @@ func (g *generator) brakes(c *Case) {
 	}
 	set := c.definition()
 	set.Engine, c.Partitions = 4, pick(g, 1, 3, 8)
-	for _, b := range []brake{{Channel: pick(g, channels...)}, {Channel: pick(g, channels...), PerCampaign: true}, {Channel: "web"}} {
+	channel := func() string { return pick(g, set.Campaigns...).Offer.Channel }
+	for _, b := range []brake{{Channel: channel()}, {Channel: channel(), PerCampaign: true}, {Channel: channel()}} {
 		b.Max, b.Within = 1+g.IntN(pick(g, 1, 4)), pick(g, 10*minute, hour, 6*hour, day, day) // five pass at least
-		if g.chance(60) && !slices.ContainsFunc(set.Brakes, func(o brake) bool { return o.Channel == b.Channel && o.PerCampaign == b.PerCampaign }) {
+		if g.chance(80) && !slices.ContainsFunc(set.Brakes, func(o brake) bool { return o.Channel == b.Channel && o.PerCampaign == b.PerCampaign }) {
 			set.Brakes = append(set.Brakes, b)
 		}
 	}
@@ -235,17 +236,17 @@ func (g *generator) brakes(c *Case) {
 	for range pick(g, 0, 1, 2, 4) {
 		revision := uint64(1 + g.IntN(6)) // often not above the one before
 		for range g.IntN(3) {
-			name := "channel " + pick(g, channels...)
+			name := "channel " + channel()
 			if g.chance(40) {
 				name = "campaign " + pick(g, set.Campaigns...).ID
 			}
 			resumed[name] = revision
 		}
 		of := Control{At: g.IntN(len(c.Events)), Pauses: revision, Resumed: maps.Clone(resumed)}
-		if g.chance(20) {
-			of.Channels = g.some(channels)
+		if g.chance(10) {
+			of.Channels = []string{channel()}
 		}
-		if g.chance(20) {
+		if g.chance(10) {
 			of.Paused = []string{pick(g, set.Campaigns...).ID}
 		}
 		c.Controls = append(c.Controls, of)

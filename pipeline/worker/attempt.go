@@ -34,6 +34,7 @@ type attempt struct {
 	tickAt  time.Time // when a tick was last published, or was not needed
 	control controller
 	second  *second // the second fold; nil: there is none
+	brakes  braking
 
 	surveying atomic.Bool // what is pending is being counted
 
@@ -116,6 +117,7 @@ func (a *attempt) open(ctx, within context.Context) error {
 	if a.fold, err = pipeline.NewFold(a.from, a.p.w.sets.Get(within, a.conn), a.cache); err != nil {
 		return setError(fmt.Errorf("campaign set in force: %w", err))
 	}
+	a.fold.Partitions(a.conn.Partitions)
 	if err := a.fold.Coupons(a.p.w.opt.Coupons); err != nil {
 		return setError(err)
 	}
@@ -191,6 +193,7 @@ func (a *attempt) beat(ctx context.Context) error {
 			return err
 		}
 	}
+	a.brakes.look(ctx, a)
 	a.control.look(ctx, a)
 	a.lookSecond(ctx)
 	a.snapshot(ctx)

@@ -129,6 +129,7 @@ var (
 	descApplied = prometheus.NewDesc("offerstream_worker_events_applied_total", "Events applied to the partition's state, over its life.", []string{"partition"}, nil)
 	descLag     = prometheus.NewDesc("offerstream_worker_lag_messages", "Messages in the partition's log that are not applied yet.", []string{"partition"}, nil)
 	descWaiting = prometheus.NewDesc("offerstream_worker_offers_waiting", "Offers that are not known stored yet.", []string{"partition"}, nil)
+	descBraked  = prometheus.NewDesc("offerstream_brake_tripped", "1 while a brake of this partition, which this worker owns, pauses a channel or a campaign.", []string{"partition", "channel", "campaign"}, nil)
 	descLogTime = prometheus.NewDesc("offerstream_worker_log_time_seconds", "The partition's log time, seconds since 1970.", []string{"partition"}, nil)
 )
 
@@ -139,6 +140,7 @@ func (c *partitionsCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descLag
 	ch <- descWaiting
 	ch <- descLogTime
+	ch <- descBraked
 }
 
 func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
@@ -157,6 +159,11 @@ func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(descLag, prometheus.GaugeValue, float64(p.status.pending.Load()), n)
 		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(p.status.waiting()), n)
 		ch <- prometheus.MustNewConstMetric(descLogTime, prometheus.GaugeValue, float64(p.status.logTime.Load())/1e9, n)
+		if braked := p.status.braked.Load(); braked != nil {
+			for _, b := range *braked {
+				ch <- prometheus.MustNewConstMetric(descBraked, prometheus.GaugeValue, 1, n, b.Channel, b.Campaign)
+			}
+		}
 	}
 	ch <- prometheus.MustNewConstMetric(descMembers, prometheus.GaugeValue, float64(c.w.members()))
 	ch <- prometheus.MustNewConstMetric(descRoles, prometheus.GaugeValue, float64(own), "own")

@@ -77,6 +77,7 @@ type status struct {
 	set          atomic.Pointer[string]
 	controlled   atomic.Pointer[controlled]
 	second       atomic.Pointer[broker.SecondStatus]
+	braked       atomic.Pointer[[]pipeline.Braked] // what brakes have paused here; nil: not known
 	caughtUp     atomic.Bool
 	stopped      atomic.Pointer[string] // why it stopped loudly
 	ticked       atomic.Int64           // when the first tick after the last message was published, nanoseconds of World.Now since 1970; 0: none was

@@ -1,12 +1,9 @@
 package worker
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"offerstream/pipeline"
@@ -25,23 +22,18 @@ func (a *attempt) survey(within context.Context, asked broker.Question) {
 		a.say(asked, broker.Answer{Error: "what is pending is being counted for somebody else: try again"})
 		return
 	}
-	s := broker.PendingSurvey{Partition: a.p.number, Engine: a.fold.Definition().Engine, Fed: a.fold.Fed()}
-	_, _, _, s.Set = a.fold.At()
+	s := broker.Pending{Engine: a.fold.Definition().Engine, Fed: a.fold.Fed(), Campaigns: map[string]map[string]int{}}
 	a.tasks.Go(func() {
 		defer a.surveying.Store(false)
-		err := a.countPending(within, &s)
-		var answer broker.Answer
-		if err == nil {
-			answer.Pending, err = json.Marshal(s)
-		}
-		if err != nil {
+		answer := broker.Answer{Pending: &s}
+		if err := a.countPending(within, &s); err != nil {
 			answer = broker.Answer{Error: err.Error()}
 		}
 		a.say(asked, answer)
 	})
 }
 
-func (a *attempt) countPending(ctx context.Context, s *broker.PendingSurvey) error {
+func (a *attempt) countPending(ctx context.Context, s *broker.Pending) error {
 	cursor, err := checkpoint.LoadCursor(a.p.store)
 	if err != nil {
 		return err
@@ -52,17 +44,17 @@ func (a *attempt) countPending(ctx context.Context, s *broker.PendingSurvey) err
 	}
 	enough := errors.New("enough")
 	err = a.conn.ScanLog(ctx, a.p.number, s.First, func(m pipeline.Message) error {
-		s.First, s.Reach = m.Seq, m.Stored
+		s.First, s.Begins = m.Seq, m.Stored
 		return enough
 	})
 	if err != nil && !errors.Is(err, enough) {
 		return err
 	}
-	counts, names := map[broker.PendingCount]int{}, map[string]bool{}
+	users := 0
 	pace := pace{w: a.p.w, since: a.now()}
 	pace.set(defaultRate)
 	err = a.p.store.Entities("", func(key string, b []byte, _ state.Pieces) error {
-		if s.Users++; s.Users%64 == 0 {
+		if users++; users%64 == 0 {
 			if err := pace.rest(ctx); err != nil {
 				return err
 			}
@@ -73,10 +65,12 @@ func (a *attempt) countPending(ctx context.Context, s *broker.PendingSurvey) err
 		}
 		pipeline.Memory{key: e}.Pending(func(campaign, stage string, _ int64) {
 			base, _, _ := strings.Cut(campaign, "/") // all its rows together
-			counts[broker.PendingCount{Campaign: base, Stage: stage}]++
-			names[base] = true
+			if s.Campaigns[base] == nil {
+				s.Campaigns[base] = map[string]int{}
+			}
+			s.Campaigns[base][stage]++
 		})
-		if len(names) > mostSurveyed {
+		if len(s.Campaigns) > mostSurveyed {
 			return fmt.Errorf("more than %d campaigns have something pending: that is more than can be listed", mostSurveyed)
 		}
 		return nil
@@ -84,13 +78,5 @@ func (a *attempt) countPending(ctx context.Context, s *broker.PendingSurvey) err
 	if err != nil {
 		return fmt.Errorf("count what is pending in partition %d: %w", a.p.number, err)
 	}
-	s.Pending = []broker.PendingCount{}
-	for c, n := range counts {
-		c.N = n
-		s.Pending = append(s.Pending, c)
-	}
-	slices.SortFunc(s.Pending, func(x, y broker.PendingCount) int {
-		return cmp.Or(cmp.Compare(x.Campaign, y.Campaign), cmp.Compare(x.Stage, y.Stage))
-	})
 	return nil
 }

@@ -118,6 +118,9 @@ func (w *Worker) reports() broker.Report {
 	if err := w.refused(); err != nil {
 		r.Refused = clip(err.Error())
 	}
+	if free, err := w.disk.free(w.opt.Dir); err == nil {
+		r.Free = free
+	}
 	ps := w.all()
 	for n, s := range w.Status() {
 		if !s.Owned && !s.Follows && s.Stopped == "" {

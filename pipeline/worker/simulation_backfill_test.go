@@ -41,7 +41,7 @@ func (g *simGroup) change(t *testing.T, other func() *campaign.Definition) {
 		g.counts.applies++
 	default:
 		def := other()
-		if !g.store(t, def) {
+		if def.Hash() == live.Set || !g.store(t, def) {
 			return
 		}
 		next.Backfill = g.backfill(def)
@@ -75,6 +75,9 @@ func (g *simGroup) variant(t *testing.T) *campaign.Definition {
 	}
 	if g.chance(500) {
 		def.Campaigns = append(def.Campaigns, campaign.Campaign{ID: "away", On: []string{"*"}, Unless: &campaign.Unless{On: []string{"*"}, Within: time.Duration(1+g.rng.IntN(10)) * time.Second}, Offer: campaign.OfferSpec{Channel: "away", Kind: campaign.Service}})
+	}
+	if g.chance(400) {
+		def.Brakes = []campaign.Brake{{Channel: "web", Max: 1 + g.rng.IntN(8), Within: time.Duration(5+g.rng.IntN(60)) * time.Second, PerCampaign: g.chance(300)}}
 	}
 	slices.SortFunc(def.Campaigns, func(a, b campaign.Campaign) int { return strings.Compare(a.ID, b.ID) })
 	return def

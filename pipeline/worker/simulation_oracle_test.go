@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -210,25 +211,34 @@ func (g *simGroup) exactState(p int, fold *simFold) error {
 		if c.Seq != end || c.Partly != 0 {
 			continue
 		}
-		has := 0
-		err = st.Entities("", func(key string, b []byte, _ state.Pieces) error {
-			has++
-			e := fold.ents[key]
-			if e == nil || string(e.AppendBinary(nil)) != string(b) {
-				return fmt.Errorf("%s, partition %d: the state of %s is not that of a fold of the log", m.name, p, key)
-			}
-			return nil
+		ents := pipeline.Memory{}
+		err = st.Entities("", func(key string, b []byte, _ state.Pieces) (err error) {
+			ents[key], err = pipeline.DecodeEntity(key, b)
+			return err
 		})
 		if err != nil {
 			return err
 		}
-		for _, e := range fold.ents {
-			if !e.Empty() {
-				has--
-			}
+		stored, err := pipeline.NewFold(c, g.set, ents)
+		if err != nil {
+			return err
 		}
-		if has != 0 {
-			return fmt.Errorf("%s, partition %d: %d users more than a fold of the log has", m.name, p, has)
+		keys := maps.Clone(ents)
+		maps.Copy(keys, fold.ents)
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			got, err := stored.User(key)
+			if err != nil {
+				return err
+			}
+			want, err := fold.User(key)
+			if err != nil {
+				return err
+			}
+			a, errA := json.Marshal(got)
+			b, errB := json.Marshal(want)
+			if errA != nil || errB != nil || string(a) != string(b) {
+				return fmt.Errorf("%s, partition %d: the state of %s reads\n%s, and in a fold of the log\n%s %v %v", m.name, p, key, a, b, errA, errB)
+			}
 		}
 		g.counts.states++
 	}
