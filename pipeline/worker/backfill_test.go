@@ -400,7 +400,11 @@ func TestBackfill(t *testing.T) {
 			t.Parallel()
 			s := newShop(t, 2)
 			dir := t.TempDir()
-			w := start(t, s.url, dir, nil)
+			w := start(t, s.url, dir, func(o *Options) {
+				if overdue == "drop" {
+					o.Checkpoint = 2 * time.Second // so that the state has changes that are not stored when it comes to the switch
+				}
+			})
 			w.inForce(t, s.before.Hash())
 			s.visits(30)
 			w.applied(t, s.c)
@@ -414,6 +418,9 @@ func TestBackfill(t *testing.T) {
 			}
 			s.goes()
 			s.visits(10)
+			for overdue == "drop" && w.Status()[0].Set != s.n.Hash() {
+				s.visits(1) // until the last message before the switch
+			}
 			s.switched(w)
 			s.visits(10)
 			w.applied(t, s.c)
@@ -681,6 +688,17 @@ func TestBackfillAbort(t *testing.T) {
 	}
 
 	s.ask("now") // it begins anew
+	s.caughtUp(w)
+	w.stop(t)
+	s.record(broker.Live{Set: s.before.Hash()}) // nobody is there to see it
+	w = start(t, s.url, dir, often)
+	w.inForce(t, s.before.Hash())
+	await(t, "what is left on disk is dropped", func() bool {
+		_, err := os.Stat(filepath.Join(dir, "partition-0"+secondSuffix))
+		return errors.Is(err, os.ErrNotExist)
+	})
+
+	s.ask("now")
 	s.caughtUp(w)
 	s.goes()
 	s.switched(w)
