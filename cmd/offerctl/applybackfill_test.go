@@ -109,8 +109,8 @@ func TestApplyAttached(t *testing.T) {
 			s.second[p] = broker.SecondStatus{Set: n, CaughtUp: true, Overdue: map[string]int{"late web": 7}}
 		}
 	})
-	s.apply(t, 1, "", []string{after, "--backfill", "--yes"}, "a backfill of this set runs: ", "2 of 2 partitions have caught up\n", "  late web: 14\n", "the set is not live yet. Go on with\n")
-	s.apply(t, 1, "", []string{"--go"}, "What becomes of overdue offers? ", "the set is not live yet. Go on with\n")
+	s.apply(t, 1, "", []string{after, "--backfill", "--yes"}, "a backfill of this set runs: ", "2 of 2 partitions have caught up\n", "  late web: 14\n", "the set is not live yet, because ")
+	s.apply(t, 1, "", []string{"--go"}, "What becomes of offers that are overdue at the switch? ", "the set is not live yet, because ")
 	s.apply(t, 0, "soon\nnow\n", []string{after, "--backfill"}, `this is "soon"`, "set "+n+" is live, by backfill\nin force in all 2 partitions\n")
 	if got := s.record(t); got.Set != n || got.Backfill == nil || got.Backfill.Overdue != "now" {
 		t.Errorf("the record: %+v", got)

@@ -34,7 +34,8 @@ func (c *campaigns) rollback(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "back from set %s%s%s\nto set %s%s\n", a.live.Set, after(", live since ", liveSince(ctx, c.conn, a.live)), after(", by ", a.live.By), to.Set, after(", which became live at ", to.At))
+	since, by := madeLive(ctx, c.conn, a.live)
+	fmt.Fprintf(a.out, "back from set %s%s%s\nto set %s%s\n", a.live.Set, after(", live since ", shortTime(since)), after(", by ", by), to.Set, after(", which became live at ", shortTime(to.At)))
 	p.show(a)
 	backfill := p.Filled
 	a.sayCancelled(to.Cancelled, backfill)
