@@ -197,6 +197,11 @@ func (f *Fold) Switched(second Cursor, joins ...*Join) {
 	for _, j := range joins {
 		f.step.live.tally.add(j.step.live.tally)
 	}
+	for _, j := range joins {
+		for _, t := range j.traces {
+			f.step.tracing(t)
+		}
+	}
 	f.finish()
 }
 
@@ -226,6 +231,7 @@ type Join struct {
 	second    step // under the set as the second fold has it
 	features  []bool
 	campaigns []bool // by index of units
+	traces    []*Trace
 }
 
 // NewJoin makes a Join. read reads an entity of the live state for conditions about
@@ -247,6 +253,9 @@ func (f *Fold) NewJoin(second Cursor, read func(key string) (*Entity, error)) (*
 	for i, ft := range l.features {
 		j.features[i] = features[ft.def.Name]
 	}
+	if f.step.tracing != nil { // shown when the switch ends: several joins may work at a time
+		j.step.tracing = func(t *Trace) { j.traces = append(j.traces, t) }
+	}
 	none := func(*Offer) {}
 	j.step.live, j.step.read, j.step.out = &l, read, none
 	j.second.live, j.second.read, j.second.out, j.second.second = f2.step.live, read, none, true
@@ -265,9 +274,14 @@ func (j *Join) User(live, second *Entity) {
 	second.bind(j.second.live)
 	j.second.settle(second, j.now)
 	j.goOn(live, second)
+	var waited []pending
+	if j.step.tracing != nil {
+		waited = slices.Clone(live.waiting)
+	}
 	live.bind(j.step.live)
 	j.take(live, second)
 	j.step.start(live, j.now)
+	j.step.traceChanges(waited)
 	j.step.settled()
 	if !live.forgotten(j.now, false) {
 		j.wait(live, second)
@@ -345,6 +359,7 @@ func (j *Join) wait(live, second *Entity) {
 		l.count(c).Evaluated++
 		if live.sentSince(w.campaign, w.key, w.stored.at) {
 			l.end(&w, Duplicate)
+			j.step.traceBegun(&w, true)
 			continue
 		}
 		if late {
@@ -359,6 +374,7 @@ func (j *Join) wait(live, second *Entity) {
 		}
 		w.stored = stored[w.stored]
 		live.add(w)
+		j.step.traceBegun(&w, false)
 		j.step.boundAbsences(c)
 	}
 }

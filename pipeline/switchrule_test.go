@@ -234,6 +234,45 @@ func TestSwitchOnce(t *testing.T) {
 	s.wants("cart v", "cart", "cancelled:2 duplicate:2 evaluated:7 fired:3")
 }
 
+// TestSwitchTraces: the traces tell of all evaluations that a switch cancels, begins or
+// finds to be duplicate, so that none seems to wait that does not.
+func TestSwitchTraces(t *testing.T) {
+	slow := strings.Replace(cart, "10000000000", "30000000000", 1)
+	before, after := setOf(t, sends("cart", "", cart)), setOf(t, sends("cart", "", slow))
+	s := newShop(t, before, after)
+	told, waits := map[string]int{}, map[string]bool{}
+	s.f.Trace(func(tr *Trace) {
+		was, is := fmt.Sprint(tr.User, tr.From), fmt.Sprint(tr.User, tr.Wait)
+		switch {
+		case tr.From == 0:
+			told["evaluated"]++
+		case !waits[was]:
+			t.Errorf("at %d an evaluation goes on that did not wait: %+v", s.seq, tr)
+		}
+		delete(waits, was)
+		if tr.Wait == 0 {
+			told[tr.Outcome.String()]++
+		} else {
+			waits[is] = true
+		}
+	})
+	s.event("u", "Add", `"item":"a"`)
+	s.event("v", "Add", `"item":"a"`)
+	s.ticks(14)
+	s.event("v", "Add", `"item":"a"`)
+	s.event("v", "Add", `"item":"b"`)
+	s.toSwitch(after, 0, 2, "now", nil)
+	want := "map[cancelled:2 duplicate:2 evaluated:7 fired:2]"
+	if got := fmt.Sprint(told); got != want || len(waits) != 1 {
+		t.Errorf("the traces tell %s, and of %d that wait; want %s, and one", got, len(waits), want)
+	}
+	s.ticks(60)
+	s.wants("cart u, cart v, cart v", "cart", "cancelled:2 duplicate:2 evaluated:7 fired:3")
+	if len(waits) > 0 {
+		t.Errorf("the traces tell that %v wait", waits)
+	}
+}
+
 // TestLaterTrigger: what is overdue in a second fold ends with a later trigger, also
 // where the absence does not restart, as a replay would have ended it when it was due.
 func TestLaterTrigger(t *testing.T) {

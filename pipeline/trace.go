@@ -191,6 +191,21 @@ func (s *step) traceWaiting(e *evaluation) {
 	}
 }
 
+// traceBegun shows the trace of an evaluation that begins at a switch, where it waits
+// or is a duplicate.
+func (s *step) traceBegun(w *pending, duplicate bool) {
+	if s.tracing == nil {
+		return
+	}
+	e := &evaluation{pending: *w}
+	s.traceWaiting(e)
+	if e.trace.From = 0; duplicate {
+		s.traced(e, Duplicate, "")
+	} else {
+		s.pended(e)
+	}
+}
+
 // traceDwell begins the trace of an evaluation whose wait for dwell a view ends, with
 // its conditions as they are now.
 func (s *step) traceDwell(e *evaluation) {

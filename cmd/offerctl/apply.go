@@ -13,6 +13,7 @@ import (
 	osuser "os/user"
 	"strings"
 	"time"
+	"unicode"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
@@ -153,8 +154,12 @@ func (o *applyFlags) check(paths int, rateSet bool) error {
 		return usagef("--rate %v is not a share of a core: give one above 0, up to 1", o.rate)
 	case o.abort && o.wait == 0:
 		return usagef("--wait 0 is not possible with --abort, which is done only when it is in every partition's log")
+	case o.wait < 0:
+		return usagef("--wait %s is negative", o.wait)
 	case len(o.by) > mostBy:
 		return usagef("--by takes at most %d bytes: it is in every partition's log", mostBy)
+	case !oneLine(o.by):
+		return usagef("--by has characters that are not printed, such as the end of a line: give a name")
 	}
 	if o.overdue != "" {
 		if _, err := pipeline.ParseOverdue(o.overdue); err != nil {
@@ -164,6 +169,9 @@ func (o *applyFlags) check(paths int, rateSet bool) error {
 	o.dry = o.dry || o.json && !o.yes
 	return nil
 }
+
+// oneLine reports whether a text can stand in a line of a table.
+func oneLine(text string) bool { return !strings.ContainsFunc(text, unicode.IsControl) }
 
 // userName is the name of the operating system's user; "" if it has none.
 func userName() string {

@@ -18,7 +18,6 @@ import (
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/change"
-	"offerstream/pipeline/value"
 )
 
 // An ownerStub stands for the worker that owns all partitions: it says what a test
@@ -264,7 +263,7 @@ func TestApplyAges(t *testing.T) {
 		s.pending[1] = &broker.Pending{LogTime: now.UnixNano(), Fed: map[string]int64{"feature views": now.Add(-3 * time.Hour).UnixNano()}}
 	})
 	after := file(t, "set.yaml", strings.Replace(beforeSet, "  late: {on: Product Viewed,", "  late: {on: Product Viewed, if: [views == 0],", 1))
-	until := value.FormatTime(now.Add(50 * time.Minute).UnixNano())
+	until := now.Add(50*time.Minute + time.Second - 1).UTC().Format(time.RFC3339)
 	s.apply(t, 1, "", []string{after, "--yes"}, "  feature views: young until "+until+", because it has been fed only since ", "! campaign late: if[0] has `views == 0`", "--backfill would take from the log: features views; campaigns cart\n")
 	s.apply(t, 0, "", []string{after, "--backfill", "--dry-run"}, "  feature views: filled from the log\n", "taken from the log: features views; campaigns cart\n",
 		"the log is whole in all partitions: it is folded from its beginning\n", "worker w: the backfill takes about 4.0 GB of its disk, which has 5.0 GB free\n")

@@ -47,7 +47,7 @@ func (a *applying) applyAsked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "a backfill of this set runs: %s asked for it on %s; %s\n", by(a.live.By), a.live.At, secondsOf(members, a.live.Backfill.Set).how())
+	fmt.Fprintf(a.out, "a backfill of this set runs: %s asked for it on %s; %s\n", by(a.live.By), shortTime(a.live.At), secondsOf(members, a.live.Backfill.Set).how())
 	if !a.dry {
 		if err := a.store(ctx); err != nil {
 			return err
@@ -72,7 +72,7 @@ func (a *applying) sayRunning(ctx context.Context) error {
 	}
 	s := secondsOf(members, b.Set)
 	if !a.live.Go() {
-		fmt.Fprintf(a.out, "a backfill of another set, %s, runs: %s asked for it on %s; %s\n", b.Set, by(a.live.By), a.live.At, s.how())
+		fmt.Fprintf(a.out, "a backfill of another set, %s, runs: %s asked for it on %s; %s\n", b.Set, by(a.live.By), shortTime(a.live.At), s.how())
 		return nil
 	}
 	c := newCarrying(a.conn, a.live)
@@ -136,7 +136,7 @@ func (a *applying) lookAtSeconds(ctx context.Context) (*secondFolds, error) {
 		return nil, err
 	}
 	if now.Backfill == nil || now.Backfill.Set != set {
-		return nil, fmt.Errorf("%s has given up the backfill on %s, or applied another set", by(now.By), now.At)
+		return nil, fmt.Errorf("%s has given up the backfill on %s, or applied another set", by(now.By), shortTime(now.At))
 	}
 	a.live, a.rev = now, rev
 	members, err := audit.Members(ctx, a.conn, 2*time.Second)
@@ -180,7 +180,7 @@ func (a *applying) decided() (string, error) {
 		how = a.live.Backfill.Overdue
 	}
 	for how == "" && !a.yes {
-		fmt.Fprint(a.out, "What becomes of overdue offers? drop, now, or a duration over which they are spread, as 6h: ")
+		fmt.Fprint(a.out, "What becomes of offers that are overdue at the switch? drop, now, or a duration over which they are spread, as 6h: ")
 		line, err := a.in.ReadString('\n')
 		if how = strings.TrimSpace(line); err != nil && how == "" {
 			fmt.Fprintln(a.out)
@@ -192,7 +192,7 @@ func (a *applying) decided() (string, error) {
 		}
 	}
 	if how == "" {
-		fmt.Fprintf(a.out, "the set is not live yet. Go on with\n%s\n", goOnCommands)
+		fmt.Fprintf(a.out, "the set is not live yet, because nobody has said what becomes of offers that are overdue at the switch. Go on with\n%s\n", goOnCommands)
 		return "", errSilent
 	}
 	return how, nil
@@ -261,7 +261,7 @@ func (a *applying) goAhead(ctx context.Context) error {
 		return err
 	}
 	if a.live.Go() {
-		fmt.Fprintf(a.out, "%s made set %s live on %s\n", by(a.live.By), b.Set, a.live.At)
+		fmt.Fprintf(a.out, "%s made set %s live on %s\n", by(a.live.By), b.Set, shortTime(a.live.At))
 		if a.overdue != "" && a.overdue != b.Overdue {
 			return fmt.Errorf("what becomes of overdue offers is decided: %s", b.Overdue)
 		}
@@ -303,7 +303,7 @@ func (a *applying) giveUp(ctx context.Context) error {
 	asked := a.live.Asked()
 	switch {
 	case a.live.Go():
-		return fmt.Errorf("%s made set %s live on %s: it is too late to give it up: go back with offerctl campaigns rollback", by(a.live.By), a.live.Set, a.live.At)
+		return fmt.Errorf("%s made set %s live on %s: it is too late to give it up: go back with offerctl campaigns rollback", by(a.live.By), a.live.Set, shortTime(a.live.At))
 	case asked == "":
 		return errors.New("no backfill runs: there is nothing to give up")
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -25,6 +26,8 @@ func TestApplyBackfill(t *testing.T) {
 	s.apply(t, 1, "", []string{after, "--backfill", "--yes", "--clock", "event"}, "the live set has clock: broker and this one clock: event: a backfill needs the same clock")
 	s.apply(t, 2, "", []string{after, "--backfill", "--overdue", "soon"}, "--overdue: ")
 	s.apply(t, 2, "", []string{after, "--backfill", "--rate", "2"}, "--rate 2 is not a share of a core")
+	s.apply(t, 2, "", []string{after, "--wait", "-1s"}, "--wait -1s is negative")
+	s.apply(t, 2, "", []string{after, "--by", "a\nb"}, "--by has characters that are not printed")
 	s.apply(t, 2, "", []string{after, "--go"}, "no path")
 	s.apply(t, 2, "", []string{after, "--detach"}, "need --backfill")
 
@@ -36,14 +39,18 @@ func TestApplyBackfill(t *testing.T) {
 	if asked.Revision != 2 || asked.Set != first.Set || asked.By != "ada" || asked.Previous != nil || asked.Backfill == nil || jsonOf(asked.Backfill) != jsonOf(want) {
 		t.Errorf("the record: %+v, %+v", asked, asked.Backfill)
 	}
+	var listed campaignList // since the set is live, not since the backfill was asked for
+	if err := json.Unmarshal([]byte(offerctl(t, "campaigns", "list", "--json", "--nats", s.url)), &listed); err != nil || listed.Set != first.Set || listed.At != first.At || listed.By != first.By {
+		t.Errorf("list: %+v, %v; want that of %+v", listed, err, first)
+	}
 	s.set(func() {
 		begun(0, broker.SecondStatus{Seq: 50, End: 100})
 		begun(1, broker.SecondStatus{From: 100, Seq: 125, End: 200})
 	})
 	for _, args := range [][]string{{file(t, "other.yaml", afterSet), "--yes", "--force"}, {file(t, "other.yaml", afterSet), "--yes", "--force", "--backfill"}} {
-		s.apply(t, 1, "", args, "a backfill runs: ada asked for set "+n+" on "+asked.At+"; 25%, 0 of 3 partitions have caught up\n", "offerctl apply --go ", "offerctl apply --abort ", "offerctl status ")
+		s.apply(t, 1, "", args, "a backfill runs: ada asked for set "+n+" on "+shortTime(asked.At)+"; 25%, 0 of 3 partitions have caught up\n", "offerctl apply --go ", "offerctl apply --abort ", "offerctl status ")
 	}
-	s.apply(t, 0, "", []string{after, "--yes"}, "a backfill of this set runs: ada asked for it on "+asked.At+"; 25%, 0 of 3 partitions")
+	s.apply(t, 0, "", []string{after, "--yes"}, "a backfill of this set runs: ada asked for it on "+shortTime(asked.At)+"; 25%, 0 of 3 partitions")
 	s.apply(t, 0, "", []string{before, "--yes"}, "is live already\n", "a backfill of another set, "+n+", runs: ada asked for it on ")
 	s.set(func() { s.stopped[2] = "its disk is full" })
 	s.apply(t, 1, "", []string{"--abort", "--by", "eve"}, "the backfill is given up, but that is carried into the log only in 2 of 3 partitions\n  partition 2: it has stopped on w: its disk is full\n")
@@ -71,7 +78,7 @@ func TestApplyBackfill(t *testing.T) {
 	if got.Revision != 5 || got.Set != n || got.By != "eve" || got.Previous == nil || got.Previous.Set != first.Set || got.Previous.At != first.At || jsonOf(got.Backfill) != jsonOf(want) {
 		t.Errorf("the record: %+v, %+v, %+v", got, got.Previous, got.Backfill)
 	}
-	s.apply(t, 1, "", []string{before, "--yes"}, "a backfill is going in force: eve made set "+n+" live on "+got.At+", and 1 of 3 partitions have not switched yet")
+	s.apply(t, 1, "", []string{before, "--yes"}, "a backfill is going in force: eve made set "+n+" live on "+shortTime(got.At)+", and 1 of 3 partitions have not switched yet")
 	s.apply(t, 1, "", []string{"--abort"}, "it is too late to give it up")
 	s.apply(t, 1, "", []string{"--go", "--overdue", "drop"}, "is decided: 6h")
 	s.set(func() { s.stopped[2] = ""; begun(2, broker.SecondStatus{CaughtUp: true}) })
@@ -109,8 +116,8 @@ func TestApplyAttached(t *testing.T) {
 			s.second[p] = broker.SecondStatus{Set: n, CaughtUp: true, Overdue: map[string]int{"late web": 7}}
 		}
 	})
-	s.apply(t, 1, "", []string{after, "--backfill", "--yes"}, "a backfill of this set runs: ", "2 of 2 partitions have caught up\n", "  late web: 14\n", "the set is not live yet. Go on with\n")
-	s.apply(t, 1, "", []string{"--go"}, "What becomes of overdue offers? ", "the set is not live yet. Go on with\n")
+	s.apply(t, 1, "", []string{after, "--backfill", "--yes"}, "a backfill of this set runs: ", "2 of 2 partitions have caught up\n", "  late web: 14\n", "the set is not live yet, because ")
+	s.apply(t, 1, "", []string{"--go"}, "What becomes of offers that are overdue at the switch? ", "the set is not live yet, because ")
 	s.apply(t, 0, "soon\nnow\n", []string{after, "--backfill"}, `this is "soon"`, "set "+n+" is live, by backfill\nin force in all 2 partitions\n")
 	if got := s.record(t); got.Set != n || got.Backfill == nil || got.Backfill.Overdue != "now" {
 		t.Errorf("the record: %+v", got)

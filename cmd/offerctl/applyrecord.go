@@ -93,24 +93,34 @@ func (a *applying) previous(ctx context.Context, cancelled int) *broker.Previous
 	if a.live.Set == "" {
 		return nil
 	}
-	return &broker.Previous{Set: a.live.Set, At: liveSince(ctx, a.conn, a.live), Cancelled: cancelled}
+	since, _ := madeLive(ctx, a.conn, a.live)
+	return &broker.Previous{Set: a.live.Set, At: since, Cancelled: cancelled}
 }
 
-// liveSince is when the live set became live, in RFC 3339: the record's own time may
-// be that of a backfill that was asked for, or given up, since then.
-func liveSince(ctx context.Context, conn *broker.Conn, live broker.Live) string {
+// madeLive is when the live set became live, in RFC 3339, and by whom: the record's own
+// time and name may be those of a backfill that was asked for, or given up, since then.
+func madeLive(ctx context.Context, conn *broker.Conn, live broker.Live) (since, by string) {
 	all, err := conn.Controls(ctx, 0)
 	if err != nil {
-		return live.At
+		return live.At, live.By
 	}
-	set, since := "", ""
+	set := ""
 	for _, c := range all {
 		if c.Set != "" && c.Set != set {
-			set, since = c.Set, c.At
+			set, since, by = c.Set, c.At, c.By
 		}
 	}
 	if set != live.Set || since == "" {
-		return live.At
+		return live.At, live.By
 	}
-	return since
+	return since, by
+}
+
+// shortTime is a time in RFC 3339 without what is below a second.
+func shortTime(at string) string {
+	t, err := time.Parse(time.RFC3339Nano, at)
+	if err != nil {
+		return at
+	}
+	return t.UTC().Format(time.RFC3339)
 }

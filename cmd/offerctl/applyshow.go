@@ -163,7 +163,7 @@ func (a *applying) running(ctx context.Context, p *plan) error {
 	}
 	how := secondsOf(p.members, b.Set).how()
 	if a.live.Asked() != "" {
-		return fmt.Errorf("a backfill runs: %s asked for set %s on %s; %s\n%s", by(a.live.By), b.Set, a.live.At, how, goOnCommands)
+		return fmt.Errorf("a backfill runs: %s asked for set %s on %s; %s\n%s", by(a.live.By), b.Set, shortTime(a.live.At), how, goOnCommands)
 	}
 	c := newCarrying(a.conn, a.live)
 	for n, o := range p.members.Partitions {
@@ -176,7 +176,7 @@ func (a *applying) running(ctx context.Context, p *plan) error {
 	if left == 0 || a.force {
 		return nil
 	}
-	return fmt.Errorf("a backfill is going in force: %s made set %s live on %s, and %d of %d partitions have not switched yet; %s\n  offerctl status        # how far it is\n  offerctl apply --go    # waits until they have switched\nWith --force this set goes in force at once, and those partitions do not switch any more", by(a.live.By), b.Set, a.live.At, left, len(c.done), how)
+	return fmt.Errorf("a backfill is going in force: %s made set %s live on %s, and %d of %d partitions have not switched yet; %s\n  offerctl status        # how far it is\n  offerctl apply --go    # waits until they have switched\nWith --force this set goes in force at once, and those partitions do not switch any more", by(a.live.By), b.Set, shortTime(a.live.At), left, len(c.done), how)
 }
 
 // goOnCommands say how to go on with a backfill.

@@ -155,6 +155,8 @@ func (c *campaigns) check() error {
 		return usagef("--by takes at most %d bytes: it is in every partition's log", mostBy)
 	case len(c.why) > mostPauseWhy:
 		return usagef("--why takes at most %d bytes", mostPauseWhy)
+	case !oneLine(c.by) || !oneLine(c.why):
+		return usagef("--by or --why has characters that are not printed, such as the end of a line")
 	case c.wait < 0:
 		return usagef("--wait %s is negative", c.wait)
 	}

@@ -175,6 +175,9 @@ func TestCampaignsPause(t *testing.T) {
 			t.Errorf("%s: %s", args, errs)
 		}
 	}
+	if _, errs := fails(t, 2, "campaigns", "--nats", url, "pause", "wait", "--why", "wrong\nprice"); !strings.Contains(errs, "not printed") {
+		t.Errorf("a reason of two lines: %s", errs)
+	}
 	if now, _, err := n.conn.Pauses(t.Context()); err != nil || now.Revision != 3 {
 		t.Errorf("the record is %+v, %v", now, err)
 	}
@@ -286,7 +289,7 @@ func TestCampaignsRollback(t *testing.T) {
 
 	// Another set, in which nothing counts views.
 	other := file(t, "o.yaml", "policies: {consent: none, quiet_hours: none}\ncampaigns: {other: {on: View, offer: {channel: web}}, often: {on: Order Completed, offer: {channel: web}}}\n")
-	offerctl(t, "apply", other, "--yes", "--nats", url)
+	offerctl(t, "apply", other, "--yes", "--by", "ada", "--nats", url)
 	second := hashOf(t, other)
 	old, err := loadSet("", file(t, "old.yaml", "features: {carts: {on: Product Added, agg: count, within: 7d}}\ncampaigns: {old: {on: View, if: carts > 1, offer: {channel: web}}}\n"))
 	if err != nil {
@@ -301,7 +304,7 @@ func TestCampaignsRollback(t *testing.T) {
 	if err != nil || live.Previous == nil {
 		t.Fatalf("%+v, %v", live, err)
 	}
-	live.Previous.Cancelled, live.By = 812, "ada"
+	live.Previous.Cancelled = 812
 	if err := n.conn.PutLive(t.Context(), live, rev); err != nil {
 		t.Fatal(err)
 	}

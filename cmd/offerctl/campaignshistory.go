@@ -302,6 +302,16 @@ func (t tally) text(of string) string {
 	return of + " " + strings.Join(parts, ", ")
 }
 
+// shortDuration is a duration, or another word, without the zeros of Duration.String.
+func shortDuration(text string) string {
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-len(zero)+1]
+		}
+	}
+	return text
+}
+
 // text says what the change is.
 func (m *changeMade) text() string {
 	switch m.Kind {
@@ -325,7 +335,7 @@ func (m *changeMade) text() string {
 	}
 	parts := []string{"set " + short(m.Set)}
 	if m.Backfill {
-		parts[0] += " by backfill" + after(", overdue ", m.Overdue)
+		parts[0] += " by backfill" + after(", overdue ", shortDuration(m.Overdue))
 	}
 	if t := m.Changes; t != nil {
 		for _, text := range []string{t.Campaigns.text("campaigns"), t.Features.text("features")} {

@@ -75,6 +75,7 @@ func (c *campaigns) list(ctx context.Context, _ []string) error {
 		return err
 	}
 	l := d.list()
+	l.At, l.By = madeLive(ctx, c.conn, d.live)
 	pending, whys, err := askPending(ctx, c.conn)
 	if err != nil {
 		return err
@@ -208,7 +209,7 @@ func (l *campaignList) write(out io.Writer) {
 	if l.Set == "" {
 		fmt.Fprintln(out, "no campaign set is live")
 	} else {
-		fmt.Fprintf(out, "set %s is live%s%s\n", l.Set, after(" since ", l.At), after(", by ", l.By))
+		fmt.Fprintf(out, "set %s is live%s%s\n", l.Set, after(" since ", shortTime(l.At)), after(", by ", l.By))
 	}
 	l.Backfill.write(out, l.Partitions)
 	fmt.Fprintln(out)

@@ -27,7 +27,7 @@ const attempts = 20
 // pause is `offerctl campaigns pause`.
 func (c *campaigns) pause(ctx context.Context, ids []string) error {
 	at := value.FormatTime(time.Now().UnixNano())
-	reason := c.by + " at " + at
+	reason := c.by + " at " + shortTime(at)
 	if c.why != "" {
 		reason += ": " + c.why
 	}

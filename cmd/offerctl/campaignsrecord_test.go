@@ -167,3 +167,17 @@ func TestForgetResumes(t *testing.T) {
 		}
 	}
 }
+
+// TestShort: times and durations as people write them.
+func TestShort(t *testing.T) {
+	for text, want := range map[string]string{"6h0m0s": "6h", "1h30m0s": "1h30m", "90s": "90s", "10m0s": "10m", "drop": "drop", "": "", "1h0m5s": "1h0m5s"} {
+		if got := shortDuration(text); got != want {
+			t.Errorf("shortDuration(%q) is %q, want %q", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{"2026-04-01T12:00:00.123456789Z": "2026-04-01T12:00:00Z", "2026-04-01T12:00:00+02:00": "2026-04-01T10:00:00Z", "": "", "soon": "soon"} {
+		if got := shortTime(text); got != want {
+			t.Errorf("shortTime(%q) is %q, want %q", text, got, want)
+		}
+	}
+}

@@ -34,9 +34,13 @@ func (c *campaigns) rollback(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "back from set %s%s%s\nto set %s%s\n", a.live.Set, after(", live since ", liveSince(ctx, c.conn, a.live)), after(", by ", a.live.By), to.Set, after(", which became live at ", to.At))
+	since, by := madeLive(ctx, c.conn, a.live)
+	fmt.Fprintf(a.out, "back from set %s%s%s\nto set %s%s\n", a.live.Set, after(", live since ", shortTime(since)), after(", by ", by), to.Set, after(", which became live at ", shortTime(to.At)))
 	p.show(a)
 	backfill := p.Filled
+	if a.backfill && !backfill {
+		fmt.Fprintln(a.out, "nothing comes from the log: no backfill is needed")
+	}
 	a.sayCancelled(to.Cancelled, backfill)
 	sayFacts(a.out, p, a.def)
 	refused := a.refusals(ctx, p, to.Set == a.live.Set, backfill)

@@ -81,6 +81,13 @@ It holds each user twice in memory, with some KB each. Where there are more than
 	if err != nil {
 		return err
 	}
+	if r.page != "" { // found out now and not after an hour
+		f, err := beginFile(r.page)
+		if err != nil {
+			return err
+		}
+		f.drop()
+	}
 	if opt.Set, err = setFor(def, live); err != nil {
 		return err
 	}

@@ -215,7 +215,7 @@ func (r *shadowRun) result(side *shadowSide, st audit.ShadowState, set string, c
 		}
 	}
 	for unit, n := range counts {
-		if _, has := res.Campaigns[campaign.NameOf(unit)]; n == (pipeline.Counts{}) || !has && side == r.sides[1] {
+		if _, has := res.Campaigns[campaign.NameOf(unit)]; n == (pipeline.Counts{}) || !has && (side == r.sides[1] || n.Evaluated == 0) {
 			continue // of a campaign that the set lacks, what was pending was cancelled
 		}
 		c := of(campaign.NameOf(unit))

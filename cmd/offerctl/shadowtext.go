@@ -71,7 +71,11 @@ func (c *shadowComparison) writeText(to io.Writer) error {
 		writeWords(w, "failed: ", "        ", strings.Fields(failureText(f)))
 	}
 	fmt.Fprintf(w, "\n%s\n", c.cost())
-	fmt.Fprintf(w, "\nNothing was published. To make it live: offerctl apply %s --backfill\n", r.path)
+	if st.Set == st.LiveSet {
+		fmt.Fprintln(w, "\nNothing was published. This set is the live one.")
+	} else {
+		fmt.Fprintf(w, "\nNothing was published. To make it live: offerctl apply %s --backfill\n", r.path)
+	}
 	return w.Flush()
 }
 
@@ -106,7 +110,7 @@ func (c *shadowComparison) cost() string {
 	if c.state.Share < 1 {
 		return "cost: not told of a sample, where much of the time goes into events of users who are not followed"
 	}
-	return fmt.Sprintf("cost: not told, as only %s of at least %d were measured", count(int(c.state.Measured), "event"), leastMeasured)
+	return fmt.Sprintf("cost: not told: it takes %d measured events, and these are %d", leastMeasured, c.state.Measured)
 }
 
 // situation says what one should know to read the numbers.

@@ -1,6 +1,8 @@
 package change
 
 import (
+	"time"
+
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/value"
@@ -63,17 +65,20 @@ func (b *between) features(retired []*pipeline.Set) {
 	}
 }
 
+// toSecond is a log time in RFC 3339, without what is below a second.
+func toSecond(ns int64) string { return value.FormatTime(ns - ns%int64(time.Second)) }
+
 // age tells whether a feature is young that has been fed since a log time, and what
 // a backfill does about it.
 func (b *between) age(x *Feature, f *campaign.Feature, since int64) {
 	if since > 0 && !x.Empty {
-		x.Since = value.FormatTime(since)
+		x.Since = toSecond(since)
 	}
 	// A feature that begins with the log lacks nothing.
 	if until := value.Plus(since, int64(f.Within)); since > 0 && f.Within == 0 {
 		x.Young = true
 	} else if since > 0 && until > b.now {
-		x.Young, x.Until = true, value.FormatTime(until)
+		x.Young, x.Until = true, toSecond(value.Plus(until, int64(time.Second)-1))
 	}
 	if x.Empty || since > b.reach {
 		b.change.Backfill.Features = append(b.change.Backfill.Features, f.Name)
