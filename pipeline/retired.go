@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -29,7 +30,7 @@ func (f *Fold) retiredOf(list []Retired) (all []retiredSet, err error) {
 	for _, r := range list {
 		set, err := f.set(r.Set)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("an earlier set, in force until %s, whose features are fed on for %s of log time: %w: then apply the live set again", value.FormatTime(r.At), retiredFor, err)
 		}
 		all = append(all, retiredSet{Set: set, at: r.At})
 	}

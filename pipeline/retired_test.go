@@ -110,6 +110,45 @@ func TestRollback(t *testing.T) {
 	}
 }
 
+// TestBackfillOfRetired: a second fold that begins with a state in which a feature of
+// its set is retired has what that state has of it, as an apply there would.
+func TestBackfillOfRetired(t *testing.T) {
+	counts := `{"name":"n","on":["View"],"agg":"count"}`
+	with, without := mustRun(t, defOf(t, []string{counts}, sends("a", "n", `"on":["Ask"]`))), mustRun(t, defOf(t, nil, sends("b", "", `"on":["Buy"]`)))
+	s := newShop(t, with, without)
+	s.event("u", "View", "")
+	s.control(without, 2)
+	s.event("u", "View", "")
+	s.keep()
+	s.event("u", "View", "")
+	s.toSwitch(with, s.seq-1, 3, "now", nil)
+	s.event("u", "Ask", "")
+	if !strings.Contains(strings.Join(s.offers, ""), `"data":3`) {
+		t.Errorf("the feature began empty: %s", s.offers)
+	}
+}
+
+// TestSwitchBegan: what comes from a second state is fed since when that state has it,
+// also where nothing in it is newer than the state with which it began.
+func TestSwitchBegan(t *testing.T) {
+	counts := `{"name":"n","on":["View"],"agg":"count"}`
+	a, b := sends("a", "n", `"on":["Ask"]`), sends("b", "", `"on":["Buy"]`)
+	first, set, more := mustRun(t, defOf(t, nil, b)), mustRun(t, defOf(t, []string{counts}, a)), mustRun(t, defOf(t, []string{counts}, a, b))
+	s := newShop(t, first, set, more)
+	s.event("u", "View", "")
+	s.control(set, 2)
+	began := s.f.cur.LogTime
+	s.event("u", "View", "")
+	s.control(more, 3)
+	s.event("u", "View", "")
+	s.keep()
+	s.event("u", "View", "")
+	s.toSwitch(set, s.seq-1, 4, "now", nil)
+	if got := s.f.Fed()["feature n"]; got != began {
+		t.Errorf("the feature is fed since %d, want %d", got, began)
+	}
+}
+
 // TestRetiredLeaveFirst: retired features never keep a feature of the set in force
 // from holding what it would hold without them.
 func TestRetiredLeaveFirst(t *testing.T) {

@@ -32,11 +32,12 @@ func BeginSecond(from Cursor, n *Set, sets func(hash string) (*Set, error)) (Cur
 		return Cursor{}, errors.New("a second state begins between two messages of a live one")
 	}
 	from.Second = true
-	from.Paused, from.Channels, from.Braked, from.Chains, from.Retired = nil, nil, nil, nil, nil
+	from.Paused, from.Channels, from.Braked, from.Chains = nil, nil, nil, nil
 	f, err := NewFold(from, sets, Memory{})
 	if err != nil {
 		return Cursor{}, err
 	}
+	f.retired, f.cur.Retired = nil, nil // of these it has what N has, too
 	f.Use(n)
 	return f.Cursor(), nil
 }

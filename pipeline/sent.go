@@ -104,8 +104,15 @@ func (e *Entity) wentOut(c *liveCampaign, o *Offer, now int64) {
 		}
 		e.channels[i].times = keepNewest(append(e.channels[i].times, now), e.live.keepSent)
 	}
-	e.offers = keepNewest(append(e.offers, remembered{o.ID, c.id, o.Key, now}), rememberedOffers)
+	r := remembered{id: o.ID}
+	if e.live.def.Engine >= rememberingEngine { // else a replay would know more than who has folded it with an older binary
+		r = remembered{o.ID, c.id, o.Key, now}
+	}
+	e.offers = keepNewest(append(e.offers, r), rememberedOffers)
 }
+
+// rememberingEngine is the first engine that remembers more of an offer than its id.
+const rememberingEngine = 4
 
 // A remembered is an offer, or a withheld record, that went out.
 type remembered struct {
@@ -121,9 +128,21 @@ func (e *Entity) remembers(id string) bool {
 }
 
 // sentSince reports whether a campaign has sent an offer for a match key at a log
-// time or later.
+// time or later. One of which the key is not remembered may have been for that key.
 func (e *Entity) sentSince(campaign, key string, at int64) bool {
-	return slices.ContainsFunc(e.offers, func(o remembered) bool { return o.campaign == campaign && o.key == key && o.at >= at })
+	known, old := 0, false
+	for _, o := range e.offers {
+		switch {
+		case o.campaign == "":
+			old = true
+		case o.campaign == campaign && o.at >= at:
+			if known++; o.key == key {
+				return true
+			}
+		}
+	}
+	s := e.sentOf(campaign)
+	return old && s != nil && countAfter(s.times, value.Minus(at, 1)) > known
 }
 
 func keepNewest[T any](s []T, n int) []T {

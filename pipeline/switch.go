@@ -184,11 +184,16 @@ func (f *Fold) JoinedTo(key string) { f.cur.Joined = &key }
 func (f *Fold) Switched(second Cursor, joins ...*Join) {
 	g, c := f.next, f.control
 	listed := g.cur.Epoch - 1
-	if at, ok := second.Began[second.Epoch]; ok && slices.Contains(slices.Collect(maps.Values(g.cur.Since)), listed) {
-		if g.cur.Began = maps.Clone(g.cur.Began); g.cur.Began == nil {
-			g.cur.Began = map[uint32]int64{}
+	for part, since := range g.cur.Since {
+		began, ok := second.Since[part]
+		if at, told := second.Began[began]; ok && told && since == listed {
+			if g.cur.Began == nil {
+				g.cur.Began = map[uint32]int64{}
+			}
+			if known, any := g.cur.Began[listed]; !any || at > known { // the youngest counts
+				g.cur.Began[listed] = at
+			}
 		}
-		g.cur.Began[listed] = at
 	}
 	f.cur.Set, f.cur.Epoch, f.cur.Since, f.cur.Began, f.cur.Retired = g.cur.Set, g.cur.Epoch, g.cur.Since, g.cur.Began, g.cur.Retired
 	f.cur.Revision, f.cur.Joined = max(f.cur.Revision, c.Revision), nil

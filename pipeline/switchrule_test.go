@@ -220,18 +220,25 @@ func defOf(t *testing.T, features []string, campaigns ...string) *campaign.Defin
 // trigger, it does not go out again, though its due time and so its id are others.
 func TestSwitchOnce(t *testing.T) {
 	slow := strings.Replace(cart, "10000000000", "30000000000", 1)
-	before, after := setOf(t, sends("cart", "", cart)), setOf(t, sends("cart", "", slow))
-	s := newShop(t, before, after)
-	s.event("u", "Add", `"item":"a"`)
-	s.event("v", "Add", `"item":"a"`)
-	s.ticks(14)
-	s.wants("cart u, cart v", "cart", "evaluated:2 fired:2")
-	s.event("v", "Add", `"item":"a"`) // after the offer; in the second state it restarts nothing
-	s.event("v", "Add", `"item":"b"`)
-	s.toSwitch(after, 0, 2, "now", nil)
-	s.wants("", "cart", "cancelled:2 duplicate:2 evaluated:7 fired:2 pending:1")
-	s.ticks(60)
-	s.wants("cart v", "cart", "cancelled:2 duplicate:2 evaluated:7 fired:3")
+	for _, engine := range []int{Engine, oldestEngine} { // the older one remembers no keys
+		def := defOf(t, nil, sends("cart", "", cart))
+		def.Engine = engine
+		before, after := mustRun(t, def), setOf(t, sends("cart", "", slow))
+		s := newShop(t, before, after)
+		s.event("u", "Add", `"item":"a"`)
+		s.event("v", "Add", `"item":"a"`)
+		s.ticks(14)
+		s.wants("cart u, cart v", "cart", "evaluated:2 fired:2")
+		if o := s.ents["u:u"].offers[0]; (o.campaign != "") != (engine == Engine) {
+			t.Errorf("engine %d remembers %+v", engine, o)
+		}
+		s.event("v", "Add", `"item":"a"`) // after the offer; in the second state it restarts nothing
+		s.event("v", "Add", `"item":"b"`)
+		s.toSwitch(after, 0, 2, "now", nil)
+		s.wants("", "cart", "cancelled:2 duplicate:2 evaluated:7 fired:2 pending:1")
+		s.ticks(60)
+		s.wants("cart v", "cart", "cancelled:2 duplicate:2 evaluated:7 fired:3")
+	}
 }
 
 // TestSwitchTraces: the traces tell of all evaluations that a switch cancels, begins or

@@ -149,19 +149,26 @@ func (r *replay) restore(ctx context.Context, opt state.Options, metas []broker.
 		if err == nil {
 			err = r.sameLog(ctx, cursor, first, end)
 		}
+		if err == nil && r.set != nil && cursor.Joined != nil {
+			err = errWithin
+		}
 		if err == nil {
 			return cursor, nil
 		}
-		if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) {
+		if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) && !errors.Is(err, errWithin) {
 			return none, fmt.Errorf("snapshot at message %d: %w: start this command again", m.Seq, err) // the next attempt may succeed
 		}
-		r.log.Warn("a snapshot does not fit this log, or is damaged: trying the one before", "seq", m.Seq, "error", err)
+		r.log.Warn("a snapshot does not fit, or is damaged: trying the one before", "seq", m.Seq, "error", err)
 		if err := r.remove(); err != nil {
 			return none, err
 		}
 	}
 	return none, nil
 }
+
+// errWithin means that a snapshot is of no use under another set than those that were
+// live.
+var errWithin = errors.New("it stands within a switch: some users are joined and others are not")
 
 func (r *replay) restoreFrom(ctx context.Context, opt state.Options, m broker.SnapshotMeta) (none pipeline.Cursor, err error) {
 	from, err := r.archive.Open(ctx, m)

@@ -46,6 +46,12 @@ type SecondError struct{ error }
 
 func (e SecondError) Unwrap() error { return e.error }
 
+// A CommitError is an error of a commit to the live store in a join: whether it is
+// stored is not known.
+type CommitError struct{ error }
+
+func (e CommitError) Unwrap() error { return e.error }
+
 // chunkUsers and chunkBytes bound what is handed on at a time.
 const (
 	chunkUsers = 128
@@ -319,8 +325,10 @@ func (j *Join) commit(key string) error {
 	if err != nil {
 		return err
 	}
-	if err := j.Live.Commit(j.batch, cursor); err != nil {
+	if err := j.Live.Commit(j.batch, cursor); errors.Is(err, state.ErrTooBig) {
 		return err
+	} else if err != nil {
+		return CommitError{err}
 	}
 	j.batch.Reset()
 	if j.Moment != nil {

@@ -70,16 +70,20 @@ func TestSecondPanic(t *testing.T) {
 	}
 }
 
-// A refusing store says of some commits that they are too big.
+// A refusing store says of some commits that they are too big, or fails all of them.
 type refusing struct {
 	*state.Memory
 	refuses int
+	fails   error
 }
 
 func (r *refusing) Commit(b *state.Batch, cursor []byte) error {
 	if r.refuses > 0 {
 		r.refuses--
 		return state.ErrTooBig
+	}
+	if r.fails != nil {
+		return r.fails
 	}
 	return r.Memory.Commit(b, cursor)
 }
@@ -119,6 +123,23 @@ func TestJoinPanic(t *testing.T) {
 		j = &Join{Fold: s.standing(store, m), Live: store, Second: second, Cores: cores, before: j.before}
 		if _, err := j.Run(t.Context()); !errors.Is(err, broker.ErrLoud) {
 			t.Errorf("%d cores: %v", cores, err)
+		}
+	}
+}
+
+// TestJoinCommitFails: whether a commit of a join that failed is stored is not known,
+// unless it was too big.
+func TestJoinCommitFails(t *testing.T) {
+	s := newScene(t, *seed)
+	limit := state.Limit{Entries: 40, Bytes: 1 << 20}
+	second := s.second(state.NewMemory(limit))
+	for _, r := range []refusing{{refuses: 1}, {fails: state.ErrFailed}} {
+		r.Memory = state.NewMemory(limit)
+		f := s.standing(r.Memory, s.switchTo(second.fold.Cursor(), "now"))
+		_, err := (&Join{Fold: f, Live: &r, Second: second, Cores: 1}).Run(t.Context())
+		var failed CommitError
+		if is := errors.As(err, &failed); err == nil || is != (r.fails != nil) {
+			t.Errorf("%v", err)
 		}
 	}
 }

@@ -248,3 +248,16 @@ func TestBackfillHeavyUser(t *testing.T) {
 	}
 	s.check(dir)
 }
+
+// TestOverdueListed: what is overdue of a campaign that a backfill does not list stays
+// behind at the switch, and is not told.
+func TestOverdueListed(t *testing.T) {
+	counts := map[[2]string]int{{"away", "web"}: 2, {"cart", "sms"}: 3}
+	live := &broker.Live{Backfill: &broker.Backfill{Campaigns: []string{"away"}}}
+	if got := listed(counts, live); !maps.Equal(got, map[string]int{"away web": 2}) {
+		t.Errorf("%v", got)
+	}
+	if got := listed(counts, nil); len(got) > 0 { // the bucket has told nothing since the connection was made
+		t.Errorf("%v", got)
+	}
+}

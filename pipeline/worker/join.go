@@ -47,7 +47,10 @@ func (a *attempt) join(ctx context.Context, m pipeline.Message) error {
 		p.log.Warn("the second state cannot be removed before the worker is restarted", "dir", p.secondDir())
 	}
 	var of backfill.SecondError
+	var failed backfill.CommitError
 	switch {
+	case errors.As(err, &failed): // as of a checkpoint (committer.commit)
+		return fmt.Errorf("join: %w: %w", errStore, err)
 	case errors.As(err, &of) && errors.Is(err, state.ErrDamaged):
 		p.log.Warn("the second state is damaged: it is taken from the object store", "error", err)
 		p.discardSecond()

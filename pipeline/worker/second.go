@@ -379,17 +379,25 @@ func (s *second) put(kept bool) error {
 	return nil
 }
 
-// overdue counts what is overdue, as the status has it.
+// overdue counts what is overdue of the campaigns that the record lists, as the status
+// has it: that of others stays behind at the switch.
 func (s *second) overdue() (map[string]int, error) {
 	counts, err := s.state.Overdue()
 	if err != nil {
 		return nil, err
 	}
+	return listed(counts, s.p.w.live.Load()), nil
+}
+
+// listed are the counts of the campaigns that a record lists.
+func listed(counts map[[2]string]int, live *broker.Live) map[string]int {
 	all := map[string]int{}
 	for of, n := range counts {
-		all[of[0]+" "+of[1]] = n
+		if live != nil && live.Backfill != nil && slices.Contains(live.Backfill.Campaigns, of[0]) {
+			all[of[0]+" "+of[1]] = n
+		}
 	}
-	return all, nil
+	return all
 }
 
 // switchTo returns the switch that carries out a record whose set is live by
@@ -429,13 +437,20 @@ func (a *attempt) switchTo(ctx context.Context, live broker.Live) json.RawMessag
 	return b
 }
 
-// lists returns an error if a backfill lists what its set does not have.
+// lists returns an error if a backfill lists what its set does not have, or if the
+// switch would not count for another reason that lasts (pipeline.Switch).
 func (a *attempt) lists(ctx context.Context, live broker.Live) error {
 	set, err := a.p.w.sets.Get(ctx, a.conn)(live.Set)
 	if err != nil {
 		return err
 	}
-	def := set.Definition()
+	def, now := set.Definition(), a.fold.Definition()
+	switch _, _, _, in := a.fold.At(); {
+	case def.Engine < now.Engine:
+		return fmt.Errorf("the set is of engine %d, and the one in force of engine %d", def.Engine, now.Engine)
+	case in != "" && def.Clock != now.Clock:
+		return fmt.Errorf("the set is under clock: %s, and the one in force under clock: %s: no backfill changes the clock", def.Clock, now.Clock)
+	}
 	for _, name := range live.Backfill.Features {
 		if i := slices.IndexFunc(def.Features, func(f campaign.Feature) bool { return f.Name == name }); i < 0 {
 			return fmt.Errorf("the record lists feature %q, which the set does not have", name)
