@@ -16,6 +16,10 @@ func (f *Fold) Only(keys ...string) {
 	f.setBrakes()
 }
 
+// OnlyIf makes the fold apply the events of those entities alone whose key is wanted,
+// and facts; nil: of all.
+func (f *Fold) OnlyIf(wanted func(key string) bool) { f.wanted = wanted }
+
 // skippable reports whether the events of a pack do no more than move log time to
 // the message's, as none is a fact or of one of the entities of Only. It does not
 // decode them: so it may say no where it need not.

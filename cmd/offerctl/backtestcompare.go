@@ -124,13 +124,16 @@ func writeSide(w io.Writer, what string, this, other uint64) {
 	fmt.Fprintln(w)
 }
 
+// mostNamed is how many offers writeExamples names.
+const mostNamed = 3
+
 // writeExamples names users to look at with explain.
 func writeExamples(w io.Writer, what string, offers []backtest.Sent) {
 	if len(offers) == 0 {
 		return
 	}
 	var words []string
-	for _, o := range offers {
+	for _, o := range offers[:min(len(offers), mostNamed)] {
 		words = append(words, fmt.Sprintf("%s at %s", strings.TrimPrefix(o.User, "u:"), o.Time))
 	}
 	writeList(w, "    first "+what+": ", "        ", words)

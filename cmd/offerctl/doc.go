@@ -9,6 +9,8 @@
 //	          (--from-user), with the logs that it reads (testlog.go)
 //	backtest  backtest.go (a file), backtestlog.go (--nats); what it prints:
 //	          backtesttext.go, backtestjson.go, backtestcompare.go; report.go (--report)
+//	shadow    shadow.go; shadowcount.go (what it counts), shadowexamples.go; what it
+//	          prints: shadowtext.go, shadowjson.go
 //	demo      demo.go; shopper.go (the simulated shop)
 //	serve     serve.go; servewatch.go (--watch)
 //	import    import.go; import users: importusers.go, importlist.go (reads the list),

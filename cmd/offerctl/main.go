@@ -35,6 +35,7 @@ var commands = []command{
 	{"schema", "print the JSON Schema of campaign files, for editors", schema},
 	{"apply", "make a campaign set live", apply},
 	{"backtest", "show what campaigns would have done with a file of events", backtestCommand},
+	{"shadow", "show what a campaign set would do beside the live one, on the live log", shadow},
 	{"import", "convert a shop's export to events, or send a list of users", importEvents},
 	{"replay", "send a file of events through a gateway", replay},
 	{"explain", "tell why a user got an offer, or got none", explainUser},

@@ -9,6 +9,9 @@
 //	reading.go     a replay of the log as it is, without its expired beginning
 //	livelog.go     such a replay for others: backtests, and what explains users
 //	events.go      the events of a log with their log times
+//	shadow.go      follows the log with a set that is not live, beside the live one
+//	shadowfollow.go  the part of a shadow for one partition; shadowswitch.go takes it
+//	               past switches
 //	sample.go      the newest events of all logs
 //
 // A verification reads and compares; it changes nothing in NATS:

@@ -75,7 +75,7 @@ type Change struct {
 }
 
 // mostExamples is how many offers a Change names.
-const mostExamples = 3
+const mostExamples = 10
 
 // Compare compares two runs over the same events. An offer of one run is that of the
 // other with the same id; what remains is paired, in order, by campaign (or row),

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -20,6 +21,7 @@ import (
 // A Page is what a report shows: one run, or two runs over the same events side by
 // side.
 type Page struct {
+	Title      string // what it is about; "": Backtest
 	Source     string // the file of events, or the deployment
 	Zone       *time.Location
 	Runs       []Run
@@ -62,7 +64,7 @@ func (p *Page) Write(w io.Writer) error { return page().Execute(w, p.view()) }
 
 // A view is what page.html shows.
 type view struct {
-	Source, Zone string
+	Title, Source, Zone string
 	From, To     string
 	Names        []string // of the runs
 	Two          bool
@@ -132,7 +134,7 @@ func coded(text string) template.HTML {
 const dateTime = "2006-01-02 15:04"
 
 func (p *Page) view() *view {
-	v := &view{Source: p.Source, Zone: p.Zone.String(), Two: len(p.Runs) > 1}
+	v := &view{Title: cmp.Or(p.Title, "Backtest"), Source: p.Source, Zone: p.Zone.String(), Two: len(p.Runs) > 1}
 	first, last := p.extent()
 	if last >= first {
 		v.From, v.To = time.Unix(0, first).In(p.Zone).Format(dateTime), time.Unix(0, last).In(p.Zone).Format(dateTime)
