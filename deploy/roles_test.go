@@ -409,7 +409,7 @@ func refusals(t *testing.T, ns *server.Server) {
 		},
 		"worker": {
 			"offers.web.0": true, "withheld.0": true, "dead.0": true, "$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
-			"events.0.in": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false,
+			"events.0.in": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.paused": true, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false,
 			"$JS.API.STREAM.MSG.DELETE.X": false, "$JS.API.STREAM.UPDATE.X": false, "$JS.API.STREAM.RESTORE.X": false,
 			"$KV.GROUP.member.a": true, "$KV.GROUP.a": false, "$JS.API.STREAM.PURGE.KV_GROUP": false, "$JS.API.STREAM.DELETE.KV_GROUP": false,
 			"$O.SNAPSHOTS.M.a": true, "$O.SNAPSHOTS.C.0.1.a": true, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": true, "$JS.API.STREAM.DELETE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.DELETE.OBJ_SNAPSHOTS": false,

@@ -79,15 +79,16 @@ type Fold struct {
 	coupons    *coupon.Keys // nil: codes of coupons are placeholders
 	id         StepID       // the step in progress, or the last one
 	guarded    map[StepID]bool
-	only       map[string]bool       // the entities whose events are applied; nil: all
-	wanted     func(key string) bool // of OnlyIf; nil: all are
-	until      int64                 // no step is later (PauseAt)
-	stopped    bool                  // the next step would be
-	partitions int                   // 0: not told (Partitions)
-	brakes     []brake               // of the set in force; nil: none is in effect
+	only       map[string]bool // the entities whose events are applied; nil: all
+	until      int64           // no step is later (PauseAt)
+	stopped    bool            // the next step would be
+	partitions int             // 0: not told (Partitions)
+	brakes     []brake         // of the set in force; nil: none is in effect
 	untimed    uint64
 	undeclared uint64 // facts
 	epoch      bool   // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
+
+	wanted func(key string) bool // of OnlyIf; nil: all are
 }
 
 // NewFold makes a fold that continues from the cursor; the zero Cursor is the

@@ -411,3 +411,46 @@ func TestSwitchDwell(t *testing.T) {
 	s.ticks(63)
 	s.wants("stay u", "stay", "evaluated:1 fired:1")
 }
+
+// TestSecondForgets: what is overdue in a second state does not keep a user from being
+// forgotten, as it would have gone out.
+func TestSecondForgets(t *testing.T) {
+	other := defOf(t, nil, sends("other", "", `"on":["Buy"]`))
+	def := defOf(t, []string{countViews}, sends("away", "n", away))
+	for _, d := range []*campaign.Definition{other, def} {
+		d.Forget = campaign.Forget{Known: 50 * time.Second, Anonymous: 50 * time.Second}
+	}
+	set := mustRun(t, def)
+	s := newShop(t, mustRun(t, other), set)
+	s.event("u", "View", "")
+	s.ticks(100)
+	s.event("u", "View", "")
+	s.toSwitch(set, 0, 2, "now", nil)
+	if u, err := s.f.User("u:u"); err != nil || string(u.Features["n"]) != "1" {
+		t.Errorf("n is %s (%v), want 1", u.Features["n"], err)
+	}
+}
+
+// TestSecondBound: at the bound of bytes of what is pending, what is overdue leaves
+// first: the live fold would not have it any more.
+func TestSecondBound(t *testing.T) {
+	waits := func(on, within string) string {
+		return fmt.Sprintf(`"on":[%q],"unless":{"on":["Order"],"match":"item","within":%s}`, on, within)
+	}
+	none := setOf(t, sends("other", "", `"on":["View"]`))
+	set := setOf(t, sends("long", "event.properties.x", waits("Buy", "500000000000")), sends("short", "event.properties.x", waits("Add", "5000000000")))
+	always, s := newShop(t, set), newShop(t, none, set)
+	x := strings.Repeat("x", 7000)
+	for _, shop := range []*shop{always, s} {
+		shop.event("u", "Buy", fmt.Sprintf(`"item":"a","x":%q`, x))
+		for i := range 20 {
+			shop.event("u", "Add", fmt.Sprintf(`"item":"i%d","x":%q`, i, x))
+		}
+	}
+	always.message(Tick, "{}")
+	s.toSwitch(set, 0, 2, "drop", nil)
+	want, got := reading(t, always.f, true)["u:u"], reading(t, s.f, true)["u:u"]
+	if got != want || !strings.Contains(got, "long absence") {
+		t.Errorf("got %.300s\nwant %.300s", got, want)
+	}
+}

@@ -116,6 +116,9 @@ func showAccepted(out io.Writer, done audit.Accepted) {
 	for _, gap := range done.Skipped {
 		fmt.Fprintf(out, "  messages %s of the log are lost\n", gap)
 	}
+	for _, what := range done.Empty {
+		fmt.Fprintf(out, "  begins empty, as the second state of a backfill is lost: %s\n", what)
+	}
 	fmt.Fprintf(out, "  never sent: %s that the log yields and no chain has\n", count(done.Lost, "offer"))
 	for _, name := range slices.Sorted(maps.Keys(done.Stored)) {
 		s := done.Stored[name]

@@ -258,8 +258,8 @@ func TestApplyAges(t *testing.T) {
 	s.apply(t, 0, "", []string{file(t, "set.yaml", beforeSet), "--yes"})
 	now := time.Now()
 	s.set(func() {
-		s.pending[0] = &broker.Pending{LogTime: now.UnixNano(), Fed: map[string]int64{"feature views": now.Add(-3 * time.Hour).UnixNano()}}
-		s.pending[1] = &broker.Pending{LogTime: now.UnixNano(), Fed: map[string]int64{"feature views": now.Add(-10 * time.Minute).UnixNano(), "campaign cart": now.Add(-time.Minute).UnixNano()}}
+		s.pending[0] = &broker.Pending{LogTime: now.UnixNano(), Fed: map[string]int64{"feature views": now.Add(-10 * time.Minute).UnixNano(), "campaign cart": now.Add(-time.Minute).UnixNano()}}
+		s.pending[1] = &broker.Pending{LogTime: now.UnixNano(), Fed: map[string]int64{"feature views": now.Add(-3 * time.Hour).UnixNano()}}
 	})
 	after := file(t, "set.yaml", strings.Replace(beforeSet, "  late: {on: Product Viewed,", "  late: {on: Product Viewed, if: [views == 0],", 1))
 	until := value.FormatTime(now.Add(50 * time.Minute).UnixNano())

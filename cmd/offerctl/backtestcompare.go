@@ -124,8 +124,8 @@ func writeSide(w io.Writer, what string, this, other uint64) {
 	fmt.Fprintln(w)
 }
 
-// mostNamed is how many offers writeExamples names.
-const mostNamed = 3
+// mostExamples is how many offers writeExamples names.
+const mostExamples = 3
 
 // writeExamples names users to look at with explain.
 func writeExamples(w io.Writer, what string, offers []backtest.Sent) {
@@ -133,7 +133,7 @@ func writeExamples(w io.Writer, what string, offers []backtest.Sent) {
 		return
 	}
 	var words []string
-	for _, o := range offers[:min(len(offers), mostNamed)] {
+	for _, o := range offers[:min(len(offers), mostExamples)] {
 		words = append(words, fmt.Sprintf("%s at %s", strings.TrimPrefix(o.User, "u:"), o.Time))
 	}
 	writeList(w, "    first "+what+": ", "        ", words)

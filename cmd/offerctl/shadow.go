@@ -86,7 +86,7 @@ It holds each user twice in memory, with some KB each. Where there are more than
 	}
 	opt.List = func(from audit.ShadowFrom) (*audit.ShadowList, error) { return listOf(from, opt.Set), nil }
 	r.shadowCount = newShadowCount(live, def)
-	opt.Folded, opt.Failure, opt.Changed = r.take, r.failed, r.changed
+	opt.Folded, opt.Changed = r.take, r.changed
 	return r.follow(ctx, func(joined func()) *audit.Shadow {
 		opt.Joined = joined
 		return audit.NewShadow(conn, opt)

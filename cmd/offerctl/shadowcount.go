@@ -82,6 +82,9 @@ func (c *shadowCount) take(m audit.ShadowMessage) error {
 			}
 		}
 	}
+	for _, f := range m.Failures {
+		c.failed(f)
+	}
 	c.stories.take(m)
 	if c.sides[0].n+c.sides[1].n >= mostShadowOffers {
 		return errShadowFull
@@ -105,8 +108,6 @@ func (s *shadowSide) add(o *pipeline.Offer) {
 
 // failed counts an error of an expression of the shadow's set.
 func (c *shadowCount) failed(one pipeline.Failure) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if one.Feature != "" {
 		one.Place = "features." + one.Feature + "." + one.Place
 	}

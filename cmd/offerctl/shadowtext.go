@@ -15,8 +15,8 @@ import (
 	"offerstream/pipeline/backtest"
 )
 
-// leastMeasured is of how many events the measured ratio is shown.
-const leastMeasured = 100
+// leastMeasured is of how many events the measured ratio is shown: of few it is chance.
+const leastMeasured = 1000
 
 // writeText writes what both sets have sent, for people.
 func (c *shadowComparison) writeText(to io.Writer) error {
@@ -92,7 +92,7 @@ func (c *shadowComparison) writeExamples(w io.Writer) {
 // ratio is how many times as long as the live set's fold an event takes the shadow's.
 func (c *shadowComparison) ratio() (times float64, ok bool) {
 	st := &c.state
-	if st.Measured < leastMeasured || st.LiveTime <= 0 {
+	if st.Measured < leastMeasured || st.LiveTime <= 0 || st.Share < 1 {
 		return 0, false
 	}
 	return float64(st.ShadowTime) / float64(st.LiveTime), true
@@ -101,7 +101,10 @@ func (c *shadowComparison) ratio() (times float64, ok bool) {
 // cost says what an event costs.
 func (c *shadowComparison) cost() string {
 	if times, ok := c.ratio(); ok {
-		return fmt.Sprintf("cost: an event takes the shadow %.2f times as long as the live set: a ratio, of folds measured in turn in this process, over %s", times, count(int(c.state.Measured), "event"))
+		return fmt.Sprintf("cost: an event takes the shadow %.2f times the CPU time that it takes the live set: a ratio, of folds measured in turn in this process, over %s", times, count(int(c.state.Measured), "event"))
+	}
+	if c.state.Share < 1 {
+		return "cost: not told of a sample, where much of the time goes into events of users who are not followed"
 	}
 	return fmt.Sprintf("cost: not told, as only %s of at least %d were measured", count(int(c.state.Measured), "event"), leastMeasured)
 }

@@ -10,8 +10,8 @@
 //	livelog.go     such a replay for others: backtests, and what explains users
 //	events.go      the events of a log with their log times
 //	shadow.go      follows the log with a set that is not live, beside the live one
-//	shadowfollow.go  the part of a shadow for one partition; shadowswitch.go takes it
-//	               past switches
+//	shadowfollow.go  the part of a shadow for one partition: its switch, and those of
+//	               the log (shadowswitch.go), a part of the users (shadowsample.go)
 //	sample.go      the newest events of all logs
 //
 // A verification reads and compares; it changes nothing in NATS:

@@ -32,7 +32,6 @@ type ShadowOptions struct {
 	Log     *slog.Logger                                 // (none)
 	Joined  func()                                       // the set has begun in all partitions
 	Folded  func(ShadowMessage) error                    // takes what came of a message since then, if anything
-	Failure func(pipeline.Failure)                       // takes each error of an expression of the set since then
 	Changed func(partition int, seq uint64, hash string) // another set is live since a message
 }
 
@@ -51,8 +50,9 @@ type ShadowList struct{ Features, Campaigns []string }
 
 // A ShadowMessage is what came of one message of the log.
 type ShadowMessage struct {
-	Live, Shadow []*pipeline.Offer // also those that are withheld
-	Traces       []*pipeline.Trace // of the shadow's evaluations; none if the message was measured
+	Live, Shadow []*pipeline.Offer  // also those that are withheld
+	Traces       []*pipeline.Trace  // of the shadow's evaluations; none if the message was measured
+	Failures     []pipeline.Failure // errors of the shadow's expressions
 }
 
 // A Shadow follows the live log of a deployment with a set that is not live, in a
@@ -205,7 +205,7 @@ type ShadowState struct {
 	Overdue                map[string]int  // "campaign channel": evaluations that were overdue when the set began
 
 	Measured             uint64        // events whose folds were measured, alternately
-	LiveTime, ShadowTime time.Duration // what these took
+	LiveTime, ShadowTime time.Duration // CPU time that these took
 }
 
 // State is how far it is. It may be called while Run runs. counts: also Live, Shadow

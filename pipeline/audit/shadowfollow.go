@@ -2,21 +2,16 @@ package audit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
+	"runtime"
 	"sync"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/task"
-	"offerstream/pipeline/value"
 	"offerstream/state"
 )
 
@@ -224,70 +219,13 @@ func (f *follower) atEnd(ctx context.Context) error {
 	return nil
 }
 
-// join makes the shadow: a copy of the live fold, with a switch after the last
-// message.
-func (f *follower) join(ctx context.Context, list *ShadowList) (err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.prune()
-	c := f.fold.Cursor()
-	if f.users, err = copied(f.users); err != nil { // so that both folds count from here, and know the same timers
-		return err
-	}
-	shadows, err := copied(f.users)
-	if err != nil {
-		return err
-	}
-	if f.fold, err = f.newFold(ctx, c, f.users); err != nil {
-		return err
-	}
-	shadow, err := f.newFold(ctx, c, shadows)
-	if err != nil {
-		return err
-	}
-	for _, e := range f.seconds {
-		f.s.opt.Set.Overdue(e, c.LogTime, func(campaign, channel string) {
-			if slices.Contains(list.Campaigns, campaign) {
-				f.overdue[campaign+" "+channel]++
-			}
-		})
-	}
-	control, err := json.Marshal(map[string]any{
-		"set": f.s.opt.Set.Hash(), "engine": pipeline.Engine, "revision": c.Revision + 1, "at": value.FormatTime(c.LogTime),
-		"switch": &pipeline.Switch{Seq: c.Seq, Stored: c.Stored, LogTime: c.LogTime, Features: list.Features, Campaigns: list.Campaigns, Overdue: f.s.opt.Overdue},
-	})
-	if err != nil {
-		return err
-	}
-	if err := shadow.Begin(pipeline.Message{Seq: c.Seq + 1, Stored: c.Stored, Kind: pipeline.Control, Data: control}); err != nil {
-		return err
-	}
-	for more := true; more; {
-		if more, err = shadow.Next(); err != nil {
-			return err
-		}
-	}
-	if sw, _ := shadow.Switching(); sw == nil {
-		return errors.New("the switch does not count: please report this")
-	}
-	if err := shadow.JoinMemory(f.second.Cursor(), shadows, f.seconds); err != nil {
-		return err
-	}
-	if f.s.opt.Failure != nil {
-		shadow.Failures(func(one pipeline.Failure) {
-			f.s.out.Lock()
-			defer f.s.out.Unlock()
-			f.s.opt.Failure(one)
-		})
-	}
-	f.shadow, f.shadows, f.second, f.seconds = shadow, shadows, nil, nil
-	f.first, f.applied, f.given = c.LogTime, c.Applied, c.Set == f.s.opt.Set.Hash()
-	return f.bound()
-}
-
 // measuredOf is of how many messages one is measured. The others are traced, which
-// takes time.
-const measuredOf = 4
+// takes time. The first ones are not measured: what is compiled when it is first used
+// costs once.
+const (
+	measuredOf = 4
+	unmeasured = 16
+)
 
 // message folds a message.
 func (f *follower) message(ctx context.Context, m pipeline.Message) error {
@@ -320,7 +258,7 @@ func (f *follower) message(ctx context.Context, m pipeline.Message) error {
 
 // both folds a message into the live fold and the shadow.
 func (f *follower) both(ctx context.Context, m pipeline.Message) error {
-	measured := f.messages%measuredOf == measuredOf-1
+	measured := f.messages >= unmeasured && f.messages%measuredOf == measuredOf-1
 	f.messages++
 	f.came = ShadowMessage{}
 	f.shadow.Trace(nil)
@@ -335,20 +273,23 @@ func (f *follower) both(ctx context.Context, m pipeline.Message) error {
 	if swapped {
 		steps = [2]func() error{shadow, live}
 	}
-	begun := time.Now()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	begun := threadTime()
 	if err := steps[0](); err != nil {
 		return err
 	}
-	between := time.Now()
+	between := threadTime()
 	if err := steps[1](); err != nil {
 		return err
 	}
+	ended := threadTime()
 	seq, after, now, is := f.fold.At()
 	if f.first == 0 {
 		f.first = now
 	}
 	if measured {
-		times := [2]time.Duration{between.Sub(begun), time.Since(between)}
+		times := [2]time.Duration{between - begun, ended - between}
 		if swapped {
 			times[0], times[1] = times[1], times[0]
 		}
@@ -359,7 +300,7 @@ func (f *follower) both(ctx context.Context, m pipeline.Message) error {
 	if is != was && f.s.opt.Changed != nil {
 		f.s.opt.Changed(f.p, seq, is)
 	}
-	if f.s.opt.Folded == nil || len(f.came.Live)+len(f.came.Shadow)+len(f.came.Traces) == 0 {
+	if f.s.opt.Folded == nil || len(f.came.Live)+len(f.came.Shadow)+len(f.came.Traces)+len(f.came.Failures) == 0 {
 		return nil
 	}
 	return f.s.opt.Folded(f.came)
@@ -401,77 +342,4 @@ func (f *follower) into(ctx context.Context, fold *pipeline.Fold, m pipeline.Mes
 		return f.pass(ctx, sw, m.Seq)
 	}
 	return nil
-}
-
-// follows reports whether a user is followed; all else is.
-func (f *follower) follows(key string) bool {
-	return f.most == math.MaxUint64 || !pipeline.IsUser(key) || xxhash.Sum64String(key)*0x9e3779b97f4a7c15 <= f.most
-}
-
-// choose makes a fold take the events of the users who are followed.
-func (f *follower) choose(fold *pipeline.Fold) {
-	if f.most == math.MaxUint64 {
-		fold.Partitions(f.conn.Partitions)
-		return
-	}
-	fold.Partitions(0) // a brake counts the offers to all users
-	fold.OnlyIf(f.follows)
-}
-
-// prune drops the users who are not followed any more.
-func (f *follower) prune() {
-	most := f.s.most.Load()
-	if most == f.most {
-		return
-	}
-	f.most, f.look = most, 0
-	for _, users := range []pipeline.Memory{f.users, f.seconds} {
-		for key := range users {
-			if !f.follows(key) {
-				delete(users, key)
-			}
-		}
-	}
-	f.choose(f.fold)
-	if f.second != nil {
-		f.choose(f.second)
-	}
-}
-
-// bound halves the part of the users that is followed while there are too many. When
-// the set has begun it is too late for that.
-func (f *follower) bound() error {
-	if len(f.users) < f.look {
-		return nil
-	}
-	f.count = 0
-	for key := range f.users {
-		if pipeline.IsUser(key) {
-			f.count++
-		}
-	}
-	f.look = len(f.users) + len(f.users)/20 + 1
-	most := f.s.opt.Users/f.conn.Partitions + 1
-	if f.s.opt.Users == 0 || f.count <= most {
-		return nil
-	}
-	if f.s.halve(f.most) {
-		f.prune()
-		return f.bound()
-	}
-	if f.count > 2*most {
-		return fmt.Errorf("since the set began, so many users have come that partition %d has %d, and about %d fit: follow fewer of them (--users), or for a shorter time", f.p, f.count, most)
-	}
-	return nil
-}
-
-// halve halves the part of the users that is followed, unless the set has begun.
-func (s *Shadow) halve(most uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.list != nil {
-		return false
-	}
-	s.most.CompareAndSwap(most, most/2)
-	return true
 }

@@ -27,7 +27,7 @@ func Begin(store checkpoint.Store, hash string, o Options) (*Second, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Second{Name: Name{hash, set.Definition().Engine, from.Seq}, Options: o, store: store, shrink: 2}
+	s := &Second{Name: Name{hash, set.Definition().Engine, from.Seq}, Options: o, store: store, shrink: 2, next: checkpoint.Next}
 	s.cache = checkpoint.NewCache(store, o.CacheBytes, checkpoint.Lookups{})
 	s.writer = checkpoint.NewWriter(s.cache, from.Epoch)
 	if s.fold, err = pipeline.NewFold(cursor, o.Sets, s.cache); err != nil {

@@ -31,6 +31,7 @@ type Join struct {
 	Shrink int          // transactions are smaller than half of the store's limit by this factor; 0: 1
 	Moment func() error // called between transactions; its error ends the join; may be nil
 
+	before func(live, second *pipeline.Entity) // called before each user is joined, for tests; nil: nothing
 	facts  func(key string) (*pipeline.Entity, error)
 	failed func() error
 	joins  []*pipeline.Join
@@ -414,6 +415,9 @@ func (w *joiner) joinOne(u *joined) error {
 		}
 	}
 	u.dueBefore = live.Due()
+	if w.j.before != nil {
+		w.j.before(live, second)
+	}
 	w.join.User(live, second)
 	u.after, u.due, u.record = live, live.Due(), live.AppendBinary(make([]byte, 0, len(u.live)+len(u.second)))
 	u.changed = live.Empty() || string(u.record) != string(u.live)

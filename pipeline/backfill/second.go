@@ -70,6 +70,7 @@ type Second struct {
 	moved   bool // whether anything was applied since the last commit
 	shrink  int  // commits are smaller than the store's limit by this factor
 	guarded []pipeline.StepID
+	next    func(*pipeline.Fold) (more bool, err error) // makes a step
 }
 
 // doubt is since when the log has continuously been wrong or unreadable, and when it
@@ -87,7 +88,7 @@ type place struct {
 
 // Open opens the second state that a store has. The error is ErrNone if it has none.
 func Open(store checkpoint.Store, o Options) (*Second, error) {
-	s := &Second{Options: o, store: store, shrink: 2}
+	s := &Second{Options: o, store: store, shrink: 2, next: checkpoint.Next}
 	b, err := store.Note(noteName)
 	if err != nil {
 		return nil, err
@@ -146,7 +147,7 @@ func (s *Second) apply(m pipeline.Message) error {
 		return err
 	}
 	for {
-		more, err := checkpoint.Next(s.fold)
+		more, err := s.next(s.fold)
 		if err != nil {
 			return err
 		}

@@ -75,9 +75,11 @@ type Answer struct {
 	Pending  *Pending        `json:"pending,omitempty"`
 }
 
-// A Pending is what a partition has pending, and how old what it feeds is.
+// A Pending is what is pending in a partition, as of its last checkpoint, and what a
+// change of campaigns needs to know of its state and its log.
 type Pending struct {
-	Campaigns map[string]map[string]int `json:"campaigns"` // by id without rows, and by stage
+	Seq       uint64                    `json:"seq"`       // the last message in the state that was counted
+	Campaigns map[string]map[string]int `json:"campaigns"` // how many evaluations, by id without rows, and by stage: dwell, absence, delay or hold
 	Fed       map[string]int64          `json:"fed"`       // pipeline.Fold.Fed
 	Engine    int                       `json:"engine"`    // of the set in force
 	Begins    int64                     `json:"begins"`    // stored time of the log's first message; 0: it has none

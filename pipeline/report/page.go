@@ -65,13 +65,13 @@ func (p *Page) Write(w io.Writer) error { return page().Execute(w, p.view()) }
 // A view is what page.html shows.
 type view struct {
 	Title, Source, Zone string
-	From, To     string
-	Names        []string // of the runs
-	Two          bool
-	Figures      []figure
-	Campaigns    []campaignView
-	More         int // campaigns that are not shown
-	Outcomes     []meaning
+	From, To            string
+	Names               []string // of the runs
+	Two                 bool
+	Figures             []figure
+	Campaigns           []campaignView
+	More                int // campaigns that are not shown
+	Outcomes            []meaning
 }
 
 // A figure is a number for each run.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"offerstream/pipeline"
@@ -34,6 +35,8 @@ type attempt struct {
 	control controller
 	second  *second // the second fold; nil: there is none
 	brakes  braking
+
+	surveying atomic.Bool // what is pending is being counted
 
 	snapshotAt time.Time // when the next snapshot is due
 	archived   uint64    // the last message in the last snapshot
@@ -162,7 +165,7 @@ func (a *attempt) loop(ctx, within context.Context) error {
 		}
 		select {
 		case q := <-a.p.queries:
-			a.answer(q)
+			a.answer(within, q)
 			took = true
 		default:
 		}

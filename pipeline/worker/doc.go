@@ -54,6 +54,16 @@
 // What a worker publishes about itself is defined in package broker (claim.go,
 // report.go). Operators' tools are in package audit, which workers do not need.
 //
+// While the bucket's record asks for a backfill, the owner folds its log a second time
+// under the set that is to come (second.go, secondbegin.go), beside the fold and slower
+// than it, in a store of its own that it removes when nobody asks for it any more.
+// Where the set goes live by it, at a switch, whoever folds the log makes the two
+// states one (join.go): a second state that is lost is restored from its object.
+//
+//	a worker dies                         when it comes back
+//	as it folds a second time             it goes on with the directory, else with the newest stored second state, else it begins anew
+//	within a join                         it goes on after the last user that is joined, with the same second state
+//
 // The owner also appends to its log: a tick when a timer is due and no other message
 // comes (clock.go), and a control message when the bucket has a newer record of what
 // is live or paused (control.go).

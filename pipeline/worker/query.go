@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,8 +30,18 @@ func (p *partition) listen(conn *broker.Conn) (unlisten func(), err error) {
 	})
 }
 
-func (a *attempt) answer(asked broker.Question) {
-	answer := a.find(asked.Data)
+// answer answers a query, or begins to.
+func (a *attempt) answer(within context.Context, asked broker.Question) {
+	var q broker.Query
+	if json.Unmarshal(asked.Data, &q) == nil && q.Pending {
+		a.survey(within, asked)
+		return
+	}
+	a.say(asked, a.find(asked.Data))
+}
+
+// say answers a query.
+func (a *attempt) say(asked broker.Question, answer broker.Answer) {
 	b, err := json.Marshal(answer)
 	if err != nil {
 		b = []byte(`{"error":"the answer cannot be encoded"}`)

@@ -76,6 +76,9 @@ func (g *simGroup) variant(t *testing.T) *campaign.Definition {
 	if g.chance(500) {
 		def.Campaigns = append(def.Campaigns, campaign.Campaign{ID: "away", On: []string{"*"}, Unless: &campaign.Unless{On: []string{"*"}, Within: time.Duration(1+g.rng.IntN(10)) * time.Second}, Offer: campaign.OfferSpec{Channel: "away", Kind: campaign.Service}})
 	}
+	if g.chance(400) {
+		def.Brakes = []campaign.Brake{{Channel: "web", Max: 1 + g.rng.IntN(8), Within: time.Duration(5+g.rng.IntN(60)) * time.Second, PerCampaign: g.chance(300)}}
+	}
 	slices.SortFunc(def.Campaigns, func(a, b campaign.Campaign) int { return strings.Compare(a.ID, b.ID) })
 	return def
 }

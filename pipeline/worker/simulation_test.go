@@ -444,6 +444,8 @@ func (g *simGroup) pause(t *testing.T) {
 		next.Campaigns = []string{"again"}
 	case 1:
 		next.Channels = []string{"web"}
+	case 2: // of what brakes have paused, too
+		next.Resumed = map[string]uint64{"channel web": next.Revision, "campaign again": next.Revision}
 	}
 	g.put(t, "paused", next)
 	g.counts.pauses++
