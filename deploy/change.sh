@@ -17,7 +17,7 @@ RATE=${RATE:-300}
 PARTITIONS=4
 WORKERS=2
 KEY=change
-if [ -n "${USERS:-}" ]; then big=1 each=2; else big='' USERS=20000 each=3; fi
+if [ -n "${USERS:-}" ]; then big=1 each=2; else big='' USERS=40000 each=3; fi
 active=$((USERS < 10000 ? USERS : 10000)) # the load comes from these; all others are dormant
 echoed=40                                 # users whose features are compared
 
@@ -118,7 +118,19 @@ kill_owner() {
 	kill_worker $victim
 }
 
-restart() { # the victim, after the others have taken over or before
+# joining: the victim is a worker that makes the two states of a partition one.
+joining() {
+	local n
+	for n in $(seq $WORKERS); do
+		if [ "$(grep -c 'the two states become one' "$dir/log/worker-$n")" -gt "$(grep -c 'has gone live by a backfill' "$dir/log/worker-$n")" ]; then
+			victim=$n
+			return
+		fi
+	done
+	return 1
+}
+
+restart() { # restart [SECONDS]: the victim, when the others have taken over or before
 	sleep "${1:-0}"
 	start_worker $victim
 	until_within 60 "worker $victim is ready again" ready "${metrics[$victim]}"
@@ -276,16 +288,19 @@ if [ -z "$big" ]; then
 	until_within 60 "the go" grep -q 'is live, by backfill' "$dir/log/go"
 	kill_owner
 	restart
-	kill_owner # the other one
+	until_within 60 "a partition at its switch" joining && kill_worker $victim
 	restart
 fi
 finished go
 until_within 60 "b in force in all partitions" in_force "${hash[b]}"
+interrupted=''
+n=$(($(cat "$dir"/log/worker-* | grep -c 'the two states become one') - $(cat "$dir"/log/worker-* | grep -c 'has gone live by a backfill')))
+[ "$n" = 0 ] || interrupted="; $n were killed at it"
 paused=0
 for n in $(seq $WORKERS); do
 	paused=$(get "${metrics[$n]}" /metrics | awk -v p="$paused" '/^offerstream_worker_switch_seconds_sum/ {s = $2} /^offerstream_worker_switch_seconds_count/ {c = $2} END {m = c ? s / c : 0; print (m > p ? m : p)}')
 done
-done_in "$(grep -Eo '(dormant|basket) web: [0-9]+' "$dir/log/go" | tr '\n' ' ')overdue; a partition stood $(printf %.2f "$paused") s"
+done_in "$(grep -Eo '(dormant|basket) web: [0-9]+' "$dir/log/go" | tr '\n' ' ')overdue; a partition stood $(printf %.2f "$paused") s$interrupted"
 
 if [ -z "$big" ]; then
 	begin "pause"
