@@ -45,6 +45,7 @@ var arrows = map[string]string{
 	"state":                    "",
 	"config":                   core + " pipeline/lazyregexp pipeline/scenario pipeline/window pipeline/zone pipeline/expr",
 	"deploy":                   "",
+	"deploy/load":              "", // sends what deploy/change.sh needs
 
 	// The programs, which join the other packages.
 	"cmd/gateway":        core + " pipeline/broker pipeline/ingest config",
