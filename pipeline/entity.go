@@ -315,15 +315,20 @@ func (e *Entity) fit(now int64, counts *Counts) {
 		return
 	}
 	for e.drop(now); e.size.Bytes > most; counts.Bounds++ {
-		largest := -1
-		for i := range e.live.features {
-			if st := e.feature(i); st != nil && (largest < 0 || st.Size().Bytes > e.feature(largest).Size().Bytes) {
-				largest = i
-			}
-		}
-		st := e.feature(largest)
-		before := st.Size()
-		e.live.features[largest].shape.RemoveOldest(st)
-		e.resized(st, before)
+		e.removeOldest()
 	}
+}
+
+// removeOldest removes the oldest entry of the feature that holds most bytes.
+func (e *Entity) removeOldest() {
+	largest := -1
+	for i := range e.live.features {
+		if st := e.feature(i); st != nil && (largest < 0 || st.Size().Bytes > e.feature(largest).Size().Bytes) {
+			largest = i
+		}
+	}
+	st := e.feature(largest)
+	before := st.Size()
+	e.live.features[largest].shape.RemoveOldest(st)
+	e.resized(st, before)
 }

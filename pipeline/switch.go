@@ -293,6 +293,11 @@ func (j *Join) User(live, second *Entity) {
 	}
 	j.dwells(live)
 	counts := j.step.live.tally.features
+	if most := live.live.def.Bounds.UserEntries; live.size.Entries > most { // of both states together
+		for live.drop(j.now); live.size.Entries > most; counts.Bounds++ {
+			live.removeOldest()
+		}
+	}
 	live.fit(j.now, counts)
 	live.fitRetired(j.now)
 	j.step.boundPending()

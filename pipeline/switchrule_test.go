@@ -500,3 +500,24 @@ func TestSecondBound(t *testing.T) {
 		t.Errorf("got %.300s\nwant %.300s", got, want)
 	}
 }
+
+// TestSwitchBounds: what both states have of a user together fits the bounds.
+func TestSwitchBounds(t *testing.T) {
+	lists := `{"name":"l","on":["View"],"agg":"list","fields":["x"],"keep":50}`
+	more := `{"name":"m","on":["View"],"agg":"list","fields":["y"],"keep":50}`
+	before, after := defOf(t, []string{lists}, sends("a", "size(l)", `"on":["Ask"]`)), defOf(t, []string{lists, more}, sends("a", "size(l) + size(m)", `"on":["Ask"]`))
+	before.Bounds.UserEntries, after.Bounds.UserEntries = 30, 30
+	set := mustRun(t, after)
+	s := newShop(t, mustRun(t, before), set)
+	for range 25 {
+		s.event("u", "View", `"x":1,"y":2`)
+	}
+	object := s.f.Cursor()
+	sw := Switch{Seq: object.Seq, Stored: object.Stored, LogTime: object.LogTime, Features: []string{"m"}}
+	m := s.next()
+	m.Kind, m.Data = Control, fmt.Appendf(nil, `{"set":%q,"engine":%d,"revision":2,"switch":%s}`, set.hash, Engine, asJSON(sw))
+	s.take(m)
+	if n := s.ents["u:u"].size.Entries; n != 30 {
+		t.Errorf("the user holds %d entries, want 30", n)
+	}
+}
