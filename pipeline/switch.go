@@ -293,7 +293,7 @@ func (j *Join) User(live, second *Entity) {
 	}
 	j.dwells(live)
 	counts := j.step.live.tally.features
-	if most := live.live.def.Bounds.UserEntries; live.size.Entries > most { // of both states together
+	if most := live.live.def.Bounds.UserEntries; live.size.Entries > most && j.mixed(live) {
 		for live.drop(j.now); live.size.Entries > most; counts.Bounds++ {
 			live.removeOldest()
 		}
@@ -301,6 +301,16 @@ func (j *Join) User(live, second *Entity) {
 	live.fit(j.now, counts)
 	live.fitRetired(j.now)
 	j.step.boundPending()
+}
+
+// mixed reports whether a user has entries of both states. Those of one alone are
+// above the bound by no more than an event may take them.
+func (j *Join) mixed(live *Entity) bool {
+	var of [2]bool
+	for i, listed := range j.features {
+		of[truth(listed)] = of[truth(listed)] || live.feature(i).Size().Entries > 0
+	}
+	return of[0] && of[1]
 }
 
 // goOn keeps those evaluations of listed campaigns that are pending in both states:
