@@ -72,7 +72,7 @@ var mutations = []mutation{
 	{"P9: the first record of such a chain is published", "broker/publish.go", "ch.tail.N == 0 && ch.stored == 0", "false", false},
 	{"P9: an acceptance needs two clocks that agree", "audit/accept.go", "if ahead.Abs() > broker.ClockApart {", "if false {", false},
 	{"P9: a gap is read again before it counts as a loss", "audit/replay.go", "if m.Seq > from && (m.Seq != gap || looks < gapLooks) {", "if false {", false},
-	{"P9: a snapshot that cannot be read now is not skipped", "audit/replay.go", "if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) {", "if false {", false},
+	{"P9: a snapshot that cannot be read now is not skipped", "audit/replay.go", "if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) && !errors.Is(err, errWithin) {", "if false {", false},
 	{"P9: a snapshot of another log is not accepted", "audit/replay.go", "if m.Seq != known.seq || m.Stored != known.stored {", "if false {", false},
 	{"P9: older snapshots stay until the acceptance has stored its own", "audit/accept.go", "return seq > end }); err != nil { // they are of another log", "return true }); err != nil { // they are of another log", false},
 	{"P9: an acceptance stores a snapshot", "audit/accept.go", "return a.leave(ctx, end)", "return nil", false},
