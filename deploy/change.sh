@@ -263,8 +263,12 @@ done_in "$RATE events/s"
 
 if [ -z "$big" ]; then
 	begin "shadow of b"
-	must shadow ctl shadow "$dir/b" --for 5s --report "$dir/shadow.html"
-	done_in "$(awk '/^all campaigns/ {print "gained " $(NF - 1) ", lost " $NF}' <<<"$said")"
+	background shadow shadow "$dir/b" --for 8s --report "$dir/shadow.html"
+	until_within 60 "the shadow follows the log" grep -q 'caught up' "$dir/log/shadow"
+	kill_owner
+	restart 4
+	finished shadow
+	done_in "$(awk '/^all campaigns/ {print "gained " $(NF - 1) ", lost " $NF}' "$dir/log/shadow")"
 fi
 
 begin "backfill of b"
