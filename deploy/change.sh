@@ -111,10 +111,16 @@ kill_worker() {
 	say "kill -9 worker $1"
 }
 
-# kill_owner kills a worker that owns partitions: another one each time.
+owns() { [ "$(metric "${metrics[$1]}" 'offerstream_worker_partitions{role="own"}')" != 0 ]; }
+
+# kill_owner kills a worker that owns partitions: if possible another one than before.
 victim=0
 kill_owner() {
-	victim=$((victim % WORKERS + 1))
+	local n
+	for n in $(seq $WORKERS); do
+		victim=$((victim % WORKERS + 1))
+		owns $victim && break
+	done
 	kill_worker $victim
 }
 
