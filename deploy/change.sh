@@ -111,10 +111,16 @@ kill_worker() {
 	say "kill -9 worker $1"
 }
 
-# kill_owner kills a worker that owns partitions: another one each time.
+owns() { [ "$(metric "${metrics[$1]}" 'offerstream_worker_partitions{role="own"}')" != 0 ]; }
+
+# kill_owner kills a worker that owns partitions: if possible another one than before.
 victim=0
 kill_owner() {
-	victim=$((victim % WORKERS + 1))
+	local n
+	for n in $(seq $WORKERS); do
+		victim=$((victim % WORKERS + 1))
+		owns $victim && break
+	done
 	kill_worker $victim
 }
 
@@ -263,8 +269,12 @@ done_in "$RATE events/s"
 
 if [ -z "$big" ]; then
 	begin "shadow of b"
-	must shadow ctl shadow "$dir/b" --for 5s --report "$dir/shadow.html"
-	done_in "$(awk '/^all campaigns/ {print "gained " $(NF - 1) ", lost " $NF}' <<<"$said")"
+	background shadow shadow "$dir/b" --for 8s --report "$dir/shadow.html"
+	until_within 60 "the shadow follows the log" grep -q 'caught up' "$dir/log/shadow"
+	kill_owner
+	restart 4
+	finished shadow
+	done_in "$(awk '/^all campaigns/ {print "gained " $(NF - 1) ", lost " $NF}' "$dir/log/shadow")"
 fi
 
 begin "backfill of b"
