@@ -182,7 +182,7 @@ func (c *Conn) putMeta(ctx context.Context, object jetstream.ObjectInfo) error {
 	}
 	m := &nats.Msg{Subject: c.Names.snapshotSubject(base64.URLEncoding.EncodeToString([]byte(object.Name))), Data: data,
 		Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
-	ctx, cancel := context.WithTimeout(ctx, publishFor)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishFor) // or it might be stored, and its pieces be removed
 	defer cancel()
 	_, err = c.JS.PublishMsg(ctx, m)
 	return err
