@@ -189,6 +189,7 @@ func write(t *testing.T, seed uint64, partitions int) script {
 		t.Fatal(err)
 	}
 	def.Clock = campaign.ClockEvent
+	def.Brakes = nil // a backtest has none
 	s := script{def: def, want: map[string]int{}}
 	b, problems := pipeline.NewBacktest(def)
 	if len(problems) > 0 {
