@@ -74,3 +74,7 @@ func (f *Fold) pauseUnits() {
 		c.paused = p.of(c.unit)
 	}
 }
+
+// Paused are the campaigns and channels that operators have paused. The caller must
+// not change them.
+func (f *Fold) Paused() (campaigns, channels []string) { return f.cur.Paused, f.cur.Channels }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -328,6 +329,23 @@ func (s *status) waiting() int {
 	return 0
 }
 
+// controlled updates what the status says of control messages and brakes, if that has
+// changed: it is called for each message.
+func (a *attempt) controlled() {
+	st, braked := &a.p.status, a.fold.Braked()
+	now := controlled{}
+	now.revision, now.pauses = a.fold.Revisions()
+	now.paused, now.channels = a.fold.Paused()
+	if was := st.controlled.Load(); was != nil && was.revision == now.revision && was.pauses == now.pauses &&
+		len(was.braked) == len(braked) && slices.Equal(was.paused, now.paused) && slices.Equal(was.channels, now.channels) {
+		return
+	}
+	for _, b := range braked {
+		now.braked = append(now.braked, broker.PauseName(b.Channel, b.Campaign))
+	}
+	st.controlled.Store(&now)
+}
+
 // progress updates the status.
 func (a *attempt) progress() {
 	seq, applied, logTime, set := a.fold.At()
@@ -339,12 +357,7 @@ func (a *attempt) progress() {
 	if p := st.set.Load(); p == nil || *p != set {
 		st.set.Store(&set)
 	}
-	cursor := a.fold.Cursor()
-	now := &controlled{revision: cursor.Revision, pauses: cursor.Pauses, paused: cursor.Paused, channels: cursor.Channels}
-	for _, b := range cursor.Braked {
-		now.braked = append(now.braked, broker.PauseName(b.Channel, b.Campaign))
-	}
-	st.controlled.Store(now)
+	a.controlled()
 	if a.second != nil {
 		a.second.wake.Set()
 	}
