@@ -3,6 +3,7 @@ package backfill
 import (
 	"fmt"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -112,13 +113,23 @@ func BenchmarkJoin(b *testing.B) {
 		commit()
 		runtime.GC()
 		b.StartTimer()
-		start := time.Now()
+		start, cpu := time.Now(), cpuTime(b)
 		joined, err := (&Join{Fold: f, Live: live, Second: two, Cores: runtime.GOMAXPROCS(0)}).Run(b.Context())
 		if err != nil || joined != users {
 			b.Fatal(joined, err)
 		}
 		took := time.Since(start)
 		b.ReportMetric(float64(joined)/took.Seconds(), "users/s")
+		b.ReportMetric((cpuTime(b)-cpu).Seconds()*100_000/float64(joined), "cpu_s/100,000_users")
 		b.ReportMetric(took.Seconds()*100_000/float64(joined), "s/100,000_users")
 	}
+}
+
+// cpuTime is what the process has taken of all cores.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
