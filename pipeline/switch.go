@@ -26,6 +26,7 @@ type Switch struct {
 	Seq       uint64   `json:"seq"`                 // the last message in it
 	Stored    int64    `json:"stored"`              // the stored time of that message
 	LogTime   int64    `json:"log_time"`            // its log time
+	Accepted  int64    `json:"accepted,omitempty"`  // Cursor.Accepted in it
 	Features  []string `json:"features,omitempty"`  // of the set, that come from the second state
 	Campaigns []string `json:"campaigns,omitempty"` // likewise
 	Overdue   Overdue  `json:"overdue"`             // what becomes of what is overdue in the second state
@@ -117,7 +118,7 @@ func (f *Fold) switches() bool {
 	}
 	sw, live := c.Switch, f.step.live
 	if c.set.def.Engine < live.def.Engine || c.set.def.Clock != live.def.Clock && f.cur.Set != "" ||
-		value.Minus(f.target, sw.LogTime) > int64(staleAfter) || f.cur.Accepted != 0 && f.cur.Accepted > sw.Stored {
+		value.Minus(f.target, sw.LogTime) > int64(staleAfter) || f.cur.Accepted != sw.Accepted {
 		return false
 	}
 	sw.Set = c.set.hash

@@ -153,7 +153,7 @@ func (d *folded) second(sw *Switch) (Cursor, Memory) {
 // switchAt makes a message a switch to all of a set. object is the cursor of the
 // stored second state.
 func switchAt(m Message, set *Set, from uint64, object Cursor, revision uint64, overdue string) Message {
-	sw := Switch{From: from, Seq: object.Seq, Stored: object.Stored, LogTime: object.LogTime}
+	sw := Switch{From: from, Seq: object.Seq, Stored: object.Stored, LogTime: object.LogTime, Accepted: object.Accepted}
 	for _, ft := range set.features {
 		sw.Features = append(sw.Features, ft.def.Name)
 	}

@@ -132,7 +132,7 @@ func TestSwitchThatDoesNotCount(t *testing.T) {
 		"engine":     {set: before},
 		"clock":      {set: mustRun(t, &timed)},
 		"stale":      {set: b, change: func(c *Cursor) { c.LogTime -= int64(time.Hour) }},
-		"acceptance": {set: b, accept: true, change: func(c *Cursor) { c.Stored -= 2e9 }},
+		"acceptance": {set: b, accept: true, change: func(c *Cursor) { c.Accepted = 0 }},
 	} {
 		s := newShop(t, a, b, before, c.set)
 		s.ticks(5)
@@ -448,7 +448,7 @@ func TestSwitchDwell(t *testing.T) {
 	s.control(set, 2)        // the feature starts empty
 	s.event("u", "View", "") // at 42, 40 seconds after the first: due at 102
 	object := s.f.Cursor()
-	sw := Switch{Seq: object.Seq, Stored: object.Stored, LogTime: object.LogTime, Features: []string{"looking"}}
+	sw := Switch{Seq: object.Seq, Stored: object.Stored, LogTime: object.LogTime, Accepted: object.Accepted, Features: []string{"looking"}}
 	m := s.next()
 	m.Kind, m.Data = Control, fmt.Appendf(nil, `{"set":%q,"engine":%d,"revision":3,"switch":%s}`, set.hash, Engine, asJSON(sw))
 	s.take(m)
@@ -513,7 +513,7 @@ func TestSwitchBounds(t *testing.T) {
 		s.event("u", "View", `"x":1,"y":2`)
 	}
 	object := s.f.Cursor()
-	sw := Switch{Seq: object.Seq, Stored: object.Stored, LogTime: object.LogTime, Features: []string{"m"}}
+	sw := Switch{Seq: object.Seq, Stored: object.Stored, LogTime: object.LogTime, Accepted: object.Accepted, Features: []string{"m"}}
 	m := s.next()
 	m.Kind, m.Data = Control, fmt.Appendf(nil, `{"set":%q,"engine":%d,"revision":2,"switch":%s}`, set.hash, Engine, asJSON(sw))
 	s.take(m)

@@ -297,7 +297,7 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 			c, err = copied(a)
 			check(err)
 			third = newFold(cursor, c)
-			sw := &pipeline.Switch{Seq: cursor.Seq, Stored: cursor.Stored, LogTime: cursor.LogTime, Features: sh.list.Features, Campaigns: sh.list.Campaigns, Overdue: overdue}
+			sw := &pipeline.Switch{Seq: cursor.Seq, Stored: cursor.Stored, LogTime: cursor.LogTime, Accepted: cursor.Accepted, Features: sh.list.Features, Campaigns: sh.list.Campaigns, Overdue: overdue}
 			data, err := json.Marshal(map[string]any{"set": set.Hash(), "engine": pipeline.Engine, "revision": 1000, "at": value.FormatTime(cursor.LogTime), "switch": sw})
 			check(err)
 			take(third, pipeline.Message{Seq: cursor.Seq + 1, Stored: cursor.Stored, Kind: pipeline.Control, Data: data}, nil)
@@ -371,7 +371,7 @@ func (l *shopLog) backfill(t *testing.T, def *campaign.Definition, revision uint
 			t.Fatal(err)
 		}
 		at := second.Cursor()
-		sw := &pipeline.Switch{Object: name.Object(p), Seq: at.Seq, Stored: at.Stored, LogTime: at.LogTime}
+		sw := &pipeline.Switch{Object: name.Object(p), Seq: at.Seq, Stored: at.Stored, LogTime: at.LogTime, Accepted: at.Accepted}
 		for _, f := range def.Features {
 			sw.Features = append(sw.Features, f.Name)
 		}

@@ -44,7 +44,7 @@ func (f *follower) join(ctx context.Context, list *ShadowList) (err error) {
 	}
 	control, err := json.Marshal(map[string]any{
 		"set": f.s.opt.Set.Hash(), "engine": pipeline.Engine, "revision": c.Revision + 1, "at": value.FormatTime(c.LogTime),
-		"switch": &pipeline.Switch{Seq: c.Seq, Stored: c.Stored, LogTime: c.LogTime, Features: list.Features, Campaigns: list.Campaigns, Overdue: f.s.opt.Overdue},
+		"switch": &pipeline.Switch{Seq: c.Seq, Stored: c.Stored, LogTime: c.LogTime, Accepted: c.Accepted, Features: list.Features, Campaigns: list.Campaigns, Overdue: f.s.opt.Overdue},
 	})
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ const atOnce = 64
 // whether it may have more to do at once. The error is ErrLog if the log has been
 // wrong for Options.Confirm.
 func (s *Second) Fold(ctx context.Context, to uint64) (more bool, err error) {
-	if s.at.seq >= to {
+	if s.at.seq >= to && s.same {
 		return false, nil
 	}
 	if s.reader == nil {
@@ -31,7 +31,7 @@ func (s *Second) Fold(ctx context.Context, to uint64) (more bool, err error) {
 		}
 	}
 	for range atOnce {
-		if s.at.seq >= to {
+		if s.at.seq >= to && s.same {
 			return false, nil
 		}
 		m, ok, err := s.reader.Take()
@@ -48,6 +48,7 @@ func (s *Second) Fold(ctx context.Context, to uint64) (more bool, err error) {
 			s.Close()
 			return true, s.doubted(ctx, err)
 		}
+		s.same = true
 		if m.Seq == s.at.seq {
 			continue // it was read only for the check
 		}
@@ -89,7 +90,7 @@ func (s *Second) To(ctx context.Context, to uint64) error {
 	wake := s.Conn.World.NewSignal()
 	defer s.Conn.Wire.OnClose(wake)()
 	for {
-		if s.at.seq >= to {
+		if s.at.seq >= to && s.same {
 			if err := s.Commit(); err != nil || s.at.seq >= to {
 				return err
 			}
@@ -102,7 +103,7 @@ func (s *Second) To(ctx context.Context, to uint64) error {
 			return ctx.Err()
 		case s.Conn.Wire.IsClosed():
 			return broker.ErrClosed
-		case !more && s.at.seq < to:
+		case !more && (s.at.seq < to || !s.same):
 			if err := s.rest(); err != nil {
 				return err
 			}
@@ -133,6 +134,7 @@ func (s *Second) open(ctx context.Context) error {
 	case s.at.seq+1 < first:
 		return fmt.Errorf("%w: it begins at message %d, and the second state ends at message %d: the messages between have expired", ErrLog, first, s.at.seq)
 	}
+	s.same = s.same || s.at.seq < first // the message that could tell is gone, or there is none
 	if s.reader, err = s.Conn.OpenReader(ctx, s.Partition, max(s.at.seq, first, 1)); err == nil && s.gap {
 		s.reader.PassGaps()
 	}

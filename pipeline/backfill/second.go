@@ -66,6 +66,7 @@ type Second struct {
 	at      place          // the last message that is applied completely
 	partly  place          // the message that is applied in part; zero: none
 	doubt   doubt
+	same    bool // the log is known to have the message at which the state was opened
 	gap     bool // the next gap is passed over
 	moved   bool // whether anything was applied since the last commit
 	shrink  int  // commits are smaller than the store's limit by this factor

@@ -80,7 +80,7 @@ var mutations = []mutation{
 	{"D3: pauses with an old revision change nothing", "control.go", "if c.Pauses == 0 || c.Pauses > f.cur.Pauses {", "if true {", true},
 	{"switch: the engine is not below that in force", "switch.go", "if c.set.def.Engine < live.def.Engine || ", "if ", true},
 	{"switch: the second state is at most an hour behind", "switch.go", "value.Minus(f.target, sw.LogTime) > int64(staleAfter) || ", "", true},
-	{"switch: no acceptance lies between", "switch.go", " || f.cur.Accepted != 0 && f.cur.Accepted > sw.Stored {", " {", true},
+	{"switch: no acceptance lies between", "switch.go", " || f.cur.Accepted != sw.Accepted {", " {", true},
 	{"switch: what live has sent is not sent again", "switch.go", "if live.sentSince(w.campaign, w.key, w.stored.at) {", "if false {", true},
 	{"switch: what the set lacks is retired", "switch.go", "	g.retire(set)\n", "", true},
 	{"switch: nothing begins for who is forgotten", "switch.go", "if !live.forgotten(j.now, false) {", "if true {", true},
@@ -107,6 +107,7 @@ var mutations = []mutation{
 	{"switch: who is interrupted goes on after the users that are joined", "backfill/join.go", "	j.Fold.JoinedTo(key)\n", "", false},
 	{"D3: a go puts nothing in force without a second state", "worker/control.go", "	if live.Go() {\n", "	if false {\n", false},
 	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", false},
+	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", false},
 	{"second: a state from before an acceptance is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", false},
 }
 

@@ -372,7 +372,7 @@ func (s *second) put(kept bool) error {
 	if kept {
 		at := s.state.Cursor()
 		s.mu.Lock()
-		s.stored = &pipeline.Switch{From: name.From, Object: name.Object(s.p.number), Seq: at.Seq, Stored: at.Stored, LogTime: at.LogTime}
+		s.stored = &pipeline.Switch{From: name.From, Object: name.Object(s.p.number), Seq: at.Seq, Stored: at.Stored, LogTime: at.LogTime, Accepted: at.Accepted}
 		s.mu.Unlock()
 		s.wants.Store(false)
 	}
@@ -411,7 +411,7 @@ func (a *attempt) switchTo(ctx context.Context, live broker.Live) json.RawMessag
 	s.mu.Lock()
 	stored := s.stored
 	s.mu.Unlock()
-	if stored == nil || cursor.Accepted > stored.Stored || value.Minus(cursor.LogTime, stored.LogTime) > int64(storedFor) {
+	if stored == nil || cursor.Accepted != stored.Accepted || value.Minus(cursor.LogTime, stored.LogTime) > int64(storedFor) {
 		s.wants.Store(true)
 		s.wake.Set()
 		return nil
