@@ -63,7 +63,7 @@ func Nothing(store checkpoint.Store, hash string, seq uint64, o Options) (*Secon
 		return nil, err
 	}
 	s.fold.Skip(seq)
-	s.at = place{seq: seq}
+	s.at, s.same = place{seq: seq}, true // it is of no log
 	return s, nil
 }
 

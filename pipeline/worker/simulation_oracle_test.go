@@ -208,8 +208,8 @@ func (g *simGroup) exactState(p int, fold *simFold) error {
 		if err != nil {
 			return err
 		}
-		if c.Seq != end || c.Partly != 0 {
-			continue
+		if c.Seq != end || c.Partly != 0 || c.Accepted != fold.Cursor().Accepted || c.Stored != fold.Cursor().Stored {
+			continue // it is behind, or of a log that was cut back since its worker gave the partition up
 		}
 		ents := pipeline.Memory{}
 		err = st.Entities("", func(key string, b []byte, _ state.Pieces) (err error) {
