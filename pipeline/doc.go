@@ -44,7 +44,8 @@
 //	            the features that it lacks are kept for a day (retired.go); campaigns and
 //	            channels are paused, by operators or by a brake (brake.go); a set goes
 //	            live with a second state, which was folded beside the live one
-//	            (second.go) and is joined with it at a switch (switch.go)
+//	            (second.go) and becomes one with it at a switch (switch.go), user by
+//	            user (join.go)
 //
 // Besides: a backtest over a file (backtest.go), or a part of one (shard.go); a fold
 // that begins or ends elsewhere than its log (refold.go), or is of some users only

@@ -70,6 +70,7 @@ type Fold struct {
 	control    *control
 	retired    []retiredSet // Cursor.Retired
 	next       *Fold        // at a switch: what the fold is after it (switch.go)
+	dormants   []dormant    // of a second fold; nil: they are not found yet
 	accept     *Acceptance
 	newest     int   // the newest engine that it runs; it also runs the previous one
 	target     int64 // the log time to which the message moves the fold, under clock: broker

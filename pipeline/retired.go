@@ -116,7 +116,6 @@ func (l *liveSet) addRetired() {
 // learnRetired adds the event to the retired features.
 func (s *step) learnRetired(sc *scope, full bool) {
 	e, ev := s.entity, sc.event
-	unseen := newTally().features
 	for i := range s.live.retired {
 		r := &s.live.retired[i]
 		if ev.Type.View() {
@@ -138,7 +137,7 @@ func (s *step) learnRetired(sc *scope, full bool) {
 		r.match.features.each(ev, func(k int) {
 			s.retired(r, k, func(i int) {
 				if f := r.features[k]; !full && all(f.where, sc, nil) {
-					f.update(e.ensure(i), sc, unseen, nil, &s.scratch)
+					f.update(e.ensure(i), sc, &s.unseen, nil, &s.scratch)
 				}
 			})
 		})

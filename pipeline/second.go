@@ -70,13 +70,18 @@ func (s *Set) dormants() (all []dormant) {
 }
 
 // Dormancy reports whether Dormant has anything to do.
-func (f *Fold) Dormancy() bool { return len(f.step.live.dormants()) > 0 }
+func (f *Fold) Dormancy() bool {
+	if f.dormants == nil {
+		f.dormants = f.step.live.dormants()
+	}
+	return len(f.dormants) > 0
+}
 
 // Dormant starts the absences of a user of the state with which a second state
 // begins, as the user's last event would have: its time is known, the event is not.
 // It must be called for each user of that state before the first message.
 func (f *Fold) Dormant(key string) error {
-	if key[0] != 'u' && key[0] != 'a' {
+	if !f.Dormancy() || !IsUser(key) {
 		return f.err
 	}
 	e, err := f.ents.Entity(key)
@@ -84,7 +89,7 @@ func (f *Fold) Dormant(key string) error {
 		return err
 	}
 	e.bind(f.step.live)
-	for _, d := range f.step.live.dormants() {
+	for _, d := range f.dormants {
 		c := &f.step.live.campaigns[d.unit]
 		if e.anyWaits(func(o *pending) bool { return o.c == c }) {
 			continue

@@ -42,6 +42,7 @@ type step struct {
 	points  []int64        // of onlyDwell
 	keys    []string       // of absences
 	scratch []byte         // of feature.update
+	unseen  Counts         // of retired features, which nobody asks for
 }
 
 // start begins a step on an entity.

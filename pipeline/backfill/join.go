@@ -189,7 +189,7 @@ func (j *Join) read(ctx context.Context, from string, fn func(*chunk) error) err
 		return fn(full)
 	}
 	err := j.Live.Entities(from, func(key string, b []byte, pieces state.Pieces) error {
-		if !isUser(key) || j.Only != nil && !slices.Contains(j.Only, key) {
+		if !pipeline.IsUser(key) || j.Only != nil && !slices.Contains(j.Only, key) {
 			return nil
 		}
 		of, has, err := second.find(key)
@@ -211,8 +211,6 @@ func (j *Join) read(ctx context.Context, from string, fn func(*chunk) error) err
 	}
 	return give()
 }
-
-func isUser(key string) bool { return key[0] == 'u' || key[0] == 'a' }
 
 // An ordered reads the entities of a second state for who asks in the order of keys.
 type ordered struct {

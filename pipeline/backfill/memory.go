@@ -26,7 +26,7 @@ func JoinMemory(fold *pipeline.Fold, live pipeline.Memory, second *Second) error
 	of := inOrder(second.store, "")
 	defer of.stop()
 	for _, key := range slices.Sorted(maps.Keys(live)) {
-		if !isUser(key) || live[key].Empty() {
+		if !pipeline.IsUser(key) || live[key].Empty() {
 			continue
 		}
 		u := joined{key: key, live: live[key].AppendBinary(nil)}
