@@ -25,7 +25,7 @@ storing all accepted events.
 
 The set of --campaigns becomes live at the first start. If another set is live at a
 later start, because offerctl apply made it live or the files have changed, that one
-stays: serve says so, and with which command the files become live. With --watch the
+stays: serve tells that, and with which command the files become live. With --watch the
 files become live at each start and whenever they change, for development: nothing is
 asked. Files with mistakes are not made live; the mistakes are shown.`,
 		"offerctl serve --dir /var/lib/offerstream --campaigns campaigns --write-key KEY --addr 0.0.0.0:8080")

@@ -29,7 +29,7 @@ It first folds the log from its beginning, or from the oldest snapshot to which 
 log reaches back: with the sets that were live, and with the new one as a backfill
 does. Then the new set begins as at `+"`apply --backfill`"+`, and from there on both are
 counted, until --for is over or Ctrl-C. If another set goes live meanwhile, the live
-side goes on with that, and the report says so.
+side goes on with that set, and the report tells that.
 
 It holds each user twice in memory, with some KB each. Where there are more than
 --users it follows a sample of them, by a hash of their ids. A sample has no brakes.`,

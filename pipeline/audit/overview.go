@@ -154,15 +154,19 @@ func (o Overview) Problems() []Problem {
 	return all
 }
 
+// members reads the leases and asks all workers.
+func members(ctx context.Context, conn *broker.Conn, wait time.Duration) (leases map[string]broker.Lease, reports map[string]broker.Report, err error) {
+	if leases, err = conn.Leases(ctx); err == nil {
+		reports, err = ask(ctx, conn, leases, wait)
+	}
+	return leases, reports, err
+}
+
 // Members is Look without what the logs, the snapshots and the gateways tell, for who
 // looks again and again.
 func Members(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview, error) {
 	now := time.Now()
-	leases, err := conn.Leases(ctx)
-	if err != nil {
-		return Overview{}, err
-	}
-	reports, err := ask(ctx, conn, leases, wait)
+	leases, reports, err := members(ctx, conn, wait)
 	if err != nil {
 		return Overview{}, err
 	}
@@ -175,11 +179,7 @@ func Members(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overvi
 // answers, and as long for the gateways'. It creates and changes nothing.
 func Look(ctx context.Context, conn *broker.Conn, wait time.Duration) (Overview, error) {
 	now := time.Now()
-	leases, err := conn.Leases(ctx)
-	if err != nil {
-		return Overview{}, err
-	}
-	reports, err := ask(ctx, conn, leases, wait)
+	leases, reports, err := members(ctx, conn, wait)
 	if err != nil {
 		return Overview{}, err
 	}

@@ -220,7 +220,7 @@ func (m *mutant) once(def *campaign.Definition) {
 }
 
 // TestCancels changes the set in the middle of a random log: evaluations that were
-// pending end cancelled where the change says so, and nowhere else. The change back
+// pending end cancelled exactly where the change says that they do. The change back
 // adds what this one takes away.
 func TestCancels(t *testing.T) {
 	t.Parallel()

@@ -73,7 +73,7 @@ campaigns:
 }
 
 // TestLost changes what a campaign reads of its event while it waits: it ends for
-// want of a field where the change says so, and only there.
+// want of a field exactly where the change lists that field.
 func TestLost(t *testing.T) {
 	t.Parallel()
 	const last = 4 // waits that are in one stage alone
