@@ -32,10 +32,17 @@ func TestPullsUsedUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	stream, subject := c.Names.EventsStream(0), c.Names.EventsSubject(0, "in")
-	con, err := c.JS.CreateConsumer(within(t), stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true})
-	if err != nil {
-		t.Fatal(err)
+	// A consumer counts what is pending exactly only where it begins behind what it
+	// counts, and the count stands in each reply. So one consumer gives the length of
+	// a name, and another one the lengths of messages.
+	consumer := func() jetstream.Consumer {
+		con, err := c.JS.CreateConsumer(within(t), stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return con
 	}
+	con := consumer()
 	for i := range n {
 		seq := last + uint64(i) + 1
 		reply := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.%d.%d", stream, con.CachedInfo().Name, seq, seq, time.Now().UnixNano(), n-i-1)
@@ -43,7 +50,7 @@ func TestPullsUsedUp(t *testing.T) {
 		pad := size - len(subject) - len(reply) - len(e) - len(`,"properties":{"pad":""}}`)
 		publish(t, c, []scripted{{0, fmt.Appendf(nil, `%s,"properties":{"pad":%q}}`, e, strings.Repeat("x", pad))}})
 	}
-	batch, err := con.Fetch(int(last) + n)
+	batch, err := consumer().Fetch(int(last) + n)
 	if err != nil {
 		t.Fatal(err)
 	}
