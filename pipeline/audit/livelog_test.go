@@ -320,7 +320,7 @@ func (n *night) snapshots(t *testing.T) {
 		t.Errorf("%d evaluations are pending, from the beginning %d", g.pending, whole.pending)
 	}
 	for p, c := range cursors {
-		if r := g.ends[p]; r.From != c.Seq || r.First < c.LogTime || r.First > c.LogTime+int64(time.Hour) {
+		if r := g.ends[p]; r.From != c.Seq || r.First < c.LogTime || r.First > c.LogTime+int64(24*time.Hour) {
 			t.Errorf("partition %d: %+v, the snapshot is of message %d at %d", p, r, c.Seq, c.LogTime)
 		}
 	}
