@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -43,6 +44,7 @@ type Definition struct {
 	Lateness  time.Duration `json:"lateness"` // an event's time is not taken as further behind log time than this
 	Forget    Forget        `json:"forget"`
 	Bounds    Bounds        `json:"bounds"`
+	Items     []Item        `json:"items,omitempty"` // in the order of the file
 	Features  []Feature     `json:"features,omitempty"`
 	Facts     []Fact        `json:"facts,omitempty"`
 	Caps      []Cap         `json:"caps,omitempty"`
@@ -69,6 +71,8 @@ type Bounds struct {
 	UserEntries int `json:"user_entries"` // entries of a user in all features
 	UserBytes   int `json:"user_bytes"`   // bytes of these entries (LANGUAGE.md, rule 18)
 	Absences    int `json:"absences"`     // pending absences of a campaign
+
+	ItemBytes int `json:"item_bytes,omitempty"` // bytes of the entries of an item; 0: DefaultItemBytes
 }
 
 // DefaultBounds are the bounds of a set that names none.
@@ -80,13 +84,28 @@ const (
 	DefaultForgetAnonymous = 90 * 24 * time.Hour
 	DefaultForgetKnown     = 1095 * 24 * time.Hour
 	DefaultKeep            = 256 // rows of a list
+
+	DefaultForgetItem = 1095 * 24 * time.Hour
+	DefaultItemBytes  = 4 << 20
+	DefaultKeepUsers  = 10_000  // users of a feature with agg: users
+	MostKeepUsers     = 100_000 // likewise, at most
 )
 
-// A Feature is state that is kept for each user: one aggregate, or with By one
-// aggregate per key.
+// An Item is a kind of items: what events are about, such as products. An event
+// names items of the kind by the property Key of each of event.items (LANGUAGE.md,
+// rule 21).
+type Item struct {
+	Kind   string        `json:"kind"`
+	Key    string        `json:"key"`
+	Forget time.Duration `json:"forget,omitempty"` // without an update for so long, an item is forgotten; 0: DefaultForgetItem
+}
+
+// A Feature is state that is kept for each user, or with Per for each item of a
+// kind: one aggregate, or with By one aggregate per key.
 type Feature struct {
 	Name     string        `json:"name"`
-	On       []string      `json:"on"` // event names, "*", "page", "screen" or "identify"
+	Per      string        `json:"per,omitempty"` // a kind of items; "": the feature is of users
+	On       []string      `json:"on"`            // event names, "*", "page", "screen" or "identify"
 	Where    string        `json:"where,omitempty"`
 	By       string        `json:"by,omitempty"` // a bare name (a property of each of event.items) or CEL
 	Agg      string        `json:"agg"`          // the name of an aggregate in window.Aggregates
@@ -94,9 +113,9 @@ type Feature struct {
 	Within   time.Duration `json:"within,omitempty"` // 0: without limit
 	Key      string        `json:"key,omitempty"`    // of a list: a bare name
 	Fields   []string      `json:"fields,omitempty"` // of a list
-	Keep     int           `json:"keep,omitempty"`   // of a list
+	Keep     int           `json:"keep,omitempty"`   // of a list or of users: filled in; of distinct and histogram: 0 for Bounds.Entries
 	RemoveOn []string      `json:"remove_on,omitempty"`
-	HalfLife time.Duration `json:"half_life,omitempty"` // of a top
+	HalfLife time.Duration `json:"half_life,omitempty"` // of a top or together
 }
 
 // A Fact is what the set knows of data that come from outside, by key: those
@@ -186,6 +205,7 @@ type Campaign struct {
 	Let      []Let         `json:"let,omitempty"` // in the order of the file
 	If       []string      `json:"if,omitempty"`
 	Unless   *Unless       `json:"unless,omitempty"`
+	Users    string        `json:"users,omitempty"` // `to`: a feature with agg: users, whose users the offer goes to (LANGUAGE.md, rule 24)
 	At       *At           `json:"at,omitempty"`
 	WhenDue  string        `json:"when_due,omitempty"` // a condition that is judged after every wait
 	Choose   string        `json:"choose,omitempty"`
@@ -193,6 +213,7 @@ type Campaign struct {
 	Score    string        `json:"score,omitempty"` // instead of Priority
 	Offer    OfferSpec     `json:"offer"`
 	Limits   []Limit       `json:"limits,omitempty"`
+	Budget   *Budget       `json:"budget,omitempty"`
 	Holdout  int           `json:"holdout,omitempty"` // in 1/10,000
 }
 
@@ -243,13 +264,14 @@ type At struct {
 	Ahead    time.Duration `json:"ahead"`
 }
 
-// A Coupon describes the coupon of an offer. All but Expires is passed on as it
-// is.
+// A Coupon describes the coupon of an offer. All but Expires and Pool is passed on
+// as it is.
 type Coupon struct {
 	Discount  string        `json:"discount,omitempty"`
 	SingleUse bool          `json:"single_use,omitempty"`
 	Claim     string        `json:"claim,omitempty"`
 	Expires   time.Duration `json:"expires,omitempty"` // counted from when the offer goes out; 0: as the offer
+	Pool      string        `json:"pool,omitempty"`    // the pool that the code is taken from; "": the code is made (LANGUAGE.md, rule 25)
 }
 
 // Runs reports whether now lies in the campaign's period.
@@ -265,6 +287,19 @@ type Unless struct {
 	Match     string        `json:"match,omitempty"` // a bare name or CEL, like Feature.By
 	Within    time.Duration `json:"within"`
 	NoRestart bool          `json:"no_restart,omitempty"` // restart: false
+
+	WithinIs string        `json:"within_is,omitempty"` // CEL, instead of Within: at most AtMost
+	AtMost   time.Duration `json:"at_most,omitempty"`
+}
+
+// A Budget bounds what all users together get of a campaign, or of each row of one
+// (LANGUAGE.md, rule 25): a number of offers, or a sum of values.
+type Budget struct {
+	Offers int           `json:"offers,omitempty"` // 0: Value is set
+	Value  float64       `json:"value,omitempty"`
+	Of     string        `json:"of,omitempty"`     // CEL: the value of an offer; only with Value
+	Within time.Duration `json:"within,omitempty"` // 0: ever, or per day
+	PerDay bool          `json:"per_day,omitempty"`
 }
 
 // An OfferSpec describes the offer of a campaign. Data is any JSON; its strings
@@ -275,6 +310,25 @@ type OfferSpec struct {
 	Expires time.Duration   `json:"expires,omitempty"` // counted from when the offer goes out
 	Coupon  *Coupon         `json:"coupon,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
+
+	ExpiresIs string        `json:"expires_is,omitempty"` // CEL, instead of Expires: at most AtMost
+	AtMost    time.Duration `json:"at_most,omitempty"`
+}
+
+// Most is what the budget allows, in millionths; a number of offers counts each as one.
+func (b *Budget) Most() int64 {
+	if b.Offers > 0 {
+		return int64(b.Offers) * 1_000_000
+	}
+	return int64(math.RoundToEven(float64(b.Value * 1e6)))
+}
+
+// ForgetAfter is the time without an update after which an item is forgotten.
+func (i *Item) ForgetAfter() time.Duration {
+	if i.Forget > 0 {
+		return i.Forget
+	}
+	return DefaultForgetItem
 }
 
 // A Limit limits what a campaign sends to one user: per session, within a time,
@@ -337,5 +391,6 @@ func (c *Campaign) TriggerID() uint64 {
 		Any      []Trigger `json:"any,omitempty"`
 		Sequence *Sequence `json:"sequence,omitempty"`
 		At       *At       `json:"at,omitempty"`
-	}{c.ID, c.On, c.Where, c.Unless, c.Any, c.Sequence, c.At})
+		Users    string    `json:"users,omitempty"`
+	}{c.ID, c.On, c.Where, c.Unless, c.Any, c.Sequence, c.At, c.Users})
 }

@@ -189,7 +189,11 @@ func Whose(raw []byte) (id, key string) {
 	if id, _ = idText(root.Get("messageId")); len(id) > MaxIDBytes {
 		id = ""
 	}
-	key, _ = entityKey(root)
+	if value.AliasText(root.Get("type")) == Types[Item].Name {
+		_, _, key, _ = itemKey(root)
+	} else {
+		key, _ = entityKey(root)
+	}
 	return id, key
 }
 
@@ -200,16 +204,26 @@ func (d *Decoder) readFields(ev *Event) (err error) {
 	if field := Types[ev.Type].NameField; field != "" && ev.Type != Fact {
 		ev.Name = d.intern(value.AliasText(root.Get(field)))
 	}
-	if (ev.Type == Track || ev.Type == System) && ev.Name == "" {
-		return Rejectf("name", "a %s event needs a non-empty string in event", ev.Type)
+	if (ev.Type == Track || ev.Type == System || ev.Type == Item) && ev.Name == "" {
+		return Rejectf("name", "an event of type %s needs a non-empty string in event", ev.Type)
 	}
 	for _, f := range [...]string{"properties", "traits", "context"} {
 		if v := root.Get(f); !value.Absent(v) && v.Type() != fastjson.TypeObject && !emptyList(v) {
 			return Rejectf("fields", "%s must be an object, this is %s", f, v.Type())
 		}
 	}
-	if ev.Type == Fact {
+	switch ev.Type {
+	case Fact:
 		return d.readFact(ev)
+	case Item:
+		ev.Kind, ev.ItemID, ev.Key, err = itemKey(root)
+		return err
+	case Codes:
+		return d.readCodes(ev)
+	case Alias:
+		if err := checkAlias(root); err != nil {
+			return err
+		}
 	}
 	ev.Key, err = entityKey(root)
 	return err
@@ -231,7 +245,7 @@ func (d *Decoder) readFact(ev *Event) error {
 	if strings.Contains(name, ":") {
 		return Rejectf("name", "the name of the fact, %q, contains a colon", name)
 	}
-	if err := checkID("the fact's name with its key", name+":"+key); err != nil {
+	if err := checkID("user", "the fact's name with its key", name+":"+key, MaxUserBytes); err != nil {
 		return err
 	}
 	if v := ev.Root.Get("values"); value.Absent(v) || v.Type() != fastjson.TypeObject && !emptyList(v) {
@@ -262,7 +276,7 @@ func typeOf(v *fastjson.Value) (Type, error) {
 			return t, nil
 		}
 	}
-	return 0, &Reject{Reason: "type", Detail: fmt.Sprintf("unknown type %s; known are track, page, screen, identify, group, alias, system, fact", v), Type: strings.Clone(s)}
+	return 0, &Reject{Reason: "type", Detail: fmt.Sprintf("unknown type %s; known are track, page, screen, identify, group, alias, system, fact, item", v), Type: strings.Clone(s)}
 }
 
 // readTimes reads the event's times. Only an unreadable log time is an error. An
@@ -317,11 +331,13 @@ func entityKey(root *fastjson.Value) (string, error) {
 }
 
 // CheckUser returns a Reject if s cannot be a userId or anonymousId.
-func CheckUser(s string) error { return checkID("the user id", s) }
+func CheckUser(s string) error { return checkID("user", "the user id", s, MaxUserBytes) }
 
-func checkID(what, s string) error {
-	if len(s) > MaxUserBytes {
-		return Rejectf("user", "%s has %d bytes; at most %d are allowed", what, len(s), MaxUserBytes)
+// checkID returns a Reject with the given reason if s is not a text of at most most
+// bytes without control characters.
+func checkID(reason, what, s string, most int) error {
+	if len(s) > most {
+		return Rejectf(reason, "%s has %d bytes; at most %d are allowed", what, len(s), most)
 	}
 	ascii := true
 	for i := range len(s) {
@@ -331,10 +347,10 @@ func checkID(what, s string) error {
 		return nil
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
-		return Rejectf("user", "%s %q has control characters", what, s)
+		return Rejectf(reason, "%s %q has control characters", what, s)
 	}
 	if !utf8.ValidString(s) {
-		return Rejectf("user", "%s %q is not valid UTF-8", what, s)
+		return Rejectf(reason, "%s %q is not valid UTF-8", what, s)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ const (
 	MaxEventBytes = 32 << 10 // of one event, as JSON
 	MaxUserBytes  = 512      // of a userId or anonymousId
 	MaxIDBytes    = 512      // of a messageId; a longer one counts as none
+	MaxKindBytes  = 64       // of the kind of an item
+	MaxItemBytes  = 1 << 10  // of the id of an item, as of any key (LANGUAGE.md, rule 18)
 	MaxName       = 256      // of an event's name where it is only remembered; a longer one is cut
 )
 
@@ -28,6 +30,8 @@ const (
 	Clock  // ends an input under clock: event; moves log time and does nothing else
 	System // a message about an offer or a coupon: Offer Delivered
 	Fact   // data from outside, of no user (LANGUAGE.md, rule 26)
+	Item   // an event about an item, of no user (LANGUAGE.md, rule 21)
+	Codes  // brings codes for a pool, of no user (LANGUAGE.md, rule 25); not over HTTP
 )
 
 // Types describes each type for the gateway, the campaign files and the core.
@@ -47,6 +51,8 @@ var Types = [...]struct {
 	Clock:    {Name: "clock"},
 	System:   {Name: "system", NameField: "event"},
 	Fact:     {Name: "fact", NameField: "fact"},
+	Item:     {Name: "item", NameField: "event"},
+	Codes:    {Name: "codes"},
 }
 
 func (t Type) String() string {
@@ -79,9 +85,14 @@ func Selected(name string) Type {
 // the program that replays).
 type Event struct {
 	Type Type
-	Name string // of a track or system event the member event; of a page or screen the member name, which may be empty; of a fact the member fact
+	Name string // of a track, system or item event the member event; of a page or screen the member name, which may be empty; of a fact the member fact
 	ID   string // messageId, a text or a number of at most MaxIDBytes, else ContentID; valid as long as the event
-	Key  string // the entity's key: "u:" + userId or "a:" + anonymousId, of a fact "f:" + fact + ":" + key; valid as long as the event
+	Key  string // the entity's key: "u:" + userId or "a:" + anonymousId, of a fact "f:" + fact + ":" + key, of an item "i:" + kind + ":" + id; valid as long as the event
+
+	// Of an event about an item (type Item), empty for all others; valid as long as
+	// the event.
+	Kind   string
+	ItemID string
 
 	// Times in nanoseconds since 1970; meaningful if the Has flag is set.
 	Timestamp    int64 // the own time: timestamp, else originalTimestamp
@@ -99,6 +110,7 @@ type Event struct {
 	NoProof        bool  // the gateway wrote "proof": "none" into it: a browser sent it, and its user did not prove who he is
 
 	Time int64 // the event time (LANGUAGE.md, rule 1); set when the event is applied
+	Bare bool  // event.user is the id without the prefix of Key, as it was before engine 5; set when the event is applied
 
 	Raw   []byte             // the event's bytes
 	Root  *fastjson.Value    // the parsed object; nil if the event was scanned (scan.go)
@@ -106,6 +118,9 @@ type Event struct {
 	items []*fastjson.Value  // the result of Items; nil: it was not called yet
 	sole  [1]*fastjson.Value // memory for items of an event without products
 }
+
+// OfUser reports whether the event is of a user: of a userId or an anonymousId.
+func (e *Event) OfUser() bool { return e.Type != Clock && e.Type != Fact && e.Type != Item }
 
 // User is the userId or anonymousId, without the prefix of Key.
 func (e *Event) User() string { return e.Key[2:] }

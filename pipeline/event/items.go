@@ -22,10 +22,14 @@ func (e *Event) Object(name string) *fastjson.Value {
 }
 
 // Items is event.items, of which each is an object: the products of
-// properties.products if there are any, else the properties themselves.
+// properties.products if there are any, else the properties themselves. An event
+// about an item has that item alone: its properties, with its key after SetItem.
 func (e *Event) Items() []*fastjson.Value {
 	if e.items == nil {
-		if e.items = products(e.Get("properties").Get("products")); len(e.items) == 0 {
+		if e.Type != Item {
+			e.items = products(e.Get("properties").Get("products"))
+		}
+		if len(e.items) == 0 {
 			e.sole[0] = e.Object("properties")
 			e.items = e.sole[:]
 		}

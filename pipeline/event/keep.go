@@ -101,7 +101,8 @@ func (f *Fields) Paths() (paths [][]string) {
 }
 
 // AppendKept appends, as the JSON of an event, what is left of the event if
-// only its type, id, user and these fields are kept. size is that of the
+// only its type, id, user (of an event about an item: its kind and the item's id) and
+// these fields are kept. size is that of the
 // fields: of each the bytes of its name, below properties, traits or context,
 // and those of its value (value.JSONSize). Every event has a name; of one that
 // is not read, the beginning is kept.
@@ -121,9 +122,13 @@ func (e *Event) AppendKept(dst []byte, f *Fields) (_ []byte, size int) {
 		text(field, name)
 	}
 	text("messageId", e.ID)
-	if e.Key[0] == 'u' {
+	switch {
+	case e.Type == Item: // its Key may be that of a user, to whom a campaign turns
+		text("kind", e.Kind)
+		text("id", e.ItemID)
+	case e.Key[0] == 'u':
 		text("userId", e.User())
-	} else {
+	default:
 		text("anonymousId", e.User())
 	}
 	kept := f.without
@@ -171,6 +176,9 @@ func appendMembers(dst []byte, o *fastjson.Value, wanted members, above string, 
 
 // hasProducts reports whether Items are those of properties.products.
 func (e *Event) hasProducts() bool {
+	if e.Type == Item {
+		return false
+	}
 	items := e.Items()
 	return len(items) != 1 || items[0] != e.Object("properties")
 }

@@ -51,8 +51,8 @@ type Reservation struct {
 }
 
 // Reserved lists the events that not every key may send. A name is compared byte
-// by byte, as campaigns compare it. item and control are no types of events (yet):
-// they are listed so that a refused one is refused for this reason.
+// by byte, as campaigns compare it. control is no type of events: it is listed so that
+// a refused one is refused for this reason.
 var Reserved = [...]Reservation{
 	{Name: "Consent Granted", By: Server, Self: true},
 	{Name: "Consent Revoked", By: Server, Self: true},
@@ -66,6 +66,7 @@ var Reserved = [...]Reservation{
 	{Type: "item", By: Server | Feeder},
 	{Type: "fact", By: Feeder},
 	{Type: "clock", By: Server},
+	{Type: "codes"},
 	{Type: "control"},
 }
 

@@ -154,7 +154,7 @@ func (d *Decoder) scanName() bool {
 		}
 	}
 	switch d.ev.Type {
-	case 0, Clock, Fact: // they have no user, and are few
+	case 0, Clock, Fact, Item, Alias, Codes: // they have no user, or more than one, and are few
 		return false
 	case Track, System:
 		d.ev.Name = d.intern(aliasPlainText(d.member(inEvent)))
@@ -211,6 +211,11 @@ func (d *Decoder) scanUser() bool {
 	}
 	if user == "" || CheckUser(user) != nil {
 		return false
+	}
+	if d.ev.Type == Identify && prefix == "u:" { // Claims reads it
+		if v := d.member(inAnonymousID); v != nil && v[0] != 'n' && aliasPlainText(v) == "" {
+			return false
+		}
 	}
 	d.setKey(prefix, user)
 	return true

@@ -89,6 +89,12 @@ func compareScan(t *testing.T, raw []byte) bool {
 	} else if g, w := everything(resumed.Resume(raw, &saved)), everything(&scan.ev); g != w {
 		t.Errorf("%s\nresumed, it is %s\n scanned, it is %s", raw, g, w)
 	}
+	for i, e := range []*Event{&a, &scan.ev} {
+		g, claims := e.Claims()
+		if w, also := b.Claims(); g != w || claims != also {
+			t.Errorf("%s\nscanned (%d), it claims %q %v; parsed, %q %v", raw, i, g, claims, w, also)
+		}
+	}
 	a.Root, b.Root, a.Raw, b.Raw, a.dec, b.dec = nil, nil, nil, nil, nil, nil
 	if g, w := asJSON(a), asJSON(b); g != w {
 		t.Errorf("%s\nscanned, it is %s\n parsed, it is %s", raw, g, w)

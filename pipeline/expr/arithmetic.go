@@ -2,6 +2,7 @@ package expr
 
 import (
 	"math"
+	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/operators"
@@ -13,7 +14,7 @@ import (
 )
 
 // arithmetic redeclares + - * / % with additional overloads that mix ints, uints
-// and doubles, because all numbers of JSON are doubles.
+// and doubles, because all numbers of JSON are doubles, and that scale durations.
 func arithmetic() []cel.EnvOption {
 	n, d, u := cel.IntType, cel.DoubleType, cel.UintType
 	operator := func(name, id string, same []*cel.Type, do func(a, b ref.Val) ref.Val, more ...cel.FunctionOpt) cel.EnvOption {
@@ -41,8 +42,11 @@ func arithmetic() []cel.EnvOption {
 			pair("plus_list", list, list, list), pair("plus_timestamp_duration", ts, du, ts), pair("plus_duration_timestamp", du, ts, ts)),
 		operator(operators.Subtract, "minus", []*cel.Type{n, d, u, du}, subtractVals,
 			pair("minus_timestamp_timestamp", ts, ts, du), pair("minus_timestamp_duration", ts, du, ts)),
-		operator(operators.Multiply, "times", []*cel.Type{n, d, u}, multiplyVals),
-		operator(operators.Divide, "divide", []*cel.Type{n, d, u}, divideVals),
+		operator(operators.Multiply, "times", []*cel.Type{n, d, u}, multiplyVals,
+			pair("times_duration_int", du, n, du), pair("times_duration_double", du, d, du), pair("times_duration_uint", du, u, du),
+			pair("times_int_duration", n, du, du), pair("times_double_duration", d, du, du), pair("times_uint_duration", u, du, du)),
+		operator(operators.Divide, "divide", []*cel.Type{n, d, u}, divideVals,
+			pair("divide_duration_int", du, n, du), pair("divide_duration_double", du, d, du), pair("divide_duration_uint", du, u, du)),
 		operator(operators.Modulo, "modulo", []*cel.Type{n, d, u}, moduloVals),
 	}
 }
@@ -97,6 +101,12 @@ func subtractVals(a, b ref.Val) ref.Val {
 }
 
 func multiplyVals(a, b ref.Val) ref.Val {
+	if x, ok := a.(types.Duration); ok {
+		return scaled(x, b, false)
+	}
+	if y, ok := b.(types.Duration); ok {
+		return multiplyVals(y, a)
+	}
 	if x, ok := a.(traits.Multiplier); ok {
 		return x.Multiply(b)
 	}
@@ -104,10 +114,40 @@ func multiplyVals(a, b ref.Val) ref.Val {
 }
 
 func divideVals(a, b ref.Val) ref.Val {
+	if x, ok := a.(types.Duration); ok {
+		return scaled(x, b, true)
+	}
 	if x, ok := a.(traits.Divider); ok {
 		return x.Divide(b)
 	}
 	return types.MaybeNoSuchOverloadErr(a)
+}
+
+// scaled is a duration multiplied or divided by a number: computed in doubles, and
+// rounded to the nearest nanosecond, halves to even.
+func scaled(d types.Duration, by ref.Val, divide bool) ref.Val {
+	var n float64
+	switch by := by.(type) {
+	case types.Double:
+		n = float64(by)
+	case types.Int:
+		n = float64(by)
+	case types.Uint:
+		n = float64(by)
+	default:
+		return types.MaybeNoSuchOverloadErr(by)
+	}
+	ns := float64(float64(d.Duration) * n)
+	if divide {
+		if n == 0 {
+			return types.NewErr("division by zero")
+		}
+		ns = float64(float64(d.Duration) / n)
+	}
+	if ns = math.RoundToEven(ns); math.IsNaN(ns) || math.Abs(ns) >= 1<<63 {
+		return types.NewErr("the duration is out of range")
+	}
+	return types.Duration{Duration: time.Duration(ns)}
 }
 
 // moduloVals is % of CEL, and of doubles the remainder of the division, with the

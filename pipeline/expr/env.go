@@ -40,10 +40,21 @@ func NewEnv(structs ...*value.Struct) (*cel.Env, error) {
 		cel.CustomTypeProvider(value.NewStructs(append(structs, Event)...)),
 		toText(),
 	}
-	opts = slices.Concat(opts, arithmetic(), timeFunctions(), extremes(structs))
+	opts = slices.Concat(opts, arithmetic(), timeFunctions(), extremes(structs), sizesOf(structs))
 	base, err := cel.NewCustomEnv(opts...)
 	if err != nil {
 		return nil, err
 	}
 	return base.Extend(numberFunctions(base.Functions())...)
+}
+
+// sizesOf declares size() of the types that have nothing else (value.NewSized).
+func sizesOf(structs []*value.Struct) (opts []cel.EnvOption) {
+	for _, s := range structs {
+		if s.Size != nil {
+			of := []*cel.Type{s.Type}
+			opts = append(opts, cel.Function(overloads.Size, cel.Overload("size_"+s.Name, of, cel.IntType), cel.MemberOverload(s.Name+"_size", of, cel.IntType)))
+		}
+	}
+	return opts
 }

@@ -39,6 +39,17 @@ func (x *Expr) Eval(sc Scope) (ref.Val, error) {
 	return v, nil
 }
 
+// InCEL is the expression without its shortcuts: CEL alone evaluates it, so that a scope
+// can make any name an error.
+func (x *Expr) InCEL() *Expr {
+	if x == nil {
+		return nil
+	}
+	plain := *x
+	plain.quick = nil
+	return &plain
+}
+
 // Holds evaluates a condition. An error makes it false, and is returned too.
 func (x *Expr) Holds(sc Scope) (bool, error) {
 	if x.quick != nil {

@@ -9,6 +9,7 @@ import (
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/traits"
 
 	"offerstream/pipeline/campaign"
 )
@@ -18,6 +19,7 @@ import (
 func (l *Language) forbid(a *celast.AST, add func(id int64, what, hint string)) {
 	made := madeBy(a.Expr())
 	l.forbidWhole(a, add)
+	forbidSized(a, add)
 	celast.PostOrderVisit(a.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
 		switch e.Kind() {
 		case celast.CallKind:
@@ -61,6 +63,29 @@ func (l *Language) forbidWhole(a *celast.AST, add func(id int64, what, hint stri
 		if name := strings.TrimPrefix(e.AsIdent(), "."); l.names.OnlyByKey(name) {
 			add(e.ID(), fmt.Sprintf("%s is only known by key", name), fmt.Sprintf("%s[event.properties.city], for example", name))
 		}
+	}))
+}
+
+// forbidSized reports any use but size() of a value that has only a size
+// (value.NewSized).
+func forbidSized(a *celast.AST, add func(id int64, what, hint string)) {
+	measured := map[int64]bool{}
+	celast.PreOrderVisit(a.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() == celast.CallKind && e.AsCall().FunctionName() == overloads.Size {
+			call := e.AsCall()
+			for _, arg := range append(call.Args(), call.Target()) {
+				measured[arg.ID()] = true
+			}
+		}
+		t := a.GetType(e.ID())
+		if t.Kind() != types.StructKind || !t.HasTrait(traits.SizerType) || measured[e.ID()] {
+			return
+		}
+		what := "this"
+		if e.Kind() == celast.IdentKind {
+			what = strings.TrimPrefix(e.AsIdent(), ".")
+		}
+		add(e.ID(), fmt.Sprintf("nothing but the size of %s can be read", what), fmt.Sprintf("write %s.size()", what))
 	}))
 }
 

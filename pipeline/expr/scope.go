@@ -49,13 +49,24 @@ var Event = value.NewStruct("Event", map[string]value.Field{
 	"type":       {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(e.Type.String()) })},
 	"name":       {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(e.Name) })},
 	"id":         {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(strings.Clone(e.ID)) })},
-	"user":       {Type: cel.StringType, Get: ofEvent(func(e *event.Event) ref.Val { return types.String(strings.Clone(e.User())) })},
+	"user":       {Type: cel.StringType, Get: ofEvent(user)},
 	"time":       {Type: cel.TimestampType, Get: ofEvent(func(e *event.Event) ref.Val { return value.CELTime(e.Time) })},
 	"properties": {Type: JSONMap, Get: object("properties")},
 	"traits":     {Type: JSONMap, Get: object("traits")},
 	"context":    {Type: JSONMap, Get: object("context")},
 	"items":      {Type: cel.ListType(cel.DynType), Get: ofEvent(func(e *event.Event) ref.Val { return value.CELList(e.Items()) })},
 })
+
+// user is the entity key of the event's user. An event about an item has none.
+func user(e *event.Event) ref.Val {
+	switch {
+	case strings.HasPrefix(e.Key, "i:"):
+		return types.NewErr("no such field: user (the event is about an item)")
+	case e.Bare:
+		return types.String(strings.Clone(e.User()))
+	}
+	return types.String(strings.Clone(e.Key))
+}
 
 func ofEvent(get func(e *event.Event) ref.Val) func(any) ref.Val {
 	return func(target any) ref.Val { return get(target.(*event.Event)) }

@@ -180,11 +180,15 @@ func (r *Reader) Text() string {
 
 // Times reads times that Writer.Times wrote.
 func (r *Reader) Times() []int64 {
-	var ts []int64
+	n := r.Len(1)
+	if n == 0 {
+		return nil
+	}
+	ts := make([]int64, n)
 	last := int64(0)
-	for range r.Len(1) {
+	for i := range ts {
 		last += r.Int()
-		ts = append(ts, last)
+		ts[i] = last
 	}
 	return ts
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/valyala/fastjson"
 )
@@ -127,12 +128,13 @@ func VisitFirst(o *fastjson.Object, fn func(name string, v *fastjson.Value)) {
 		seen = make(map[string]bool, o.Len())
 	}
 	o.Visit(func(k []byte, v *fastjson.Value) {
+		name := unsafe.String(unsafe.SliceData(k), len(k))
 		switch {
-		case seen == nil && o.Get(string(k)) != v || seen[string(k)]:
+		case seen == nil && o.Get(name) != v || seen[name]:
 			return
 		case seen != nil:
-			seen[string(k)] = true
+			seen[name] = true
 		}
-		fn(string(k), v)
+		fn(name, v)
 	})
 }

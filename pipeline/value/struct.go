@@ -17,7 +17,8 @@ type Struct struct {
 	Name   string
 	Type   *cel.Type
 	Fields map[string]Field
-	Data   bool // values of the type can be written as JSON: an object of their fields
+	Size   func(target any) int // what size() of a value is; nil: it has none
+	Data   bool                 // values of the type can be written as JSON: an object of their fields
 }
 
 // A Field is one field of a Struct.
@@ -29,6 +30,11 @@ type Field struct {
 // NewStruct declares a type. Every value of it has all the fields.
 func NewStruct(name string, fields map[string]Field) *Struct {
 	return &Struct{Name: name, Type: cel.ObjectType(name, traits.FieldTesterType, traits.IndexerType), Fields: fields}
+}
+
+// NewSized declares a type of which nothing but its size can be read.
+func NewSized(name string, size func(target any) int) *Struct {
+	return &Struct{Name: name, Type: cel.ObjectType(name, traits.SizerType), Size: size}
 }
 
 // Of returns a value of the type; its fields read target.
@@ -58,6 +64,14 @@ func (v *instance) Get(name ref.Val) ref.Val {
 		return f.Get(v.target)
 	}
 	return types.NewErr("no such field: %v", name)
+}
+
+// Size implements traits.Sizer. CEL asks only for that of a type declared by NewSized.
+func (v *instance) Size() ref.Val {
+	if v.Struct.Size == nil {
+		return types.MaybeNoSuchOverloadErr(v)
+	}
+	return types.Int(v.Struct.Size(v.target))
 }
 
 func (v *instance) ConvertToNative(t reflect.Type) (any, error) {

@@ -16,18 +16,22 @@ import (
 // read. A new aggregate is a row of Aggregates and the functions that the row
 // names; no other code refers to it by name.
 type Aggregate struct {
-	Name   string
-	Of     Operand                                      // the operand that `of` must give
-	Newest bool                                         // it keeps the newest entries and folds none; only it takes keep
-	Rows   bool                                         // keeps rows of items; only it takes fields, key and remove_on
-	Stays  bool                                         // its entries are stays, each of which is open until the user's next view
-	Ranks  bool                                         // it is one list of all keys, which needs `by` and a half-life, and has no window
-	Type   func(of *cel.Type) *cel.Type                 // the type in expressions; of is the type of `of`, nil if there is none or it did not compile
-	Take   func(value.Value) (v value.Value, err error) // converts the result of `of` to the value of an entry; nil: no conversion
+	Name     string
+	Of       Operand                                      // the operand that `of` must give
+	Newest   bool                                         // it keeps the newest entries and folds none; only it takes keep
+	Rows     bool                                         // keeps rows of items; only it takes fields, key and remove_on
+	Stays    bool                                         // its entries are stays, each of which is open until the user's next view
+	Ranks    bool                                         // it is one list of all keys, which needs a half-life and, unless Others, `by`, and has no window
+	Others   bool                                         // its keys are those of the other items of an event
+	Samples  bool                                         // it is kept as a sample (sampled.go)
+	Entities bool                                         // it is one list of entity keys, changed by AddUser, RemoveUser and RenameUser instead of Add; it takes remove_on
+	Type     func(of *cel.Type) *cel.Type                 // the type in expressions; of is the type of `of`, nil if there is none or it did not compile
+	Take     func(value.Value) (v value.Value, err error) // converts the result of `of` to the value of an entry; nil: no conversion
 
 	// Of an aggregate that is kept as a series:
 	width  int                                      // bytes of an entry: its time and, unless only entries are counted, its value
 	fold   func(bucket []byte, v int64, first bool) // adds a value to a bucket, which has none if it is the first; nil: only entries are counted
+	join   func(bucket, from []byte, first bool)    // adds what a bucket holds to another, but for the number of entries; nil: nothing
 	folded int                                      // size of a bucket's value (LANGUAGE.md, rule 18)
 	sum    func(in part) value.Value                // the aggregate of the part of a series that lies in the window
 
@@ -35,7 +39,10 @@ type Aggregate struct {
 	keeps    func(b, e Entry) bool                                // entries beyond the bound are folded into buckets, which keep one entry each: whether e takes the place of b; nil: they are removed
 	replaces func(f *Shape, content []byte, e Entry) bool         // whether e takes the place of the entry with this content
 	pick     func(f *Shape, rec []byte, cutoff int64) value.Value // the aggregate of the entries later than cutoff; rec may be nil
-	read     func(f *Shape, rec []byte, cutoff int64) ref.Val     // replaces pick if the aggregate is not a single value
+
+	// Of an aggregate that is not a single value, in place of pick:
+	write func(f *Shape, rec []byte, cutoff int64, w *value.Writer) // writes what is read of the entries later than cutoff; rec may be nil
+	show  func(f *Shape, r *value.Reader) ref.Val                   // what was written, as an expression sees it
 }
 
 // An Operand is the kind of values that an aggregate requires of `of`.
@@ -80,22 +87,37 @@ func (o Operand) Mismatch(t *cel.Type) string {
 var Aggregates = [...]*Aggregate{
 	{Name: "count", Type: always(cel.IntType), width: timeBytes, folded: 8,
 		sum: func(in part) value.Value { return value.OfInt(in.count()) }},
-	{Name: "sum", Of: Numbers, Type: always(cel.DoubleType), Take: micros, width: 2 * timeBytes, fold: add, folded: 8,
+	{Name: "sum", Of: Numbers, Type: always(cel.DoubleType), Take: micros, width: 2 * timeBytes, fold: add, join: addBucket, folded: 8,
 		sum: func(in part) value.Value { return value.OfDouble(in.total().millionths()) }},
-	{Name: "min", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: finite, width: 2 * timeBytes, fold: extremes, folded: 8,
+	{Name: "min", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: finite, width: 2 * timeBytes, fold: extremes, join: bothExtremes, folded: 8,
 		sum: func(in part) value.Value { return in.extreme(2, func(a, b float64) bool { return a < b }) }},
-	{Name: "max", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: finite, width: 2 * timeBytes, fold: extremes, folded: 8,
+	{Name: "max", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: finite, width: 2 * timeBytes, fold: extremes, join: bothExtremes, folded: 8,
 		sum: func(in part) value.Value { return in.extreme(3, func(a, b float64) bool { return a > b }) }},
-	{Name: "avg", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: micros, width: 2 * timeBytes, fold: add, folded: 16, sum: average},
+	{Name: "avg", Of: Numbers, Type: always(cel.NullableType(cel.DoubleType)), Take: micros, width: 2 * timeBytes, fold: add, join: addBucket, folded: 16, sum: average},
 	{Name: "distinct", Newest: true, Of: Scalars, Type: always(cel.IntType), Take: texted, replaces: sameValue, pick: number},
 	{Name: "first", Of: Scalars, Type: nullable, keeps: earlier, pick: first},
 	{Name: "last", Of: Scalars, Type: nullable, keeps: later, pick: last},
-	{Name: "list", Newest: true, Rows: true, Type: always(cel.ListType(cel.MapType(cel.StringType, cel.DynType))), replaces: sameRow, read: readRows},
-	{Name: "dwell", Stays: true, Type: always(cel.DurationType), Take: stay, width: 2 * timeBytes, fold: add, folded: 8,
+	{Name: "list", Newest: true, Rows: true, Type: always(cel.ListType(cel.MapType(cel.StringType, cel.DynType))), replaces: sameRow, write: writeRows, show: showRows},
+	{Name: "dwell", Stays: true, Type: always(cel.DurationType), Take: stay, width: 2 * timeBytes, fold: add, join: addBucket, folded: 8,
 		sum: func(in part) value.Value { return value.OfDuration(in.stayed()) }},
 	quantiles,
 	top,
 	histogram,
+}
+
+// ofItems are the aggregates that only items have, and those that items have in
+// place of one of Aggregates.
+var ofItems = [...]*Aggregate{users, together, sampled}
+
+// Of is the aggregate of that name of a feature of users, or if per of items; nil
+// if there is none.
+func Of(name string, per bool) *Aggregate {
+	for _, a := range ofItems {
+		if per && a.Name == name {
+			return a
+		}
+	}
+	return Named(name)
 }
 
 // Named is the aggregate of that name, nil if there is none.
@@ -119,7 +141,7 @@ func Names() []string {
 
 // Single reports whether the aggregate is read as a single value (by
 // Shape.Total).
-func (a *Aggregate) Single() bool { return a.read == nil && !a.Ranks }
+func (a *Aggregate) Single() bool { return a.show == nil && !a.Ranks && !a.Entities }
 
 // Folds reports whether entries beyond the bound are folded into buckets.
 func (a *Aggregate) Folds() bool { return a.width > 0 && !a.Ranks || a.keeps != nil }
@@ -158,6 +180,9 @@ func finite(v value.Value) (value.Value, error) {
 // maxSum bounds one summand: sums are kept as integers of millionths.
 const maxSum = 9.2e12
 
+// Micros takes a number as sums do: as an integer of millionths.
+func Micros(v value.Value) (value.Value, error) { return micros(v) }
+
 // micros takes a number as an integer of millionths, so that the order of the
 // summands does not change a sum.
 func micros(v value.Value) (value.Value, error) {
@@ -188,6 +213,19 @@ func add(b []byte, v int64, _ bool) {
 	sum := wide{word(b, 3), uint64(word(b, 2))}.plus(widen(v))
 	putWord(b, 2, int64(sum.low))
 	putWord(b, 3, sum.high)
+}
+
+// addBucket adds a bucket's sum to that of another.
+func addBucket(b, from []byte, _ bool) {
+	sum := wide{word(b, 3), uint64(word(b, 2))}.plus(wide{word(from, 3), uint64(word(from, 2))})
+	putWord(b, 2, int64(sum.low))
+	putWord(b, 3, sum.high)
+}
+
+// bothExtremes adds a bucket's extremes to those of another.
+func bothExtremes(b, from []byte, first bool) {
+	extremes(b, word(from, 2), first)
+	extremes(b, word(from, 3), false)
 }
 
 func extremes(b []byte, v int64, first bool) {

@@ -90,9 +90,9 @@ func plain(v ref.Val) any {
 // one time, what leaves.
 func TestAggregates(t *testing.T) {
 	t.Logf("seed %d", *seed)
-	for _, a := range Aggregates {
-		if a.Rows || a.Stays || a.Ranks {
-			continue // scenarios and the oracle hold the first two, TestTop the third
+	for _, a := range all {
+		if a.Rows || a.Stays || a.Ranks || a.Entities {
+			continue // scenarios and the oracle hold the first two, TestTop the third, TestUsers the last
 		}
 		expected := naive[a.Name]
 		if expected == nil {
@@ -152,6 +152,9 @@ func TestTakes(t *testing.T) {
 		if _, err := Named(c.agg).Take(c.v); (err == nil) != c.fits {
 			t.Errorf("%s of %v: %v", c.agg, c.v, err)
 		}
+	}
+	if Of("distinct", false) != Named("distinct") || Of("distinct", true) != sampled || Of("users", true) != users || Of("users", false) != nil || Of("together", false) != nil || Of("sum", true) != Named("sum") {
+		t.Error("items have other aggregates than users, or not")
 	}
 	if Named("median") != nil || !slices.Contains(Names(), "quantiles") {
 		t.Error("the table does not know its aggregates")

@@ -11,7 +11,7 @@ import (
 // histogram keeps the newest event times. The hours of the day in which they lie
 // depend on the zone in which they are read, so whoever reads it counts them
 // (HistogramTimes).
-var histogram = &Aggregate{Name: "histogram", Newest: true, Type: always(Histogram.Type), read: readHistogram}
+var histogram = &Aggregate{Name: "histogram", Newest: true, Type: always(Histogram.Type), write: writeHistogram, show: showHistogram}
 
 // Histogram is the type of a histogram in expressions, which see its size only.
 var Histogram = func() *value.Struct {
@@ -22,8 +22,8 @@ var Histogram = func() *value.Struct {
 	return s
 }()
 
-// readHistogram is the struct of the entries later than cutoff.
-func readHistogram(_ *Shape, rec []byte, cutoff int64) ref.Val {
+// writeHistogram writes the times later than cutoff.
+func writeHistogram(_ *Shape, rec []byte, cutoff int64, w *value.Writer) {
 	times := []int64{}
 	if rec != nil {
 		for offset := entriesOffset(rec); offset < len(rec); {
@@ -33,8 +33,11 @@ func readHistogram(_ *Shape, rec []byte, cutoff int64) ref.Val {
 			}
 		}
 	}
-	return Histogram.Of(times)
+	w.Times(times)
 }
+
+// showHistogram is the struct of these times.
+func showHistogram(_ *Shape, r *value.Reader) ref.Val { return Histogram.Of(r.Times()) }
 
 // HistogramTimes returns the event times in a histogram that an expression has
 // read, oldest first. ok is false if the value is no histogram. The caller must

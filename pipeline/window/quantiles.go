@@ -16,7 +16,7 @@ import (
 // number of values, and for each percentage the value at that rank (the nearest
 // rank). Numbers are read as doubles, durations as durations. If `of` gives
 // both, numbers rank below durations.
-var quantiles = &Aggregate{Name: "quantiles", Of: Measures, Take: measure, read: readQuantiles, Type: func(of *cel.Type) *cel.Type {
+var quantiles = &Aggregate{Name: "quantiles", Of: Measures, Take: measure, write: writeQuantiles, show: showQuantiles, Type: func(of *cel.Type) *cel.Type {
 	switch {
 	case of == nil || of.Kind() == cel.DynKind:
 		return anyQuantiles.Type
@@ -34,12 +34,21 @@ var (
 	anyQuantiles      = quantilesOf("AnyQuantiles", cel.DynType)
 )
 
+var percents = [...]int{10, 25, 50, 75, 90}
+
+// ranks are the number of values, and the value at each of percents, null if there
+// are none.
+type ranks struct {
+	size int
+	at   [len(percents)]value.Value
+}
+
 func quantilesOf(name string, of *cel.Type) *value.Struct {
 	fields := map[string]value.Field{
-		"size": {Type: cel.IntType, Get: func(values any) ref.Val { return types.Int(len(values.([]value.Value))) }},
+		"size": {Type: cel.IntType, Get: func(q any) ref.Val { return types.Int(q.(*ranks).size) }},
 	}
-	for _, percent := range []int{10, 25, 50, 75, 90} {
-		fields[fmt.Sprintf("p%d", percent)] = value.Field{Type: of, Get: func(values any) ref.Val { return nearestRank(values.([]value.Value), percent) }}
+	for i, percent := range percents {
+		fields[fmt.Sprintf("p%d", percent)] = value.Field{Type: of, Get: func(q any) ref.Val { return q.(*ranks).at[i].CEL() }}
 	}
 	s := value.NewStruct(name, fields)
 	s.Data = true
@@ -49,7 +58,7 @@ func quantilesOf(name string, of *cel.Type) *value.Struct {
 // Structs are the types, besides CEL's own, of values that aggregates are read
 // as.
 func Structs() []*value.Struct {
-	return []*value.Struct{numberQuantiles, durationQuantiles, anyQuantiles, ranked, Histogram}
+	return []*value.Struct{numberQuantiles, durationQuantiles, anyQuantiles, ranked, Histogram, crowd}
 }
 
 // measure takes a duration, or a number as a double.
@@ -60,8 +69,8 @@ func measure(v value.Value) (value.Value, error) {
 	return finite(v)
 }
 
-// readQuantiles is the struct of the values later than cutoff, which it sorts.
-func readQuantiles(_ *Shape, rec []byte, cutoff int64) ref.Val {
+// writeQuantiles writes the ranks of the values later than cutoff.
+func writeQuantiles(_ *Shape, rec []byte, cutoff int64, w *value.Writer) {
 	values := []value.Value{}
 	each(rec, cutoff, func(content []byte) { values = append(values, aliasValue(content)) })
 	slices.SortFunc(values, func(a, b value.Value) int {
@@ -73,16 +82,28 @@ func readQuantiles(_ *Shape, rec []byte, cutoff int64) ref.Val {
 		}
 		return cmp.Compare(a.Double(), b.Double())
 	})
-	return anyQuantiles.Of(values)
+	w.Len(len(values))
+	for _, percent := range percents {
+		w.Value(nearestRank(values, percent))
+	}
+}
+
+// showQuantiles is the struct of these ranks.
+func showQuantiles(_ *Shape, r *value.Reader) ref.Val {
+	q := &ranks{size: int(r.Uint())}
+	for i := range q.at {
+		q.at[i] = r.Value()
+	}
+	return anyQuantiles.Of(q)
 }
 
 // nearestRank returns the value at a percentile: the one at place
 // ceil(percent/100 * n) of the n sorted values, counted from 1. It is null if
 // there are no values.
-func nearestRank(sorted []value.Value, percent int) ref.Val {
+func nearestRank(sorted []value.Value, percent int) value.Value {
 	n := len(sorted)
 	if n == 0 {
-		return types.NullValue
+		return value.Value{}
 	}
-	return sorted[(n*percent+99)/100-1].CEL()
+	return sorted[(n*percent+99)/100-1]
 }

@@ -24,23 +24,32 @@ func (f *Shape) total(rec []byte, now int64) value.Value {
 	return f.pick(f, rec, f.cutoff(now))
 }
 
-// Read is the aggregate under a key as an expression sees it; a top is that of
-// all keys, whatever key is given.
+// Read is the aggregate under a key as an expression sees it; a ranking or a list
+// of users is that of all keys, whatever key is given.
 func (f *Shape) Read(st *State, key string, now int64) ref.Val {
 	if f.Ranks {
-		return f.ranking(st, now)
+		return rankingOf(f.weights(st, now))
+	}
+	if f.Entities {
+		return crowd.Of(f.UserCount(st, now))
 	}
 	rec := st.find(key)
-	if f.read != nil {
-		return f.read(f, rec, f.cutoff(now))
+	if !f.Single() {
+		var w value.Writer
+		f.write(f, rec, f.cutoff(now), &w)
+		return f.show(f, &value.Reader{B: w.B, Alias: true})
 	}
 	v := f.total(rec, now)
 	v.Str = strings.Clone(v.Str)
 	return v.CEL()
 }
 
-// Has reports whether a key has an entry in the window.
+// Has reports whether a key has an entry in the window, of a list of users whether
+// anyone has.
 func (f *Shape) Has(st *State, key string, now int64) bool {
+	if f.Entities {
+		return f.UserCount(st, now) > 0
+	}
 	rec := st.find(key)
 	return rec != nil && f.newest(rec) > f.cutoff(now)
 }

@@ -46,13 +46,19 @@ func (f *Shape) removeRow(st *State, i int, key string) {
 	}
 }
 
-// readRows is a list as an expression sees it: its rows later than cutoff.
-func readRows(f *Shape, rec []byte, cutoff int64) ref.Val {
+// writeRows writes the rows later than cutoff, as the list holds them.
+func writeRows(_ *Shape, rec []byte, cutoff int64, w *value.Writer) {
+	each(rec, cutoff, func(content []byte) { w.B = append(w.B, content...) })
+}
+
+// showRows is a list as an expression sees it.
+func showRows(f *Shape, r *value.Reader) ref.Val {
 	rows := []ref.Val{}
-	each(rec, cutoff, func(content []byte) {
-		e := readContent(&value.Reader{B: content}, 0)
-		rows = append(rows, value.Map{Source: rowSource{f.Fields, e.Row}})
-	})
+	for len(r.B) > 0 {
+		if e := readContent(r, 0); e.Row != nil {
+			rows = append(rows, value.Map{Source: rowSource{f.Fields, e.Row}})
+		}
+	}
 	return types.NewRefValList(types.DefaultTypeAdapter, rows)
 }
 

@@ -26,6 +26,7 @@ const (
 	bucketWords = 32
 	orderBytes  = 4
 	openStay    = math.MinInt64
+	maxBuckets  = 1<<8 - 1 // of a record, which keeps their number in a byte
 )
 
 func word(b []byte, i int) int64 { return int64(le.Uint64(b[i*8:])) }
@@ -187,14 +188,30 @@ func (f *Shape) bucketTime(t int64) int64 {
 
 // foldEntry adds the time and value of an entry to its bucket.
 func (f *Shape) foldEntry(st *State, i int, t, v int64, order uint32) {
-	t = f.bucketTime(t)
+	b, fresh := f.bucketAt(st, i, f.bucketTime(t))
+	putWord(b, 1, word(b, 1)+1)
+	if f.fold != nil {
+		f.fold(b, v, fresh)
+	}
+	if f.Grouped && (fresh || before(order, f.orderOf(b))) {
+		le.PutUint32(b[bucketWords:], order)
+	}
+}
+
+// bucketAt is the bucket of time t of key i's series. If there was none, it is fresh,
+// and empty, and where there were too many the oldest has left.
+func (f *Shape) bucketAt(st *State, i int, t int64) (b []byte, fresh bool) {
 	rec, size := st.record(i), f.bucketBytes()
 	buckets, entries := f.series(rec)
 	place := len(buckets)
 	for place > 0 && word(buckets[place-size:], 0) >= t {
 		place -= size
 	}
-	fresh := place == len(buckets) || word(buckets[place:], 0) != t
+	fresh = place == len(buckets) || word(buckets[place:], 0) != t
+	if fresh && len(buckets)/size == maxBuckets { // of visitors whose logs were far ahead (Union)
+		f.removeBuckets(st, i, 1)
+		return f.bucketAt(st, i, t)
+	}
 	if fresh {
 		offset := len(rec) - len(entries) - len(buckets) + place
 		st.splice(i, offset, 0, size)
@@ -203,14 +220,7 @@ func (f *Shape) foldEntry(st *State, i int, t, v int64, order uint32) {
 		clear(buckets[place : place+size])
 		putWord(buckets[place:], 0, t)
 	}
-	b := buckets[place : place+size]
-	putWord(b, 1, word(b, 1)+1)
-	if f.fold != nil {
-		f.fold(b, v, fresh)
-	}
-	if f.Grouped && (fresh || before(order, f.orderOf(b))) {
-		le.PutUint32(b[bucketWords:], order)
-	}
+	return buckets[place : place+size], fresh
 }
 
 func double(v int64) float64 { return math.Float64frombits(uint64(v)) }

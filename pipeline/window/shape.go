@@ -36,13 +36,16 @@ func (f *Shape) Add(st *State, key string, e Entry, now int64, scratch *[]byte) 
 	cutoff := f.cutoff(now)
 	i, reached := f.touch(st, key, cutoff)
 	full := false
-	if f.width > 0 {
+	switch {
+	case f.Samples:
+		full = f.addSample(st, i, cutoff, sampledValue{textSum(e.Value), e.Time, st.added, uint16(e.Value.Size())})
+	case f.width > 0:
 		f.dropSeries(st, i, cutoff)
 		if f.Stays && int64(e.Value.Bits) == openStay {
 			st.open++
 		}
 		full = f.addSeries(st, i, e.Time, int64(e.Value.Bits), f.Entries)
-	} else {
+	default:
 		full = f.addWindow(st, i, cutoff, e, scratch)
 	}
 	if full {
@@ -103,25 +106,40 @@ func (f *Shape) newest(rec []byte) int64 {
 // that then hold nothing.
 func (f *Shape) Drop(st *State, now int64) {
 	cutoff := f.cutoff(now)
+	if f.Entities {
+		f.dropUsers(st, cutoff)
+		return
+	}
 	for i := int(st.keys) - 1; i >= 0; i-- {
-		if f.width > 0 {
-			f.dropSeries(st, i, cutoff)
-		} else {
-			f.dropWindow(st, i, cutoff)
-		}
+		f.dropKey(st, i, cutoff)
 		if f.newest(st.record(i)) <= cutoff {
 			f.forget(st, i)
 		}
 	}
 }
 
+// dropKey drops what lies at or before cutoff under key i.
+func (f *Shape) dropKey(st *State, i int, cutoff int64) {
+	switch {
+	case f.Samples:
+		f.dropSample(st, i, cutoff)
+	case f.width > 0:
+		f.dropSeries(st, i, cutoff)
+	default:
+		f.dropWindow(st, i, cutoff)
+	}
+}
+
 // KeysHolding is the number of keys that hold anything, and of those that hold
 // buckets.
 func (f *Shape) KeysHolding(st *State) (held, folded int) {
+	if f.Entities {
+		return int(st.keys), 0
+	}
 	for i := range int(st.keys) {
 		rec := st.record(i)
 		_, buckets := head(rec)
-		if f.width == 0 {
+		if f.width == 0 && !f.Samples {
 			buckets = len(bucketsOf(rec))
 		}
 		if f.size(rec).Entries > 0 {

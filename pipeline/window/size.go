@@ -47,6 +47,9 @@ func (f *Shape) size(rec []byte) (s Size) {
 		b, e := len(buckets)/f.bucketBytes(), len(entries)/f.entryBytes()
 		return Size{b + e, b*(entrySize+text+f.folded) + e*(entrySize+text+f.width-timeBytes)}
 	}
+	if f.Samples {
+		return sampleSize(sample(body(rec)), text)
+	}
 	s = bucketsSize(bucketsOf(rec), text)
 	for offset := entriesOffset(rec); offset < len(rec); {
 		var content []byte
@@ -114,6 +117,13 @@ func (f *Shape) oldestOf(rec []byte) (o oldest) {
 		}
 		return o
 	}
+	if f.Samples {
+		if s := sample(body(rec)); len(s) > 0 && s.held() > 0 {
+			first := s.read(s.heaped(0))
+			return oldest{held: true, t: first.t, order: first.order}
+		}
+		return o
+	}
 	if offset := entriesOffset(rec); offset < len(rec) {
 		t, _, _ := readEntry(rec, offset)
 		o = oldest{held: true, t: t, order: entryOrder(rec, offset)}
@@ -127,6 +137,8 @@ func (f *Shape) oldestOf(rec []byte) (o oldest) {
 // removeFirst removes the first bucket or entry of a key.
 func (f *Shape) removeFirst(st *State, o oldest) {
 	switch {
+	case f.Samples:
+		f.removeSampled(st, o.key)
 	case f.width > 0 && o.bucket:
 		f.removeBuckets(st, o.key, 1)
 	case f.width > 0:

@@ -23,6 +23,7 @@ import (
 //	         series' buckets, the key, and a series (series.go) or a window
 //	         (window.go)
 //
+// Of users there is a list instead, of as many entries as there are keys (users.go).
 // Integers are little-endian.
 type State struct {
 	ID    uint64 // campaign.Feature.FeatureID
@@ -33,6 +34,7 @@ type State struct {
 	bytes uint32 // their size (size.go)
 	added uint32 // the order of the entry that was added last
 	b     []byte
+	users *userList // of users, once it was changed; b is empty then
 }
 
 // Size is the size of all that is held, under all keys. The state may be nil.
@@ -186,6 +188,11 @@ func (s *State) Append(w *value.Writer) {
 	w.Uint(uint64(s.held))
 	w.Uint(uint64(s.bytes))
 	w.Uint(uint64(s.added))
+	if s.users != nil {
+		w.Len(s.users.size())
+		w.B = s.users.appendUsers(w.B)
+		return
+	}
 	w.Bytes(s.b)
 }
 

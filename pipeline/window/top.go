@@ -23,6 +23,10 @@ import (
 // remove a key. The keys of a State are in the order of their last touches.
 var top = &Aggregate{Name: "top", Ranks: true, Type: always(cel.ListType(ranked.Type)), width: 2 * timeBytes}
 
+// together ranks the other items that come in an item's events. Its keys are
+// given by the caller: it has no `by`.
+var together = &Aggregate{Name: "together", Ranks: true, Others: true, Type: top.Type, width: top.width}
+
 const (
 	touchWeight   = 1 << 20 // what a touch adds
 	halfLifeSteps = 8       // steps in which a weight halves; they begin at multiples of their length since 1970
@@ -69,6 +73,11 @@ func (f *Shape) weight(rec []byte, now int64) int64 {
 // rank is Add of a top. Beyond the bound on keys, the key with the least weight
 // leaves; of equals, that with the older touch.
 func (f *Shape) rank(st *State, key string, now int64) (reached uint64) {
+	return f.addWeight(st, key, touchWeight, now)
+}
+
+// addWeight touches a key, which adds a weight to it.
+func (f *Shape) addWeight(st *State, key string, more, now int64) (reached uint64) {
 	weight := int64(0)
 	if i := st.index(key); i >= 0 {
 		st.moveLast(i)
@@ -76,14 +85,32 @@ func (f *Shape) rank(st *State, key string, now int64) (reached uint64) {
 		weight = f.weight(st.record(last), now)
 		f.removeEntries(st, last, 1)
 	} else {
-		for ; int(st.keys) >= f.Keys; reached++ {
-			f.forget(st, f.lightest(st, now))
-		}
+		reached = f.boundRanks(st, f.Keys-1, now)
 		st.append(key)
 	}
-	weight = min(weight, math.MaxInt64-touchWeight) + touchWeight
+	weight = min(weight, math.MaxInt64-more) + more
 	f.addSeries(st, int(st.keys)-1, now, weight, 1)
 	return reached
+}
+
+// boundRanks removes the keys with the least weights until there are no more than a
+// number.
+func (f *Shape) boundRanks(st *State, most int, now int64) (reached uint64) {
+	for ; int(st.keys) > most; reached++ {
+		f.forget(st, f.lightest(st, now))
+	}
+	return reached
+}
+
+// unionRanks adds the weights of a to those of u, as they are at now; then the bound
+// on keys applies.
+func (f *Shape) unionRanks(u, a *State, now int64) uint64 {
+	all := *f
+	all.Keys = math.MaxInt
+	for i := range int(a.keys) {
+		all.addWeight(u, a.key(i), f.weight(a.record(i), now), now)
+	}
+	return f.boundRanks(u, f.Keys, now)
 }
 
 // lightest is the key with the least weight at now; of equals, that with the
@@ -114,16 +141,20 @@ var ranked = func() *value.Struct {
 	return s
 }()
 
-// ranking is a top as an expression sees it: its keys with their weights at now,
-// the greatest first; of equals, the one touched last. st may be nil.
-func (f *Shape) ranking(st *State, now int64) ref.Val {
-	var keys []weighted
+// weights are the keys of a top with their weights at now, the greatest first; of
+// equals, the one touched last. st may be nil.
+func (f *Shape) weights(st *State, now int64) (keys []weighted) {
 	if st != nil {
 		for i := int(st.keys) - 1; i >= 0; i-- {
 			keys = append(keys, weighted{strings.Clone(st.key(i)), f.weight(st.record(i), now)})
 		}
 	}
 	slices.SortStableFunc(keys, func(a, b weighted) int { return cmp.Compare(b.weight, a.weight) })
+	return keys
+}
+
+// rankingOf is a top as an expression sees it.
+func rankingOf(keys []weighted) ref.Val {
 	list := make([]ref.Val, len(keys))
 	for i, k := range keys {
 		list[i] = ranked.Of(k)

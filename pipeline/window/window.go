@@ -115,13 +115,19 @@ func bucketsOf(rec []byte) []bucket {
 // that it may use.
 func (f *Shape) addWindow(st *State, i int, cutoff int64, e Entry, scratch *[]byte) (full bool) {
 	f.dropWindow(st, i, cutoff)
-	if f.replaces != nil && !f.replace(st, i, e) {
+	if f.replaces != nil && !f.replace(st, i, e, false) {
 		return false
 	}
 	w := value.Writer{B: (*scratch)[:0]}
 	writeContent(&w, e)
 	*scratch = w.B
 	st.insert(i, e.Time, w.B)
+	return f.trim(st, i)
+}
+
+// trim folds or removes the oldest entries of key i's window beyond the bound; full
+// reports that there were any.
+func (f *Shape) trim(st *State, i int) (full bool) {
 	n := number32(body(st.record(i)), windowEntries) - f.Entries
 	if n <= 0 {
 		return false
@@ -136,13 +142,14 @@ func (f *Shape) addWindow(st *State, i int, cutoff int64, e Entry, scratch *[]by
 }
 
 // replace removes the entry that e replaces. It returns false, and removes
-// nothing, if e must not be added because the entry of the same value is newer.
-func (f *Shape) replace(st *State, i int, e Entry) bool {
+// nothing, if e must not be added because the entry of the same value is newer. A row
+// replaces a newer one too, unless onlyOlder.
+func (f *Shape) replace(st *State, i int, e Entry, onlyOlder bool) bool {
 	rec := st.record(i)
 	for offset := entriesOffset(rec); offset < len(rec); {
 		t, content, next := readEntry(rec, offset)
 		if f.replaces(f, content, e) {
-			if !f.Rows && e.Time < t {
+			if (!f.Rows || onlyOlder) && e.Time < t {
 				return false
 			}
 			f.removeEntry(st, i, offset)
@@ -153,14 +160,20 @@ func (f *Shape) replace(st *State, i int, e Entry) bool {
 	return true
 }
 
+// begin makes key i's record, which is new, an empty window.
+func (s *State) begin(i int) {
+	s.splice(i, len(s.record(i)), 0, windowHead)
+	b := body(s.record(i))
+	clear(b)
+	putWord(b, 0, math.MinInt64)
+}
+
 // insert inserts an entry after those of the same time or earlier.
 func (s *State) insert(i int, t int64, content []byte) {
 	rec := s.record(i)
 	if len(body(rec)) == 0 {
-		s.splice(i, len(rec), 0, windowHead)
+		s.begin(i)
 		rec = s.record(i)
-		clear(body(rec))
-		putWord(body(rec), 0, math.MinInt64)
 	}
 	offset := len(rec)
 	if newest := word(body(rec), 0); newest > t {
@@ -199,11 +212,11 @@ func (f *Shape) removeEntry(st *State, i, offset int) {
 // updateNewest stores the time of key i's newest bucket or entry in its record.
 func (f *Shape) updateNewest(st *State, i int) {
 	rec, newest := st.record(i), int64(math.MinInt64)
-	for _, b := range bucketsOf(rec) {
-		newest = b.t
-	}
 	for offset := entriesOffset(rec); offset < len(rec); {
 		newest, _, offset = readEntry(rec, offset)
+	}
+	for _, b := range bucketsOf(rec) {
+		newest = max(newest, b.t) // which is the end of its step
 	}
 	putWord(body(rec), 0, newest)
 }
