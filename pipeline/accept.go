@@ -55,15 +55,22 @@ func readAcceptance(data []byte) (*Acceptance, error) {
 func (f *Fold) mark() bool {
 	if f.cur.Within > 0 {
 		f.cur.Accepted = f.msg.Stored
+		if f.lose(func(int) bool { return true }) {
+			return true // a step for each entity
+		}
 		f.finish()
 		return false
 	}
 	names := slices.Collect(maps.Keys(f.accept.Chains))
 	names = slices.AppendSeq(names, maps.Keys(f.cur.Chains))
+	names = slices.DeleteFunc(names, func(name string) bool { _, mails := MailsTo(name); return mails })
 	f.cur.After = max(f.cur.After, f.accept.After)
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		f.emitAfter(f.accept.Chains[name], Effect{Chain: name, Mark: &Mark{f.accept.Why}})
+	}
+	for q := range f.partitions {
+		f.emitMail(q, &mail{now: f.cur.LogTime, kind: mailMark}, true)
 	}
 	f.cur.Within++
 	return true

@@ -58,7 +58,7 @@ func testAccept(t *testing.T, after uint64, numbers [4]uint64) {
 		}
 		var want []string
 		for i, name := range []string{"dead", "offers.sms", "offers.web"} {
-			want = append(want, fmt.Sprintf("%s {N:%d S:7 K:0 T:5000} a disk", name, numbers[i]))
+			want = append(want, fmt.Sprintf("%s {N:%d S:7 K:0 T:5000 G:0} a disk", name, numbers[i]))
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("after %d: %q, want %q", after, got, want)

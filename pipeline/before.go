@@ -13,8 +13,8 @@ func (s *step) before() *Entity {
 	if !s.live.readsBefore {
 		return nil
 	}
-	var features []int
-	reads := false
+	features := slices.Clone(s.live.featBefore)
+	reads := s.feedsBefore()
 	for _, m := range s.matches {
 		c := s.live.campaigns[m.unit].compiled
 		reads = reads || c.readsBefore
@@ -30,7 +30,7 @@ func (s *step) before() *Entity {
 	e := s.entity
 	was := &Entity{Key: e.Key, traits: e.traits, session: e.session, binding: binding{live: e.live, place: make([]uint16, len(e.place))}}
 	was.session.events = slices.Clone(was.session.events)
-	was.session.ends = false
+	was.session.ends, was.session.times = false, nil // of which expressions read nothing
 	for _, i := range features {
 		if st := e.feature(i); st != nil {
 			was.states = append(was.states, copied(st))
@@ -38,6 +38,16 @@ func (s *step) before() *Entity {
 		}
 	}
 	return was
+}
+
+// feedsBefore reports whether the event feeds a feature of items that reads anything as
+// before.x.
+func (s *step) feedsBefore() (reads bool) {
+	if len(s.live.kinds) == 0 {
+		return false
+	}
+	s.live.match.features.each(s.scope.event, func(i int) { reads = reads || s.live.features[i].readsBefore })
+	return reads
 }
 
 // copied is a copy of a feature's state.

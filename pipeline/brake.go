@@ -8,9 +8,6 @@ import (
 	"offerstream/pipeline/value"
 )
 
-// brakeEngine is the first engine whose sets have brakes.
-const brakeEngine = 4
-
 // brakePrefix begins the keys of entities that count for a brake: "b:sms", or
 // "b:sms/<campaign>" of one per campaign. Such an entity holds the times of the
 // offers within the brake's window, in order, and nothing else.
@@ -52,19 +49,11 @@ func isqrt(n int) int {
 	return root
 }
 
-// Partitions tells the fold that its log is that of one of n partitions, so that the
-// brakes of the sets in force are in effect. Without it they are not: a file has no
-// partitions.
-func (f *Fold) Partitions(n int) {
-	f.partitions = n
-	f.setBrakes()
-}
-
 // setBrakes takes over the brakes of the set in force.
 func (f *Fold) setBrakes() {
 	f.brakes = nil
 	def := f.step.live.def
-	if f.partitions <= 0 || def.Engine < brakeEngine || f.only != nil { // some of the users do not tell how much goes out
+	if f.partitions <= 0 || f.only != nil || f.wanted != nil { // some of the users do not tell how much goes out
 		return
 	}
 	for i := range def.Brakes {

@@ -31,7 +31,7 @@ func TestBrakeMost(t *testing.T) {
 
 // brakeSet is a set in which each event X sends one offer of campaign x, if nothing
 // has paused it.
-func brakeSet(t *testing.T, engine int, brakes ...campaign.Brake) *Set {
+func brakeSet(t *testing.T, brakes ...campaign.Brake) *Set {
 	t.Helper()
 	of := func(id, channel, kind string, rows ...string) campaign.Campaign {
 		c := campaign.Campaign{ID: id, On: []string{strings.ToUpper(id)}, Offer: campaign.OfferSpec{Channel: channel, Kind: kind}}
@@ -44,7 +44,7 @@ func brakeSet(t *testing.T, engine int, brakes ...campaign.Brake) *Set {
 	rows.Where = "event.properties.row == row.id"
 	withheld := of("w", "sms", campaign.Advertising)
 	withheld.Holdout = 10_000
-	set, problems := Compile(&campaign.Definition{Engine: engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds, Brakes: brakes,
+	set, problems := Compile(&campaign.Definition{Engine: Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds, Brakes: brakes,
 		Campaigns: []campaign.Campaign{of("a", "sms", campaign.Advertising), of("b", "sms", campaign.Advertising), of("p", "push", campaign.Advertising), rows, of("s", "sms", campaign.Service), withheld}})
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -133,7 +133,7 @@ func TestBrake(t *testing.T) {
 			within := [2]time.Duration{time.Duration(20+rng.IntN(100)) * time.Second, time.Duration(20+rng.IntN(100)) * time.Second}
 			sets, hashes := map[string]*Set{}, []string{}
 			for range 2 {
-				set := brakeSet(t, 4, campaign.Brake{Channel: "sms", Max: 1 + rng.IntN(12*partitions), Within: within[0]}, campaign.Brake{Channel: "sms", Max: 1 + rng.IntN(5*partitions), Within: within[1], PerCampaign: true})
+				set := brakeSet(t, campaign.Brake{Channel: "sms", Max: 1 + rng.IntN(12*partitions), Within: within[0]}, campaign.Brake{Channel: "sms", Max: 1 + rng.IntN(5*partitions), Within: within[1], PerCampaign: true})
 				sets[set.hash] = set
 				hashes = append(hashes, set.hash)
 			}
@@ -143,7 +143,7 @@ func TestBrake(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f.Partitions(partitions)
+			f.Partition(0, partitions)
 			seq, stored, ids := uint64(0), int64(time.Hour), 0
 			var want, got []string
 			message := func(kind Kind, data string) {
@@ -161,7 +161,7 @@ func TestBrake(t *testing.T) {
 					}
 					if more && rng.IntN(30) == 0 {
 						f, users = resumed(t, f, bySet, users)
-						f.Partitions(partitions)
+						f.Partition(0, partitions)
 						if err := f.Begin(m); err != nil {
 							t.Fatal(err)
 						}
@@ -169,7 +169,7 @@ func TestBrake(t *testing.T) {
 				}
 			}
 			apply := func(hash string) {
-				message(Control, fmt.Sprintf(`{"set":%q,"engine":4}`, hash))
+				message(Control, fmt.Sprintf(`{"set":%q,"engine":5}`, hash))
 				n.set = sets[hash].def
 			}
 			apply(hashes[0])
@@ -197,7 +197,7 @@ func TestBrake(t *testing.T) {
 						channels = []string{[]string{"sms", "push"}[rng.IntN(2)]}
 					}
 					number := revision - uint64(rng.IntN(4)/3) // sometimes that of the one before
-					message(Control, fmt.Sprintf(`{"paused":%s,"channels":%s,"resumed":%s,"pauses":%d,"engine":4}`, asJSON(paused), asJSON(channels), asJSON(resumedAt), number))
+					message(Control, fmt.Sprintf(`{"paused":%s,"channels":%s,"resumed":%s,"pauses":%d,"engine":5}`, asJSON(paused), asJSON(channels), asJSON(resumedAt), number))
 					before := len(n.braked)
 					n.control(number, paused, channels, resumedAt)
 					released += before - len(n.braked)
@@ -239,35 +239,35 @@ func TestBrake(t *testing.T) {
 
 // braking is a fold of a log under a set in which six sms within a minute are one too
 // many.
-func braking(t *testing.T, engine, partitions int) *logged {
+func braking(t *testing.T, partitions int) *logged {
 	t.Helper()
-	set := brakeSet(t, engine, campaign.Brake{Channel: "sms", Max: 1, Within: time.Minute})
+	set := brakeSet(t, campaign.Brake{Channel: "sms", Max: 1, Within: time.Minute})
 	l := newLogged(t, set)
-	l.f.Partitions(partitions)
+	l.f.Partition(0, partitions)
 	return l
 }
 
-// TestBrakeInEffect: the sixth offer goes out, and the seventh does not; neither a set
-// of engine 3 nor a fold that knows no partitions has a brake.
+// TestBrakeInEffect: the sixth offer goes out, and the seventh does not; a fold
+// that knows no partitions has no brake.
 func TestBrakeInEffect(t *testing.T) {
-	for _, tt := range []struct{ engine, partitions, out int }{{4, 1, 6}, {4, 8, 6}, {4, 0, 9}, {3, 1, 9}} {
+	for _, tt := range []struct{ partitions, out int }{{1, 6}, {8, 6}, {0, 9}} {
 		l := &logged{t: t}
-		set := brakeSet(t, tt.engine, campaign.Brake{Channel: "sms", Max: 1, Within: time.Minute})
+		set := brakeSet(t, campaign.Brake{Channel: "sms", Max: 1, Within: time.Minute})
 		var err error
 		if l.f, err = NewFold(Cursor{Set: set.hash}, func(string) (*Set, error) { return set, nil }, Memory{}); err != nil {
 			t.Fatal(err)
 		}
-		l.f.Partitions(tt.partitions)
+		l.f.Partition(0, tt.partitions)
 		for i := range 9 {
 			l.event(fmt.Sprint("u", i), "A", "")
 		}
 		if len(l.offers) != tt.out {
-			t.Errorf("engine %d, %d partitions: %d offers, want %d", tt.engine, tt.partitions, len(l.offers), tt.out)
+			t.Errorf("%d partitions: %d offers, want %d", tt.partitions, len(l.offers), tt.out)
 		}
 		l.event("u1", "S", "")
 		l.event("u1", "P", "")
 		if len(l.offers) != tt.out+2 {
-			t.Errorf("engine %d, %d partitions: a service offer, or one on another channel, did not go out", tt.engine, tt.partitions)
+			t.Errorf("%d partitions: a service offer, or one on another channel, did not go out", tt.partitions)
 		}
 		if tt.out == 9 {
 			continue
@@ -285,12 +285,12 @@ func TestBrakeInEffect(t *testing.T) {
 // TestBrakePending: what is pending when a brake trips is judged when it is due, and
 // ends as paused.
 func TestBrakePending(t *testing.T) {
-	def := brakeSet(t, 4, campaign.Brake{Channel: "sms", Max: 1, Within: time.Minute}).def
+	def := brakeSet(t, campaign.Brake{Channel: "sms", Max: 1, Within: time.Minute}).def
 	waits := def.Campaigns[0]
 	waits.ID, waits.On, waits.Unless = "u", []string{"U"}, &campaign.Unless{On: []string{"Order"}, Within: 10 * time.Second}
 	def.Campaigns = slices.Insert(def.Campaigns, 5, waits)
 	l := newLogged(t, mustCompile(t, def))
-	l.f.Partitions(1)
+	l.f.Partition(0, 1)
 	l.event("u1", "U", "")
 	for i := range 6 {
 		l.event(fmt.Sprint("u", i), "A", "")
@@ -306,7 +306,7 @@ func TestBrakePending(t *testing.T) {
 
 // TestBrakePoison: a step that panics, and so sends nothing, counts nothing.
 func TestBrakePoison(t *testing.T) {
-	l := braking(t, 4, 1)
+	l := braking(t, 1)
 	for i := range 5 {
 		l.event(fmt.Sprint("u", i), "A", "")
 	}
@@ -340,9 +340,9 @@ func TestBrakePoison(t *testing.T) {
 // TestBrakeKeepsWindow: only times within the window are kept, also of a brake with a
 // large maximum; and a fold that goes on from the records of the entities has them.
 func TestBrakeKeepsWindow(t *testing.T) {
-	set := brakeSet(t, 4, campaign.Brake{Channel: "sms", Max: 1_000_000, Within: 10 * time.Second})
+	set := brakeSet(t, campaign.Brake{Channel: "sms", Max: 1_000_000, Within: 10 * time.Second})
 	l := newLogged(t, set)
-	l.f.Partitions(1)
+	l.f.Partition(0, 1)
 	for i := range 50 {
 		l.event(fmt.Sprint("u", i), "A", "")
 	}
@@ -360,8 +360,8 @@ func TestBrakeKeepsWindow(t *testing.T) {
 
 // TestBrakesOfMany: when more campaigns are braked than can be listed, the channel is.
 func TestBrakesOfMany(t *testing.T) {
-	l := newLogged(t, brakeSet(t, 4, campaign.Brake{Channel: "sms", Max: 1, Within: time.Minute, PerCampaign: true}))
-	l.f.Partitions(1)
+	l := newLogged(t, brakeSet(t, campaign.Brake{Channel: "sms", Max: 1, Within: time.Minute, PerCampaign: true}))
+	l.f.Partition(0, 1)
 	for i := range mostPaused {
 		l.f.cur.Braked = append(l.f.cur.Braked, Braked{Campaign: fmt.Sprint("gone", i)})
 	}
@@ -376,13 +376,13 @@ func TestBrakesOfMany(t *testing.T) {
 
 // TestBrakeIsNoUser: the entities in which brakes count are nobody's.
 func TestBrakeIsNoUser(t *testing.T) {
-	def := *brakeSet(t, 4, campaign.Brake{Channel: "sms", Max: 9, Within: time.Hour}).def
+	def := *brakeSet(t, campaign.Brake{Channel: "sms", Max: 9, Within: time.Hour}).def
 	def.Clock = campaign.ClockEvent
 	b, problems := NewBacktest(&def)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	b.fold.Partitions(1)
+	b.fold.Partition(0, 1)
 	if err := b.Line([]byte(at("10:00:00", "A", "")), func(*Offer) {}); err != nil {
 		t.Fatal(err)
 	}
@@ -398,7 +398,7 @@ func TestBrakeIsNoUser(t *testing.T) {
 
 // TestPausedInWords: a trace tells whether an operator or a brake has paused what.
 func TestPausedInWords(t *testing.T) {
-	l := braking(t, 4, 1)
+	l := braking(t, 1)
 	var told []string
 	l.f.Trace(func(tr *Trace) {
 		for _, s := range tr.Stages {
@@ -424,7 +424,7 @@ func TestPausedInWords(t *testing.T) {
 		}
 	}
 	control := func(pauses uint64, rest string) {
-		l.message(Control, fmt.Sprintf(`{"engine":4,"pauses":%d,%s}`, pauses, rest))
+		l.message(Control, fmt.Sprintf(`{"engine":5,"pauses":%d,%s}`, pauses, rest))
 	}
 	for i := range 6 {
 		l.event(fmt.Sprint("u", i), "A", "")

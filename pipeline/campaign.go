@@ -40,6 +40,12 @@ type compiled struct {
 	quiet       *campaign.QuietHours // those of its channel; nil: none, or the offer is no advertising
 	keepSent    int                  // how many times of its offers an entity remembers
 
+	items     *itemReads    // what it reads of items; nil: nothing
+	expires   *expr.Expr    // offer.expires, where it is an expression
+	worth     *expr.Expr    // budget.of; nil: an offer counts as one
+	keepAsk   *event.Fields // what an evaluation keeps of its event while it waits for an answer, a grant or an item
+	itemNamed bool          // `item` is known in its expressions
+
 	before       []int // the features that its expressions read as before.x
 	afterAbsence *event.Fields
 }
@@ -48,6 +54,7 @@ type compiled struct {
 type entry struct {
 	where     []*expr.Expr
 	unless    *campaign.Unless
+	within    *expr.Expr   // unless.within, where it is an expression
 	ends      []*expr.Expr // the conjuncts of unless.where
 	endsOn    names        // the events of unless
 	match     keyer
@@ -63,8 +70,8 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 	for j, src := range def.If {
 		report := c.reporter(path("if", strconv.Itoa(j)))
 		unwaiting := false
-		for _, x := range w.state.Conjuncts(src, report) {
-			if t := c.dwellTerm(w.state, x, report); t != nil {
+		for _, x := range w.cond.Conjuncts(src, report) {
+			if t := c.dwellTerm(w.cond, x, report); t != nil {
 				t.conjunct = len(cp.cond)
 				cp.dwell = append(cp.dwell, t)
 			} else {
@@ -73,7 +80,7 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 			cp.cond = append(cp.cond, x)
 		}
 		if unwaiting && !cp.atSessionEnd() { // at the end of a session all has been waited for
-			w.state.Unwaiting(src, cp.let, report, c.warn(report))
+			w.cond.Unwaiting(src, cp.let, report, c.warn(report))
 		}
 	}
 	if def.At != nil {
@@ -122,11 +129,15 @@ func (c *compiler) campaign(def *campaign.Campaign) {
 			c.warn(c.reporter(append(path("offer", "data"), within...)))(line, col, what, hint)
 		})
 	}
+	cp.expires = c.span(w.state, def.Offer.ExpiresIs, int64(def.Offer.AtMost), path("offer", "expires"))
+	c.budget(cp, w, path)
+	c.itemsOf(cp, whenDue, path)
 	c.beforeOf(cp, whenDue, path)
 	c.keptLater(cp, whenDue)
 	for _, l := range def.Limits {
 		cp.keepSent = max(cp.keepSent, l.Max)
 	}
+	c.set.spends = c.set.spends || cp.asksBudget()
 	c.units(cp)
 }
 
@@ -209,7 +220,8 @@ func (c *compiler) triggers(cp *compiled, w wording, path func(...string) []stri
 			e.ends, e.endsOn = c.where(c.ending(cp, w), u.Where, path("unless", "where")), namesOf(u.On)
 			c.set.ends.add(u.On)
 			e.match = c.keyer(c.ending(cp, w), u.Match, path("unless", "match"))
-			if u.Within <= 0 {
+			e.within = c.span(w.state, u.WithinIs, int64(u.AtMost), path("unless", "within"))
+			if u.Within <= 0 && u.WithinIs == "" {
 				c.problem(path("unless"), "unless needs `within`", "within: 1h")
 			}
 		}
@@ -241,7 +253,7 @@ func (c *compiler) ending(cp *compiled, w wording) *expr.Language {
 		return w.about
 	}
 	rows := c.rowNames(cp)
-	return c.worded(rows, rows, false).about
+	return c.worded(rows, rows, false, false).about
 }
 
 func (c *compiled) atSessionEnd() bool { return slices.Equal(c.def.On, []string{campaign.SessionEnd}) }
@@ -269,6 +281,11 @@ func (c *compiled) each(whenDue []*expr.Expr, fn func(place string, x *expr.Expr
 	some("at", c.at)
 	some("choose", c.choose)
 	some("score", c.score)
+	for i := range c.entries {
+		some("unless", c.entries[i].within)
+	}
+	some("offer", c.expires)
+	some("budget", c.worth)
 	if c.data != nil {
 		c.data.Each(func(x *expr.Expr) { fn("offer", x) })
 	}
@@ -303,8 +320,12 @@ func (c *compiler) beforeOf(cp *compiled, whenDue []*expr.Expr, path func(...str
 			if !ok {
 				return
 			}
+			i, ok := c.set.featureIndex[of]
+			if ok && c.set.features[i].per > 0 {
+				return // the evaluation keeps what it reads of items
+			}
 			cp.readsBefore, c.set.readsBefore = true, true
-			if i, ok := c.set.featureIndex[of]; ok && !slices.Contains(cp.before, i) {
+			if ok && !slices.Contains(cp.before, i) {
 				cp.before = append(cp.before, i)
 			}
 			if refused || place == "if" || place != "when_due" && place != "at" && !cp.waits() {
@@ -336,6 +357,13 @@ func (c *compiler) keptLater(cp *compiled, whenDue []*expr.Expr) {
 			add(&later, x)
 		}
 	})
+	if cp.items != nil && cp.items.whole {
+		later.AddItems()
+		dwell.AddItems()
+	}
+	if cp.items != nil || cp.asksBudget() {
+		cp.keepAsk = c.shared(dwell.Clone())
+	}
 	cp.afterAbsence = c.shared(later)
 	for i := range cp.entries {
 		e := &cp.entries[i]

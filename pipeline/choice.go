@@ -11,6 +11,8 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/value"
 	"offerstream/pipeline/zone"
 )
@@ -41,6 +43,17 @@ func (s *step) choose() {
 		o, how := s.pass(e, out)
 		switch how {
 		case waiting:
+			continue
+		case asking:
+			worth, err := s.worth(e)
+			if err != nil {
+				s.failed(e.c, "budget.of", e.c.def.Budget.Of, err)
+				e.trace.failed(stageChannel, "budget", err)
+				s.end(e, Failed)
+				continue
+			}
+			out = append(out, o) // it keeps the channel
+			s.request(e, e.wants(), worth)
 			continue
 		case Fired, Withheld:
 			out = append(out, o)
@@ -73,10 +86,14 @@ func (e *evaluation) rank(s *step) (float64, error) {
 // waiting is the result of a candidate that has become pending again.
 const waiting = outcomes
 
+// asking is the result of a candidate that would go out and needs a grant first.
+const asking = outcomes + 1
+
 // pass takes a candidate through the remaining stages. out holds the offers
 // that this step has let out so far. The offer is nil if a stage stops the
 // candidate.
 func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
+	e.waited = e.waited || e.stage.waits() && !stages[e.stage].mail
 	for _, g := range e.c.gates {
 		stopped := g.stops(s, e)
 		e.trace.gate(&g, stopped, s, e)
@@ -99,6 +116,8 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 	switch {
 	case errors.Is(err, errNoChoice):
 		return nil, NoChoice
+	case s.spanless(e, err):
+		return nil, Condition
 	case err != nil:
 		s.failedOffer(e, err)
 		return nil, Failed
@@ -115,6 +134,9 @@ func (s *step) pass(e *evaluation, out []*Offer) (*Offer, Outcome) {
 		s.traceHoldout(e)
 		return o, Withheld
 	}
+	if e.wants() != "" {
+		return o, asking
+	}
 	return o, Fired
 }
 
@@ -123,6 +145,7 @@ func (s *step) hold(e evaluation) {
 	if e.held == NoDue {
 		e.held = s.now
 	}
+	s.giveBack(&e.pending)
 	q := e.c.quiet
 	s.later(e, stageHold, zone.Loud(s.now, s.entity.location(), q.From, q.To))
 }
@@ -138,11 +161,8 @@ func (s *step) offer(e *evaluation, id string) (*Offer, error) {
 		Event: strings.Clone(e.event.ID), Key: e.key, Time: value.FormatTime(s.now),
 	}
 	expires := int64(NoDue)
-	if spec.Expires > 0 {
-		expires = value.Plus(s.now, int64(spec.Expires))
-		o.Expires = value.FormatTime(expires)
-	}
 	sc := s.judge(e)
+	defer func() { sc.chosen, sc.coupon = nil, nil }()
 	var err error
 	if e.c.choose != nil {
 		sc.chosen, err = chosen(e.c.choose.Eval(sc))
@@ -151,19 +171,70 @@ func (s *step) offer(e *evaluation, id string) (*Offer, error) {
 			return o, err
 		}
 	}
+	if span, ok := int64(spec.Expires), spec.Expires > 0; ok || e.c.expires != nil {
+		if e.c.expires != nil {
+			if span, ok, err = spanOf(e.c.expires, sc, int64(spec.AtMost)); !ok {
+				return o, &noSpan{spec.ExpiresIs, err}
+			}
+		}
+		expires = value.Plus(s.now, span)
+		o.Expires = value.FormatTime(expires)
+	}
 	if spec.Coupon != nil {
 		if spec.Coupon.Expires > 0 {
 			expires = value.Plus(s.now, int64(spec.Coupon.Expires))
 		}
 		o.Coupon = s.coupon(spec.Coupon, s.live.def.Coupons, e.campaign, s.entity.Key, id, expires)
+		e.fromPool(o.Coupon, s.live.def.Coupons)
 		sc.coupon, sc.couponExpires = o.Coupon, expires
 	}
 	if e.c.data != nil {
 		o.Data, err = e.c.data.Render(sc)
 	}
 	e.trace.failed(stageChoice, "data", err)
-	sc.chosen, sc.coupon = nil, nil
 	return o, err
+}
+
+// fromPool gives a coupon the code that its pool has granted.
+func (e *evaluation) fromPool(o *OfferCoupon, set *campaign.Coupons) {
+	pool := e.c.pool()
+	if pool == "" {
+		return
+	}
+	o.Code = coupon.Placeholder
+	if e.ask != nil {
+		for _, g := range e.ask.got {
+			if g.of == poolPrefix+pool {
+				o.Code = g.code
+			}
+		}
+	}
+	if set != nil {
+		o.URL = coupon.URL(set.URL, o.Code)
+	}
+}
+
+// A noSpan is the error of an offer whose `expires` gives no span of time: of a
+// condition that does not hold.
+type noSpan struct {
+	text string
+	err  error // nil: it is null, 0 or negative
+}
+
+func (n *noSpan) Error() string { return "expires gives no span of time" }
+
+// spanless reports whether an offer cannot be made because its `expires` gives no span
+// of time.
+func (s *step) spanless(e *evaluation, err error) bool {
+	n, ok := err.(*noSpan)
+	if !ok {
+		return false
+	}
+	if n.err != nil {
+		s.failed(e.c, "offer.expires", n.text, n.err)
+	}
+	e.trace.failed(stageChoice, "expires", n)
+	return true
 }
 
 // chosen is what a `choose` gives; errNoChoice if that is null or an empty

@@ -25,11 +25,14 @@ type Set struct {
 	units        []unit // campaigns by id, each with its rows in their order
 	unitIndex    map[string]int32
 	match        index
-	keepSent     int     // how many times of offers an entity remembers per channel
-	dwells       []int   // indices of the features that aggregate stays
-	sessionEnds  []int   // indices of the units that a session's end triggers
-	ends         endings // the events of all `unless`
-	readsBefore  bool    // any campaign reads anything as before.x
+	keepSent     int            // how many times of offers an entity remembers per channel
+	dwells       []int          // indices of the features that aggregate stays
+	sessionEnds  []int          // indices of the units that a session's end triggers
+	ends         endings        // the events of all `unless`
+	readsBefore  bool           // any campaign, or feature of items, reads anything as before.x
+	featBefore   []int          // the features that features of items read as before.x
+	spends       bool           // any campaign has a budget or a pool
+	kinds        map[string]int // the kinds of items, by name: the index in Definition.Items
 }
 
 // Definition is the definition from which the set was compiled.
@@ -67,7 +70,7 @@ func (c *compiler) compile(def *campaign.Definition, newest int) (*Set, []campai
 	c.set = &Set{
 		def: def, hash: def.Hash(),
 		featureIndex: map[string]int{}, featureByID: map[uint64]int{}, facts: map[string]*campaign.Fact{},
-		keepSent: rememberedSent,
+		features: make([]*feature, len(def.Features)), kinds: map[string]int{}, keepSent: rememberedSent,
 	}
 	envs, err := envs()
 	if err != nil {
@@ -79,12 +82,15 @@ func (c *compiler) compile(def *campaign.Definition, newest int) (*Set, []campai
 	c.about = c.language(envs.about, place{scope: "about the event only"})
 	c.items = c.language(envs.items, place{scope: "about the event and its item"})
 	for i := range def.Features {
-		c.feature(i, &def.Features[i])
+		if def.Features[i].Per == "" {
+			c.feature(i, &def.Features[i])
+		}
 	}
 	for i := range def.Facts {
 		c.set.facts[def.Facts[i].Name] = &def.Facts[i]
 	}
 	c.seeState()
+	c.itemFeatures()
 	units := 0
 	for i := range def.Campaigns {
 		units += max(len(def.Campaigns[i].Rows), 1)
@@ -116,6 +122,7 @@ type compiler struct {
 	about     *expr.Language // of where, by and match: about the event
 	items     *expr.Language // of `of` under a bare `by`: about an item of the event
 	state     *expr.Language // of if, when_due and templates: about the entity's state
+	fed       *expr.Language // of features of items: about the event, an item of it, and the user's state
 	languages []*expr.Language
 	own       map[string]*wording // languages of campaigns with rows, `let` or `choose`, by their names
 	problems  []campaign.Problem
@@ -169,19 +176,35 @@ func (c *compiler) where(l *expr.Language, src string, path []string) []*expr.Ex
 
 func (c *compiler) feature(i int, def *campaign.Feature) {
 	path := func(key string) []string { return []string{"features", def.Name, key} }
-	agg := window.Named(def.Agg)
+	agg := window.Of(def.Agg, def.Per != "")
+	about, items := c.about, c.items
+	if def.Per != "" {
+		about, items = c.fed, c.fed
+	}
 	if agg == nil {
 		c.problem(path("agg"), fmt.Sprintf("%q is not an aggregate that this engine has", def.Agg), strings.Join(window.Names(), ", "))
 		agg = window.Aggregates[0]
 	}
 	bounds := c.set.def.Bounds
-	f := &feature{def: def, id: def.FeatureID(), by: c.keyer(c.about, def.By, path("by")), where: c.where(c.about, def.Where, path("where")), remove: len(def.RemoveOn) > 0,
+	f := &feature{def: def, id: def.FeatureID(), by: c.keyer(about, def.By, path("by")), where: c.where(about, def.Where, path("where")), remove: len(def.RemoveOn) > 0,
 		shape: window.Shape{Aggregate: agg, Within: def.Within, Entries: bounds.Entries, Keys: bounds.Keys, Grouped: def.By != "", Keyed: def.Key != "", Fields: def.Fields, HalfLife: def.HalfLife}}
-	if agg.Rows || agg.Newest && def.Keep > 0 {
+	if agg.Rows || agg.Entities || agg.Newest && def.Keep > 0 {
 		f.shape.Entries = def.Keep
 	}
-	c.operand(f, path)
+	if def.Per != "" {
+		f.per = 1 + c.kind(def, path)
+	}
+	c.operand(f, about, items, path)
 	switch {
+	case agg.Stays && f.per > 0:
+		c.problem(path("agg"), agg.Name+" is of a user, not of an item", "leave out `per`, or use sum with of: event.properties.dwell_ms")
+	case (agg.Entities || agg.Others) && f.per == 0:
+		c.problem(path("agg"), agg.Name+" is of an item, not of a user", "per: product, one of `items`")
+	case agg.Entities:
+		c.users(f, path)
+	case agg.Others && (def.By != "" || def.HalfLife <= 0):
+		c.problem(path("agg"), agg.Name+" needs `half_life`, and takes no `by`", "half_life: 30d")
+	case agg.Others:
 	case agg.Rows && len(def.Fields) == 0:
 		c.problem(path("agg"), agg.Name+" needs `fields`", "fields: [product_id, name, price]")
 	case agg.Ranks && (def.By == "" || def.HalfLife <= 0):
@@ -196,14 +219,14 @@ func (c *compiler) feature(i int, def *campaign.Feature) {
 	if agg.Stays {
 		c.set.dwells = append(c.set.dwells, i)
 	}
-	c.set.features = append(c.set.features, f)
+	c.set.features[i] = f
 	c.set.featureIndex[def.Name] = i
 	c.set.featureByID[f.id] = i
 }
 
 // operand compiles a feature's `of`, and sets the type that expressions see of
 // the feature.
-func (c *compiler) operand(f *feature, path func(string) []string) {
+func (c *compiler) operand(f *feature, about, items *expr.Language, path func(string) []string) {
 	def, agg := f.def, f.shape.Aggregate
 	switch wants := agg.Of != window.Nothing; {
 	case wants && def.Of == "":
@@ -213,9 +236,9 @@ func (c *compiler) operand(f *feature, path func(string) []string) {
 	}
 	var of *cel.Type
 	if def.Of != "" {
-		l := c.about
+		l := about
 		if f.by.name != "" {
-			l = c.items
+			l = items
 		}
 		if f.of = l.Compile(def.Of, nil, c.reporter(path("of"))); f.of != nil {
 			of = f.of.Type

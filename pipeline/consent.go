@@ -23,6 +23,8 @@ type consent struct {
 	channel string
 	time    int64 // event time
 	granted bool
+
+	unproved bool // a browser sent it, whose user did not prove who he is
 }
 
 // consents takes over an event about consent.
@@ -35,15 +37,16 @@ func (e *Entity) consents(ev *event.Event, counts *Counts) {
 	if !campaign.Channel(channel) {
 		return
 	}
+	unproved := ev.NoProof && e.live.def.Engine >= mergeEngine
 	i, found := slices.BinarySearchFunc(e.consent, channel, func(c consent, name string) int { return strings.Compare(c.channel, name) })
 	switch {
 	case found && ev.Time < e.consent[i].time: // of two with one event time, the later in the log is newer
 	case found:
-		e.consent[i].time, e.consent[i].granted = ev.Time, granted
+		e.consent[i].time, e.consent[i].granted, e.consent[i].unproved = ev.Time, granted, unproved
 	case len(e.consent) >= mostConsents:
 		counts.Bounds++
 	default:
-		e.consent = slices.Insert(e.consent, i, consent{strings.Clone(channel), ev.Time, granted})
+		e.consent = slices.Insert(e.consent, i, consent{strings.Clone(channel), ev.Time, granted, unproved})
 	}
 }
 

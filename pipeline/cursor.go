@@ -35,6 +35,9 @@ type Cursor struct {
 
 	Accepted int64  `json:"accepted,omitempty"` // the stored time of the last Accept message applied; 0: none
 	After    uint64 `json:"after,omitempty"`    // the number after which each chain continues, or begins, since that message (Acceptance)
+
+	Got map[int]Position `json:"got,omitempty"` // by partition that has sent any mail: the origin of its last that was applied, or passed over
+	Fan string           `json:"fan,omitempty"` // the item whose mail of message Seq+1 is being sent on to users (fanout.go); "": none
 }
 
 // A Retired is a set that was in force until a log time.
@@ -87,6 +90,7 @@ func (c Cursor) clone() Cursor {
 	c.Began = maps.Clone(c.Began)
 	c.Retired = slices.Clone(c.Retired)
 	c.Braked = slices.Clone(c.Braked)
+	c.Got = maps.Clone(c.Got)
 	return c
 }
 
@@ -95,8 +99,17 @@ func (f *Fold) Revisions() (live, pauses uint64) { return f.cur.Revision, f.cur.
 
 // A Chain tells how far one chain of the partition has come.
 type Chain struct {
-	Last Position `json:"last"`        // of the last record on the chain
-	K    uint32   `json:"k,omitempty"` // number of records on the chain, so far, from message Seq+1
+	Last Position `json:"last"`           // of the last record on the chain
+	K    uint32   `json:"k,omitempty"`    // number of records on the chain, so far, from message Seq+1
+	Sent uint64   `json:"sent,omitempty"` // of a chain of mails: the sequence in the receiver's log of the last message that its writer knew stored; the writer sets it at a checkpoint
+}
+
+// Sent sets Chain.Sent of a chain of mails, once a checkpoint with it is stored.
+func (f *Fold) Sent(chain string, seq uint64) {
+	if ch, ok := f.cur.Chains[chain]; ok {
+		ch.Sent = seq
+		f.cur.Chains[chain] = ch
+	}
 }
 
 // A Position is carried by each record on a chain: its number N on the chain,
@@ -107,4 +120,5 @@ type Position struct {
 	S uint64 `json:"s"`
 	K uint32 `json:"k,omitempty"`
 	T int64  `json:"t"`
+	G int64  `json:"g,omitempty"` // of a mail: the stored time of the last Accept message that its sender had applied; N counts from 1 in each, and 0 is the mark of it
 }

@@ -34,6 +34,16 @@
 //	            (coupon.go, and package coupon for codes); its outcome (outcome.go),
 //	            and the errors of its expressions (failure.go); what it keeps of its
 //	            event while it waits (stored.go)
+//	mail        what one entity's step sends to another entity (mail.go), in packs
+//	            (mailpack.go); the stored form of what entities have to do with each
+//	            other (link.go)
+//	items       what events are about: features of items and the campaigns that read
+//	            them, compiled (items.go); what an event brings to an item (feed.go);
+//	            questions of users and answers of items (ask.go); an item that reaches
+//	            the users in a list (fanout.go)
+//	budgets     what all users share (budget.go), and pools of codes (pool.go)
+//	merge       a visitor who logs in: claims, records, what is forwarded (claim.go),
+//	            two states that become one (merge.go)
 //	trace       what a step did to an evaluation, for those who ask why (trace.go):
 //	            what its conditions read (inspect.go), what else is compared (tell.go)
 //	fold        one log applied to all entities (fold.go): log time (logtime.go), its
@@ -49,13 +59,31 @@
 //
 // Besides: a backtest over a file (backtest.go), or a part of one (shard.go); a fold
 // that begins or ends elsewhere than its log (refold.go), or is of some users only
-// (only.go); a user's state in readable form (user.go); and an offer rendered as a test
+// (only.go); the state of a user (user.go), an item (itemview.go), a budget or a pool
+// (budgetview.go) in readable form; and an offer rendered as a test
 // (sendtest.go), with what would stop it (stops.go). A new aggregate is a row of
 // window.Aggregates; a new gate is a row of gates, with its outcome.
 //
 // Four packages say what folds did, from their traces and counts: explain puts a user's
 // evaluations into words, survey compares a set with a sample of events, backtest runs
 // sets over many events, and report shows that as a page.
+//
+// Entities are users, items, budgets and pools; each belongs to one partition, by its
+// key. What one sends to another goes through the log of the receiver's partition:
+//
+//	user  -- feed: entries, questions, triggers --> item
+//	user <-- answer: the values that were asked --- item
+//	user <-- recipient: a campaign with `to` ------ item
+//	user  -- spend: request, return, withdrawal --> budget, pool
+//	user <-- grant: granted or refused ------------ budget, pool
+//	user  -- claim ------------------------------> visitor
+//	user <-- record (once), then forwarded events - visitor
+//	user  -- rename: the visitor is the user -----> item
+//
+// A fold gives each mail a position on a chain, as it does with offers; a worker writes
+// the chain into the receiver's log (package broker); the receiver applies each mail
+// once, by its position (Fold.origin). A fold that is told of no partitions, as that of
+// a file, keeps its mails in a queue of its own and applies them before anything else.
 //
 // The log consists of messages. A message is a pack of events (In), a Tick, a
 // Control or an Accept:
@@ -65,8 +93,9 @@
 //	         from the batch, and keeps logTime only under clock: event; a fact is
 //	         in the log of every partition
 //	Tick     {"at": "2026-01-02T15:04:05Z"}
-//	Control  {"set": "<hash>", "revision": 7, "engine": 4, "at": "..."}, or
-//	         {"paused": ["<campaign>"], "pauses": 3, "engine": 4, "at": "..."}
+//	Control  {"set": "<hash>", "revision": 7, "engine": 5, "at": "..."}, or
+//	         {"paused": ["<campaign>"], "pauses": 3, "engine": 5, "at": "..."}
+//	From     mails from entities of another partition (mailpack.go)
 //	Accept   {"chains": {"offers.web": 12}, "after": 1795551540199725, "why": "..."}
 //
 // A Fold applies a message in steps, each for a due time or an event. It may be

@@ -10,8 +10,8 @@ import (
 // binary also runs sets of the previous engine (PROTOCOL.md, D3), but none from
 // before oldestEngine, which was never released.
 const (
-	Engine       = 4 // 4: features that are gone are kept for a day; revisions, pauses of channels, brakes and switches
-	oldestEngine = 3
+	Engine       = 5 // 5: items, mails between entities, budgets and pools; visitors who log in become one with the user
+	oldestEngine = 4
 )
 
 // runs reports whether a binary with engine newest runs sets of an engine.
@@ -36,3 +36,9 @@ func Engines() (all []int) {
 	}
 	return all
 }
+
+// entityEngine is the first engine in which event.user is the entity key.
+const entityEngine = 5
+
+// bareUser reports whether event.user is the id alone, as before entityEngine.
+func (s *Set) bareUser() bool { return s.def.Engine < entityEngine }

@@ -11,13 +11,15 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/valyala/fastjson"
 
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/value"
 	"offerstream/pipeline/window"
 )
 
-// An Entity is one user's state. record.go has its stored form.
+// An Entity is the state of one user, or of an item, a budget or a pool. record.go has
+// its stored form.
 type Entity struct {
-	Key string // "u:" + userId or "a:" + anonymousId
+	Key string // "u:" + userId or "a:" + anonymousId, or that of an item (ItemKey), a budget or a pool
 
 	seq      uint64 // number of events applied, without duplicates
 	last     int64  // log time of the last event
@@ -29,6 +31,7 @@ type Entity struct {
 	waiting  []pending
 	keeps    int    // bytes of what these keep of their events; not stored
 	viewed   int    // how many of these the next view cancels; not stored
+	open     int    // how many of these wait for a mail; not stored
 	order    uint64 // the order of the evaluation that was made pending last
 	sent     []sent
 	channels []channelSent
@@ -37,6 +40,18 @@ type Entity struct {
 	consent   []consent // by channel
 	sequences []sequence
 	fact      *fact // nil: the entity is no fact
+
+	hasViewed            bool       // there was a view since engine 5
+	viewedAt, viewedTime int64      // of the last one: log time and event time
+	owner                string     // of a visitor: the user that it has become
+	claims               []claim    // of a user: the visitors that it waits for
+	watching             []watch    // of a user: the lists of items that hold it
+	renamed              []renaming // of an item
+	fan                  *fan       // of an item: what it is sending to users
+	budget               *budget
+	pool                 *pool
+	codes                []string // of a chunk of a pool
+	orphans              []grant  // of evaluations that a change of sets has cancelled: to be given back in the next step
 
 	binding
 	scheduled int64 // the due time that the fold's queue holds for the entity; NoDue: none
@@ -78,14 +93,21 @@ const NoDue = math.MinInt64
 // NewEntity is the state of a user without any events.
 func NewEntity(key string) *Entity { return &Entity{Key: key, scheduled: NoDue} }
 
-// Due is the earliest due time of the pending evaluations and of the session's end,
-// NoDue if there are none.
+// DueByMail is the due time of an entity that waits for nothing but mails. It is no log
+// time.
+const DueByMail = NoDue + 1
+
+// Due is the earliest due time of the pending evaluations and of the session's end. If
+// there are none, it is DueByMail where the entity waits for a mail, else NoDue.
 func (e *Entity) Due() int64 {
 	due := e.session.due()
 	for i := range e.waiting {
-		if d := e.waiting[i].due; due == NoDue || d < due {
-			due = d
+		if w := &e.waiting[i]; !stages[w.stage].mail && (due == NoDue || w.due < due) {
+			due = w.due
 		}
+	}
+	if due == NoDue && (e.open > 0 || len(e.claims) > 0) {
+		return DueByMail
 	}
 	return due
 }
@@ -101,7 +123,7 @@ func (e *Entity) forgotten(now int64, second bool) bool {
 	if e.Key[0] == 'a' {
 		f = e.live.def.Forget.Anonymous
 	}
-	return e.seq > 0 && f > 0 && value.Minus(now, e.last) >= int64(f) && !e.waitsFor(now, second)
+	return e.seq > 0 && f > 0 && value.Minus(now, e.last) >= int64(f) && !e.waitsFor(now, second) && len(e.claims) == 0
 }
 
 func (e *Entity) forget() {
@@ -153,7 +175,7 @@ var le = binary.LittleEndian
 func (e *Entity) learn(traits *fastjson.Value, counts *Counts) {
 	var all []trait
 	value.VisitFirst(traits.GetObject(), func(name string, v *fastjson.Value) {
-		all = append(all, trait{name, value.OfJSON(v)})
+		all = append(all, trait{strings.Clone(name), value.OfJSON(v)})
 	})
 	slices.SortFunc(all, func(a, b trait) int { return strings.Compare(a.name, b.name) })
 	size := e.traitBytes()
@@ -217,8 +239,14 @@ func (e *Entity) bind(l *liveSet) {
 		*e.sizeOf(at) = e.sizeOf(at).Plus(st.Size())
 	}
 	e.retain(func(ev *pending) bool {
-		if ev.c = l.unitOf(ev.campaign, ev.trigger, ev.since); ev.c == nil {
-			l.end(ev, Cancelled)
+		ev.c = l.unitOf(ev.campaign, ev.trigger, ev.since)
+		if ev.c != nil && ev.c.asksOtherwise(ev) {
+			ev.c = nil
+		}
+		if ev.c == nil {
+			if l.end(ev, Cancelled); ev.ask != nil {
+				e.orphans = append(e.orphans, ev.ask.got...)
+			}
 		}
 		return ev.c != nil
 	})
@@ -248,6 +276,9 @@ func (e *Entity) waits(w *pending, n int) {
 	e.keeps += n * int(w.stored.size)
 	if stages[w.stage].viewed {
 		e.viewed += n
+	}
+	if stages[w.stage].mail {
+		e.open += n
 	}
 }
 
@@ -279,12 +310,31 @@ func (e *Entity) resized(st *window.State, before window.Size) {
 // full reports whether the user holds the greatest allowed number of entries.
 // Before it returns true, it drops entries that have left their window.
 func (e *Entity) full(now int64) bool {
-	most := e.live.def.Bounds.UserEntries
+	most := e.mostEntries()
 	if e.size.Entries < most {
 		return false
 	}
 	e.drop(now)
 	return e.size.Entries >= most
+}
+
+// mostEntries is the greatest allowed number of entries.
+func (e *Entity) mostEntries() int {
+	if IsItem(e.Key) {
+		return campaign.DefaultBounds.UserEntries
+	}
+	return e.live.def.Bounds.UserEntries
+}
+
+// mostBytes is the greatest allowed number of bytes of the entries.
+func (e *Entity) mostBytes() int {
+	switch {
+	case !IsItem(e.Key):
+		return e.live.def.Bounds.UserBytes
+	case e.live.def.Bounds.ItemBytes == 0:
+		return campaign.DefaultItemBytes
+	}
+	return e.live.def.Bounds.ItemBytes
 }
 
 // drop drops the entries that have left their window.
@@ -310,7 +360,7 @@ func (e *Entity) sizeOf(i int) *window.Size {
 // each time the oldest of the feature that holds most, of equals the first by
 // name, which is the order of the features (LANGUAGE.md, rule 18).
 func (e *Entity) fit(now int64, counts *Counts) {
-	most := e.live.def.Bounds.UserBytes
+	most := e.mostBytes()
 	if e.size.Bytes <= most {
 		return
 	}

@@ -18,6 +18,7 @@ import (
 // entity, and is then called pending; end gives it its one outcome.
 //
 //	trigger   the event has come; `if` is judged
+//	ask       waits for an answer of an item; then `if` is judged (ask.go)
 //	dwell     waits until the dwells that are missing are long enough; then `if`
 //	          is judged again
 //	absence   waits for the events of `unless` not to come
@@ -26,10 +27,12 @@ import (
 //	hold      waits for the end of the quiet hours, then passes the gates again
 //	choice    `choose` is evaluated, and the offer's data are rendered
 //	channel   the best offer of each channel goes out (choice.go)
+//	grant     waits for a grant of a budget or pool, then passes the gates again (budget.go)
 //	out       the offer went out, or was withheld
 type evaluation struct {
 	pending
 
+	waited bool         // it has waited for more than mails
 	ended  bool         // this step is the end of the session that triggered it
 	event  *event.Event // the trigger
 	before *Entity      // what before.x reads; nil: nothing
@@ -54,6 +57,7 @@ type pending struct {
 	held     int64  // when it was first held in quiet hours; NoDue: never
 	order    uint64 // its rank among the entity's evaluations by when they began to wait
 	stored   *storedEvent
+	ask      *asked // what it has asked for, and what it was given; nil: nothing
 }
 
 // A stage is the point that an evaluation has reached. Records store the stages
@@ -66,6 +70,8 @@ const (
 	stageAbsence stage = 2
 	stageDelay   stage = 3
 	stageHold    stage = 4
+	stageAsk     stage = 5
+	stageGrant   stage = 6
 
 	stageGates   stage = 252
 	stageChoice  stage = 253
@@ -78,13 +84,17 @@ var stages = [256]struct {
 	name   string
 	waits  bool // the evaluation waits in the entity until it is due
 	viewed bool // the user's next view cancels it
-	single bool // one at a time for each campaign, user and match key (LANGUAGE.md, rule 9); the events of `unless` cancel it
+	single bool // one at a time for each campaign, user and match key (LANGUAGE.md, rule 9)
+	ended  bool // the events of `unless` cancel it
+	mail   bool // it waits for a mail
 }{
 	stageTrigger: {name: "trigger"},
 	stageDwell:   {name: "dwell", waits: true, viewed: true},
-	stageAbsence: {name: "absence", waits: true, single: true},
-	stageDelay:   {name: "delay", waits: true, single: true},
-	stageHold:    {name: "hold", waits: true, single: true},
+	stageAbsence: {name: "absence", waits: true, single: true, ended: true},
+	stageDelay:   {name: "delay", waits: true, single: true, ended: true},
+	stageHold:    {name: "hold", waits: true, single: true, ended: true},
+	stageAsk:     {name: "ask", waits: true, ended: true, mail: true},
+	stageGrant:   {name: "grant", waits: true, ended: true, mail: true},
 	stageGates:   {name: "gates"},
 	stageChoice:  {name: "choice"},
 	stageChannel: {name: "channel"},
@@ -116,38 +126,41 @@ func (s *step) begin(c *liveCampaign, entry uint8, ev *event.Event) evaluation {
 // nothing, unless the campaign is paused anyway.
 func (s *step) judgeAge(e evaluation) {
 	if e.c.paused == notPaused && !e.ended && e.c.tooOld(e.event, s.now) {
-		e.trace.told(stageTrigger, "fresh", false, toldSpan("age", value.Minus(s.now, e.event.Time)), toldSpan("fresh", e.c.fresh))
+		s.tellAge(&e)
 		s.end(&e, Age)
 		return
 	}
 	s.advance(e)
 }
 
+// tellAge adds to the trace that the event is too old.
+func (s *step) tellAge(e *evaluation) {
+	e.trace.told(stageTrigger, "fresh", false, toldSpan("age", value.Minus(s.now, e.event.Time)), toldSpan("fresh", e.c.fresh))
+}
+
 // advance moves an evaluation on until it waits, ends, or becomes a candidate
 // of this step.
 func (s *step) advance(e evaluation) {
 	switch e.stage {
-	case stageTrigger, stageDwell:
-		if e.c.paused != notPaused {
-			if e.trace != nil {
-				e.trace.told(e.stage, Paused.String(), false, tellPaused(s, &e)...)
-			}
-			s.end(&e, Paused)
+	case stageTrigger, stageDwell, stageAsk:
+		if s.halted(&e) || !s.condition(&e) {
 			return
 		}
-		if !s.condition(&e) {
-			return
-		}
-		if e.triggered().unless != nil {
-			s.absences(e)
-			return
-		}
-		s.delay(e)
+		s.afterIf(e)
 	case stageAbsence:
 		s.delay(e)
 	default:
 		s.candidate(e)
 	}
+}
+
+// afterIf goes on with an evaluation whose `if` holds.
+func (s *step) afterIf(e evaluation) {
+	if e.triggered().unless != nil {
+		s.absences(e)
+		return
+	}
+	s.delay(e)
 }
 
 func (s *step) candidate(e evaluation) { s.candidates = append(s.candidates, e) }
@@ -162,9 +175,9 @@ func (s *step) condition(e *evaluation) bool {
 		e.stored = nil // what waits from here on keeps other fields
 		return true
 	}
-	if e.stage == stageTrigger {
+	if e.stage != stageDwell {
 		if due, waits := s.onlyDwell(e.c.compiled, sc); waits {
-			s.drop(func(o *pending) bool { return o.c == e.c && o.stage == stageDwell }, Superseded, ByNewer)
+			s.drop(func(o *pending) bool { return o.c == e.c && o.stage == stageDwell && o.key == e.key }, Superseded, ByNewer)
 			e.stored = s.store(e, e.triggered().keepDwell, e.before)
 			s.wait(*e, stageDwell, due)
 			return false
@@ -180,8 +193,13 @@ func (s *step) condition(e *evaluation) bool {
 // since then; if it is already over, the evaluation continues at once.
 func (s *step) absences(e evaluation) {
 	unless, started := e.triggered().unless, 0
+	within, ok := s.within(&e)
+	if !ok {
+		s.end(&e, Condition)
+		return
+	}
 	s.keys = s.keys[:0]
-	err := e.triggered().match.each(s.judge(&e), func(key string, _ int, _ *fastjson.Value) {
+	err := e.eachMatch(s.judge(&e), func(key string, _ int, _ *fastjson.Value) {
 		if slices.Contains(s.keys, key) {
 			return
 		}
@@ -195,12 +213,16 @@ func (s *step) absences(e evaluation) {
 		one := e
 		if started++; started > 1 {
 			one = s.begin(e.c, e.entry, e.event)
-			one.began, one.before, one.ended = e.began, e.before, e.ended
+			one.began, one.before, one.ended, one.ask = e.began, e.before, e.ended, e.ask
 			s.split(&one, &e)
 		}
 		one.stored = s.store(&one, e.c.afterAbsence, nil)
 		one.key = strings.Clone(key)
-		s.wait(one, stageAbsence, value.Plus(e.began, int64(unless.Within)))
+		due := value.Plus(e.began, within)
+		if e.c.items != nil {
+			due = max(due, e.ask.at) // the answer may have come later than that
+		}
+		s.wait(one, stageAbsence, due)
 	})
 	if err != nil {
 		s.failed(e.c, "unless.match", e.triggered().unless.Match, err)
@@ -212,6 +234,33 @@ func (s *step) absences(e evaluation) {
 		}
 		s.end(&e, Condition)
 	}
+}
+
+// within is how long an absence lasts. ok is false where the expression for it gives no
+// span of time.
+func (s *step) within(e *evaluation) (within int64, ok bool) {
+	t := e.triggered()
+	if t.within == nil {
+		return int64(t.unless.Within), true
+	}
+	within, ok, err := spanOf(t.within, s.judge(e), int64(t.unless.AtMost))
+	e.trace.failed(stageAbsence, "within", err, toldSpan("within", within))
+	if err != nil {
+		s.failed(e.c, "unless.within", t.unless.WithinIs, err)
+	} else if !ok {
+		e.trace.refuse()
+	}
+	return within, ok
+}
+
+// eachMatch calls fn with each match key of an absence: that of the item, where the
+// campaign is judged for one.
+func (e *evaluation) eachMatch(sc *scope, fn func(key string, index int, it *fastjson.Value)) error {
+	if e.c.items != nil {
+		fn(e.key, 0, nil)
+		return nil
+	}
+	return e.triggered().match.each(sc, fn)
 }
 
 // sameWait recognises the pending evaluations whose place one of e with that key
@@ -263,12 +312,7 @@ func (s *step) wait(e evaluation, in stage, due int64) {
 		s.advance(e)
 		return
 	}
-	s.entity.order++
-	e.order = s.entity.order
-	s.pended(&e)
-	e.stored.uses++
-	s.entity.waiting = append(s.entity.waiting, e.pending)
-	s.entity.waits(&e.pending, 1)
+	s.pend(e)
 	if in == stageAbsence {
 		s.boundAbsences(e.c)
 	}
@@ -331,6 +375,9 @@ func (s *step) end(e *evaluation, how Outcome) { s.endBy(e, how, "") }
 
 // endBy is end, with what has cancelled or superseded the evaluation.
 func (s *step) endBy(e *evaluation, how Outcome, cause Cause) {
+	if how != Fired {
+		s.giveBack(&e.pending)
+	}
 	s.live.end(&e.pending, how)
 	s.traced(e, how, cause)
 }

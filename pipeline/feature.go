@@ -16,18 +16,31 @@ import (
 
 // A feature is a compiled campaign.Feature.
 type feature struct {
-	def    *campaign.Feature
-	id     uint64
-	shape  window.Shape
-	where  []*expr.Expr
-	by     keyer
-	of     *expr.Expr // nil: the aggregate has no operand
-	typ    *cel.Type  // the type that expressions see
-	remove bool       // the feature has remove_on
+	def         *campaign.Feature
+	id          uint64
+	shape       window.Shape
+	where       []*expr.Expr
+	by          keyer
+	of          *expr.Expr // nil: the aggregate has no operand
+	typ         *cel.Type  // the type that expressions see
+	remove      bool       // the feature has remove_on
+	readsBefore bool       // its expressions read anything as before.x
+	per         int        // 1 + the index in Definition.Items of the kind whose items have the feature; 0: users have it
 }
 
 // grouped reports whether expressions see a map by key.
 func (f *feature) grouped() bool { return f.shape.Mapped() }
+
+// ofNobody is a feature of items as an event of no person feeds it.
+func (f *feature) ofNobody() *feature {
+	of := *f
+	of.where = nil
+	for _, x := range f.where {
+		of.where = append(of.where, x.InCEL())
+	}
+	of.by.expr, of.of = f.by.expr.InCEL(), f.of.InCEL()
+	return &of
+}
 
 // most is the greatest number of elements of a list that expressions see; 0: they
 // see no list.
@@ -83,9 +96,10 @@ func (f *feature) value(sc *scope, item *fastjson.Value, counts *Counts) (v valu
 			v = value.OfDouble(value.Number(ms))
 		}
 	case f.of != nil:
+		around := sc.item
 		sc.item = item
 		v, err = f.of.Value(sc)
-		sc.item = nil
+		sc.item = around
 		if v = cut(v, counts); len(v.Str) > window.MaxValue {
 			return v, window.ErrSkip
 		}
@@ -104,26 +118,35 @@ func (f *feature) addRows(st *window.State, key string, item int, it *fastjson.V
 		items = items[item : item+1]
 	}
 	for _, it := range items {
-		r := &window.Row{Fields: make([]value.Value, len(f.def.Fields)), Has: make([]bool, len(f.def.Fields))}
-		if f.def.Key != "" {
-			k, ok := value.AliasJSONKey(it.Get(f.def.Key))
-			if !ok {
-				continue
-			}
-			if len(k) > window.MaxKey {
-				counts.Bounds++
-				continue
-			}
-			r.Key = k
-		}
-		for j, name := range f.def.Fields {
-			if v := it.Get(name); v != nil {
-				r.Fields[j] = cut(value.OfJSON(v), counts)
-				r.Has[j] = len(r.Fields[j].Str) <= window.MaxValue
-			}
+		r := f.row(it, counts)
+		if r == nil {
+			continue
 		}
 		counts.Bounds += f.shape.Add(st, key, window.Entry{Time: sc.event.Time, Row: r}, sc.now, scratch)
 	}
+}
+
+// row is what a list keeps of an item, nil if the item has no key.
+func (f *feature) row(it *fastjson.Value, counts *Counts) *window.Row {
+	r := &window.Row{Fields: make([]value.Value, len(f.def.Fields)), Has: make([]bool, len(f.def.Fields))}
+	if f.def.Key != "" {
+		k, ok := value.AliasJSONKey(it.Get(f.def.Key))
+		if !ok {
+			return nil
+		}
+		if len(k) > window.MaxKey {
+			counts.Bounds++
+			return nil
+		}
+		r.Key = k
+	}
+	for j, name := range f.def.Fields {
+		if v := it.Get(name); v != nil {
+			r.Fields[j] = cut(value.OfJSON(v), counts)
+			r.Has[j] = len(r.Fields[j].Str) <= window.MaxValue
+		}
+	}
+	return r
 }
 
 // cut shortens a text that is too long to be stored. A list, map or integer that

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/heap"
 	"fmt"
+	"strings"
 	"sync"
 
 	"offerstream/pipeline/campaign"
@@ -22,11 +23,12 @@ const (
 
 // An Effect is a record that a step appends to a chain of its partition.
 type Effect struct {
-	Chain string // "offers.<channel>", "withheld" or "dead"
+	Chain string // "offers.<channel>", "withheld", "dead", or that of mails to a partition (MailChain)
 	Pos   Position
 	Offer *Offer // set on chains offers.* and withheld
 	Dead  *Dead  // set on chain dead
-	Mark  *Mark  // set if an Acceptance continues the chain
+	Mark  *Mark  // set if an Acceptance continues the chain; that of a chain of mails is a mail
+	Mail  []byte // set on chains of mails (AppendPacked); it does not alias anything
 }
 
 // A Dead is a dead letter: what could not be applied, and why.
@@ -87,7 +89,16 @@ type Fold struct {
 	brakes     []brake         // of the set in force; nil: none is in effect
 	untimed    uint64
 	undeclared uint64 // facts
-	epoch      bool   // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
+	unnamed    uint64 // events about items of kinds that the set does not name
+
+	partition int    // of the log
+	queue     []mail // without partitions: what waits to be applied
+	mails     []mail // the rest of a message of kind From
+
+	mailChains []string        // by partition: the names of chains to it
+	asking     map[string]bool // the entities that wait for a mail
+	losing     []string        // while losses end questions: the entities that may wait; nil: not known
+	epoch      bool            // log time is 0 as an event of 1970 has said, not because none came yet; not in the Cursor
 
 	wanted func(key string) bool // of OnlyIf; nil: all are
 }
@@ -99,6 +110,7 @@ type Fold struct {
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
 	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine, until: endOfTime}
 	f.step.out, f.step.read, f.step.second = f.offer, f.readIn, cursor.Second
+	f.step.newRef, f.step.unnumbered = f.newRef, true
 	set, err := f.set(cursor.Set)
 	if err != nil {
 		return nil, err
@@ -129,7 +141,14 @@ func (f *Fold) set(hash string) (*Set, error) {
 // or is told twice, does no harm. The queue has an entry for every user with
 // pending evaluations, cached or not: about 50 bytes each, including the key.
 func (f *Fold) Schedule(due int64, key string) {
-	if !f.cur.Second {
+	switch {
+	case f.cur.Second:
+	case due == DueByMail: // it waits for a mail
+		if f.asking == nil {
+			f.asking = map[string]bool{}
+		}
+		f.asking[strings.Clone(key)] = true
+	default:
 		heap.Push(&f.timers, timer{due, key})
 	}
 }
@@ -207,7 +226,7 @@ func (f *Fold) Begin(m Message) error {
 	if m.Seq != f.cur.Seq+1 {
 		return fmt.Errorf("message %d does not follow message %d", m.Seq, f.cur.Seq)
 	}
-	f.msg, f.lines, f.single, f.control, f.accept = m, nil, nil, nil, nil
+	f.msg, f.lines, f.single, f.control, f.accept, f.mails = m, nil, nil, nil, nil, nil
 	stamp, stamped, err := f.read(m)
 	if err != nil {
 		return err
@@ -242,6 +261,11 @@ func (f *Fold) read(m Message) (stamp int64, stamped bool, err error) {
 		if f.accept, err = readAcceptance(m.Data); err != nil {
 			return 0, false, fmt.Errorf("accept message %d: %w", m.Seq, err)
 		}
+	case From:
+		if stamp, err = f.unpack(m); err != nil {
+			return 0, false, fmt.Errorf("message %d from partition %d: %w", m.Seq, m.From, err)
+		}
+		stamped = true
 	default:
 		return 0, false, fmt.Errorf("message %d is of an unknown kind", m.Seq)
 	}
@@ -266,6 +290,9 @@ func (f *Fold) Next() (bool, error) {
 		return false, nil
 	}
 	f.cur.Partly = f.msg.Stored
+	if f.goOn() {
+		return true, f.err
+	}
 	if f.accept != nil {
 		return f.mark(), nil
 	}
@@ -283,6 +310,9 @@ func (f *Fold) Next() (bool, error) {
 	if f.switches() {
 		return false, nil
 	}
+	if f.nextMail() {
+		return true, f.err
+	}
 	ev, raw, err := f.take()
 	switch {
 	case raw == nil:
@@ -295,6 +325,24 @@ func (f *Fold) Next() (bool, error) {
 	}
 	f.cur.Within++
 	return true, f.err
+}
+
+// goOn makes the next step of what an earlier one has begun: of a fan-out, or of a mail
+// in the fold's own queue. It returns false if there is none.
+func (f *Fold) goOn() bool {
+	if f.cur.Fan != "" {
+		f.fanOut()
+		return true
+	}
+	if len(f.queue) == 0 {
+		return false
+	}
+	m := f.queue[0]
+	if f.queue = f.queue[1:]; len(f.queue) == 0 {
+		f.queue = nil
+	}
+	f.deliver(&m, f.cur.LogTime)
+	return true
 }
 
 // take decodes the message's next event. raw is nil if there is none.
@@ -314,15 +362,23 @@ func (f *Fold) take() (ev *event.Event, raw []byte, err error) {
 // time.
 func (f *Fold) apply(ev *event.Event, now, own int64) {
 	ev.Time = max(min(own, now), value.Minus(now, int64(f.step.live.def.Lateness)))
+	ev.Bare = f.step.live.bareUser()
 	f.cur.Applied++
 	if ev.TimestampErr != nil {
 		f.untimed++
 	}
-	if ev.Type == event.Fact {
+	switch ev.Type {
+	case event.Fact:
 		f.err = f.takeFact(ev, now, own)
 		return
+	case event.Item:
+		f.applyItem(ev, now)
+		return
+	case event.Codes:
+		f.err = f.takeCodes(ev, now)
+		return
 	}
-	if f.only != nil && !f.only[ev.Key] || f.wanted != nil && !f.wanted(ev.Key) {
+	if f.only != nil && f.passesOver(ev) || f.wanted != nil && !f.wanted(ev.Key) {
 		return
 	}
 	e, err := f.ents.Entity(ev.Key)
@@ -332,10 +388,31 @@ func (f *Fold) apply(ev *event.Event, now, own int64) {
 	}
 	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within}
 	f.run(s, e, func() []byte { return bytes.Clone(ev.Raw) }, func() { f.step.onEvent(e, ev, now) })
-	f.reschedule(e)
-	if f.brakes != nil {
-		f.brake()
+	f.stepped(e)
+}
+
+// applyItem makes the step of an event about an item, of no person.
+func (f *Fold) applyItem(ev *event.Event, now int64) {
+	kind, ok := f.step.live.kinds[ev.Kind]
+	if !ok {
+		f.unnamed++
+		return
 	}
+	if f.cur.Second || f.only != nil && !f.local() && !f.only[ev.Key] || f.wanted != nil && !f.wanted(ev.Key) {
+		return
+	}
+	e, err := f.ents.Entity(ev.Key)
+	if err != nil {
+		f.err = err
+		return
+	}
+	ev.SetItem(f.step.live.def.Items[kind].Key)
+	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within}
+	f.run(s, e, func() []byte { return bytes.Clone(ev.Raw) }, func() { f.step.onItem(e, ev, now) })
+	if e.fan != nil {
+		f.cur.Fan = e.Key
+	}
+	f.stepped(e)
 }
 
 // readIn is Entities.Read within a step. An error stops the fold.
@@ -363,16 +440,19 @@ func (f *Fold) fire(now int64) bool {
 		f.err = err
 		return true
 	}
-	s := StepID{Seq: f.msg.Seq, Within: f.cur.Within, Due: t.due, Key: t.key}
-	f.run(s, e, func() []byte { return e.dueEvent(t.due) }, func() { f.step.onDue(e, t.due) })
-	if d := e.Due(); d != NoDue && (e.loaded || e.scheduled <= t.due || d < e.scheduled) {
+	due := e.Due() > DueByMail && e.Due() <= t.due
+	if due { // else another fold of the log need not have this timer
+		s := StepID{Seq: f.msg.Seq, Within: f.cur.Within, Due: t.due, Key: t.key}
+		f.run(s, e, func() []byte { return e.dueEvent(t.due) }, func() { f.step.onDue(e, t.due) })
+	}
+	if d := e.Due(); d > DueByMail && (e.loaded || e.scheduled <= t.due || d < e.scheduled) {
 		f.Schedule(d, e.Key)
 		e.scheduled, e.loaded = d, false
-	} else if d == NoDue || e.scheduled <= t.due {
+	} else if d <= DueByMail || e.scheduled <= t.due {
 		e.scheduled = NoDue
 	}
-	if f.brakes != nil {
-		f.brake()
+	if due {
+		f.stepped(e)
 	}
 	return true
 }
@@ -380,7 +460,7 @@ func (f *Fold) fire(now int64) bool {
 // reschedule ensures that the queue holds, for an entity with pending
 // evaluations, an entry at its Due or before.
 func (f *Fold) reschedule(e *Entity) {
-	if d := e.Due(); d != NoDue && (e.scheduled == NoDue || d < e.scheduled) {
+	if d := e.Due(); d > DueByMail && (e.scheduled == NoDue || d < e.scheduled) {
 		f.Schedule(d, e.Key)
 		e.scheduled, e.loaded = d, false
 	}

@@ -47,8 +47,8 @@ var gates = [...]gate{
 			return nil
 		}
 		return func(s *step, e *evaluation) bool {
-			if !e.stage.waits() {
-				return false // it has not waited
+			if !e.waited {
+				return false
 			}
 			sc := s.judge(e)
 			s.traceConditions(e, stageGates, g.whenDue, sc)

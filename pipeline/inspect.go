@@ -42,7 +42,7 @@ func newInspector(set *Set) *inspector {
 	if envs, err := envs(); err == nil { // there was none when the set was compiled
 		c.about = c.language(envs.about, place{scope: "about the event only"})
 	}
-	c.seeState()
+	c.seeState() // also of items: their features are compiled
 	return in
 }
 

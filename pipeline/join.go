@@ -48,9 +48,10 @@ func (f *Fold) NewJoin(second Cursor, read func(key string) (*Entity, error)) (*
 }
 
 // User joins the two states of a user: what the live state has becomes that of both.
-// second may be nil. A user whom live does not know is not joined.
+// second may be nil. A user whom live does not know is not joined, nor is a visitor who
+// has become another user.
 func (j *Join) User(live, second *Entity) {
-	if !IsUser(live.Key) || live.Empty() {
+	if !IsUser(live.Key) || live.Empty() || live.owner != "" {
 		return
 	}
 	if second == nil {
@@ -81,6 +82,9 @@ func (j *Join) User(live, second *Entity) {
 	live.fit(j.now, counts)
 	live.fitRetired(j.now)
 	j.step.boundPending()
+	for _, sp := range j.step.outbox.spends { // a switch sends nothing: the user's next step does
+		live.orphans = append(live.orphans, sp.grant)
+	}
 }
 
 // mixed reports whether a user has entries of both states. Those of one alone are
@@ -155,6 +159,9 @@ func (j *Join) wait(live, second *Entity) {
 			continue
 		}
 		c := &l.campaigns[u]
+		if stages[w.stage].mail || c.items != nil { // the second state gets no answers: what asks begins at the switch
+			continue
+		}
 		w.c, w.since = c, c.since
 		late := w.due <= j.now
 		if late && j.sw.Overdue.Drop || w.dormant() && !j.away(&w) || live.anyWaits(func(o *pending) bool {

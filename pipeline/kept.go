@@ -24,7 +24,7 @@ func (s *Set) Trigger(unit string) (trigger uint64, ok bool) {
 // MayWait reports whether evaluations of a unit may become pending.
 func (s *Set) MayWait(unit string) bool {
 	i, ok := s.unitIndex[unit]
-	return ok && s.units[i].waits()
+	return ok && (s.units[i].waits() || s.units[i].asks() || s.units[i].asksBudget())
 }
 
 // Lacking are what the expressions of a unit read after a wait under this set and

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"errors"
+
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/expr"
@@ -15,6 +17,25 @@ type keyer struct {
 }
 
 func (k keyer) none() bool { return k.name == "" && k.expr == nil }
+
+// errNoKey reports that an item has no key.
+var errNoKey = errors.New("the item has no such property")
+
+// of is the key that the event gives for one of its items, which the scope's
+// expressions see as item.
+func (k keyer) of(sc *scope, it *fastjson.Value) (string, error) {
+	switch {
+	case k.expr != nil:
+		return k.expr.Key(sc)
+	case k.name == "":
+		return "", nil
+	}
+	key, ok := value.AliasJSONKey(it.Get(k.name))
+	if !ok {
+		return "", errNoKey
+	}
+	return key, nil
+}
 
 // each calls fn with every key of the event, in the order of its items; index
 // is that of the item. Items without a key are skipped. A key is valid as long

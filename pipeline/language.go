@@ -35,6 +35,8 @@ var envs = sync.OnceValues(func() (envs struct{ about, items, noEvent *cel.Env }
 type place struct {
 	scope   string // for hints: what expressions may be about; empty: also about state
 	noEvent bool
+	fed     bool       // they are of a feature of items
+	item    bool       // they are judged at an item: of state they see that of the item alone
 	more    []variable // rows, lets, item, coupon
 }
 
@@ -50,10 +52,32 @@ var localNames = []variable{{name: "local.hour", typ: cel.IntType}, {name: "loca
 
 // stateVariables are the names in expressions about state. loose are the same
 // with the type dyn for numbers that are not always ints.
-func (c *compiler) stateVariables(noEvent bool) (all, loose []cel.EnvOption) {
+func (c *compiler) stateVariables(p place) (all, loose []cel.EnvOption) {
 	add := func(name string, t, l *cel.Type) {
 		all, loose = append(all, cel.Variable(name, t)), append(loose, cel.Variable(name, l))
 	}
+	if !p.item {
+		c.userVariables(add)
+	}
+	known := slices.DeleteFunc(slices.Clone(c.set.features), func(f *feature) bool { return f == nil || p.item && f.per == 0 })
+	for _, f := range known {
+		add(f.def.Name, f.typ, f.loose())
+	}
+	if p.noEvent {
+		return all, loose
+	}
+	if !p.item {
+		add("before.session", sessionType.Type, sessionType.Type)
+		add("before.profile", expr.JSONMap, expr.JSONMap)
+	}
+	for _, f := range known {
+		add("before."+f.def.Name, f.typ, f.loose())
+	}
+	return all, loose
+}
+
+// userVariables are the names of what is known of a user besides features.
+func (c *compiler) userVariables(add func(name string, t, loose *cel.Type)) {
 	add("session", sessionType.Type, sessionType.Type)
 	add("profile", expr.JSONMap, expr.JSONMap)
 	for _, v := range localNames {
@@ -63,18 +87,6 @@ func (c *compiler) stateVariables(noEvent bool) (all, loose []cel.EnvOption) {
 		t := cel.MapType(cel.StringType, expr.JSONMap)
 		add("facts."+f.Name, t, t)
 	}
-	for _, f := range c.set.features {
-		add(f.def.Name, f.typ, f.loose())
-	}
-	if noEvent {
-		return all, loose
-	}
-	add("before.session", sessionType.Type, sessionType.Type)
-	add("before.profile", expr.JSONMap, expr.JSONMap)
-	for _, f := range c.set.features {
-		add("before."+f.def.Name, f.typ, f.loose())
-	}
-	return all, loose
 }
 
 // seeState makes the language of expressions about the entity's state.
@@ -83,7 +95,7 @@ func (c *compiler) seeState() { c.state = c.stateful(place{}) }
 // stateful makes a language about state.
 func (c *compiler) stateful(p place) *expr.Language {
 	base := baseEnv(p.noEvent)
-	vars, loose := c.stateVariables(p.noEvent)
+	vars, loose := c.stateVariables(p)
 	for _, v := range p.more {
 		l := v.typ
 		if l == cel.DoubleType {
@@ -174,6 +186,8 @@ func (c *compiler) hint(name string, p place) string {
 	isState := slices.Contains([]string{"session", "profile", "before", "local", "facts"}, root) ||
 		slices.ContainsFunc(c.set.def.Features, func(f campaign.Feature) bool { return f.Name == name })
 	switch {
+	case p.fed && slices.ContainsFunc(c.set.def.Features, func(f campaign.Feature) bool { return f.Name == name && f.Per != "" }):
+		return "a feature of items can read features of users, and none of items"
 	case p.scope != "" && isState:
 		return "an expression here is " + p.scope + "; conditions about state belong in `if`"
 	case p.noEvent && (root == "event" || root == "before"):
@@ -240,7 +254,8 @@ func (c *compiler) rowNames(cp *compiled) (rows []variable) {
 // A wording is the languages of one campaign's expressions.
 type wording struct {
 	about *expr.Language // of where and match
-	state *expr.Language // of if, when_due, at, choose and score
+	cond  *expr.Language // of if and let
+	state *expr.Language // of when_due, at, choose and score
 }
 
 // A let is a compiled `let`.
@@ -251,13 +266,17 @@ type let struct {
 
 // wordingOf makes the languages of a campaign, and compiles its `let`.
 func (c *compiler) wordingOf(cp *compiled) wording {
-	noEvent := cp.atSessionEnd()
-	if len(cp.columns) == 0 && len(cp.def.Let) == 0 && !noEvent {
-		return wording{c.about, c.state}
+	noEvent, atItem := cp.atSessionEnd(), cp.def.Users != ""
+	cp.itemNamed = atItem || c.mentionsItems(cp.def)
+	if len(cp.columns) == 0 && len(cp.def.Let) == 0 && !noEvent && !cp.itemNamed {
+		return wording{c.about, c.state, c.state}
 	}
 	rows := c.rowNames(cp)
-	w := c.worded(rows, rows, noEvent)
 	about, state := rows, rows
+	if cp.itemNamed {
+		state = append(slices.Clone(rows), variable{name: "item", typ: cel.DynType})
+	}
+	w := c.worded(about, state, noEvent, atItem)
 	for i, l := range cp.def.Let {
 		report := later(cp.def.Let[i:], c.reporter([]string{"campaigns", cp.def.ID, "let", l.Name}))
 		x, general := c.letOf(w, l, report)
@@ -270,7 +289,7 @@ func (c *compiler) wordingOf(cp *compiled) wording {
 		if general {
 			about = append(slices.Clone(about), v)
 		}
-		w = c.worded(about, state, noEvent)
+		w = c.worded(about, state, noEvent, atItem)
 	}
 	return w
 }
@@ -283,7 +302,7 @@ func (c *compiler) letOf(w wording, l campaign.Let, report expr.Report) (x *expr
 	if x != nil && quiet {
 		return x, true
 	}
-	x = w.state.Compile(l.Is, nil, report)
+	x = w.cond.Compile(l.Is, nil, report)
 	return x, x == nil
 }
 
@@ -302,10 +321,10 @@ func later(lets []campaign.Let, report expr.Report) expr.Report {
 	}
 }
 
-// worded is a pair of languages with more names, the same pair for the same
-// names.
-func (c *compiler) worded(about, state []variable, noEvent bool) wording {
-	key := fmt.Sprint(about, state, noEvent)
+// worded are languages with more names, the same ones for the same names. atItem:
+// conditions are judged at an item.
+func (c *compiler) worded(about, state []variable, noEvent, atItem bool) wording {
+	key := fmt.Sprint(about, state, noEvent, atItem)
 	if w := c.own[key]; w != nil {
 		return *w
 	}
@@ -314,7 +333,10 @@ func (c *compiler) worded(about, state []variable, noEvent bool) wording {
 		vars = append(vars, cel.Variable(v.name, v.typ))
 	}
 	env := c.extend(baseEnv(noEvent), vars)
-	w := &wording{c.language(env, place{scope: "about the event only", noEvent: noEvent, more: about}), c.stateful(place{noEvent: noEvent, more: state})}
+	w := &wording{about: c.language(env, place{scope: "about the event only", noEvent: noEvent, more: about}), state: c.stateful(place{noEvent: noEvent, more: state})}
+	if w.cond = w.state; atItem {
+		w.cond = c.stateful(place{scope: "about the event and the item, for whoever is in the list", item: true, more: state})
+	}
 	if c.own == nil {
 		c.own = map[string]*wording{}
 	}
@@ -333,6 +355,8 @@ func (c *compiler) shown(cp *compiled, w wording) *expr.Language {
 		more = append(more, variable{"item", t, c.same(cp.choose.Shape.Value())})
 	} else if cp.def.Choose != "" {
 		more = append(more, variable{name: "item", typ: cel.DynType}) // the mistake in choose is reported
+	} else if cp.itemNamed && cp.def.Offer.Coupon != nil {
+		more = append(more, variable{name: "item", typ: cel.DynType})
 	}
 	if cp.def.Offer.Coupon != nil {
 		more = append(more, variable{name: "coupon.code", typ: cel.StringType}, variable{name: "coupon.url", typ: cel.StringType}, variable{name: "coupon.expires", typ: cel.TimestampType})
@@ -348,7 +372,7 @@ func (c *compiler) shown(cp *compiled, w wording) *expr.Language {
 		}
 		more = append(more, v)
 	}
-	return c.worded(nil, more, cp.atSessionEnd()).state
+	return c.worded(nil, more, cp.atSessionEnd(), false).state
 }
 
 // loose is the feature's type in a loosened language: dyn if it is a number

@@ -13,6 +13,7 @@ type Message struct {
 	Seq    uint64 // sequence in the stream EVENTS-<p>, from 1
 	Stored int64  // stored time, nanoseconds since 1970
 	Kind   Kind
+	From   int // of kind From: the partition that sent it
 	Data   []byte
 }
 
@@ -24,6 +25,7 @@ const (
 	Tick                    // {"at": time}: moves log time
 	Control                 // JSON, see control.go: puts a campaign set in force, or pauses campaigns
 	Accept                  // {"chains": {chain: n}, "after": n, "why": text}: accepts earlier losses
+	From                    // mails that another partition's entities send to entities of this one (mailpack.go)
 )
 
 // ControlSet is the hash of the set in a Control message.

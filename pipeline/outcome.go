@@ -27,6 +27,8 @@ const (
 	Quiet
 	WhenDue
 	Paused
+	OverBudget
+	Lost
 	NoChoice
 	Outranked
 	Duplicate
@@ -39,7 +41,7 @@ const (
 // outcomeNames are the names in JSON, metrics and texts.
 var outcomeNames = [outcomes]string{
 	Fired: "fired", Withheld: "withheld", Condition: "condition", Period: "period", Age: "age", NoConsent: "consent", Limit: "limit", Cap: "cap",
-	Pause: "pause", Quiet: "quiet hours", WhenDue: "when_due", Paused: "paused", NoChoice: "no choice",
+	Pause: "pause", Quiet: "quiet hours", WhenDue: "when_due", Paused: "paused", OverBudget: "budget", Lost: "lost", NoChoice: "no choice",
 	Outranked: "outranked", Duplicate: "duplicate", Failed: "error", Cancelled: "cancelled", Superseded: "superseded",
 }
 
@@ -69,6 +71,8 @@ var outcomeMeanings = [outcomes]string{
 	Quiet:      "it was in the quiet hours, and the set says `then: drop`",
 	WhenDue:    "`when_due` was not true when the wait was over",
 	Paused:     "an operator, or a brake, has paused the campaign or its channel",
+	OverBudget: "the campaign's budget, or its pool of codes, was used up",
+	Lost:       "the answer of an item or a budget was lost, and an operator has accepted that",
 	NoChoice:   "`choose` found nothing to offer",
 	Outranked:  "an offer with a higher `priority` or `score` took the channel at that moment",
 	Duplicate:  "the same offer had gone out before",

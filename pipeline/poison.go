@@ -53,6 +53,7 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 		*e = *was
 		e.scheduled, e.loaded = scheduled, loaded
 		f.cur, f.effects = cur, f.effects[:effects]
+		f.step.outbox.mails, f.step.outbox.spends, f.step.emptied = nil, nil, nil
 		f.step.live.tally.restore(counts)
 		if s.Key != "" { // end what is due, or it would be due for ever
 			e.bind(f.step.live)
@@ -60,10 +61,10 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 				e.session.ends = false
 			}
 			e.retain(func(w *pending) bool {
-				if w.due == s.Due {
+				if w.due == s.Due && !stages[w.stage].mail {
 					f.step.live.end(w, Failed)
 				}
-				return w.due != s.Due
+				return w.due != s.Due || stages[w.stage].mail
 			})
 		}
 		f.emit(Effect{Chain: deadChain, Dead: &Dead{Reason: "panic", Detail: fmt.Sprint(cause), Raw: letter}})

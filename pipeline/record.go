@@ -15,8 +15,8 @@ import (
 // section, or at the end of an existing one, where only versions that have them
 // are read for them.
 const (
-	RecordVersion = 6 // 6: the campaign, key and time of remembered offers; Cursor.Revision to Cursor.Joined
-	oldestRecord  = 5
+	RecordVersion = 7 // 7: what engine 5 needs (from sectionViews on); Cursor.Got to Cursor.Fan
+	oldestRecord  = 6
 )
 
 // ErrNewer reports that a record was written by a newer version of the program,
@@ -51,6 +51,13 @@ const (
 	sectionConsent   = 10 // by channel
 	sectionSequences = 11 // by unit
 	sectionFact      = 12 // of an entity that is a fact
+	sectionViews     = 14 // the last view, and the log times of the session's views
+	sectionAsked     = 15 // of pending evaluations: what they have asked for, and what they were given
+	sectionMerge     = 16 // of a visitor the user that it has become; of a user the claims, the lists that hold it, and the consents without proof
+	sectionItem      = 17 // of an item: visitors who have become users, and what it is sending
+	sectionBudget    = 18
+	sectionPool      = 19
+	sectionCodes     = 20 // of a chunk of a pool
 	sectionOut       = 13 // of the offers in sectionOffers: the place of the campaign in sectionSent, the match key, the time
 )
 
@@ -123,6 +130,7 @@ func (e *Entity) AppendBinary(dst []byte) []byte {
 			w.Int(o.at)
 		})
 	})
+	e.appendLinks(&w)
 	return w.B
 }
 
@@ -150,7 +158,9 @@ func DecodeEntity(key string, b []byte) (*Entity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("entity %q: %w", key, err)
 	}
-	e.scheduled = e.Due()
+	if e.scheduled = e.Due(); e.scheduled == DueByMail {
+		e.scheduled = NoDue
+	}
 	return e, nil
 }
 
@@ -180,7 +190,7 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 	case sectionOffers:
 		e.offers = readList(r, 1, func() remembered { return remembered{id: r.Text()} })
 	case sectionConsent:
-		e.consent = readList(r, 3, func() consent { return consent{r.Text(), r.Int(), r.Byte() != 0} })
+		e.consent = readList(r, 3, func() consent { return consent{channel: r.Text(), time: r.Int(), granted: r.Byte() != 0} })
 	case sectionFact:
 		e.fact = &fact{time: r.Int(), raw: r.Bytes(), keys: r.Uint()}
 		if len(e.fact.raw) == 0 {
@@ -191,8 +201,13 @@ func (e *Entity) section(number uint64, r *value.Reader) error {
 	case sectionSequences:
 		e.sequences = readList(r, 11, func() sequence { return sequence{r.Text(), r.Fixed(), uint32(r.Uint()), r.Times()} })
 	default:
-		return fmt.Errorf("section %d is unknown", number)
+		return e.link(number, r)
 	}
+	return done(number, r)
+}
+
+// done ends a section.
+func done(number uint64, r *value.Reader) error {
 	if err := r.Done(); err != nil {
 		return fmt.Errorf("section %d: %w", number, err)
 	}

@@ -22,6 +22,7 @@ import (
 func clocked(t *testing.T, s uint64, clock string) (*Set, []Message) {
 	t.Helper()
 	setJSON, events := oracle.Generate(s)
+	events = apart(events)
 	def, err := campaign.ParseDefinition(setJSON)
 	if err != nil {
 		t.Fatal(err)

@@ -43,14 +43,11 @@ func (f *Fold) retire(next *Set) {
 		return // it feeds what N has
 	}
 	f.expire()
-	if before := f.step.live; before.Set != emptySet() && next.def.Engine >= retiringEngine {
+	if before := f.step.live; before.Set != emptySet() {
 		f.retired = append(slices.Clone(f.retired), retiredSet{Set: before.Set, at: f.cur.LogTime})
 	}
 	f.keepRetired(next)
 }
-
-// retiringEngine is the first engine that retires features.
-const retiringEngine = 4
 
 // keepRetired drops the retired sets of which the set in force, and those that were
 // retired later, have all features.
@@ -101,7 +98,7 @@ func (l *liveSet) addRetired() {
 	for i, r := range slices.Backward(l.retired) {
 		place := make([]int, len(r.features))
 		for k, ft := range r.features {
-			if _, have := l.byID[ft.id]; have {
+			if _, have := l.byID[ft.id]; have || ft.per > 0 { // those of items begin anew: only the set in force feeds items
 				place[k] = -1
 				continue
 			}

@@ -20,12 +20,15 @@ type scope struct {
 	set    *Set
 	now    int64
 	event  *event.Event
-	item   *fastjson.Value // set only for `of` under a bare `by`
+	item   *fastjson.Value // set only for `of` under a bare `by`, and for features of items
 	entity *Entity
 	c      *liveCampaign                     // whose expression it is; nil: of a feature
 	before *Entity                           // what before.x reads
 	began  int64                             // the log time at which before.x is read
+	nobody bool                              // the event is of no person: what is known of a user is an error
 	ended  bool                              // session is read as it was at its end
+	answer *answer                           // what features of items are; nil: empty
+	key    string                            // the evaluation's match key
 	read   func(key string) (*Entity, error) // of a fact
 
 	// Set only for templates:
@@ -57,9 +60,17 @@ func (s *scope) Now() int64 { return s.now }
 
 func (s *scope) Event() *event.Event { return s.event }
 
-func (s *scope) Item() *fastjson.Value { return s.item }
+func (s *scope) Item() *fastjson.Value {
+	if s.item != nil {
+		return s.item
+	}
+	return s.itemOf()
+}
 
 func (s *scope) ResolveName(name string) (any, bool) {
+	if s.nobody && s.ofUser(name) {
+		return types.NewErr("no such key: the event is of no person, and %s is of a user", name), true
+	}
 	switch name {
 	case "profile":
 		return value.Map{Source: profile{s.entity}}, true
@@ -71,6 +82,9 @@ func (s *scope) ResolveName(name string) (any, bool) {
 		}
 	}
 	if i, ok := s.set.featureIndex[name]; ok {
+		if f := s.set.features[i]; f.per > 0 {
+			return s.readItem(f, false), true
+		}
 		return s.set.features[i].read(s.entity.feature(i), s.now), true
 	}
 	if v := s.let(name); v != nil {
@@ -80,6 +94,16 @@ func (s *scope) ResolveName(name string) (any, bool) {
 		return s.dotted(of, in)
 	}
 	return expr.Common(s, name)
+}
+
+// ofUser reports whether a name stands for what is known of a user.
+func (s *scope) ofUser(name string) bool {
+	of, in, dotted := strings.Cut(name, ".")
+	if of == "before" && dotted {
+		name = in
+	}
+	_, feature := s.set.featureIndex[name]
+	return feature || name == "profile" || name == "session" || of == "local"
 }
 
 // let is a `let` of the campaign, nil if it has none of that name. It is evaluated
@@ -107,6 +131,9 @@ func (s *scope) let(name string) any {
 func (s *scope) dotted(of, name string) (any, bool) {
 	switch of {
 	case "before":
+		if i, ok := s.set.featureIndex[name]; ok && s.set.features[i].per > 0 {
+			return s.readItem(s.set.features[i], true), true
+		}
 		if s.before == nil {
 			return nil, false
 		}
@@ -168,6 +195,9 @@ func (s *scope) couponPart(name string) (any, bool) {
 // Under is the single value of feature i under a key. Its text is valid until the
 // entity's features change.
 func (s *scope) Under(i int, key string) value.Value {
+	if f := s.set.features[i]; f.per > 0 {
+		return f.shape.FrozenTotal(s.given(f, false), key)
+	}
 	if s.totals == nil {
 		return s.set.features[i].shape.Total(s.entity.feature(i), key, s.now)
 	}
@@ -179,6 +209,9 @@ func (s *scope) Under(i int, key string) value.Value {
 }
 
 func (s *scope) Has(i int, key string) bool {
+	if f := s.set.features[i]; f.per > 0 {
+		return f.shape.FrozenHas(s.given(f, false), key)
+	}
 	return s.set.features[i].shape.Has(s.entity.feature(i), key, s.now)
 }
 

@@ -13,8 +13,8 @@ import (
 
 // A selector maps an event to the numbers that it selects.
 type selector struct {
-	named  map[string]*selection       // by the names of track and system events
-	system map[string]*selection       // by the names of system events alone: those beside a `*`, which selects the others
+	named  map[string]*selection       // by the names of track, system and item events
+	beside map[string]*selection       // by the names of system and item events alone: those beside a `*`, which selects the others
 	typed  [len(event.Types)]selection // all events of a type (event.Types, Selector)
 	star   selection                   // all events that `*` selects
 }
@@ -55,7 +55,7 @@ func (s *selector) add(i int, on []string, g []equality, u *unit) {
 		case name == "*" || slices.Contains(on[:k], name):
 		case star && t != 0: // `*` selects all types that have a selector
 		case star:
-			selectionOf(&s.system, name).add(i, g, keys)
+			selectionOf(&s.beside, name).add(i, g, keys)
 		case t != 0:
 			s.typed[t].add(i, g, keys)
 		default:
@@ -103,7 +103,7 @@ func (s *selector) finish() {
 	for i := range s.typed {
 		s.typed[i].finish()
 	}
-	for _, by := range []map[string]*selection{s.named, s.system} {
+	for _, by := range []map[string]*selection{s.named, s.beside} {
 		for _, name := range slices.Sorted(maps.Keys(by)) {
 			by[name].finish()
 		}
@@ -136,11 +136,11 @@ func (s *selector) each(ev *event.Event, fn func(i int)) {
 		s.star.each(ev, fn)
 	}
 	s.typed[ev.Type].each(ev, fn)
-	if ev.Type == event.Track || ev.Type == event.System {
+	if named(ev) {
 		s.named[ev.Name].each(ev, fn)
 	}
-	if ev.Type == event.System {
-		s.system[ev.Name].each(ev, fn)
+	if ev.Type == event.System || ev.Type == event.Item {
+		s.beside[ev.Name].each(ev, fn)
 	}
 }
 
@@ -219,7 +219,7 @@ func namesOf(on []string) (n names) {
 // have reports whether an event is one of them.
 func (n *names) have(ev *event.Event) bool {
 	return n.star && event.Types[ev.Type].Star || n.types[ev.Type] ||
-		(ev.Type == event.Track || ev.Type == event.System) && slices.Contains(n.named, ev.Name)
+		named(ev) && slices.Contains(n.named, ev.Name)
 }
 
 // endings are the events of all `unless` of a set. Most events are none of them.
@@ -245,7 +245,7 @@ func (e *endings) add(on []string) {
 
 // have is names.have.
 func (e *endings) have(ev *event.Event) bool {
-	return e.star && event.Types[ev.Type].Star || e.types[ev.Type] || (ev.Type == event.Track || ev.Type == event.System) && e.named[ev.Name]
+	return e.star && event.Types[ev.Type].Star || e.types[ev.Type] || named(ev) && e.named[ev.Name]
 }
 
 // appendKey appends a text to a key that consists of several.
@@ -254,4 +254,9 @@ func appendKey(key []byte, text string, last bool) []byte {
 		key = binary.AppendUvarint(key, uint64(len(text)))
 	}
 	return append(key, text...)
+}
+
+// named reports whether `on` selects the event by its name.
+func named(ev *event.Event) bool {
+	return ev.Type == event.Track || ev.Type == event.System || ev.Type == event.Item
 }

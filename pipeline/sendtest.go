@@ -38,7 +38,8 @@ type Rendering struct {
 // state now. It works on a copy and changes nothing, counts nothing, and passes no
 // gate. Its event is the one given, else the newest that the campaign keeps of the
 // user's, else one that is made up and has no fields. Codes of coupons are
-// coupon.Placeholder.
+// coupon.Placeholder. Items are in other partitions: their features are what was
+// answered for the event that the campaign keeps, else empty.
 func (f *Fold) Render(key string, q RenderQuery) (*Rendering, error) {
 	i, err := f.step.live.named(q.Campaign, q.Row)
 	if err != nil {
@@ -170,8 +171,12 @@ func (t *rendering) choose(e *evaluation) error {
 	if err != nil {
 		return fmt.Errorf("the event that the campaign keeps: %w", err)
 	}
-	ev.Time = newest.stored.time
+	ev.Time, ev.Bare = newest.stored.time, t.step.live.bareUser()
+	t.step.nameItem(ev, t.unit)
 	e.event, e.entry, e.key = ev, newest.entry, newest.key
+	if newest.ask != nil && newest.ask.items != nil { // the item's values, as they were answered
+		e.with().items = newest.ask.items
+	}
 	t.With = fmt.Sprintf("the newest event of the user with which the campaign waits (%s), of %s", titled(ev), value.FormatTime(newest.stored.at))
 	return nil
 }
@@ -185,8 +190,17 @@ func (t *rendering) given(e *evaluation) error {
 	e.event = ev
 	if own := ev.Timestamp; ev.HasTimestamp {
 		ev.Time = max(min(own, t.step.now), value.Minus(t.step.now, int64(t.step.live.def.Lateness)))
+		ev.Bare = t.step.live.bareUser()
 	}
 	t.With = "the event given (" + titled(ev) + ")"
+	if t.unit.items != nil {
+		t.step.eachItem(ev, t.unit.items.kind, func(_ int, _ *fastjson.Value, key string) {
+			if e.key == "" {
+				e.key = strings.Clone(key)
+			}
+		})
+		return nil
+	}
 	if m := e.triggered().match; e.triggered().unless != nil && !m.none() {
 		// An event without a key triggers nothing, and is rendered nevertheless.
 		_ = m.each(t.step.judge(e), func(key string, i int, _ *fastjson.Value) {
@@ -234,6 +248,9 @@ func (t *rendering) complete(raw []byte) (*event.Event, error) {
 		}
 	}
 	typ, name := t.triggerEvent()
+	if string(v.GetStringBytes("type")) == event.Item.String() {
+		return t.completeItem(v, add, name)
+	}
 	add("type", typ.String())
 	if string(v.GetStringBytes("type")) == typ.String() {
 		add(event.Types[typ].NameField, name)
@@ -253,6 +270,29 @@ func (t *rendering) complete(raw []byte) (*event.Event, error) {
 	case ev.TimestampErr != nil:
 		return nil, ev.TimestampErr
 	}
+	ev.Time, ev.Bare = t.step.now, t.step.live.bareUser()
+	return ev, nil
+}
+
+// completeItem decodes an event about an item, of no person.
+func (t *rendering) completeItem(v *fastjson.Value, add func(name, text string), name string) (*event.Event, error) {
+	if !t.unit.toUsers() {
+		return nil, fmt.Errorf("an event about an item triggers only campaigns with `to`, and %s has none: leave its type out", t.unit.def.ID)
+	}
+	kind := t.step.live.def.Items[t.unit.items.kind].Kind
+	add("kind", kind)
+	add("event", name)
+	add("messageId", "test-"+t.query.Nonce)
+	ev, err := t.dec.AdmitLive(v.MarshalTo(nil), 0)
+	switch {
+	case err != nil:
+		return nil, err
+	case ev.Kind != kind:
+		return nil, fmt.Errorf("it is about a %s, and the campaign's items are of the kind %s", ev.Kind, kind)
+	case ev.TimestampErr != nil:
+		return nil, ev.TimestampErr
+	}
+	t.step.nameItem(ev, t.unit)
 	ev.Time = t.step.now
 	return ev, nil
 }

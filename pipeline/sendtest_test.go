@@ -181,6 +181,55 @@ func TestRenderIsOffer(t *testing.T) {
 	}
 }
 
+// TestRenderItem: a test offer of a campaign that reads items, or goes to the users in a
+// list of one, reads what was answered for the event that waits, else nothing.
+func TestRenderItem(t *testing.T) {
+	def, err := campaign.ParseDefinition((&scene{
+		features: []string{countViews, `{"name":"seen","per":"product","on":["View"],"agg":"count"}`, `{"name":"watchers","per":"product","on":["Watch"],"agg":"users"}`},
+		campaigns: []string{
+			`{"id":"now","on":["View"],"if":["seen > 0"],"offer":{"channel":"a","kind":"service","data":"{{ seen }} of {{ n }}"}}`,
+			`{"id":"waits","on":["View"],"if":["seen > 0"],"unless":{"on":["Order"],"within":60000000000},"offer":{"channel":"b","kind":"service","data":"{{ seen }} {{ item.product_id }}"}}`,
+			`{"id":"to","on":["Price"],"users":"watchers","offer":{"channel":"c","kind":"service","data":"{{ event.properties.?price.orValue(0) }} {{ watchers.size() }}"}}`,
+		},
+	}).set())
+	if err != nil {
+		t.Fatal(err)
+	}
+	def.Items = []campaign.Item{{Kind: "product", Key: "product_id"}}
+	b, problems := NewBacktest(def)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, l := range []string{at("10:00:00", "View", `"product_id":"p1"`), at("10:00:01", "View", `"product_id":"p1"`)} {
+		if err := b.Line([]byte(l), func(*Offer) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ campaign, event, key, want string }{
+		{"now", "", "", `"0 of 2"`},
+		{"now", `{"properties":{"products":[{"product_id":"p7"},{"product_id":"p8"}]}}`, "p7", `"0 of 2"`},
+		{"waits", "", "p1", `"2 p1"`},
+		{"waits", `{"properties":{"product_id":"p2"}}`, "p2", `"0 p2"`},
+		{"waits", `{"type":"item","id":"p1"}`, "", "an event about an item triggers only campaigns with `to`, and waits has none: leave its type out"},
+		{"to", "", "", `"0 0"`},
+		{"to", `{"properties":{"price":5,"product_id":"p2"}}`, "p2", `"5 0"`},
+		{"to", `{"type":"item","id":"p2","properties":{"price":5}}`, "p2", `"5 0"`},
+		{"to", `{"type":"item","kind":"posting","id":"p2"}`, "", "it is about a posting, and the campaign's items are of the kind product"},
+		{"to", `{"type":"item"}`, "", "id"},
+	} {
+		r, err := b.fold.Render("u:u", RenderQuery{Campaign: c.campaign, Event: json.RawMessage(c.event), Nonce: "1"})
+		if err != nil {
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s %s: %v, want %s", c.campaign, c.event, err, c.want)
+			}
+			continue
+		}
+		if got := string(r.Offer.Data); got != c.want || r.Offer.Key != c.key || r.Offer.User != "u" {
+			t.Errorf("%s %s: %s, want %s", c.campaign, c.event, asJSON(r.Offer), c.want)
+		}
+	}
+}
+
 // TestRenderEmpty: before any set is in force there is nothing to render.
 func TestRenderEmpty(t *testing.T) {
 	f, err := NewFold(Cursor{}, nil, Memory{})

@@ -104,15 +104,8 @@ func (e *Entity) wentOut(c *liveCampaign, o *Offer, now int64) {
 		}
 		e.channels[i].times = keepNewest(append(e.channels[i].times, now), e.live.keepSent)
 	}
-	r := remembered{id: o.ID}
-	if e.live.def.Engine >= rememberingEngine { // else a replay would know more than who has folded it with an older binary
-		r = remembered{o.ID, c.id, o.Key, now}
-	}
-	e.offers = keepNewest(append(e.offers, r), rememberedOffers)
+	e.offers = keepNewest(append(e.offers, remembered{o.ID, c.id, o.Key, now}), rememberedOffers)
 }
-
-// rememberingEngine is the first engine that remembers more of an offer than its id.
-const rememberingEngine = 4
 
 // A remembered is an offer, or a withheld record, that went out.
 type remembered struct {

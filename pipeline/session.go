@@ -27,15 +27,16 @@ const sessionEvents = 64
 // A session is a visit: from its first view until sessionGap after its last, in
 // log time.
 type session struct {
-	started, last int64  // log time of the first and the last view
-	count         int64  // number of its views; 0: the user has had no session
-	events        []byte // names of the newest views, each preceded by its length
-	named         int    // number of these names
-	referrerHost  string // the host of the first referrer that is not the page's own host
-	query         string // the parameter q, query or keyword of that referrer
-	source, term  string // of the first context.campaign that has them
-	ends          bool   // campaigns are evaluated at its end
-	lastID        string // the messageId of its last view, if ends
+	started, last int64   // log time of the first and the last view
+	count         int64   // number of its views; 0: the user has had no session
+	events        []byte  // names of the newest views, each preceded by its length
+	named         int     // number of these names
+	times         []int64 // log times of the newest of these views; engines before 5 keep none
+	referrerHost  string  // the host of the first referrer that is not the page's own host
+	query         string  // the parameter q, query or keyword of that referrer
+	source, term  string  // of the first context.campaign that has them
+	ends          bool    // campaigns are evaluated at its end
+	lastID        string  // the messageId of its last view, if ends
 }
 
 var noSession session
@@ -136,8 +137,9 @@ func (s *session) read(r *value.Reader) {
 	s.ends = r.Byte() != 0
 }
 
-// extend adds a view to the session, or begins a new session with it.
-func (s *session) extend(ev *event.Event, now int64) {
+// extend adds a view to the session, or begins a new session with it. timed: it keeps
+// the view's log time.
+func (s *session) extend(ev *event.Event, now int64, timed bool) {
 	if s.over(now) {
 		*s = session{started: now}
 	}
@@ -147,14 +149,7 @@ func (s *session) extend(ev *event.Event, now int64) {
 	if ev.Type != event.Track {
 		name = ev.Type.String()
 	}
-	name = value.CutText(name, event.MaxName)
-	if s.named == sessionEvents {
-		n, head := binary.Uvarint(s.events)
-		s.events = slices.Delete(s.events, 0, head+int(n))
-		s.named--
-	}
-	s.events = append(binary.AppendUvarint(s.events, uint64(len(name))), name...)
-	s.named++
+	s.name(value.CutText(name, event.MaxName), now, timed)
 	if s.source == "" {
 		s.source = strings.Clone(value.CutText(ev.AliasText(event.InCampaign, "source"), window.MaxValue))
 	}
@@ -164,6 +159,32 @@ func (s *session) extend(ev *event.Event, now int64) {
 	if s.referrerHost == "" {
 		s.refer(ev)
 	}
+}
+
+// name adds the name of a view of a log time.
+func (s *session) name(name string, at int64, timed bool) {
+	if s.named == sessionEvents {
+		n, head := binary.Uvarint(s.events)
+		s.events = slices.Delete(s.events, 0, head+int(n))
+		s.named--
+	}
+	s.events = append(binary.AppendUvarint(s.events, uint64(len(name))), name...)
+	s.named++
+	if timed {
+		if s.times == nil {
+			s.times = make([]int64, 0, 8) // a session has several views
+		}
+		s.times = keepNewest(append(s.times, at), sessionEvents)
+	}
+}
+
+// timeOf is the log time of the view whose name is the i-th. Of views before engine 5
+// it is not known: they count as the session's first.
+func (s *session) timeOf(i int) int64 {
+	if i -= s.named - len(s.times); i >= 0 {
+		return s.times[i]
+	}
+	return s.started
 }
 
 // plainSite is the scheme and host of a URL if it can be found without parsing,

@@ -1,11 +1,17 @@
 package pipeline
 
-import "offerstream/pipeline/event"
+import (
+	"container/heap"
+
+	"offerstream/pipeline/event"
+)
 
 // A Shard is the part of a backtest that concerns some of the users. The caller
 // knows the whole input: it gives each event the log time that it has there, and
 // lets timers fire when log time moves, also by events of users elsewhere. All
-// shards get all facts, and one of them counts what these do.
+// shards get all facts, and one of them counts what these do. Users in different
+// shards cannot tell each other anything: what must, is in one shard (Set.Whole, and
+// Join from the first claim on).
 type Shard struct {
 	b      *Backtest
 	facts  bool              // it counts facts
@@ -18,6 +24,39 @@ type Shard struct {
 func (s *Set) Shard(countsFacts bool) (*Shard, error) {
 	b, err := s.Backtest()
 	return &Shard{b: b, facts: countsFacts}, err
+}
+
+// Whole reports whether all users must be in one shard from the beginning: items,
+// budgets and pools are shared by all of them.
+func (s *Set) Whole() bool { return len(s.kinds) > 0 || s.spends }
+
+// Merges reports whether an event with event.Claims makes a visitor a user, who may be
+// in different shards.
+func (s *Set) Merges() bool { return s.def.Engine >= mergeEngine }
+
+// Join adds to the shard what another one of the same set has done until now. All
+// shards must have come to the same log time, and from then on be told nothing but
+// what they have counted themselves.
+func (s *Shard) Join(o *Shard) {
+	f, from := s.b.fold, o.b.fold
+	for key, e := range o.b.Users {
+		if s.b.Users[key] == nil { // facts are in all shards
+			s.b.Users[key] = e
+		}
+	}
+	f.timers = append(f.timers, from.timers...)
+	heap.Init(&f.timers)
+	f.step.live.tally.add(from.step.live.tally)
+	for id, n := range o.counts {
+		s.counts[id] = s.counts[id].Plus(n)
+	}
+	s.before = s.before.Plus(o.before)
+	f.step.duplicates += from.step.duplicates
+	o.counts, o.before, o.b.Users, from.timers, from.step.duplicates = nil, Counts{}, Memory{}, nil, 0
+	for _, n := range from.step.live.tally.campaigns { // kept, since campaigns point to them
+		*n = Counts{}
+	}
+	*from.step.live.tally.features = Counts{}
 }
 
 // Fold is the shard's fold, for its hooks, its coupon keys and the effects of the
@@ -44,6 +83,14 @@ func (s *Shard) Fire(now int64) (due int64, key string, ok bool, err error) {
 		return 0, "", false, nil
 	}
 	return f.id.Due, f.id.Key, true, f.err
+}
+
+// Next makes the next step of what the last one has sent, at its log time; ok is false
+// if there is none. The caller makes all of them before anything else.
+func (s *Shard) Next() (ok bool, err error) {
+	f := s.b.fold
+	f.effects = f.effects[:0]
+	return f.goOn(), f.err
 }
 
 // Apply makes the step of an event at log time now. Whatever is due until then must

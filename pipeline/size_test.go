@@ -150,7 +150,7 @@ func TestKeeps(t *testing.T) {
 		{`[event.properties["price"], event.properties.?id.orValue("none")]`, wait, `"properties":{"id":"p1","price":12.50}`, `[12.5,"p1"]`},
 		{"[string(event.properties.deep.x), has(event.properties.deep.z) ? 'z' : 'none', has(event.properties.price) ? 'yes' : 'no']", wait, `"properties":{"deep":{"x":820982911946154508},"price":12.50}`, `["820982911946154508","none","yes"]`},
 		{"event.items.map(i, i.n)", wait, `"properties":{"products":[{"id":"p1","n":2},"x"]}`, `[2]`},
-		{"event.name + event.type + event.user", wait, ``, `"Viewtracku"`},
+		{"event.name + event.type + event.user", wait, ``, `"Viewtracku:u"`},
 		{"event.properties.id", wait + `,"when_due":"event.properties.price > 12"`, `"properties":{"id":"p1","price":12.50}`, `"p1"`},
 		{"1", `"on":["View"],"if":["looking >= duration(\"30s\")","event.properties.deep.y == \"unread\""]`, `"properties":{"deep":{"y":"unread"}}`, `1`},
 	} {

@@ -69,3 +69,18 @@ func TestSkippableRandom(t *testing.T) {
 		t.Errorf("%d skipped, %d kept", skipped, kept)
 	}
 }
+
+// TestSkippableItem: a pack with an event about an item is not skipped for the item.
+func TestSkippableItem(t *testing.T) {
+	b := itemScene(t)
+	for _, c := range []struct {
+		key, id string
+		skipped bool
+	}{{"i:product:p1", `"p1"`, false}, {"i:product:p2", `"p1"`, true}, {"i:product:1000", `1e3`, false}, {"i:product:1000", `1000`, false}, {"i:product:7", `1000`, true}} {
+		b.Only(c.key)
+		b.fold.step.live.def.Clock = campaign.ClockBroker
+		if got := b.fold.skippable(fmt.Appendf(nil, `{"type":"item","kind":"product","id":%s,"event":"Price"}`, c.id)); got != c.skipped {
+			t.Errorf("%s, an event of %s: skipped %v", c.key, c.id, got)
+		}
+	}
+}

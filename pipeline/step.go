@@ -24,14 +24,26 @@ type step struct {
 	duplicates uint64
 	second     bool // the state is a second one (second.go)
 
+	newRef        func(e *Entity) Ref  // gives a question its Ref
+	got           func(p int) Position // the origin of the last mail of a partition; nil: there are no partitions
+	fromPartition int                  // the sender of the mail whose step it is
+	unnumbered    bool                 // a backtest of a file, which has no codes
+	strays        uint64               // mails that nothing waited for
+	refusedClaims uint64               // claims of visitors that belong to a user already
+
 	// The step in progress:
 	entity     *Entity
 	now        int64
 	applying   bool // the step is that of an event
+	forwarded  bool // the event came for a visitor who is the user now
 	scope      scope
 	candidates []evaluation // those that have reached the gates
 	due        []pending    // those that continue because they are due
 	matches    []match      // the triggers that the event meets
+	outbox     outbox       // what the step sends
+	feedings   []feeding    // what the event has for items
+	fed        []int        // the features of items that the event feeds
+	emptied    []string     // chunks of pools whose codes are all taken
 	kept       []keptEvent  // the copies of events with which evaluations became pending
 
 	// Memory that is reused:
@@ -42,7 +54,11 @@ type step struct {
 	points  []int64        // of onlyDwell
 	keys    []string       // of absences
 	scratch []byte         // of feature.update
-	unseen  Counts         // of retired features, which nobody asks for
+
+	decoders []*event.Decoder // of events that the step goes on with; those before decoding are in use
+	decoding int
+	again    []keptEvent // events that the step has decoded so
+	unseen   Counts      // of retired features, which nobody asks for
 }
 
 // start begins a step on an entity.
@@ -55,14 +71,19 @@ func (s *step) start(e *Entity, now int64) {
 	s.recycle() // here, because the previous step may have panicked
 	s.entity, s.now, s.candidates, s.applying = e, now, s.candidates[:0], false
 	s.scope.event = nil
+	s.outbox.mails, s.outbox.spends, s.feedings = s.outbox.mails[:0], s.outbox.spends[:0], s.feedings[:0]
 	s.traceChanges(waited)
+	for _, g := range e.orphans {
+		s.spend(g.of, spending{kind: spendReturn, grant: g})
+	}
+	e.orphans = nil
 	s.scope = scope{set: s.live.Set, now: now, entity: e, read: s.read, lets: s.scope.lets[:0]}
 }
 
 // scopeOf is what expressions about an event see. There is one scope for each
 // step.
 func (s *step) scopeOf(ev *event.Event) *scope {
-	s.scope.event, s.scope.before, s.scope.ended = ev, nil, false
+	s.scope.event, s.scope.before, s.scope.ended, s.scope.answer, s.scope.key = ev, nil, false, nil, ""
 	s.scope.of(nil)
 	return &s.scope
 }
@@ -71,7 +92,10 @@ func (s *step) scopeOf(ev *event.Event) *scope {
 func (s *step) judge(e *evaluation) *scope {
 	sc := s.scopeOf(e.event)
 	sc.of(e.c)
-	sc.before, sc.began, sc.ended = e.before, e.began, e.ended
+	sc.before, sc.began, sc.ended, sc.key = e.before, e.began, e.ended, e.key
+	if e.ask != nil {
+		sc.answer = e.ask.items
+	}
 	return sc
 }
 
@@ -88,9 +112,15 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 		e.bind(s.live)
 		s.settle(e, now)
 	}
-	s.start(e, now)
+	if s.second || !s.forwarded { // else its mail has begun the step
+		s.start(e, now)
+	}
 	if e.forgotten(now, s.second) {
 		e.forget()
+	}
+	if e.owner != "" {
+		s.forwardEvent(ev) // of a second state: it sends nothing, but the visitor is not forgotten earlier than by the live fold
+		return
 	}
 	if e.duplicate(ev.ID, now) {
 		s.duplicates++
@@ -107,15 +137,30 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	s.cancel(sc)
 	s.learn(sc)
 	s.settled()
+	sc.before, sc.began = before, now
+	s.feed(sc)
 	for _, m := range s.matches {
-		one := s.begin(&s.live.campaigns[m.unit], m.entry, ev)
+		c := &s.live.campaigns[m.unit]
+		if c.items != nil && (s.second || c.toUsers()) {
+			continue
+		}
+		one := s.begin(c, m.entry, ev)
 		if one.c.readsBefore {
 			one.before = before
 		}
-		s.judgeAge(one)
+		if c.asks() {
+			s.ask(one)
+		} else {
+			s.judgeAge(one)
+		}
+	}
+	if !s.second {
+		s.triggerTo(ev, noKind)
 	}
 	s.choose()
 	s.boundPending()
+	s.sendFeedings(ev)
+	s.claim(ev)
 }
 
 // onDue fires the entity's timers that are due at now, kind by kind (LANGUAGE.md,
@@ -143,7 +188,7 @@ func (s *step) onDue(e *Entity, now int64) {
 func (s *step) fireDue(wanted func(*pending) bool) {
 	e, first := s.entity, len(s.due)
 	e.retain(func(w *pending) bool {
-		fires := w.due == s.now && wanted(w)
+		fires := w.due == s.now && !stages[w.stage].mail && wanted(w)
 		if fires {
 			s.due = append(s.due, *w)
 		}
@@ -164,18 +209,54 @@ func (s *step) fireDue(wanted func(*pending) bool) {
 	}
 }
 
+// resumed is the event that an evaluation has kept: one for all evaluations of the step
+// that have kept the same, as when the event came.
+func (s *step) resumed(from *storedEvent) (*event.Event, error) {
+	for i := range s.again {
+		if a := &s.again[i]; a.stored == from && a.event.Type != event.Item { // nameItem changes those for each campaign
+			return a.event, nil
+		}
+	}
+	ev, err := s.decoder().Decode(from.event())
+	if err == nil {
+		s.again = append(s.again, keptEvent{event: ev, stored: from})
+	}
+	return ev, err
+}
+
+// decoder is one that nothing else in this step uses: what waited for different events
+// meets in one choice.
+func (s *step) decoder() *event.Decoder {
+	if s.decoding == mostDecoders {
+		return &event.Decoder{}
+	}
+	if s.decoding == len(s.decoders) {
+		s.decoders = append(s.decoders, &event.Decoder{})
+	}
+	s.decoding++
+	return s.decoders[s.decoding-1]
+}
+
+// mostDecoders bounds the decoders that are kept, which keep the memory of the largest
+// event that they have read.
+const mostDecoders = 64
+
 // resume is an evaluation that was pending.
 func (s *step) resume(p pending) (w evaluation, err error) {
 	w = evaluation{pending: p, began: p.stored.at}
 	ev := &event.Event{Type: event.Track, Root: event.NoObject, Key: s.entity.Key} // not known
 	if !p.dormant() {
-		var dec event.Decoder // one for each event, because candidates outlive the step of one evaluation
-		if ev, err = dec.Decode(p.stored.event()); err != nil {
+		if ev, err = s.resumed(p.stored); err != nil {
 			return w, err
 		}
 	}
 	ev.Time = p.stored.time
-	w.event = ev
+	if w.event = ev; ev.Type == event.Item && w.c != nil && w.c.items != nil {
+		s.nameItem(ev, w.c)
+	} else {
+		ev.Key = s.entity.Key // another one than that of the event, if a visitor has become the user
+	}
+	ev.Bare = s.live.bareUser()
 	if len(p.stored.before()) > 0 {
 		if w.before, err = DecodeEntity(s.entity.Key, p.stored.before()); err == nil {
 			w.before.bind(s.live)
@@ -191,12 +272,11 @@ func (s *step) endSession() {
 	if len(s.live.sessionEnds) == 0 {
 		return
 	}
-	var dec event.Decoder
-	ev, err := dec.Decode(e.sessionEvent())
+	ev, err := s.decoder().Decode(e.sessionEvent())
 	if err != nil {
 		return // cannot happen: it is made of what an event had
 	}
-	ev.Time = s.now
+	ev.Time, ev.Bare = s.now, s.live.bareUser()
 	for _, i := range s.live.sessionEnds {
 		one := s.begin(&s.live.campaigns[i], 0, ev)
 		one.ended, one.firstDue = true, s.now
@@ -219,7 +299,7 @@ func (s *step) cancel(sc *scope) {
 	}
 	var last endOf
 	s.drop(func(e *pending) bool {
-		if !stages[e.stage].single {
+		if !stages[e.stage].ended {
 			return false
 		}
 		t := e.triggered()
@@ -256,10 +336,15 @@ func (s *step) learn(sc *scope) {
 			e.learn(t, features)
 		}
 	case ev.Type == event.Track || ev.Type == event.System:
-		e.consents(ev, features)
+		if !s.forwarded || !ev.NoProof {
+			e.consents(ev, features)
+		}
 	}
 	if ev.Type.View() {
-		e.session.extend(ev, sc.now)
+		merges := s.live.def.Engine >= mergeEngine
+		if e.session.extend(ev, sc.now, merges); merges {
+			e.hasViewed, e.viewedAt, e.viewedTime = true, sc.now, ev.Time
+		}
 		if e.session.ends = len(s.live.sessionEnds) > 0; e.session.ends {
 			e.session.lastID = strings.Clone(ev.ID)
 		}
@@ -272,7 +357,7 @@ func (s *step) learn(sc *scope) {
 		}
 	}
 	s.live.match.removes.each(ev, func(i int) {
-		if st := e.feature(i); st != nil {
+		if st := e.feature(i); st != nil && s.live.features[i].per == 0 {
 			before := st.Size()
 			s.live.features[i].removeRows(st, ev)
 			e.resized(st, before)
@@ -282,8 +367,14 @@ func (s *step) learn(sc *scope) {
 	if full {
 		features.Bounds++
 	}
+	s.fed = s.fed[:0]
 	s.live.match.features.each(ev, func(i int) {
-		if f := s.live.features[i]; !full && all(f.where, sc, nil) {
+		f := s.live.features[i]
+		if f.per > 0 {
+			s.fed = append(s.fed, i)
+			return
+		}
+		if !full && all(f.where, sc, nil) {
 			st := e.ensure(i)
 			before := st.Size()
 			f.update(st, sc, features, s.failing, &s.scratch)

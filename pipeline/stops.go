@@ -19,15 +19,13 @@ func (t *rendering) judge(e *evaluation) {
 			t.stops("if: %s does not hold", onOneLine(x.Text))
 		}
 	}
-	if e.c.waits() {
-		e.stage = stageAbsence // or when_due would not be judged
-	}
+	e.waited = e.c.waits() // or when_due would not be judged
 	for _, g := range e.c.gates {
 		if g.stops(s, e) {
 			t.Stops = append(t.Stops, t.stopped(g.outcome, e))
 		}
 	}
-	e.stage = stageTrigger
+	e.waited = false
 	if s.entity.withheld(e.c) {
 		t.stops("holdout: the user belongs to it")
 	}

@@ -67,8 +67,8 @@ func (s *step) release(ev *storedEvent) {
 	}
 }
 
-// recycle makes the memory of unused stored events available again. It is
-// called between two steps.
+// recycle makes the memory of unused stored events, and the decoders, available again.
+// It is called between two steps.
 func (s *step) recycle() {
 	for i, ev := range s.unused {
 		if ev.uses == 0 && ev.own && len(s.spare) < maxSpare {
@@ -79,5 +79,6 @@ func (s *step) recycle() {
 	}
 	s.unused = s.unused[:0]
 	clear(s.kept)
-	s.kept = s.kept[:0]
+	clear(s.again)
+	s.kept, s.again, s.decoding = s.kept[:0], s.again[:0], 0
 }

@@ -220,7 +220,7 @@ func defOf(t *testing.T, features []string, campaigns ...string) *campaign.Defin
 // trigger, it does not go out again, though its due time and so its id are others.
 func TestSwitchOnce(t *testing.T) {
 	slow := strings.Replace(cart, "10000000000", "30000000000", 1)
-	for _, engine := range []int{Engine, oldestEngine} { // the older one remembers no keys
+	for _, engine := range Engines() {
 		def := defOf(t, nil, sends("cart", "", cart))
 		def.Engine = engine
 		before, after := mustRun(t, def), setOf(t, sends("cart", "", slow))
@@ -229,7 +229,7 @@ func TestSwitchOnce(t *testing.T) {
 		s.event("v", "Add", `"item":"a"`)
 		s.ticks(14)
 		s.wants("cart u, cart v", "cart", "evaluated:2 fired:2")
-		if o := s.ents["u:u"].offers[0]; (o.campaign != "") != (engine == Engine) {
+		if o := s.ents["u:u"].offers[0]; o.campaign != "cart" || o.key != "a" {
 			t.Errorf("engine %d remembers %+v", engine, o)
 		}
 		s.event("v", "Add", `"item":"a"`) // after the offer; in the second state it restarts nothing

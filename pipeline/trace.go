@@ -21,7 +21,9 @@ type Trace struct {
 	Now      int64       // the log time of the step
 	By       *TraceEvent // the event whose step this is; nil: a due time
 	From     uint64      // the number under which it waited until this step, among those of the user; 0: it began in this step
+	Of       string      // the visitor among whose numbers From is, where it became this user in this step; "": the user
 	Wait     uint64      // the number under which it waits from now on; 0: it has ended
+	Asks     string      // the key of the entity whose answer or grant it waits for; "": none
 	Stages   []TraceStage
 	Stage    string  // the stage in which it ended or waits
 	Due      int64   // when it continues; NoDue: it has ended
@@ -48,6 +50,8 @@ const (
 	ByNewer  Cause = "newer"  // a later evaluation takes its place
 	ByBound  Cause = "bound"  // too many wait: the oldest leaves
 	ByChange Cause = "change" // the campaign changed or is gone
+	ByLoss   Cause = "loss"   // what it waited for is lost
+	ByMerge  Cause = "merge"  // a visitor became the user: it waits on under another number, or the last view of the other of the two ended its dwell
 )
 
 // A TraceStage is a stage that the evaluation passed, with what was judged
@@ -157,6 +161,9 @@ func (s *step) pended(e *evaluation) {
 	}
 	t := *e.trace // it may go on in this step
 	t.Key, t.Stage, t.Due, t.Wait = e.key, e.stage.String(), e.due, e.order
+	if stages[e.stage].mail {
+		t.Asks = e.ask.of
+	}
 	s.tracing(&t)
 }
 
@@ -206,6 +213,58 @@ func (s *step) traceBegun(w *pending, duplicate bool) {
 	}
 }
 
+// traceAnswer adds what an item has answered: what the campaign reads of it.
+func (s *step) traceAnswer(e *evaluation) {
+	if e.trace == nil {
+		return
+	}
+	sc := s.judge(e)
+	p := TracePart{Text: "answer", OK: true, Values: traceValues([]detail{toldText("of", e.ask.of)})}
+	add := func(features []int, before bool, prefix string) {
+		for _, i := range features {
+			f := s.live.features[i]
+			p.Values = append(p.Values, TraceValue{prefix + f.def.Name, jsonOf(sc.readItem(f, before), nil)})
+		}
+	}
+	add(e.c.items.features, false, "")
+	add(e.c.items.before, true, "before.")
+	e.trace.add(stageAsk, p)
+}
+
+// traceRecipient adds what has made the user a recipient: the item's values, and `if`,
+// which the item has judged at a log time of its own.
+func (s *step) traceRecipient(e *evaluation, item string) {
+	if e.trace == nil {
+		return
+	}
+	e.trace.told(stageTrigger, "to", true, toldText("list", e.c.def.Users), toldText("of", item))
+	sc, now := s.judge(e), s.now
+	sc.now = e.began
+	s.traceConditions(e, stageTrigger, e.c.cond, sc)
+	sc.now = now
+}
+
+// traceMoved shows the trace of an evaluation that waits on under another number since a
+// visitor became the user; of is the visitor whose it was, "" if it is the user's.
+func (s *step) traceMoved(w *pending, from uint64, of string) {
+	if s.tracing == nil {
+		return
+	}
+	e := &evaluation{pending: *w}
+	s.traceWaiting(e)
+	e.trace.From, e.trace.Of, e.trace.Cause = from, of, ByMerge
+	s.pended(e)
+}
+
+// endOf ends an evaluation that was pending of a visitor.
+func (s *step) endOf(visitor string, e *evaluation, how Outcome, cause Cause) {
+	if s.tracing != nil {
+		s.traceWaiting(e)
+		e.trace.Of = visitor
+	}
+	s.endBy(e, how, cause)
+}
+
 // traceDwell begins the trace of an evaluation whose wait for dwell a view ends, with
 // its conditions as they are now.
 func (s *step) traceDwell(e *evaluation) {
@@ -218,7 +277,7 @@ func (s *step) traceDwell(e *evaluation) {
 	if err != nil {
 		return
 	}
-	ev.Time = e.stored.time
+	ev.Time, ev.Bare = e.stored.time, s.live.bareUser()
 	if len(e.stored.before()) > 0 {
 		if e.before, err = DecodeEntity(s.entity.Key, e.stored.before()); err != nil {
 			return
@@ -257,7 +316,7 @@ func (s *step) traceConditions(e *evaluation, in stage, conds []*expr.Expr, sc *
 	}
 	is := s.inspected(e.c)
 	for _, x := range conds {
-		e.trace.add(in, is.part(is.words.state, x, sc))
+		e.trace.add(in, is.part(is.words.cond, x, sc))
 	}
 }
 

@@ -26,6 +26,10 @@ type User struct {
 	Pending  []UserPending              `json:"pending"`  // by due time
 	Sent     []UserSent                 `json:"sent"`     // by campaign
 	Offers   []string                   `json:"offers"`   // remembered ids of offers, oldest first
+
+	Owner  string     `json:"owner,omitempty"`  // of a visitor: the key of the user that it has become, who has all that was known of it
+	Claims []string   `json:"claims,omitempty"` // the visitors whose records the user waits for
+	Lists  []UserList `json:"lists,omitempty"`  // lists of items that hold the user, by item
 }
 
 // A UserSize is how much is held of a user, in the terms in which it is limited
@@ -52,8 +56,20 @@ type UserSession struct {
 type UserPending struct {
 	Campaign string `json:"campaign"`
 	Key      string `json:"key,omitempty"` // match key
-	Kind     string `json:"kind"`          // dwell, absence, delay or hold
-	Due      string `json:"due"`
+	Kind     string `json:"kind"`          // dwell, absence, delay or hold; ask or grant: it waits for another entity
+	Due      string `json:"due,omitempty"` // absent: it waits for another entity
+
+	Asks    string      `json:"asks,omitempty"`  // the item, budget or pool whose answer it waits for
+	Asked   string      `json:"asked,omitempty"` // log time at which it asked
+	Granted []UserGrant `json:"granted,omitempty"`
+}
+
+// A UserGrant is what a budget or pool has granted to a pending evaluation.
+type UserGrant struct {
+	Of    string  `json:"of"`              // the entity's key
+	Value float64 `json:"value,omitempty"` // of a budget
+	Code  string  `json:"code,omitempty"`  // of a pool
+	Time  string  `json:"time"`            // log time there
 }
 
 // A UserConsent is the newest that the user has said about a channel, or about
@@ -107,7 +123,9 @@ func (f *Fold) User(key string) (*User, error) {
 		v.Consent = append(v.Consent, UserConsent{c.channel, c.granted, value.FormatTime(c.time), e.consented(c.channel, now)})
 	}
 	for i, ft := range live.features {
-		v.Features[ft.def.Name] = shown(ft.read(e.feature(i), now))
+		if ft.per == 0 {
+			v.Features[ft.def.Name] = shown(ft.read(e.feature(i), now))
+		}
 	}
 	if s := e.sessionAt(now); s.count > 0 {
 		v.Session = &UserSession{value.FormatTime(s.started), value.FormatTime(s.last), s.count, s.names(), s.referrerHost, s.source, s.keyword()}
@@ -115,6 +133,11 @@ func (f *Fold) User(key string) (*User, error) {
 	for _, o := range e.offers {
 		v.Offers = append(v.Offers, o.id)
 	}
+	v.Owner = e.owner
+	for _, c := range e.claims {
+		v.Claims = append(v.Claims, c.visitor)
+	}
+	v.Lists = e.heldBy()
 	v.waiting(e)
 	return v, nil
 }
@@ -133,8 +156,8 @@ func (v *User) waiting(e *Entity) {
 	slices.SortFunc(e.waiting, func(a, b pending) int {
 		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.stage, b.stage), cmp.Compare(a.campaign, b.campaign), cmp.Compare(a.key, b.key))
 	})
-	for _, w := range e.waiting {
-		v.Pending = append(v.Pending, UserPending{w.campaign, w.key, w.stage.String(), value.FormatTime(w.due)})
+	for i := range e.waiting {
+		v.Pending = append(v.Pending, e.waiting[i].shown())
 	}
 	slices.SortFunc(e.sent, func(a, b sent) int { return cmp.Compare(a.campaign, b.campaign) })
 	for _, s := range e.sent {
@@ -144,6 +167,27 @@ func (v *User) waiting(e *Entity) {
 		}
 		v.Sent = append(v.Sent, sv)
 	}
+}
+
+// shown is the evaluation for people.
+func (e *pending) shown() UserPending {
+	p := UserPending{Campaign: e.campaign, Key: e.key, Kind: e.stage.String()}
+	if stages[e.stage].mail {
+		p.Asks, p.Asked = e.ask.of, value.FormatTime(e.due)
+	} else {
+		p.Due = value.FormatTime(e.due)
+	}
+	if e.ask == nil {
+		return p
+	}
+	for _, g := range e.ask.got {
+		is := UserGrant{Of: g.of, Code: g.code, Time: value.FormatTime(g.at)}
+		if g.code == "" {
+			is.Value = float64(g.value) / million
+		}
+		p.Granted = append(p.Granted, is)
+	}
+	return p
 }
 
 // shown is a value as JSON. If it cannot be written as JSON, the reason is

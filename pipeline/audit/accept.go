@@ -16,6 +16,7 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/checkpoint"
+	"offerstream/pipeline/value"
 )
 
 // AcceptOptions configure Accept. Fields with a value in parentheses may be nil,
@@ -25,7 +26,7 @@ type AcceptOptions struct {
 	Why       string                                      // the reason, which is stored in the log and on the chains
 	Dir       string                                      // a directory for temporary state, removed at the end
 	Connect   func(context.Context) (*broker.Conn, error) // for storing the snapshot
-	Lost      func(Example)                               // called with each offer that the log gives and no chain has
+	Lost      func(Example)                               // called with each offer or mail that the log gives and no chain has, and no chain can have had before it was trimmed
 	Progress  func(partition int, seq, end uint64)        // called for each message of the log; may be nil
 	Log       *slog.Logger
 
@@ -45,6 +46,7 @@ type Accepted struct {
 	Skipped   []string          `json:"skipped"`         // missing messages of the log, such as 5-7
 	Empty     []string          `json:"empty,omitempty"` // features and campaigns that begin empty, as the second state of a switch is lost
 	Lost      int               `json:"lost"`            // offers that the log gives and no chain has: they are never published
+	LostMails map[int]int       `json:"lost_mails"`      // by receiver: mails that the log gives and the receiver's log does not have: they are never sent
 	Waiting   int               `json:"waiting"`         // users for whom something waits for a time, such as an offer with unless
 	After     uint64            `json:"after"`           // the number after which each chain continues, or begins: none before it was as large
 	Chains    map[string]uint64 `json:"chains"`          // the number of the mark on each chain
@@ -65,7 +67,9 @@ type Stored struct {
 // onto each chain, after which the workers go on, with numbers that no subscriber
 // has seen (pipeline.Acceptance). And it leaves a snapshot of the state for them,
 // the only one. Offers that the log gives before that and no chain has are never
-// published.
+// published, nor are such mails. What the partition's entities ask of others, and what
+// others ask of them, ends; Accept sends the mails that say so, to every partition,
+// which every partition's log must be there to take.
 //
 // No worker may be alive meanwhile. An acceptance that was interrupted can be
 // started again.
@@ -113,6 +117,7 @@ type acceptance struct {
 	opt    AcceptOptions
 	before int64 // stored time of the previous acceptance; 0: none
 	tails  map[string]broker.ChainTail
+	mails  acceptedMails
 	there  map[string]*onChain // the offers stored on each chain of offers
 	done   Accepted
 }
@@ -171,6 +176,9 @@ func (a *acceptance) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if a.mails, err = a.mailsBefore(ctx); err != nil {
+		return err
+	}
 	record := pipeline.Acceptance{Chains: map[string]uint64{}, Why: a.opt.Why}
 	if record.After, err = a.beyond(ctx); err != nil {
 		return err
@@ -190,7 +198,7 @@ func (a *acceptance) run(ctx context.Context) error {
 		return fmt.Errorf("record the acceptance in the log of partition %d: %w", p, err)
 	}
 	for {
-		a.done = Accepted{Partition: p, Seq: end, After: record.After, Chains: map[string]uint64{}, Stored: map[string]Stored{}, Skipped: []string{}}
+		a.done = Accepted{Partition: p, Seq: end, After: record.After, Chains: map[string]uint64{}, Stored: map[string]Stored{}, Skipped: []string{}, LostMails: map[int]int{}}
 		for name, c := range a.there {
 			a.done.Stored[name] = c.stored
 		}
@@ -224,6 +232,9 @@ func (a *acceptance) beyond(ctx context.Context) (uint64, error) {
 		}
 		return 0, fmt.Errorf("this machine's clock is %s %s the clock of NATS: the numbers of offers continue from the time, so both must be right: let NTP set both clocks and start this command again", ahead.Abs().Round(time.Second), how)
 	}
+	if last := a.mails.newest(a.before); last >= theirs { // mails are ordered by the stored times of acceptances
+		return 0, fmt.Errorf("the clock of NATS is behind %s, when the last acceptance of the partition was stored: it has been set back: wait until it is past that and start this command again", value.FormatTime(last))
+	}
 	after := pipeline.AfterAll(theirs)
 	for name, t := range a.tails { // a clock may have been ahead at an earlier acceptance
 		if t.N >= mostNumber {
@@ -249,6 +260,7 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 		}
 	}
 	a.emptied = nil
+	a.mails.drop()
 	if err := a.begin(ctx, metas, first, end); err != nil {
 		return err
 	}
@@ -303,7 +315,8 @@ func (a *acceptance) snapshots(ctx context.Context) ([]broker.SnapshotMeta, erro
 }
 
 // apply folds a message. If it is the last one, the acceptance, apply publishes
-// its marks.
+// its marks. It publishes the mails of every acceptance that it folds: one that was
+// interrupted may have left some.
 func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) error {
 	a.cache.Expect(m.Data)
 	if err := a.fold.Begin(m); err != nil {
@@ -321,9 +334,20 @@ func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) e
 					return err
 				}
 				a.done.Chains[e.Chain] = e.Pos.N
+			case e.Mail != nil && m.Kind == pipeline.Accept:
+				if err := a.send(ctx, e); err != nil {
+					return err
+				}
+			case e.Mail != nil && a.mails.lost(e):
+				a.loseMail(e)
 			case e.Offer != nil && a.lost(e):
 				a.done.Lost++
 				a.opt.Lost(Example{"lost", e.Offer.ID, a.p, e.Chain, e.Pos.N, e.Pos.S, "the log gives it, and its chain does not have it"})
+			}
+		}
+		if a.cache.Full(a.shrink) || !more {
+			if err := a.sendAll(ctx); err != nil { // before a commit (P4)
+				return err
 			}
 		}
 		if err := a.commitSome(); err != nil {

@@ -43,6 +43,11 @@ func TestAcceptRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(accepting(t, ns.ClientURL()), "chain offers.web.0 ends with record 18446744073709551615", "delete message 1 from stream OFFERS")
+	later := pipeline.Position{S: 1, G: time.Now().Add(time.Hour).UnixNano()}
+	if _, err := c.PublishMails(within(t), 0, []pipeline.Effect{{Chain: pipeline.MailChain(0), Pos: later, Mail: []byte("mark")}}, 0); err != nil {
+		t.Fatal(err)
+	}
+	refused(accepting(t, ns.ClientURL()), "it has been set back", "wait until it is past that")
 }
 
 // TestAcceptUnfinished: if an acceptance was interrupted after it was recorded and

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 )
 
@@ -65,6 +66,8 @@ type PartitionOverview struct {
 	Channels []string        `json:"channels,omitempty"` // channels that they have paused
 	Braked   []string        `json:"braked,omitempty"`   // what brakes of the partition have paused: "channel sms"
 	Second   *SecondOverview `json:"second,omitempty"`   // its second fold; null: none
+
+	Pools map[string]pipeline.PoolState `json:"pools,omitempty"` // of codes, of which under a tenth is left
 
 	refused string // why what its owner publishes is not stored
 	lost    string // what is wrong with its stream
@@ -346,6 +349,7 @@ func (p *PartitionOverview) take(id string, r broker.PartitionReport) {
 	p.Answers, p.refused = r.Owned, r.Refused
 	p.Seq, p.Lag, p.Events, p.Waiting, p.Set, p.Bytes = r.Seq, r.Lag, r.Applied, r.Waiting, r.Set, r.Bytes
 	p.Revision, p.Pauses, p.Paused, p.Channels, p.Braked = r.Revision, r.Pauses, r.Paused, r.Channels, r.Braked
+	p.Pools = r.Pools
 	if s := r.Second; s != nil {
 		p.Second = (*SecondOverview)(s)
 	}

@@ -93,7 +93,7 @@ func (r *replay) foldFrom(ctx context.Context, cursor pipeline.Cursor, users pip
 	if r.fold, err = pipeline.NewFold(cursor, r.sets.Get(ctx, r.conn), users); err != nil {
 		return err
 	}
-	r.fold.Partitions(r.conn.Partitions)
+	r.fold.Partition(r.p, r.conn.Partitions)
 	if r.set != nil {
 		r.fold.Use(r.set)
 	}

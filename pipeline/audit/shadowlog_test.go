@@ -228,10 +228,10 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 			t.Fatal(err)
 		}
 	}
-	newFold := func(c pipeline.Cursor, m pipeline.Memory) *pipeline.Fold {
+	newFold := func(p int, c pipeline.Cursor, m pipeline.Memory) *pipeline.Fold {
 		f, err := pipeline.NewFold(c, find, m)
 		check(err)
-		f.Partitions(l.conn.Partitions)
+		f.Partition(p, l.conn.Partitions)
 		for key, e := range m {
 			if e.Due() != pipeline.NoDue {
 				f.Schedule(e.Due(), key)
@@ -241,7 +241,7 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 	}
 	for p := range l.conn.Partitions {
 		a, b, c := pipeline.Memory{}, pipeline.Memory{}, pipeline.Memory{}
-		first, second := newFold(pipeline.Cursor{}, a), (*pipeline.Fold)(nil)
+		first, second := newFold(p, pipeline.Cursor{}, a), (*pipeline.Fold)(nil)
 		var third *pipeline.Fold
 		take := func(f *pipeline.Fold, m pipeline.Message, out *[]string) {
 			check(f.Begin(m))
@@ -269,7 +269,7 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 			cursor, err := pipeline.BeginSecond(pipeline.Cursor{}, n, find)
 			check(err)
 			filled := pipeline.Memory{}
-			fill := newFold(cursor, filled)
+			fill := newFold(p, cursor, filled)
 			check(l.scan(t, p, func(before pipeline.Message) error {
 				if before.Seq < m.Seq {
 					take(fill, before, nil)
@@ -286,7 +286,7 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 			check(err)
 			b, err = copied(a)
 			check(err)
-			second = newFold(cursor, b)
+			second = newFold(p, cursor, b)
 			for key := range b {
 				check(second.Dormant(key))
 			}
@@ -296,7 +296,7 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 			var err error
 			c, err = copied(a)
 			check(err)
-			third = newFold(cursor, c)
+			third = newFold(p, cursor, c)
 			sw := &pipeline.Switch{Seq: cursor.Seq, Stored: cursor.Stored, LogTime: cursor.LogTime, Accepted: cursor.Accepted, Features: sh.list.Features, Campaigns: sh.list.Campaigns, Overdue: overdue}
 			data, err := json.Marshal(map[string]any{"set": set.Hash(), "engine": pipeline.Engine, "revision": 1000, "at": value.FormatTime(cursor.LogTime), "switch": sw})
 			check(err)

@@ -16,12 +16,10 @@ func (f *follower) follows(key string) bool {
 
 // choose makes a fold take the events of the users who are followed.
 func (f *follower) choose(fold *pipeline.Fold) {
-	if f.most == math.MaxUint64 {
-		fold.Partitions(f.conn.Partitions)
-		return
+	fold.Partition(f.p, f.conn.Partitions)
+	if f.most < math.MaxUint64 {
+		fold.OnlyIf(f.follows)
 	}
-	fold.Partitions(0) // a brake counts the offers to all users
-	fold.OnlyIf(f.follows)
 }
 
 // prune drops the users who are not followed any more.

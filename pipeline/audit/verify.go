@@ -29,10 +29,34 @@ type Sums struct {
 	Duplicate int    `json:"double"`    // offers that are stored a second time
 	Different int    `json:"different"` // offers that are stored differently from what the log gives
 	Extra     int    `json:"extra"`     // offers that are stored and that the log does not give
+
+	Mails MailSums `json:"mails"`
+}
+
+// MailSums are the counts of the mails from one partition to all, itself included.
+type MailSums struct {
+	Given     int `json:"given"`     // mails that the log gives
+	Stored    int `json:"stored"`    // mails that the receivers' logs have
+	Trimmed   int `json:"trimmed"`   // mails that were not compared: they have expired with the receiver's log, or precede an acceptance
+	Missing   int `json:"missing"`   // mails that the log gives and that are not stored
+	Different int `json:"different"` // mails that are stored differently from what the log gives
+	Extra     int `json:"extra"`     // mails that are stored and that the log does not give
 }
 
 // Wrong is the number of errors among them.
-func (s Sums) Wrong() int { return s.Missing + s.Duplicate + s.Different + s.Extra }
+func (s MailSums) Wrong() int { return s.Missing + s.Different + s.Extra }
+
+func (s *MailSums) add(o MailSums) {
+	s.Given += o.Given
+	s.Stored += o.Stored
+	s.Trimmed += o.Trimmed
+	s.Missing += o.Missing
+	s.Different += o.Different
+	s.Extra += o.Extra
+}
+
+// Wrong is the number of errors among them.
+func (s Sums) Wrong() int { return s.Missing + s.Duplicate + s.Different + s.Extra + s.Mails.Wrong() }
 
 // PartitionSums are the sums of one partition.
 type PartitionSums struct {
@@ -50,10 +74,10 @@ type Verdict struct {
 
 const maxExamples = 10
 
-// An Example is an offer in error, and the message that it came from.
+// An Example is an offer or a mail in error, and the message that it came from.
 type Example struct {
 	What      string `json:"what"` // missing, double, different, extra or lost
-	ID        string `json:"id"`
+	ID        string `json:"id"`   // of an offer; a mail has none
 	Partition int    `json:"partition"`
 	Chain     string `json:"chain"`
 	N         uint64 `json:"n"` // its number on the chain
@@ -62,6 +86,9 @@ type Example struct {
 }
 
 func (e Example) String() string {
+	if _, ok := pipeline.MailsTo(e.Chain); ok {
+		return fmt.Sprintf("%s: mail %d of %s.%d, from message %d: %s", e.What, e.N, e.Chain, e.Partition, e.S, e.Detail)
+	}
 	return fmt.Sprintf("%s: offer %s, record %d of %s.%d, from message %d: %s", e.What, e.ID, e.N, e.Chain, e.Partition, e.S, e.Detail)
 }
 
@@ -77,6 +104,7 @@ func (v *Verdict) add(p int, from uint64, s Sums, examples []Example) {
 	v.Duplicate += s.Duplicate
 	v.Different += s.Different
 	v.Extra += s.Extra
+	v.Mails.add(s.Mails)
 	v.Partitions = append(v.Partitions, PartitionSums{p, from, s})
 	v.Examples = append(v.Examples, examples[:min(len(examples), maxExamples-len(v.Examples))]...)
 }
@@ -94,7 +122,8 @@ type VerifyOptions struct {
 }
 
 // Verify folds the partitions' logs anew and compares the offers that they give
-// with those that are stored, chain by chain, as the fold goes on. In memory it
+// with those that are stored, chain by chain, as the fold goes on, and the mails that
+// they give with those in the receivers' logs, as far as these reach back. In memory it
 // has the users of one partition, and the stored offers that are not matched yet.
 // If the beginning of a log has expired, Verify begins with the oldest snapshot to
 // which the log reaches back, whose state it keeps on disk, and with the records
@@ -132,7 +161,7 @@ func verifyPast(ctx context.Context, template *verification) (v *verification, e
 	err = template.past(func() error {
 		again := *template
 		v = &again
-		v.left, v.chains = v.opt.Settle, map[string]*comparison{}
+		v.left, v.chains, v.mails = v.opt.Settle, map[string]*comparison{}, map[int]*mailComparison{}
 		defer v.close()
 		return v.run(ctx)
 	})
@@ -148,6 +177,7 @@ type verification struct {
 	newest   uint64                    // the log's end when last looked up
 	left     time.Duration             // how long it may still wait for offers
 	chains   map[string]*comparison
+	mails    map[int]*mailComparison // by receiver
 	sums     Sums
 	examples []Example
 }
@@ -185,7 +215,7 @@ func (v *verification) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return v.finishMails(ctx)
 }
 
 // beginChains makes a comparison for each chain that exists, unless each chain is
@@ -210,6 +240,8 @@ func (v *verification) compare(ctx context.Context, seq uint64, e pipeline.Effec
 	var given record
 	var from uint64 // number of the chain's first record to compare
 	switch {
+	case e.Mail != nil:
+		return buf, v.compareMail(ctx, seq, e)
 	case e.Mark != nil && seq == v.accepted && e.Chain != "dead":
 		given, from = record{pos: e.Pos, id: broker.MarkID(e), hash: xxhash.Sum64(nil)}, e.Pos.N
 	case e.Offer == nil:
@@ -263,6 +295,9 @@ func (v *verification) chain(ctx context.Context, name string, from uint64) (*co
 
 func (v *verification) close() {
 	for _, c := range v.chains {
+		c.walk.Close()
+	}
+	for _, c := range v.mails {
 		c.walk.Close()
 	}
 }

@@ -28,11 +28,16 @@ type batch struct {
 	of     [][]uint32 // by shard: the events that it folds, indexes into events
 	times  []int64    // the log time of each event
 	tables bool       // the first event of the batch is the first of the input
+	join   int        // the first event before which all users come into one shard; noJoin: none of the batch
 
+	parted chan struct{} // a value comes when another shard than the first one has done what comes before join
 	folded chan struct{} // a value comes when a shard is done
 	offers [][]placed    // by shard
 	errs   []error       // by shard
 }
+
+// noJoin is no index of an event.
+const noJoin = -1
 
 // A line is what decode finds out about a line. A shard decodes its event again, if it
 // was not scanned.
@@ -43,6 +48,7 @@ type line struct {
 	has      bool
 	kind     event.Type
 	shard    uint16 // of its user
+	claims   bool   // it makes a visitor its user
 	resumes  bool
 	scanned  event.Scanned // if resumes
 }
@@ -59,7 +65,7 @@ type stamped struct {
 func newBatch(size, shards int) *batch {
 	return &batch{
 		size:    size,
-		decoded: make(chan struct{}, 1), folded: make(chan struct{}, shards),
+		decoded: make(chan struct{}, 1), folded: make(chan struct{}, shards), parted: make(chan struct{}, shards),
 		of: make([][]uint32, shards), offers: make([][]placed, shards), errs: make([]error, shards),
 	}
 }
@@ -131,5 +137,6 @@ func (l *line) decode(dec *event.Decoder, raw []byte, shards int) {
 	if ev.Type == event.Clock && ev.HasLogTime { // that of other events is the log's from which they were exported
 		l.own, l.has = ev.LogTime, true
 	}
+	_, l.claims = ev.Claims()
 	l.scanned, l.resumes = dec.Scanned()
 }

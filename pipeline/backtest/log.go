@@ -25,6 +25,11 @@ type LogOptions struct {
 // times, ticks and control messages (audit.Replay), several partitions at once. With
 // a nil set the sets run that were live, and the offers are those that are stored.
 //
+// What users, items, budgets and pools received from each other is in the log, too. Under
+// another set than the live ones it is still what those sent: questions of that set alone
+// have no answer and stay pending, and what a visitor did before it became a user counts
+// only in the features that were live.
+//
 // Options.Offer gets the offers of all partitions in the order of log time, those of
 // one time in the order of partitions, after all have been folded: until then they
 // are in files. A fact is in the log of each partition, and counts as an event in
@@ -86,6 +91,7 @@ type part struct {
 
 	replayed    audit.Replayed
 	events      uint64
+	mails       uint64
 	duplicates  uint64
 	last        int64
 	set         string
@@ -116,6 +122,9 @@ func (p *part) count(f *pipeline.Fold) {
 func (p *part) take(e pipeline.Effect) error {
 	if e.Dead != nil {
 		p.rejected[e.Dead.Reason]++
+	}
+	if e.Mail != nil {
+		p.mails++
 	}
 	if e.Offer == nil || !p.counts {
 		return nil
@@ -199,6 +208,7 @@ func (l *liveLog) result(set *pipeline.Set) *Result {
 		res.Events += p.events
 		res.Users += p.replayed.Users
 		res.Duplicates += p.duplicates
+		res.Mails += p.mails
 		res.Loaded = p.replayed.Rows
 		res.Lines += p.events
 		for reason, n := range p.rejected {

@@ -13,6 +13,7 @@ type Result struct {
 	Duplicates uint64
 	Rejected   map[string]uint64 // by reason
 	Loaded     uint64            // rows of facts' tables
+	Mails      uint64            // of Log: messages that its steps sent to users, items, budgets and pools; what was received is the log's
 	Jumps      []pipeline.Jump
 	Campaigns  map[string]*Campaign // the rows of a campaign together
 	Features   pipeline.Counts

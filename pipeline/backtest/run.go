@@ -37,7 +37,8 @@ type Options struct {
 //	read     lines -> batch                           one goroutine
 //	decode   batch: the key and the time of each line  many
 //	stamp    batch: log times, and which shard folds which event; in order
-//	fold     batch -> offers, one goroutine for each shard of the users
+//	fold     batch -> offers, one goroutine for each shard of the users; from the first
+//	         event on that makes a visitor a user, one goroutine for all users
 //	merge    the shards' offers -> Options.Offer       the caller's
 func Run(ctx context.Context, set *pipeline.Set, next func() ([]byte, error), opt Options) (*Result, error) {
 	return run(ctx, set, next, opt, batchLines)
@@ -56,16 +57,20 @@ func run(ctx context.Context, set *pipeline.Set, next func() ([]byte, error), op
 			return nil, err
 		}
 	}
-	r := &runner{opt: opt, size: size, shards: shards, stamper: newStamper(opt.To)}
+	r := &runner{opt: opt, size: size, shards: shards, stamper: newStamper(opt.To, set.Merges() && len(shards) > 1)}
 	if err := r.run(ctx, workers, next); err != nil {
 		return nil, err
 	}
 	return r.result(set), nil
 }
 
-// shardsFor is by how many shards of the users a set can be folded: by one if
-// anything that it reads is neither a user's state nor a fact.
-func shardsFor(_ *pipeline.Set, workers int) int { return workers }
+// shardsFor is in how many shards the users of a set can be folded.
+func shardsFor(set *pipeline.Set, workers int) int {
+	if set.Whole() {
+		return 1
+	}
+	return workers
+}
 
 // A runner is a run in progress.
 type runner struct {
@@ -94,7 +99,7 @@ func (r *runner) run(ctx context.Context, decoders int, next func() ([]byte, err
 	toFold := make([]chan *batch, len(r.shards))
 	for i, s := range r.shards {
 		toFold[i] = queue()
-		others.Go(func() { s.foldBatches(within, toFold[i]) })
+		others.Go(func() { s.foldBatches(within, toFold[i], r.shards) })
 	}
 	others.Go(func() { r.stamper.stampBatches(within, inOrder, append(toFold, stamped)) })
 	err := r.mergeBatches(within, stamped, empty)

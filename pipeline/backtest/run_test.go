@@ -63,6 +63,9 @@ func sequential(t *testing.T, set *pipeline.Set, lines [][]byte) found {
 			f.refused = append(f.refused, fmt.Sprintf("%d: %v", i+1, b.Refused))
 		}
 	}
+	if err := b.Conserved(); err != nil {
+		t.Error(err)
+	}
 	r := &Result{Lines: b.Lines, Events: b.Applied, Users: uint64(b.UserCount()), Duplicates: b.Duplicates(), Rejected: b.Rejected, Loaded: b.Loaded, Last: b.LogTime()}
 	for _, j := range b.Jumps {
 		r.Jumps = append(r.Jumps, pipeline.Jump{Line: uint64(number[j.Line]), From: j.From, To: j.To})
@@ -219,7 +222,7 @@ func compile(t *testing.T, canonical []byte) *pipeline.Set {
 	if err != nil {
 		t.Fatal(err)
 	}
-	def.Clock = campaign.ClockEvent
+	def.Clock, def.Engine = campaign.ClockEvent, pipeline.Engine
 	for i := range def.Facts { // of the generator's, which have no tables
 		def.Facts[i].Rows = []campaign.Row{{ID: "seoul", Values: []byte(`{"dust":80,"sky":"clear","warning":true}`)}, {ID: "busan", Values: []byte(`{"dust":20}`)}}
 	}

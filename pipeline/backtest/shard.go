@@ -22,6 +22,7 @@ type shard struct {
 	reached map[string]map[string]bool // by campaign: the keys of the entities that an offer went out to
 	failed  failures
 	loaded  uint64
+	gone    bool // its users are in the first shard
 }
 
 // A place is where a step belongs in the order of a run without shards: in a batch,
@@ -74,14 +75,16 @@ func newShard(set *pipeline.Set, n int, opt Options) (*shard, error) {
 }
 
 // foldBatches folds batches until ctx ends.
-func (s *shard) foldBatches(ctx context.Context, stamped <-chan *batch) {
+func (s *shard) foldBatches(ctx context.Context, stamped <-chan *batch, all []*shard) {
 	for {
 		b, ok := take(ctx, stamped)
 		if !ok {
 			return
 		}
 		b.offers[s.n] = b.offers[s.n][:0]
-		b.errs[s.n] = s.fold(b)
+		if b.errs[s.n] = nil; !s.gone {
+			b.errs[s.n] = s.fold(ctx, b, all)
+		}
 		b.folded <- struct{}{}
 	}
 }
@@ -89,14 +92,46 @@ func (s *shard) foldBatches(ctx context.Context, stamped <-chan *batch) {
 // fold makes the steps of the shard's events. In the end it lets fire what is due
 // before the batch's last event, which may be another shard's: the next batch begins
 // with nothing due.
-func (s *shard) fold(b *batch) (err error) {
+func (s *shard) fold(ctx context.Context, b *batch, all []*shard) (err error) {
 	if b.tables {
 		if s.loaded, err = s.core.TakeTables(b.times[0]); err != nil {
 			return fmt.Errorf("line %d: %w", b.line(0), err)
 		}
 	}
+	own := b.of[s.n]
+	if b.join != noJoin {
+		n, _ := slices.BinarySearch(own, uint32(b.join))
+		if err := s.foldTo(b, own[:n], b.join); s.n > 0 {
+			s.gone = true
+			b.parted <- struct{}{}
+			return err
+		} else if err != nil || !s.gather(ctx, b, all) {
+			return err
+		}
+		own = own[n:]
+	}
+	return s.foldTo(b, own, len(b.events)-1)
+}
+
+// gather takes all users into the shard, which is the first one. It returns false if
+// ctx ends before.
+func (s *shard) gather(ctx context.Context, b *batch, all []*shard) bool {
+	for range len(all) - 1 {
+		if _, ok := take(ctx, b.parted); !ok {
+			return false
+		}
+	}
+	for _, o := range all[1:] {
+		s.core.Join(o.core)
+	}
+	return true
+}
+
+// foldTo makes the steps of some events, and of what is due before the event last,
+// which need not be among them.
+func (s *shard) foldTo(b *batch, events []uint32, last int) error {
 	done := -1 // the last event of the shard
-	for _, i := range b.of[s.n] {
+	for _, i := range events {
 		at := int(i)
 		if err := s.moveTo(b, at); err != nil {
 			return err
@@ -105,13 +140,15 @@ func (s *shard) fold(b *batch) (err error) {
 		if err == nil {
 			err = s.core.Apply(ev, b.times[at])
 		}
+		if err == nil {
+			err = s.take(b, place{event: at, own: true})
+		}
 		if err != nil {
 			return fmt.Errorf("line %d: %w", b.line(at), err)
 		}
-		s.take(b, place{event: at, own: true})
 		done = at
 	}
-	if last := len(b.events) - 1; last > done {
+	if last > done {
 		return s.moveTo(b, last)
 	}
 	return nil
@@ -151,15 +188,28 @@ func (s *shard) fire(b *batch, until int64) error {
 			return err
 		}
 		first, _ := slices.BinarySearch(b.times, due)
-		s.take(b, place{event: first, due: due, key: key})
+		if err := s.take(b, place{event: first, due: due, key: key}); err != nil {
+			return err
+		}
 	}
 }
 
-// take takes the offers of the last step.
-func (s *shard) take(b *batch, at place) {
-	if !s.counts {
-		return
+// take takes the offers of the last step, and of the steps of what it has sent.
+func (s *shard) take(b *batch, at place) error {
+	for ok := true; ok; {
+		if s.counts {
+			s.takeStep(b, at)
+		}
+		var err error
+		if ok, err = s.core.Next(); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// takeStep takes the offers of the last step.
+func (s *shard) takeStep(b *batch, at place) {
 	for _, e := range s.core.Fold().Effects() {
 		b.offers[s.n] = append(b.offers[s.n], placed{at, e.Offer})
 		if !e.Offer.Withheld {

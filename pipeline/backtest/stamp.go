@@ -14,9 +14,13 @@ import (
 const mostJumps = 10
 
 // A stamper gives each event its log time, the running maximum over the whole
-// input, and says which shard folds it. The fields are those of Result.
+// input, and says which shard folds it. From the first claim on that is one shard for
+// all users: what a visitor has done before belongs to a user who may be in another
+// shard. The fields are those of Result.
 type stamper struct {
-	to int64
+	to     int64
+	merges bool // a claim makes a visitor a user, and there is more than one shard
+	joined bool // all users are in the first shard
 
 	now, first int64
 	begun      bool // there is a log time
@@ -26,7 +30,9 @@ type stamper struct {
 	jumps      []pipeline.Jump
 }
 
-func newStamper(to int64) *stamper { return &stamper{to: to, rejected: map[string]uint64{}} }
+func newStamper(to int64, merges bool) *stamper {
+	return &stamper{to: to, merges: merges, rejected: map[string]uint64{}}
+}
 
 // stampBatches stamps batches in the order of the input, and passes them on.
 func (s *stamper) stampBatches(ctx context.Context, inOrder <-chan *batch, to []chan *batch) {
@@ -51,6 +57,7 @@ func (s *stamper) stampBatches(ctx context.Context, inOrder <-chan *batch, to []
 
 func (s *stamper) stamp(b *batch) {
 	b.events, b.times, b.tables = b.events[:0], b.times[:0], false
+	b.join = noJoin
 	for i := range b.of {
 		b.of[i] = b.of[i][:0]
 	}
@@ -104,14 +111,20 @@ func (s *stamper) time(l *line, b *batch, i int) {
 	}
 }
 
-// assign gives the event to the shard of its user, and a fact to all.
+// assign gives the event to the shard of its user, and a fact to all, as long as there
+// is more than one.
 func (s *stamper) assign(l *line, i int32, b *batch) {
 	at := uint32(len(b.events))
 	b.events, b.times = append(b.events, stamped{i, l.kind}), append(b.times, s.now)
-	switch l.kind {
-	case event.Clock: // it only moves log time
+	if l.claims && s.merges && !s.joined {
+		s.joined, b.join = true, int(at)
+	}
+	switch {
+	case l.kind == event.Clock: // it only moves log time
 		return
-	case event.Fact:
+	case s.joined:
+		b.of[0] = append(b.of[0], at)
+	case l.kind == event.Fact:
 		for n := range b.of {
 			b.of[n] = append(b.of[n], at)
 		}

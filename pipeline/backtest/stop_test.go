@@ -16,7 +16,7 @@ import (
 )
 
 // everyView is a set that makes an offer of each event.
-const everyView = `{"engine":3,"clock":"event","lateness":3600000000000,"forget":{"anonymous":1,"known":1},"bounds":{"entries":256,"keys":64,"user_entries":65536,"user_bytes":262144,"absences":64},"campaigns":[{"id":"c","on":["Look"],"offer":{"channel":"web","kind":"service"}}]}`
+const everyView = `{"engine":5,"clock":"event","lateness":3600000000000,"forget":{"anonymous":1,"known":1},"bounds":{"entries":256,"keys":64,"user_entries":65536,"user_bytes":262144,"absences":64},"campaigns":[{"id":"c","on":["Look"],"offer":{"channel":"web","kind":"service"}}]}`
 
 // looks gives n events, of different users, and then what end says.
 func looks(n int, end error, read *atomic.Int64) func() ([]byte, error) {

@@ -45,7 +45,7 @@ type ChainTail struct {
 }
 
 // ChainTails returns the tails of those chains of a partition that have records,
-// by chain name.
+// by chain name, but for its mails (MailTail).
 func (c *Conn) ChainTails(ctx context.Context, partition int) (map[string]ChainTail, error) {
 	names, err := (&Chains{conn: c, partition: partition}).stored(ctx)
 	if err != nil {
@@ -53,21 +53,31 @@ func (c *Conn) ChainTails(ctx context.Context, partition int) (map[string]ChainT
 	}
 	tails := map[string]ChainTail{}
 	for _, name := range names {
-		subject := c.Names.ChainSubject(name, partition)
-		m, err := c.Wire.Last(ctx, c.Names.ChainStream(name), subject)
+		t, err := c.chainTail(ctx, partition, name)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("chain %s: %w", subject, err)
+			return nil, err
 		}
-		pos, err := ParsePosition(m.Header)
-		if err != nil {
-			return nil, fmt.Errorf("chain %s, message %d: %w: delete it from stream %s if it was published by hand", subject, m.Seq, err, c.Names.ChainStream(name))
-		}
-		tails[name] = ChainTail{pos, m.Seq}
+		tails[name] = t
 	}
 	return tails, nil
+}
+
+// chainTail returns the tail of a chain. The error is jetstream.ErrMsgNotFound if it
+// has no records.
+func (c *Conn) chainTail(ctx context.Context, partition int, name string) (t ChainTail, err error) {
+	subject := c.Names.ChainSubject(name, partition)
+	m, err := c.Wire.Last(ctx, c.Names.ChainStream(name), subject)
+	if err != nil {
+		return t, fmt.Errorf("chain %s: %w", subject, err)
+	}
+	pos, err := ParsePosition(m.Header)
+	if err != nil {
+		return t, fmt.Errorf("chain %s, message %d: %w: delete it from stream %s if it was published by hand", subject, m.Seq, err, c.Names.ChainStream(name))
+	}
+	return ChainTail{pos, m.Seq}, nil
 }
 
 // PublishMark appends a mark to its chain, provided that the last message on the

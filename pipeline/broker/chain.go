@@ -62,20 +62,21 @@ type Chains struct {
 
 	failing failures // publishes, by chain
 
-	mu      sync.Mutex
-	chains  map[string]*chain // written by the partition's task alone
-	names   []string          // of the chains, in the order of opening
-	known   Known
-	waiting int
-	awaited bool        // a task waits for one of these signals:
-	room    task.Signal // set for Append when there may be room
-	settled task.Signal // set for Await when a record has been stored
+	mu                    sync.Mutex
+	chains                map[string]*chain // written by the partition's task alone
+	names                 []string          // of the chains, in the order of opening
+	known                 Known
+	waiting, mailsWaiting int         // records, and those of them that are mails
+	bytes                 int         // of the mails that wait
+	awaited               bool        // a task waits for one of these signals:
+	room                  task.Signal // set for Append when there may be room
+	settled               task.Signal // set for Await when a record has been stored
 }
 
-// Known maps a chain to the number of its last record that was acknowledged or
-// seen stored. It outlives connections: a tail below it means that the broker
-// has lost records.
-type Known map[string]uint64
+// Known maps a chain to its last record that was acknowledged or seen stored. It
+// outlives connections: a tail before it means that the broker has lost records, or
+// that mails have expired.
+type Known map[string]ChainTail
 
 // ChainOptions tell OpenChains how to open a partition's chains.
 type ChainOptions struct {
@@ -88,7 +89,9 @@ type ChainOptions struct {
 }
 
 // OpenChains reads the tails of all chains of the partition and compares them
-// with the cursor and with the records known stored.
+// with the cursor and with the records known stored. A chain of mails that the
+// cursor does not have is opened with its first mail: a partition costs nothing for
+// those to which it sends nothing.
 func (c *Conn) OpenChains(ctx context.Context, partition int, o ChainOptions) (*Chains, error) {
 	if c.opt.Reconnect {
 		return nil, errors.New("open chains: the connection must not reconnect by itself, as what is known of the tails would be stale then")
@@ -156,18 +159,25 @@ func (n Names) chainOf(subject string) string {
 // open reads a chain's tail and starts the chain.
 func (cs *Chains) open(ctx context.Context, name string, cursor pipeline.Cursor) (*chain, error) {
 	c := cs.conn
-	ch := &chain{all: cs, name: name, subject: c.Names.ChainSubject(name, cs.partition), wake: c.World.NewSignal(), msg: nats.Msg{Header: nats.Header{}}}
+	ch := &chain{all: cs, name: name, subject: c.Names.ChainSubject(name, cs.partition), wake: c.World.NewSignal(), hurry: c.World.NewSignal(), msg: nats.Msg{Header: nats.Header{}}}
 	ch.log = c.Log.With("chain", ch.subject)
+	ch.to, ch.mails = pipeline.MailsTo(name)
 	have := cursor.Chains[name].Last
-	ch.stored = have.N
+	ch.stored = have
+	cs.mu.Lock()
+	ch.known = cs.known[name]
+	cs.mu.Unlock()
+	if ch.mails && order(have, ch.known.Position) > 0 {
+		ch.known = ChainTail{have, cursor.Chains[name].Sent}
+	}
 	err := ch.check(ctx, func(t tail) error {
-		switch {
-		case t.N < have.N:
+		switch before := order(t.Position, have); {
+		case before < 0 && !t.aged:
 			return fmt.Errorf("it ends at record %d, the state has seen record %d stored", t.N, have.N)
-		case t.N == have.N && t.N > 0 && t.Position != have:
+		case before == 0 && t.seq > 0 && t.Position != have:
 			return fmt.Errorf("its record %d is %+v, the state has %+v", t.N, t.Position, have)
 		}
-		return t.passed(have.N, cursor.Seq)
+		return t.passed(have, cursor.Seq)
 	})
 	if err != nil {
 		return nil, err
@@ -201,14 +211,21 @@ func (cs *Chains) Append(ctx context.Context, e pipeline.Effect) error {
 	}
 	for {
 		cs.mu.Lock()
-		if cs.waiting < maxWaiting {
+		if cs.waiting < maxWaiting && cs.bytes < maxWaitingBytes {
 			cs.waiting++
+			if ch.mails {
+				cs.mailsWaiting++
+			}
+			cs.bytes += len(e.Mail)
 			ch.queue = append(ch.queue, e)
 			cs.mu.Unlock()
 			ch.wake.Set()
 			return nil
 		}
 		cs.awaited = true
+		for _, ch := range cs.chains {
+			ch.hurry.Set()
+		}
 		cs.mu.Unlock()
 		if err := cs.wait(ctx, cs.room); err != nil {
 			return err
@@ -225,17 +242,17 @@ func (cs *Chains) Await(ctx context.Context, cursor pipeline.Cursor) error {
 		var never *chain // a chain whose tail the fold has passed without producing its record
 		for name, c := range cursor.Chains {
 			ch := cs.chains[name]
-			behind = behind || ch == nil || ch.stored < c.Last.N
+			behind = behind || ch == nil || order(ch.stored, c.Last) < 0
 		}
 		for _, name := range cs.names {
 			ch := cs.chains[name]
-			if ch.tail.passed(cursor.Chains[name].Last.N, cursor.Seq) != nil {
+			if ch.tail.passed(cursor.Chains[name].Last, cursor.Seq) != nil {
 				never = ch
 			}
 		}
 		cs.mu.Unlock()
 		if never != nil {
-			_, err := never.look(ctx, func(t tail) error { return t.passed(cursor.Chains[never.name].Last.N, cursor.Seq) })
+			_, err := never.look(ctx, func(t tail) error { return t.passed(cursor.Chains[never.name].Last, cursor.Seq) })
 			if err == nil {
 				err = fmt.Errorf("chain %s has changed since its tail was read", never.subject)
 			}
@@ -282,14 +299,16 @@ func (cs *Chains) SetMuted(muted bool) {
 	defer cs.mu.Unlock()
 	for _, ch := range cs.chains {
 		ch.wake.Set()
+		ch.hurry.Set()
 	}
 }
 
-// Waiting returns how many records are not known stored yet.
-func (cs *Chains) Waiting() int {
+// Waiting returns how many records are not known stored yet, and how many of them
+// are mails.
+func (cs *Chains) Waiting() (records, mails int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	return cs.waiting
+	return cs.waiting, cs.mailsWaiting
 }
 
 // Refused returns why records are not stored, if that has lasted for RefusedFor.

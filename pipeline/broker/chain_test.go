@@ -177,12 +177,12 @@ func TestTails(t *testing.T) {
 		known       Known
 		end         uint64
 	}{
-		{"as it was", "", web, upTo(last.S, web), Known{"offers.web": 10}, last.S},
+		{"as it was", "", web, upTo(last.S, web), Known{"offers.web": {Position: pipeline.Position{N: 10}}}, last.S},
 		{"further than the state", "", web, upTo(4, web), Known{}, last.S},
 		{"none yet", "", nil, pipeline.Cursor{Seq: 7}, Known{}, 7},
 		{"less than the state has seen", "the state has seen record 10", web[:9], upTo(last.S, web), Known{}, last.S},
 		{"nothing left", "the state has seen record 10", nil, upTo(last.S, web), Known{}, last.S},
-		{"less than was acknowledged", "record 10 was acknowledged", web[:9], upTo(4, web), Known{"offers.web": 10}, last.S},
+		{"less than was acknowledged", "record 10 was acknowledged", web[:9], upTo(4, web), Known{"offers.web": {Position: pipeline.Position{N: 10}}}, last.S},
 		{"of another message", "the state has", []pipeline.Effect{other(func(p *pipeline.Position) { p.S-- })}, upTo(last.S, web), Known{}, last.S},
 		{"at another place in the message", "the state has", []pipeline.Effect{other(func(p *pipeline.Position) { p.K++ })}, upTo(last.S, web), Known{}, last.S},
 		{"of another time", "the state has", []pipeline.Effect{other(func(p *pipeline.Position) { p.T++ })}, upTo(last.S, web), Known{}, last.S},
@@ -404,7 +404,7 @@ func TestChainsThatCannotStore(t *testing.T) {
 				outcome <- nil
 			}()
 			go func() { outcome <- cs.Await(ctx, upTo(web[maxWaiting-1].Pos.S-1, web[:maxWaiting])) }()
-			await(t, "a full queue", func() bool { return cs.Waiting() == maxWaiting })
+			await(t, "a full queue", func() bool { records, _ := cs.Waiting(); return records == maxWaiting })
 			if end != nil {
 				end(cs, c, cancel)
 				for range 2 {

@@ -29,8 +29,8 @@
 // provisioned, or has checked against this process' options. Its methods are in
 // campaign.go, files.go and text.go (campaign sets), live.go and pauses.go (which
 // set is live, and what is paused), control.go (control messages), gateway.go
-// (writing packs), reader.go (reading a log), chain.go and record.go (writing offers
-// and dead letters), walk.go and deadletter.go (reading them), group.go (leases),
+// (writing packs), reader.go (reading a log), chain.go, record.go and mail.go (writing
+// offers, dead letters and mails), walk.go and deadletter.go (reading them), group.go (leases),
 // claim.go and report.go (what workers publish about themselves), snapshot.go and
 // second.go (storing and reading snapshots, and second states).
 //

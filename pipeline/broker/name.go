@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"offerstream/pipeline"
 )
 
 // Names are the names of one deployment's subjects, streams and buckets. Several
@@ -47,7 +49,7 @@ func (n Names) stream(s string) string {
 func (n Names) EventsStream(p int) string { return n.stream("EVENTS-" + strconv.Itoa(p)) }
 
 // EventsSubject is the subject in partition p's log of messages of a kind: in,
-// tick, control or accept.
+// tick, control, accept, or from.<q> for mails of partition q.
 func (n Names) EventsSubject(p int, kind string) string {
 	return n.subject("events." + strconv.Itoa(p) + "." + kind)
 }
@@ -94,13 +96,17 @@ func (n Names) DeadSubject(p int) string { return n.ChainSubject("dead", p) }
 func (n Names) DeadGateway() string { return n.subject("dead.gateway") }
 
 // ChainSubject is the subject of a chain of partition p. The chain is named as
-// in pipeline.Effect: "offers.<channel>", "withheld" or "dead".
+// in pipeline.Effect: "offers.<channel>", "withheld", "dead", or "events.<q>.from"
+// for mails to partition q.
 func (n Names) ChainSubject(chain string, p int) string {
 	return n.subject(chain + "." + strconv.Itoa(p))
 }
 
 // ChainStream is the stream that stores a chain.
 func (n Names) ChainStream(chain string) string {
+	if to, ok := pipeline.MailsTo(chain); ok {
+		return n.EventsStream(to)
+	}
 	if chain == "dead" {
 		return n.DeadStream()
 	}

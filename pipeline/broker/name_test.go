@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"offerstream/pipeline"
 )
 
 func TestNames(t *testing.T) {
@@ -19,6 +21,7 @@ func TestNames(t *testing.T) {
 			{n.DeadSubject(3), c.dead}, {n.ChainSubject("dead", 3), c.dead}, {n.DeadGateway(), c.gateway}, {n.QuerySubject(3), c.query},
 			{n.ChainStream("dead"), n.DeadStream()}, {n.ChainStream("offers.sms"), n.OffersStream()},
 			{n.WithheldSubject(3), c.withheld}, {n.ChainStream("withheld"), n.OffersStream()},
+			{n.ChainSubject("events.5.from", 3), strings.Replace(c.in, "3.in", "5.from.3", 1)}, {n.ChainStream("events.5.from"), n.EventsStream(5)},
 			{n.chainOf(c.offer), "offers.sms"}, {n.chainOf(c.withheld), "withheld"}, {n.chainOf(c.dead), "dead"},
 		} {
 			if p[0] != p[1] {
@@ -38,6 +41,19 @@ func TestNames(t *testing.T) {
 		}
 		if !slices.Contains(n.EventsSubjects(3), c.in) {
 			t.Errorf("prefix %q: %v has not %s", c.prefix, n.EventsSubjects(3), c.in)
+		}
+	}
+}
+
+func TestKinds(t *testing.T) {
+	c := &Conn{Partitions: 8}
+	for subject, want := range map[string]pipeline.Message{
+		"events.3.in": {Kind: pipeline.In}, "x.events.3.accept": {Kind: pipeline.Accept},
+		"events.3.from.0": {Kind: pipeline.From}, "x.events.3.from.7": {Kind: pipeline.From, From: 7},
+		"events.3.from.8": {}, "events.3.from.-1": {}, "events.3.from.01": {}, "events.3.from.x": {}, "events.3.7": {}, "7": {}, "": {},
+	} {
+		if kind, from := c.kindOf(subject); kind != want.Kind || from != want.From {
+			t.Errorf("%s is of kind %d, from %d", subject, kind, from)
 		}
 	}
 }

@@ -14,17 +14,22 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// A chain publishes its records one by one, in order.
+// A chain publishes its records in order: offers and dead letters one by one, mails
+// that wait together.
 type chain struct {
 	all     *Chains
 	name    string
 	subject string
-	tail    tail // changed by run alone, under all.mu
+	mails   bool
+	to      int       // of mails: the partition that receives them
+	tail    tail      // changed by run alone, under all.mu
+	known   ChainTail // the last record that was acknowledged or seen stored; changed likewise
 	log     *slog.Logger
 
 	queue  []pipeline.Effect // under all.mu
-	stored uint64            // number of the fold's last record that is known stored; under all.mu
+	stored pipeline.Position // of the fold's last record that is known stored; under all.mu
 	wake   task.Signal       // set when the queue has a record
+	hurry  task.Signal       // of a follower's mails: set when it should look at once
 
 	publisher Publisher
 	msg       nats.Msg // the message to publish; its memory is reused
@@ -33,43 +38,52 @@ type chain struct {
 // run publishes waiting records until ctx is done.
 func (ch *chain) run(ctx context.Context) error {
 	for {
-		e, ok := ch.next()
-		if !ok {
+		es := ch.next()
+		if len(es) == 0 {
 			if ctx.Err() != nil {
 				return nil
 			}
 			ch.wake.Wait(ctx, task.Forever)
 			continue
 		}
-		if err := ch.put(ctx, e); err != nil {
+		n, err := ch.put(ctx, es)
+		if err != nil {
 			if ctx.Err() != nil {
 				return nil // closed: whoever opens the chains next publishes the waiting records
 			}
 			return err
 		}
-		ch.moved(e.Pos.N)
+		ch.moved(es[:n])
 	}
 }
 
-func (ch *chain) next() (pipeline.Effect, bool) {
+// next returns the records that are published next, in one message.
+func (ch *chain) next() []pipeline.Effect {
 	ch.all.mu.Lock()
 	defer ch.all.mu.Unlock()
-	if len(ch.queue) == 0 {
-		return pipeline.Effect{}, false
+	if ch.mails {
+		return ch.queue[:together(ch.queue)]
 	}
-	return ch.queue[0], true
+	return ch.queue[:min(len(ch.queue), 1)]
 }
 
-// moved records that record n is stored, and removes it from the queue.
-func (ch *chain) moved(n uint64) {
+// moved records that the first records of the queue are stored, and removes them
+// from it.
+func (ch *chain) moved(stored []pipeline.Effect) {
 	cs := ch.all
 	cs.failing.note(ch.subject, time.Time{}, nil)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	ch.queue[0] = pipeline.Effect{}
-	ch.queue = ch.queue[1:]
-	ch.stored = n
-	cs.waiting--
+	ch.stored = stored[len(stored)-1].Pos
+	ch.queue = ch.queue[len(stored):]
+	cs.waiting -= len(stored)
+	if ch.mails {
+		cs.mailsWaiting -= len(stored)
+	}
+	for i := range stored {
+		cs.bytes -= len(stored[i].Mail)
+		stored[i] = pipeline.Effect{}
+	}
 	if cs.awaited {
 		cs.awaited = false
 		cs.room.Set()
@@ -81,54 +95,93 @@ func (ch *chain) moved(n uint64) {
 // has stored the records that wait here.
 const followEvery = 250 * time.Millisecond
 
-// put returns when the record is on the chain, whoever wrote it. A follower
-// waits for the owner to write it (P6).
-func (ch *chain) put(ctx context.Context, e pipeline.Effect) error {
+// put returns when the first of the records is on the chain, whoever wrote it, and
+// how many are. A follower waits for the owner to write them (P6).
+func (ch *chain) put(ctx context.Context, es []pipeline.Effect) (stored int, err error) {
 	for attempt := 0; ; {
-		if e.Pos.N <= ch.tail.N {
-			if ch.tail.against(e.Pos) != nil { // the tail may be stale: read it again before reporting a mismatch
-				return ch.check(ctx, func(t tail) error { return t.against(e.Pos) })
-			}
-			return nil
+		if stored, err = ch.skip(ctx, es); stored > 0 || err != nil {
+			return stored, err
 		}
-		if !ch.follows(e) {
-			return Loud(fmt.Errorf("chain %s ends at record %d, the state goes on at record %d", ch.subject, ch.tail.N, e.Pos.N))
+		if !ch.follows(es[0]) {
+			return 0, Loud(fmt.Errorf("chain %s ends at record %d, the state goes on at record %d", ch.subject, ch.known.N, es[0].Pos.N))
 		}
 		if ch.all.muted.Load() {
-			ch.wake.Wait(ctx, followEvery)
+			ch.follow(ctx)
 			if err := ch.again(ctx, 0, nil); err != nil {
-				return err
+				return 0, err
 			}
 			continue
 		}
-		err := ch.publish(ctx, e)
-		if err == nil || ctx.Err() != nil {
-			return err
+		err := ch.publish(ctx, es)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return len(es), err
+		case ch.mails && errors.Is(err, nats.ErrMaxPayload) && len(es) > 1:
+			es = es[:len(es)/2]
+			continue
+		case ch.mails && errors.Is(err, nats.ErrMaxPayload):
+			return 0, Loud(fmt.Errorf("chain %s: mail %d, from message %d, has %d bytes, and the server takes no message of that size: set max_payload in the configuration of NATS to more than that, and start the worker again", ch.subject, es[0].Pos.N, es[0].Pos.S, len(es[0].Mail)))
 		}
 		ch.all.failing.note(ch.subject, ch.all.conn.World.Now(), fmt.Errorf("publish to %s: %w", ch.subject, err))
 		if err := ch.again(ctx, attempt, err); err != nil {
-			return err
+			return 0, err
 		}
 		attempt++
 	}
 }
 
-// follows reports whether a record is the next one on the chain. A mark, and the
-// first record of a chain that begins after an acceptance, leave numbers out
-// (pipeline.Acceptance).
-func (ch *chain) follows(e pipeline.Effect) bool {
-	return e.Pos.N == ch.tail.N+1 || e.Mark != nil || ch.tail.N == 0 && ch.stored == 0
+// follow waits until a follower looks at the tail again: for offers at the latest when
+// the next one comes. Mails come by the thousands and on as many chains as there are
+// partitions, so for them a look is not due before the time is over or there is no room
+// for more, and the time grows with the number of chains.
+func (ch *chain) follow(ctx context.Context) {
+	if !ch.mails {
+		ch.wake.Wait(ctx, followEvery)
+		return
+	}
+	ch.all.mu.Lock()
+	n := len(ch.all.chains)
+	ch.all.mu.Unlock()
+	ch.hurry.Wait(ctx, max(followEvery, time.Duration(n)*followEvery/16))
 }
 
-// publish sends the record, expecting the known tail, and waits for the
+// skip returns how many of the records are stored already, as far as is known.
+func (ch *chain) skip(ctx context.Context, es []pipeline.Effect) (stored int, err error) {
+	for _, e := range es {
+		if order(e.Pos, ch.known.Position) > 0 {
+			break
+		}
+		if ch.tail.against(e.Pos) != nil { // the tail may be stale: read it again before reporting a mismatch
+			if err := ch.check(ctx, func(t tail) error { return t.against(e.Pos) }); err != nil {
+				return stored, err
+			}
+		}
+		stored++
+	}
+	return stored, nil
+}
+
+// follows reports whether a record is the next one on the chain. A mark, and the
+// first record of a chain that begins after an acceptance, leave numbers out
+// (pipeline.Acceptance). Mails leave no numbers out, and begin anew with number 0.
+func (ch *chain) follows(e pipeline.Effect) bool {
+	if ch.mails {
+		return e.Pos.G == ch.known.G && e.Pos.N == ch.known.N+1 || e.Pos.G > ch.known.G && e.Pos.N == 0
+	}
+	return e.Pos.N == ch.tail.N+1 || e.Mark != nil || ch.tail.N == 0 && ch.stored.N == 0
+}
+
+// publish sends the records, expecting the known tail, and waits for the
 // acknowledgement.
-func (ch *chain) publish(ctx context.Context, e pipeline.Effect) error {
-	if err := compose(&ch.msg, e); err != nil {
+func (ch *chain) publish(ctx context.Context, es []pipeline.Effect) error {
+	if ch.mails {
+		composeMails(&ch.msg, es)
+	} else if err := compose(&ch.msg, es[0]); err != nil {
 		return err
 	}
 	seq, err := ch.publisher.Publish(ctx, ch.msg.Header, ch.msg.Data, ch.tail.seq)
 	if err == nil {
-		ch.saw(tail{e.Pos, seq})
+		ch.saw(tail{Position: es[len(es)-1].Pos, seq: seq})
 	}
 	return err
 }
@@ -157,7 +210,8 @@ func (ch *chain) again(ctx context.Context, attempt int, failure error) error {
 	}
 	acknowledged := ch.tail
 	return ch.check(ctx, func(t tail) error {
-		if t.N == acknowledged.N && t != acknowledged {
+		restored := ch.mails && t.seq > acknowledged.seq // after it had expired, by a late publish
+		if order(t.Position, acknowledged.Position) == 0 && (t.Position != acknowledged.Position || t.seq != acknowledged.seq && !restored) {
 			return fmt.Errorf("its record %d is %+v in message %d, it was %+v in message %d", t.N, t.Position, t.seq, acknowledged.Position, acknowledged.seq)
 		}
 		return nil

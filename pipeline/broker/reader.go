@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,7 +67,8 @@ func (r *Reader) Take() (msg pipeline.Message, ok bool, err error) {
 		return msg, false, fmt.Errorf("read partition %d: %w: message %d came instead of message %d", r.partition, ErrGap, m.Seq, r.next)
 	}
 	r.next++
-	return pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: kindOf(m.Subject), Data: m.Data}, true, nil
+	kind, from := r.conn.kindOf(m.Subject)
+	return pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: kind, From: from, Data: m.Data}, true, nil
 }
 
 // PassGaps makes Take accept gaps: an operator has accepted that messages are
@@ -77,18 +79,29 @@ func (r *Reader) PassGaps() { r.lossy = true }
 // done.
 func (r *Reader) Wait(ctx context.Context, e task.Signal, d time.Duration) { r.source.Wait(ctx, e, d) }
 
-func kindOf(subject string) pipeline.Kind {
-	switch subject[strings.LastIndexByte(subject, '.')+1:] {
-	case "in":
-		return pipeline.In
-	case "tick":
-		return pipeline.Tick
-	case "control":
-		return pipeline.Control
-	case "accept":
-		return pipeline.Accept
+// kindOf returns the kind of a message, 0 if there is no such kind, and of mails the
+// partition that sent them.
+func (c *Conn) kindOf(subject string) (kind pipeline.Kind, from int) {
+	before, last := "", subject
+	if i := strings.LastIndexByte(subject, '.'); i >= 0 {
+		before, last = subject[:i], subject[i+1:]
 	}
-	return 0
+	switch last {
+	case "in":
+		return pipeline.In, 0
+	case "tick":
+		return pipeline.Tick, 0
+	case "control":
+		return pipeline.Control, 0
+	case "accept":
+		return pipeline.Accept, 0
+	default:
+		from, err := strconv.Atoi(last)
+		if err == nil && strings.HasSuffix(before, ".from") && from >= 0 && from < c.Partitions && strconv.Itoa(from) == last {
+			return pipeline.From, from
+		}
+	}
+	return 0, 0
 }
 
 // Pending is the number of messages that followed the last one when it came, and

@@ -17,6 +17,10 @@ const (
 	headerS = "Offerstream-S" // sequence in EVENTS-<p> of the message that it came from
 	headerK = "Offerstream-K" // index among that message's records on the chain, from 0
 	headerT = "Offerstream-T" // stored time of that message, nanoseconds since 1970
+
+	// headerG is on messages of mails alone, which have the position of their last
+	// mail: the stored time of the sender's last acceptance, 0 if there is none.
+	headerG = "Offerstream-G"
 )
 
 // Headers of a dead letter.
@@ -148,6 +152,12 @@ func putPosition(h nats.Header, p pipeline.Position) {
 	setHeader(h, headerT, strconv.FormatInt(p.T, 10))
 }
 
+// putMailPosition is putPosition for mails.
+func putMailPosition(h nats.Header, p pipeline.Position) {
+	putPosition(h, p)
+	setHeader(h, headerG, strconv.FormatInt(p.G, 10))
+}
+
 // ParsePosition reads the position of a record from its headers.
 func ParsePosition(h nats.Header) (p pipeline.Position, err error) {
 	num := func(name string) uint64 {
@@ -158,6 +168,9 @@ func ParsePosition(h nats.Header) (p pipeline.Position, err error) {
 		return n
 	}
 	p = pipeline.Position{N: num(headerN), S: num(headerS), K: uint32(num(headerK)), T: int64(num(headerT))}
+	if len(h[headerG]) > 0 {
+		p.G = int64(num(headerG))
+	}
 	return p, err
 }
 

@@ -32,6 +32,7 @@ type PartitionStatus struct {
 	Lag     uint64 // messages after it, when last looked up
 	Applied uint64 // events applied since the partition began
 	Waiting int    // records not known stored
+	Mails   int    // those of them that are mails to other partitions
 	LogTime int64  // nanoseconds since 1970
 	Set     string // hash of the campaign set in force
 	Stopped string // why it stopped loudly; empty: it has not
@@ -43,7 +44,12 @@ type PartitionStatus struct {
 	Channels []string // channels that operators have paused
 	Braked   []string // what brakes of this partition have paused, by PauseName
 	Second   *SecondStatus
+
+	Pools map[string]pipeline.PoolState // pools of this partition of which little is left (PoolState.Low), at most MostHeld
 }
+
+// MostHeld bounds the budgets, and the pools, that an owner looks at again and again.
+const MostHeld = 1000
 
 // A SecondStatus says how far the second fold of a partition is.
 type SecondStatus struct {
@@ -58,19 +64,23 @@ type SecondStatus struct {
 	Bytes    int64          // size of its state on disk; 0: not known
 }
 
-// A Query asks a partition's owner about a user, or about what is pending of all its
-// users. It goes to the partition's QuerySubject and is answered with an Answer.
+// A Query asks a partition's owner about a user, an item or a pool, about its budgets
+// and pools, or about what is pending of all its users. It goes to the partition's QuerySubject and is answered with an Answer.
 type Query struct {
-	Key     string                `json:"key"`               // key of the user's entity
+	Key     string                `json:"key"`               // key of the entity of the user, the item or the pool
 	Render  *pipeline.RenderQuery `json:"render,omitempty"`  // asks for a test offer instead of the user
 	Pending bool                  `json:"pending,omitempty"` // asks for the Pending of the partition instead
+	Held    bool                  `json:"held,omitempty"`    // asks for the pipeline.Holdings of the partition instead
 }
 
-// An Answer has a pipeline.User, a pipeline.Rendering or a Pending, or the reason why
-// there is none.
+// An Answer has a pipeline.User, a pipeline.Item, a pipeline.PoolState, a
+// pipeline.Rendering, a Pending or pipeline.Holdings, or the reason why there is none.
 type Answer struct {
 	Error    string          `json:"error,omitempty"`
 	User     json.RawMessage `json:"user,omitempty"`
+	Item     json.RawMessage `json:"item,omitempty"`
+	Pool     json.RawMessage `json:"pool,omitempty"`
+	Held     json.RawMessage `json:"held,omitempty"`
 	Rendered json.RawMessage `json:"rendered,omitempty"`
 	Pending  *Pending        `json:"pending,omitempty"`
 }

@@ -49,6 +49,24 @@ func (c *Conn) ScanLog(ctx context.Context, partition int, from uint64, fn func(
 	}
 }
 
+// Begins returns the sequence and the stored time of the first message that a
+// partition's log has. In an empty log seq is one more than that of the last message
+// that it had, and stored is 0.
+func (c *Conn) Begins(ctx context.Context, partition int) (seq uint64, stored int64, err error) {
+	if seq, _, err = c.Extent(ctx, partition); err != nil {
+		return 0, 0, err
+	}
+	enough := errors.New("enough")
+	err = c.ScanLog(ctx, partition, seq, func(m pipeline.Message) error {
+		seq, stored = m.Seq, m.Stored
+		return enough
+	})
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	return seq, stored, err
+}
+
 // A Record is one message of a chain.
 type Record struct {
 	Chain string // "offers.<channel>", "withheld" or "dead"

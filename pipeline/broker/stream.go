@@ -164,6 +164,21 @@ func (c *Conn) streams() []jetstream.StreamConfig {
 	return all
 }
 
+// Retention is how long the logs keep events: the longest of all partitions.
+func (c *Conn) Retention(ctx context.Context) (longest time.Duration, err error) {
+	if !c.opt.Join { // the streams were compared with it
+		return c.opt.Retention, nil
+	}
+	for p := range c.Partitions {
+		st, err := c.JS.Stream(ctx, c.Names.EventsStream(p))
+		if err != nil {
+			return 0, c.failed("stream "+c.Names.EventsStream(p), err)
+		}
+		longest = max(longest, st.CachedInfo().Config.MaxAge)
+	}
+	return longest, nil
+}
+
 // chainStream returns a stream that never loses a chain's last record: its
 // messages do not expire, it refuses new ones when it is full, and each chain
 // keeps its newest records.

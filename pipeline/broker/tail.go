@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,22 +17,29 @@ import (
 // empty.
 type tail struct {
 	pipeline.Position
-	seq uint64 // its sequence in the stream, which the next publish expects
+	seq  uint64 // its sequence in the stream, which the next publish expects
+	aged bool   // of mails: the message of the last one that is known stored has expired, so the tail may be before it
 }
+
+// order compares the places of two records on a chain. G is 0 but for mails.
+func order(a, b pipeline.Position) int { return cmp.Or(cmp.Compare(a.G, b.G), cmp.Compare(a.N, b.N)) }
 
 // saw records that t is the chain's tail.
 func (ch *chain) saw(t tail) {
 	ch.all.mu.Lock()
 	defer ch.all.mu.Unlock()
 	ch.tail = t
-	ch.all.known[ch.name] = max(ch.all.known[ch.name], t.N)
+	if order(t.Position, ch.known.Position) >= 0 {
+		ch.known = ChainTail{t.Position, t.seq}
+		ch.all.known[ch.name] = ch.known
+	}
 }
 
-// passed returns what is wrong with the tail if the log up to message seq gives
-// the chain n records.
-func (t tail) passed(n, seq uint64) error {
-	if t.N > n && t.S <= seq {
-		return fmt.Errorf("its record %d came from message %d, and up to message %d there are only %d records", t.N, t.S, seq, n)
+// passed returns what is wrong with the tail if last is the chain's last record in
+// what the log gives up to message seq.
+func (t tail) passed(last pipeline.Position, seq uint64) error {
+	if order(t.Position, last) > 0 && t.S <= seq {
+		return fmt.Errorf("its record %d came from message %d, and up to message %d there are only %d records", t.N, t.S, seq, last.N)
 	}
 	return nil
 }
@@ -40,11 +48,13 @@ func (t tail) passed(n, seq uint64) error {
 // tail or before it.
 func (t tail) against(p pipeline.Position) error {
 	switch {
-	case t.N < p.N:
+	case order(t.Position, p) < 0 && t.aged:
+		return nil
+	case order(t.Position, p) < 0:
 		return fmt.Errorf("it ends at record %d, but record %d was seen stored", t.N, p.N)
-	case t.N == p.N && t.Position != p:
+	case order(t.Position, p) == 0 && t.Position != p:
 		return fmt.Errorf("its record %d is %+v, the log gives %+v", t.N, t.Position, p)
-	case t.N > p.N && (t.S < p.S || t.S == p.S && t.K <= p.K):
+	case order(t.Position, p) > 0 && (t.S < p.S || t.S == p.S && t.K <= p.K):
 		return fmt.Errorf("its record %d is %+v, but the log gives the earlier record %d only at %+v", t.N, t.Position, p.N, p)
 	}
 	return nil
@@ -100,14 +110,10 @@ func (ch *chain) look(ctx context.Context, right func(tail) error) (tail, error)
 
 // possible returns what is wrong with a tail, independent of the fold.
 func (ch *chain) possible(t tail) error {
-	cs := ch.all
-	cs.mu.Lock()
-	known := cs.known[ch.name]
-	cs.mu.Unlock()
-	if t.N < known {
-		return fmt.Errorf("it ends at record %d, but record %d was acknowledged", t.N, known)
+	if known := ch.lastKnown(); order(t.Position, known.Position) < 0 && !t.aged {
+		return fmt.Errorf("it ends at record %d, but record %d was acknowledged", t.N, known.N)
 	}
-	if end := cs.end.Load(); t.S > end {
+	if end := ch.all.end.Load(); t.S > end {
 		return fmt.Errorf("its record %d came from message %d, but the log ends at message %d", t.N, t.S, end)
 	}
 	return nil
@@ -117,6 +123,21 @@ func (ch *chain) possible(t tail) error {
 // from a message after the log's known end, another owner may be ahead of this
 // one, so read looks up the end again.
 func (ch *chain) read(ctx context.Context) (tail, error) {
+	t, err := ch.last(ctx)
+	if known := ch.lastKnown(); err == nil && ch.mails && order(t.Position, known.Position) < 0 {
+		t.aged, err = ch.expired(ctx, known.Seq)
+	}
+	return t, err
+}
+
+// lastKnown is known, for any task.
+func (ch *chain) lastKnown() ChainTail {
+	ch.all.mu.Lock()
+	defer ch.all.mu.Unlock()
+	return ch.known
+}
+
+func (ch *chain) last(ctx context.Context) (tail, error) {
 	m, err := ch.all.conn.Wire.Last(ctx, ch.all.conn.Names.ChainStream(ch.name), ch.subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return tail{}, nil
@@ -136,5 +157,5 @@ func (ch *chain) read(ctx context.Context) (tail, error) {
 		}
 		ch.all.end.Store(end)
 	}
-	return tail{pos, m.Seq}, nil
+	return tail{Position: pos, seq: m.Seq}, nil
 }

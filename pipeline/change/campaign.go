@@ -15,7 +15,13 @@ func (b *between) campaigns() {
 	for _, id := range names(was, is) {
 		x, begins := b.campaign(id, was[id], is[id])
 		since := b.fed["campaign "+id]
-		if is[id] != nil && (begins || since > b.reach) {
+		switch {
+		case is[id] == nil:
+		case b.new.ReadsItems(unitOf(is[id])):
+			if begins {
+				b.change.AtSwitch.Campaigns = append(b.change.AtSwitch.Campaigns, id)
+			}
+		case begins || since > b.reach:
 			b.change.Backfill.Campaigns = append(b.change.Backfill.Campaigns, id)
 		}
 		if x.What != Same {

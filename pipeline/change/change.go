@@ -35,6 +35,7 @@ type Change struct {
 	Features  []Feature  `json:"features,omitempty"`
 	Refused   []Refused  `json:"refused,omitempty"`
 	Backfill  Backfill   `json:"backfill"`
+	AtSwitch  Backfill   `json:"at_switch,omitzero"` // what a backfill cannot take from the log, and begins at the switch
 
 	// The caller sets these before it shows the change.
 
@@ -99,7 +100,7 @@ func Between(old, new *pipeline.Set, fed map[string]int64, now, reach int64, ret
 	if old != nil {
 		b.was, b.change.Old = old.Definition(), old.Hash()
 	}
-	b.change.Set = append(differ(settings(b.was), settings(b.is)), facts(b.was, b.is)...)
+	b.change.Set = slices.Concat(differ(settings(b.was), settings(b.is)), kinds(b.was, b.is), facts(b.was, b.is))
 	b.features(retired)
 	b.campaigns()
 	b.refuse()
@@ -125,11 +126,15 @@ type between struct {
 	young      map[string]*Feature // those of is that are young, by name
 }
 
-// A Backfill lists what a backfill takes from the log.
+// A Backfill lists what a backfill takes from the log. It sends no messages, so features
+// of items, and campaigns that read these or go to their users, are not among it.
 type Backfill struct {
 	Features  []string `json:"features"`  // names in the new set
 	Campaigns []string `json:"campaigns"` // ids in the new set, without rows
 }
+
+// IsZero reports whether the list is empty.
+func (b Backfill) IsZero() bool { return len(b.Features)+len(b.Campaigns) == 0 }
 
 // CancelsUnit reports whether the change cancels what is pending of a unit: of a
 // campaign, or of a row of one ("name/row").

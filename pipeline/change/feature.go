@@ -11,6 +11,7 @@ import (
 // A Feature is a feature of either set.
 type Feature struct {
 	Name   string  `json:"name"`
+	Per    string  `json:"per,omitempty"` // the kind of items that have it; "": users have it
 	What   string  `json:"what"`
 	Values []Value `json:"values,omitempty"` // what has changed
 	Empty  bool    `json:"empty,omitempty"`  // it starts empty
@@ -54,6 +55,7 @@ func (b *between) features(retired []*pipeline.Set) {
 			x.Values = differ(structure(a), structure(f))
 		}
 		if f != nil {
+			x.Per = f.Per
 			b.age(&x, f, since)
 		}
 		b.change.Features = append(b.change.Features, x)
@@ -80,7 +82,11 @@ func (b *between) age(x *Feature, f *campaign.Feature, since int64) {
 	} else if since > 0 && until > b.now {
 		x.Young, x.Until = true, toSecond(value.Plus(until, int64(time.Second)-1))
 	}
-	if x.Empty || since > b.reach {
+	switch {
+	case f.Per != "" && x.Empty:
+		b.change.AtSwitch.Features = append(b.change.AtSwitch.Features, f.Name)
+	case f.Per != "":
+	case x.Empty || since > b.reach:
 		b.change.Backfill.Features = append(b.change.Backfill.Features, f.Name)
 		x.fills = b.reach == 0 || f.Within > 0 && b.reach <= value.Minus(b.now, int64(f.Within))
 	}

@@ -104,6 +104,18 @@ func eachExpression(c *campaign.Campaign, fn func(place string, uses func(*expr.
 	}
 	one("choose", c.Choose)
 	one("score", c.Score)
+	if c.Unless != nil {
+		one("unless.within", c.Unless.WithinIs)
+	}
+	for i, t := range c.Any {
+		if t.Unless != nil {
+			one(fmt.Sprintf("any[%d].unless.within", i), t.Unless.WithinIs)
+		}
+	}
+	if c.Budget != nil {
+		one("budget.of", c.Budget.Of)
+	}
+	one("offer.expires", c.Offer.ExpiresIs)
 	texts(c.Offer.Data, "offer.data", func(place string, text json.RawMessage) {
 		fn(place, func(r *expr.Reader) (all []expr.Use) {
 			r.Template(text, func(_ []string, uses []expr.Use) { all = append(all, uses...) })

@@ -72,6 +72,7 @@ func (t *text) feature(f *Feature) {
 
 // age says how full the feature is.
 func (f *Feature) age(filled bool) string {
+	filled = filled && f.Per == ""
 	full := filled && f.fills
 	switch {
 	case f.Empty && filled:
@@ -167,13 +168,21 @@ func (r *Rows) String() string {
 
 func (t *text) backfill() {
 	b := &t.change.Backfill
-	if len(b.Features)+len(b.Campaigns) == 0 {
+	if b.IsZero() {
 		return
 	}
 	how := "--backfill would take from the log"
 	if t.change.Filled {
 		how = "taken from the log"
 	}
+	t.line("%s: %s", how, b)
+	if at := &t.change.AtSwitch; !at.IsZero() {
+		t.line("a backfill sends no messages, so what is about items begins at the switch: %s", at)
+	}
+}
+
+// String names what is in the list.
+func (b *Backfill) String() string {
 	var parts []string
 	if len(b.Features) > 0 {
 		parts = append(parts, "features "+listed(b.Features))
@@ -181,7 +190,7 @@ func (t *text) backfill() {
 	if len(b.Campaigns) > 0 {
 		parts = append(parts, "campaigns "+listed(b.Campaigns))
 	}
-	t.line("%s: %s", how, strings.Join(parts, "; "))
+	return strings.Join(parts, "; ")
 }
 
 func (t *text) lost(c *Campaign) {

@@ -47,6 +47,18 @@ func (n *node) remove(keys ...string) {
 	}
 }
 
+// rename gives a key another name, in its place.
+func (n *node) rename(from, to string) {
+	v := n.of[from]
+	if v == nil {
+		return
+	}
+	n.remove(to)
+	n.keys[slices.Index(n.keys, from)] = to
+	delete(n.of, from)
+	n.of[to] = v
+}
+
 // String is the node on one line, as YAML in its flow form would have it.
 func (n *node) String() string {
 	switch {
@@ -120,6 +132,7 @@ func asInFile(part any, n *node) {
 	switch p := part.(type) {
 	case campaign.Campaign:
 		n.remove("id", "rows", "from", "to")
+		n.rename("users", "to")
 		if len(p.Let) > 0 {
 			lets := &node{of: map[string]*node{}}
 			for _, l := range p.Let {
@@ -139,6 +152,16 @@ func asInFile(part any, n *node) {
 		}
 	case campaign.Feature:
 		n.remove("name")
+	case campaign.Item:
+		n.remove("kind")
+	case campaign.Budget:
+		if n.remove("per_day"); p.PerDay {
+			n.set("per", leaf("day"))
+		}
+	case campaign.OfferSpec:
+		if p.Expires == 0 {
+			n.rename("expires_is", "expires")
+		}
 	case campaign.Fact:
 		n.remove("name")
 		fields := &node{of: map[string]*node{}}
@@ -160,6 +183,9 @@ func asInFile(part any, n *node) {
 			n.set(channel, leaf("required"))
 		}
 	case campaign.Unless:
+		if p.Within == 0 {
+			n.rename("within_is", "within")
+		}
 		if n.remove("no_restart"); p.NoRestart {
 			n.set("restart", leaf("false"))
 		}
@@ -181,10 +207,10 @@ func clock(minutes int) string { return fmt.Sprintf("%02d:%02d", minutes/60, min
 // of brakes are `brake`.
 var policies = []string{"caps", "pause", "quiet_hours", "consent", "holdout", "brakes"}
 
-// settings are the keys of a set that are neither features, facts nor campaigns.
+// settings are the keys of a set that are neither items, features, facts nor campaigns.
 func settings(def *campaign.Definition) *node {
 	n := structure(def)
-	n.remove("features", "facts", "campaigns")
+	n.remove("items", "features", "facts", "campaigns")
 	under := &node{of: map[string]*node{}}
 	for _, key := range policies {
 		in := key
@@ -198,18 +224,42 @@ func settings(def *campaign.Definition) *node {
 	return n
 }
 
-// facts compares the declarations of facts.
-func facts(was, is *campaign.Definition) (values []Value) {
+// facts compares the declarations of facts, and kinds those of items.
+func facts(was, is *campaign.Definition) []Value {
 	declared := func(def *campaign.Definition) *node {
-		n := &node{of: map[string]*node{}}
-		for i := range def.Facts {
-			n.set(def.Facts[i].Name, structure(&def.Facts[i]))
-		}
-		all := &node{of: map[string]*node{}}
-		all.set("facts", n)
-		return all
+		return under("facts", def.Facts, func(f *campaign.Fact) string { return f.Name })
 	}
 	return differ(declared(was), declared(is))
+}
+
+func kinds(was, is *campaign.Definition) []Value {
+	declared := func(def *campaign.Definition) *node {
+		return under("items", def.Items, func(it *campaign.Item) string { return it.Kind })
+	}
+	values := differ(declared(was), declared(is))
+	// The order of kinds is that in which items are told of an event.
+	order := func(def *campaign.Definition) (names []string) {
+		for i := range def.Items {
+			names = append(names, def.Items[i].Kind)
+		}
+		return names
+	}
+	old, new := order(was), order(is)
+	if !slices.Equal(old, new) && slices.Equal(slices.Sorted(slices.Values(old)), slices.Sorted(slices.Values(new))) {
+		values = append(values, Value{"items", strings.Join(old, ", "), strings.Join(new, ", ")})
+	}
+	return values
+}
+
+// under is a map of parts by name, below a key.
+func under[T any](key string, parts []T, name func(*T) string) *node {
+	n := &node{of: map[string]*node{}}
+	for i := range parts {
+		n.set(name(&parts[i]), structure(&parts[i]))
+	}
+	all := &node{of: map[string]*node{}}
+	all.set(key, n)
+	return all
 }
 
 // data is the data of an offer. Its texts are as they are, but for those that

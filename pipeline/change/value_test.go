@@ -23,7 +23,7 @@ func TestEveryKey(t *testing.T) {
 		{new(campaign.Feature), func(a, b any) []Value { return differ(structure(a), structure(b)) }, []string{".Name"}},
 		{new(campaign.Definition), func(a, b any) []Value {
 			was, is := a.(*campaign.Definition), b.(*campaign.Definition)
-			return append(differ(settings(was), settings(is)), facts(was, is)...)
+			return slices.Concat(differ(settings(was), settings(is)), kinds(was, is), facts(was, is))
 		}, []string{".Facts[0].Rows[0].ID", ".Facts[0].Rows[0].Values", ".Features", ".Campaigns"}},
 	} {
 		fill(reflect.ValueOf(c.of).Elem())

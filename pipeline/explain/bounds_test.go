@@ -13,7 +13,7 @@ import (
 // definition is a set of these features and campaigns.
 func definition(t *testing.T, features, campaigns string) *campaign.Definition {
 	t.Helper()
-	def, err := campaign.ParseDefinition([]byte(`{"engine":3,"clock":"event","lateness":3600000000000,"forget":{"anonymous":7776000000000000,"known":94608000000000000},
+	def, err := campaign.ParseDefinition([]byte(`{"engine":5,"clock":"event","lateness":3600000000000,"forget":{"anonymous":7776000000000000,"known":94608000000000000},
 		"bounds":{"entries":256,"keys":64,"user_entries":65536,"user_bytes":4194304,"absences":64},"features":[` + features + `],"campaigns":[` + campaigns + `]}`))
 	if err != nil {
 		t.Fatal(err)

@@ -77,10 +77,13 @@ func compared(c *pipeline.TraceComparison, ok bool, def *campaign.Definition) st
 		}
 	}
 	wanted := wants(op, right)
-	if rightText != string(right) && !isLiteral(rightText) { // what is wanted is read, too
+	read := rightText != string(right) && !isLiteral(rightText) // what is wanted is read, too
+	if read {
 		wanted += fmt.Sprintf(" (%s)", rightText)
 	}
 	switch {
+	case ok && read && strings.ContainsAny(op, "<>"):
+		return fmt.Sprintf("%s is %s, %s", of, shown(left), wanted)
 	case ok || op == "!=" && string(right) == "null":
 		return fmt.Sprintf("%s is %s", of, shown(left))
 	case op == "==" || op == "in":

@@ -67,6 +67,29 @@ func gateWords(p pipeline.TracePart, now int64, zone *time.Location) string {
 			return fmt.Sprintf("an evaluation for the same %s is pending already (`restart: false`)", v.text("match"))
 		}
 		return fmt.Sprintf("the event has no %s, which `match` needs", v.text("match"))
+	case "answer":
+		return answerWords(p)
+	case "to":
+		return fmt.Sprintf("the user is in %s of %s", v.text("list"), entityWords(v.text("of")))
+	case "items":
+		return fmt.Sprintf("no item of the event has %s", v.text("key"))
+	case "within":
+		switch {
+		case p.Error != "":
+			return "`within` failed: " + lacking(p.Error)
+		case !p.OK:
+			return "`within` gives no span of time above 0"
+		}
+		return "`within` is " + rounded(v.text("within"), "")
+	case "grant":
+		switch of := v.text("of"); {
+		case p.OK:
+			return "granted by " + entityWords(of)
+		case strings.HasPrefix(of, "p:"):
+			return entityWords(of) + " has no code left"
+		default:
+			return entityWords(of) + " is used up"
+		}
 	case "best_hour":
 		if p.Error != "" {
 			return "`at` failed: " + lacking(p.Error)
@@ -173,4 +196,32 @@ func rounded(s, beside string) string {
 		return exactly(d)
 	}
 	return span(int64(d))
+}
+
+// answerWords tells what an item has answered.
+func answerWords(p pipeline.TracePart) string {
+	var all []string
+	for _, x := range p.Values[1:] {
+		all = append(all, fmt.Sprintf("%s is %s", x.Of, shown(x.Is)))
+	}
+	of, _ := text(p.Values[0].Is)
+	return fmt.Sprintf("%s: %s", entityWords(of), strings.Join(all, ", "))
+}
+
+// entityWords names the entity with a key.
+func entityWords(key string) string {
+	kind, name, _ := strings.Cut(key, ":")
+	switch kind {
+	case "u":
+		return "user " + name
+	case "a":
+		return "visitor " + name
+	case "i":
+		return strings.Replace(name, ":", " ", 1)
+	case "c":
+		return "the budget of " + name
+	case "p":
+		return "pool " + name
+	}
+	return key
 }

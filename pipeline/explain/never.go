@@ -18,6 +18,8 @@ func never(def *campaign.Definition, id, row string, h *history, zone *time.Loca
 	switch {
 	case !tried:
 		return fmt.Sprintf("No %s offer: nothing has triggered it.", id)
+	case c.Users != "":
+		return fmt.Sprintf("No %s offer: it goes to those in %s of an item at its %s, and has never reached the user.", id, c.Users, orList(triggersOf(c)))
 	case c.Sequence != nil:
 		why = neverCompleted(c, def, row, h, zone)
 	case atSessionEnd(c):

@@ -61,11 +61,13 @@ type record struct {
 	campaigns map[string]*history // by campaign, with its rows
 	waiting   map[uint64]*evaluation
 	def       *campaign.Definition // the newest that was in force
+	owner     string               // the key of the user whom the visitor has become, if the recorder was told
 }
 
 // A history is what is known of a user's evaluations of one campaign.
 type history struct {
 	counts      map[string]map[string]uint64 // by unit and outcome
+	moved       map[string]uint64            // by unit: those of a visitor who has become a user, which count there
 	evaluations []*evaluation                // in the order in which they began
 	dropped     uint64                       // older ones that are not kept
 	nears       map[nearKey]*near            // the newest of those that came nearest
@@ -79,6 +81,9 @@ type evaluation struct {
 	def   *campaign.Definition // that was in force at its last step
 	steps []*pipeline.Trace
 	done  bool
+
+	movedTo string // the key of the user with whom it goes on; "": it has not moved
+	movedAt int64  // 0: it is not known
 }
 
 func (e *evaluation) first() *pipeline.Trace { return e.steps[0] }
@@ -171,8 +176,12 @@ func (r *Recorder) Watch(w Watched) {
 		w.Only(keys...)
 	}
 	w.Trace(func(t *pipeline.Trace) {
-		if u := r.user(t.User, w.Definition()); u != nil {
-			u.take(t, r.keep)
+		u, was := r.user(t.User, w.Definition()), (*record)(nil)
+		if t.Of != "" {
+			was = r.user(t.Of, w.Definition())
+		}
+		if u != nil || was != nil {
+			u.take(t, r.keep, was)
 		}
 	})
 	if r.noTriggers {
@@ -196,19 +205,38 @@ func (u *record) of(unit string) *history {
 	return h
 }
 
-// take adds a trace to its evaluation.
-func (u *record) take(t *pipeline.Trace, keep int) {
-	h := u.of(t.Campaign)
-	e := u.waiting[t.From]
-	if delete(u.waiting, t.From); t.From == 0 {
-		e = nil
+// take adds a trace to its evaluation. was is the record of the visitor whose evaluation
+// it was, if that is recorded; the user's own need not be.
+func (u *record) take(t *pipeline.Trace, keep int, was *record) {
+	var e *evaluation
+	switch {
+	case was != nil:
+		e = was.leave(t)
+	case t.Of == "":
+		if e = u.waiting[t.From]; t.From == 0 {
+			e = nil
+		}
+		delete(u.waiting, t.From)
 	}
-	if e == nil {
-		e = &evaluation{}
+	if u == nil {
+		return
+	}
+	if t.Cause == pipeline.ByMerge && t.Wait > 0 && t.Of == "" && e != nil { // it waits as before
+		u.waiting[t.Wait] = e
+		return
+	}
+	h := u.of(t.Campaign)
+	if e == nil || t.Of != "" {
+		one := &evaluation{}
+		if e != nil {
+			one.steps = slices.Clone(e.steps)
+		}
+		e = one
 		h.count(t.Campaign, evaluated)
 		h.keep(e, keep)
-	} else if from := e.last(); from.Trigger.Name != "" && t.Trigger.Name == "" {
-		t.Trigger.Name = from.Trigger.Name
+	}
+	if n := len(e.steps); n > 0 && e.last().Trigger.Name != "" && t.Trigger.Name == "" {
+		t.Trigger.Name = e.last().Trigger.Name
 	}
 	if e.steps = append(e.steps, t); len(e.steps) > mostSteps {
 		e.steps = slices.Delete(e.steps, 1, 2)
@@ -222,9 +250,47 @@ func (u *record) take(t *pipeline.Trace, keep int) {
 	h.count(t.Campaign, t.Outcome.String())
 }
 
+// leave takes an evaluation out of the record of a visitor who has become a user, where
+// it goes on and is counted; nil: it is not known.
+func (u *record) leave(t *pipeline.Trace) *evaluation {
+	e := u.waiting[t.From]
+	if delete(u.waiting, t.From); e != nil {
+		u.moves(e, t.User, t.Now)
+	}
+	return e
+}
+
+// moves makes an evaluation one that goes on with another user.
+func (u *record) moves(e *evaluation, to string, at int64) {
+	unit := e.first().Campaign
+	e.movedTo, e.movedAt = to, at
+	h := u.of(unit)
+	if h.moved == nil {
+		h.moved = map[string]uint64{}
+	}
+	h.moved[unit]++
+	if h.counts[unit][evaluated]--; h.counts[unit][evaluated] == 0 {
+		delete(h.counts[unit], evaluated)
+	}
+}
+
+// Owned tells the recorder that at the end a visitor has become a user. It needs to know
+// where the user is in another partition, since what moved shows only there.
+func (r *Recorder) Owned(visitor, user string) {
+	u := r.users[visitor]
+	if u == nil {
+		return
+	}
+	u.owner = user
+	for _, e := range u.waiting {
+		u.moves(e, user, 0)
+	}
+	clear(u.waiting)
+}
+
 func (h *history) keep(e *evaluation, most int) {
 	if len(h.evaluations) >= most { // the oldest that has ended: one that waits is still of use
-		i := max(slices.IndexFunc(h.evaluations, func(e *evaluation) bool { return e.done }), 0)
+		i := max(slices.IndexFunc(h.evaluations, func(e *evaluation) bool { return !e.pending() }), 0)
 		h.evaluations = slices.Delete(h.evaluations, i, i+1)
 		h.dropped++
 	}

@@ -14,7 +14,12 @@ import (
 func sentence(e *evaluation, zone *time.Location) string {
 	last := e.last()
 	unit := e.first().Campaign
-	if !e.done {
+	switch {
+	case e.movedTo != "" && e.movedAt == 0:
+		return fmt.Sprintf("%s went on with %s, who the visitor has become.", unit, entityWords(e.movedTo))
+	case e.movedTo != "":
+		return fmt.Sprintf("%s went on with %s, who the visitor became at %s.", unit, entityWords(e.movedTo), moment(e.movedAt, e.movedAt, zone))
+	case !e.done:
 		return fmt.Sprintf("%s is pending: %s.", unit, waits(e, zone))
 	}
 	switch last.Outcome {
@@ -73,6 +78,10 @@ func waits(e *evaluation, zone *time.Location) string {
 		return "it waits for the user's best hour, which begins at " + due
 	case "hold":
 		return "it is held in the quiet hours until " + due
+	case "ask":
+		return fmt.Sprintf("it waits for the answer of %s since %s", entityWords(t.Asks), moment(t.Now, t.Now, zone))
+	case "grant":
+		return fmt.Sprintf("it waits for a grant of %s since %s", entityWords(t.Asks), moment(t.Now, t.Now, zone))
 	}
 	return fmt.Sprintf("it waits in %s until %s", t.Stage, due)
 }
@@ -97,7 +106,7 @@ func unlessOf(c *campaign.Campaign, e *evaluation) *campaign.Unless {
 func reason(e *evaluation, zone *time.Location) string {
 	t := e.last()
 	switch t.Outcome {
-	case pipeline.Cancelled, pipeline.Superseded:
+	case pipeline.Cancelled, pipeline.Superseded, pipeline.Lost:
 		return interrupted(e, zone)
 	}
 	if why := failing(t, e.def, zone); len(why) > 0 {
@@ -138,6 +147,13 @@ func interrupted(e *evaluation, zone *time.Location) string {
 		return fmt.Sprintf("a later %s took its place at %s", by, at)
 	case pipeline.ByBound:
 		return fmt.Sprintf("too many evaluations were waiting at %s, and it was the oldest", at)
+	case pipeline.ByMerge:
+		return fmt.Sprintf("a visitor became this user at %s, and the other of the two had viewed something since", at)
+	case pipeline.ByLoss:
+		if was.Asks == "" {
+			return fmt.Sprintf("it was lost, as an operator accepted at %s", at)
+		}
+		return fmt.Sprintf("the answer of %s was lost, as an operator accepted at %s", entityWords(was.Asks), at)
 	case pipeline.ByChange:
 		return fmt.Sprintf("the campaign was changed or removed while it waited, as seen at %s", at)
 	}

@@ -27,8 +27,9 @@ type Query struct {
 
 // A Story is what happened to a user's evaluations. Times are RFC 3339 in UTC.
 type Story struct {
-	User      string          `json:"user"`     // the entity key
-	Sentence  string          `json:"sentence"` // of the campaign; or which offers the user got
+	User      string          `json:"user"`            // the entity key
+	Owner     string          `json:"owner,omitempty"` // of a visitor: the entity key of the user whom the visitor has become, if it is in another partition
+	Sentence  string          `json:"sentence"`        // of the campaign; or which offers the user got
 	Campaigns []CampaignStory `json:"campaigns"`
 	More      *More           `json:"more,omitempty"` // nil: all campaigns are told
 
@@ -45,7 +46,7 @@ type More struct {
 type CampaignStory struct {
 	Campaign    string            `json:"campaign"`
 	Sentence    string            `json:"sentence"`
-	Outcomes    map[string]uint64 `json:"outcomes"` // evaluated, pending, and each outcome that occurred
+	Outcomes    map[string]uint64 `json:"outcomes"` // evaluated, pending, and each outcome that occurred; moved: how many besides count with the user whom the visitor became
 	Evaluations []Evaluation      `json:"evaluations"`
 	Older       uint64            `json:"older,omitempty"` // evaluations that are not told
 	Nearest     *Nearest          `json:"nearest,omitempty"`
@@ -57,7 +58,7 @@ type Evaluation struct {
 	Key      string          `json:"key,omitempty"`
 	Trigger  Event           `json:"trigger"`
 	Began    string          `json:"began"`   // log time
-	Outcome  string          `json:"outcome"` // in the words of LANGUAGE.md, rule 13, or pending
+	Outcome  string          `json:"outcome"` // in the words of LANGUAGE.md, rule 13, or pending, or moved
 	Stage    string          `json:"stage"`   // in which it ended or waits
 	At       string          `json:"at"`      // log time of the last step
 	Due      string          `json:"due,omitempty"`
@@ -83,8 +84,10 @@ type Step struct {
 	Stages []Stage `json:"stages"`
 	Waits  string  `json:"waits,omitempty"` // the stage in which it waits from then on
 	Due    string  `json:"due,omitempty"`
+	Asks   string  `json:"asks,omitempty"`  // the key of the item, budget or pool whose answer it waits for
+	From   string  `json:"from,omitempty"`  // the key of the visitor who became the user in this step, and whose evaluation it was
 	Ended  string  `json:"ended,omitempty"` // the outcome
-	Cause  string  `json:"cause,omitempty"` // of cancelled and superseded: view, unless, newer, bound or change
+	Cause  string  `json:"cause,omitempty"` // of cancelled, superseded and lost: view, unless, newer, bound, change, loss or merge; merge too where it waits on
 
 	at, due int64
 }
@@ -111,8 +114,11 @@ type Nearest struct {
 	Parts []Part `json:"parts"`
 }
 
-// outcomePending is the outcome of an evaluation that has none yet.
-const outcomePending = "pending"
+// Outcomes of evaluations that have none: yet, and of a visitor who has become a user.
+const (
+	outcomePending = "pending"
+	outcomeMoved   = "moved"
+)
 
 // Story tells what happened. A campaign that the set does not have is in no story.
 func (r *Recorder) Story(q Query) *Story {
@@ -124,6 +130,7 @@ func (r *Recorder) Story(q Query) *Story {
 	if u == nil {
 		return s
 	}
+	s.Owner = u.owner
 	name, row, _ := strings.Cut(q.Campaign, "/")
 	for _, id := range u.known(q.Evaluated) {
 		if name != "" && id != name {
@@ -155,7 +162,7 @@ func (r *Recorder) Story(q Query) *Story {
 // sent reports whether the evaluation gave an offer.
 func (e *evaluation) sent() bool { return e.done && e.last().Outcome == pipeline.Fired }
 
-func (e *evaluation) pending() bool { return !e.done }
+func (e *evaluation) pending() bool { return !e.done && e.movedTo == "" }
 
 // known are the campaigns of the set, and those that had evaluations before they
 // went; or only those that had evaluations.
@@ -193,6 +200,11 @@ func (u *record) story(id, row string, q Query, zone *time.Location, tried bool)
 	}
 	if n := c.Outcomes[evaluated] - ended; n > 0 {
 		c.Outcomes[outcomePending] = n
+	}
+	for unit, n := range h.moved {
+		if row == "" || unit == q.Campaign {
+			c.Outcomes[outcomeMoved] += n
+		}
 	}
 	var told []*evaluation
 	for _, e := range h.evaluations {
@@ -248,13 +260,16 @@ func (e *evaluation) story(zone *time.Location) Evaluation {
 		Campaign: first.Campaign, Key: last.Key, Trigger: eventOf(first.Trigger), Began: value.FormatTime(first.Began), Outcome: outcomePending,
 		Stage: last.Stage, At: value.FormatTime(last.Now), Sentence: sentence(e, zone), Offer: last.Offer, began: first.Began, at: last.Now,
 	}
-	if e.done {
+	switch {
+	case e.done:
 		is.Outcome = last.Outcome.String()
-	} else {
+	case e.movedTo != "":
+		is.Outcome = outcomeMoved
+	case last.Asks == "":
 		is.Due = value.FormatTime(last.Due)
 	}
 	for _, t := range e.steps {
-		st := Step{At: value.FormatTime(t.Now), Stages: []Stage{}, Cause: string(t.Cause), at: t.Now, due: t.Due}
+		st := Step{At: value.FormatTime(t.Now), Stages: []Stage{}, Cause: string(t.Cause), Asks: t.Asks, From: t.Of, at: t.Now, due: t.Due}
 		if t.By != nil {
 			by := eventOf(*t.By)
 			st.By = &by
@@ -263,7 +278,9 @@ func (e *evaluation) story(zone *time.Location) Evaluation {
 			st.Stages = append(st.Stages, Stage{g.Stage, partsOf(g.Parts, e.def, t.Now, zone)})
 		}
 		if t.Wait > 0 {
-			st.Waits, st.Due = t.Stage, value.FormatTime(t.Due)
+			if st.Waits = t.Stage; t.Asks == "" {
+				st.Due = value.FormatTime(t.Due)
+			}
 		} else {
 			st.Ended = t.Outcome.String()
 		}
@@ -306,7 +323,7 @@ func campaignOf(def *campaign.Definition, unit string) *campaign.Campaign {
 // named is an event for people: its name, or its type where it has none.
 func named(e pipeline.TraceEvent) string {
 	switch {
-	case e.Type == "track" || e.Type == "system":
+	case e.Type == "track" || e.Type == "system" || e.Type == "item":
 		return e.Name
 	case e.Name != "":
 		return fmt.Sprintf("%s %q", e.Type, e.Name)

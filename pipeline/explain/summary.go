@@ -84,10 +84,15 @@ func (s *Story) waiting() string {
 	var named []string
 	for i := range s.Campaigns {
 		for _, e := range slices.Backward(s.Campaigns[i].Evaluations) {
-			if e.Outcome == outcomePending {
-				named = append(named, fmt.Sprintf("%s is pending until %s", e.Campaign, momentWithDate(e.due(), s.zone)))
-				break
+			if e.Outcome != outcomePending {
+				continue
 			}
+			until := "is pending until " + momentWithDate(e.due(), s.zone)
+			if asks := e.Steps[len(e.Steps)-1].Asks; asks != "" {
+				until = "waits for " + entityWords(asks)
+			}
+			named = append(named, e.Campaign+" "+until)
+			break
 		}
 	}
 	if len(named) == 0 {

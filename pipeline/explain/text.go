@@ -17,7 +17,11 @@ import (
 // evaluations, and their stages in order.
 func (s *Story) WriteText(w io.Writer) error {
 	b := &bytes.Buffer{}
-	fmt.Fprintf(b, "%s\n\nUser %s, times in %s.\n", s.Sentence, s.User[2:], s.zone)
+	became := ""
+	if s.Owner != "" {
+		became = fmt.Sprintf(", who has become %s and goes on there", entityWords(s.Owner))
+	}
+	fmt.Fprintf(b, "%s\n\nUser %s%s, times in %s.\n", s.Sentence, s.User[2:], became, s.zone)
 	for i := range s.Campaigns {
 		s.campaign(b, &s.Campaigns[i])
 	}
@@ -49,6 +53,9 @@ func (s *Story) campaign(b *bytes.Buffer, c *CampaignStory) {
 // outcomesText counts the outcomes of a campaign's evaluations.
 func outcomesText(c *CampaignStory) string {
 	n := c.Outcomes[evaluated]
+	if n == 0 && c.Outcomes[outcomeMoved] > 0 {
+		return fmt.Sprintf("%d moved", c.Outcomes[outcomeMoved])
+	}
 	if n == 0 {
 		return "never evaluated"
 	}
@@ -87,6 +94,10 @@ func (s *Story) evaluation(b *bytes.Buffer, e *Evaluation, told string) {
 	for i := range e.Steps {
 		st := &e.Steps[i]
 		at := moment(st.at, e.began, s.zone)
+		if st.From != "" {
+			fmt.Fprintf(t, "    %s\t%s\t\tfrom here on the user's, who was %s until then\n", at, outcomeMoved, entityWords(st.From))
+			at = ""
+		}
 		for _, g := range st.Stages {
 			for _, p := range g.Parts {
 				fmt.Fprintf(t, "    %s\t%s\t%s\t%s\t%s\n", at, g.Stage, mark(p.OK), oneLine(p.Text), p.found())
@@ -94,6 +105,8 @@ func (s *Story) evaluation(b *bytes.Buffer, e *Evaluation, told string) {
 			}
 		}
 		switch {
+		case st.Asks != "":
+			fmt.Fprintf(t, "    %s\t%s\t\twaits for %s\n", at, st.Waits, entityWords(st.Asks))
 		case st.Waits != "":
 			fmt.Fprintf(t, "    %s\t%s\t\twaits until %s\n", at, st.Waits, moment(st.due, e.began, s.zone))
 		case st.Cause != "":
@@ -134,6 +147,10 @@ func causeText(st *Step) string {
 		cause = "a bound"
 	case pipeline.ByChange:
 		cause = "a change of the campaign"
+	case pipeline.ByMerge:
+		cause = "a visitor became this user"
+	case pipeline.ByLoss:
+		cause = "a loss that an operator has accepted"
 	}
 	if st.By == nil {
 		return cause
@@ -145,7 +162,7 @@ func eventText(e Event) string {
 	switch {
 	case e.Name == "":
 		return e.Type
-	case e.Type == "track" || e.Type == "system":
+	case e.Type == "track" || e.Type == "system" || e.Type == "item":
 		return e.Name
 	}
 	return fmt.Sprintf("%s %q", e.Type, e.Name)

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -65,8 +66,9 @@ type checker struct {
 func (k *checker) trace(t *pipeline.Trace) {
 	id := func(n uint64) string { return fmt.Sprint(t.User, " ", n) }
 	if t.From > 0 {
-		was := k.waits[id(t.From)]
-		delete(k.waits, id(t.From))
+		from := fmt.Sprint(cmp.Or(t.Of, t.User), " ", t.From)
+		was := k.waits[from]
+		delete(k.waits, from)
 		switch {
 		case was == nil:
 			k.t.Errorf("%s of %s goes on from %d, which does not wait", t.Campaign, t.User, t.From)

@@ -132,8 +132,11 @@ func (w *UnfiredWatch) Result() []Unfired {
 			continue
 		}
 		u := Unfired{Campaign: c.ID, Why: t.why(c, w.logTime), Evaluations: t.counts.Evaluated}
-		for _, wait := range t.waits {
+		for stage, wait := range t.waits {
 			u.Pending += wait.n
+			if asks[stage] != "" { // the time is that of the question
+				continue
+			}
 			if due := utc(wait.due).Format(time.RFC3339); u.FirstDue == "" || due < u.FirstDue {
 				u.FirstDue = due
 			}
@@ -193,9 +196,15 @@ func notTriggered(c *campaign.Campaign) string {
 	return text
 }
 
+// asks are the stages in which evaluations wait for another entity.
+var asks = map[string]string{"ask": "waits for an item's answer", "grant": "waits for its budget or its pool of codes"}
+
 // why says what evaluations in a stage wait for.
 func (w *unfiredWait) why(stage string, c *campaign.Campaign, now int64) string {
 	text := "waits"
+	if asks[stage] != "" {
+		return fmt.Sprintf("%s: %d pending", asks[stage], w.n)
+	}
 	switch stage {
 	case "absence":
 		unless := c.Unless
@@ -203,7 +212,11 @@ func (w *unfiredWait) why(stage string, c *campaign.Campaign, now int64) string 
 			unless = c.Any[i].Unless
 		}
 		if unless != nil {
-			text = fmt.Sprintf("waits %s, unless %s comes", campaign.FormatDuration(unless.Within), strings.Join(unless.On, " or "))
+			within := campaign.FormatDuration(unless.Within)
+			if unless.WithinIs != "" {
+				within = fmt.Sprintf("as long as `within` says, at most %s", campaign.FormatDuration(unless.AtMost))
+			}
+			text = fmt.Sprintf("waits %s, unless %s comes", within, strings.Join(unless.On, " or "))
 		}
 	case "dwell":
 		text = "waits until the visitor has stayed long enough"

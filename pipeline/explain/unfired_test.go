@@ -38,6 +38,7 @@ func foldLines(t *testing.T, def *campaign.Definition, w *explain.UnfiredWatch, 
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.Partition(partition, 8)
 	w.Fold(partition, f, users)
 	var dec event.Decoder
 	for i, l := range lines {
@@ -96,6 +97,9 @@ func TestUnfired(t *testing.T) {
 		{"{on: View, at: {best_hour: hours, ahead: 24h}, offer: {channel: web}}",
 			append(many(3, "09:00:00", "Order", ""), many(1, "10:00:00", "View", "")...),
 			"waits for each user's best hour: 1 pending, the first is due at 09:00 on 2 January UTC"},
+		{"{on: View, unless: {on: Order, within: 'duration(\"1m\") * views', at_most: 2h}, offer: {channel: web}}", many(1, "10:00:00", "View", ""),
+			"waits as long as `within` says, at most 2h, unless Order comes: 1 pending, the first is due at 10:01 UTC"},
+		{"{on: View, budget: {offers: 5}, offer: {channel: web}}", many(1, "10:00:00", "View", ""), "waits for its budget or its pool of codes: 1 pending"},
 		{"{on: View, offer: {channel: sms}}", many(1, "23:00:00", "View", ""), "waits for the end of the quiet hours: 1 pending, the first is due at 08:00 on 2 January UTC"},
 		{"{for_each: {rows: [{id: a}, {id: b}]}, on: View, if: [views > 1], offer: {channel: web}}", many(1, "10:00:00", "View", ""), "2 evaluations, all stopped by condition (the most frequent missing part: views > 1)"},
 	} {

@@ -13,9 +13,9 @@ type brake struct {
 	PerCampaign bool   `json:"per_campaign,omitempty"`
 }
 
-// A trip is the offer that was one too many for a brake. The users are run one
-// after the other, and a brake counts the offers of all: so all are run again with
-// each trip that is found, which changes nothing before it.
+// A trip is the offer that was one too many for a brake. It is found among all offers
+// of a run: so all is run again with each trip that is found, which changes nothing
+// before it.
 type trip struct {
 	at    placed
 	brake brake
@@ -115,14 +115,14 @@ func (in *input) resumedBetween(after, before int, name string) bool {
 }
 
 // isBraked reports whether a brake has paused the campaign.
-func (u *user) isBraked(c *campaign) bool {
-	here := placed{pos: u.pos, timer: u.timer, now: u.now, key: u.key}
-	for _, t := range u.trips {
+func (w *world) isBraked(c *campaign) bool {
+	here := placed{step: w.steps}
+	for _, t := range w.trips {
 		if !t.braked(c) || t.at.order(here) >= 0 {
 			continue
 		}
-		released := slices.ContainsFunc(u.in.pauseList, func(p pausing) bool {
-			return p.pos > t.at.pos && p.pos <= u.pos && u.in.inForce(p) && p.Resumed[t.names] > t.known
+		released := slices.ContainsFunc(w.in.pauseList, func(p pausing) bool {
+			return p.pos > t.at.pos && p.pos <= w.pos && w.in.inForce(p) && p.Resumed[t.names] > t.known
 		})
 		if !released {
 			return true

@@ -14,13 +14,15 @@ import (
 )
 
 // choose passes the candidates of one step through the gates and sends at most
-// one offer per channel. timer tells whether the step is that of a due time.
-func (u *user) choose(now int64, candidates []*evaluation, timer bool) {
+// one offer per channel. What needs a grant asks for it, and keeps its channel. A grant
+// that is not used goes back.
+func (u *user) choose(now int64, candidates []*evaluation) {
 	ranks := map[*evaluation]float64{}
 	candidates = slices.DeleteFunc(candidates, func(e *evaluation) bool {
 		rank, ok := u.rank(e, now)
 		if ranks[e] = rank; !ok {
 			u.out.count(e.campaign, "error")
+			u.giveBack(e)
 		}
 		return !ok
 	})
@@ -36,19 +38,32 @@ func (u *user) choose(now int64, candidates []*evaluation, timer bool) {
 	taken := map[string]bool{}
 	for _, e := range candidates {
 		c := e.campaign
-		o, outcome := u.offer(e, now)
-		switch {
-		case outcome == "held":
-			continue
-		case outcome == "" && taken[c.Offer.Channel]:
+		o, sc, outcome := u.offer(e, now)
+		if outcome == "" && taken[c.Offer.Channel] {
 			outcome = "outranked"
 		}
+		o.Withheld = u.withheld(c)
+		if outcome == "" && !o.Withheld {
+			entity, micro, ok := e.asksFor(sc)
+			switch {
+			case !ok:
+				outcome = "error"
+			case entity != "":
+				taken[c.Offer.Channel] = true
+				u.askFor(e, entity, micro)
+				continue
+			}
+		}
 		if outcome != "" {
+			u.giveBack(e)
+		}
+		if outcome != "" && outcome != "held" {
 			u.out.count(c, outcome)
+		}
+		if outcome != "" {
 			continue
 		}
 		taken[c.Offer.Channel] = true
-		o.Withheld = u.withheld(c)
 		u.sent = append(u.sent, sent{c.ID, c.Offer.Channel, c.Offer.Kind, o.ID, o.Withheld, now})
 		u.meetOut(e, o)
 		if o.Withheld {
@@ -56,11 +71,7 @@ func (u *user) choose(now int64, candidates []*evaluation, timer bool) {
 		} else {
 			u.out.count(c, "fired")
 		}
-		p := placed{Offer: o, now: now, timer: timer, key: u.key}
-		if !timer {
-			p.pos = e.event.pos
-		}
-		u.out.offers = append(u.out.offers, p)
+		u.out.offers = append(u.out.offers, placed{Offer: o, now: now, pos: u.w.pos, step: u.w.steps})
 	}
 }
 
@@ -71,7 +82,7 @@ func (u *user) meetOut(e *evaluation, o Offer) {
 		"rows": c.row != nil, "sequence": c.Sequence != nil, "session_end": c.atSessionEnd(), "let": len(c.Let) > 0, "at": c.At != nil, "when_due after a wait": c.whenDue != nil && e.waited,
 		"choose": c.choose != nil, "score": c.score != nil, "coupon": o.Coupon != nil, "held": e.isHeld, "any the first": len(c.Any) > 0 && e.entry == c.Any[0], "any a later one": len(c.Any) > 1 && e.entry != c.Any[0],
 		"sequence with unless": c.Sequence != nil && c.Unless != nil, "session_end with unless": c.atSessionEnd() && c.Unless != nil, "an event of type system": e.event != nil && e.event.typ == "system",
-		"withheld by the set": o.Withheld && u.set.Holdout > 0 && c.Holdout == 0, "withheld by the campaign": o.Withheld && u.set.Holdout == 0, "in a zone of its own": u.zone().String() != u.set.Zone && u.zone().String() != "UTC",
+		"withheld by the set": o.Withheld && u.set.Holdout > 0 && c.Holdout == 0, "withheld by the campaign": o.Withheld && u.set.Holdout == 0, "after a grant": len(e.grants) > 0, "item": c.asks(), "to": c.Users != "", "item after a wait": c.asks() && e.waited, "to after a wait": c.Users != "" && e.waited, "in a zone of its own": u.zone().String() != u.set.Zone && u.zone().String() != "UTC",
 	} {
 		if is {
 			u.out.meet("out: " + what)
@@ -94,20 +105,20 @@ func (u *user) rank(e *evaluation, now int64) (float64, bool) {
 }
 
 // offer returns the offer of a candidate, or why there is none.
-func (u *user) offer(e *evaluation, now int64) (Offer, string) {
+func (u *user) offer(e *evaluation, now int64) (Offer, *scope, string) {
 	c := e.campaign
 	if reason := u.gate(e, now); reason != "" {
-		return Offer{}, reason
+		return Offer{}, nil, reason
 	}
 	id := offerID(c.ID, u.key, e.key, e.id, e.timed, e.first)
 	if slices.ContainsFunc(u.sent[max(0, len(u.sent)-64):], func(s sent) bool { return s.id == id }) {
-		return Offer{}, "duplicate"
+		return Offer{}, nil, "duplicate"
 	}
 	sc := u.scope(e, now)
 	if c.choose != nil {
 		v, err := c.choose.eval(sc)
 		if err != nil {
-			return Offer{}, "error"
+			return Offer{}, nil, "error"
 		}
 		if o, ok := v.(*types.Optional); ok {
 			if v = types.NullValue; o.HasValue() {
@@ -115,23 +126,27 @@ func (u *user) offer(e *evaluation, now int64) (Offer, string) {
 			}
 		}
 		if v == types.NullValue {
-			return Offer{}, "no choice"
+			return Offer{}, nil, "no choice"
 		}
 		sc.item = v
 	}
-	sc.coupon = c.coupon(u.set, now)
+	expires, ok := c.expiry(sc)
+	if !ok {
+		return Offer{}, nil, "condition"
+	}
+	sc.coupon = c.coupon(u.set, now, expires)
 	data, err := c.render(sc)
 	if err != nil {
-		return Offer{}, "error"
+		return Offer{}, nil, "error"
 	}
 	o := Offer{
 		ID: id, Campaign: c.ID, Channel: c.Offer.Channel, Kind: c.Offer.Kind, User: u.key[2:], Anon: u.key[:2] == "a:",
 		Event: e.id, Key: e.key, Time: clock(now), Coupon: sc.coupon, Data: data,
 	}
-	if c.Offer.Expires > 0 {
-		o.Expires = clock(plus(now, c.Offer.Expires))
+	if expires != 0 {
+		o.Expires = clock(expires)
 	}
-	return o, ""
+	return o, sc, ""
 }
 
 // gate returns the reason why a candidate may not go out, or "" if it may. One that
@@ -140,7 +155,7 @@ func (u *user) gate(e *evaluation, now int64) string {
 	c, q := e.campaign, u.set.Quiet
 	advertising := c.Offer.Kind != "service"
 	switch {
-	case u.isPaused(c):
+	case u.w.isPaused(c):
 		return "paused"
 	case !c.runs(now):
 		return "period"
@@ -175,25 +190,6 @@ func (u *user) gate(e *evaluation, now int64) string {
 func (u *user) withheld(c *campaign) bool {
 	in := func(id string, share int) bool { return int(xxhash.Sum64String(id+"\x00"+u.key[2:])%10_000) < share }
 	return c.Offer.Kind != "service" && (in("", u.set.Holdout) || in(c.ID, c.Holdout))
-}
-
-// isPaused reports whether an operator or a brake has paused the campaign.
-func (u *user) isPaused(c *campaign) bool {
-	var names, channels []string
-	for _, p := range u.in.pauseList {
-		if p.pos > u.pos || !u.in.inForce(p) {
-			continue
-		}
-		names, channels = p.Paused, p.Channels
-	}
-	if slices.Contains(names, c.ID) || slices.Contains(names, c.base) {
-		return true
-	}
-	if c.Offer.Kind != "service" && slices.Contains(channels, c.Offer.Channel) {
-		u.out.meet("channel paused by an operator")
-		return true
-	}
-	return u.isBraked(c)
 }
 
 // limited reports whether the campaign has reached one of its limits.

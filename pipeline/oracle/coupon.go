@@ -17,8 +17,9 @@ type coupon struct {
 	Expires   string `json:"expires,omitempty"`
 }
 
-// coupon makes the coupon of an offer that goes out now, nil if it has none.
-func (c *campaign) coupon(set *definition, now int64) *coupon {
+// coupon makes the coupon of an offer that goes out now and expires then, nil if it has
+// none.
+func (c *campaign) coupon(set *definition, now, offerExpires int64) *coupon {
 	spec := c.Offer.Coupon
 	if spec == nil {
 		return nil
@@ -29,8 +30,8 @@ func (c *campaign) coupon(set *definition, now int64) *coupon {
 	}
 	if spec.Expires > 0 {
 		made.Expires = clock(plus(now, spec.Expires))
-	} else if c.Offer.Expires > 0 {
-		made.Expires = clock(plus(now, c.Offer.Expires))
+	} else if offerExpires != 0 {
+		made.Expires = clock(offerExpires)
 	}
 	return made
 }

@@ -16,6 +16,7 @@ type definition struct {
 	Lateness  int64        `json:"lateness"`
 	Forget    forget       `json:"forget"`
 	Bounds    bounds       `json:"bounds"`
+	Items     []*itemKind  `json:"items,omitempty"`
 	Features  []*feature   `json:"features,omitempty"`
 	Facts     []*fact      `json:"facts,omitempty"`
 	Caps      []channelCap `json:"caps,omitempty"`
@@ -41,10 +42,19 @@ type bounds struct {
 	UserEntries int `json:"user_entries"`
 	UserBytes   int `json:"user_bytes"`
 	Absences    int `json:"absences"`
+	ItemBytes   int `json:"item_bytes,omitempty"`
+}
+
+// An itemKind is a kind of items.
+type itemKind struct {
+	Kind   string `json:"kind"`
+	Key    string `json:"key"`
+	Forget int64  `json:"forget,omitempty"`
 }
 
 type feature struct {
 	Name     string   `json:"name"`
+	Per      string   `json:"per,omitempty"`
 	On       []string `json:"on"`
 	Where    string   `json:"where,omitempty"`
 	By       string   `json:"by,omitempty"`
@@ -115,6 +125,7 @@ type campaign struct {
 	Let      []let      `json:"let,omitempty"`
 	If       []string   `json:"if,omitempty"`
 	Unless   *unless    `json:"unless,omitempty"`
+	Users    string     `json:"users,omitempty"`
 	At       *atSpec    `json:"at,omitempty"`
 	WhenDue  string     `json:"when_due,omitempty"`
 	Choose   string     `json:"choose,omitempty"`
@@ -122,6 +133,7 @@ type campaign struct {
 	Score    string     `json:"score,omitempty"`
 	Offer    offerSpec  `json:"offer"`
 	Limits   []limit    `json:"limits,omitempty"`
+	Budget   *budget    `json:"budget,omitempty"`
 	Holdout  int        `json:"holdout,omitempty"`
 
 	base       string                 // the id without the row
@@ -132,7 +144,22 @@ type campaign struct {
 	choose     *expression
 	score      *expression
 	conditions []*condition
-	data       any // the parsed data, with templates instead of strings
+	data       any       // the parsed data, with templates instead of strings
+	about      *itemKind // the items that it reads or whose users it goes to; nil: none
+	reads      reads     // what it reads of them
+}
+
+// asks reports whether the campaign asks items before it goes on.
+func (c *campaign) asks() bool { return c.about != nil && c.Users == "" }
+
+type budget struct {
+	Offers int     `json:"offers,omitempty"`
+	Value  float64 `json:"value,omitempty"`
+	Of     string  `json:"of,omitempty"`
+	Within int64   `json:"within,omitempty"`
+	PerDay bool    `json:"per_day,omitempty"`
+
+	of *expression
 }
 
 type row struct {
@@ -172,8 +199,10 @@ type unless struct {
 	Match     string   `json:"match,omitempty"`
 	Within    int64    `json:"within"`
 	NoRestart bool     `json:"no_restart,omitempty"`
+	WithinIs  string   `json:"within_is,omitempty"`
+	AtMost    int64    `json:"at_most,omitempty"`
 
-	where, match *expression
+	where, match, within *expression
 }
 
 type offerSpec struct {
@@ -182,6 +211,11 @@ type offerSpec struct {
 	Expires int64           `json:"expires,omitempty"`
 	Coupon  *couponSpec     `json:"coupon,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
+
+	ExpiresIs string `json:"expires_is,omitempty"`
+	AtMost    int64  `json:"at_most,omitempty"`
+
+	expires *expression
 }
 
 type couponSpec struct {
@@ -189,6 +223,7 @@ type couponSpec struct {
 	SingleUse bool   `json:"single_use,omitempty"`
 	Claim     string `json:"claim,omitempty"`
 	Expires   int64  `json:"expires,omitempty"`
+	Pool      string `json:"pool,omitempty"`
 }
 
 type limit struct {
@@ -223,6 +258,9 @@ func load(setJSON []byte) (*definition, *language, error) {
 	}
 	for _, c := range set.Campaigns {
 		if err := c.compile(l); err != nil {
+			return nil, nil, err
+		}
+		if err := c.findItems(set, l); err != nil {
 			return nil, nil, err
 		}
 		rows, err := c.expand()
@@ -260,6 +298,10 @@ func (c *campaign) compile(l *language) error {
 	c.whenDue = l.compile(c.WhenDue, c.ID, "when_due")
 	c.choose = l.compile(c.Choose, c.ID, "choose")
 	c.score = l.compile(c.Score, c.ID, "score")
+	c.Offer.expires = l.compile(c.Offer.ExpiresIs, c.ID, "offer.expires")
+	if c.Budget != nil {
+		c.Budget.of = l.compile(c.Budget.Of, c.ID, "budget.of")
+	}
 	if c.At != nil {
 		c.At.hours = l.compile(c.At.BestHour, c.ID, "at.best_hour")
 	}
@@ -277,10 +319,26 @@ func (t *trigger) compile(l *language, owner string) {
 	t.where = l.compile(t.Where, owner, "where")
 	if t.Unless != nil {
 		t.Unless.where = l.compile(t.Unless.Where, owner, "unless.where")
+		t.Unless.within = l.compile(t.Unless.WithinIs, owner, "unless.within")
 		if !isBare(t.Unless.Match) {
 			t.Unless.match = l.compile(t.Unless.Match, owner, "unless.match")
 		}
 	}
+}
+
+// own returns the features that are of users.
+func (set *definition) own() []*feature {
+	return slices.DeleteFunc(slices.Clone(set.Features), func(f *feature) bool { return f.Per != "" })
+}
+
+// kind returns a kind of items, nil if there is none of that name.
+func (set *definition) kind(name string) *itemKind {
+	for _, k := range set.Items {
+		if k.Kind == name {
+			return k
+		}
+	}
+	return nil
 }
 
 // expand returns the campaigns of the rows, or the campaign itself.

@@ -17,6 +17,8 @@ type condition struct {
 	feature *feature
 	key     *expression
 	atLeast int64
+
+	needsItem bool // it reads a feature of items, or the item, or waits for dwell
 }
 
 // conditions compiles `if` and splits it into its conditions.

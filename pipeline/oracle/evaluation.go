@@ -3,6 +3,8 @@ package oracle
 import (
 	"slices"
 	"strings"
+
+	"cel.dev/cel-go/common/types/ref"
 )
 
 // The kinds of what waits, in the order in which they fire at one moment.
@@ -11,9 +13,16 @@ const (
 	absence
 	delay // until the best hour
 	hold  // until the quiet hours end
+
+	// What no timer ends:
+	ask      // until an item answers
+	granting // until a ledger replies
 )
 
-var kinds = []string{"dwell", "absence", "delay", "hold"}
+var (
+	kinds     = kindNames[:hold+1] // of timers
+	kindNames = []string{"dwell", "absence", "delay", "hold", "ask", "grant"}
+)
 
 // An evaluation is what a trigger has begun in a campaign and what has not ended
 // yet.
@@ -32,14 +41,19 @@ type evaluation struct {
 	isHeld bool
 	held   int64 // when it was held first
 
+	item           ref.Val            // that the evaluation is about
+	frozen, before map[string]ref.Val // features of the item, as they were answered
+	grants         []grant            // what ledgers have granted
+
 	// While it waits:
-	kind int
-	due  int64
+	kind  int
+	due   int64
+	began int64 // log time at which it began to wait
 }
 
 // scope returns the names that expressions of the evaluation can use.
 func (u *user) scope(e *evaluation, now int64) *scope {
-	return &scope{user: u, campaign: e.campaign, event: e.event, now: now, pos: u.pos, ended: e.ended}
+	return &scope{user: u, campaign: e.campaign, event: e.event, now: now, pos: u.w.pos, ended: e.ended, item: e.item, frozen: e.frozen, frozenBefore: e.before}
 }
 
 // begin judges an evaluation at its trigger. It returns candidates, or makes it
@@ -47,15 +61,16 @@ func (u *user) scope(e *evaluation, now int64) *scope {
 func (u *user) begin(e *evaluation, now int64) []*evaluation {
 	c := e.campaign
 	u.out.begin(c, 1)
-	if u.isPaused(c) {
-		u.out.count(c, "paused")
+	if reason := u.early(e, now); reason != "" {
+		u.out.count(c, reason)
 		return nil
 	}
-	if e.event != nil && c.Fresh > 0 && minus(now, e.event.time) > c.Fresh {
-		u.out.count(c, "age")
-		return nil
-	}
-	sc := u.scope(e, now)
+	return u.judge(e, now)
+}
+
+// judge judges `if`, and goes on if it holds.
+func (u *user) judge(e *evaluation, now int64) []*evaluation {
+	c, sc := e.campaign, u.scope(e, now)
 	missing := slices.DeleteFunc(slices.Clone(c.conditions), func(x *condition) bool { return x.holds(sc) })
 	if len(missing) == 0 {
 		return u.pass(e, now)
@@ -81,8 +96,20 @@ func (u *user) pass(e *evaluation, now int64) []*evaluation {
 // absence is due at once.
 func (u *user) startAbsences(e *evaluation, now int64) (ready []*evaluation) {
 	c, un := e.campaign, e.entry.Unless
-	seen, started, due := map[string]bool{}, 0, plus(e.at, un.Within)
-	for _, key := range un.keys(u.scope(e, now)) {
+	within, ok := un.Within, true
+	if un.within != nil {
+		within, ok = un.within.length(u.scope(e, now), un.AtMost)
+	}
+	if !ok {
+		u.out.count(c, "condition")
+		return nil
+	}
+	keys := []string{e.key}
+	if c.about == nil {
+		keys = un.keys(u.scope(e, now))
+	}
+	seen, started, due := map[string]bool{}, 0, plus(e.at, within)
+	for _, key := range keys {
 		if len(key) > maxKey || seen[key] {
 			continue
 		}
@@ -114,22 +141,24 @@ func (u *user) startAbsences(e *evaluation, now int64) (ready []*evaluation) {
 // rivals reports whether what waits has to give way to what begins to wait under
 // this key.
 func (p *evaluation) rivals(c *campaign, key string) bool {
-	return p.kind != dwell && p.campaign == c && p.key == key
+	return p.kind != dwell && p.kind != ask && p.campaign == c && p.key == key
 }
 
 // boundAbsences supersedes the absence of a campaign that was started first, where
-// there are too many.
-func (u *user) boundAbsences(c *campaign) {
+// there are too many, and reports whether there were.
+func (u *user) boundAbsences(c *campaign) bool {
 	var all []*evaluation
 	for _, p := range u.pending {
 		if p.kind == absence && p.campaign == c {
 			all = append(all, p)
 		}
 	}
-	if len(all) > u.set.Bounds.Absences {
-		u.out.meet("bound on absences")
-		u.supersede(func(p *evaluation) bool { return p == all[0] })
+	if len(all) <= u.set.Bounds.Absences {
+		return false
 	}
+	u.out.meet("bound on absences")
+	u.supersede(func(p *evaluation) bool { return p == all[0] })
+	return true
 }
 
 // delay makes an evaluation wait until the best hour, unless that is now.
@@ -156,7 +185,7 @@ func (u *user) delay(e *evaluation, now int64) []*evaluation {
 func (u *user) wait(e *evaluation, kind int, due int64) {
 	u.supersede(func(p *evaluation) bool {
 		if kind == dwell {
-			return p.kind == dwell && p.campaign == e.campaign
+			return p.kind == dwell && p.campaign == e.campaign && p.key == e.key
 		}
 		return p.rivals(e.campaign, e.key)
 	})
@@ -164,7 +193,7 @@ func (u *user) wait(e *evaluation, kind int, due int64) {
 		e.timed, e.first = true, due
 	}
 	u.out.meet(kinds[kind] + " begins")
-	e.kind, e.due, e.ended, e.waited = kind, due, nil, true
+	e.kind, e.due, e.ended, e.waited, e.began = kind, due, nil, true, u.w.now
 	u.pending = append(u.pending, e)
 }
 
@@ -185,7 +214,8 @@ func (u *user) take(wanted func(*evaluation) bool) []*evaluation {
 // supersede ends what waits with the outcome superseded.
 func (u *user) supersede(old func(*evaluation) bool) {
 	for _, p := range u.take(old) {
-		u.out.meet(kinds[p.kind] + " superseded")
+		u.out.meet(kindNames[p.kind] + " superseded")
+		u.giveBack(p)
 		u.out.count(p.campaign, "superseded")
 	}
 }
@@ -200,10 +230,14 @@ func (u *user) cancel(ev *event) {
 			return p.kind == dwell && ev.active()
 		}
 		sc := &scope{user: u, campaign: p.campaign, event: ev, now: ev.now, pos: ev.pos}
-		return ev.matches(un.On) && un.where.holds(sc) && slices.Contains(un.keys(sc), p.key)
+		if !ev.matches(un.On) || !un.where.holds(sc) {
+			return false
+		}
+		return p.campaign.about != nil && un.Match == "" || slices.Contains(un.keys(sc), p.key)
 	})
 	for _, p := range gone {
-		u.out.meet(kinds[p.kind] + " cancelled")
+		u.out.meet(kindNames[p.kind] + " cancelled")
+		u.giveBack(p)
 		u.out.count(p.campaign, "cancelled")
 	}
 }

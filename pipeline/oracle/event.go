@@ -32,6 +32,17 @@ type event struct {
 	time   int64 // event time
 	pos    int   // position among the accepted events
 
+	// Of an event about an item:
+	itemKind, itemID string
+	itemKey          string // the property that names items of the kind
+
+	forwarded bool // it came for a visitor who belongs to the user
+
+	// Of a merge, which is not an event but stands in the log of a user as one:
+	absorbed *user // the visitor, as they were
+	closes   *user // whose intervals of dwell end, of the two
+	closedAt int64 // and when
+
 	// Set when the event is applied:
 	earlier *user                // the user just before this event
 	takes   map[*campaign][]bool // which steps of sequences it fits
@@ -58,7 +69,7 @@ func admit(raw []byte) (*event, error) {
 	}
 	ev := &event{root: root, entries: map[*feature][]entry{}, takes: map[*campaign][]bool{}}
 	ev.typ = root.text("type")
-	if !slices.Contains([]string{"track", "page", "screen", "identify", "group", "alias", "clock", "system", "fact"}, ev.typ) {
+	if !slices.Contains([]string{"track", "page", "screen", "identify", "group", "alias", "clock", "system", "fact", "item"}, ev.typ) {
 		return nil, errors.New("type")
 	}
 	if err := ev.readTimes(); err != nil {
@@ -68,7 +79,7 @@ func admit(raw []byte) (*event, error) {
 		return ev, nil
 	}
 	switch ev.typ {
-	case "track", "system":
+	case "track", "system", "item":
 		if ev.name = root.text("event"); ev.name == "" {
 			return nil, errors.New("name")
 		}
@@ -87,7 +98,14 @@ func admit(raw []byte) (*event, error) {
 	if ev.typ == "fact" {
 		return ev, ev.readFact()
 	}
-	if ev.key, err = entity(root); err != nil {
+	if ev.typ == "item" {
+		err = ev.readItem()
+	} else if ev.key, err = entity(root); err == nil && ev.typ == "alias" {
+		if was, _ := id(root.get("previousId")); was != "" && ev.key == "u:"+was {
+			err = errors.New("identity: an alias of oneself")
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if ev.id, _ = id(root.get("messageId")); ev.id == "" || len(ev.id) > 512 {
@@ -95,6 +113,17 @@ func admit(raw []byte) (*event, error) {
 		ev.id = hex.EncodeToString([]byte{byte(sum >> 56), byte(sum >> 48), byte(sum >> 40), byte(sum >> 32), byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
 	}
 	return ev, nil
+}
+
+// readItem reads which item an event is about.
+func (ev *event) readItem() error {
+	key, ok := id(ev.root.get("id"))
+	ev.itemKind, ev.itemID = ev.root.text("kind"), key
+	bad := func(s string) bool { return s == "" || strings.ContainsFunc(s, unicode.IsControl) }
+	if !ok || bad(ev.itemKind) || len(ev.itemKind) > 64 || strings.Contains(ev.itemKind, ":") || bad(key) || len(key) > maxKey {
+		return errors.New("item: no kind or no id")
+	}
+	return nil
 }
 
 // readTimes reads the event's own time. A clock event must have one.
@@ -243,7 +272,7 @@ func (ev *event) matches(on []string) bool {
 				return true
 			}
 		default:
-			if (ev.typ == "track" || ev.typ == "system") && ev.name == name {
+			if (ev.typ == "track" || ev.typ == "system" || ev.typ == "item") && ev.name == name {
 				return true
 			}
 		}
@@ -256,8 +285,20 @@ func (ev *event) matches(on []string) bool {
 func (ev *event) active() bool { return ev.typ == "track" || ev.typ == "page" || ev.typ == "screen" }
 
 // items returns the products of the event, else its properties as the only
-// item.
+// item. An event about an item has that item, with its key.
 func (ev *event) items() []any {
+	if ev.typ == "item" {
+		props := ev.root.object("properties")
+		own := &object{keys: append(slices.Clone(props.keys), ev.itemKey), vals: map[string]any{}}
+		for name, v := range props.vals {
+			own.vals[name] = v
+		}
+		if _, there := own.vals[ev.itemKey]; there {
+			own.keys = props.keys
+		}
+		own.vals[ev.itemKey] = ev.itemID
+		return []any{own}
+	}
 	var items []any
 	switch products := ev.root.get("properties", "products").(type) {
 	case []any:

@@ -86,6 +86,12 @@ func operations() []cel.EnvOption {
 			return x.Subtract(b), true
 		}),
 		arithmetic(operators.Multiply, func(a, b ref.Val) (ref.Val, bool) {
+			if v, ok := stretched(a, b, func(d, f float64) float64 { return float64(d * f) }); ok {
+				return v, true
+			}
+			if v, ok := stretched(b, a, func(d, f float64) float64 { return float64(d * f) }); ok {
+				return v, true
+			}
 			x, ok := a.(traits.Multiplier)
 			if !ok {
 				return nil, false
@@ -93,6 +99,9 @@ func operations() []cel.EnvOption {
 			return x.Multiply(b), true
 		}),
 		arithmetic(operators.Divide, func(a, b ref.Val) (ref.Val, bool) {
+			if v, ok := stretched(a, b, func(d, f float64) float64 { return d / f }); ok {
+				return v, true
+			}
 			x, ok := a.(traits.Divider)
 			if !ok {
 				return nil, false
@@ -115,6 +124,21 @@ func operations() []cel.EnvOption {
 			return x.Modulo(b), true
 		}),
 	}
+}
+
+// stretched returns what becomes of a duration and a number, in whole nanoseconds. It
+// returns false for other values.
+func stretched(a, b ref.Val, do func(duration, number float64) float64) (ref.Val, bool) {
+	d, isDuration := a.(types.Duration)
+	f, isNumber := double(b)
+	if !isDuration || !isNumber {
+		return nil, false
+	}
+	ns := math.RoundToEven(do(float64(d.Duration), f))
+	if !(math.Abs(ns) < 1<<63) {
+		return types.NewErr("no duration is so long"), true
+	}
+	return types.Duration{Duration: time.Duration(ns)}, true
 }
 
 // arithmetic replaces an operator by one that accepts numbers of different types
@@ -237,14 +261,23 @@ func (x *expression) holds(sc *scope) bool {
 	return err == nil && v == types.True
 }
 
-// value returns the event as a value in expressions.
-func (ev *event) value() ref.Val {
-	return textMap{values: map[string]ref.Val{
-		"type": types.String(ev.typ), "name": types.String(ev.name), "id": types.String(ev.id), "user": types.String(ev.bare()),
+// value returns the event as a value in expressions. The user is the entity's key, in
+// older sets the id.
+func (ev *event) value(entity bool) ref.Val {
+	m := textMap{values: map[string]ref.Val{
+		"type": types.String(ev.typ), "name": types.String(ev.name), "id": types.String(ev.id),
 		"time":       timestamp(ev.time),
 		"properties": fromJSON(ev.root.object("properties")),
 		"traits":     fromJSON(ev.root.object("traits")),
 		"context":    fromJSON(ev.root.object("context")),
 		"items":      fromList(ev.items()),
 	}}
+	switch {
+	case ev.typ == "item":
+	case entity:
+		m.values["user"] = types.String(ev.key)
+	default:
+		m.values["user"] = types.String(ev.bare())
+	}
+	return m
 }

@@ -68,9 +68,9 @@ func (fs *facts) read(name string, sc *scope) (ref.Val, error) {
 	m := textMap{values: map[string]ref.Val{}}
 	for key, g := range newest {
 		if f.MaxAge > 0 && g.at <= minus(sc.now, f.MaxAge) {
-			sc.user.out.meet("a fact that is too old")
+			sc.in().out.meet("a fact that is too old")
 		} else {
-			sc.user.out.meet("a fact")
+			sc.in().out.meet("a fact")
 			m.values[key] = f.value(g.values)
 		}
 	}

@@ -57,13 +57,16 @@ func (f *feature) collectItem(e *entry, sc *scope, item any, byItem bool) bool {
 		}
 		sc.item = fromJSON(item)
 	}
-	if len(e.key) > maxKey {
-		return false
-	}
+	return len(e.key) <= maxKey && f.fillRow(e, sc, fields)
+}
+
+// fillRow fills in what an entry holds: of a list the fields of the item.
+func (f *feature) fillRow(e *entry, sc *scope, fields *object) bool {
 	if f.Agg != "list" {
 		return f.fill(e, sc, sc.event)
 	}
 	if f.Key != "" {
+		var ok bool
 		if e.listKey, ok = property(fields, f.Key); !ok || len(e.listKey) > maxKey {
 			return false
 		}
@@ -169,11 +172,15 @@ type state struct {
 	keys    map[string]*window
 	touched []string // keys, the one touched last at the end
 	top     []*ranked
+	users   []entry
 	folds   bool // a bound on keys or entries was reached
 }
 
 // apply folds the user's next event in.
 func (s *state) apply(ev *event) {
+	if ev.absorbed != nil {
+		s.absorb(ev)
+	}
 	if ev.active() {
 		s.close(ev.time)
 	}
@@ -229,8 +236,12 @@ func (s *state) remove(ev *event) {
 
 func (s *state) add(now int64, e entry) {
 	f := s.f
-	if f.Agg == "top" {
+	switch f.Agg {
+	case "top", "together":
 		s.touchTop(now, e)
+		return
+	case "users":
+		s.addUser(now, e)
 		return
 	}
 	w := s.keys[e.key]
@@ -242,9 +253,9 @@ func (s *state) add(now int64, e entry) {
 	}
 	s.touch(now, e.key, w)
 	w.drop(now)
-	bound := f.bounds.Entries
-	if f.Keep > 0 {
-		bound = f.Keep
+	if f.Agg == "distinct" && f.Per != "" {
+		w.sample(&e)
+		return
 	}
 	switch f.Agg {
 	case "distinct":
@@ -260,11 +271,20 @@ func (s *state) add(now int64, e entry) {
 		}
 	}
 	w.insert(&e)
+	s.bound(w)
+}
+
+// bound folds or removes what is beyond the bound on entries.
+func (s *state) bound(w *window) {
+	f, bound := s.f, s.f.bounds.Entries
+	if f.Keep > 0 {
+		bound = f.Keep
+	}
 	if len(w.exact) <= bound {
 		return
 	}
 	if f.Agg == "distinct" || f.Agg == "list" || f.Agg == "quantiles" || f.Agg == "histogram" {
-		w.exact, s.folds = w.exact[1:], true
+		w.exact, s.folds = w.exact[len(w.exact)-bound:], true
 	} else {
 		w.foldTo(bound)
 	}
@@ -293,19 +313,32 @@ func (s *state) forgetKey(key string) {
 
 // read returns the feature's value in an expression.
 func (s *state) read(now int64) ref.Val {
-	if s.f.Agg == "top" {
+	switch s.f.Agg {
+	case "top", "together":
 		return s.readTop(now)
+	case "users":
+		return s.readUsers(now)
 	}
 	if s.f.By == "" {
-		return s.f.value(s.live("", now), now)
+		return s.valueOf("", now)
 	}
 	m := textMap{values: map[string]ref.Val{}, other: s.f.value(nil, now)}
 	for key := range s.keys {
 		if live := s.live(key, now); len(live) > 0 {
-			m.values[key] = s.f.value(live, now)
+			m.values[key] = s.valueOf(key, now)
 		}
 	}
 	return m
+}
+
+// valueOf returns the value under a key. Of the distinct values of an item, one that
+// is held may stand for many.
+func (s *state) valueOf(key string, now int64) ref.Val {
+	v := s.f.value(s.live(key, now), now)
+	if w := s.keys[key]; w != nil && w.zeros > 0 {
+		return v.(types.Int) << w.zeros
+	}
+	return v
 }
 
 func (s *state) live(key string, now int64) []*entry {

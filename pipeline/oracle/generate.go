@@ -25,6 +25,8 @@ type Case struct {
 	Controls []Control
 
 	Partitions int // the events are those of one of so many; 0: brakes are not in effect
+
+	Items, Budgets, Merges bool // what RandomMixed has put in
 }
 
 // Random makes a case. The same seed always gives the same. Values are taken from
@@ -58,6 +60,8 @@ type generator struct {
 	alone    bool  // one user sends nearly all events, so that old event ids are forgotten
 	whole    int64 // if set, times are multiples of it, so that they meet the ends of windows
 	travels  bool  // zones of users change often
+	mix      *mix  // nil: each user is alone
+	visits   int   // visitors that may have become users
 	names          // what expressions may use besides features
 }
 
@@ -85,7 +89,7 @@ var starts = []time.Time{
 
 func (g *generator) definition() *definition {
 	set := &definition{
-		Engine: 3, Clock: "event", Lateness: pick(g, hour, hour, 10*minute, 2*minute),
+		Engine: 5, Clock: "event", Lateness: pick(g, hour, hour, 10*minute, 2*minute),
 		Forget: forget{90 * day, 1095 * day},
 		Bounds: bounds{Entries: 256, Keys: 64, UserEntries: 65536, UserBytes: 256 << 10, Absences: 64},
 	}

@@ -3,6 +3,7 @@ package oracle
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -15,6 +16,9 @@ type removal func(*campaign) bool
 func mentions(text string) removal {
 	return func(c *campaign) bool { return bytes.Contains(encode(c), []byte(text)) }
 }
+
+// itemName is in what reads features of items.
+var itemName = regexp.MustCompile(`\bi\d+_[a-z]+`)
 
 var removals = map[string]removal{
 	"any":         func(c *campaign) bool { return len(c.Any) > 0 },
@@ -29,6 +33,12 @@ var removals = map[string]removal{
 	"top":         mentions("_top"),
 	"histogram":   mentions("_histogram"),
 	"choose":      func(c *campaign) bool { return c.Choose != "" },
+	"to":          func(c *campaign) bool { return c.Users != "" },
+	"within_is":   mentions(`"within_is"`),
+	"expires_is":  mentions(`"expires_is"`),
+	"budget":      func(c *campaign) bool { c.Budget = nil; return false },
+	"pool":        mentions(`"pool"`),
+	"asks":        func(c *campaign) bool { return c.Users == "" && itemName.Match(encode(c)) },
 	"coupon":      func(c *campaign) bool { return c.Offer.Coupon != nil },
 	"unless": func(c *campaign) bool {
 		c.Unless = nil
@@ -75,6 +85,8 @@ func (c Case) Without(construct string) Case {
 		set.Forget = forget{90 * day, 1095 * day}
 	case "brakes":
 		set.Brakes = nil
+	case "merges":
+		c = c.withoutLines(func(line []byte) bool { return becoming.Match(line) })
 	case "paused":
 		c.Controls = nil
 	}
@@ -88,10 +100,14 @@ func (c Case) Only(campaignID string) Case {
 	return c.with(set)
 }
 
-// OnlyUser returns the case with only the events in which a text occurs, and facts.
+// becoming is in events by which a visitor may become a user.
+var becoming = regexp.MustCompile(`"type":"alias"|"anonymousId":.*"type":"identify"`)
+
+// OnlyUser returns the case with only the events in which a text occurs, facts, and
+// events about items.
 func (c Case) OnlyUser(text string) Case {
 	return c.withoutLines(func(line []byte) bool {
-		return !strings.Contains(string(line), text) && !strings.Contains(string(line), `"type":"fact"`)
+		return !strings.Contains(string(line), text) && !strings.Contains(string(line), `"type":"fact"`) && !strings.Contains(string(line), `"type":"item"`)
 	})
 }
 

@@ -71,7 +71,7 @@ func (g *generator) delays() bool {
 // looksAhead reports whether the set looks for moments in the future, which end with
 // the last time there is.
 func (set *definition) looksAhead() bool {
-	return set.Quiet != nil || slices.ContainsFunc(set.Campaigns, func(c *campaign) bool { return c.At != nil || c.atSessionEnd() })
+	return set.Engine >= 5 || set.Quiet != nil || slices.ContainsFunc(set.Campaigns, func(c *campaign) bool { return c.At != nil || c.atSessionEnd() })
 }
 
 // line makes an event at about now.
@@ -109,8 +109,15 @@ func (g *generator) line(i int, now, lateness int64) []byte {
 	if g.set.Facts != nil && g.chance(7) {
 		return encode(g.fact(ev))
 	}
-	g.user(ev)
-	g.kind(ev)
+	if g.mix != nil {
+		if g.mix.items && g.chance(14) {
+			return g.itemLine(ev)
+		}
+		g.mixed(ev)
+	} else {
+		g.user(ev)
+		g.kind(ev)
+	}
 	g.visit(ev)
 	if g.chance(2) {
 		ev[pick(g, "properties", "traits", "context")] = []any{}

@@ -13,12 +13,23 @@ import (
 // TestRandom: generated sets are valid, most of them fire, and in all of them
 // together everything happens that can.
 func TestRandom(t *testing.T) {
-	const seeds = 150
+	seen := checkCases(t, 150, Random)
+	rare := []string{"outcome duplicate", "held again", "hold cancelled", "dwell superseded", "bound on bytes: histogram", "bound on bytes: top", "bound on bytes of what waits", "absence that is over at once", "quiet hours lifted by a consent"} // the property test of the core has more seeds
+	for _, what := range Required() {
+		if seen[what] == 0 && !slices.Contains(rare, what) {
+			t.Errorf("never: %s", what)
+		}
+	}
+}
+
+// checkCases runs generated cases. It returns what happened in them.
+func checkCases(t *testing.T, seeds int, random func(uint64) Case) map[string]int {
+	t.Helper()
 	firing := 0
 	seen := map[string]int{}
 	for seed := range uint64(seeds) {
-		c := Random(seed)
-		if again := Random(seed); !bytes.Equal(c.Set, again.Set) || !slices.EqualFunc(c.Events, again.Events, bytes.Equal) {
+		c := random(seed)
+		if again := random(seed); !bytes.Equal(c.Set, again.Set) || !slices.EqualFunc(c.Events, again.Events, bytes.Equal) {
 			t.Fatalf("seed %d: two cases", seed)
 		}
 		dec := json.NewDecoder(bytes.NewReader(c.Set))
@@ -60,12 +71,7 @@ func TestRandom(t *testing.T) {
 	if firing < seeds*7/10 {
 		t.Errorf("only %d of %d sets fire", firing, seeds)
 	}
-	rare := []string{"outcome duplicate", "held again", "hold cancelled", "dwell superseded", "bound on bytes: histogram", "bound on bytes: top", "bound on bytes of what waits", "absence that is over at once", "quiet hours lifted by a consent"} // the property test of the core has more seeds
-	for _, what := range Required() {
-		if seen[what] == 0 && !slices.Contains(rare, what) {
-			t.Errorf("never: %s", what)
-		}
-	}
+	return seen
 }
 
 func (r Result) count(outcome string) int {
@@ -107,5 +113,15 @@ func TestWithout(t *testing.T) {
 	only := c.Only(c.definition().Campaigns[0].ID).OnlyUser(`"u1"`)
 	if n := len(only.definition().Campaigns); n != 1 || len(only.Events) != len(c.Events) {
 		t.Errorf("%d campaigns, %d lines", n, len(only.Events))
+	}
+}
+
+// TestRandomMixed: the same with items, budgets and merges.
+func TestRandomMixed(t *testing.T) {
+	seen := checkCases(t, 150, RandomMixed)
+	for _, what := range RequiredMixed() {
+		if seen[what] == 0 {
+			t.Errorf("never: %s", what)
+		}
 	}
 }

@@ -51,31 +51,17 @@ func (p *evaluation) size() int {
 	if c.At != nil {
 		later = append(later, c.At.hours)
 	}
-	var inData func(v any)
-	inData = func(v any) {
-		switch v := v.(type) {
-		case *template:
-			for _, p := range v.parts {
-				later = append(later, p.expr)
-			}
-		case []any:
-			for _, e := range v {
-				inData(e)
-			}
-		case *object:
-			for _, e := range v.vals {
-				inData(e)
-			}
-		}
+	later = append(append(later, inData(c.data)...), c.Offer.expires)
+	if c.Budget != nil {
+		later = append(later, c.Budget.of)
 	}
-	inData(c.data)
 	read := map[string]bool{} // paths, joined by dots
-	if p.kind == dwell {
+	if p.kind == dwell || p.kind == ask {
 		for _, x := range c.conditions {
 			later = append(later, x.expression)
 		}
 		if un := p.entry.Unless; un != nil {
-			later = append(later, un.match)
+			later = append(later, un.match, un.within)
 			if un.Match != "" && un.match == nil {
 				read["items"] = true
 			}

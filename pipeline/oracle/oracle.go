@@ -13,16 +13,18 @@
 // quiet, coupon, template, kept and size (what is bounded). The files generate*.go
 // make random sets and events.
 //
-// It speaks the whole language but merges (rule 17), items, messages and budgets
-// (rules 20 to 25) and the codes of coupons, which read COUPON.
+// What is more than one user: world (all that there is, and the queue of messages),
+// feed (what items are told), item and users (state of items), reads and ask (campaigns
+// that read items, and those with `to`), budget, merge, absorb and listing (a visitor
+// who becomes a user).
+//
+// It speaks the whole language but the codes of coupons, which read COUPON: pools of
+// codes never end.
 package oracle
 
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
-	"sort"
-	"strings"
 )
 
 // An Offer is an offer that went out, or that was withheld, with the JSON of a
@@ -78,7 +80,7 @@ type pausing struct {
 	Control
 }
 
-// outcome gathers a result user by user.
+// outcome gathers a result.
 type outcome struct {
 	Result
 	offers []placed
@@ -87,10 +89,9 @@ type outcome struct {
 // A placed is an offer with its place in the result.
 type placed struct {
 	Offer
-	now   int64
-	timer bool
-	key   string
-	pos   int // of an event
+	now  int64
+	pos  int // in the log
+	step int // which of all steps
 }
 
 func (o *outcome) count(c *campaign, what string) {
@@ -137,23 +138,11 @@ func RunPartition(partitions int, setJSON []byte, events [][]byte, controls ...C
 	}
 }
 
-// runOnce runs all users, with these trips of brakes.
+// runOnce applies all events, with these trips of brakes.
 func runOnce(set *definition, l *language, events [][]byte, controls []Control, trips []trip) (*outcome, *input) {
 	out := &outcome{Result: Result{Counts: map[string]map[string]int{}, Evaluations: map[string]int{}, Met: map[string]int{}}}
 	in := out.timeline(events, controls, set)
-	times := in.times
-	for _, events := range in.users {
-		u := &user{set: set, language: l, out: out, facts: &in.facts, in: in, trips: trips, times: times, key: events[0].key}
-		u.run(events, times[len(times)-1])
-	}
-
-	// A timer fires before the first event at or past its due time.
-	for i := range out.offers {
-		if p := &out.offers[i]; p.timer {
-			p.pos = sort.Search(len(times), func(i int) bool { return times[i] >= p.now })
-		}
-	}
-	slices.SortStableFunc(out.offers, placed.order)
+	newWorld(set, l, out, in, trips).run()
 	for _, p := range out.offers {
 		out.Offers = append(out.Offers, p.Offer)
 	}
@@ -162,8 +151,8 @@ func runOnce(set *definition, l *language, events [][]byte, controls []Control, 
 
 // An input is what was read of the lines.
 type input struct {
-	times     []int64    // log time by position
-	users     [][]*event // the events of each user, in the order of the users' first events
+	times     []int64 // log time by position
+	events    []*event
 	facts     facts
 	pauseList []pausing
 }
@@ -171,7 +160,6 @@ type input struct {
 // timeline reads the events and sets their times.
 func (o *outcome) timeline(events [][]byte, controls []Control, set *definition) *input {
 	in := &input{facts: facts{declared: set.Facts}}
-	index := map[string]int{} // in users, by key
 	for line, raw := range events {
 		for _, c := range controls {
 			if c.At == line {
@@ -201,32 +189,18 @@ func (o *outcome) timeline(events [][]byte, controls []Control, set *definition)
 		ev.time = max(ev.own, minus(ev.now, set.Lateness))
 		ev.pos = len(in.times)
 		in.times = append(in.times, ev.now)
+		in.events = append(in.events, ev)
 		switch ev.typ {
-		case "clock":
-			continue
 		case "fact":
 			in.facts.add(ev)
-			continue
+		case "item":
+			if k := set.kind(ev.itemKind); k != nil {
+				ev.itemKey = k.Key
+			}
 		}
-		i, known := index[ev.key]
-		if !known {
-			i = len(in.users)
-			index[ev.key], in.users = i, append(in.users, nil)
-		}
-		in.users[i] = append(in.users[i], ev)
 	}
 	return in
 }
 
-// order sorts offers by their place in the result.
-func (p placed) order(o placed) int {
-	switch {
-	case p.pos != o.pos:
-		return sign(p.pos < o.pos)
-	case p.timer != o.timer:
-		return sign(p.timer)
-	case p.now != o.now:
-		return sign(p.now < o.now)
-	}
-	return strings.Compare(p.key, o.key)
-}
+// order compares the steps of two offers.
+func (p placed) order(o placed) int { return p.step - o.step }

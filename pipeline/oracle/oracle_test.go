@@ -15,6 +15,7 @@ type scene struct {
 	features  []string
 	campaigns []string
 	also      string // more keys of the set
+	engine    int    // 0: the oldest
 	events    []string
 	controls  []Control
 	want      []string // offers: "time campaign data", the data if there is any; * after the campaign where it is withheld
@@ -37,9 +38,9 @@ func at(clock, name, props string) string {
 
 func (s scene) run(t *testing.T) Result {
 	t.Helper()
-	set := fmt.Sprintf(`{"engine":1,"clock":"event","lateness":%d,"forget":{"anonymous":%d,"known":%d},
+	set := fmt.Sprintf(`{"engine":%d,"clock":"event","lateness":%d,"forget":{"anonymous":%d,"known":%d},
 		"bounds":{"entries":256,"keys":64,"user_entries":65536,"user_bytes":262144,"absences":64}%s,"features":[%s],"campaigns":[%s]}`,
-		hour, 90*day, 1095*day, s.also, strings.Join(s.features, ","), strings.Join(s.campaigns, ","))
+		max(s.engine, 1), hour, 90*day, 1095*day, s.also, strings.Join(s.features, ","), strings.Join(s.campaigns, ","))
 	var lines [][]byte
 	for _, e := range s.events {
 		lines = append(lines, []byte(e))

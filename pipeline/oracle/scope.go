@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -14,7 +15,8 @@ import (
 // A scope holds the names that an expression can use. A feature is computed, as
 // of now, when the expression reads it.
 type scope struct {
-	user     *user
+	user     *user     // nil in the step of an item
+	world    *world    // then
 	campaign *campaign // nil in a feature
 	event    *event    // nil after the end of a session
 	now      int64
@@ -22,6 +24,16 @@ type scope struct {
 	ended    *session // at the end of a session: that session
 	item     ref.Val
 	coupon   *coupon
+
+	frozen, frozenBefore map[string]ref.Val // features of items, as they were answered
+}
+
+// in returns the world that the step is in.
+func (sc *scope) in() *world {
+	if sc.user != nil {
+		return sc.user.w
+	}
+	return sc.world
 }
 
 var _ interpreter.Activation = (*scope)(nil)
@@ -29,12 +41,15 @@ var _ interpreter.Activation = (*scope)(nil)
 func (sc *scope) Parent() interpreter.Activation { return nil }
 
 func (sc *scope) ResolveName(name string) (any, bool) {
+	if sc.user == nil && slices.Contains([]string{"profile", "session", "local"}, name) {
+		return types.NewErr("there is no user"), true
+	}
 	switch name {
 	case "event":
 		if sc.event == nil {
 			return types.NewErr("there is no event"), true
 		}
-		return sc.event.value(), true
+		return sc.event.value(sc.in().set.Engine >= 5), true
 	case "now":
 		return timestamp(sc.now), true
 	case "item":
@@ -51,7 +66,7 @@ func (sc *scope) ResolveName(name string) (any, bool) {
 	case "local":
 		return local(sc.now, sc.user.zone()), true
 	case "facts":
-		return named{func(name string) (ref.Val, error) { return sc.user.facts.read(name, sc) }}, true
+		return named{func(name string) (ref.Val, error) { return sc.in().in.facts.read(name, sc) }}, true
 	case "row":
 		if sc.campaign == nil || sc.campaign.row == nil {
 			return types.NewErr("there are no rows"), true
@@ -63,7 +78,13 @@ func (sc *scope) ResolveName(name string) (any, bool) {
 		}
 		return sc.coupon.value(), true
 	}
-	if f, ok := sc.user.language.features[name]; ok {
+	if f, ok := sc.in().language.features[name]; ok {
+		if f.Per != "" {
+			return orMissing(sc.frozen[name]), true
+		}
+		if sc.user == nil {
+			return types.NewErr("there is no user"), true
+		}
 		return sc.user.state(f).read(sc.now), true
 	}
 	if sc.campaign != nil && sc.campaign.lets[name] != nil {
@@ -76,9 +97,22 @@ func (sc *scope) ResolveName(name string) (any, bool) {
 	return nil, false
 }
 
+func orMissing(v ref.Val) ref.Val {
+	if v == nil {
+		return types.NewErr("no item has answered")
+	}
+	return v
+}
+
 // before returns a feature, the profile or the session as it was just before the
 // event. All of it is computed again, from the events before that one.
 func (sc *scope) before(name string) (ref.Val, error) {
+	if f := sc.in().language.features[name]; f != nil && f.Per != "" {
+		if v := sc.frozenBefore[name]; v != nil {
+			return v, nil
+		}
+		return nil, errors.New("no item has answered")
+	}
 	if sc.event == nil || sc.event.earlier == nil {
 		return nil, errors.New("there is no event")
 	}

@@ -13,12 +13,27 @@ func (u *user) fits(ev *event) {
 	}
 }
 
-// completes reports whether the newest event completes the campaign's sequence. It
-// follows the sequence through all events.
-func (u *user) completes(c *campaign) (done bool) {
-	starts := map[int]int64{} // by how many steps have been made
+// completes reports whether the newest event completes the campaign's sequence.
+func (u *user) completes(c *campaign) bool {
+	_, done := u.progress(c)
+	return done
+}
+
+// progress follows a sequence through all events. It returns when the prefixes began,
+// by how many steps have been made, and whether the newest event completes it.
+func (u *user) progress(c *campaign) (starts map[int]int64, done bool) {
+	starts = map[int]int64{}
 	for _, ev := range u.log {
 		done = false
+		if ev.absorbed != nil {
+			theirs, _ := ev.absorbed.progress(c)
+			for made, start := range theirs {
+				if own, any := starts[made]; !any || start > own {
+					starts[made] = start
+				}
+			}
+			continue
+		}
 		for made := len(c.Sequence.Steps) - 1; made >= 0; made-- { // before this event
 			start, any := starts[made]
 			if made == 0 {
@@ -36,5 +51,5 @@ func (u *user) completes(c *campaign) (done bool) {
 			break
 		}
 	}
-	return done
+	return starts, done
 }

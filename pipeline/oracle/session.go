@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,7 @@ const sessionGap = int64(30 * time.Minute)
 type session struct {
 	started, last int64
 	count         int
-	events        []string
+	events        []seen
 	end           *event // the last one
 
 	source       string
@@ -24,11 +25,21 @@ type session struct {
 	searched     string // the search term in the first referrer from another host
 }
 
+// A seen is an event of a session.
+type seen struct {
+	name string
+	now  int64
+}
+
 // latest returns the user's last session, which may be over. Its count is 0 if
 // there was none.
 func (u *user) latest() session {
 	var s session
 	for _, ev := range u.log {
+		if ev.absorbed != nil {
+			s = s.join(ev.absorbed.latest(), ev.now)
+			continue
+		}
 		if !ev.active() {
 			continue
 		}
@@ -55,7 +66,7 @@ func (s *session) extend(ev *event) {
 	if ev.typ != "track" {
 		name = ev.typ
 	}
-	s.events = append(s.events, cut(name, 256))
+	s.events = append(slices.Clone(s.events), seen{cut(name, 256), ev.now})
 	if len(s.events) > 64 {
 		s.events = s.events[1:]
 	}
@@ -102,13 +113,17 @@ func host(address string) string {
 
 // value returns the session as a value in expressions.
 func (s session) value() ref.Val {
+	names := []string{}
+	for _, e := range s.events {
+		names = append(names, e.name)
+	}
 	started := ref.Val(types.NullValue)
 	if s.count > 0 {
 		started = timestamp(s.started)
 	}
 	return textMap{values: map[string]ref.Val{
 		"started": started, "count": types.Int(s.count),
-		"events":        types.NewStringList(types.DefaultTypeAdapter, append([]string{}, s.events...)),
+		"events":        types.NewStringList(types.DefaultTypeAdapter, names),
 		"referrer_host": types.String(s.referrerHost),
 		"source":        types.String(s.source),
 		"keyword":       types.String(first(s.term, s.searched)),

@@ -151,7 +151,7 @@ func (s *state) drop(now int64) {
 
 // evict removes the oldest entry or folded step.
 func (s *state) evict() {
-	if s.f.Agg == "top" {
+	if s.f.Agg == "top" || s.f.Agg == "together" {
 		s.evictTop()
 		return
 	}
@@ -193,7 +193,7 @@ func (u *user) evict(ev *event) {
 	for {
 		total, most := 0, 0
 		var largest *feature
-		for _, f := range u.set.Features { // by name
+		for _, f := range u.set.own() { // by name
 			s := u.state(f)
 			s.drop(ev.now)
 			n := s.size()

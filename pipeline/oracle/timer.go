@@ -2,30 +2,24 @@ package oracle
 
 import (
 	"slices"
-	"sort"
 )
 
-// fire fires all that is due at or before now. Each due time is a step.
-func (u *user) fire(now int64) {
-	for {
-		due, any := u.sessionEnd()
-		for _, p := range u.pending {
-			if !any || p.due < due {
-				due, any = p.due, true
-			}
+// due returns when the user's next timer is due.
+func (u *user) due() (due int64, any bool) {
+	due, any = u.sessionEnd()
+	for _, p := range u.pending {
+		if p.kind <= hold && (!any || p.due < due) {
+			due, any = p.due, true
 		}
-		if !any || due > now {
-			return
-		}
-		u.fireStep(due)
 	}
+	return due, any
 }
 
 // fireStep is the step of one due time. It stands in the log before the first
 // event of that time or later. The kinds of timers fire one after the other, so
 // that what one begins takes the place of what a later one would continue.
 func (u *user) fireStep(now int64) {
-	u.pos, u.timer, u.now = sort.Search(len(u.times), func(i int) bool { return u.times[i] >= now }), true, now
+	u.w.steps++
 	var candidates []*evaluation
 	if end, any := u.sessionEnd(); any && end == now {
 		candidates = u.endSession(now)
@@ -35,7 +29,7 @@ func (u *user) fireStep(now int64) {
 		slices.SortStableFunc(taken, (*evaluation).order)
 		for _, e := range taken {
 			switch {
-			case e.kind == dwell && u.isPaused(e.campaign):
+			case e.kind == dwell && u.w.isPaused(e.campaign):
 				u.out.count(e.campaign, "paused")
 			case e.kind == dwell && !u.holds(e, now):
 				u.out.count(e.campaign, "condition")
@@ -48,8 +42,9 @@ func (u *user) fireStep(now int64) {
 			}
 		}
 	}
-	u.choose(now, candidates, true)
+	u.choose(now, candidates)
 	u.boundPending()
+	u.sendPosts()
 }
 
 // holds judges all of `if` again.

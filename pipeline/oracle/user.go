@@ -14,20 +14,21 @@ type user struct {
 	set      *definition
 	language *language
 	out      *outcome
-	facts    *facts
-	in       *input
-	trips    []trip
-	times    []int64 // log time by position
+	w        *world
 	key      string
-	pos      int   // where the step stands in the log
-	timer    bool  // the step is that of a due time,
-	now      int64 // which is this
+	born     int64 // log time at which the user came to be
 
 	log     []*event
 	added   int // number of entries ever added
 	sent    []sent
 	pending []*evaluation // what began to wait last at the end
 	ended   *event        // the last event of the session that is over and that triggered
+
+	posts    []*post         // what the step tells ledgers
+	claimed  map[string]bool // visitors whose answer is waited for
+	listings []listing       // items that have the user among their users
+	owner    string          // of a visitor: whose it is
+	last     int64           // of such a one: log time of the last event that came
 
 	derived
 }
@@ -75,8 +76,8 @@ func (u *user) state(f *feature) *state {
 // feature. If the user already has as many entries as the bound allows, the
 // event adds none, but still removes some.
 func (u *user) append(ev *event) {
-	ev.earlier = &user{set: u.set, language: u.language, out: u.out, facts: u.facts, times: u.times, key: u.key, log: u.log[:len(u.log):len(u.log)]}
-	for _, f := range u.set.Features {
+	ev.earlier = &user{set: u.set, language: u.language, out: u.out, w: u.w, key: u.key, log: u.log[:len(u.log):len(u.log)]}
+	for _, f := range u.set.own() {
 		ev.entries[f] = f.collect(u, ev)
 	}
 	u.fits(ev)
@@ -97,7 +98,7 @@ func (u *user) append(ev *event) {
 // held counts the entries in all windows.
 func (u *user) held(now int64) int {
 	n := 0
-	for _, f := range u.set.Features {
+	for _, f := range u.set.own() {
 		for _, w := range u.state(f).keys {
 			n += w.held(now)
 		}
@@ -113,13 +114,17 @@ func (u *user) traits() map[string]any {
 	}
 	held := map[string]any{}
 	for _, ev := range u.log {
-		if ev.typ != "identify" {
-			continue
+		var traits map[string]any
+		switch {
+		case ev.absorbed != nil: // the user's own win
+			traits = maps.Clone(ev.absorbed.traits())
+			maps.DeleteFunc(traits, func(name string, _ any) bool { _, known := held[name]; return known })
+		case ev.typ == "identify":
+			traits = ev.root.object("traits").vals
 		}
-		traits := ev.root.object("traits")
-		for _, key := range slices.Sorted(maps.Keys(traits.vals)) {
+		for _, key := range slices.Sorted(maps.Keys(traits)) {
 			old, known := held[key]
-			held[key] = traits.vals[key]
+			held[key] = traits[key]
 			if traitsSize(held) > maxTraits {
 				if held[key] = old; !known {
 					delete(held, key)
@@ -142,9 +147,11 @@ func (u *user) profile() ref.Val {
 
 // duplicate reports whether the event's id is among the last 64, or among the
 // last 512 and less than 15 minutes old.
-func (u *user) duplicate(ev *event) bool {
-	for back, i := 1, len(u.log)-1; i >= 0 && back <= 512; back, i = back+1, i-1 {
-		if old := u.log[i]; old.id == ev.id && (back <= 64 || old.now > minus(ev.now, int64(15*time.Minute))) {
+func (u *user) duplicate(ev *event) bool { return repeats(u.ring(), ev) }
+
+func repeats(ring []ringed, ev *event) bool {
+	for back, i := 1, len(ring)-1; i >= 0 && back <= 512; back, i = back+1, i-1 {
+		if old := ring[i]; old.id == ev.id && (back <= 64 || old.now > minus(ev.now, int64(15*time.Minute))) {
 			return true
 		}
 	}
@@ -152,59 +159,80 @@ func (u *user) duplicate(ev *event) bool {
 }
 
 // forgotten reports whether the user has been away for so long that the user
-// counts as new. Of a user of whom only system events are known, the first one
-// counts.
+// counts as new.
 func (u *user) forgotten(now int64) bool {
 	after := u.set.Forget.Anonymous
 	if u.key[:2] == "u:" {
 		after = u.set.Forget.Known
 	}
-	if after == 0 || len(u.log) == 0 || len(u.pending) > 0 {
+	if after == 0 || len(u.pending) > 0 || len(u.claimed) > 0 {
 		return false
 	}
-	last := u.log[0].now
+	if u.owner == "" && len(u.log) == 0 && len(u.sent) == 0 {
+		return false // as new already
+	}
+	return minus(now, u.lastEvent()) >= after
+}
+
+// lastEvent returns log time of the last event that was no system event, or when the
+// user came to be.
+func (u *user) lastEvent() int64 {
+	if u.owner != "" {
+		return u.last
+	}
+	last := u.born
 	for _, ev := range u.log {
-		if ev.typ != "system" {
+		if ev.typ != "system" && ev.absorbed == nil {
 			last = ev.now
 		}
 	}
-	return minus(now, last) >= after
+	return last
 }
 
-// run applies one user's events in order, up to the end of the input.
-func (u *user) run(events []*event, end int64) {
-	for _, ev := range events {
-		u.fire(ev.now)
-		if u.forgotten(ev.now) {
-			u.out.meet("forgotten")
-			u.log, u.added, u.sent, u.derived = nil, 0, nil, derived{}
-		}
-		if u.duplicate(ev) {
-			u.out.Duplicates++
-			continue
-		}
-		u.step(ev)
+// receive applies an event of the user.
+func (u *user) receive(ev *event) {
+	if u.duplicate(ev) {
+		u.out.Duplicates++
+		return
 	}
-	u.fire(end)
-	for _, p := range u.pending {
-		u.out.count(p.campaign, "pending")
-		u.out.Pending++
-	}
+	u.step(ev)
 }
 
-// step applies one event: cancellations, then features, then triggers.
+// step applies one event: cancellations, then features, then triggers. What it sends
+// goes out in the end: to ledgers, to items, to a visitor.
 func (u *user) step(ev *event) {
-	u.pos, u.timer, u.now = ev.pos, false, ev.now
 	u.cancel(ev)
 	u.append(ev)
+	feeds := u.w.feeds(u, ev)
+	u.listFeeds(feeds)
 	var candidates []*evaluation
 	for _, c := range u.set.running {
 		if entry := u.triggered(c, ev); entry != nil {
-			candidates = append(candidates, u.begin(&evaluation{campaign: c, entry: entry, event: ev, id: ev.id, at: ev.now}, ev.now)...)
+			e := &evaluation{campaign: c, entry: entry, event: ev, id: ev.id, at: ev.now}
+			switch {
+			case c.Users != "":
+				u.tell(e, feeds, ev.now)
+			case c.asks():
+				u.ask(e, feeds, ev.now)
+			default:
+				candidates = append(candidates, u.begin(e, ev.now)...)
+			}
 		}
 	}
-	u.choose(ev.now, candidates, false)
+	u.choose(ev.now, candidates)
 	u.boundPending()
+	u.sendPosts()
+	for _, fd := range feeds {
+		if fd.updates() || len(fd.questions) > 0 || len(fd.told) > 0 {
+			u.w.send(func() {
+				u.w.steps++
+				u.w.item(fd.kind, fd.key).take(fd)
+			})
+		}
+	}
+	if u.set.Engine >= 5 {
+		u.claim(ev.claims())
+	}
 }
 
 // triggered returns the entry of the campaign that the event triggers, the first of

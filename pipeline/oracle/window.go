@@ -51,6 +51,7 @@ type window struct {
 	within  int64
 	exact   []*entry  // in order
 	buckets []*bucket // by time
+	zeros   int       // distinct values of an item: how many zero bits the hash of one that is held begins with
 }
 
 type bucket struct {
@@ -94,6 +95,11 @@ func (w *window) fold() {
 			at = plus(at, step)
 		}
 	}
+	w.putInBucket(e, at)
+}
+
+// putInBucket adds a folded entry to the bucket of a time.
+func (w *window) putInBucket(e *entry, at int64) {
 	i := slices.IndexFunc(w.buckets, func(b *bucket) bool { return b.at == at })
 	if i < 0 {
 		i = len(w.buckets)

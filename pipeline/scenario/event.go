@@ -15,8 +15,9 @@ const eventHint = "write for example: 10:00:00 ada Product Viewed product_id=b1 
 
 // ReadEvent reads a line of events: the time, the user, the event's type or
 // name, and pairs name=value. A line with only a time lets time pass. A line
-// whose user is the word fact gives a fact: fact weather/seoul dust=90. A line
-// that begins with { is the JSON of an event.
+// whose user is the word fact gives a fact: fact weather/seoul dust=90; one whose
+// user is the word item is an event about an item, of no person: item product/p1
+// Price Changed price=90. A line that begins with { is the JSON of an event.
 func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
 	text, wrong := Expand(text)
 	if wrong != nil {
@@ -35,6 +36,9 @@ func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
 	}
 	if fact, wrong := readFact(w, ns); fact != nil || wrong != nil {
 		return fact, wrong
+	}
+	if item, wrong := readItem(w, ns); item != nil || wrong != nil {
+		return item, wrong
 	}
 	e := spoken{time: ns}
 	if e.user, e.anonymous, wrong = user(w); wrong != nil {
@@ -106,6 +110,7 @@ type spoken struct {
 	kind      string // track, page, ...
 	name      string
 	id        string
+	visitor   string   // that an identify or alias claims
 	names     []string // of properties or traits, in order
 	values    []json.RawMessage
 	context   map[string]any
@@ -159,6 +164,9 @@ func (e *spoken) what(w *words) *Mistake {
 
 var kinds = map[string]bool{"page": true, "screen": true, "identify": true, "group": true, "alias": true, "system": true}
 
+// visitorField is the field of an event with which a user claims a visitor, by type.
+var visitorField = map[string]string{"identify": "anonymousId", "alias": "previousId"}
+
 // consentChange holds the events that are easily followed by a channel instead of
 // by a property.
 var consentChange = map[string]bool{"Consent Granted": true, "Consent Revoked": true}
@@ -166,14 +174,19 @@ var consentChange = map[string]bool{"Consent Granted": true, "Consent Revoked": 
 // named are the types whose events have a name.
 var named = map[string]bool{"track": true, "page": true, "screen": true, "system": true}
 
-// pair takes one pair: messageId, a name that begins with "context.", or else
-// a property, or a trait of identify and group.
+// pair takes one pair: messageId, the visitor that a user's identify or alias claims, a
+// name that begins with "context.", or else a property, or a trait of identify and
+// group.
 func (e *spoken) pair(t word) *Mistake {
 	path, within := strings.CutPrefix(t.text, "context.")
 	switch {
 	case !t.quoted && t.text == "messageId":
 		if json.Unmarshal(t.value, &e.id) != nil {
 			e.id = string(t.value)
+		}
+	case !t.quoted && !e.anonymous && t.text == visitorField[e.kind]:
+		if json.Unmarshal(t.value, &e.visitor) != nil {
+			e.visitor = string(t.value)
 		}
 	case !t.quoted && within:
 		if e.context == nil {
@@ -222,6 +235,9 @@ func (e *spoken) json() []byte {
 	} else {
 		add("userId", e.user)
 	}
+	if e.visitor != "" {
+		add(visitorField[e.kind], e.visitor)
+	}
 	switch {
 	case e.kind == "track" || e.kind == "system":
 		add("event", e.name)
@@ -232,22 +248,29 @@ func (e *spoken) json() []byte {
 		add("messageId", e.id)
 	}
 	add("timestamp", value.FormatTime(e.time))
-	if len(e.names) > 0 {
-		section := "properties"
-		if e.kind == "identify" || e.kind == "group" {
-			section = "traits"
-		}
-		b = fmt.Appendf(b, `,%q:{`, section)
-		for i, name := range e.names {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = fmt.Appendf(b, `%s:%s`, quote(name), e.values[i])
-		}
-		b = append(b, '}')
+	section := "properties"
+	if e.kind == "identify" || e.kind == "group" {
+		section = "traits"
 	}
+	b = e.appendPairs(b, section)
 	if e.context != nil {
 		b = fmt.Appendf(b, `,"context":%s`, compact(e.context))
+	}
+	return append(b, '}')
+}
+
+// appendPairs appends the pairs of the line, if there are any, as a member of the
+// event.
+func (e *spoken) appendPairs(b []byte, section string) []byte {
+	if len(e.names) == 0 {
+		return b
+	}
+	b = fmt.Appendf(b, `,%q:{`, section)
+	for i, name := range e.names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, `%s:%s`, quote(name), e.values[i])
 	}
 	return append(b, '}')
 }

@@ -62,7 +62,7 @@ func (x Explanation) key() string { return event.UserKey(x.User, x.Anonymous) }
 
 // Stages are the stages that an explanation can name, in order.
 func Stages() []string {
-	return []string{"trigger", "dwell", "absence", "delay", "hold", "gates", "choice", "channel", "out"}
+	return []string{"trigger", "ask", "dwell", "absence", "delay", "hold", "gates", "choice", "channel", "grant", "out"}
 }
 
 // ExplainedOutcomes are the outcomes that an explanation can name.
@@ -70,7 +70,7 @@ func ExplainedOutcomes() (names []string) {
 	for _, o := range pipeline.Outcomes() {
 		names = append(names, o.String())
 	}
-	return append(names, "pending")
+	return append(names, "pending", "moved")
 }
 
 // unlimited is a backtest whose recorder does not limit it to its users.

@@ -88,7 +88,7 @@ type member struct {
 
 func (m member) text() string {
 	name := m.name
-	if m.quoted && (name == "messageId" || strings.HasPrefix(name, "context.") || !isBare(name)) {
+	if m.quoted && (name == "messageId" || name == "anonymousId" || name == "previousId" || strings.HasPrefix(name, "context.") || !isBare(name)) {
 		name = printable(value.AppendJSONString(nil, name))
 	}
 	return name + "=" + pairValue(m.json)

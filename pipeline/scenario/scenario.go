@@ -3,12 +3,13 @@
 // clock. Package config reads the scenario files; `offerctl test` runs them.
 //
 // Reading order: scenario, moment (the times in its lines), word (the parts of
-// a line), event (a line with an event), offer (a line with an offer), run,
-// compare (the differences from what is expected), align (which lines of two
-// lists are equal), explanation (what must be told of an evaluation), late (events
-// that come too late). The other way, from a user's log to a scenario: recording (which
-// events and facts of the log matter), recorded (their order and times), line (an event
-// as text), disguise (what takes the place of ids and personal values).
+// a line), event (a line with an event), item (one about an item), offer (a line
+// with an offer), run, compare (the differences from what is expected), align
+// (which lines of two lists are equal), explanation (what must be told of an
+// evaluation), late (events that come too late). The other way, from a user's log
+// to a scenario: recording (which events and facts of the log matter), recorded
+// (their order and times), line (an event as text), disguise (what takes the place
+// of ids and personal values).
 package scenario
 
 import (

@@ -13,7 +13,7 @@ import (
 // TestTraceSome: after so many evaluations those of some users are judged, each of
 // them to its end.
 func TestTraceSome(t *testing.T) {
-	def, err := campaign.ParseDefinition([]byte(`{"engine":3,"clock":"broker","lateness":3600000000000,"forget":{"anonymous":7776000000000000,"known":94608000000000000},
+	def, err := campaign.ParseDefinition([]byte(`{"engine":5,"clock":"broker","lateness":3600000000000,"forget":{"anonymous":7776000000000000,"known":94608000000000000},
 		"bounds":{"entries":256,"keys":64,"user_entries":65536,"user_bytes":262144,"absences":64},
 		"features":[{"name":"stay","on":["View"],"agg":"dwell"}],
 		"campaigns":[{"id":"c","on":["View"],"if":["stay >= duration(\"60s\")","event.properties.n > 2"],"offer":{"channel":"web","kind":"service"}}]}`))

@@ -1,6 +1,7 @@
 package survey
 
 import (
+	"cmp"
 	"encoding/json"
 	"math/big"
 	"strconv"
@@ -44,6 +45,10 @@ type waitKey struct {
 	wait uint64
 }
 
+// waited is under which number an evaluation has waited until a step: a visitor's, where
+// the visitor has become the user in it.
+func waited(t *pipeline.Trace) waitKey { return waitKey{cmp.Or(t.Of, t.User), t.From} }
+
 // A waiting is an evaluation that waits for dwell.
 type waiting struct {
 	held *heldParts
@@ -68,10 +73,15 @@ func conditionsOf(def *campaign.Campaign, r *expr.Reader) *conditions {
 // once more when it has waited for dwell: a conjunct about dwell that holds then
 // counts as one that held.
 func (c *conditions) traced(t *pipeline.Trace) {
-	key := waitKey{t.User, t.From}
-	was := c.waiting[key].held
+	key := waited(t)
+	before, known := c.waiting[key]
+	was := before.held
 	if t.From > 0 {
 		delete(c.waiting, key)
+	}
+	if known && t.Cause == pipeline.ByMerge && t.Wait > 0 { // it waits on under another number
+		c.waiting[waitKey{t.User, t.Wait}] = before
+		return
 	}
 	for _, stage := range t.Stages {
 		switch {

@@ -80,14 +80,17 @@ func (rs *readings) feature(f *campaign.Feature) {
 // numeric are the aggregates whose `of` is a number.
 var numeric = map[string]bool{"sum": true, "min": true, "max": true, "avg": true, "quantiles": true}
 
+// eachItem is the path of what events are about.
+var eachItem = []string{"event", "items", expr.Each}
+
 // ofFeature is what the expressions of a feature see.
 func (rs *readings) ofFeature(f *campaign.Feature) context {
-	return context{on: f.On, item: []string{"event", "items", expr.Each}, r: rs.plain}
+	return context{on: f.On, item: eachItem, r: rs.plain}
 }
 
 func (rs *readings) campaign(def *campaign.Campaign) {
 	path := func(keys ...string) []string { return append([]string{"campaigns", def.ID}, keys...) }
-	c := context{r: expr.NewReader()}
+	c := context{r: expr.NewReader(), item: eachItem} // item is read of an item's key, and of what is chosen
 	if len(def.Rows) > 0 {
 		c.rows = def
 	}
@@ -110,6 +113,7 @@ func (rs *readings) campaign(def *campaign.Campaign) {
 			ending := about
 			ending.on = u.On
 			rs.expression(at("where"), u.Where, ending)
+			rs.expression(at("within"), u.WithinIs, about)
 			rs.keyed(at("match"), u.Match, t.on, about)
 			rs.keyed(at("match"), u.Match, u.On, ending)
 		}
@@ -123,7 +127,13 @@ func (rs *readings) campaign(def *campaign.Campaign) {
 	rs.expression(path("when_due"), def.WhenDue, c)
 	rs.expression(path("choose"), def.Choose, c)
 	rs.expression(path("score"), def.Score, c)
-	c.item = c.r.Path(def.Choose)
+	if def.Choose != "" {
+		c.item = c.r.Path(def.Choose)
+	}
+	rs.expression(path("offer", "expires"), def.Offer.ExpiresIs, c)
+	if def.Budget != nil {
+		rs.expression(path("budget", "of"), def.Budget.Of, c)
+	}
 	c.r.Template(def.Offer.Data, func(within []string, uses []expr.Use) {
 		for _, u := range uses {
 			rs.add(reading{path: path(append([]string{"offer", "data"}, within...)...), use: u}, c)

@@ -96,7 +96,7 @@ type stat struct {
 func (s *sample) kind(ev *event.Event) (k *kind, isNew bool) {
 	key := kindKey{typ: ev.Type}
 	switch {
-	case ev.Type == event.Track || ev.Type == event.System:
+	case ev.Type == event.Track || ev.Type == event.System || ev.Type == event.Item:
 		key.name = ev.Name
 	case event.Types[ev.Type].Selector == "":
 		return nil, false

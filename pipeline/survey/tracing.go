@@ -60,7 +60,7 @@ func (s *Survey) take(t *pipeline.Trace) {
 	if c == nil {
 		return
 	}
-	if _, waits := c.waiting[waitKey{t.User, t.From}]; waits || s.trace.user(t.User) {
+	if _, waits := c.waiting[waited(t)]; waits || s.trace.user(t.User) {
 		c.traced(t)
 		s.trace.n++
 		if len(c.waiting) > 0 {

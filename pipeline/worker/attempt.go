@@ -38,14 +38,15 @@ type attempt struct {
 
 	surveying atomic.Bool // what is pending is being counted
 
+	held heldStatus
+
 	snapshotAt time.Time // when the next snapshot is due
 	archived   uint64    // the last message in the last snapshot
 
-	counting          time.Time // when outcomes were last added to the metrics
-	counted           map[string]pipeline.Counts
-	countedFeatures   pipeline.Counts
-	countedUntimed    uint64
-	countedUndeclared uint64
+	counting        time.Time // when outcomes were last added to the metrics
+	counted         map[string]pipeline.Counts
+	countedFeatures pipeline.Counts
+	countedEvents   eventCounts
 }
 
 // errEnded ends an attempt because the partition is to end.
@@ -117,7 +118,7 @@ func (a *attempt) open(ctx, within context.Context) error {
 	if a.fold, err = pipeline.NewFold(a.from, a.p.w.sets.Get(within, a.conn), a.cache); err != nil {
 		return setError(fmt.Errorf("campaign set in force: %w", err))
 	}
-	a.fold.Partitions(a.conn.Partitions)
+	a.fold.Partition(a.p.number, a.conn.Partitions)
 	if err := a.fold.Coupons(a.p.w.opt.Coupons); err != nil {
 		return setError(err)
 	}
@@ -199,6 +200,7 @@ func (a *attempt) beat(ctx context.Context) error {
 	a.snapshot(ctx)
 	a.progress()
 	a.count(false)
+	a.holdings()
 	return nil
 }
 
@@ -212,15 +214,22 @@ func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
 	if err := a.fold.Begin(m); err != nil {
 		return setError(err)
 	}
+	a.received(m)
 	steps := 0
 	for {
 		more, err := checkpoint.Next(a.fold)
+		if errors.Is(err, pipeline.ErrOtherOrigin) {
+			return broker.Loud(fmt.Errorf("%w: %s", err, a.conn.WayOut(m.From)))
+		}
 		if err != nil {
 			return err
 		}
 		for _, e := range a.fold.Effects() {
-			if e.Dead != nil {
+			switch {
+			case e.Dead != nil:
 				a.p.w.met.letters.Inc()
+			case e.Mail != nil:
+				a.p.w.met.sent.Inc()
 			}
 			if err := a.chains.Append(ctx, e); err != nil {
 				return err
@@ -245,6 +254,16 @@ func (a *attempt) apply(ctx context.Context, m pipeline.Message) error {
 		a.p.w.met.step.Observe(a.now().Sub(start).Seconds() / float64(steps))
 	}
 	return nil
+}
+
+// received counts the mails of a message.
+func (a *attempt) received(m pipeline.Message) {
+	if m.Kind != pipeline.From {
+		return
+	}
+	n := 0
+	pipeline.EachPacked(m.Data, func(pipeline.Position, []byte) error { n++; return nil }) // the fold has read it without an error
+	a.p.w.met.received.Add(float64(n))
 }
 
 // checkpoint begins a checkpoint if it is time for one. If now is true it begins

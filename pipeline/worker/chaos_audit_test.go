@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,8 +19,9 @@ import (
 
 // logged is what the logs say about a user.
 type logged struct {
-	events uint64 // number of events, each counted once
-	views  uint64
+	events  uint64 // number of events, each counted once
+	views   uint64
+	claimed []string // keys of the users who said that this visitor is theirs
 }
 
 // audit compares the acknowledged events, the logs, the applied events and the
@@ -45,8 +45,9 @@ func (ch *chaos) audit(l *load) {
 	if acked < len(l.made) {
 		t.Errorf("%d of %d events were never acknowledged", len(l.made)-acked, len(l.made))
 	}
-	doubled := ch.applied(users)
-	v, err := audit.Verify(within(t), ch.conn, &audit.VerifyOptions{Settle: 10 * time.Second})
+	people, doubled := ch.applied(users)
+	folds := map[int]*pipeline.Fold{}
+	v, err := audit.Verify(within(t), ch.conn, &audit.VerifyOptions{Settle: 10 * time.Second, Watch: func(p int, f *pipeline.Fold, _ pipeline.Memory) { folds[p] = f }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +60,14 @@ func (ch *chaos) audit(l *load) {
 	if c := ch.offerctlVerify(); !c.OK() || c.Applied != v.Applied || c.Offers < v.Offers || c.Stored < v.Stored {
 		t.Errorf("offerctl verify says %+v, Verify %+v", c.Sums, v.Sums)
 	}
-	pause, where := ch.offers(users)
+	ch.folded(people, folds)
+	pause, where := ch.offers(users, people)
 	if d, err := ch.conn.JS.Stream(within(t), ch.conn.Names.DeadStream()); err != nil || d.CachedInfo().State.Msgs > 0 {
 		t.Errorf("dead letters: %+v, %v", d.CachedInfo().State, err)
 	}
 	t.Logf("events: %d made, %d acknowledged in %d requests of which %d failed, %d stand in the logs, %d once more than once", len(l.made), acked, l.attempts, l.failed, len(copies), lines-len(copies))
 	t.Logf("offers: %d stored; missing %d, double %d, different %d, extra %d; events lost %d, applied twice %d", v.Stored, v.Missing, v.Duplicate, v.Different, v.Extra, lost, doubled)
+	t.Logf("mails: %+v", v.Mails)
 	t.Logf("longest pause: %v of %s; audited in %v", pause.Round(time.Millisecond), where, time.Since(begin).Round(time.Millisecond))
 }
 
@@ -83,25 +86,34 @@ func (ch *chaos) logs(l *load) (users map[string]*logged, copies map[string]int)
 				if err := json.Unmarshal(line, &e); err != nil {
 					return err
 				}
+				if e.Type == "codes" {
+					continue
+				}
 				if _, ok := l.made[e.MessageID]; !ok {
 					return fmt.Errorf("nobody made event %s", e.MessageID)
 				}
-				key := "u:" + e.UserID
-				if e.UserID == "" {
-					key = "a:" + e.AnonymousID
-				}
+				key := e.key()
 				if event.Partition(key, chaosPartitions) != p {
 					return fmt.Errorf("event %s of %s is in partition %d", e.MessageID, key, p)
 				}
 				if copies[e.MessageID]++; copies[e.MessageID] > 1 {
 					continue
 				}
-				if users[key] == nil {
-					users[key] = &logged{}
+				if e.Type == "item" {
+					continue
 				}
-				users[key].events++
+				of := func(key string) *logged {
+					if users[key] == nil {
+						users[key] = &logged{}
+					}
+					return users[key]
+				}
+				of(key).events++
 				if e.Event == "Product Viewed" {
-					users[key].views++
+					of(key).views++
+				}
+				if visitor := e.claims(); visitor != "" {
+					of(visitor).claimed = append(of(visitor).claimed, key)
 				}
 			}
 			return nil
@@ -113,68 +125,20 @@ func (ch *chaos) logs(l *load) (users map[string]*logged, copies map[string]int)
 	return users, copies
 }
 
-// applied asks the workers about each user, until all events are applied. It
-// returns how many events were applied more than once.
-func (ch *chaos) applied(users map[string]*logged) (doubled uint64) {
-	t := ch.t
-	var last string
-	until := time.Now().Add(time.Minute)
-	for _, key := range slices.Sorted(maps.Keys(users)) {
-		want := users[key]
-		for {
-			view, err := ch.ask(key)
-			if err == nil && view.Events == want.events && string(view.Features["seen"]) == fmt.Sprint(want.views) {
-				break
-			}
-			last = fmt.Sprintf("%s: %d events and %s views are applied, in the log are %d and %d; %v", key, view.Events, view.Features["seen"], want.events, want.views, err)
-			if err == nil && view.Events > want.events {
-				doubled += view.Events - want.events
-				t.Error(last)
-				break
-			}
-			if time.Now().After(until) {
-				t.Error("in vain awaited: ", last)
-				break // out of time: ask only once about each of the others
-			}
-			<-time.After(10 * time.Millisecond)
-		}
-	}
-	return doubled
-}
-
-// ask asks the owner of a user's partition about the user.
-func (ch *chaos) ask(key string) (view pipeline.User, err error) {
-	q, err := json.Marshal(broker.Query{Key: key})
-	if err != nil {
-		return view, err
-	}
-	m, err := ch.conn.NC.Request(ch.conn.Names.QuerySubject(event.Partition(key, chaosPartitions)), q, time.Second)
-	if err != nil {
-		return view, err
-	}
-	var a broker.Answer
-	if err := json.Unmarshal(m.Data, &a); err != nil {
-		return view, err
-	}
-	if a.Error != "" {
-		return view, fmt.Errorf("%s", a.Error)
-	}
-	return view, json.Unmarshal(a.User, &view)
-}
-
 // A sentOffer is a stored offer.
 type sentOffer struct {
 	caused, stored time.Time
 }
 
 // offers checks the stored offers: each once, numbered without gaps, one for each
-// third view in the log. It returns the longest time from the storing of an event
+// third view in the log of a user who has become no other and whom no visitor became,
+// and no more than budgets and pools allow. It returns the longest time from the storing of an event
 // that causes an offer to the storing of that offer, if no other offer of the
 // partition came meanwhile.
-func (ch *chaos) offers(users map[string]*logged) (pause time.Duration, where string) {
+func (ch *chaos) offers(users map[string]*logged, people map[string]*person) (pause time.Duration, where string) {
 	t := ch.t
 	ids, numbers, thirds := map[string]bool{}, map[string]uint64{}, map[string][]string{}
-	byPartition := make([][]sentOffer, chaosPartitions)
+	byPartition, given := make([][]sentOffer, chaosPartitions), newGiven()
 	for p := range chaosPartitions {
 		ch.eachOffer(p, func(m jetstream.Msg) error {
 			pos, err := broker.ParsePosition(m.Headers())
@@ -196,11 +160,11 @@ func (ch *chaos) offers(users map[string]*logged) (pause time.Duration, where st
 			if numbers[m.Subject()]++; numbers[m.Subject()] != pos.N {
 				t.Fatalf("%s: %d follows %d", m.Subject(), pos.N, numbers[m.Subject()]-1)
 			}
+			if err := given.take(t, &o); err != nil {
+				return err
+			}
 			if o.Campaign == "third" {
-				key := "u:" + o.User
-				if o.Anon {
-					key = "a:" + o.User
-				}
+				key := o.Entity()
 				var d struct{ N json.Number }
 				if err := json.Unmarshal(o.Data, &d); err != nil {
 					return err
@@ -211,7 +175,11 @@ func (ch *chaos) offers(users map[string]*logged) (pause time.Duration, where st
 			return nil
 		})
 	}
+	ch.spent(given)
 	for key, u := range users {
+		if p := people[key]; p.view.Owner != "" || len(p.was) > 0 {
+			continue
+		}
 		var want []string
 		for n := uint64(3); n <= u.views; n += 3 {
 			want = append(want, fmt.Sprint(n))

@@ -224,10 +224,19 @@ func newProxies() *toxiproxy.ApiServer {
 	return toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 }
 
-// open makes a proxy without faults.
+// open makes a proxy without faults. A process that is being started has the sockets
+// of this one for a moment, also one that was closed meanwhile.
 func (l *link) open() error {
 	l.proxy = toxiproxy.NewProxy(l.server, l.addr, l.addr, l.to)
-	if err := l.proxy.Start(); err != nil {
+	err := l.proxy.Start()
+	for range 20 {
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+		<-time.After(50 * time.Millisecond)
+		err = l.proxy.Start()
+	}
+	if err != nil {
 		return fmt.Errorf("open the link at %s: %w", l.addr, err)
 	}
 	return nil

@@ -11,13 +11,21 @@ import (
 	"sync"
 	"time"
 
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
 
 const (
 	chaosRate    = 500  // events a second
-	chaosUsers   = 2000 // so many that no user has more events than a duplicate ring remembers
+	chaosUsers   = 1000 // so many that in a run of minutes no user has more events than a duplicate ring remembers, whoever its visitors were
+	chaosRegular = 100  // of the users, who make a third of the events of users
 	chaosClients = 64
+)
+
+// The keys of the load's senders.
+const (
+	chaosBrowser = "KEY"
+	chaosServer  = "SERVER"
 )
 
 // A load sends events as shops' servers and browsers do: each event until it is
@@ -42,6 +50,7 @@ func newLoad(addr string, seed uint64) *load {
 // A parcel is a request and the events in it.
 type parcel struct {
 	path string
+	key  string // of its sender
 	body []byte
 	ids  []string
 }
@@ -50,39 +59,42 @@ type chaosEvent struct {
 	Type        string         `json:"type"`
 	Event       string         `json:"event,omitempty"`
 	Name        string         `json:"name,omitempty"`
+	Kind        string         `json:"kind,omitempty"` // of an item
+	ID          string         `json:"id,omitempty"`   // likewise
 	MessageID   string         `json:"messageId"`
 	UserID      string         `json:"userId,omitempty"`
 	AnonymousID string         `json:"anonymousId,omitempty"`
+	PreviousID  string         `json:"previousId,omitempty"`
 	Timestamp   string         `json:"timestamp"`
 	Properties  map[string]any `json:"properties,omitempty"`
 }
 
-// event returns an event of a random shopper.
-func (l *load) event(rng *rand.Rand, n int) chaosEvent {
-	e := chaosEvent{Type: "track", Event: "Product Viewed", MessageID: fmt.Sprint(l.run, n), Timestamp: value.FormatTime(time.Now().UnixNano()),
-		Properties: map[string]any{"product_id": fmt.Sprint("p", rng.IntN(8)), "price": 1 + rng.IntN(300)}}
-	if u := rng.IntN(chaosUsers); u%4 == 0 {
-		e.AnonymousID = fmt.Sprint("visitor-", u)
-	} else {
-		e.UserID = fmt.Sprint("user-", u)
+// key is the key of the entity that the event steps.
+func (e *chaosEvent) key() string {
+	switch {
+	case e.Type == "item":
+		return event.ItemKey(e.Kind, e.ID)
+	case e.UserID != "":
+		return event.UserKey(e.UserID, false)
 	}
-	switch rng.IntN(10) {
-	case 0:
-		e.Event = "Product Added"
-	case 1:
-		e.Event = "Order Completed"
-	case 2:
-		e.Type, e.Event, e.Name, e.Properties = "page", "", "home", nil
-	}
-	return e
+	return event.UserKey(e.AnonymousID, true)
 }
 
-// parcel returns the next request: a single event, as from a page, or a batch.
+// parcel returns the next request: a single event, as from a page, or a batch. Half
+// come from browsers, which can neither log in nor report prices.
 func (l *load) parcel(rng *rand.Rand, n int) parcel {
-	var p parcel
+	p := parcel{key: chaosBrowser}
+	kinds := shopKinds
+	if rng.IntN(2) == 0 {
+		p.key = chaosServer
+	} else {
+		kinds = shopKinds[:browserKinds]
+	}
 	events := make([]chaosEvent, 1+rng.IntN(6))
 	for i := range events {
-		events[i] = l.event(rng, n+i)
+		events[i] = chaosHappens(rng, kinds)
+		events[i].MessageID = fmt.Sprint(l.run, n+i)
+		events[i].Timestamp = value.FormatTime(time.Now().UnixNano())
 		p.ids = append(p.ids, events[i].MessageID)
 	}
 	var body any = map[string]any{"batch": events}
@@ -165,7 +177,7 @@ func (l *load) post(ctx context.Context, p parcel) (status int, answer []byte, e
 	if err != nil {
 		return 0, nil, err
 	}
-	req.SetBasicAuth("KEY", "")
+	req.SetBasicAuth(p.key, "")
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := l.client.Do(req)
 	if err != nil {

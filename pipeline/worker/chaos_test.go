@@ -21,7 +21,6 @@ import (
 
 	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/campaign"
 )
 
 var chaosFor = flag.Duration("for", 10*time.Second, "how long TestChaos has faults")
@@ -66,6 +65,7 @@ func TestChaos(t *testing.T) {
 	ch := newChaos(t)
 	hash := apply(t, ch.conn, chaosSet(t))
 	ch.inForce(hash)
+	ch.importCodes(within(t), 0)
 
 	l := newLoad(ch.addr, seed)
 	ctx, cancel := context.WithTimeout(t.Context(), *chaosFor+2*time.Minute)
@@ -73,6 +73,10 @@ func TestChaos(t *testing.T) {
 	begin := time.Now()
 	var all sync.WaitGroup
 	all.Go(func() { l.send(ctx, rand.New(rand.NewPCG(seed, 1)), *chaosFor) })
+	all.Go(func() {
+		<-time.After(*chaosFor / 4)
+		ch.importCodes(ctx, 1)
+	})
 	for _, faults := range ch.plan(seed, *chaosFor) {
 		all.Go(func() {
 			for _, f := range faults {
@@ -117,7 +121,7 @@ func newChaos(t *testing.T) *chaos {
 	l := newLink(t, proxies, natsAddr)
 	ch.links = append(ch.links, l)
 	ch.addr = freeAddr(t)
-	ch.gateway = newChild(t, "gateway", []string{"OFFERSTREAM_WRITE_KEY=KEY"}, filepath.Join(ch.bin, "gateway"), "--nats", "nats://"+l.addr, "--addr", ch.addr)
+	ch.gateway = newChild(t, "gateway", []string{"OFFERSTREAM_WRITE_KEY=" + chaosBrowser, "OFFERSTREAM_SERVER_KEY=" + chaosServer}, filepath.Join(ch.bin, "gateway"), "--nats", "nats://"+l.addr, "--addr", ch.addr)
 	ch.begin(ch.gateway)
 	return ch
 }
@@ -127,22 +131,6 @@ func (ch *chaos) begin(p *child) {
 	if err := p.start(); err != nil {
 		ch.t.Fatal(err)
 	}
-}
-
-// chaosSet returns a set that fires at each third view of a user without a limit,
-// so that the number of offers tells how many views were applied. It also has a
-// campaign for carts that are left, with a timer and limits.
-func chaosSet(t *testing.T) *campaign.Definition {
-	def := views(t, 1)
-	def.Campaigns = []campaign.Campaign{
-		{ID: "third", On: []string{"Product Viewed"}, If: []string{"seen % 3 == 0"},
-			Offer: campaign.OfferSpec{Channel: "web", Kind: campaign.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}},
-		{ID: "cart-left", On: []string{"Product Added"}, Unless: &campaign.Unless{On: []string{"Order Completed"}, Match: "product_id", Within: 2 * time.Second},
-			Offer: campaign.OfferSpec{Channel: "push", Kind: campaign.Advertising, Data: []byte(`{"product":"{{ event.properties.product_id }}"}`)}, Limits: []campaign.Limit{{Max: 2, Within: time.Hour}}},
-		{ID: "thanks", On: []string{"Order Completed"},
-			Offer: campaign.OfferSpec{Channel: "email", Kind: campaign.Service, Data: []byte(`{"seen":"{{ seen }}"}`)}, Limits: []campaign.Limit{{Max: 1, Within: 5 * time.Second}}},
-	}
-	return def
 }
 
 // inForce waits until the set is in force in all logs.

@@ -21,6 +21,7 @@ type committer struct {
 	world  task.World
 	wake   task.Signal // the partition's, set when a checkpoint has ended
 	writer *checkpoint.Writer
+	fold   *pipeline.Fold
 	chains *broker.Chains
 	met    *metrics
 	busy   bool          // a checkpoint is under way
@@ -33,7 +34,7 @@ type committer struct {
 }
 
 func newCommitter(a *attempt) *committer {
-	return &committer{world: a.p.w.world, wake: a.p.wake, writer: checkpoint.NewWriter(a.cache, a.from.Epoch), chains: a.chains, met: a.p.w.met}
+	return &committer{world: a.p.w.world, wake: a.p.wake, writer: checkpoint.NewWriter(a.cache, a.from.Epoch), fold: a.fold, chains: a.chains, met: a.p.w.met}
 }
 
 // begin encodes what has changed in the cache, and stores it while the fold goes
@@ -60,6 +61,7 @@ func (c *committer) commit(ctx context.Context) error {
 	if err := c.chains.Await(ctx, cursor); err != nil {
 		return err
 	}
+	c.chains.Sent(cursor) // the map of its chains is the writer's
 	start := c.world.Now()
 	if err := c.writer.Commit(); err != nil {
 		if !errors.Is(err, state.ErrTooBig) {
@@ -83,7 +85,13 @@ func (c *committer) poll() error {
 	c.busy, c.ended, c.err = false, false, nil
 	if err == nil {
 		c.writer.Done()
-		c.stored = c.writer.Cursor().Seq
+		stored := c.writer.Cursor()
+		c.stored = stored.Seq
+		for name, ch := range stored.Chains { // the transactions of a join store the fold's cursor as it is
+			if ch.Sent > 0 {
+				c.fold.Sent(name, ch.Sent)
+			}
+		}
 	}
 	return err
 }

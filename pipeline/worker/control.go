@@ -107,6 +107,10 @@ func (a *attempt) controlLive(ctx context.Context, h hint, set string) (m broker
 		a.p.log.Error("the live campaign set cannot be put in force", "set", live.Set, "error", err)
 		return m, false
 	}
+	if err := a.forgetsLate(ctx, next); err != nil {
+		a.p.log.Error("the live campaign set is not put in force: apply another one, or keep events for less time", "set", live.Set, "error", err)
+		return m, false
+	}
 	m = broker.Control{Engine: max(pipeline.Engine, next.Definition().Engine), Revision: live.Revision, Pauses: h.pauses, Set: live.Set, By: live.By}
 	if live.Revision == 0 { // members of the version that wrote it do not run this engine
 		m.Engine = next.Definition().Engine
@@ -116,6 +120,15 @@ func (a *attempt) controlLive(ctx context.Context, h hint, set string) (m broker
 		return m, m.Switch != nil
 	}
 	return m, true
+}
+
+// forgetsLate returns an error if the set forgets earlier than the log does.
+func (a *attempt) forgetsLate(ctx context.Context, set *pipeline.Set) error {
+	retention, err := a.conn.Retention(ctx)
+	if err != nil {
+		return err
+	}
+	return pipeline.CheckForget(set.Definition(), retention)
 }
 
 // controlPauses returns the control message that carries out the pauses; ok is false

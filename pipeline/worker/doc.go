@@ -3,7 +3,8 @@
 // (pipeline). The core alone decides who is offered what.
 //
 // Each partition has one goroutine that folds, one for each chain, which publishes
-// its records one by one, and one that commits:
+// its records one by one (mails that wait together, in one message), and one that
+// commits. A chain of mails to a partition is made with the first mail to it:
 //
 //	reader -> fold -> entities in the cache, records to the chains
 //	   |

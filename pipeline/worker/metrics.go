@@ -24,6 +24,8 @@ type metrics struct {
 	damaged         prometheus.Counter
 	interrupted     prometheus.Counter
 	letters         prometheus.Counter
+	sent, received  prometheus.Counter // mails
+	strays, refused prometheus.Counter
 	outcomes        *prometheus.CounterVec
 	features        *prometheus.CounterVec
 	problems        *prometheus.CounterVec
@@ -66,9 +68,13 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		damaged:         counter("state_damaged_total", "Times that a partition's state was damaged and made anew."),
 		interrupted:     counter("interruptions_total", "Times that a partition went on from its last checkpoint."),
 		letters:         counter("dead_letters_total", "Messages of the log that could not be applied, replayed ones included."),
+		sent:            counter("mails_sent_total", "Mails that steps sent to entities of any partition, replayed ones included."),
+		received:        counter("mails_received_total", "Mails that came in the logs of partitions, replayed and repeated ones included."),
+		strays:          counter("mails_dropped_total", "Mails that nothing waited for any more, replayed ones included: what they brought was superseded, cancelled or forgotten. What they granted is given back."),
+		refused:         counter("claims_refused_total", "Claims of visitors who belong to a user already, replayed ones included."),
 		outcomes:        vector("evaluations_total", "Evaluations since the process began, replayed ones included, by campaign (all its rows together) and outcome; fired is an offer.", "campaign", "outcome"),
 		features:        vector("features_total", "Problems of features: missing fields, errors, bounds reached.", "what"),
-		problems:        vector("event_problems_total", "Events applied although a part of them cannot be read, replayed ones included, by reason; timestamp: each counts as an event of when it was received; fact: no set declares the fact, which changes nothing.", "reason"),
+		problems:        vector("event_problems_total", "Events applied although a part of them cannot be read, replayed ones included, by reason; timestamp: each counts as an event of when it was received; fact: no set declares the fact, which changes nothing; item: the set has no items of the kind, which changes nothing.", "reason"),
 		free:            gauge("disk_free_bytes", "Free bytes on the disk of the state, when last looked up."),
 		short:           gauge("disk_short", "1 while the disk has so little room that the worker has given up its partitions."),
 		stopped:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "offerstream_worker_partition_stopped", Help: "1 if a partition has stopped until an operator acts."}, []string{"partition"}),
@@ -109,13 +115,28 @@ func (a *attempt) count(last bool) {
 	add("error", features.Errors, a.countedFeatures.Errors)
 	add("bound", features.Bounds, a.countedFeatures.Bounds)
 	a.countedFeatures = features
-	if untimed := a.fold.Untimed(); untimed > a.countedUntimed {
-		a.p.w.met.problems.WithLabelValues("timestamp").Add(float64(untimed - a.countedUntimed))
-		a.countedUntimed = untimed
-	}
-	if undeclared := a.fold.Undeclared(); undeclared > a.countedUndeclared {
-		a.p.w.met.problems.WithLabelValues("fact").Add(float64(undeclared - a.countedUndeclared))
-		a.countedUndeclared = undeclared
+	a.countEvents()
+}
+
+// eventCounts are counts of a fold that belong to no campaign and no feature.
+type eventCounts struct{ untimed, undeclared, unnamed, strays, refused uint64 }
+
+func (a *attempt) countEvents() {
+	now, was := eventCounts{a.fold.Untimed(), a.fold.Undeclared(), a.fold.Unnamed(), a.fold.Strays(), a.fold.RefusedClaims()}, a.countedEvents
+	a.countedEvents = now
+	for _, c := range []struct {
+		now, was uint64
+		to       prometheus.Counter
+	}{
+		{now.untimed, was.untimed, a.p.w.met.problems.WithLabelValues("timestamp")},
+		{now.undeclared, was.undeclared, a.p.w.met.problems.WithLabelValues("fact")},
+		{now.unnamed, was.unnamed, a.p.w.met.problems.WithLabelValues("item")},
+		{now.strays, was.strays, a.p.w.met.strays},
+		{now.refused, was.refused, a.p.w.met.refused},
+	} {
+		if c.now > c.was {
+			c.to.Add(float64(c.now - c.was))
+		}
 	}
 }
 
@@ -129,7 +150,10 @@ var (
 	descApplied = prometheus.NewDesc("offerstream_worker_events_applied_total", "Events applied to the partition's state, over its life.", []string{"partition"}, nil)
 	descLag     = prometheus.NewDesc("offerstream_worker_lag_messages", "Messages in the partition's log that are not applied yet.", []string{"partition"}, nil)
 	descWaiting = prometheus.NewDesc("offerstream_worker_offers_waiting", "Offers that are not known stored yet.", []string{"partition"}, nil)
+	descMails   = prometheus.NewDesc("offerstream_worker_mails_waiting", "Mails to entities of all partitions that are not known stored yet, in the receivers' logs.", []string{"partition"}, nil)
 	descBraked  = prometheus.NewDesc("offerstream_brake_tripped", "1 while a brake of this partition, which this worker owns, pauses a channel or a campaign.", []string{"partition", "channel", "campaign"}, nil)
+	descBudget  = prometheus.NewDesc("offerstream_worker_budget_left", "What is left of the budgets of a campaign whose owner this worker is, all its rows together: offers, or what `of` measures.", []string{"partition", "campaign"}, nil)
+	descPool    = prometheus.NewDesc("offerstream_worker_pool_left", "Codes that are left in a pool whose owner this worker is.", []string{"partition", "pool"}, nil)
 	descLogTime = prometheus.NewDesc("offerstream_worker_log_time_seconds", "The partition's log time, seconds since 1970.", []string{"partition"}, nil)
 )
 
@@ -139,8 +163,11 @@ func (c *partitionsCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descApplied
 	ch <- descLag
 	ch <- descWaiting
+	ch <- descMails
 	ch <- descLogTime
 	ch <- descBraked
+	ch <- descBudget
+	ch <- descPool
 }
 
 func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
@@ -157,8 +184,13 @@ func (c *partitionsCollector) Collect(ch chan<- prometheus.Metric) {
 		n := strconv.Itoa(p.number)
 		ch <- prometheus.MustNewConstMetric(descApplied, prometheus.CounterValue, float64(p.status.applied.Load()), n)
 		ch <- prometheus.MustNewConstMetric(descLag, prometheus.GaugeValue, float64(p.status.pending.Load()), n)
-		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(p.status.waiting()), n)
+		records, mails := p.status.waiting()
+		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(records-mails), n)
+		ch <- prometheus.MustNewConstMetric(descMails, prometheus.GaugeValue, float64(mails), n)
 		ch <- prometheus.MustNewConstMetric(descLogTime, prometheus.GaugeValue, float64(p.status.logTime.Load())/1e9, n)
+		if held := p.status.held.Load(); held != nil {
+			held.collect(ch, n)
+		}
 		if braked := p.status.braked.Load(); braked != nil {
 			for _, b := range *braked {
 				ch <- prometheus.MustNewConstMetric(descBraked, prometheus.GaugeValue, 1, n, b.Channel, b.Campaign)

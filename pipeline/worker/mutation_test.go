@@ -18,8 +18,17 @@ var mutate = flag.Bool("mutations", false, "run TestMutations, which takes some 
 // A mutation removes one rule from the code.
 type mutation struct {
 	rule, file, from, to string
-	core                 bool // the tests of package pipeline notice it, by a model that is simpler than the simulation
+	by                   noticer
 }
+
+// A noticer is what notices a mutation.
+type noticer uint8
+
+const (
+	bySimulation noticer = iota // TestSimulation
+	byCore                      // the tests of package pipeline, by a model that is simpler than the simulation
+	byMails                     // TestSimulationOfMails
+)
 
 // mutations are the rules of the protocol (PROTOCOL.md), and others on which it
 // relies, each with the line of code that implements it. Rules without which only
@@ -29,90 +38,156 @@ type mutation struct {
 // their duplicates (TestKillWithinMessage tests it).
 var mutations = []mutation{
 	{"P1: a record without an acknowledgement is not known stored", "broker/publish.go",
-		"		err := ch.publish(ctx, e)\n", "		err := ch.publish(ctx, e)\n		if err != nil && ctx.Err() == nil {\n			ch.saw(tail{e.Pos, ch.tail.seq + 1})\n			return nil\n		}\n", false},
+		"		err := ch.publish(ctx, es)\n", "		err := ch.publish(ctx, es)\n		if err != nil && ctx.Err() == nil {\n			ch.saw(tail{Position: es[0].Pos, seq: ch.tail.seq + 1})\n			return 1, nil\n		}\n", bySimulation},
 	{"P1: after a failure the tail is read", "broker/publish.go",
-		"		if err := ch.again(ctx, attempt, err); err != nil {\n			return err\n		}\n		attempt++", "		attempt++", false},
+		"		if err := ch.again(ctx, attempt, err); err != nil {\n			return 0, err\n		}\n		attempt++", "		attempt++", bySimulation},
 	{"P2: a publish expects the last message on its subject", "worker/simulation_broker_test.go",
-		"seq, err = p.w.b.store(p.subject, own, data, &expect)", "seq, err = p.w.b.store(p.subject, own, data, nil)", false},
+		"seq, err = p.w.b.store(p.subject, own, data, &expect)", "seq, err = p.w.b.store(p.subject, own, data, nil)", bySimulation},
 	{"P4: a checkpoint waits for its offers", "worker/committer.go",
-		"if err := c.chains.Await(ctx, cursor); err != nil {", "if err := ctx.Err(); err != nil {", false},
-	{"P5: a tail does not precede a record that is known stored", "broker/tail.go", "if t.N < known {", "if false && t.N < known {", false},
-	{"P5: a tail does not precede the state's last record", "broker/chain.go", "case t.N < have.N:", "case false:", false},
-	{"P5: the log does not end before the last message applied", "worker/reading.go", "case end < seen:", "case false:", false},
-	{"P5: the message at the cursor is the one that was applied", "worker/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", false},
-	{"P5: the message that was applied in part is the same", "worker/attempt.go", "if a.from.Partly != 0 {", "if false {", false},
-	{"P5: a fold does not pass a tail without giving its record", "broker/tail.go", "if t.N > n && t.S <= seq {", "if false {", false},
-	{"P6: a follower publishes nothing and waits for the owner", "broker/publish.go", "if ch.all.muted.Load() {\n", "if ch.all.muted.Load() {\n			ch.saw(tail{e.Pos, ch.tail.seq})\n			return nil\n", false},
-	{"P8: a gap in the log is an error", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {", false},
-	{"D3: only a newer record is carried out", "worker/control.go", "return live.Revision > revision && live.Set", "return live.Revision != revision && live.Set", false},
-	{"D3: only newer pauses are carried out", "worker/control.go", "if pauses.Revision <= h.pauses {", "if false {", false},
-	{"D4: cursor and changes are of the same moment", "checkpoint/writer.go", "j, err := StoredCursor(w.cursor)", "cursor := w.cursor\n	if cursor.Seq > 1 {\n		cursor.Seq--\n	}\n	j, err := StoredCursor(cursor)", false},
-	{"a user whose change is not stored stays in the cache", "checkpoint/cache.go", "if e.gen <= c.committed {", "if true {", false},
-	{"a checkpoint has all changes", "checkpoint/cache.go", "for i, e := range c.dirty {\n", "for i, e := range c.dirty {\n		if i == 3 {\n			continue\n		}\n", false},
-	{"timers are read from the store", "worker/attempt.go", "a.fold.Schedule(due, key); return nil", "return nil", false},
-	{"a user's consent is stored", "record.go", "w.Byte(truth(e.consent[i].granted))", "w.Byte(0)", false},
-	{"a user's sequences are stored", "record.go", "w.Times(q.starts)", "w.Times(make([]int64, len(q.starts)))", false},
-	{"the end of a user's session is stored", "session.go", "w.Byte(truth(s.ends))", "w.Byte(0)", false},
-	{"which trigger came is stored", "record.go", "w.Byte(e.entry)", "w.Byte(0)", false},
-	{"a fact is stored", "record.go", "w.Bytes(e.fact.raw)", "w.Bytes(nil)", false},
-	{"a reader counts the bytes of its pulls", "broker/pulls.go", "func (p *Pulls) Came(size int) { p.less(1, size) }", "func (p *Pulls) Came(size int) { p.less(1, 0*size) }", false},
-	{"a silent reader is opened again", "worker/attempt.go", "if a.reader.Silent() {", "if false {", false},
-	{"an owner lets go when another should own", "worker/assignment.go", "if owns && at(id) < mine && (own || at(id) == 0 && isReady) {", "if false {", false},
-	{"a follower takes over when nobody owns", "worker/assignment.go", "case ready && !before, rank == 0 && !anyReady:", "case false:", false},
-	{"a lease is renewed", "worker/group.go", "!c.Equal(g.said) || now.Sub(g.renewed) >= renewEvery", "!c.Equal(g.said)", false},
-	{"a snapshot is restored when the log has expired", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:", false},
-	{"a worker gives up before its disk is full", "worker/room.go", "case free < need:", "case false:", false},
-	{"a snapshot is restored only if there is room", "worker/room.go", "if need := w.room(partitions); err == nil && free < need {", "if false {\n		need := int64(0)", false},
-	{"a partition does not stop because a snapshot was replaced meanwhile", "worker/snapshot.go", "	return gone // the next attempt finds the newer snapshot", "	p.hopeless = true\n	return nil", false},
-	{"a partition does not stop because the log expires meanwhile", "worker/reading.go", "if end >= seen && (a.reader != nil || !a.p.hopeless) {", "if false {", false},
-	{"P9: snapshots from before an acceptance are not used", "worker/snapshot.go", "case accepted != 0 && !checkpoint.HasFolded(m, accepted):", "case false:", false},
-	{"P9: the state from before an acceptance is discarded", "worker/snapshot.go", "if cursor.Accepted != accepted && cursor.Seq > 0 {", "if false {", false},
-	{"P9: numbers go on beyond all that were given out", "accept.go", "f.cur.After = max(f.cur.After, f.accept.After)", "f.cur.After = 0", false},
-	{"P9: a chain that begins after an acceptance may have existed before it", "fold.go", "N: max(ch.Last.N, f.cur.After, stored) + 1", "N: max(ch.Last.N, stored, map[bool]uint64{true: f.cur.After}[e.Mark != nil]) + 1", false},
-	{"P9: the first record of such a chain is published", "broker/publish.go", "ch.tail.N == 0 && ch.stored == 0", "false", false},
-	{"P9: an acceptance needs two clocks that agree", "audit/accept.go", "if ahead.Abs() > broker.ClockApart {", "if false {", false},
-	{"P9: a gap is read again before it counts as a loss", "audit/replay.go", "if m.Seq > from && (m.Seq != gap || looks < gapLooks) {", "if false {", false},
-	{"P9: a snapshot that cannot be read now is not skipped", "audit/replay.go", "if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) && !errors.Is(err, errWithin) {", "if false {", false},
-	{"P9: a snapshot of another log is not accepted", "audit/replay.go", "if m.Seq != known.seq || m.Stored != known.stored {", "if false {", false},
-	{"P9: older snapshots stay until the acceptance has stored its own", "audit/accept.go", "return seq > end }); err != nil { // they are of another log", "return true }); err != nil { // they are of another log", false},
-	{"P9: an acceptance stores a snapshot", "audit/accept.go", "return a.leave(ctx, end)", "return nil", false},
-	{"D3: a revision that is not above the last one changes nothing", "control.go", "case c.Revision > 0 && c.Revision <= f.cur.Revision:", "case false:", true},
-	{"D3: pauses with an old revision change nothing", "control.go", "if c.Pauses == 0 || c.Pauses > f.cur.Pauses {", "if true {", true},
-	{"switch: the engine is not below that in force", "switch.go", "if c.set.def.Engine < live.def.Engine || ", "if ", true},
-	{"switch: the second state is at most an hour behind", "switch.go", "value.Minus(f.target, sw.LogTime) > int64(staleAfter) || ", "", true},
-	{"switch: no acceptance lies between", "switch.go", " || f.cur.Accepted != sw.Accepted {", " {", true},
-	{"switch: what live has sent is not sent again", "join.go", "if live.sentSince(w.campaign, w.key, w.stored.at) {", "if false {", true},
-	{"switch: what the set lacks is retired", "switch.go", "	g.retire(set)\n", "", true},
-	{"switch: nothing begins for who is forgotten", "join.go", "if !live.forgotten(j.now, false) {", "if true {", true},
-	{"switch: the condition of who is away is judged then", "join.go", "w.dormant() && !j.away(&w) || ", "", true},
-	{"switch: what waits in both states goes on once", "join.go", "	j.goOn(live, second)\n", "", true},
-	{"switch: no timer fires while users are joined", "fold.go", "if f.cur.Joined == nil && f.fire(", "if f.fire(", true},
-	{"switch: listed features come from the second state", "join.go", "			live.states = append(live.states, *st)\n", "", true},
-	{"switch: listed sequences come from the second state", "join.go", "			live.sequences = append(live.sequences, q)\n", "", true},
-	{"switch: dwells of the other state are computed anew", "join.go", "	j.dwells(live)\n", "", true},
-	{"switch: the first due time stays", "join.go", "			w.due = j.sw.Overdue.due(j.now, live.Key)\n", "			w.due = j.sw.Overdue.due(j.now, live.Key)\n			w.firstDue = w.due\n", true},
-	{"second: a later trigger ends what is overdue", "evaluation.go", "return same(w) && !s.overdue(w) })", "return same(w) })", true},
-	{"second: what is due waits for the switch", "fold.go", "	if !f.cur.Second {\n		heap.Push", "	if true {\n		heap.Push", true},
-	{"second: sessions and dwells are judged as of when they are due", "step.go", "		s.settle(e, now)\n", "", true},
-	{"second: what is overdue leaves first at the bound of bytes", "evaluation.go", "cmp.Compare(truth(!s.overdue(&a)), truth(!s.overdue(&b))), ", "", true},
-	{"second: what is overdue keeps nobody from being forgotten", "second.go", "return !second || w.due > now })", "return true })", true},
-	{"second: users who are away are reached", "second.go", "		e.add(pending{", "		_ = (pending{", true},
-	{"rule 14: features that are gone are fed for a day", "retired.go", "next.def.Engine >= retiringEngine {", "false {", true},
-	{"rule 14: and no longer", "retired.go", "	if len(f.retired) == 0 || !old(f.retired[0]) {", "	if true {", true},
-	{"rule 18: retired features leave first", "retired.go", "	e.fitRetired(sc.now)\n", "", true},
-	{"engine 3 retires nothing", "retired.go", " && next.def.Engine >= retiringEngine {", " {", true},
-	{"switch: a reader joins the second state that it names, and not one of its own that began elsewhere", "worker/join.go", "second.Name == name && second.Seq() <= seq", "second.Set == name.Set && second.Seq() <= seq", false},
-	{"switch: a second state beyond the switch is not joined", "worker/join.go", "second.Name == name && second.Seq() <= seq", "second.Name == name", false},
-	{"switch: the second state comes up to the switch", "worker/join.go", "err = second.To(ctx, seq)", "err = nil", false},
-	{"switch: who is interrupted goes on after the users that are joined", "backfill/join.go", "	j.Fold.JoinedTo(key)\n", "", false},
-	{"D3: a go puts nothing in force without a second state", "worker/control.go", "	if live.Go() {\n", "	if false {\n", false},
-	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", false},
-	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", false},
-	{"second: a state from before an acceptance is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", false},
+		"if err := c.chains.Await(ctx, cursor); err != nil {", "if err := ctx.Err(); err != nil {", bySimulation},
+	{"P5: a tail does not precede a record that is known stored", "broker/tail.go", "order(t.Position, known.Position) < 0 && !t.aged {", "false {", bySimulation},
+	{"P5: a tail does not precede the state's last record", "broker/chain.go", "case before < 0 && !t.aged:", "case false:", bySimulation},
+	{"P5: the log does not end before the last message applied", "worker/reading.go", "case end < seen:", "case false:", bySimulation},
+	{"P5: the message at the cursor is the one that was applied", "worker/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", bySimulation},
+	{"P5: the message that was applied in part is the same", "worker/attempt.go", "if a.from.Partly != 0 {", "if false {", bySimulation},
+	{"P5: a fold does not pass a tail without giving its record", "broker/tail.go", "if order(t.Position, last) > 0 && t.S <= seq {", "if false {", bySimulation},
+	{"P6: a follower publishes nothing and waits for the owner", "broker/publish.go", "if ch.all.muted.Load() {\n", "if ch.all.muted.Load() {\n			ch.saw(tail{Position: es[0].Pos, seq: ch.tail.seq})\n			return 1, nil\n", bySimulation},
+	{"P8: a gap in the log is an error", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {", bySimulation},
+	{"D3: only a newer record is carried out", "worker/control.go", "return live.Revision > revision && live.Set", "return live.Revision != revision && live.Set", bySimulation},
+	{"D3: only newer pauses are carried out", "worker/control.go", "if pauses.Revision <= h.pauses {", "if false {", bySimulation},
+	{"D4: cursor and changes are of the same moment", "checkpoint/writer.go", "j, err := StoredCursor(w.cursor)", "cursor := w.cursor\n	if cursor.Seq > 1 {\n		cursor.Seq--\n	}\n	j, err := StoredCursor(cursor)", bySimulation},
+	{"a user whose change is not stored stays in the cache", "checkpoint/cache.go", "if e.gen <= c.committed {", "if true {", bySimulation},
+	{"a checkpoint has all changes", "checkpoint/cache.go", "for i, e := range c.dirty {\n", "for i, e := range c.dirty {\n		if i == 3 {\n			continue\n		}\n", bySimulation},
+	{"timers are read from the store", "worker/attempt.go", "a.fold.Schedule(due, key); return nil", "return nil", bySimulation},
+	{"a user's consent is stored", "record.go", "w.Byte(truth(e.consent[i].granted))", "w.Byte(0)", bySimulation},
+	{"a user's sequences are stored", "record.go", "w.Times(q.starts)", "w.Times(make([]int64, len(q.starts)))", bySimulation},
+	{"the end of a user's session is stored", "session.go", "w.Byte(truth(s.ends))", "w.Byte(0)", bySimulation},
+	{"which trigger came is stored", "record.go", "w.Byte(e.entry)", "w.Byte(0)", bySimulation},
+	{"a fact is stored", "record.go", "w.Bytes(e.fact.raw)", "w.Bytes(nil)", bySimulation},
+	{"a reader counts the bytes of its pulls", "broker/pulls.go", "func (p *Pulls) Came(size int) { p.less(1, size) }", "func (p *Pulls) Came(size int) { p.less(1, 0*size) }", bySimulation},
+	{"a silent reader is opened again", "worker/attempt.go", "if a.reader.Silent() {", "if false {", bySimulation},
+	{"an owner lets go when another should own", "worker/assignment.go", "if owns && at(id) < mine && (own || at(id) == 0 && isReady) {", "if false {", bySimulation},
+	{"a follower takes over when nobody owns", "worker/assignment.go", "case ready && !before, rank == 0 && !anyReady:", "case false:", bySimulation},
+	{"a lease is renewed", "worker/group.go", "!c.Equal(g.said) || now.Sub(g.renewed) >= renewEvery", "!c.Equal(g.said)", bySimulation},
+	{"a snapshot is restored when the log has expired", "worker/snapshot.go", "case m.Seq+1 < first:", "case true:", bySimulation},
+	{"a worker gives up before its disk is full", "worker/room.go", "case free < need:", "case false:", bySimulation},
+	{"a snapshot is restored only if there is room", "worker/room.go", "if need := w.room(partitions); err == nil && free < need {", "if false {\n		need := int64(0)", bySimulation},
+	{"a partition does not stop because a snapshot was replaced meanwhile", "worker/snapshot.go", "	return gone // the next attempt finds the newer snapshot", "	p.hopeless = true\n	return nil", bySimulation},
+	{"a partition does not stop because the log expires meanwhile", "worker/reading.go", "if end >= seen && (a.reader != nil || !a.p.hopeless) {", "if false {", bySimulation},
+	{"P9: snapshots from before an acceptance are not used", "worker/snapshot.go", "case accepted != 0 && !checkpoint.HasFolded(m, accepted):", "case false:", bySimulation},
+	{"P9: the state from before an acceptance is discarded", "worker/snapshot.go", "if cursor.Accepted != accepted && cursor.Seq > 0 {", "if false {", bySimulation},
+	{"P9: numbers go on beyond all that were given out", "accept.go", "f.cur.After = max(f.cur.After, f.accept.After)", "f.cur.After = 0", bySimulation},
+	{"P9: a chain that begins after an acceptance may have existed before it", "fold.go", "N: max(ch.Last.N, f.cur.After, stored) + 1", "N: max(ch.Last.N, stored, map[bool]uint64{true: f.cur.After}[e.Mark != nil]) + 1", bySimulation},
+	{"P9: the first record of such a chain is published", "broker/publish.go", "ch.tail.N == 0 && ch.stored.N == 0", "false", bySimulation},
+	{"P9: an acceptance needs two clocks that agree", "audit/accept.go", "if ahead.Abs() > broker.ClockApart {", "if false {", bySimulation},
+	{"P9: a gap is read again before it counts as a loss", "audit/replay.go", "if m.Seq > from && (m.Seq != gap || looks < gapLooks) {", "if false {", bySimulation},
+	{"P9: a snapshot that cannot be read now is not skipped", "audit/replay.go", "if !errors.Is(err, state.ErrDamaged) && !errors.Is(err, broker.ErrSnapshotDamaged) && !errors.Is(err, state.ErrForeign) && !errors.Is(err, checkpoint.ErrOtherLog) && !errors.Is(err, errWithin) {", "if false {", bySimulation},
+	{"P9: a snapshot of another log is not accepted", "audit/replay.go", "if m.Seq != known.seq || m.Stored != known.stored {", "if false {", bySimulation},
+	{"P9: older snapshots stay until the acceptance has stored its own", "audit/accept.go", "return seq > end }); err != nil { // they are of another log", "return true }); err != nil { // they are of another log", bySimulation},
+	{"P9: an acceptance stores a snapshot", "audit/accept.go", "return a.leave(ctx, end)", "return nil", bySimulation},
+	{"D3: a revision that is not above the last one changes nothing", "control.go", "case c.Revision > 0 && c.Revision <= f.cur.Revision:", "case false:", byCore},
+	{"D3: pauses with an old revision change nothing", "control.go", "if c.Pauses == 0 || c.Pauses > f.cur.Pauses {", "if true {", byCore},
+	{"switch: the engine is not below that in force", "switch.go", "if c.set.def.Engine < live.def.Engine || ", "if ", byCore},
+	{"switch: the second state is at most an hour behind", "switch.go", "value.Minus(f.target, sw.LogTime) > int64(staleAfter) || ", "", byCore},
+	{"switch: no acceptance lies between", "switch.go", " || f.cur.Accepted != sw.Accepted {", " {", byCore},
+	{"switch: what live has sent is not sent again", "join.go", "if live.sentSince(w.campaign, w.key, w.stored.at) {", "if false {", byCore},
+	{"switch: what the set lacks is retired", "switch.go", "	g.retire(set)\n", "", byCore},
+	{"switch: nothing begins for who is forgotten", "join.go", "if !live.forgotten(j.now, false) {", "if true {", byCore},
+	{"switch: the condition of who is away is judged then", "join.go", "w.dormant() && !j.away(&w) || ", "", byCore},
+	{"switch: what waits in both states goes on once", "join.go", "	j.goOn(live, second)\n", "", byCore},
+	{"switch: no timer fires while users are joined", "fold.go", "if f.cur.Joined == nil && f.fire(", "if f.fire(", byCore},
+	{"switch: listed features come from the second state", "join.go", "			live.states = append(live.states, *st)\n", "", byCore},
+	{"switch: listed sequences come from the second state", "join.go", "			live.sequences = append(live.sequences, q)\n", "", byCore},
+	{"switch: dwells of the other state are computed anew", "join.go", "	j.dwells(live)\n", "", byCore},
+	{"switch: the first due time stays", "join.go", "			w.due = j.sw.Overdue.due(j.now, live.Key)\n", "			w.due = j.sw.Overdue.due(j.now, live.Key)\n			w.firstDue = w.due\n", byCore},
+	{"second: a later trigger ends what is overdue", "evaluation.go", "return same(w) && !s.overdue(w) })", "return same(w) })", byCore},
+	{"second: what is due waits for the switch", "fold.go", "	case f.cur.Second:\n	case due == DueByMail", "	case false:\n	case due == DueByMail", byCore},
+	{"second: sessions and dwells are judged as of when they are due", "step.go", "		s.settle(e, now)\n", "", byCore},
+	{"second: what is overdue leaves first at the bound of bytes", "evaluation.go", "cmp.Compare(truth(!s.overdue(&a)), truth(!s.overdue(&b))), ", "", byCore},
+	{"second: what is overdue keeps nobody from being forgotten", "second.go", "return !second || w.due > now })", "return true })", byCore},
+	{"second: users who are away are reached", "second.go", "		e.add(pending{", "		_ = (pending{", byCore},
+	{"rule 14: features that are gone are fed for a day", "retired.go", "before.Set != emptySet() {", "false {", byCore},
+	{"rule 14: and no longer", "retired.go", "	if len(f.retired) == 0 || !old(f.retired[0]) {", "	if true {", byCore},
+	{"rule 18: retired features leave first", "retired.go", "	e.fitRetired(sc.now)\n", "", byCore},
+	{"switch: a reader joins the second state that it names, and not one of its own that began elsewhere", "worker/join.go", "second.Name == name && second.Seq() <= seq", "second.Set == name.Set && second.Seq() <= seq", bySimulation},
+	{"switch: a second state beyond the switch is not joined", "worker/join.go", "second.Name == name && second.Seq() <= seq", "second.Name == name", bySimulation},
+	{"switch: the second state comes up to the switch", "worker/join.go", "err = second.To(ctx, seq)", "err = nil", bySimulation},
+	{"switch: who is interrupted goes on after the users that are joined", "backfill/join.go", "	j.Fold.JoinedTo(key)\n", "", bySimulation},
+	{"D3: a go puts nothing in force without a second state", "worker/control.go", "	if live.Go() {\n", "	if false {\n", bySimulation},
+	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", bySimulation},
+	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", bySimulation},
+	{"second: a state from before an acceptance is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", bySimulation},
+
+	// Chains of mails. What the core does with mails has rows of its own.
+	{"mails, P1: a pack without an acknowledgement is not known stored", "broker/publish.go",
+		"		err := ch.publish(ctx, es)\n", "		err := ch.publish(ctx, es)\n		if err != nil && ctx.Err() == nil {\n			ch.saw(tail{Position: es[len(es)-1].Pos, seq: ch.tail.seq + 1})\n			return len(es), nil\n		}\n", byMails},
+	{"mails, P1: what the tail has of a pack is skipped mail by mail", "broker/publish.go", "		if stored, err = ch.skip(ctx, es); stored > 0 || err != nil {\n			return stored, err\n", "		if stored, err = ch.skip(ctx, es); stored > 0 || err != nil {\n			return len(es), err\n", byMails},
+	{"mails, P4: a checkpoint waits for its mails", "broker/chain.go", "behind = behind || ch == nil || order(ch.stored, c.Last) < 0", "_ = ch", byMails},
+	{"T1: numbers begin anew with an acceptance", "broker/tail.go", "cmp.Or(cmp.Compare(a.G, b.G), cmp.Compare(a.N, b.N))", "cmp.Compare(a.N, b.N)", byMails},
+	{"T2: a tail before what is known is a loss while the log reaches back", "broker/tail.go", "t.aged, err = ch.expired(ctx, known.Seq)", "t.aged = true", byMails},
+	{"T2: it is age if the log does not", "broker/tail.go", "t.aged, err = ch.expired(ctx, known.Seq)", "t.aged = false", byMails},
+	{"T2: the writer goes on behind what it knows", "broker/publish.go", "		if order(e.Pos, ch.known.Position) > 0 {\n", "		if order(e.Pos, ch.tail.Position) > 0 {\n", byMails},
+	{"T2: and expects the tail that there is", "broker/publish.go", "ch.msg.Data, ch.tail.seq)", "ch.msg.Data, ch.known.Seq)", byMails},
+	{"T2: a checkpoint has the sequence of the last message known stored", "broker/mail.go", "			c.Sent = ch.known.Seq\n", "			c.Sent = 0\n", byMails},
+
+	// Mails, in the core.
+	{"T1: what was applied is passed over", "mail.go", "return !any || after(m.at, last)", "return true", byCore},
+	{"T1: the same number with another origin is loud", "mail.go", "if any && m.at.G == last.G && m.at.N == last.N && m.at != last {", "if false {", byCore},
+	{"T1: the receiver orders by acceptance first", "mail.go", "cmp.Or(cmp.Compare(a.G, b.G), cmp.Compare(a.S, b.S), cmp.Compare(a.K, b.K))", "cmp.Or(cmp.Compare(a.S, b.S), cmp.Compare(a.K, b.K))", byCore},
+	{"T1: mails name the acceptance", "mail.go", "T: f.msg.Stored, G: g}", "T: f.msg.Stored}", bySimulation},
+	{"T3: an acceptance sends a mark to every partition", "accept.go", "for q := range f.partitions {", "for q := range 0 * f.partitions {", bySimulation},
+	{"T3: an acceptance ends what waits in its partition", "accept.go", "if f.lose(func(int) bool { return true }) {", "if false {", bySimulation},
+	{"T3: a mark ends what waits for its sender", "mail.go", "if f.err == nil && f.lose(func(p int) bool", "if false && f.lose(func(p int) bool", bySimulation},
+	{"T3: claims end, too", "ask.go", "	e.claims = slices.DeleteFunc(e.claims, claims)\n", "", bySimulation},
+	{"T3: a mark ends what came with a visitor of its sender", "ask.go", "(of(w.ask.of) || wanted(w.ask.ref.P))", "of(w.ask.of)", bySimulation},
+	{"G1: a grant that nothing waits for is returned", "budget.go", "if s.strays++; granted {", "if s.strays++; false {", bySimulation},
+	{"G1: what is superseded or cancelled gives its grants back", "evaluation.go", "	if how != Fired {\n		s.giveBack(&e.pending)\n	}\n", "", bySimulation},
+	{"G1: so does what a change of sets cancels", "entity.go", "			if l.end(ev, Cancelled); ev.ask != nil {", "			if l.end(ev, Cancelled); false {", bySimulation},
+	{"G1: and what a switch cancels", "join.go", "		live.orphans = append(live.orphans, sp.grant)\n", "		_ = sp\n", bySimulation},
+	{"G1: what is held gives its grants back", "choice.go", "	s.giveBack(&e.pending)\n	q := e.c.quiet", "	q := e.c.quiet", byCore},
+	{"G2: each ask counts for itself", "budget.go", "granted := shape.SumAtMost(&b.spent, now, g.value, terms.Most())", "granted := slices.ContainsFunc(b.lent.newest, func(o grant) bool { return o.ref.H == g.ref.H }) || shape.SumAtMost(&b.spent, now, g.value, terms.Most())", bySimulation},
+	{"G3: an ask that is lost is withdrawn", "budget.go", "	if e.stage == stageGrant {\n		s.spend", "	if false {\n		s.spend", bySimulation},
+	{"G3: a return that finds no grant changes nothing", "budget.go", "return g, 0 < g.at && g.at <= l.gone", "return g, 0 < g.at", byCore},
+	{"G4: the window is over the grants' times", "budget.go", "window.TakeBack(shape, &b.spent, g.at, g.value, now)", "window.TakeBack(shape, &b.spent, now, g.value, now)", bySimulation},
+	{"G4: a return belongs to its day", "budget.go", "if !terms.PerDay || zoneDate(g.at, s.live.def.Zone) == b.day {", "if true {", byCore},
+	{"a budget is never exceeded", "budget.go", "granted := shape.SumAtMost(&b.spent, now, g.value, terms.Most())", "granted := shape.SumAtMost(&b.spent, now, 0, terms.Most())", bySimulation},
+	{"a code of a pool is given once", "pool.go", "			p.taken++\n			return chunk.codes[p.taken-1], true", "			return chunk.codes[p.taken], true", bySimulation},
+	{"M1: a visitor answers each claim", "claim.go", "		s.send(m.from, mailRefused, w.B)\n", "", bySimulation},
+	{"M1: a visitor belongs to one user", "claim.go", "	if e.owner != \"\" {\n		s.refusedClaims++", "	if false {\n		s.refusedClaims++", bySimulation},
+	{"M1: a record that no claim waits for is dropped", "claim.go", "	if i < 0 {\n		s.strays++\n		s.dropRecord(a)", "	if false {\n		s.strays++\n		s.dropRecord(a)", byCore},
+	{"M1: an answer ends the claim", "claim.go", "		s.entity.claims = slices.Delete(s.entity.claims, i, i+1)\n", "", bySimulation},
+	{"M2: items are told", "merge.go", "		s.send(item, mailRename, w.B)\n", "", bySimulation},
+	{"M2: what the visitor sent before is passed over", "feed.go", "stale := s.renamedAfter(m)", "stale := false && s.renamedAfter(m)", bySimulation},
+	{"M2: an item forgets it when all has come", "claim.go", "return !after(r.at, s.got(r.p)) })", "return false })", byCore},
+	{"M3: nobody is forgotten before all mails have come", "worker/worker_test.go", "def.Forget = campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known:", "def.Forget = campaign.Forget{Anonymous: time.Minute, Known:", bySimulation},
+	{"M3: who waits is not forgotten", "entity.go", " && !e.waitsFor(now, second) && len(e.claims) == 0", "", byCore},
+	{"what comes for the visitor goes to the user: events", "step.go", "		s.forwardEvent(ev) //", "		//", byCore},
+	{"what comes for the visitor goes to the user: mails", "mail.go", "		s.forwardMail(m)\n", "", bySimulation},
+	{"a visitor's evaluations move", "merge.go", "	s.moveIn(moved, a.Key)\n", "", byCore},
+	{"a merge ends what was asked under another set", "merge.go", "one.c == nil || one.c.asksOtherwise(&w) {", "one.c == nil {", bySimulation},
+	{"an event that is forwarded does not begin its step twice", "step.go", "if s.second || !s.forwarded {", "if true {", bySimulation},
+	{"switch: what asks begins there", "join.go", "if stages[w.stage].mail || c.items != nil {", "if false {", bySimulation},
+	{"switch: nothing begins for who has become another", "join.go", " || live.owner != \"\" {", " {", bySimulation},
+	{"second: a visitor that was claimed is stored", "claim.go", "		if e.seq == 0 { // else it would not be stored", "		if false {", bySimulation},
+	{"to: a long list goes on after a crash", "cursor.go", "`json:\"fan,omitempty\"`", "`json:\"-\"`", byCore},
+	{"to: a step reaches so many users", "fanout.go", "for sent := 0; e.fan != nil && sent < fanStep; {", "for sent := 0; e.fan != nil && sent < 1e9; {", byCore},
+	{"to: a mail is done when its list is", "mail.go", "	if f.cur.Fan == \"\" && f.err == nil {\n		f.passed(m)", "	if f.err == nil {\n		f.passed(m)", byCore},
+	{"the origins of the last mails are stored", "cursor.go", "`json:\"got,omitempty\"`", "`json:\"-\"`", bySimulation},
+	{"what an evaluation has asked is stored", "link.go", "		a.ref.append(w)\n", "		(Ref{}).append(w)\n", bySimulation},
+	{"what it was answered is stored", "link.go", "w.Len(1 + indexOf(answers, a.items))", "w.Len(0)", bySimulation},
+	{"what it was granted is stored", "link.go", "		appendGrants(w, a.got)\n", "		appendGrants(w, nil)\n", bySimulation},
+	{"whose a visitor is is stored", "link.go", "	w.Text(e.owner)\n", "	w.Text(\"\")\n", bySimulation},
+	{"claims are stored", "link.go", "		c.ref.append(w)\n", "		(Ref{}).append(w)\n", bySimulation},
+	{"the lists that hold a user are stored", "link.go", "		w.Text(l.item)\n", "		w.Text(\"i:product:none\")\n", bySimulation},
+	{"who was renamed is stored", "link.go", "		n.at.append(w)\n", "		(Position{}).append(w)\n", byCore},
+	{"what a budget has lent is stored", "link.go", "			b.lent.append(w)\n", "			(&lent{}).append(w)\n", bySimulation},
+	{"what a budget has spent is stored", "link.go", "			b.spent.Append(w)\n", "			(&window.State{}).Append(w)\n", bySimulation},
+	{"which codes are taken is stored", "pool.go", "	w.Len(p.taken)\n", "	w.Len(0)\n", bySimulation},
+	{"codes are stored", "link.go", "			w.Text(c)\n", "			w.Text(c + c)\n", bySimulation},
 }
 
 // coreTests are the tests of package pipeline that notice a mutation of it.
-const coreTests = "^(TestRevisions|TestSwitch.*|TestSecond.*|TestDormant|TestLaterTrigger|TestGoesOn|TestJoinGoesOn|TestRollback|TestRetired.*|TestBackfillReadsAsReplay)$"
+const coreTests = "^(TestRevisions|TestSwitch.*|TestSecond.*|TestDormant|TestLaterTrigger|TestGoesOn|TestJoinGoesOn|TestRollback|TestRetired.*|TestBackfillReadsAsReplay|TestAsk.*|TestLost|TestFeedOrder|TestTo.*|TestBudget.*|TestPool|TestImportAgain|TestMerge.*|TestUnion.*|TestForward|TestClaim.*|TestMail.*|TestReturnedOnce|TestGrantHeld|TestRenamedForgotten|TestRecord|TestCursorVersion)$"
 
 // sources returns the directory of this package's sources.
 func sources(t *testing.T) string {
@@ -170,7 +245,10 @@ func TestMutations(t *testing.T) {
 				t.Fatal(err)
 			}
 			cmd := exec.Command("go", "test", "-overlay", list, "-run", "^TestSimulation$", "-count=1", "-timeout", "10m", ".", "-args", "-seeds=1000")
-			if m.core {
+			switch m.by {
+			case byMails:
+				cmd = exec.Command("go", "test", "-overlay", list, "-run", "^TestSimulationOfMails$", "-count=1", "-timeout", "5m", ".", "-args", "-seeds=250")
+			case byCore:
 				cmd = exec.Command("go", "test", "-overlay", list, "-run", coreTests, "-count=1", "-timeout", "5m", "..", "-args", "-seeds=150")
 			}
 			cmd.Dir = here
@@ -178,7 +256,7 @@ func TestMutations(t *testing.T) {
 			if err == nil {
 				t.Fatalf("mutation %d is not noticed within 1,000 seeds", i)
 			}
-			if failed := regexp.MustCompile(`--- FAIL: (\w+)`).FindSubmatch(out); m.core && failed != nil {
+			if failed := regexp.MustCompile(`--- FAIL: (\w+)`).FindSubmatch(out); m.by == byCore && failed != nil {
 				t.Logf("noticed by %s", failed[1])
 				return
 			}

@@ -79,6 +79,7 @@ type status struct {
 	controlled   atomic.Pointer[controlled]
 	second       atomic.Pointer[broker.SecondStatus]
 	braked       atomic.Pointer[[]pipeline.Braked] // what brakes have paused here; nil: not known
+	held         atomic.Pointer[holding]           // what budgets and pools hold; nil: there are none, or it is not known
 	caughtUp     atomic.Bool
 	stopped      atomic.Pointer[string] // why it stopped loudly
 	ticked       atomic.Int64           // when the first tick after the last message was published, nanoseconds of World.Now since 1970; 0: none was
@@ -298,6 +299,7 @@ func (s *status) forget() {
 	s.caughtUp.Store(false)
 	s.chains.Store(nil)
 	s.second.Store(nil)
+	s.held.Store(nil)
 	s.seq.Store(0)
 	s.ticked.Store(0)
 }
@@ -321,12 +323,13 @@ func (p *partition) refused() error {
 	return nil
 }
 
-// waiting returns how many records are not known stored yet.
-func (s *status) waiting() int {
+// waiting returns how many records are not known stored yet, and how many of them
+// are mails.
+func (s *status) waiting() (records, mails int) {
 	if c := s.chains.Load(); c != nil {
 		return c.Waiting()
 	}
-	return 0
+	return 0, 0
 }
 
 // controlled updates what the status says of control messages and brakes, if that has

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -39,15 +38,7 @@ func (a *attempt) countPending(ctx context.Context, s *broker.Pending) error {
 		return err
 	}
 	s.Seq, s.LogTime = cursor.Seq, cursor.LogTime
-	if s.First, _, err = a.conn.Extent(ctx, a.p.number); err != nil {
-		return err
-	}
-	enough := errors.New("enough")
-	err = a.conn.ScanLog(ctx, a.p.number, s.First, func(m pipeline.Message) error {
-		s.First, s.Begins = m.Seq, m.Stored
-		return enough
-	})
-	if err != nil && !errors.Is(err, enough) {
+	if s.First, s.Begins, err = a.conn.Begins(ctx, a.p.number); err != nil {
 		return err
 	}
 	users := 0

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -64,21 +65,10 @@ func (a *attempt) find(data []byte) (answer broker.Answer) {
 		}
 	}()
 	var q broker.Query
-	if err := json.Unmarshal(data, &q); err != nil || q.Key == "" {
+	if err := json.Unmarshal(data, &q); err != nil || q.Key == "" && !q.Held {
 		return broker.Answer{Error: "the query cannot be decoded: use the offerctl of the worker's version"}
 	}
-	var found any
-	var err error
-	to := &answer.User
-	if q.Render == nil {
-		found, err = a.fold.User(q.Key)
-	} else {
-		to = &answer.Rendered
-		if a.fold.Clock() == campaign.ClockBroker { // log time may be long ago if nothing has come since
-			q.Render.Now = a.now().UnixNano()
-		}
-		found, err = a.fold.Render(q.Key, *q.Render)
-	}
+	found, to, err := a.look(&q, &answer)
 	if err == nil {
 		*to, err = json.Marshal(found)
 	}
@@ -86,6 +76,38 @@ func (a *attempt) find(data []byte) (answer broker.Answer) {
 		return broker.Answer{Error: err.Error()}
 	}
 	return answer
+}
+
+// look finds what a query asks for, and where it belongs in the answer.
+func (a *attempt) look(q *broker.Query, answer *broker.Answer) (found any, to *json.RawMessage, err error) {
+	switch pool, isPool := strings.CutPrefix(q.Key, pipeline.PoolKey("")); {
+	case q.Held:
+		found, err = a.fold.Holdings(a.present(), math.MaxInt)
+		return found, &answer.Held, err
+	case q.Render != nil:
+		if now := a.present(); now != 0 {
+			q.Render.Now = now
+		}
+		found, err = a.fold.Render(q.Key, *q.Render)
+		return found, &answer.Rendered, err
+	case pipeline.IsItem(q.Key):
+		found, err = a.fold.Item(q.Key)
+		return found, &answer.Item, err
+	case isPool:
+		found, err = a.fold.Pool(pool)
+		return found, &answer.Pool, err
+	}
+	found, err = a.fold.User(q.Key)
+	return found, &answer.User, err
+}
+
+// present is the time of now, which log time may be long behind if nothing has come
+// since; 0 where log time comes from the events.
+func (a *attempt) present() int64 {
+	if a.fold.Clock() == campaign.ClockBroker {
+		return a.now().UnixNano()
+	}
+	return 0
 }
 
 // longestWhy is the size in bytes to which the reason of a stop is cut in a

@@ -123,7 +123,7 @@ func (g *simGroup) newFold(p int) (f *simFold, err error) {
 	}
 	f.Fold, err = pipeline.NewFold(pipeline.Cursor{}, g.set, f.ents)
 	if err == nil {
-		f.Partitions(g.partitions)
+		f.Partition(p, g.partitions)
 	}
 	return f, err
 }
@@ -216,5 +216,5 @@ func (f *simFold) second(sw *pipeline.Switch, seq uint64) (none pipeline.Cursor,
 }
 
 func simMessage(m broker.Stored) pipeline.Message {
-	return pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: simKind(m.Subject), Data: m.Data}
+	return pipeline.Message{Seq: m.Seq, Stored: m.Time, Kind: simKind(m.Subject), From: simFrom(m.Subject), Data: m.Data}
 }

@@ -87,7 +87,7 @@ var errWrongLast = &jetstream.APIError{Code: 400, ErrorCode: jetstream.JSErrCode
 // is expect (nil: any).
 func (b *simBroker) store(subject string, h nats.Header, data []byte, expect *uint64) (uint64, error) {
 	st := b.streamOf(subject)
-	if expect != nil && st.last[subject] != *expect {
+	if expect != nil && st.lastOf(subject) != *expect {
 		return 0, errWrongLast
 	}
 	own := nats.Header{}
@@ -123,6 +123,20 @@ func (b *simBroker) expire(st *simStream, subject string, seq uint64, ttl time.D
 	default:
 		b.store(subject, nats.Header{"Nats-Marker-Reason": {"MaxAge"}, jetstream.MsgTTLHeader: {"1m0s"}}, nil, nil)
 	}
+}
+
+// lastOf is the last message on a subject, 0 if there is none, or none any more.
+func (st *simStream) lastOf(subject string) uint64 {
+	if last := st.last[subject]; !st.aged(subject, last) {
+		return last
+	}
+	return 0
+}
+
+// aged reports whether a message cannot be read by its subject any more. Only mails
+// expire so: nobody is away for so long that an acceptance, or what is in force, has.
+func (st *simStream) aged(subject string, seq uint64) bool {
+	return seq < st.first && strings.Contains(subject, ".from.")
 }
 
 // gone reports whether a message is no longer in the stream.
@@ -306,7 +320,7 @@ func (w *simWire) Last(ctx context.Context, stream, subject string) (m broker.St
 	err = w.call(ctx, func() error {
 		all := w.b.known(stream)
 		for i := len(all) - 1; i >= 0; i-- {
-			if all[i].Subject == subject && !w.b.stream(stream).gone(all[i]) {
+			if all[i].Subject == subject && !w.b.stream(stream).gone(all[i]) && !w.b.stream(stream).aged(subject, all[i].Seq) {
 				m = all[i]
 				return nil
 			}

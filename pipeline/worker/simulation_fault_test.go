@@ -5,6 +5,9 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
 )
 
 // fault causes a random fault.
@@ -67,9 +70,25 @@ func (g *simGroup) expire(p int) {
 				first = min(first, sw.Seq+1)
 			}
 		}
-		st.first = max(st.first, first)
+		st.first = max(st.first, min(first, g.young(p)))
 		g.counts.expired++
 	}
+}
+
+// young is the first message of a log that may not have expired yet: all logs keep their
+// messages for the same time, so a mail is there as long as the message from which it is.
+func (g *simGroup) young(p int) uint64 {
+	st := g.broker.stream(fmt.Sprint("EVENTS-", p))
+	for _, m := range st.messages {
+		if simKind(m.Subject) != pipeline.From {
+			continue
+		}
+		from := g.broker.stream(fmt.Sprint("EVENTS-", simFrom(m.Subject)))
+		if pos, err := broker.ParsePosition(m.Header); err == nil && pos.S >= max(from.first, 1) && pos.S <= uint64(len(from.messages)) && from.messages[pos.S-1].Time == pos.T {
+			return m.Seq
+		}
+	}
+	return uint64(len(st.messages)) + 1
 }
 
 // fill makes a disk get full gradually for a while, until it has no room, or

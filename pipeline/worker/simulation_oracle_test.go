@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,11 +108,16 @@ func (g *simGroup) exact() error {
 	if err := numbersRise(stored); err != nil {
 		return err
 	}
+	mails, err := g.mails()
+	if err != nil {
+		return err
+	}
+	whole := g.newWhole()
 	for p := range g.partitions {
 		if err := g.notAhead(p); err != nil {
 			return err
 		}
-		if err := g.exactPartition(p, stored); err != nil {
+		if err := g.exactPartition(p, stored, mails[p], whole); err != nil {
 			return err
 		}
 	}
@@ -120,7 +126,7 @@ func (g *simGroup) exact() error {
 			return fmt.Errorf("%s: the last %d records are too many", subject, n)
 		}
 	}
-	return nil
+	return whole.check()
 }
 
 // numbersRise checks, as a subscriber does, that the numbers on each chain rise.
@@ -156,7 +162,7 @@ func (g *simGroup) notAhead(p int) error {
 // exactPartition removes from stored the records that a fold of the partition's
 // log gives, in order, and checks each. It ignores what precedes the last
 // acceptance.
-func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) error {
+func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored, mails map[string][]simMail, whole *simWhole) error {
 	accepted, acceptedStored := g.lastAccepted(p)
 	for subject := range stored {
 		if accepted > 0 && strings.HasSuffix(subject, fmt.Sprint(".", p)) {
@@ -170,13 +176,24 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 	if err != nil {
 		return err
 	}
-	switches := g.switches(p)
+	whole.folds = append(whole.folds, fold)
+	switches, speaks := g.switches(p), map[string]bool{}
 	for _, m := range g.broker.stream(fmt.Sprint("EVENTS-", p)).messages {
 		live, pauses := fold.Revisions()
+		var made []pipeline.Effect
 		err := fold.take(m, func(effects []pipeline.Effect) error {
+			made = append(made, effects...)
 			for _, e := range effects {
 				if m.Seq < accepted {
 					continue // an operator has accepted these offers as they are
+				}
+				if e.Mail != nil {
+					if err := exactMail(mails, p, e); err != nil {
+						return err
+					}
+					speaks[e.Chain] = true
+					g.counts.mails++
+					continue
 				}
 				if err := g.exactRecord(broker.Names{}.ChainSubject(e.Chain, p), e, stored); err != nil {
 					return err
@@ -187,10 +204,17 @@ func (g *simGroup) exactPartition(p int, stored map[string][]broker.Stored) erro
 		if err != nil {
 			return err
 		}
+		whole.folded(fold, m, made)
 		_, switches := switches[m.Seq] // one that does not count is repeated
 		if now, paused := fold.Revisions(); simKind(m.Subject) == pipeline.Control && now == live && paused == pauses && !switches && m.Seq >= accepted {
 			return fmt.Errorf("partition %d: control message %d, %s, is in vain after revision %d and pauses %d", p, m.Seq, m.Data, live, pauses)
 		}
+	}
+	if g.counts.cuts > 0 { // what a lost log gave is noticed with the first mail to the same partition
+		maps.DeleteFunc(mails, func(chain string, _ []simMail) bool { return !speaks[chain] })
+	}
+	if err := noneLeft(mails, p); err != nil {
+		return err
 	}
 	return g.exactState(p, fold)
 }
@@ -219,6 +243,9 @@ func (g *simGroup) exactState(p int, fold *simFold) error {
 		if err != nil {
 			return err
 		}
+		if want := fold.Cursor(); !maps.Equal(c.Got, want.Got) || c.Fan != want.Fan {
+			return fmt.Errorf("%s, partition %d: the last mails applied are %v, and in a fold of the log %v", m.name, p, c.Got, want.Got)
+		}
 		stored, err := pipeline.NewFold(c, g.set, ents)
 		if err != nil {
 			return err
@@ -233,6 +260,12 @@ func (g *simGroup) exactState(p int, fold *simFold) error {
 			want, err := fold.User(key)
 			if err != nil {
 				return err
+			}
+			if key[0] == 'c' || key[0] == 'p' { // what it is shown as is not all
+				a, b := ents[key], fold.ents[key]
+				if none := (a == nil || a.Empty()) && (b == nil || b.Empty()); !none && (a == nil || b == nil || !bytes.Equal(a.AppendBinary(nil), b.AppendBinary(nil))) {
+					return fmt.Errorf("%s, partition %d: the state of %s is not that of a fold of the log", m.name, p, key)
+				}
 			}
 			a, errA := json.Marshal(got)
 			b, errB := json.Marshal(want)
@@ -254,7 +287,7 @@ func (g *simGroup) newNumbers(p int, stored map[string][]broker.Stored) error {
 	}
 	last := all[len(all)-1]
 	for _, subject := range slices.Sorted(maps.Keys(last.given)) {
-		if !strings.HasSuffix(subject, fmt.Sprint(".", p)) {
+		if !strings.HasSuffix(subject, fmt.Sprint(".", p)) || strings.HasPrefix(subject, "events.") { // numbers of mails begin anew
 			continue
 		}
 		for _, r := range stored[subject] {
@@ -291,6 +324,9 @@ func (g *simGroup) exactRecord(subject string, e pipeline.Effect, stored map[str
 }
 
 func simKind(subject string) pipeline.Kind {
+	if strings.Contains(subject, ".from.") {
+		return pipeline.From
+	}
 	for kind, end := range map[pipeline.Kind]string{pipeline.In: ".in", pipeline.Tick: ".tick", pipeline.Control: ".control", pipeline.Accept: ".accept"} {
 		if strings.HasSuffix(subject, end) {
 			return kind

@@ -77,7 +77,7 @@ func TestSimulationRepeats(t *testing.T) {
 
 // simCounts count the events and faults of a simulation.
 type simCounts struct {
-	events, offers, steps                                                                                                    int
+	events, offers, mails, grants, returns, steps                                                                            int
 	crashes, freezes, restarts, lostDisks, full, leaves, cuts, backups, loud, accepted, snapshots, restored, expired, pauses int
 	applies, backfills, gos, aborts, rollbacks, switches, states                                                             int
 	trace                                                                                                                    uint64
@@ -86,6 +86,9 @@ type simCounts struct {
 func (c *simCounts) add(o simCounts) {
 	c.events += o.events
 	c.offers += o.offers
+	c.mails += o.mails
+	c.grants += o.grants
+	c.returns += o.returns
 	c.steps += o.steps
 	c.trace = c.trace*31 + o.trace
 	c.crashes += o.crashes
@@ -112,8 +115,8 @@ func (c *simCounts) add(o simCounts) {
 }
 
 func (c simCounts) String() string {
-	return fmt.Sprintf("%d messages, %d offers, %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back or all restored from a backup (%d), %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired, %d times something was paused or resumed, %d sets applied, %d backfills, %d of them told to go and %d ended, %d rollbacks, %d switches, %d states compared",
-		c.events, c.offers, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.backups, c.loud, c.accepted, c.snapshots, c.restored, c.expired, c.pauses, c.applies, c.backfills, c.gos, c.aborts, c.rollbacks, c.switches, c.states)
+	return fmt.Sprintf("%d messages, %d offers, %d mails, %d grants (%d returned), %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back or all restored from a backup (%d), %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired, %d times something was paused or resumed, %d sets applied, %d backfills, %d of them told to go and %d ended, %d rollbacks, %d switches, %d states compared",
+		c.events, c.offers, c.mails, c.grants, c.returns, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.backups, c.loud, c.accepted, c.snapshots, c.restored, c.expired, c.pauses, c.applies, c.backfills, c.gos, c.aborts, c.rollbacks, c.switches, c.states)
 }
 
 // A simGroup is a deployment in a simulation.
@@ -132,6 +135,10 @@ type simGroup struct {
 	world      *process // the process of all tasks that belong to no worker
 	log        *slog.Logger
 	counts     simCounts
+	meets      bool            // the world is that of a shop
+	shop       *simShop        // it; nil: another world
+	early      bool            // its sets forget early
+	lost       map[string]bool // streams that were cut back or restored
 }
 
 // A simWorker is a machine on which a worker runs and is restarted.
@@ -171,7 +178,8 @@ func simulateOne(t *testing.T, seed uint64) (simCounts, error) {
 			return a
 		}}))
 	}
-	g.broker = newSimBroker(g.simulation)
+	g.broker, g.lost = newSimBroker(g.simulation), map[string]bool{}
+	g.meets = os.Getenv("SHOP") != "" || g.chance(350)
 	next := g.script(t, seed)
 	g.standbys = g.rng.IntN(2)
 	for i := range 1 + g.rng.IntN(3) {
@@ -280,8 +288,19 @@ func (g *simGroup) phase(next func() (scripted, bool), limit int, cut bool) erro
 // other: either for random campaigns under clock: event, or for timers under
 // clock: broker.
 func (g *simGroup) script(t *testing.T, seed uint64) (next func() (scripted, bool)) {
+	if g.meets {
+		s := g.newShop()
+		g.shop = s
+		g.goLive(t, s.set(t))
+		return s.next(t)
+	}
 	if g.chance(600) {
-		s := write(t, seed, g.partitions)
+		var s script
+		if g.early = g.chance(600); g.early {
+			s = write(t, seed, g.partitions)
+		} else {
+			s = writeMixed(t, seed, g.partitions)
+		}
 		first, other := s.def, s.def
 		if g.chance(400) { // another set is live first
 			less := *s.def
@@ -361,6 +380,7 @@ func (g *simGroup) cutBack() {
 		}
 	}
 	g.broker.cutBack(name, n)
+	g.lost[name] = true
 	clear(g.sound)
 	if name != "OFFERS" && g.chance(500) { // other messages take the place of the lost ones
 		for i := range n + g.rng.IntN(3) {
@@ -404,6 +424,7 @@ func (g *simGroup) restore() {
 	for _, name := range g.dataStreams() {
 		st := b.streams[name]
 		g.broker.stream(name).holds(st.messages, st.first)
+		g.lost[name] = true
 	}
 	g.snapshots, g.seconds = maps.Clone(b.snapshots), maps.Clone(b.seconds)
 	clear(g.sound)

@@ -309,12 +309,16 @@ func (w *Worker) Status() []broker.PartitionStatus {
 		if p != nil {
 			runs, muted := p.running.Load(), p.muted.Load()
 			s = broker.PartitionStatus{Owned: runs && !muted, Follows: runs && muted,
-				Seq: p.status.seq.Load(), Lag: p.status.pending.Load(), Applied: p.status.applied.Load(), Waiting: p.status.waiting(), LogTime: p.status.logTime.Load()}
+				Seq: p.status.seq.Load(), Lag: p.status.pending.Load(), Applied: p.status.applied.Load(), LogTime: p.status.logTime.Load()}
+			s.Waiting, s.Mails = p.status.waiting()
 			if set := p.status.set.Load(); set != nil {
 				s.Set = *set
 			}
 			if c := p.status.controlled.Load(); c != nil {
 				s.Revision, s.Pauses, s.Paused, s.Channels, s.Braked = c.revision, c.pauses, c.paused, c.channels, c.braked
+			}
+			if runs {
+				s.Pools = p.status.held.Load().low()
 			}
 			if second := p.status.second.Load(); second != nil && runs {
 				s.Second = second

@@ -184,6 +184,41 @@ type scripted struct {
 func write(t *testing.T, seed uint64, partitions int) script {
 	t.Helper()
 	setJSON, events := oracle.Generate(seed)
+	s := writeFor(t, setJSON, events, seed, partitions)
+	b, problems := pipeline.NewBacktest(s.def)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, raw := range events {
+		if err := b.Line(raw, func(o *pipeline.Offer) { s.want[asJSON(t, o)]++ }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// writeMixed is write for users who meet: with items, budgets, pools and logins. What it
+// offers live depends on when mails come, so there is nothing to compare it with.
+func writeMixed(t *testing.T, seed uint64, partitions int) script {
+	t.Helper()
+	c := oracle.RandomMixed(seed)
+	s := writeFor(t, c.Set, c.Events, seed, partitions)
+	forgetLate(s.def)
+	return s
+}
+
+// forgetLate makes a set forget nobody before all mails have come that are on their way,
+// as apply demands (LANGUAGE.md, rule 17).
+func forgetLate(def *campaign.Definition) {
+	def.Forget = campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown}
+	for i := range def.Items {
+		def.Items[i].Forget = campaign.DefaultForgetItem
+	}
+}
+
+// writeFor makes packs of events for several partitions.
+func writeFor(t *testing.T, setJSON []byte, events [][]byte, seed uint64, partitions int) script {
+	t.Helper()
 	def, err := campaign.ParseDefinition(setJSON)
 	if err != nil {
 		t.Fatal(err)
@@ -191,10 +226,6 @@ func write(t *testing.T, seed uint64, partitions int) script {
 	def.Clock = campaign.ClockEvent
 	def.Brakes = nil // a backtest has none
 	s := script{def: def, want: map[string]int{}}
-	b, problems := pipeline.NewBacktest(def)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
 	rng := rand.New(rand.NewPCG(seed, 1))
 	gather := make([][]byte, partitions)
 	flush := func(p int) {
@@ -206,9 +237,6 @@ func write(t *testing.T, seed uint64, partitions int) script {
 	var dec event.Decoder
 	now, begun := int64(math.MinInt64), false
 	for _, raw := range events {
-		if err := b.Line(raw, func(o *pipeline.Offer) { s.want[asJSON(t, o)]++ }); err != nil {
-			t.Fatal(err)
-		}
 		ev, err := dec.Admit(raw, 0)
 		if err != nil || !ev.HasTimestamp && !begun {
 			continue

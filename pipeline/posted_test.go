@@ -1,0 +1,137 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"offerstream/pipeline/campaign"
+)
+
+// A posted is a fold of the only partition's log, whose mails wait until the test
+// delivers them: what is under way between two steps can be looked at. Each message is
+// a second after the one before.
+type posted struct {
+	t      *testing.T
+	f      *Fold
+	ents   Memory
+	seq    uint64
+	held   []Effect // mails that are not delivered yet
+	offers []string // campaign, user, key and data of each offer
+}
+
+// newPosted compiles the scene with a kind of items, product, that events name by p.
+func newPosted(t *testing.T, s scene) *posted {
+	t.Helper()
+	set := mustRun(t, s.withItems(t, campaign.ClockBroker))
+	p := &posted{t: t, ents: Memory{}}
+	var err error
+	if p.f, err = NewFold(Cursor{Set: set.hash}, func(string) (*Set, error) { return set, nil }, p.ents); err != nil {
+		t.Fatal(err)
+	}
+	p.f.Partition(0, 1)
+	return p
+}
+
+func (s scene) withItems(t *testing.T, clock string) *campaign.Definition {
+	t.Helper()
+	def, err := campaign.ParseDefinition(s.set())
+	if err != nil {
+		t.Fatal(err)
+	}
+	def.Clock, def.Items = clock, []campaign.Item{{Kind: "product", Key: "p"}}
+	return def
+}
+
+func (p *posted) message(kind Kind, data []byte) {
+	p.t.Helper()
+	p.seq++
+	if err := p.f.Begin(Message{Seq: p.seq, Stored: int64(p.seq) * 1e9, Kind: kind, Data: data}); err != nil {
+		p.t.Fatal(err)
+	}
+	for more := true; more; {
+		var err error
+		if more, err = p.f.Next(); err != nil {
+			p.t.Fatal(err)
+		}
+		for _, e := range p.f.Effects() {
+			switch {
+			case e.Offer != nil:
+				p.offers = append(p.offers, strings.TrimSpace(fmt.Sprint(e.Offer.Campaign, " ", e.Offer.User, " ", e.Offer.Key, " ", string(e.Offer.Data))))
+			case e.Mail != nil:
+				p.held = append(p.held, e)
+			}
+		}
+	}
+}
+
+// event is a track event of a user, or of a visitor whose name begins with ~.
+func (p *posted) event(user, name, props string) {
+	p.t.Helper()
+	field := "userId"
+	if id, visitor := strings.CutPrefix(user, "~"); visitor {
+		field, user = "anonymousId", id
+	}
+	p.message(In, fmt.Appendf(nil, `{"type":"track","event":%q,%q:%q,"messageId":"m%d","properties":{%s}}`, name, field, user, p.seq, props))
+}
+
+func (p *posted) identify(user, visitor string) {
+	p.t.Helper()
+	p.message(In, fmt.Appendf(nil, `{"type":"identify","userId":%q,"anonymousId":%q,"messageId":"m%d","traits":{}}`, user, visitor, p.seq))
+}
+
+// tick lets log time pass.
+func (p *posted) tick(seconds uint64) {
+	p.t.Helper()
+	p.seq += seconds - 1
+	p.f.Skip(p.seq)
+	p.message(Tick, []byte("{}"))
+}
+
+// deliver delivers the next n mails, one in a message; 0: until none is under way.
+func (p *posted) deliver(n int) {
+	p.t.Helper()
+	for i := 0; len(p.held) > 0 && (n == 0 || i < n); i++ {
+		e := p.held[0]
+		p.held = slices.Delete(p.held, 0, 1)
+		p.message(From, AppendPacked(nil, e.Pos, e.Mail))
+	}
+}
+
+// to are the entities that the mails under way go to, in order.
+func (p *posted) to(want string) {
+	p.t.Helper()
+	var all []string
+	for _, e := range p.held {
+		key, err := MailTo(e.Mail)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		all = append(all, key)
+	}
+	if got := strings.Join(all, " "); got != want {
+		p.t.Errorf("after message %d mails go to %q, want %q", p.seq, got, want)
+	}
+}
+
+// want checks the offers since the last call, and the outcomes of a campaign that are
+// not 0.
+func (p *posted) want(offers, id, outcomes string) {
+	p.t.Helper()
+	if got := strings.Join(p.offers, ", "); got != offers {
+		p.t.Errorf("after message %d the offers are %q, want %q", p.seq, got, offers)
+	}
+	p.offers = nil
+	counts, _ := p.f.Counts()
+	var all []string
+	for name, n := range outcomesOf(counts[id]) {
+		if n > 0 {
+			all = append(all, fmt.Sprint(name, ":", n))
+		}
+	}
+	slices.Sort(all)
+	if got := strings.Join(all, " "); got != outcomes {
+		p.t.Errorf("after message %d %s has %s, want %s", p.seq, id, got, outcomes)
+	}
+}

@@ -1,0 +1,374 @@
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
+	"offerstream/pipeline/zone"
+)
+
+// What holds over all partitions, once everything is quiet.
+
+// The kinds of mails that the simulation knows (pipeline/mail.go).
+const (
+	simRecipient = 3
+	simSpend     = 4
+	simGranted   = 5
+	simClaim     = 6
+	simRecord    = 7
+	simRefused   = 8
+)
+
+// A simLetter is a decoded mail.
+type simLetter struct {
+	kind     byte
+	to, from string
+	now      int64
+	body     value.Reader
+}
+
+func readLetter(b []byte) (l simLetter) {
+	r := value.Reader{B: b}
+	l = simLetter{now: r.Int(), kind: r.Byte(), to: r.Text(), from: r.Text()}
+	l.body = r
+	return l
+}
+
+// A simGrant is a grant of a budget or pool, or its return.
+type simGrant struct {
+	of, to, ref, code string
+	at, value         int64
+}
+
+func readRef(r *value.Reader) string {
+	return fmt.Sprint(r.Uint(), r.Int(), r.Uint(), r.Fixed(), r.Uint())
+}
+
+func readGrant(r *value.Reader) simGrant {
+	return simGrant{of: r.Text(), ref: readRef(r), at: r.Int(), value: r.Int(), code: r.Text()}
+}
+
+// grants calls fn with what budgets and pools have granted in a mail.
+func (l *simLetter) grants(fn func(g simGrant)) {
+	r := l.body
+	if l.kind != simGranted {
+		return
+	}
+	for range r.Len(6) {
+		granted := r.Byte() != 0
+		if g := readGrant(&r); granted {
+			g.of, g.to = l.from, l.to
+			fn(g)
+		}
+	}
+}
+
+// spends calls fn with what a mail asks of its budget or pool, or returns to it.
+func (l *simLetter) spends(fn func(asks bool, g simGrant)) {
+	r := l.body
+	if l.kind != simSpend {
+		return
+	}
+	for range r.Len(8) {
+		kind, g := r.Byte(), readGrant(&r)
+		g.of = l.to
+		if r.Byte() != 0 {
+			r.Int()
+			r.Fixed()
+			r.Int()
+			r.Byte()
+		}
+		fn(kind == 0, g)
+	}
+}
+
+// A simBudget is what has been granted of a budget, and not returned.
+type simBudget struct {
+	terms  *campaign.Budget
+	p      int                 // its partition
+	grants map[string]simGrant // by ref
+	given  int
+	back   int
+}
+
+// A simWhole is what all partitions have together.
+type simWhole struct {
+	g       *simGroup
+	folds   []*simFold
+	budgets map[string]*simBudget // by entity
+	records map[string]int        // by visitor: how often it has given its record
+	claims  map[string]string     // claims without an answer, by ref: of whom
+	asked   map[string]bool       // the refs of all that was asked of budgets and pools, and not given back
+	problem error
+}
+
+func (g *simGroup) newWhole() *simWhole {
+	return &simWhole{g: g, budgets: map[string]*simBudget{}, records: map[string]int{}, claims: map[string]string{}, asked: map[string]bool{}}
+}
+
+func (w *simWhole) fail(format string, args ...any) {
+	if w.problem == nil {
+		w.problem = fmt.Errorf(format, args...)
+	}
+}
+
+// budget is the entity's budget, with its terms in a set.
+func (w *simWhole) budget(of string, def *campaign.Definition) *simBudget {
+	b := w.budgets[of]
+	if b == nil {
+		b = &simBudget{grants: map[string]simGrant{}, p: event.Partition(of, w.g.partitions)}
+		w.budgets[of] = b
+	}
+	for i := range def.Campaigns {
+		if c := &def.Campaigns[i]; "c:"+c.ID == of || strings.HasPrefix(of, "c:"+c.ID+"/") {
+			b.terms = c.Budget
+		}
+	}
+	return b
+}
+
+// folded takes what a fold has made of a message.
+func (w *simWhole) folded(f *simFold, m broker.Stored, effects []pipeline.Effect) {
+	def := f.Definition()
+	if simKind(m.Subject) == pipeline.From {
+		_ = pipeline.EachPacked(m.Data, func(_ pipeline.Position, b []byte) error {
+			l := readLetter(b)
+			if l.kind == simRecord || l.kind == simRefused {
+				delete(w.claims, readRef(&l.body))
+			}
+			l.spends(func(asks bool, g simGrant) {
+				if b := w.budget(g.of, def); !asks && b.grants[g.ref].of != "" {
+					delete(b.grants, g.ref)
+					b.back++
+				}
+			})
+			return nil
+		})
+	}
+	for _, e := range effects {
+		if e.Mail == nil || e.Pos.N == 0 {
+			continue
+		}
+		switch l := readLetter(e.Mail); l.kind {
+		case simSpend:
+			l.spends(func(asks bool, g simGrant) { w.asked[g.ref] = asks }) // a return may be lost in an acceptance
+		case simClaim:
+			w.claims[readRef(&l.body)] = l.from
+		case simRecord:
+			w.records[l.from]++
+		case simGranted:
+			l.grants(func(g simGrant) {
+				b := w.budget(g.of, def)
+				b.grants[g.ref] = g
+				b.given++
+				w.within(b, g, def.Zone)
+			})
+		}
+	}
+}
+
+// within checks that a budget with a time has not granted too much when it has granted g.
+// A return that it has applied in the same message may count as applied too late here, so
+// one that it never got counts as none.
+func (w *simWhole) within(b *simBudget, g simGrant, zoneName string) {
+	if b.terms == nil || strings.HasPrefix(g.of, "p:") {
+		return
+	}
+	sum := int64(0)
+	for _, o := range b.grants {
+		switch t := b.terms; {
+		case t.Within > 0 && o.at <= g.at-int64(t.Within):
+		case t.PerDay && dateOf(o.at, zoneName) != dateOf(g.at, zoneName):
+		default:
+			sum += o.value
+		}
+	}
+	if most := b.terms.Most(); sum > most {
+		w.fail("%s has granted %d of %d at %s", g.of, sum, most, time.Unix(0, g.at).UTC())
+	}
+}
+
+func dateOf(at int64, name string) string {
+	_, _, _, date := zone.Local(at, zone.OrUTC(name))
+	return date
+}
+
+// check checks what holds when all is quiet.
+func (w *simWhole) check() error {
+	if w.problem != nil {
+		return w.problem
+	}
+	if w.g.early { // who forgets early knows nothing of what is on its way
+		return nil
+	}
+	var owned []string
+	for p, f := range w.folds {
+		for _, key := range slices.Sorted(maps.Keys(f.ents)) {
+			if !pipeline.IsUser(key) {
+				continue
+			}
+			u, err := f.User(key)
+			if err != nil {
+				return err
+			}
+			for _, e := range u.Pending {
+				if e.Kind == "ask" || e.Kind == "grant" {
+					return fmt.Errorf("partition %d: %s waits for ever for %s, which %s has asked at %s", p, key, e.Asks, e.Campaign, e.Asked)
+				}
+			}
+			if len(u.Claims) > 0 {
+				return fmt.Errorf("partition %d: %s waits for ever for the record of %s", p, key, u.Claims)
+			}
+			if u.Owner != "" {
+				owned = append(owned, key)
+				if n := len(u.Pending) + len(u.Sent); n > 0 {
+					return fmt.Errorf("partition %d: %s belongs to %s and has %d evaluations and offers", p, key, u.Owner, n)
+				}
+			}
+		}
+	}
+	if err := w.held(); err != nil {
+		return err
+	}
+	if w.g.counts.cuts > 0 {
+		return w.spent()
+	}
+	for _, key := range slices.Sorted(maps.Keys(w.records)) {
+		if n := w.records[key]; n > 1 {
+			return fmt.Errorf("%s has given its record to %d users", key, n)
+		}
+	}
+	if len(w.claims) > 0 {
+		return fmt.Errorf("claims without an answer: %v", w.claims)
+	}
+	if err := w.nobodyListed(owned); err != nil {
+		return err
+	}
+	return w.spent()
+}
+
+// nobodyListed checks that no list of an item holds a visitor who has become a user.
+func (w *simWhole) nobodyListed(owned []string) error {
+	for p, f := range w.folds {
+		for _, key := range slices.Sorted(maps.Keys(f.ents)) {
+			if !pipeline.IsItem(key) {
+				continue
+			}
+			it, err := f.Item(key)
+			if err != nil { // the set in force does not have its kind
+				continue
+			}
+			for _, name := range slices.Sorted(maps.Keys(it.Features)) {
+				var list pipeline.ItemUsers
+				if json.Unmarshal(it.Features[name], &list) != nil {
+					continue
+				}
+				for _, user := range list.First {
+					if slices.Contains(owned, user) {
+						return fmt.Errorf("partition %d: %s of %s has %s, who belongs to a user", p, name, key, user)
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// held checks that budgets hold what was granted and not returned.
+func (w *simWhole) held() error {
+	for p, f := range w.folds {
+		if w.g.wasLost(p) {
+			continue
+		}
+		h, err := f.Holdings(0, 1000)
+		if err != nil {
+			return err
+		}
+		_, _, now, _ := f.At()
+		for _, unit := range slices.Sorted(maps.Keys(h.Budgets)) {
+			b := w.budgets["c:"+unit]
+			if b == nil || b.terms == nil {
+				continue
+			}
+			sum := int64(0)
+			for _, g := range b.grants {
+				switch {
+				case b.terms.Within > 0 && g.at <= now-int64(b.terms.Within):
+				case b.terms.PerDay && dateOf(g.at, f.Definition().Zone) != dateOf(now, f.Definition().Zone):
+				default:
+					sum += g.value
+				}
+			}
+			if is := int64(math.Round(h.Budgets[unit].Spent * 1e6)); is != sum && w.g.shop != nil {
+				return fmt.Errorf("partition %d: the budget of %s says that %d are spent, granted and not returned are %d", p, unit, is, sum)
+			}
+		}
+	}
+	return nil
+}
+
+// spent checks that what budgets and pools have granted, and nobody has returned, went
+// out: no more, and no less.
+func (w *simWhole) spent() error {
+	out, pools, codes, ids := map[string]int{}, map[string]string{}, map[string]string{}, map[string]bool{}
+	for _, set := range w.g.sets {
+		def := set.Definition()
+		for i := range def.Campaigns {
+			if c := &def.Campaigns[i]; c.Offer.Coupon != nil {
+				pools[c.ID] = c.Offer.Coupon.Pool
+			}
+		}
+	}
+	for _, r := range w.g.broker.stream("OFFERS").messages {
+		var o pipeline.Offer
+		if json.Unmarshal(r.Data, &o) != nil || o.Withheld {
+			continue
+		}
+		if out["c:"+o.Campaign]++; ids[o.ID] && w.g.counts.cuts == 0 && w.g.shop != nil {
+			return fmt.Errorf("offer %s of %s to %s went out twice", o.ID, o.Campaign, o.Entity())
+		}
+		ids[o.ID] = true
+		if pool := pools[campaign.NameOf(o.Campaign)]; pool != "" && o.Coupon != nil {
+			out["p:"+pool]++
+			if other := codes[o.Coupon.Code]; other != "" && w.g.counts.cuts == 0 {
+				return fmt.Errorf("the code %s went out in %s and in %s", o.Coupon.Code, other, o.ID)
+			}
+			codes[o.Coupon.Code] = o.ID
+		}
+	}
+	for _, of := range slices.Sorted(maps.Keys(w.budgets)) {
+		b := w.budgets[of]
+		w.g.counts.grants += b.given
+		w.g.counts.returns += b.back
+		known := 0 // grants that are not returned, and that the log asks for and does not give back
+		var refs []string
+		for ref, g := range b.grants {
+			if w.asked[ref] {
+				known++
+				refs = append(refs, fmt.Sprint(g.to, " at ", g.at, " by ", ref))
+			}
+		}
+		slices.Sort(refs)
+		switch {
+		case w.g.counts.cuts > 0 && (w.g.wasLost(b.p) || w.g.lost["OFFERS"]):
+		case w.g.counts.cuts > 0 && known > out[of], w.g.counts.cuts == 0 && known != out[of]:
+			return fmt.Errorf("%s has granted %d, %d were returned and %d went out; %d are granted: %s", of, b.given, b.back, out[of], known, strings.Join(refs, ", "))
+		}
+	}
+	return nil
+}
+
+// wasLost reports whether a partition's log ever lost anything.
+func (g *simGroup) wasLost(p int) bool {
+	return g.lost[fmt.Sprint("EVENTS-", p)] || len(g.accepted[p]) > 0
+}
