@@ -36,6 +36,7 @@ func (v value) campaign(id string) {
 		"fresh":    func(v value) { c.Fresh = v.span() },
 		"let":      func(v value) { c.Let = v.lets() },
 		"if":       func(v value) { c.If = v.conditions() },
+		"to":       func(v value) { c.Users = v.text(v.row.hint()) },
 		"unless":   func(v value) { c.Unless = v.unless() },
 		"at":       func(v value) { c.At = v.at() },
 		"when_due": func(v value) { c.WhenDue = v.cel() },
@@ -44,6 +45,7 @@ func (v value) campaign(id string) {
 		"score":    func(v value) { c.Score = v.cel() },
 		"offer":    func(v value) { c.Offer = v.offer() },
 		"limits":   func(v value) { c.Limits = v.limits() },
+		"budget":   func(v value) { c.Budget = v.budget() },
 		"holdout":  func(v value) { c.Holdout = v.share() },
 	})
 	v.oneTrigger(has)
@@ -55,9 +57,6 @@ func (v value) campaign(id string) {
 	}
 	if !has.has("offer") {
 		c.Offer = campaign.OfferSpec{Kind: campaign.Service, Channel: "web"} // any, so that the rest can be checked
-	}
-	if has.has("to") { // it changes what the expressions may read
-		v.l.silence(v.path)
 	}
 	v.l.def.Campaigns = append(v.l.def.Campaigns, c)
 }

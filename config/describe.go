@@ -22,6 +22,10 @@ func Describe(old, new *campaign.Definition) []string {
 	}
 	var lines []string
 	lines = append(lines, describeSet(old, new)...)
+	lines = append(lines, describeNamed("item", old.Items, new.Items, func(i campaign.Item) string { return i.Kind })...)
+	if moved(old.Items, new.Items) {
+		lines = append(lines, "~ items: in another order")
+	}
 	lines = append(lines, describeNamed("feature", old.Features, new.Features, func(f campaign.Feature) string { return f.Name })...)
 	lines = append(lines, describeNamed("fact", old.Facts, new.Facts, func(f campaign.Fact) string { return f.Name })...)
 	return append(lines, describeNamed("campaign", old.Campaigns, new.Campaigns, func(c campaign.Campaign) string { return c.ID })...)
@@ -32,7 +36,7 @@ func describeSet(old, new *campaign.Definition) []string {
 	a, b := keysOf(old), keysOf(new)
 	var lines []string
 	for _, k := range changed(a, b) {
-		if k == "features" || k == "facts" || k == "campaigns" {
+		if k == "items" || k == "features" || k == "facts" || k == "campaigns" {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("~ %s: %s -> %s", k, show(k, a[k]), show(k, b[k])))
@@ -181,8 +185,23 @@ func describeRows(old, new json.RawMessage) string {
 	return fmt.Sprintf(" (rows: %d added, %d removed, %d changed)", added, removed, changed)
 }
 
+// moved reports whether the kinds of items that two sets share are in another order,
+// which is that in which items are asked.
+func moved(old, new []campaign.Item) bool {
+	kinds := func(of, other []campaign.Item) (all []string) {
+		for _, i := range of {
+			if slices.ContainsFunc(other, func(o campaign.Item) bool { return o.Kind == i.Kind }) {
+				all = append(all, i.Kind)
+			}
+		}
+		return all
+	}
+	return !slices.Equal(kinds(old, new), kinds(new, old))
+}
+
 // keysOf returns a part of a definition as a map of its keys, by their names in
-// a file. A campaign's from and to become the key period, brakes the key brake.
+// a file. A campaign's from and to become the key period, users the key to, brakes
+// the key brake.
 func keysOf(part any) map[string]json.RawMessage {
 	b, err := json.Marshal(part)
 	if err != nil {
@@ -198,6 +217,10 @@ func keysOf(part any) map[string]json.RawMessage {
 	}
 	delete(keys, "from")
 	delete(keys, "to")
+	if users, ok := keys["users"]; ok {
+		keys["to"] = users
+		delete(keys, "users")
+	}
 	if brakes, ok := keys["brakes"]; ok {
 		keys["brake"] = brakes
 		delete(keys, "brakes")

@@ -15,17 +15,18 @@
 //	keys      the tables of keys: what each map has and needs, its limits and
 //	          examples (table.go, keys.go); from them come the JSON Schema
 //	          (schema.go) and the reference in LANGUAGE.md
-//	set       the set's own keys (set.go, policy.go), facts (fact.go), features
-//	          (feature.go), campaigns (campaign.go), what triggers them
-//	          (trigger.go, names.go), their rows (rows.go, tablefile.go), offers (offer.go)
-//	          and their data (data.go)
+//	set       the set's own keys (set.go, policy.go), kinds of items (item.go), facts
+//	          (fact.go), features (feature.go), campaigns (campaign.go), what triggers
+//	          them (trigger.go, names.go), their rows (rows.go, tablefile.go), offers
+//	          (offer.go) with their data (data.go), budgets (budget.go), and durations
+//	          that may be expressions (computed.go)
 //	problem   the errors (problem.go), and warnings of keys that have no effect in
 //	          their set (suspect.go)
 //	finding   all of them with their rules, for `offerctl check` (finding.go,
 //	          rule.go), and what is valid but probably not meant (lint.go):
 //	          conditions (doubt.go), what nothing reads (unused.go), campaigns that
-//	          never win (outranked.go), limits and times (limit.go), names
-//	          (similar.go)
+//	          never win (outranked.go) or are never compared (asking.go), limits and times
+//	          (limit.go), names (similar.go)
 //	describe  the changes from one set to another (describe.go)
 //
 // A directory tree may hold several sets (folder.go).
@@ -35,10 +36,6 @@
 // (scenarioexplain.go), and replacing the expected results in the file with the
 // actual ones (scenarioupdate.go). A file is written out of a user's log by
 // scenariowrite.go.
-//
-// Keys of the language that this engine does not support are refused
-// (later.go), never ignored: an offer without the consent that its author
-// asked for is worse than none.
 //
 // Settings are a table with one row per setting (settings.go, settingtext.go).
 // They are read from flags and the environment (program.go) and from a file

@@ -131,6 +131,9 @@ func (n *linter) known(s expr.Subject, on []string) *expr.Known {
 }
 
 func (n *linter) knownFeature(s expr.Subject, f *campaign.Feature) *expr.Known {
+	if f.Agg == aggUsers {
+		return &expr.Known{Most: float64(f.Keep), Why: fmt.Sprintf("%s keeps the newest %d", f.Name, f.Keep), Hint: "`keep` says how many it keeps, at most 100,000; else ask for fewer"}
+	}
 	agg := window.Named(f.Agg)
 	if agg == nil {
 		return nil
@@ -155,6 +158,8 @@ func (n *linter) knownFeature(s expr.Subject, f *campaign.Feature) *expr.Known {
 	switch {
 	case f.Agg == "count":
 		return expr.AtLeast0("a count is 0 or more")
+	case f.Agg == "distinct" && f.Per != "":
+		return expr.AtLeast0("a number of values is 0 or more")
 	case f.Agg == "distinct":
 		return n.kept(f, keep)
 	case agg.Stays:

@@ -25,10 +25,16 @@ var taken = slices.Concat(celWords, strings.Fields(`
 
 // aggregates are the names of all aggregates.
 var aggregates = func() []string {
-	names := append(window.Names(), "top", "histogram")
+	names := append(window.Names(), "top", "histogram", aggUsers, aggTogether)
 	slices.Sort(names)
 	return slices.Compact(names)
 }()
+
+// The aggregates that only items have.
+const (
+	aggUsers    = "users"
+	aggTogether = "together"
+)
 
 // eventHint says which values `on` takes.
 var eventHint = func() string {
@@ -49,6 +55,7 @@ func (v value) feature(name string) {
 	}
 	f := campaign.Feature{Name: name}
 	has := v.fields(aFeature, fields{
+		"per":       func(v value) { f.Per = v.text(v.row.hint()) },
 		"on":        func(v value) { f.On = v.events() },
 		"where":     func(v value) { f.Where = v.cel() },
 		"by":        func(v value) { f.By = v.cel() },
@@ -58,17 +65,15 @@ func (v value) feature(name string) {
 		"half_life": func(v value) { f.HalfLife = v.span() },
 		"key":       func(v value) { f.Key = v.property() },
 		"fields":    func(v value) { f.Fields = v.fieldNames() },
-		"keep":      func(v value) { f.Keep = v.whole() },
+		"keep":      func(value) {}, // below, when the aggregate is known
 		"remove_on": func(v value) { f.RemoveOn = v.events() },
 	})
 	fits := f.Agg == "" || v.fits(f.Agg, has)
-	if agg := window.Named(f.Agg); agg != nil && agg.Rows && f.Keep == 0 {
-		f.Keep = campaign.DefaultKeep
-	}
+	f.Keep = has.keep(f.Agg)
 	if has.has("fields") && len(f.Fields) == 0 {
 		f.Fields = []string{"wrong"} // any name, so that the rest can be checked
 	}
-	if f.Agg == "" || has.has("per") || !fits {
+	if f.Agg == "" || !fits {
 		// The feature's type is unknown, so no use of it in an expression can
 		// be called wrong.
 		f = campaign.Feature{Name: name, On: f.On, Agg: "last"}
@@ -80,7 +85,7 @@ func (v value) feature(name string) {
 // fits reports the keys that a feature's aggregate does not take. It returns
 // false if the aggregate has no meaning with the keys that are given.
 func (v value) fits(agg string, has present) bool {
-	const top = "top"
+	sound := true
 	refuse := func(why string, names ...string) {
 		for _, name := range names {
 			if c, ok := has[name]; ok {
@@ -88,19 +93,65 @@ func (v value) fits(agg string, has present) bool {
 			}
 		}
 	}
-	if a := window.Named(agg); a == nil || !a.Rows {
-		refuse("only agg: list takes it", "key", "fields", "remove_on")
+	unfit := func(why string, names ...string) {
+		refuse(why, names...)
+		sound = sound && !slices.ContainsFunc(names, has.has)
 	}
-	if a := window.Named(agg); a == nil || !a.Newest {
-		refuse("only list, distinct and histogram keep the newest", "keep")
+	needs := func(keysAndHints ...string) {
+		v.needs(has, agg, keysAndHints...)
+		for i := 0; i < len(keysAndHints); i += 2 {
+			sound = sound && has.has(keysAndHints[i])
+		}
 	}
-	if agg != top {
-		refuse("only agg: top takes it", "half_life")
-		return true
+	a := window.Named(agg)
+	lists, users := a != nil && a.Rows && agg != aggUsers, agg == aggUsers
+	if !lists {
+		refuse("only agg: list takes it", "key", "fields")
 	}
-	refuse("it counts touches, which fade with half_life", "of", "within")
-	v.needs(has, agg, "by", "by: category", "half_life", "half_life: 7d")
-	return has.has("by") && has.has("half_life") && !has.has("of") && !has.has("within")
+	if !lists && !users {
+		refuse("only agg: list and agg: users take it", "remove_on")
+	}
+	switch {
+	case !users && (a == nil || !a.Newest):
+		refuse("only list, distinct, histogram and users keep the newest", "keep")
+	case agg == "distinct" && has.has("per"):
+		refuse("of an item it is exact to 16,384 values, and an estimate beyond that", "keep")
+	}
+	switch agg {
+	case "top":
+		unfit("it counts touches, which fade with half_life", "of", "within")
+		needs("by", "by: category", "half_life", "half_life: 7d")
+		return sound
+	case aggTogether:
+		unfit("it counts touches, which fade with half_life", "of", "within")
+		unfit("its keys are those of the other items in the event", "by")
+		needs("per", "per: product", "half_life", "half_life: 30d")
+		return sound
+	case aggUsers:
+		unfit("its entries are the users of the events", "of", "by")
+		needs("per", "per: product")
+	}
+	refuse("only agg: top and agg: together take it", "half_life")
+	if c, ok := has["per"]; ok && a != nil && a.Stays {
+		c.problemAt(start(c.key), "a dwell is of a user: it lasts until the user's next view, and an item has none", "remove `per`")
+		return false
+	}
+	return sound
+}
+
+// keep reads how many entries a feature keeps, or fills it in.
+func (has present) keep(agg string) int {
+	most, otherwise := mostEntries, 0
+	switch a := window.Named(agg); {
+	case agg == aggUsers:
+		most, otherwise = campaign.MostKeepUsers, campaign.DefaultKeepUsers
+	case a != nil && a.Rows:
+		otherwise = campaign.DefaultKeep
+	}
+	if c, ok := has["keep"]; ok {
+		return c.integer(1, most)
+	}
+	return otherwise
 }
 
 // featureName reports a name that a feature cannot have, or that another
@@ -138,8 +189,6 @@ func (v value) aggregate() string {
 	switch {
 	case t == "" || slices.Contains(aggregates, t):
 		return t
-	case slices.Contains(laterAggregates, t):
-		v.notYet(fmt.Sprintf("\"agg: %s\"", t), "has "+strings.Join(aggregates, ", "))
 	default:
 		v.problem(fmt.Sprintf("%q is not an aggregate", t), didYouMean(t, aggregates))
 	}

@@ -179,6 +179,7 @@ func FuzzLoad(f *testing.F) {
 		}
 	}
 	f.Add([]byte(wholeLanguage))
+	f.Add([]byte(itemLanguage))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 64<<10 {
 			return

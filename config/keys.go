@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ const (
 	aSet      = "a campaign set"
 	forget    = "forget"
 	bounds    = "bounds"
+	anItem    = "a kind of items"
 	aFeature  = "a feature"
 	aFact     = "a fact"
 	policies  = "policies"
@@ -32,6 +34,7 @@ const (
 	anOffer   = "an offer"
 	aCoupon   = "a coupon"
 	aLimit    = "a limit"
+	aBudget   = "a budget"
 )
 
 // tables are the maps of the language, in the order of the reference.
@@ -62,6 +65,7 @@ var (
 	aShare     = shape{says: "percentage", limits: "`0.01%` to `100%`, two decimals", schema: ref("share")}
 	aMoment    = matching("time", "time")
 	aClockTime = matching("time of day", "time_of_day")
+	aComputed  = shape{says: "duration or CEL", limits: "see `at_most`", schema: map[string]any{"type": "string", "minLength": 1}}
 )
 
 func setTables() []*keyTable {
@@ -72,14 +76,15 @@ func setTables() []*keyTable {
 			{"clock", words(campaign.ClockBroker, campaign.ClockEvent), campaign.ClockBroker, "", "where log time comes from (rule 1)", "clock: event"},
 			{"lateness", span(0), campaign.FormatDuration(campaign.DefaultLateness), "", "how far an event time may lie behind log time (rule 1)", "lateness: 1h"},
 			{"forget", aMap(forget), "", "", "how long without an event until a user counts as new (rule 18)", "forget: {anonymous: 90d}"},
-			{"bounds", aMap(bounds), "", "", "upper bounds on what is kept for one user", "bounds: {keys: 64}"},
+			{"bounds", aMap(bounds), "", "", "upper bounds on what is kept for one user or item", "bounds: {keys: 64}"},
 			{"coupons", aMap(coupons), "", "", "how the codes of coupons are made (rule 12)", "coupons: {key: k5f2c9a01, url: https://shop.example/c/}"},
-			{"features", byName("identifier", ref(slug(aFeature))), "", "", "state that is kept for each user, by name", "features: {orders: {on: Order Completed, agg: count}}"},
+			{"items", byName("identifier", ref(slug(anItem))), "", "at most " + fmt.Sprint(mostKinds) + " kinds; their order counts (rule 20)", "what events are about and what has state of its own, such as products, by kind (rule 21)", "items: {product: {key: product_id}}"},
+			{"features", byName("identifier", ref(slug(aFeature))), "", "", "state that is kept for each user, or with `per` for each item, by name", "features: {orders: {on: Order Completed, agg: count}}"},
 			{"facts", byName("identifier", ref(slug(aFact))), "", "", "what is known about the world, by name (rule 26)", "facts: {weather: {fields: {dust: number}, max_age: 3h}}"},
 			{"policies", aMap(policies), "", "", "what applies to all campaigns (rule 9)", "policies: {consent: none, quiet_hours: none}"},
 			{"campaigns", byName("name", ref(slug(aCampaign))), "", "", "the campaigns, by name", "campaigns: {thanks: {on: Order Completed, offer: {channel: web}}}"},
 		}},
-		{name: forget, rows: []keyRow{
+		{name: forget, about: "No time is shorter than the log keeps events, which is 7 days by default and at most 30 (rule 17).", rows: []keyRow{
 			{"anonymous", span(time.Second), campaign.FormatDuration(campaign.DefaultForgetAnonymous), "", "for users without a `userId`", "anonymous: 90d"},
 			{"known", span(time.Second), campaign.FormatDuration(campaign.DefaultForgetKnown), "", "for users with a `userId`", "known: 1095d"},
 		}},
@@ -88,27 +93,36 @@ func setTables() []*keyTable {
 			{"keys", wholeNumber(1, mostKeys), grouped(int64(campaign.DefaultBounds.Keys)), "", "keys of a feature with `by`, or of a `top` (rule 2)", "keys: 64"},
 			{"user_entries", wholeNumber(1, mostUser), grouped(int64(campaign.DefaultBounds.UserEntries)), "", "entries of all features of a user (rule 18)", "user_entries: 65536"},
 			{"user_bytes", wholeNumber(1, mostBytes), grouped(int64(campaign.DefaultBounds.UserBytes)), "", "bytes of these entries (rule 18)", "user_bytes: 262144"},
+			{"item_bytes", wholeNumber(1, mostItemBytes), grouped(campaign.DefaultItemBytes), "", "bytes of the entries of an item (rule 21)", "item_bytes: 4194304"},
 			{"absences", wholeNumber(1, mostAbsences), grouped(int64(campaign.DefaultBounds.Absences)), "", "pending absences of one campaign for one user (rule 4)", "absences: 64"},
 		}},
 		{name: coupons, about: "A coupon's code is a proof: who has the key can check it without a server (rule 12).", rows: []keyRow{
 			{"key", aText, "no key: every code is `COUPON`", "at most 64 characters", "the id of the key that codes are made under, which the programs show; the key itself is a setting of theirs", "key: k5f2c9a01"},
 			{"url", aText, "", "begins with `https://` or `http://`", "the address that `coupon.url` begins with; the code follows it; without an address `coupon.url` is the code alone", "url: https://shop.example/c/"},
 		}},
+		{name: anItem, about: "The kind's name has the form of a feature's. Two kinds may have the same key.", rows: []keyRow{
+			{"key", aProperty, needed, "", "the property of each of `event.items` that names the item", "key: product_id"},
+			{"forget", span(time.Second), campaign.FormatDuration(campaign.DefaultForgetItem), "", "how long without an update until an item counts as new (rule 21); no shorter than the log keeps events (rule 17)", "forget: 30d"},
+		}},
 		{name: aFeature, about: "A feature's name is an identifier of at most 64 characters: a letter or `_` (not `__`), then letters, digits and `_`. It must not be a reserved word of CEL or a name that already has a meaning in expressions.", rows: []keyRow{
+			{"per", matching("a kind of `items`", "identifier"), "the feature is of users", "required with `users` and `together`; not with `dwell`", "keeps the feature for each item of that kind (rule 21)", "per: product"},
 			{"on", someEvents, needed, "", "the events that the feature aggregates", "on: Product Viewed"},
-			{"where", aCondition, "", "the event only", "only events for which this is true", `where: event.properties.category == "bag"`},
-			{"by", aKey, "", "required with `top`", "keeps a separate aggregate for each key", "by: category"},
+			{"where", aCondition, "", "the event only; with `per` also `item` and the user's own features", "only events for which this is true", `where: event.properties.category == "bag"`},
+			{"by", aKey, "", "as `where`; required with `top`; not with `users` and `together`", "keeps a separate aggregate for each key", "by: category"},
 			{"agg", shape{says: "a word", schema: map[string]any{"enum": anys(aggregates)}}, needed, "see [Aggregates](#aggregates)", "the aggregate", "agg: count"},
-			{"of", anExpr, "", "the event only; with a bare `by` also `item`", "the value to aggregate", "of: event.properties.price"},
-			{"within", span(time.Second), forEver, "not with `top`", "the length of the window", "within: 30m"},
-			{"half_life", span(time.Second), "", "required with `top`, `top` only", "after this time a touch weighs half", "half_life: 7d"},
+			{"of", anExpr, "", "the event only; with a bare `by` also `item`; with `per` as `where`", "the value to aggregate", "of: event.properties.price"},
+			{"within", span(time.Second), forEver, "not with `top` and `together`", "the length of the window", "within: 30m"},
+			{"half_life", span(time.Second), "", "required with `top` and `together`, these only", "after this time a touch weighs half", "half_life: 7d"},
 			{"key", aProperty, "", "`list` only", "an item replaces the stored item with the same key", "key: product_id"},
 			{"fields", matching("property names, as a text or list", "texts"), "", "required with `list`, `list` only", "the properties of an item that are stored", "fields: [product_id, name]"},
-			{"keep", wholeNumber(1, mostEntries), grouped(campaign.DefaultKeep), "`list`, `distinct` and `histogram` only", "how many entries are kept under each key: the newest", "keep: 20"},
-			{"remove_on", someEvents, "", "only `list` with `key`", "events whose items are removed from the list", "remove_on: [Product Removed, Order Completed]"},
+			{"keep", keepShape, grouped(campaign.DefaultKeep) + ", with `users` " + grouped(campaign.DefaultKeepUsers), "`list`, `distinct` (not with `per`), `histogram` and `users` only", "how many entries are kept under each key: the newest", "keep: 20"},
+			{"remove_on", someEvents, "", "only `list` with `key`, and `users`", "events whose items are removed from the list, or whose users are", "remove_on: [Product Removed, Order Completed]"},
 		}, schema: map[string]any{"allOf": []any{
 			map[string]any{"if": has("agg", "list"), "then": map[string]any{"required": []any{"fields"}}},
 			map[string]any{"if": has("agg", "top"), "then": map[string]any{"required": []any{"by", "half_life"}}},
+			map[string]any{"if": has("agg", aggUsers), "then": map[string]any{"required": []any{"per"}}},
+			map[string]any{"if": has("agg", aggTogether), "then": map[string]any{"required": []any{"per", "half_life"}}},
+			map[string]any{"if": map[string]any{"not": has("agg", aggUsers)}, "then": map[string]any{"properties": map[string]any{"keep": map[string]any{"maximum": mostEntries}}}},
 		}}},
 		{name: aFact, about: "A fact's name, and the names of its fields, are identifiers. `facts.weather[event.properties.city].dust` is a field of the fact under a key. A table has a column `key`, in which no cell appears twice; its other columns are fields. In a column of a number or bool, an empty cell means that the row lacks the field.", rows: []keyRow{
 			{"fields", shape{says: "map from name to `string`, `number` or `bool`", schema: map[string]any{"type": "object", "minProperties": 1, "propertyNames": ref("identifier"),
@@ -177,6 +191,7 @@ func campaignTables() []*keyTable {
 			{"let", byName("identifier", ref("expression")), "", "", "names for expressions, in the order of the file: a later one may use an earlier one", "let: {cheap: event.properties.price < 10}"},
 			{"if", shape{says: "CEL, bool, or a list of conditions that must all hold", schema: map[string]any{"anyOf": []any{
 				ref("expression"), map[string]any{"type": "array", "items": ref("expression"), "minItems": 1}}}}, "", "", "the condition on the user's state; judged at the trigger", "if: [orders == 0]"},
+			{"to", matching("a feature with `agg: users`", "identifier"), "the user of the event", "of the trigger's item; not with `session_end`", "the offer goes to every user in it (rule 24)", "to: watchers"},
 			{"unless", aMap(anUnless), "", "not with `any`, whose entries have their own", "makes the campaign wait: an absence (rule 4)", "unless: {on: Order Completed, within: 1h}"},
 			{"at", aMap(anAt), "at once", "", "makes the offer wait for the hour that suits this user best (rule 8)", "at: {best_hour: buying_hours, ahead: 24h}"},
 			{"when_due", aCondition, "", "", "judged after every wait (`unless`, dwell, `at`, a hold); if it is false, the offer does not go out (rule 9)", "when_due: cart.size() > 0"},
@@ -185,6 +200,7 @@ func campaignTables() []*keyTable {
 			{"score", anExpr, "", "not with `priority`", "a priority that is computed: a number", "score: spent / 100.0"},
 			{"offer", aMap(anOffer), needed, "", "what goes out", "offer: {channel: web}"},
 			{"limits", listOf(aLimit), "no limit", "", "how many offers of this campaign a user gets", "limits: [{max: 1, within: 24h}]"},
+			{"budget", aMap(aBudget), "no budget", "each row of `for_each` has its own", "how much all users together get of this campaign (rule 25)", "budget: {offers: 1000, within: 1d}"},
 			{"holdout", aShare, "nobody", "", "this share of users is a control group, which gets no offer of this campaign (rule 11)", "holdout: 10%"},
 		}, schema: map[string]any{
 			"oneOf": []any{required("on"), required("any"), required("sequence")},
@@ -216,9 +232,10 @@ func campaignTables() []*keyTable {
 			{"on", someEvents, needed, "", "the events that cancel the offer", "on: Order Completed"},
 			{"where", aCondition, "", "the cancelling event only", "only events for which this is true cancel", "where: event.properties.total > 0"},
 			{"match", aKey, "", "not with `session_end`", "only an event with the same key cancels", "match: product_id"},
-			{"within", span(time.Millisecond), needed, "", "how long the campaign waits", "within: 1h"},
+			{"within", aComputed.from(time.Millisecond), needed, "", "how long the campaign waits; as CEL, a duration that is computed at the trigger (rule 23)", "within: 1h"},
+			{"at_most", span(time.Millisecond), "", "required where `within` is CEL, and only there", "the longest wait", "at_most: 30d"},
 			{"restart", truth, "true", "", "whether another trigger restarts the wait", "restart: false"},
-		}},
+		}, schema: boundedWhere("within")},
 		{name: anAt, rows: []keyRow{
 			{"best_hour", anExpr, needed, "", "a `histogram`, or one of its keys", "best_hour: buying_hours"},
 			{"ahead", spanTo(time.Minute, mostAhead), needed, "", "the longest wait", "ahead: 24h"},
@@ -233,20 +250,39 @@ func offerTables() []*keyTable {
 		{name: anOffer, rows: []keyRow{
 			{"channel", aChannel, needed, "", "the channel it goes out on: subject `offers.<channel>.<p>`", "channel: web"},
 			{"kind", words(campaign.Advertising, campaign.Service), campaign.Advertising, "", "fewer gates apply to a service offer (rule 9)", "kind: service"},
-			{"expires", span(time.Second), "never", "", "counted from when the offer goes out", "expires: 24h"},
+			{"expires", aComputed.from(time.Second), "never", "", "counted from when the offer goes out; as CEL, a duration that is computed then (rule 23)", "expires: 24h"},
+			{"at_most", span(time.Second), "", "required where `expires` is CEL, and only there", "the longest time", "at_most: 7d"},
 			{"coupon", aMap(aCoupon), "", "", "a code of the user's own (rule 12): `coupon.code`, `coupon.url` and `coupon.expires` in templates", "coupon: {discount: 10%, single_use: true}"},
 			{"data", shape{says: "any YAML that can be written as JSON", limits: "32 levels; 512 KB when filled in", schema: map[string]any{}}, "none", "", "the offer's content; its texts are templates", "data: {title: \"{{ item.name }} waits\"}"},
-		}},
-		{name: aCoupon, about: "What the offer says about its coupon. All but `expires` is passed on as it is.", rows: []keyRow{
+		}, schema: boundedWhere("expires")},
+		{name: aCoupon, about: "What the offer says about its coupon. All but `expires` and `pool` is passed on as it is.", rows: []keyRow{
 			{"discount", shape{says: "text or number", schema: map[string]any{"type": []any{"string", "number"}}}, "", "", "what it is worth", "discount: 10%"},
 			{"single_use", truth, "false", "", "whether it is good for one order", "single_use: true"},
 			{"claim", aText, "", "", "how it is claimed", "claim: login"},
 			{"expires", span(time.Second), "as the offer", "", "counted from when the offer goes out", "expires: 7d"},
+			{"pool", matching("a pool's name", "channel"), "the code is made", "", "the code is the next of this pool's, of `offerctl coupons import`; a pool may serve many campaigns (rule 25)", "pool: spring"},
 		}},
 		{name: aLimit, rows: []keyRow{
 			{"max", wholeNumber(1, mostOffers), needed, "", "offers of this campaign to one user", "max: 1"},
 			{"within", span(time.Second), forEver, "not with `per`", "in this time", "within: 24h"},
 			{"per", words("session"), "", "not with `within`", "in the current session", "per: session"},
 		}, schema: map[string]any{"not": required("within", "per")}},
+		{name: aBudget, about: "It has either `offers` or `value`.", rows: []keyRow{
+			{"offers", wholeNumber(1, mostBudget), "", "not with `value`", "how many offers", "offers: 1000"},
+			{"value", valueShape, "", "not with `offers`", "the sum of what `of` gives", "value: 5000000"},
+			{"of", anExpr, "", "required with `value`, `value` only", "the value of an offer: a number, 0 or more; evaluated when the offer asks the budget", "of: item.price * 0.1"},
+			{"within", span(time.Second), forEver, "not with `per`", "in this time", "within: 1d"},
+			{"per", words("day"), "", "not with `within`", "in the day, in the set's `zone`", "per: day"},
+		}, schema: map[string]any{
+			"oneOf": []any{required("offers"), required("value", "of")},
+			"allOf": []any{map[string]any{"not": required("within", "per")}, map[string]any{"not": required("offers", "of")}},
+		}},
 	}
+}
+
+// boundedWhere is the schema of a map in which at_most must stand beside a key that
+// is no duration.
+func boundedWhere(key string) map[string]any {
+	computed := map[string]any{"required": []any{key}, "properties": map[string]any{key: map[string]any{"not": ref("duration")}}}
+	return map[string]any{"if": computed, "then": required("at_most")}
 }

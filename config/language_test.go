@@ -103,25 +103,35 @@ func TestPlacesOfExpressions(t *testing.T) {
     for_each: {rows: [{id: a}]}
     any:
       - {on: X}
-      - {on: Y, where: P0, unless: {on: Z, where: P1, match: P2, within: 1h}}
+      - {on: Y, where: P0, unless: {on: Z, where: P1, match: P2, within: P3 + P3, at_most: 1h}}
     let:
-      one: P3
+      one: P4
       two: >-
-        P4
-    if: [x, P5]
-    at: {best_hour: P6, ahead: 1h}
-    when_due: P7
-    choose: P8
-    score: "P9"
-    offer: {channel: web, data: {a: [x, P10]}}
+        P5
+    if: [x, P6]
+    to: P7
+    at: {best_hour: P8, ahead: 1h}
+    when_due: P9
+    choose: P10
+    score: "P11"
+    offer: {channel: web, data: {a: [x, P12]}, expires: "P13", at_most: 1h}
+    budget: {value: 3, of: P14}
   s:
-    sequence: {steps: [{on: X, where: P11}, {on: Y, where: P12}], within: 1h}
-    if: P13
+    sequence: {steps: [{on: X, where: P15}, {on: Y, where: P16}], within: 1h}
+    if: P17
+    unless:
+      on: X
+      at_most: 1h
+      within: |
+        P18
     offer: {channel: web}
+items: {P20: {key: P19}}
+features: {f: {per: P20, on: X, agg: count}, P7: {per: P20, on: X, agg: users}}
 `
-	paths := [][]string{{"any", "1", "where"}, {"any", "1", "unless", "where"}, {"any", "1", "unless", "match"}, {"let", "one"}, {"let", "two"},
-		{"if", "1"}, {"at", "best_hour"}, {"when_due"}, {"choose"}, {"score"}, {"offer", "data", "a", "1"}}
-	last := [][]string{{"sequence", "steps", "0", "where"}, {"sequence", "steps", "1", "where"}, {"if", "0"}}
+	paths := [][]string{{"any", "1", "where"}, {"any", "1", "unless", "where"}, {"any", "1", "unless", "match"}, {"any", "1", "unless", "within"},
+		{"let", "one"}, {"let", "two"}, {"if", "1"}, {"to"}, {"at", "best_hour"}, {"when_due"}, {"choose"}, {"score"}, {"offer", "data", "a", "1"}, {"offer", "expires"}, {"budget", "of"}}
+	last := [][]string{{"sequence", "steps", "0", "where"}, {"sequence", "steps", "1", "where"}, {"if", "0"}, {"unless", "within"}}
+	set := [][]string{{"items", "P20", "key"}, {"features", "f", "per"}}
 	l := newLoad()
 	l.compile = func(*campaign.Definition) (*pipeline.Set, []campaign.Problem) {
 		var problems []campaign.Problem
@@ -134,6 +144,9 @@ func TestPlacesOfExpressions(t *testing.T) {
 		for _, p := range last {
 			add("s", p)
 		}
+		for _, p := range set {
+			problems = append(problems, campaign.Problem{Path: p, What: fmt.Sprintf("P%d", len(problems))})
+		}
 		return nil, append(problems, campaign.Problem{Path: []string{"campaigns", "c", "for_each"}, What: "{rows"})
 	}
 	l.file("set.yaml", []byte(text))
@@ -141,7 +154,7 @@ func TestPlacesOfExpressions(t *testing.T) {
 		t.Fatal("no problems")
 	}
 	lines := strings.Split(text, "\n")
-	if len(l.problems) != len(paths)+len(last)+1 {
+	if len(l.problems) != len(paths)+len(last)+len(set)+1 {
 		t.Errorf("%v", l.problems)
 	}
 	for _, p := range l.problems {
@@ -250,18 +263,21 @@ func TestShortHold(t *testing.T) {
 func TestSuspect(t *testing.T) {
 	const never, address, expires = "never waits", "coupon.url is the code alone", "coupon.expires fails"
 	for text, want := range map[string]string{
-		`{on: page, when_due: now > now, %s}`:                                                                       never,
-		`{on: page, when_due: now > now, unless: {on: X, within: 1h}, %s}`:                                          "",
-		`{any: [{on: page}, {on: X, unless: {on: Y, within: 1h}}], when_due: now > now, %s}`:                        "",
-		`{on: page, when_due: now > now, at: {best_hour: hours, ahead: 1h}, %s}`:                                    "",
-		`{on: page, when_due: now > now, if: stay >= duration("1m"), %s}`:                                           "",
-		`{on: page, when_due: now > now, offer: {channel: push}}`:                                                   "",
-		`{on: page, when_due: now > now, offer: {channel: push, kind: service}}`:                                    never,
-		`{on: page, offer: {channel: web, coupon: {discount: 5%}, data: {a: "{{ coupon.url }}"}}}`:                  address,
-		`{on: page, offer: {channel: web, coupon: {discount: 5%}, data: {a: "{{ coupon.code }}"}}}`:                 "",
-		`{on: page, offer: {channel: web, coupon: {discount: 5%}, data: {a: "{{ coupon.expires }}"}}}`:              expires,
-		`{on: page, offer: {channel: web, coupon: {expires: 1d}, data: {a: "{{ coupon.expires }}"}}}`:               "",
-		`{on: page, offer: {channel: web, expires: 1d, coupon: {discount: 5%}, data: {a: "{{ coupon.expires }}"}}}`: "",
+		`{on: page, when_due: now > now, %s}`:                                                                                            never,
+		`{on: page, when_due: now > now, unless: {on: X, within: 1h}, %s}`:                                                               "",
+		`{any: [{on: page}, {on: X, unless: {on: Y, within: 1h}}], when_due: now > now, %s}`:                                             "",
+		`{on: page, when_due: now > now, at: {best_hour: hours, ahead: 1h}, %s}`:                                                         "",
+		`{on: page, when_due: now > now, if: stay >= duration("1m"), %s}`:                                                                "",
+		`{on: page, when_due: now > now, offer: {channel: push}}`:                                                                        "",
+		`{on: page, when_due: now > now, offer: {channel: push, kind: service}}`:                                                         never,
+		`{on: page, offer: {channel: web, coupon: {discount: 5%}, data: {a: "{{ coupon.url }}"}}}`:                                       address,
+		`{on: page, offer: {channel: web, coupon: {discount: 5%}, data: {a: "{{ coupon.code }}"}}}`:                                      "",
+		`{on: page, offer: {channel: web, coupon: {discount: 5%}, data: {a: "{{ coupon.expires }}"}}}`:                                   expires,
+		`{on: page, offer: {channel: web, coupon: {expires: 1d}, data: {a: "{{ coupon.expires }}"}}}`:                                    "",
+		`{on: page, offer: {channel: web, expires: 1d, coupon: {discount: 5%}, data: {a: "{{ coupon.expires }}"}}}`:                      "",
+		`{on: page, offer: {channel: web, expires: stay * 2.0, at_most: 1d, coupon: {discount: 5%}, data: {a: "{{ coupon.expires }}"}}}`: "",
+		`{on: page, when_due: now > now, budget: {offers: 5}, %s}`:                                                                       "",
+		`{on: page, when_due: now > now, offer: {channel: web, coupon: {pool: spring}}}`:                                                 "",
 	} {
 		text = strings.Replace(text, "%s", "offer: {channel: web}", 1)
 		_, l := read1(t, `policies: {consent: none, quiet_hours: {channels: [push], from: "20:00", to: "08:00"}}

@@ -32,12 +32,7 @@ func reference() string {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | `%s` |\n", r.name, r.is.says, asDefault(r), limits+r.limits, r.meaning, strings.ReplaceAll(r.example, "|", `\|`))
 		}
 	}
-	b.WriteString("\n### Keys that this version refuses\n\nThese keys are part of the language. Each is refused with what would happen if it were ignored.\n\n| where | key | meaning |\n|---|---|---|\n")
-	for _, k := range later {
-		fmt.Fprintf(&b, "| %s | `%s` | %s |\n", k.in, k.name, k.meaning)
-	}
-	fmt.Fprintf(&b, "| a feature | `agg: %s` | the users who follow an item; items that come in one event |\n", strings.Join(laterAggregates, "`, `agg: "))
-	b.WriteString("| unless | `within` that is computed | an expression such as `buy_after.p50 * 0.8` |\n\n")
+	b.WriteString("\n")
 	return b.String()
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -76,6 +77,10 @@ func (n *linter) remembered() {
 	if n.def.Forget.Anonymous > most {
 		most, which = n.def.Forget.Anonymous, "anonymous"
 	}
+	forgets := map[string]time.Duration{} // by kind of items
+	for _, it := range n.def.Items {
+		forgets[it.Kind] = cmp.Or(it.Forget, campaign.DefaultForgetItem)
+	}
 	longer := func(of string, d time.Duration, path ...string) {
 		if d > most {
 			n.at("longer-than-forget", path, fmt.Sprintf("%s is %s, and a user who does not come for %s is forgotten", of, campaign.FormatDuration(d), campaign.FormatDuration(most)),
@@ -83,7 +88,13 @@ func (n *linter) remembered() {
 		}
 	}
 	for _, f := range n.def.Features {
-		longer("the window", f.Within, "features", f.Name, "within")
+		switch most := forgets[f.Per]; {
+		case f.Per == "":
+			longer("the window", f.Within, "features", f.Name, "within")
+		case f.Within > most:
+			n.at("longer-than-forget", []string{"features", f.Name, "within"}, fmt.Sprintf("the window is %s, and a %s without an update for %s is forgotten", campaign.FormatDuration(f.Within), f.Per, campaign.FormatDuration(most)),
+				fmt.Sprintf("items: {%s: {forget: %s}}, or a shorter one", f.Per, campaign.FormatDuration(f.Within)))
+		}
 	}
 	for i := range n.def.Campaigns {
 		c := &n.def.Campaigns[i]

@@ -33,6 +33,8 @@ func (l *load) lint(c Check) []Finding {
 	n.outranked()
 	n.limits()
 	n.remembered()
+	n.forgetUnderLog()
+	n.beside()
 	n.eventNames()
 	n.channelNames()
 	n.brakes()
@@ -139,13 +141,11 @@ func expressions(c *campaign.Campaign, fn func(src string)) {
 	for _, e := range entries(c) {
 		fn(e.where)
 		if e.unless != nil {
-			fn(e.unless.Where)
-			fn(e.unless.Match)
+			unlessExpressions(e.unless, fn)
 		}
 	}
 	if c.Unless != nil {
-		fn(c.Unless.Where)
-		fn(c.Unless.Match)
+		unlessExpressions(c.Unless, fn)
 	}
 	for _, src := range c.If {
 		fn(src)
@@ -156,6 +156,16 @@ func expressions(c *campaign.Campaign, fn func(src string)) {
 	fn(c.WhenDue)
 	fn(c.Choose)
 	fn(c.Score)
+	fn(c.Offer.ExpiresIs)
+	if c.Budget != nil {
+		fn(c.Budget.Of)
+	}
+}
+
+func unlessExpressions(u *campaign.Unless, fn func(src string)) {
+	fn(u.Where)
+	fn(u.Match)
+	fn(u.WithinIs)
 }
 
 var (

@@ -265,6 +265,8 @@ func (l *load) compiled() (*pipeline.Set, error) {
 	slices.SortFunc(d.Facts, func(a, b campaign.Fact) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(d.Campaigns, func(a, b campaign.Campaign) int { return strings.Compare(a.ID, b.ID) })
 	l.sameNames()
+	l.unknownKinds()
+	l.unknownUsers()
 	set, problems := l.compile(d)
 	for _, p := range problems {
 		switch t := l.translate(p); {

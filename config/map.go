@@ -45,7 +45,6 @@ func (v value) fields(what string, known fields) present {
 		switch {
 		case ok:
 			read(c)
-		case c.unsupported(what, k):
 		case c.misspeltOf(v.n, k, known):
 		case c.null() && v.n.Style&yaml.FlowStyle != 0:
 			hint := "inside { } a comma begins a new key: put the text before it in quotes"

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 
 	"offerstream/pipeline/campaign"
 )
@@ -15,10 +16,15 @@ func (v value) offer() campaign.OfferSpec {
 	has := v.fields(anOffer, fields{
 		"channel": func(v value) { o.Channel = v.typed("channel: web; " + channelHint) },
 		"kind":    func(v value) { o.Kind = v.typed("advertising or service") },
-		"expires": func(v value) { o.Expires = v.span() },
+		"expires": func(value) {}, // below, with at_most
+		"at_most": func(v value) { o.AtMost = v.span() },
 		"coupon":  func(v value) { o.Coupon = v.coupon() },
 		"data":    func(v value) { v.keyInText(); o.Data = v.data() },
 	})
+	o.Expires, o.ExpiresIs = has.computedSpan("expires")
+	if c, ok := has["at_most"]; ok && !has.has("expires") {
+		c.problemAt(start(c.key), "`at_most` is for a computed `expires`, and there is none", "write expires: 7d")
+	}
 	if !has.has("channel") {
 		o.Channel = "web" // any, so that the rest can be checked
 	}
@@ -32,8 +38,23 @@ func (v value) coupon() *campaign.Coupon {
 		"single_use": func(v value) { c.SingleUse = v.boolean() },
 		"claim":      func(v value) { c.Claim = v.text(v.row.hint()) },
 		"expires":    func(v value) { c.Expires = v.span() },
+		"pool":       func(v value) { c.Pool = v.poolName() },
 	})
 	return &c
+}
+
+// poolName reads the name of a pool of coupons, which has the form of a channel's.
+func (v value) poolName() string {
+	t := v.text(channelHint)
+	if t != "" && !campaign.Channel(t) {
+		hint := channelHint
+		if small := strings.ToLower(t); campaign.Channel(small) {
+			hint = "write " + small
+		}
+		v.problem(fmt.Sprintf("%q is not a pool's name", t), hint)
+		return ""
+	}
+	return t
 }
 
 // amount reads a text or a number, as it is written.

@@ -14,11 +14,12 @@ var otherKeys = map[string][]string{
 	"trigger": {"on"}, "triggers": {"any", "on"}, "event": {"on"}, "events": {"on"}, "event_name": {"on"},
 	"when": {"if", "where"}, "condition": {"if", "where"}, "conditions": {"if", "where"}, "filter": {"where"}, "filters": {"where"}, "rule": {"if"}, "rules": {"if"}, "segment": {"if"}, "audience": {"if"},
 	"window": {"within"}, "timeframe": {"within"}, "timespan": {"within"}, "last": {"within"}, "after": {"within", "unless"}, "wait": {"within", "unless"}, "delay": {"within", "unless"},
-	"group_by": {"by"}, "groupby": {"by"}, "aggregate": {"agg"}, "aggregation": {"agg"}, "function": {"agg"}, "type": {"agg"}, "field": {"of", "fields"}, "property": {"of"}, "sum": {"agg"}, "count": {"agg"},
+	"group_by": {"by"}, "groupby": {"by"}, "aggregate": {"agg"}, "aggregation": {"agg"}, "function": {"agg"}, "type": {"agg"}, "field": {"of", "fields"}, "property": {"of", "key"}, "sum": {"agg"}, "count": {"agg"},
 	"title": {"data"}, "message": {"data"}, "text": {"data"}, "body": {"data"}, "content": {"data"}, "template": {"data"}, "subject": {"data"}, "payload": {"data"}, "image": {"data"}, "url": {"data"}, "link": {"data"},
-	"ttl": {"expires"}, "expiry": {"expires"}, "valid_for": {"expires"}, "frequency": {"limits"}, "frequency_cap": {"limits"}, "cooldown": {"limits"}, "throttle": {"limits"}, "cap": {"limits"},
+	"ttl": {"expires", "forget"}, "expiry": {"expires"}, "valid_for": {"expires"}, "frequency": {"limits"}, "frequency_cap": {"limits"}, "cooldown": {"limits"}, "throttle": {"limits"}, "cap": {"limits"},
 	"control": {"holdout"}, "control_group": {"holdout"}, "experiment": {"holdout"}, "start": {"period"}, "end": {"period"}, "dates": {"period"}, "schedule": {"period"}, "rank": {"priority"}, "weight": {"priority"},
 	"action": {"offer"}, "actions": {"offer"}, "then": {"offer"}, "send": {"offer"}, "do": {"offer"}, "limit": {"max", "limits"}, "times": {"max"},
+	"id": {"key"}, "retention": {"forget"}, "kind_of": {"per"}, "entity": {"per"}, "each": {"per"}, "recipients": {"to"}, "send_to": {"to"}, "users": {"to"}, "quota": {"budget"}, "spend": {"budget"}, "total": {"value", "budget"}, "amount": {"value"}, "codes": {"pool"}, "max_wait": {"at_most"},
 }
 
 // meantKey is the key that was probably meant by one that is unknown; "" if none.

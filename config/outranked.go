@@ -67,10 +67,11 @@ type contender struct {
 	wheres  []map[string]bool // of each entry
 	asks    map[string]bool   // all conditions of `if`
 	dwells  bool              // it may wait for a dwell
+	kind    string            // the kind of items that it asks; "": it asks none
 }
 
 func (n *linter) contender(c *campaign.Campaign) *contender {
-	t := &contender{Campaign: c, entries: entries(c), asks: map[string]bool{}}
+	t := &contender{Campaign: c, entries: entries(c), asks: map[string]bool{}, kind: n.kind(c)}
 	for _, e := range t.entries {
 		conds := map[string]bool{}
 		n.addParts(conds, c, e.where)
@@ -161,7 +162,7 @@ func (c *contender) conditions() []string {
 // relentless reports whether nothing but its conditions stops the campaign from
 // going out again and again.
 func (c *contender) relentless() bool {
-	return len(c.Limits) == 0 && c.Choose == "" && c.Score == "" && len(c.Rows) == 0 && c.WhenDue == "" && c.At == nil &&
+	return len(c.Limits) == 0 && !grants(c.Campaign) && c.Choose == "" && c.Score == "" && len(c.Rows) == 0 && c.WhenDue == "" && c.At == nil &&
 		!slices.ContainsFunc(c.entries, func(e entry) bool { return e.unless != nil })
 }
 
@@ -178,6 +179,7 @@ func (c *contender) before(d *contender) bool {
 func (c *contender) alwaysBefore(d *contender) bool {
 	switch {
 	case !c.before(d) || c.Offer.Channel != d.Offer.Channel,
+		c.kind != d.kind, c.Users != d.Users, // they are never in one choice
 		c.Offer.Kind == campaign.Advertising && d.Offer.Kind == campaign.Service, // fewer gates apply to d
 		c.From != 0 && (d.From == 0 || d.From < c.From), c.To != 0 && (d.To == 0 || d.To > c.To),
 		c.Fresh > 0 && (d.Fresh == 0 || d.Fresh > c.Fresh),

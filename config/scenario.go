@@ -238,9 +238,6 @@ func (p *setParts) keys(v value, known fields) {
 	for name := range v.setKeys() {
 		known[name] = take
 	}
-	for _, name := range laterIn(aSet) {
-		known[name] = take
-	}
 }
 
 func (p *setParts) empty() bool { return len(p.pairs) == 0 && len(p.paths) == 0 }

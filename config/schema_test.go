@@ -252,7 +252,7 @@ func TestSchemaAccepts(t *testing.T) {
 	for _, s := range sets {
 		files = append(files, s.Files...)
 	}
-	for _, name := range append(files, "../../shared/campaigns-draft/user.yaml") {
+	for _, name := range append(files, "../../shared/campaigns-draft/user.yaml", "../../shared/campaigns-draft/item.yaml") {
 		b, err := os.ReadFile(name)
 		if os.IsNotExist(err) {
 			continue
@@ -270,7 +270,7 @@ func TestSchemaAccepts(t *testing.T) {
 // value, the schema refuses too.
 func TestSchemaRefuses(t *testing.T) {
 	c, root := newChecker(t)
-	for _, name := range []string{"keys", "types", "later", "policies", "times-of-day", "triggers", "rows", "facts", "top"} {
+	for _, name := range []string{"keys", "types", "policies", "times-of-day", "triggers", "rows", "facts", "top"} {
 		path := filepath.Join("testdata", name+".yaml")
 		b, err := os.ReadFile(path)
 		if err != nil {
@@ -286,9 +286,20 @@ func TestSchemaRefuses(t *testing.T) {
 		"on: X, holdout: 0.123%", "on: X, fresh: soon", "on: X, limits: [{max: 1, per: session, within: 1h}]", "on: X, limits: [{max: 1001}]",
 		"on: X, for_each: {}", "on: X, for_each: {rows: [{n: 1}]}", "on: X, for_each: {rows: [{id: a, n: [1]}]}", "on: X, period: {}", "on: X, at: {ahead: 1h}",
 		"on: X, let: {a-b: x}", "on: X, unless: {on: Y, within: 1h, restart: 1}",
+		"on: X, unless: {on: Y, within: x.p50 * 2}", "on: X, to: a-b", "on: X, budget: {}", "on: X, budget: {offers: 0}", "on: X, budget: {value: 5}", "on: X, budget: {offers: 5, of: x}",
+		"on: X, budget: {offers: 5, value: 5, of: x}", "on: X, budget: {offers: 5, per: week}", "on: X, budget: {offers: 5, per: day, within: 1d}", "on: X, budget: {value: -1, of: x}",
 	} {
 		if c.file(t, root, part, fmt.Appendf(nil, campaign, part)) == "" {
 			t.Errorf("%s is accepted", part)
+		}
+	}
+	for _, set := range []string{
+		"items: {product: {}}", "items: {a-b: {key: x}}", "items: {product: {key: x, forget: soon}}", "items: {product: {key: x, keep: 1}}", "bounds: {item_bytes: 0}",
+		"features: {f: {on: X, agg: users}}", "features: {f: {per: p, on: X, agg: together}}", "features: {f: {per: p, on: X, agg: users, keep: 100001}}", "features: {f: {on: X, agg: histogram, keep: 4097}}",
+		"campaigns: {c: {on: X, offer: {channel: web, expires: x.p50}}}", "campaigns: {c: {on: X, offer: {channel: web, coupon: {pool: Spring}}}}",
+	} {
+		if c.file(t, root, set, []byte(set)) == "" {
+			t.Errorf("%s is accepted", set)
 		}
 	}
 }

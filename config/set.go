@@ -31,6 +31,7 @@ func (v value) setKeys() fields {
 		"forget":    func(v value) { v.forget() },
 		"bounds":    func(v value) { v.bounds() },
 		"coupons":   func(v value) { v.coupons() },
+		"items":     func(v value) { v.named("kinds", func(name string, c value) { c.item(name) }) },
 		"features":  func(v value) { v.named("features", func(name string, c value) { c.feature(name) }) },
 		"facts":     func(v value) { v.named("facts", func(name string, c value) { c.fact(name) }) },
 		"policies":  func(v value) { v.policies() },
@@ -79,6 +80,8 @@ const (
 	mostUser     = 1 << 20
 	mostBytes    = 1 << 20
 	mostAbsences = 4096
+
+	mostItemBytes = 16 << 20
 )
 
 func (v value) bounds() {
@@ -89,7 +92,11 @@ func (v value) bounds() {
 		"user_entries": func(v value) { b.UserEntries = v.whole() },
 		"user_bytes":   func(v value) { b.UserBytes = v.whole() },
 		"absences":     func(v value) { b.Absences = v.whole() },
+		"item_bytes":   func(v value) { b.ItemBytes = v.whole() },
 	})
+	if b.ItemBytes == campaign.DefaultItemBytes { // as if it were not written, so that the set is the same
+		b.ItemBytes = 0
+	}
 	v.l.once("bounds", v, b, func() { v.l.def.Bounds = b })
 }
 

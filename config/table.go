@@ -95,6 +95,21 @@ func spanTo(least, most time.Duration) shape {
 	return shape{says: "duration", limits: limits, least: int64(least), most: int64(most), schema: ref("duration")}
 }
 
+// keepShape is the number of entries that an aggregate keeps.
+var keepShape = shape{says: "number", limits: "1 to " + grouped(mostEntries) + ", with `users` to " + grouped(campaign.MostKeepUsers), least: 1, most: campaign.MostKeepUsers,
+	schema: map[string]any{"type": "integer", "minimum": 1, "maximum": campaign.MostKeepUsers}}
+
+// valueShape is a sum of values, which are counted in millionths.
+var valueShape = shape{says: "number", limits: "0.000001 to " + grouped(mostBudget), schema: map[string]any{"type": "number", "minimum": leastValue, "maximum": mostBudget}}
+
+// from is a shape of a duration with the shortest one, where the duration is no
+// expression.
+func (s shape) from(least time.Duration) shape {
+	s.least, s.most = int64(least), int64(century)
+	s.limits = "`" + campaign.FormatDuration(least) + "` or more; " + s.limits
+	return s
+}
+
 // words is one of a few words.
 func words(choice ...string) shape {
 	s := shape{schema: map[string]any{"enum": anys(choice)}}

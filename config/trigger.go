@@ -59,7 +59,7 @@ func (v value) sessionEnd(has present) {
 	refuse := func(c value, what string) {
 		c.problemAt(start(c.key), fmt.Sprintf("the end of a session has no event, so `%s` has nothing to read", what), "remove it; what is known of the session is in `session`")
 	}
-	for _, name := range []string{"where", "fresh"} {
+	for _, name := range []string{"where", "fresh", "to"} {
 		if c, ok := has[name]; ok {
 			refuse(c, name)
 		}
@@ -133,14 +133,16 @@ func (v value) atMost(n, most int) {
 func (v value) unless() *campaign.Unless {
 	u := campaign.Unless{}
 	restart := true
-	v.fields(anUnless, fields{
+	has := v.fields(anUnless, fields{
 		"on":      func(v value) { u.On = v.events() },
 		"where":   func(v value) { u.Where = v.cel() },
 		"match":   func(v value) { u.Match = v.cel() },
-		"within":  func(v value) { u.Within = v.span() },
+		"within":  func(value) {}, // below, with at_most
+		"at_most": func(v value) { u.AtMost = v.span() },
 		"restart": func(v value) { restart = v.boolean() },
 	})
-	if u.Within == 0 {
+	u.Within, u.WithinIs = has.computedSpan("within")
+	if u.Within == 0 && u.WithinIs == "" {
 		u.Within = 1 // any, so that the rest can be checked
 	}
 	u.NoRestart = !restart

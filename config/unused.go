@@ -13,10 +13,10 @@ import (
 func (n *linter) unused() {
 	read := map[string]bool{}
 	unreadLets := map[string][]string{} // by the names that only they read
-	best := false
+	best := false                       // something but an expression reads the zone
 	for i := range n.def.Campaigns {
 		c := &n.def.Campaigns[i]
-		best = best || c.At != nil
+		best = best || c.At != nil || c.Budget != nil && c.Budget.PerDay
 		own := n.namesOf(c)
 		for _, l := range slices.Backward(c.Let) {
 			names := n.namesIn(l.Is)
@@ -43,10 +43,15 @@ func (n *linter) unused() {
 		}
 		return ""
 	}
+	n.readByItems(read, unreadLets)
 	for _, f := range n.def.Features {
 		if before := "before." + f.Name; !read[f.Name] && !read[before] {
+			whose := "user"
+			if f.Per != "" {
+				whose = f.Per
+			}
 			n.atKey("unused-feature", []string{"features", f.Name}, fmt.Sprintf("no campaign reads %s%s", f.Name, only(f.Name, before)),
-				"remove it, because each user's state holds it; keep it if a campaign to come is to find it filled")
+				"remove it, because each "+whose+"'s state holds it; keep it if a campaign to come is to find it filled")
 		}
 	}
 	for _, f := range n.def.Facts {
@@ -57,6 +62,25 @@ func (n *linter) unused() {
 	if zone := n.set["zone"]; zone.at.n != nil && n.def.Zone != "" && n.def.Zone != "UTC" && !best && n.def.Quiet == nil && !read["local"] && !n.readsUTC {
 		n.spot("zone-unused", zone.at, zone.at.spot(), "nothing in the set reads the time of day, so the zone has no effect",
 			"remove it; it is for `local`, `at` and quiet_hours: local.hour >= 21, for example")
+	}
+}
+
+// readByItems adds the names that features of items read, which are features of the
+// user whose event feeds them.
+func (n *linter) readByItems(read map[string]bool, unread map[string][]string) {
+	for _, f := range n.def.Features {
+		if f.Per == "" {
+			continue
+		}
+		for _, src := range []string{f.Where, f.By, f.Of} {
+			for _, name := range n.namesIn(src) {
+				if read[f.Name] || read["before."+f.Name] {
+					read[name] = true
+				} else {
+					unread[name] = append(unread[name], f.Name)
+				}
+			}
+		}
 	}
 }
 
@@ -77,6 +101,9 @@ func (n *linter) namesOf(c *campaign.Campaign) map[string]bool {
 		}
 	})
 	shownNames(c, func(name string) { all[name] = true })
+	if c.Users != "" {
+		all[c.Users] = true
+	}
 	return all
 }
 

@@ -184,7 +184,7 @@ func (v value) durationTo(least, most time.Duration, hint string) time.Duration 
 	d, err := campaign.ParseDuration(v.n.Value)
 	switch {
 	case err != nil && computed.MatchString(v.n.Value):
-		v.problem("a duration that is computed is not supported yet", "write one such as 90s, 30m, 1h30m or 7d")
+		v.problem("this duration is not computed", "write one such as 90s, 30m, 1h30m or 7d; `within` of `unless` and `expires` of an offer may be expressions")
 	case err != nil && campaign.SpellDuration(v.n.Value) != "":
 		v.problem(err.Error(), campaign.SpellDuration(v.n.Value))
 	case err != nil:

@@ -22,7 +22,7 @@ func Gallery() fs.FS { return below("campaigns/gallery") }
 
 // First are the systems of the gallery that form the set with which demo and serve
 // start: those for which the events of a web shop are enough.
-var First = []string{"groobee-bag", "groobee-referrer", "gmarket-rank", "bigin-group", "11st-cart", "amazon-browse"}
+var First = []string{"groobee-bag", "groobee-referrer", "gmarket-rank", "bigin-group", "11st-cart", "amazon-browse", "enuri-watch"}
 
 func below(dir string) fs.FS {
 	sub, err := fs.Sub(files, dir)

@@ -408,7 +408,7 @@ func refusals(t *testing.T, ns *server.Server) {
 			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
 		},
 		"worker": {
-			"offers.web.0": true, "withheld.0": true, "dead.0": true, "$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
+			"offers.web.0": true, "withheld.0": true, "dead.0": true, "events.0.from.1": true, "events.0.from": false, "events.0.accept": false, "$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
 			"events.0.in": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.paused": true, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false,
 			"$JS.API.STREAM.MSG.DELETE.X": false, "$JS.API.STREAM.UPDATE.X": false, "$JS.API.STREAM.RESTORE.X": false,
 			"$KV.GROUP.member.a": true, "$KV.GROUP.a": false, "$JS.API.STREAM.PURGE.KV_GROUP": false, "$JS.API.STREAM.DELETE.KV_GROUP": false,
@@ -418,7 +418,7 @@ func refusals(t *testing.T, ns *server.Server) {
 			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.INFO.OFFERS.sender": true, "$JS.API.CONSUMER.DELETE.OFFERS.sender": true,
 			"$JS.API.CONSUMER.CREATE.OFFERS.sender.offers.web.>": true, "$JS.API.CONSUMER.CREATE.OFFERS.sender.withheld.>": false, "$JS.API.CONSUMER.CREATE.OFFERS.sender": false,
 			"$JS.API.CONSUMER.CREATE.OFFERS": false, "$JS.API.CONSUMER.DURABLE.CREATE.OFFERS.sender": false,
-			"events.0.in": false, "offers.web.0": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false,
+			"events.0.in": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false,
 			"$JS.API.STREAM.INFO.EVENTS-0": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.OFFERS": false, "$JS.API.STREAM.PURGE.OFFERS": false, "$JS.API.STREAM.MSG.DELETE.OFFERS": false,
 			"$KV.GROUP.member.a": false, "$JS.API.STREAM.INFO.KV_GROUP": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,

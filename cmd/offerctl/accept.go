@@ -120,6 +120,9 @@ func showAccepted(out io.Writer, done audit.Accepted) {
 		fmt.Fprintf(out, "  begins empty, as the second state of a backfill is lost: %s\n", what)
 	}
 	fmt.Fprintf(out, "  never sent: %s that the log yields and no chain has\n", count(done.Lost, "offer"))
+	for _, to := range slices.Sorted(maps.Keys(done.LostMails)) {
+		fmt.Fprintf(out, "  never sent: %s to entities of partition %d, such as updates of items, that the log yields and that partition's log does not have\n", count(done.LostMails[to], "mail"), to)
+	}
 	for _, name := range slices.Sorted(maps.Keys(done.Stored)) {
 		s := done.Stored[name]
 		fmt.Fprintf(out, "  perhaps received again: %s of %s.%d, in records %d to %d, with the numbers and ids that they had\n", count(s.Offers, "offer"), name, done.Partition, s.First, s.Last)

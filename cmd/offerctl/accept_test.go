@@ -164,15 +164,15 @@ func TestAcceptCommand(t *testing.T) {
 		t.Errorf("%+v, the log ends at %d", done, last)
 	}
 	text := offerctl(t, "accept", "--partition", "3", "--why", why, "--yes", "--nats", url)
-	if !strings.Contains(text, fmt.Sprintf("from a snapshot at message %d.\n", last+1)) || !strings.Contains(text, fmt.Sprintf("accepted, as message %d of its log", last+2)) {
+	if !strings.Contains(text, fmt.Sprintf("from a snapshot at message %d.\n", last+1)) || !strings.Contains(text, fmt.Sprintf("accepted, as message %d of its log", last+3)) {
 		t.Errorf("%s", text)
 	}
-	goOn("eve")
+	goOn("eve")             // message last+2 is the mark that the first acceptance has sent to its own partition
 	var again audit.Verdict // on the offers after the snapshot that it left
-	if err := json.Unmarshal([]byte(offerctl(t, "verify", "--json", "--partition", "3", "--nats", url)), &again); err != nil || again.Wrong() != 0 || again.Applied != 8 || again.Partitions[0].From != last+2 {
+	if err := json.Unmarshal([]byte(offerctl(t, "verify", "--json", "--partition", "3", "--nats", url)), &again); err != nil || again.Wrong() != 0 || again.Applied != 8 || again.Partitions[0].From != last+3 {
 		t.Errorf("%+v, %v", again, err)
 	}
-	if out := offerctl(t, "verify", "--partition", "3", "--nats", url); !strings.Contains(out, fmt.Sprintf("partition 3: from the snapshot at message %d on\n", last+2)) {
+	if out := offerctl(t, "verify", "--partition", "3", "--nats", url); !strings.Contains(out, fmt.Sprintf("partition 3: from the snapshot at message %d on\n", last+3)) {
 		t.Errorf("%s", out)
 	}
 	for _, args := range [][]string{{"--partition", "2", "--from-snapshot"}, {"--dir", filepath.Join(dir, "none")}} {

@@ -132,6 +132,24 @@ const (
 // partition which does not answer, and why says why.
 func askPending(ctx context.Context, conn *broker.Conn) (all []*broker.Pending, why []string, err error) {
 	all, why = make([]*broker.Pending, conn.Partitions), make([]string, conn.Partitions)
+	err = askEach(ctx, conn, broker.Query{Pending: true}, func(p int, a broker.Answer, err error) {
+		switch {
+		case err != nil:
+			why[p] = err.Error()
+		case a.Pending == nil && a.Error != "" && !strings.Contains(a.Error, "cannot be decoded"):
+			why[p] = a.Error
+		case a.Pending == nil:
+			why[p] = "its worker is of a version that does not say what is pending"
+		default:
+			all[p] = a.Pending
+		}
+	})
+	return all, why, err
+}
+
+// askEach asks the owners of all partitions, and calls fn with each answer; for several
+// partitions at a time.
+func askEach(ctx context.Context, conn *broker.Conn, query broker.Query, fn func(p int, a broker.Answer, err error)) error {
 	free := make(chan struct{}, askedAtOnce)
 	var wg sync.WaitGroup
 	for p := range conn.Partitions {
@@ -140,22 +158,15 @@ func askPending(ctx context.Context, conn *broker.Conn) (all []*broker.Pending, 
 			defer func() { <-free }()
 			within, cancel := context.WithTimeout(ctx, askedFor)
 			defer cancel()
-			switch a, err := askPartition(within, conn, p, broker.Query{Pending: true}); {
-			case errors.Is(err, errNoAnswer):
-				why[p] = "no worker answers within " + askedFor.String()
-			case err != nil:
-				why[p] = err.Error()
-			case a.Pending == nil && a.Error != "" && !strings.Contains(a.Error, "cannot be decoded"):
-				why[p] = a.Error
-			case a.Pending == nil:
-				why[p] = "its worker is of a version that does not say what is pending"
-			default:
-				all[p] = a.Pending
+			a, err := askPartition(within, conn, p, query)
+			if errors.Is(err, errNoAnswer) {
+				err = fmt.Errorf("no worker answers within %s", askedFor)
 			}
+			fn(p, a, err)
 		})
 	}
 	wg.Wait()
-	return all, why, ctx.Err()
+	return ctx.Err()
 }
 
 // logTime is the log time of the deployment: known is that of the partitions that say

@@ -12,12 +12,11 @@ import (
 )
 
 // What of retired sets is relied on: features of the last eight are fed on for a day
-// of log time, since engine 4. That an apply is carried out some minutes later must not
+// of log time. That an apply is carried out some minutes later must not
 // matter.
 const (
-	retiringEngine = 4
-	retiredFor     = 24*time.Hour - 15*time.Minute
-	mostRetired    = 8
+	retiredFor  = 24*time.Hour - 15*time.Minute
+	mostRetired = 8
 )
 
 // retiredSets are the sets whose features every partition still feeds, though they are
@@ -57,7 +56,7 @@ func retiredIn(controls []broker.ControlMessage, live string, now time.Time) (ha
 		if c.Set == "" || c.Set == set {
 			continue
 		}
-		if set != "" && c.Engine >= retiringEngine && now.Sub(time.Unix(0, c.Stored)) < retiredFor {
+		if set != "" && now.Sub(time.Unix(0, c.Stored)) < retiredFor {
 			hashes = append(slices.DeleteFunc(hashes, func(h string) bool { return h == set }), set)
 		}
 		set = c.Set

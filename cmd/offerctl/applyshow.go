@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 )
 
@@ -76,7 +77,7 @@ func (p *plan) reach() string {
 	if len(whole) > 0 {
 		parts = append([]string{"partition " + ranges(whole) + " from its beginning"}, parts...)
 	}
-	return "! the log does not reach back to its beginning everywhere; it is folded: " + strings.Join(parts, ", ")
+	return "! the log does not reach back to its beginning everywhere; it is folded: " + strings.Join(parts, ", ") + "; what visitors had done who became users before that is not found again"
 }
 
 // String says whether the worker's disk has room.
@@ -103,6 +104,9 @@ func (a *applying) refusals(ctx context.Context, p *plan, same, backfill bool) (
 	if err := a.running(ctx, p); err != nil {
 		all = append(all, err)
 	}
+	if err := a.forgets(ctx); err != nil {
+		all = append(all, err)
+	}
 	if p.Forced && !a.force {
 		all = append(all, errors.New("the lines above that begin with ! say what would go wrong: change the campaigns, or use --force"))
 	}
@@ -110,6 +114,16 @@ func (a *applying) refusals(ctx context.Context, p *plan, same, backfill bool) (
 		all = append(all, a.backfillRefusals(p, same)...)
 	}
 	return all
+}
+
+// forgets is the error if the set forgets earlier than the log: workers would not put
+// it in force.
+func (a *applying) forgets(ctx context.Context) error {
+	retention, err := a.conn.Retention(ctx)
+	if err != nil {
+		return err
+	}
+	return pipeline.CheckForget(a.def, retention)
 }
 
 // oldWorkers is the error if workers do not run the set's engine.

@@ -131,7 +131,7 @@ func TestBacktestJSON(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
 	for _, set := range []string{campaigns, "../../deploy/campaigns/shop.yaml"} {
-		for _, events := range []string{events, "../../pipeline/testdata/golden/3/events.jsonl"} {
+		for _, events := range []string{events, "../../pipeline/testdata/golden/5/events.jsonl"} {
 			o, _ := backtestJSON(t, "--campaigns", set, "--events", events)
 			compareWithCore(t, o, set, events)
 		}

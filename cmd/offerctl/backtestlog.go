@@ -57,7 +57,11 @@ func (b *backtestRun) overLog(ctx context.Context, n natsFlags, events, from, to
 				return nil, err
 			}
 		}
-		return backtestLog(ctx, conn, set, opt, b.std)
+		res, err := backtestLog(ctx, conn, set, opt, b.std)
+		if err == nil && set != nil && res.Result.Mails > 0 && (live == nil || set.Hash() != live.Hash()) {
+			res.inputWarnings = append(res.inputWarnings, "users, items and budgets received what the live campaigns sent them: what these campaigns alone ask of items, budgets or pools stays pending, and what visitors did before they became users counts only in features that were live; over a file of the events (--events) all of it counts")
+		}
+		return res, err
 	}, func(ctx context.Context, def *campaign.Definition, keys []string, more int) ([]*explain.Story, error) {
 		var set *pipeline.Set
 		if def != nil {

@@ -76,6 +76,10 @@ func TestBacktestLog(t *testing.T) {
 	if got := given(); len(got) != users || !strings.Contains(got[0], `"campaign":"seen"`) {
 		t.Errorf("with other campaigns:\n%s", strings.Join(got, "\n"))
 	}
+	asks := file(t, "asks.yaml", "items: {product: {key: product_id}}\nfeatures:\n  views: {per: product, on: Product Viewed, agg: count}\ncampaigns:\n  seen:\n    on: Product Viewed\n    if: views >= 1\n    offer: {channel: web}\n")
+	if text := offerctl(t, "backtest", "--nats", url, "--campaigns", asks); !strings.Contains(text, "what these campaigns alone ask of items, budgets or pools stays pending") {
+		t.Errorf("with campaigns that ask items:\n%s", text)
+	}
 	if text := offerctl(t, "backtest", "--nats", url, "--compare", other); !strings.Contains(text, "With "+other+" instead of those that were live") {
 		t.Errorf("compared:\n%s", text)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"offerstream/cmd/offerctl/bench"
 	"offerstream/pipeline/backtest"
+	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 )
 
@@ -47,7 +48,7 @@ func benchmark(ctx context.Context, args []string, std stdio) error {
 
 // benchFlags returns the flags that select what is measured.
 func benchFlags(b *bench.Run, std stdio) *flags {
-	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K [--rows]] [--worker] [--gateway] [--backtest] [--group] [--rounds N] [--against BINARY [--pairs N]] [--json]", `
+	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K [--rows]] [--worker] [--gateway] [--backtest] [--group] [--items [--partitions P] [--watchers W]] [--rounds N] [--against BINARY [--pairs N]] [--json]", `
 Measures this machine, with NATS as a separate process: how fast a worker
 catches up, as a ratio to reading the same events from JetStream, one per
 message, and doing nothing else; the same with a state far larger than its cache;
@@ -57,7 +58,7 @@ alternate, and the medians count. To compare machines, use ratios rather than
 absolute figures. With --against, this program and another one measure in turn,
 and the ratios of their results are shown.`,
 		"offerctl bench --events 200000 --json\nofferctl bench --worker --against ./offerctl-before")
-	fs.IntVar(&b.Events, "events", 0, "`N` events (default 1000000; with --backtest 10000000)")
+	fs.IntVar(&b.Events, "events", 0, "`N` events (default 1000000; with --backtest 10000000, with --items 300000)")
 	fs.IntVar(&b.Users, "users", 100_000, "`U` users that the events belong to")
 	fs.IntVar(&b.LookupUsers, "lookup-users", 1_000_000, "look up state among `L` users")
 	fs.IntVar(&b.Campaigns, "campaigns", 0, "measure only the worker's rate, with `K` generated campaigns instead of the shipped ones, and with ten of them for comparison")
@@ -67,6 +68,9 @@ and the ratios of their results are shown.`,
 	fs.BoolVar(&b.GatewayOnly, "gateway", false, "measure the gateway instead, compared with a bare HTTP handler; --events and --campaigns have no effect")
 	fs.BoolVar(&b.BacktestOnly, "backtest", false, "measure a backtest instead, and its memory")
 	fs.BoolVar(&b.GroupOnly, "group", false, "measure a group of workers instead: hand-overs, kills, restores; --lookup-users is then the number of users in the rebuild")
+	fs.BoolVar(&b.ItemsOnly, "items", false, "measure campaigns that read features of products instead: the worker's rate as a ratio to that without them, the time from an event to its offer by way of a product, a hot product, and one price to all who watch it")
+	fs.IntVar(&b.Partitions, "partitions", 0, "with --items: `P` partitions (default 8)")
+	fs.IntVar(&b.Watchers, "watchers", 0, "with --items: `W` users watch the product (default 100000, which is the most)")
 	return fs
 }
 
@@ -100,26 +104,54 @@ func checkBench(b *bench.Run) error {
 	case b.Events != 0:
 	case b.BacktestOnly:
 		b.Events = 10_000_000
+	case b.ItemsOnly:
+		b.Events = 300_000
 	default:
 		b.Events = 1_000_000
 	}
 	kinds := 0
-	for _, only := range []bool{b.WorkerOnly, b.GatewayOnly, b.BacktestOnly, b.GroupOnly} {
+	for _, only := range []bool{b.WorkerOnly, b.GatewayOnly, b.BacktestOnly, b.GroupOnly, b.ItemsOnly} {
 		if only {
 			kinds++
 		}
 	}
 	if kinds > 1 {
-		return usagef("--worker, --gateway, --backtest and --group exclude each other: give one of them")
+		return usagef("--worker, --gateway, --backtest, --group and --items exclude each other: give one of them")
 	}
 	if b.Events < 1000 || b.Users < 1 || b.Rounds < 1 || b.Campaigns < 0 || b.LookupUsers < 100 {
 		return usagef("a number is too small: --events takes at least 1000, --lookup-users 100, --users and --rounds 1, --campaigns 0")
+	}
+	if err := checkItems(b); err != nil {
+		return err
 	}
 	if b.Rows && b.Campaigns == 0 {
 		return usagef("--rows needs --campaigns: how many campaigns and rows there are")
 	}
 	return nil
 }
+
+// checkItems refuses settings of --items that cannot be measured, and sets those that
+// were not given.
+func checkItems(b *bench.Run) error {
+	switch {
+	case !b.ItemsOnly && (b.Partitions != 0 || b.Watchers != 0):
+		return usagef("--partitions and --watchers need --items")
+	case !b.ItemsOnly:
+		return nil
+	case b.Partitions < 0 || b.Partitions > 1024 || b.Watchers < 0 || b.Watchers > mostWatchers:
+		return usagef("--partitions takes 1 to 1024, --watchers 1 to %d", mostWatchers)
+	}
+	if b.Partitions == 0 {
+		b.Partitions = broker.DefaultPartitions
+	}
+	if b.Watchers == 0 {
+		b.Watchers = mostWatchers
+	}
+	return nil
+}
+
+// mostWatchers is the most that a list of users may keep.
+const mostWatchers = 100_000
 
 // benchBacktest does what `offerctl backtest --events FILE --out FILE` does.
 // `bench --backtest` measures it in a separate process.

@@ -17,8 +17,9 @@ func campaignsCommand(ctx context.Context, args []string, std stdio) error {
 Shows and changes what is live. Every change goes through the logs, in which each
 partition's owner appends it, and waits until it is in all of them.
 
-list shows the campaigns of the live set, which of them operators or brakes have
-paused, and what a running backfill is about.
+list shows the campaigns of the live set, what is left of their budgets, which of
+them operators or brakes have paused, what a running backfill is about, and pools of
+codes of which under a tenth is left.
 
 show ID shows a campaign as it was written.
 

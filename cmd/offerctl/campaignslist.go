@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
@@ -26,19 +27,23 @@ type campaignList struct {
 	Backfill   *listedBackfill  `json:"backfill,omitempty"`
 	Campaigns  []listedCampaign `json:"campaigns"`
 	Channels   []listedChannel  `json:"channels"` // those that are paused or braked
+
+	Pools   map[string]pipeline.PoolState `json:"pools,omitempty"`    // from which campaigns of the live set take codes
+	NotHeld []unanswered                  `json:"not_held,omitempty"` // partitions that do not say what is left of budgets and pools
 }
 
 // A listedCampaign is a campaign of the live set, or one that is paused and not in it.
 type listedCampaign struct {
-	ID      string       `json:"id"`
-	Channel string       `json:"channel,omitempty"`
-	Kind    string       `json:"kind,omitempty"`
-	Rows    int          `json:"rows,omitempty"`
-	Pending *int         `json:"pending"`        // in the partitions that say so; null: none does
-	Gone    bool         `json:"gone,omitempty"` // the live set lacks it
-	State   string       `json:"state"`          // live, paused or braked: what stops all of it, in all partitions or in some
-	Paused  []listedStop `json:"paused,omitempty"`
-	Braked  []listedStop `json:"braked,omitempty"`
+	ID      string        `json:"id"`
+	Channel string        `json:"channel,omitempty"`
+	Kind    string        `json:"kind,omitempty"`
+	Rows    int           `json:"rows,omitempty"`
+	Budget  *listedBudget `json:"budget,omitempty"`
+	Pending *int          `json:"pending"`        // in the partitions that say so; null: none does
+	Gone    bool          `json:"gone,omitempty"` // the live set lacks it
+	State   string        `json:"state"`          // live, paused or braked: what stops all of it, in all partitions or in some
+	Paused  []listedStop  `json:"paused,omitempty"`
+	Braked  []listedStop  `json:"braked,omitempty"`
 }
 
 // A listedStop is what has paused a campaign, some of its rows, or its channel.
@@ -81,6 +86,11 @@ func (c *campaigns) list(ctx context.Context, _ []string) error {
 		return err
 	}
 	l.count(pending, whys)
+	held, notHeld, err := askHeld(ctx, c.conn, d.def)
+	if err != nil {
+		return err
+	}
+	l.budgets(d.def, held, notHeld)
 	if c.asJSON {
 		return writeJSON(c.std.out, l)
 	}
@@ -214,7 +224,12 @@ func (l *campaignList) write(out io.Writer) {
 	l.Backfill.write(out, l.Partitions)
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "campaign\tchannel\tkind\tpending\tstate")
+	budgets := slices.ContainsFunc(l.Campaigns, func(c listedCampaign) bool { return c.Budget != nil })
+	if budgets {
+		fmt.Fprintln(w, "campaign\tchannel\tkind\tpending\tbudget\tstate")
+	} else {
+		fmt.Fprintln(w, "campaign\tchannel\tkind\tpending\tstate")
+	}
 	for i := range l.Campaigns {
 		c := &l.Campaigns[i]
 		if c.Gone {
@@ -224,12 +239,16 @@ func (l *campaignList) write(out io.Writer) {
 		if c.Pending != nil {
 			pending = fmt.Sprint(*c.Pending)
 		}
+		if budgets {
+			pending += "\t" + c.Budget.text()
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.ID, c.Channel, c.Kind, pending, c.text(l.Partitions))
 	}
 	w.Flush()
 	for why, ns := range (&plan{Unanswered: l.Unknown}).unanswered() {
 		fmt.Fprintf(out, "what is pending in partitions %s is not known: %s\n", ns, why)
 	}
+	l.writeHeld(out)
 	if len(l.Channels) > 0 {
 		fmt.Fprintln(out)
 	}

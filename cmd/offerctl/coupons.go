@@ -35,8 +35,21 @@ func (f *flags) couponKeys() func() (*coupon.Keys, error) {
 }
 
 // coupons is `offerctl coupons`.
-func coupons(_ context.Context, args []string, std stdio) error {
-	fs := newFlags(std, "coupons new-key | check CODE --user U [--anonymous] [--coupon-keys FILE] [--campaigns PATH] [--json]", `
+func coupons(ctx context.Context, args []string, std stdio) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "import":
+			return importCodes(ctx, args[1:], std)
+		case "left":
+			return codesLeft(ctx, args[1:], std)
+		}
+	}
+	fs := newFlags(std, `coupons new-key | check CODE --user U [--anonymous] [--coupon-keys FILE] [--campaigns PATH] [--json]
+       offerctl coupons import POOL FILE [--nats URL]
+       offerctl coupons left [POOL...] [--json] [--nats URL]`, `
+import fills a pool with codes that the shop has made, and left shows how many are
+left: see offerctl coupons import --help and offerctl coupons left --help.
+
 new-key makes a key under which codes of coupons are made, and prints it as a line
 for a file of keys, after a line with its id. Keep the file secret, give it to
 workers and to the checkout as --coupon-keys, and name the id in the campaigns:
@@ -66,7 +79,7 @@ the code is not valid.`,
 	case len(rest) == 1 && rest[0] == "new-key":
 		return newCouponKey(std)
 	case len(rest) == 0 || rest[0] != "check":
-		return usagef("no subcommand: write coupons new-key or coupons check CODE")
+		return usagef("no subcommand: write coupons new-key, coupons check CODE, coupons import POOL FILE or coupons left")
 	case len(rest) != 2:
 		return usagef("%s given: name exactly one, within quotes if it has spaces", count(len(rest)-1, "code"))
 	case *user == "":

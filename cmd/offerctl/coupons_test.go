@@ -82,7 +82,7 @@ func TestCoupons(t *testing.T) {
 	}
 	os.Unsetenv("OFFERSTREAM_COUPON_KEYS")
 	for _, c := range []struct{ args, want string }{
-		{"", "write coupons new-key or coupons check CODE"}, {"check", "0 codes given"}, {"check A B", "2 codes given"}, {"check A", "--user is required"}, {"check A --user ada", "--coupon-keys is required"}, {"new-key A", "write coupons new-key"},
+		{"", "write coupons new-key, coupons check CODE, coupons import POOL FILE or coupons left"}, {"check", "0 codes given"}, {"check A B", "2 codes given"}, {"check A", "--user is required"}, {"check A --user ada", "--coupon-keys is required"}, {"new-key A", "write coupons new-key"},
 	} {
 		if out, errs, code := couponsRun(t, strings.Fields(c.args)...); code != 2 || out != "" || !strings.Contains(errs, c.want) {
 			t.Errorf("coupons %s: exit %d\n%s%s", c.args, code, out, errs)

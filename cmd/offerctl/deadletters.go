@@ -168,6 +168,7 @@ type shownLetter struct {
 	MessageID string `json:"message_id,omitempty"`
 	User      string `json:"user,omitempty"`
 	Anonymous bool   `json:"anonymous,omitempty"`
+	Item      string `json:"item,omitempty"` // kind/id, of an event about an item
 	Raw       string `json:"raw"`
 }
 
@@ -199,7 +200,10 @@ func (d *letters) show(l *broker.DeadLetter) error {
 		s.Logged = value.FormatTime(l.Pos.T)
 	}
 	id, key := event.Whose(l.Raw)
-	if s.MessageID = id; key != "" {
+	s.MessageID = id
+	if kind, item, ok := event.ItemParts(key); ok {
+		s.Item = kind + "/" + item
+	} else if key != "" {
 		s.User, s.Anonymous = key[2:], key[0] == 'a'
 	}
 	if d.asJSON {
@@ -219,6 +223,9 @@ func (d *letters) show(l *broker.DeadLetter) error {
 	}
 	if s.MessageID != "" {
 		line = append(line, "messageId "+s.MessageID)
+	}
+	if s.Item != "" {
+		line = append(line, "item "+s.Item)
 	}
 	if s.User != "" {
 		line = append(line, map[bool]string{false: "user ", true: "anonymous "}[s.Anonymous]+s.User)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
 )
 
 // TestDeadLetters lists the dead letters of gateway and worker, and sends them
@@ -132,5 +133,19 @@ func TestDeadLetters(t *testing.T) {
 	for _, args := range [][]string{{"deadletters"}, {"deadletters", "drop"}, {"deadletters", "list", "--all"}, {"deadletters", "list", "--gateway", "--partition", "1"}, {"deadletters", "list", "--partition", "99", "--nats", url},
 		{"deadletters", "list", "--since", "yesterday"}, {"deadletters", "list", "--limit", "-1"}, replay(), replay("--all", "--id", "1/1"), replay("--id", "one"), replay("--id", "1/1", "--gateway"), replay("--id", "1/1.1"), replay("--id", "gateway/1.0"), {"deadletters", "replay", "--all"}} {
 		fails(t, 2, args...)
+	}
+}
+
+// TestDeadLetterOfItem: a dead letter of an event about an item names the item, and no
+// user.
+func TestDeadLetterOfItem(t *testing.T) {
+	t.Parallel()
+	letter := broker.DeadLetter{Source: "gateway", Number: 1, Reason: "name", Detail: "x", Raw: []byte(`{"type":"item","kind":"product","id":7,"userId":"ann","messageId":"m"}`)}
+	for asJSON, want := range map[bool]string{false: "messageId m  item product/7\n", true: `"message_id":"m","item":"product/7","raw":`} {
+		var out strings.Builder
+		d := letters{std: stdio{out: &out}, asJSON: asJSON}
+		if err := d.show(&letter); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%v, shown as %s", err, out.String())
+		}
 	}
 }

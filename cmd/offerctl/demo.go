@@ -36,10 +36,12 @@ func demo(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "demo [--for 30s] [--events FILE.jsonl] [--json] [--campaigns PATH] [--addr HOST:PORT] [--dir DIR] [--out FILE]", `
 Starts NATS, gateway and worker in this process, with campaigns of the gallery
 (offerctl new demo writes them into a folder) and simulated shoppers who browse,
-fill carts, order and leave, and prints the offers as they go out. At the end it
-says of each campaign that has sent nothing why, recomputes all offers from the
-log and compares them. With --events it sends that file instead, under clock:
-event, and ends by itself: its offers are the same as those of offerctl backtest.`,
+watch prices, log in, fill carts, order and leave, and prints the offers as they
+go out. At the end it says of each campaign that has sent nothing why, recomputes
+all offers from the log and compares them. With --events it sends that file
+instead, under clock: event, and ends by itself: its offers are the same as those
+of offerctl backtest, except where users meet, at items, budgets and logins: there
+it matters when one learns of another.`,
 		"offerctl demo --for 30s\nofferctl demo --events events.jsonl --json")
 	d := demoRun{std: std}
 	fs.DurationVar(&d.most, "for", 0, "how long to run; without it, until Ctrl-C")
@@ -185,8 +187,12 @@ func (d *demoRun) run(ctx context.Context) error {
 		return err
 	}
 	watch := explain.NewUnfiredWatch(d.node.opt.set)
-	v, err := audit.Verify(ctx, d.node.conn, &audit.VerifyOptions{Coupons: d.coupons, Watch: watch.Fold})
+	// The worker goes on meanwhile: what is due now may ask other users, items and budgets.
+	v, err := audit.Verify(ctx, d.node.conn, &audit.VerifyOptions{Coupons: d.coupons, Watch: watch.Fold, Settle: 10 * time.Second})
 	if err != nil {
+		return err
+	}
+	if err := d.node.rest(); err != nil {
 		return err
 	}
 	if err := d.writeOffers(ctx); err != nil {
@@ -203,7 +209,7 @@ func (d *demoRun) run(ctx context.Context) error {
 	return d.summary(s, v)
 }
 
-// finish stops gateway and worker when all accepted events are applied. It
+// finish stops the gateway, and waits until all accepted events are applied. It
 // returns the time from start until then.
 func (d *demoRun) finish(ctx context.Context, start time.Time, sendErr error) (time.Duration, error) {
 	if err := errors.Join(sendErr, d.node.drain(), d.node.caughtUp(ctx)); err != nil {
@@ -212,7 +218,7 @@ func (d *demoRun) finish(ctx context.Context, start time.Time, sendErr error) (t
 	if err := d.node.conn.NC.FlushTimeout(10 * time.Second); err != nil {
 		return 0, err
 	}
-	return time.Since(start), d.node.rest()
+	return time.Since(start), nil
 }
 
 // applied returns the number of events that all partitions have applied.
@@ -316,6 +322,7 @@ func (d *demoRun) send(ctx context.Context) error {
 		return nil
 	}
 	shop, start, sent := newShop(d.seed), time.Now(), 0
+	shop.meets = newMeeting(d.seed)
 	shop.run = fmt.Sprintf("demo-%d-%d", d.seed, start.UnixNano())
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

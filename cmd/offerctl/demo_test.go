@@ -111,6 +111,7 @@ func TestFirstOffers(t *testing.T) {
 			t.Fatal(problems)
 		}
 		shop, start := newShop(seed), time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+		shop.meets = newMeeting(seed)
 		offers, known, campaigns := 0, -1, []string{}
 		for i := range 5 * demoRate {
 			line := shop.next(start.Add(time.Duration(i) * time.Second / demoRate))
@@ -126,7 +127,7 @@ func TestFirstOffers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if offers < 20 || len(campaigns) < 3 || known < 0 || known > 2*demoRate {
+		if offers < 20 || len(campaigns) < 3 || !slices.Contains(campaigns, "enuri-watch") || known < 0 || known > 2*demoRate {
 			t.Errorf("seed %d: %d offers of %q, the first to a user with a userId after %d events", seed, offers, campaigns, known)
 		}
 	}

@@ -20,8 +20,10 @@
 //	          (until it is in every log); applybackfill.go; secondfolds.go (how far a backfill
 //	          is, for status too); table.go (tables of facts)
 //	status    status.go; statuschange.go (what is changing)
+//	coupons   coupons.go (new-key, check), couponsimport.go, couponsleft.go
 //	campaigns campaigns.go (its subcommands), campaignsstate.go (what is asked for, and
-//	          what is in force); list, show, export, pause and resume, rollback and
+//	          what is in force), campaignsbudget.go (what is left of budgets and pools);
+//	          list, show, export, pause and resume, rollback and
 //	          history have a file each
 //
 // They share: the node, all parts in one process (node.go, for demo and serve), sending

@@ -307,13 +307,15 @@ func logStories(ctx context.Context, conn *broker.Conn, set *pipeline.Set, keys 
 			recorders[p].Watch(f)
 			return nil
 		},
-		End: func(_ int, f *pipeline.Fold, _ audit.Replayed) error {
+		End: func(p int, f *pipeline.Fold, _ audit.Replayed) error {
 			for _, k := range keys {
 				u, err := f.User(k)
 				if err != nil {
 					return err
 				}
-				known[k] = known[k] || u.Known
+				if known[k] = known[k] || u.Known; u.Owner != "" {
+					recorders[p].Owned(k, u.Owner)
+				}
 			}
 			return nil
 		},
@@ -338,7 +340,7 @@ func newestUsers(ctx context.Context, conn *broker.Conn, most int) (keys []strin
 	var dec event.Decoder
 	err = audit.Sample(ctx, conn, 50*most, func(raw []byte) error {
 		ev, err := dec.Decode(raw)
-		if err == nil && ev.Type != event.Clock && ev.Type != event.Fact && len(keys) < most && !slices.Contains(keys, ev.Key) {
+		if err == nil && ev.OfUser() && len(keys) < most && !slices.Contains(keys, ev.Key) {
 			keys = append(keys, strings.Clone(ev.Key))
 		}
 		return nil

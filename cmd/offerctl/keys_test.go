@@ -48,6 +48,13 @@ func TestReplayKeys(t *testing.T) {
 	if text, code := replay("--events", withFact, "--server-key", "ALL"); code != 0 {
 		t.Errorf("a fact: exit %d, %s", code, text)
 	}
+	item := file(t, "items.jsonl", `{"type":"item","kind":"product","id":"p1","event":"Price Changed","properties":{"price":5},"timestamp":"2026-01-01T00:00:10Z"}`+"\n")
+	if text, code := replay("--events", item, "--server-key", "SERVER"); code != 0 {
+		t.Errorf("an event about an item: exit %d, %s", code, text)
+	}
+	if text, code := replay("--events", item, "--write-key", "KEY"); code != 1 || !strings.Contains(text, "refused 2 events") && !strings.Contains(text, "refused 1 events") {
+		t.Errorf("an event about an item of a browser: exit %d, %s", code, text)
+	}
 	if text, code := replay("--events", events, "--server-key", "ALL", "--write-key", "KEY"); code != 2 || !strings.Contains(text, "exclude each other") {
 		t.Errorf("both keys: exit %d, %s", code, text)
 	}

@@ -40,13 +40,14 @@ var commands = []command{
 	{"replay", "send a file of events through a gateway", replay},
 	{"explain", "tell why a user got an offer, or got none", explainUser},
 	{"user", "show what is stored about a user", user},
+	{"item", "show what is stored about an item", item},
 	{"send-test", "render a campaign's offer for a user now, and publish it as a test", sendTest},
 	{"status", "show which worker owns which partition, and how far it is behind", status},
 	{"verify", "compare the stored offers with those that the log yields", verify},
 	{"accept", "accept the loss of data that cannot be restored, after a partition has stopped", accept},
 	{"deadletters", "show events that could not be applied, and send them again", deadletters},
 	{"campaigns", "list, pause and roll back what is live, and give its files back", campaignsCommand},
-	{"coupons", "make a key for codes of coupons, and check a code", coupons},
+	{"coupons", "make a key for codes of coupons, check a code, and fill pools of codes", coupons},
 	{"bench", "measure how fast this machine is", benchmark},
 }
 

@@ -23,8 +23,8 @@ func TestNewList(t *testing.T) {
 			t.Errorf("%q says too little", line)
 		}
 	}
-	want := []string{"11st-cart", "amazon-browse", "bigin-group", "coupang-sms", "dormant", "gmarket-rank", "groobee-bag", "groobee-referrer", "kurly-segment",
-		"naver-aitems", "netflix-rows", "seezn-context", "shinhan-hour", "shinhan-place", "tmon-taste", "demo"}
+	want := []string{"11st-cart", "agoda-last", "amazon-browse", "bigin-basket", "bigin-group", "bigin-time", "coupang-sms", "dormant", "enuri-watch", "gmarket-rank",
+		"groobee-bag", "groobee-referrer", "jobkorea-views", "kurly-segment", "naver-aitems", "netflix-rows", "seezn-context", "shinhan-hour", "shinhan-place", "tmon-cycle", "tmon-taste", "demo"}
 	if !slices.Equal(ids, want) {
 		t.Errorf("listed are %q", ids)
 	}

@@ -24,8 +24,8 @@ partition. Under clock: broker the gateway drops the log times and the clock
 event. A line that a backtest would refuse is counted and not sent.
 
 Under clock: event a key of role server is needed, because a clock event is sent; it
-is needed too for consent, redeemed coupons, and whatever else a browser may not
-send. If the file has facts, the key needs the role feeder too. A key of role server
+is needed too for consent, redeemed coupons, events about items, and whatever else a
+browser may not send. If the file has facts, the key needs the role feeder too. A key of role server
 counts users as proved, as a backtest does; a write key does for files without such
 events under clock: broker.`,
 		"offerctl apply campaigns --yes --clock event\nofferctl replay --events events.jsonl --to http://127.0.0.1:8080 --server-key KEY --rate 1000")

@@ -137,7 +137,7 @@ func firstUsers(ctx context.Context, path string, std stdio, most int) (keys []s
 			return errEnough
 		}
 		ev, err := dec.AdmitLine(line)
-		if err == nil && ev.Type != event.Clock && ev.Type != event.Fact && !slices.Contains(keys, ev.Key) {
+		if err == nil && ev.OfUser() && !slices.Contains(keys, ev.Key) {
 			keys = append(keys, strings.Clone(ev.Key))
 		}
 		return err

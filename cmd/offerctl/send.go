@@ -52,7 +52,7 @@ func (s *sender) deniedErr() error {
 	if s.denied == 0 {
 		return nil
 	}
-	return fmt.Errorf("the gateway refused %d events that this key may not send: clock events, consent and redeemed coupons need --server-key with a key of role server; facts need one that has the role feeder, too; its log has the reasons", s.denied)
+	return fmt.Errorf("the gateway refused %d events that this key may not send: clock events, consent, redeemed coupons and events about items need --server-key with a key of role server; facts need one that has the role feeder, too; its log has the reasons", s.denied)
 }
 
 // keyFlags are the flags with the key of a gateway.

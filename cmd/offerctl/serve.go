@@ -10,6 +10,7 @@ import (
 
 	"offerstream/config"
 	"offerstream/deploy"
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
@@ -148,6 +149,13 @@ func startSet(ctx context.Context, conn *broker.Conn, o nodeOptions) (*campaign.
 		return o.set, nil
 	case live != "" && o.keep:
 		return nil, nil
+	}
+	retention, err := conn.Retention(ctx)
+	if err == nil {
+		err = pipeline.CheckForget(o.set, retention)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return o.set, replace(o.set)
 }

@@ -17,6 +17,8 @@ type shop struct {
 	came     int
 	sent     int
 	run      string // in message ids, so that those of different runs differ
+
+	meets *meeting // nil: what happens to one shopper changes nothing for another
 }
 
 // A shopper is one visit: the category that the shopper looks for, and the cart.
@@ -51,6 +53,8 @@ type shopEvent struct {
 	Type        string         `json:"type"`
 	Event       string         `json:"event,omitempty"`
 	Name        string         `json:"name,omitempty"`
+	Kind        string         `json:"kind,omitempty"` // of an item
+	ID          string         `json:"id,omitempty"`   // likewise
 	MessageID   string         `json:"messageId"`
 	UserID      string         `json:"userId,omitempty"`
 	AnonymousID string         `json:"anonymousId,omitempty"`
@@ -62,6 +66,11 @@ type shopEvent struct {
 
 // next makes the next event of one of the shoppers.
 func (s *shop) next(now time.Time) []byte {
+	if s.meets != nil {
+		if line := s.meets.next(s, now); line != nil {
+			return line
+		}
+	}
 	if len(s.shoppers) < 40 || (len(s.shoppers) < 400 && s.rng.IntN(12) == 0) {
 		return s.arrive(now)
 	}
@@ -127,7 +136,11 @@ func (s *shop) arrive(now time.Time) []byte {
 }
 
 func (s *shop) product(category string) product {
-	n := s.rng.IntN(40)
+	return productOf(category, s.rng.IntN(40))
+}
+
+// productOf is the n-th product of a category.
+func productOf(category string, n int) product {
 	return product{
 		ID: fmt.Sprintf("%s-%d", category, n), Name: fmt.Sprintf("%s %d", category, n), Category: category,
 		Brand: shopBrands[n%len(shopBrands)], Price: float64(20*(n+1)) + 0.5,
@@ -138,9 +151,11 @@ func (s *shop) event(p *shopper, now time.Time, e shopEvent) []byte {
 	s.sent++
 	e.MessageID = fmt.Sprintf("%s-%d", s.run, s.sent)
 	e.Timestamp = value.FormatTime(now.UnixNano())
-	if p.anon {
+	switch {
+	case p == nil: // of an item
+	case p.anon:
 		e.AnonymousID = p.id
-	} else {
+	default:
 		e.UserID = p.id
 	}
 	b, err := json.Marshal(e)

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,8 +23,9 @@ Shows the workers of a deployment, which partitions they own and follow, and for
 each partition how many messages its owner is behind, the last message that it
 has applied, how many offers wait to be stored, log time, the size of the state
 and the age of the newest snapshot; and what is paused, and how far a backfill is,
-which offerctl apply has begun. It asks every worker, and shows which do not
-answer within 2 seconds. It changes nothing.
+which offerctl apply has begun; and pools of codes of which under a tenth is left.
+It asks every worker, and shows which do not answer within 2 seconds. It changes
+nothing.
 
 The exit status is 0 if each partition has an owner that answers, none has stopped
 or lost its log, each worker renews its lease, and NATS stores what workers and
@@ -107,6 +110,11 @@ func showOverview(out io.Writer, o audit.Overview) {
 	fmt.Fprintln(out)
 	showPartitions(out, o)
 	showChange(out, o)
+	for _, p := range o.Partitions {
+		for _, name := range slices.Sorted(maps.Keys(p.Pools)) {
+			fmt.Fprintf(out, "\npool %s: %s\n", name, poolText(p.Pools[name]))
+		}
+	}
 	for _, p := range o.Partitions {
 		for _, s := range p.Stops {
 			fmt.Fprintf(out, "\npartition %d has stopped on %s: %s\n", p.Partition, s.Member, s.Why)

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/audit"
 )
 
@@ -47,8 +48,8 @@ backfill of set n: 75%, 1 of 4 partitions have caught up, given up in 2, stopped
 		t.Errorf("of a deployment without a record: %q", b.String())
 	}
 	for want, m := range map[string]audit.Member{
-		"": {Answers: true, Engines: []int{3, 4}}, "does not answer": {},
-		"an older version, which runs engine 3 alone": {Answers: true}, "another version, which runs the engines 5-6": {Answers: true, Engines: []int{5, 6}},
+		"": {Answers: true, Engines: pipeline.Engines()}, "does not answer": {},
+		"an older version, which runs engine 3 alone": {Answers: true}, "another version, which runs the engines 6-7": {Answers: true, Engines: []int{6, 7}},
 	} {
 		if got := noteOn(m); got != want {
 			t.Errorf("%+v: %q, want %q", m, got, want)

@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
+	"unicode"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/event"
 )
@@ -15,8 +19,10 @@ import (
 func user(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "user U [--anonymous] [--nats URL]", `
 Shows what is stored about a user now, as JSON: features, session, profile,
-pending evaluations, and offers that went out. It asks the worker that owns the
-user's partition.`,
+pending evaluations, lists of items that hold the user, and offers that went out. It
+asks the worker that owns the user's partition. An evaluation that asks an item, a
+budget or a pool is pending until that has answered. Of a visitor who has become a
+user it says which (owner): that user has all that was known of the visitor.`,
 		"offerctl user ada --nats nats://127.0.0.1:4222")
 	n := fs.nats()
 	anonymous := fs.Bool("anonymous", false, "U is an anonymousId")
@@ -39,13 +45,35 @@ user's partition.`,
 	if err != nil {
 		return err
 	}
+	sayOwner(std.err, rest[0], a.User)
 	enc := json.NewEncoder(std.out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(a.User)
 }
 
-// askOwner asks the owner of the user's partition about the user.
+// sayOwner says which user a visitor has become, and that this is the one to look at.
+func sayOwner(out io.Writer, visitor string, is json.RawMessage) {
+	var u struct{ Owner string }
+	if json.Unmarshal(is, &u) != nil {
+		return
+	}
+	if id, ok := strings.CutPrefix(u.Owner, "u:"); ok {
+		fmt.Fprintf(onDisplay(out), "visitor %s has become user %s, who has all that was known of the visitor: offerctl user %s\n", visitor, id, shellQuoted(id))
+	}
+}
+
+// shellQuoted is a text as one word of a shell's command.
+func shellQuoted(text string) string {
+	if text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-./:@+", r)
+	}) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// askOwner asks the owner of the partition of a user, an item or a pool.
 func askOwner(ctx context.Context, conn *broker.Conn, query broker.Query) (a broker.Answer, err error) {
 	p := event.Partition(query.Key, conn.Partitions)
 	within, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -55,11 +83,22 @@ func askOwner(ctx context.Context, conn *broker.Conn, query broker.Query) (a bro
 	case ctx.Err() != nil:
 		return a, ctx.Err()
 	case errors.Is(err, errNoAnswer):
-		return a, fmt.Errorf("no worker answers for partition %d, which has this user: check that a worker runs", p)
+		return a, fmt.Errorf("no worker answers for partition %d, which has this %s: check that a worker runs", p, kindOf(query.Key))
 	case err == nil && a.Error != "":
 		err = errors.New(a.Error)
 	}
 	return a, err
+}
+
+// kindOf is what an entity's key is of.
+func kindOf(key string) string {
+	switch {
+	case pipeline.IsItem(key):
+		return "item"
+	case strings.HasPrefix(key, pipeline.PoolKey("")):
+		return "pool"
+	}
+	return "user"
 }
 
 // errNoAnswer means that the owner of a partition has not answered.

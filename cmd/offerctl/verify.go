@@ -19,7 +19,8 @@ func verify(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "verify [--partition N]... [--from-snapshot] [--settle 10s] [--dir DIR] [--coupon-keys FILE] [--json] [--nats URL]", `
 Computes every offer again from the log and compares it with the messages in
 OFFERS. From the first record that each chain still has, each offer must be
-stored once, at its position, with the content that the log yields. It only
+stored once, at its position, with the content that the log yields. So must each
+mail between entities be in the receiver's log, as far as that reaches back. It only
 reads, one partition after another, and may run while workers run: it leaves out
 events that arrive in the meantime, and waits for offers that a worker has not
 published yet. It holds the users of one partition in memory.
@@ -106,6 +107,9 @@ func showVerdict(std stdio, v audit.Verdict) {
 	}
 	row("all", v.Sums)
 	w.Flush()
+	if m := v.Mails; m.Given > 0 || m.Stored > 0 {
+		fmt.Fprintf(std.out, "mails between entities: %d, %d stored, %d trimmed, %d missing, %d different, %d extra\n", m.Given, m.Stored, m.Trimmed, m.Missing, m.Different, m.Extra)
+	}
 	for _, p := range v.Partitions {
 		if p.From > 0 {
 			fmt.Fprintf(std.out, "partition %d: from the snapshot at message %d on\n", p.Partition, p.From)
@@ -115,7 +119,12 @@ func showVerdict(std stdio, v audit.Verdict) {
 		fmt.Fprintln(std.out, "\nNo differences: the stored offers are those that the log yields.")
 		return
 	}
-	fmt.Fprintf(std.out, "\n%d offers are wrong: %d missing, %d double, %d different, %d extra.\n", v.Wrong(), v.Missing, v.Duplicate, v.Different, v.Extra)
+	if offers := v.Wrong() - v.Mails.Wrong(); offers > 0 {
+		fmt.Fprintf(std.out, "\n%d offers are wrong: %d missing, %d double, %d different, %d extra.\n", offers, v.Missing, v.Duplicate, v.Different, v.Extra)
+	}
+	if n := v.Mails.Wrong(); n > 0 {
+		fmt.Fprintf(std.out, "\n%d mails are wrong: %d missing, %d different, %d extra.\n", n, v.Mails.Missing, v.Mails.Different, v.Mails.Extra)
+	}
 	for _, e := range v.Examples {
 		fmt.Fprintf(std.out, "  %s\n", e)
 	}

@@ -60,7 +60,7 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 	if !ev.HasSentAt {
 		s.sentAt = a.sentAt
 	}
-	if a.context != nil && ev.Type != event.Clock && ev.Type != event.Fact && isAbsent(ev, "context") {
+	if a.context != nil && ev.OfUser() && isAbsent(ev, "context") {
 		if len(raw)+len(a.context) > event.MaxEventBytes {
 			return dst, nil, &event.Reject{Reason: "size", Detail: "with the batch's context the event is too large"}
 		}
@@ -86,7 +86,7 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 // says whether the log must tell that there is no proof.
 func (a *admission) judge(raw []byte, ev *event.Event) (_ []byte, _ *event.Event, stamp bool, err error) {
 	proved := false
-	if of := ev.Type; of != event.Clock && of != event.Fact && !a.sender.trusted() {
+	if ev.OfUser() && !a.sender.trusted() {
 		proved = a.sender.proves(ev)
 		stamp = !proved
 		if stamp && a.sender.verified && ev.Key[0] == 'u' {

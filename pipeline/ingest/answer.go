@@ -32,7 +32,7 @@ func (p *problem) Error() string { return p.reason + ": " + p.text }
 
 var (
 	errKey      = &problem{http.StatusUnauthorized, "key", "a key is needed: as the user name of Basic authorization, or as writeKey in the body"}
-	errPath     = &problem{http.StatusNotFound, "path", "no such path; events go to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias, /v1/system, /v1/fact"}
+	errPath     = &problem{http.StatusNotFound, "path", "no such path; events go to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias, /v1/system, /v1/fact, /v1/item"}
 	errMethod   = &problem{http.StatusMethodNotAllowed, "method", "use POST"}
 	errMemory   = &problem{http.StatusTooManyRequests, "memory", "too many bytes at once: send the request again later"}
 	errArrivals = &problem{http.StatusTooManyRequests, "arrivals", "too many bytes are on their way here at once: send the request again later"}

@@ -10,9 +10,9 @@
 // # Requests
 //
 // POST /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group,
-// /v1/alias, /v1/system and /v1/fact, with JSON of the Segment specification in UTF-8,
-// with or without a byte order mark, plain or gzip whatever the headers say, and a key
-// as user name of Basic authorization or as writeKey in the body. A batch is
+// /v1/alias, /v1/system, /v1/fact and /v1/item, with JSON of the Segment specification
+// in UTF-8, with or without a byte order mark, plain or gzip whatever the headers say,
+// and a key as user name of Basic authorization or as writeKey in the body. A batch is
 // {"batch": [event, ...]} with at most MaxBatchBytes, both as sent and inflated, and
 // MaxBatchEvents. An event has at most event.MaxEventBytes as received. In paths, // is
 // /, and a / at the end means nothing.
@@ -51,7 +51,9 @@
 // such a key without proof, whatever its own key is. offerctl deadletters replay sends
 // it with what it knows to be of a browser.
 //
-// A fact goes into the log of every partition, as a clock event does.
+// A fact goes into the log of every partition, as a clock event does. An event about an
+// item goes into that of the item's partition, like a user's, but is of no user: it gets
+// neither the batch's context nor the stamp of a proof, and a userId in it means nothing.
 //
 // # Dead letters
 //

@@ -24,6 +24,7 @@ func FuzzJudgedBatch(f *testing.F) {
 		{`"x":"\ud800","context":{"a":"` + "\xff" + `"}`, `{"type":"identify","userId":"\ud83d","properties":{"claimed_user_id":"ann"},"userToken":"` + token() + `"}`},
 		{`"logTime":"2030-01-01T00:00:00Z"`, `{"type":"system","event":"Offer Shown","userId":"ann","logTime":"2030-01-01T00:00:00Z","timestamp":"2026-01-01T00:00:00Z"}`},
 		{`"batch":[]`, `{"type":"clock","timestamp":"2026-01-01T00:00:00Z"},{"type":"page","userId":"ann","anonymousId":"a"}`},
+		{`"context":{"a":1},"userToken":"` + token() + `"`, `{"type":"item","kind":"product","id":7,"event":"Price Changed","userId":"ann","proof":"none"},{"type":"alias","userId":"ann","previousId":"a","anonymousId":"a"}`},
 		{`"a":1}`, "{\"type\":\"track\",\"event\":\"Consent Granted\\u0000\",\r\n\"userId\":\"ann\",\"anonymousId\":[]}"},
 	} {
 		for how := range uint16(64) {
@@ -78,7 +79,10 @@ func FuzzJudgedBatch(f *testing.F) {
 				if ev.HasLogTime != (how&1 != 0) || !ev.HasReceived && ev.Type != event.Clock || ev.HasReceived && ev.ReceivedAt != testNow {
 					t.Errorf("stored %q", text)
 				}
-				if ev.Type == event.Fact || ev.Type == event.Clock {
+				if ev.Type == event.Item && p != event.Partition(ev.Key, 2) {
+					t.Errorf("stored %q in partition %d", text, p)
+				}
+				if !ev.OfUser() {
 					continue
 				}
 				if !trusted && !ev.NoProof && !proved || trusted && ev.NoProof {

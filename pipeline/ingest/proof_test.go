@@ -171,6 +171,7 @@ func FuzzJudged(f *testing.F) {
 		`{"type":"system","event":"Offer Shown","userId":"\ud83d","anonymousId":"\ud83d","properties":{"a":1},"propertie\u0073":null}`,
 		`{"type":"system","ev\u0065nt":"Coupon Redeemed","event":"Offer Shown","userId":12e3,"anonymousId":"x"}`,
 		`{"event":"Consent\u0020Granted","userId":"ann","userToken":"` + token() + `"}`, `{"type":"fact","fact":"w","key":"k","values":{},"proof":"none"}`,
+		`{"type":"item","kind":"product","id":"p1","event":"Price Changed","userId":"ann","proof":"none"}`,
 		`{"type":"identify","userId":1e999,"anonymousId":"x"}`, "{\n\"type\":null,\"userId\":\"ann\",\"anonymousId\":\"x\",\"event\":\"Coupon Redeemed\"}", `{"type":"clock","timestamp":"2026-01-01T00:00:00Z"}`,
 	} {
 		for i := range uint8(24) {
@@ -205,7 +206,7 @@ func FuzzJudged(f *testing.F) {
 				if no := event.Judge(ev, key.Roles, proved); no != nil {
 					t.Errorf("stored %q of %s: %v", text, key.Name, no)
 				}
-				if ev.Type == event.Fact {
+				if !ev.OfUser() {
 					continue
 				}
 				if browser && !ev.NoProof && ev.Key != "u:ann" || !browser && ev.NoProof {

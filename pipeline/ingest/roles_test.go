@@ -85,12 +85,14 @@ func TestRoles(t *testing.T) {
 		{`{"type":"track","event":"Offer Dismissed","anonymousId":"x"}`, anyone, ""},
 		{`{"type":"system","event":"Offer Sown","userId":"ann"}`, servers, ""},
 		{`{"type":"fact","fact":"weather","key":"seoul","values":{}}`, "feeder browser+feeder server+feeder", ""},
+		{`{"type":"item","kind":"product","id":"p1","event":"Price Changed"}`, "feeder browser+feeder server both server+feeder", ""},
+		{`{"type":"item","kind":"product","id":"p1","event":"Consent Granted","userId":"ann"}`, "feeder browser+feeder server both server+feeder", ""},
 		{`{"type":"clock","timestamp":"2026-01-02T15:04:05Z"}`, servers, ""},
 		{`{"type":"control","userId":"ann"}`, "", ""},
 		{`{"ty\u0070e":"control","type":"page","userId":"ann"}`, "", ""},
 	} {
 		for _, k := range roleKeys() {
-			for _, path := range []string{"/v1/batch", "/v1/track", "/v1/system", "/v1/fact"} {
+			for _, path := range []string{"/v1/batch", "/v1/track", "/v1/system", "/v1/fact", "/v1/item"} {
 				for _, proof := range []bool{false, true} {
 					log := newFakeLog(1)
 					log.clock = campaign.ClockEvent
@@ -144,20 +146,70 @@ func deniedCount(t *testing.T, reg prometheus.Gatherer) (n float64) {
 	return n
 }
 
-// TestItemType: there are no items yet. Whoever may not send one is told so; it does
-// not become a dead letter, which a later version would take from any key.
-func TestItemType(t *testing.T) {
-	item := `{"type":"item","kind":"product","id":"p1","event":"Price Changed"}`
-	for key, status := range map[string]int{"browser": 403, "operator": 403, "server": 400, "feeder": 400} {
-		log := newFakeLog(1)
+// TestItem: an event about an item is in the log of its partition and no other, as it
+// came, wherever it was sent. One that is none is refused alone, and is a dead letter
+// in a batch; of a key that may not send one it is not.
+func TestItem(t *testing.T) {
+	const item = `"kind":"product","id":7.0,"event":"Price Changed","properties":{"price":5}`
+	const parts = 3
+	at := event.Partition(event.ItemKey("product", "7"), parts)
+	stamp := `,"receivedAt":"2026-01-02T15:04:05Z"`
+	for path, send := range map[string]string{
+		"/v1/item":  `{` + item + `,"messageId":"m","userId":"ann","userToken":"` + token() + `","proof":"none"}`,
+		"/v1/track": `{"type":"item",` + item + `,"messageId":"m","userId":"ann"}`,
+		"/v1/batch": `{"context":{"a":1},"sentAt":"2026-01-02T15:04:05Z","batch":[{"type":"item",` + item + `,"messageId":"m","userId":"ann"}]}`,
+	} {
+		for _, key := range []string{"server", "feeder", "browser+feeder"} {
+			log := newFakeLog(parts)
+			w := post(newRoleGateway(t, log), path, send, as(key), with(headerToken, token()))
+			if w.Code != 200 || len(log.all()) != 1 || len(log.dead()) > 0 {
+				t.Fatalf("%s of %s: %d %s, stored %q, dead %q", path, key, w.Code, w.Body, log.all(), log.dead())
+			}
+			want := map[string]string{
+				"/v1/item":  `{` + item + `,"messageId":"m","userId":"ann"` + stamp + `,"type":"item"}`,
+				"/v1/track": `{"type":"item",` + item + `,"messageId":"m","userId":"ann"` + stamp + `}`,
+				"/v1/batch": `{"type":"item",` + item + `,"messageId":"m","userId":"ann"` + stamp + `,"sentAt":"2026-01-02T15:04:05Z"}`,
+			}[path]
+			if got := log.events(at); len(got) != 1 || got[0] != want {
+				t.Errorf("%s of %s: partition %d has %q\nwant %q", path, key, at, got, want)
+			}
+		}
+	}
+	for no, reason := range map[string]string{
+		`{"type":"item","id":"p","event":"E","userId":"ann"}`:                                             "name",
+		`{"type":"item","kind":"a:b","id":"p","event":"E"}`:                                               "name",
+		`{"type":"item","kind":"p","id":"p","userId":"ann"}`:                                              "name",
+		`{"type":"item","kind":"p","event":"E","userId":"ann"}`:                                           "identity",
+		`{"type":"item","kind":"p","event":"E","id":"` + strings.Repeat("x", event.MaxItemBytes+1) + `"}`: "identity",
+		`{"type":"alias","userId":"ann","previousId":"ann"}`:                                              "identity",
+	} {
+		log := newFakeLog(parts)
 		g := newRoleGateway(t, log)
-		if w := post(g, "/v1/track", item, as(key)); w.Code != status {
-			t.Errorf("%s: %d %s", key, w.Code, w.Body)
+		if w := post(g, "/v1/item", no, as("server")); w.Code != 400 || !strings.Contains(w.Body.String(), `"reason":"`+reason+`"`) {
+			t.Errorf("%.80s: %d %s", no, w.Code, w.Body)
 		}
-		post(g, "/v1/batch", batch(item), as(key))
-		if dead := len(log.dead()); dead > 0 != (status == 400) || len(log.all()) > 0 {
-			t.Errorf("%s: %d dead letters, stored %q", key, dead, log.all())
+		if w := post(g, "/v1/batch", batch(no), as("server")); w.Code != 200 || len(log.dead()) != 1 || len(log.all()) > 0 {
+			t.Errorf("%.80s: %d %s, stored %q, dead %q", no, w.Code, w.Body, log.all(), log.dead())
 		}
+	}
+}
+
+// TestItemID: an item event without messageId is known again by its bytes.
+func TestItemID(t *testing.T) {
+	log := newFakeLog(1)
+	g := newRoleGateway(t, log)
+	const item = `{"kind":"product","id":"p1","event":"Price Changed"}`
+	for range 2 {
+		post(g, "/v1/item", item, as("feeder"))
+	}
+	var d event.Decoder
+	for _, text := range log.all() {
+		if ev, err := d.Decode([]byte(text)); err != nil || !ev.HasID || ev.ID != event.ContentID([]byte(item)) {
+			t.Errorf("stored %q: %v", text, err)
+		}
+	}
+	if len(log.all()) != 2 {
+		t.Errorf("stored %q", log.all())
 	}
 }
 

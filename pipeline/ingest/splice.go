@@ -17,7 +17,7 @@ import (
 //	messageId   added if the event has none, neither a text nor a number: the hash of the event's bytes
 //	type        added if the event has none: the path's
 //	sentAt      the batch's, if the event has none that can be read
-//	context     the batch's, if the event has none
+//	context     the batch's, if the event is of a user and has none
 //	logTime     removed under clock: broker, added under clock: event if the event has none
 type splice struct {
 	ev          *event.Event
@@ -37,7 +37,7 @@ func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	} else { // without its braces: an admitted event is an object without space around it
 		dst = append(s.begin(dst), raw[1:len(raw)-1]...)
 	}
-	// An admitted event keeps at least the member that names its user, so each of
+	// An admitted event keeps at least the member that names its user or item, so each of
 	// these needs a comma before it.
 	dst = append(dst, `,"receivedAt":"`...)
 	dst = append(append(dst, s.receivedAt...), '"')

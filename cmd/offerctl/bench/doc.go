@@ -10,6 +10,10 @@
 //	gateway   the gateway, compared with a bare HTTP handler (gateway.go, client.go)
 //	backtest  a backtest of events from a pipe (backtest.go), without NATS
 //	group     hand-overs, kills and restores (group.go, group_load.go, rebuild.go)
+//	items     campaigns that read features of products (items.go): the rate of a
+//	          worker that catches up, also with a hot product (itemsrate.go), the
+//	          time from an HTTP request to its offer (itemslive.go), and a price
+//	          that reaches all who watch it (itemsfan.go)
 //
 // NATS, the measured program and the load generator are separate processes.
 // Each is a part (part.go; the parts that run until they are stopped are in

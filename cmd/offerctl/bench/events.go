@@ -23,6 +23,7 @@ type generator struct {
 	even  bool // all users are equally likely, instead of Zipf-distributed
 	each  int  // if not 0: the users take turns, with this number of events each
 	turn  int
+	hot   float64 // the share of the views that are of one product
 }
 
 type session struct {
@@ -90,15 +91,22 @@ func (b *generator) next(dst []byte) []byte {
 	return b.event(dst, kind, name, b.id, s)
 }
 
+const hotProduct = 999_999 // of which all sessions have views
+
 const orderCompleted = "Order Completed" // with the shipped campaigns, each causes an offer
 
 // order appends an order of a user who has a session.
 func (b *generator) order(dst []byte, id string) []byte {
+	return b.certain(dst, orderCompleted, id)
+}
+
+// certain appends an event of a user who has a session.
+func (b *generator) certain(dst []byte, name, id string) []byte {
 	if len(b.open) == 0 {
 		b.next(nil)
 	}
 	b.id = append(b.id[:0], id...)
-	return b.event(dst, "track", orderCompleted, b.id, &b.open[b.rng.IntN(len(b.open))])
+	return b.event(dst, "track", name, b.id, &b.open[b.rng.IntN(len(b.open))])
 }
 
 func (b *generator) event(dst []byte, kind, name string, id []byte, s *session) []byte {
@@ -112,7 +120,11 @@ func (b *generator) event(dst []byte, kind, name string, id []byte, s *session) 
 	} else {
 		dst = append(append(append(dst, `,"event":"`...), name...), `","properties":{"product_id":"p`...)
 		product := b.rng.IntN(200)
-		dst = strconv.AppendInt(dst, int64(s.category*1000+product), 10)
+		number := s.category*1000 + product
+		if b.hot > 0 && name == "Product Viewed" && b.rng.Float64() < b.hot {
+			number = hotProduct
+		}
+		dst = strconv.AppendInt(dst, int64(number), 10)
 		dst = append(append(dst, `","category":"`...), categories[s.category]...)
 		dst = append(dst, `","brand":"brand-`...)
 		dst = strconv.AppendInt(dst, int64(product%7), 10)

@@ -60,57 +60,63 @@ type liveReport struct {
 // stays below the limit, and measures the latencies at half of it. Gateway,
 // worker and NATS are separate processes; load and subscriber are in this one.
 func (b *Run) live(ctx context.Context, def *campaign.Definition) (*liveReport, error) {
-	const prefix = "http"
-	if err := b.prepare(ctx, prefix, def); err != nil {
-		return nil, err
-	}
-	p := part{Role: "worker", URL: b.url, Prefix: prefix, Dir: filepath.Join(b.dir, "live-worker")}
-	_, stop, err := p.start(ctx)
+	held, half, offers, err := b.atHalf(ctx, "http", def, orderCompleted)
 	if err != nil {
 		return nil, err
+	}
+	r := &liveReport{Rate: held, Half: half, Periods: b.search.periods, Period: b.search.period.Seconds(), N: len(offers)}
+	if r.N == 0 {
+		return nil, fmt.Errorf("bench: at %.0f requests per second no request was to cause an offer", r.Half)
+	}
+	r.P50, r.P99, r.P999 = byPeriod(offers, b.search.period)
+	return r, nil
+}
+
+// atHalf finds the highest rate that is sustained, 0 if none was, and returns the
+// offers at half of it. Of the events in turn, each certainly causes an offer.
+func (b *Run) atHalf(ctx context.Context, prefix string, def *campaign.Definition, events ...string) (held, half float64, offers []liveOffer, err error) {
+	if err := b.prepare(ctx, prefix, def); err != nil {
+		return 0, 0, nil, err
+	}
+	p := part{Role: "worker", URL: b.url, Prefix: prefix, Dir: filepath.Join(b.dir, prefix+"-worker")}
+	_, stop, err := p.start(ctx)
+	if err != nil {
+		return 0, 0, nil, err
 	}
 	defer stop()
 	addr, _, stop, err := b.startTaker(ctx, "gateway", prefix)
 	if err != nil {
-		return nil, err
+		return 0, 0, nil, err
 	}
 	defer stop()
 	conn, err := b.connect(ctx, prefix)
 	if err != nil {
-		return nil, err
+		return 0, 0, nil, err
 	}
 	defer conn.Close()
-	l := &liveLoad{addr: addr, idle: make(chan net.Conn, liveConns), gen: newGenerator(3, b.Users), rng: rand.New(rand.NewPCG(3, 6))}
+	l := &liveLoad{addr: addr, idle: make(chan net.Conn, liveConns), gen: newGenerator(3, b.Users), rng: rand.New(rand.NewPCG(3, 6)), events: events}
 	defer l.close()
 	unsubscribe, err := l.subscribe(ctx, conn)
 	if err != nil {
-		return nil, err
+		return 0, 0, nil, err
 	}
 	defer unsubscribe()
 
 	b.say("live: warming up")
 	if _, err := l.step(ctx, b.search.from/4, b.search.hold/2, false); err != nil {
-		return nil, err
+		return 0, 0, nil, err
 	}
 	held, next, err := b.sustained(ctx, l)
 	if err != nil {
-		return nil, err
+		return 0, 0, nil, err
 	}
-	r := &liveReport{Rate: held, Half: held / 2, Periods: b.search.periods, Period: b.search.period.Seconds()}
-	if held == 0 {
-		r.Half = next / 2
+	if half = held / 2; held == 0 {
+		half = next / 2
 	}
 	whole := time.Duration(b.search.periods) * b.search.period
-	b.say("live: %.0f requests per second for %s", r.Half, whole)
-	offers, err := l.step(ctx, r.Half, whole, false)
-	if err != nil {
-		return nil, err
-	}
-	if r.N = len(offers); r.N == 0 {
-		return nil, fmt.Errorf("bench: at %.0f requests per second no request was to cause an offer", r.Half)
-	}
-	r.P50, r.P99, r.P999 = byPeriod(offers, b.search.period)
-	return r, nil
+	b.say("live: %.0f requests per second for %s", half, whole)
+	offers, err = l.step(ctx, half, whole, false)
+	return held, half, offers, err
 }
 
 // sustained returns the highest rate that held, or 0 if none did, and the rate
@@ -185,8 +191,10 @@ type liveLoad struct {
 	all  []net.Conn
 	gen  *generator
 	rng  *rand.Rand
-	buf  []byte
-	body []byte
+
+	events []string // each certainly causes an offer; they take turns
+	buf    []byte
+	body   []byte
 
 	mu     sync.Mutex
 	offers []liveOffer // by the number in the event's messageId
@@ -197,6 +205,7 @@ type liveLoad struct {
 
 type liveOffer struct {
 	due  time.Time     // when its request was scheduled
+	kind int           // of liveLoad.events
 	took time.Duration // until the offer was received; 0 if it was not yet
 }
 
@@ -314,8 +323,9 @@ func (l *liveLoad) done(from int) bool {
 func (l *liveLoad) send(due time.Time) error {
 	if l.rng.IntN(liveShare) == 0 {
 		l.mu.Lock()
-		l.body = l.gen.order(l.body[:0], liveID+strconv.Itoa(len(l.offers)))
-		l.offers = append(l.offers, liveOffer{due: due})
+		kind := len(l.offers) % len(l.events)
+		l.body = l.gen.certain(l.body[:0], l.events[kind], liveID+strconv.Itoa(len(l.offers)))
+		l.offers = append(l.offers, liveOffer{due: due, kind: kind})
 		l.mu.Unlock()
 	} else {
 		l.body = l.gen.next(l.body[:0])

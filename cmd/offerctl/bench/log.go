@@ -119,6 +119,11 @@ func (b *Run) preparedBy(prefix string) string { return filepath.Join(b.dir, "pr
 // send makes events and sends them through a gateway under load, from many
 // clients at the same time, in batches of 15. It returns events per second.
 func (b *Run) send(ctx context.Context, prefix string, gen *generator, events int) (float64, error) {
+	return b.sendAll(ctx, prefix, events, gen.next)
+}
+
+// sendAll is send of the events that next appends.
+func (b *Run) sendAll(ctx context.Context, prefix string, events int, next func(dst []byte) []byte) (float64, error) {
 	c, err := b.connect(ctx, prefix)
 	if err != nil {
 		return 0, err
@@ -129,7 +134,7 @@ func (b *Run) send(ctx context.Context, prefix string, gen *generator, events in
 		return 0, err
 	}
 	bodies := make(chan []byte, 256)
-	go makeBatches(ctx, gen, events, bodies)
+	go makeBatches(ctx, next, events, bodies)
 	start := time.Now()
 	var all sync.WaitGroup
 	var failed atomic.Pointer[string]
@@ -154,7 +159,7 @@ func (b *Run) send(ctx context.Context, prefix string, gen *generator, events in
 }
 
 // makeBatches makes batches of 15 events.
-func makeBatches(ctx context.Context, gen *generator, events int, bodies chan<- []byte) {
+func makeBatches(ctx context.Context, next func(dst []byte) []byte, events int, bodies chan<- []byte) {
 	defer close(bodies)
 	for n := 0; n < events; {
 		body := []byte(`{"batch":[`)
@@ -162,7 +167,7 @@ func makeBatches(ctx context.Context, gen *generator, events int, bodies chan<- 
 			if i > 0 {
 				body = append(body, ',')
 			}
-			body = gen.next(body)
+			body = next(body)
 		}
 		select {
 		case bodies <- append(body, ']', '}'):

@@ -36,6 +36,7 @@ type part struct {
 	Keep              bool          // for work: keep the state, to be used again
 	Partitions, Users int           // for lookup
 	Standbys          int           // for worker
+	Metered           bool          // for worker: its first line has an address that reports its resource usage (metered)
 	Snapshot          time.Duration // for worker: the time between two snapshots; 0: its default
 	Campaigns         int           // for backtest and load; 0: the shipped ones
 	Rows              bool          // for these: Run.Rows
@@ -237,12 +238,6 @@ func (p part) work(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ends := make([]uint64, c.Partitions)
-	for i := range ends {
-		if _, ends[i], err = c.Extent(ctx, i); err != nil {
-			return err
-		}
-	}
 	worker.LimitHeap(p.Cache)
 	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Connect: p.connect, Log: warnings})
 	if err != nil {
@@ -250,13 +245,13 @@ func (p part) work(out io.Writer) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
-	m, err := untilCaughtUp(w, ends, ended)
+	m, err := untilCaughtUp(ctx, w, c, ended)
 	if err != nil {
 		return err
 	}
 	r := m.done()
-	for i, s := range w.Status() {
-		r.Messages += ends[i]
+	for _, s := range w.Status() {
+		r.Messages += s.Seq
 		r.Events += s.Applied
 	}
 	if p.Keep {
@@ -269,24 +264,29 @@ func (p part) work(out io.Writer) error {
 }
 
 // untilCaughtUp waits until a worker has applied the logs up to their ends and
-// has stored all offers. The meter that it returns began when the worker began to
-// apply messages.
-func untilCaughtUp(w *worker.Worker, ends []uint64, ended <-chan error) (m *meter, err error) {
+// has stored all offers and mails. The meter that it returns began when the worker
+// began to apply messages.
+func untilCaughtUp(ctx context.Context, w *worker.Worker, c *broker.Conn, ended <-chan error) (m *meter, err error) {
+	ends, err := endsOf(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	for {
-		begun, done := false, true
+		begun := false
 		st := w.Status()
 		for i, s := range st {
 			if s.Stopped != "" {
 				return nil, fmt.Errorf("partition %d: %s", i, s.Stopped)
 			}
 			begun = begun || s.Seq > 0
-			done = done && s.Seq >= ends[i] && s.Waiting == 0
 		}
 		if m == nil && begun {
 			m = measure() // the stores are open, and the campaigns are compiled
 		}
-		if done && len(st) == len(ends) {
-			return m, nil
+		if caughtUp(st, ends) { // mails may have made the logs longer
+			if ends, err = endsOf(ctx, c); err != nil || caughtUp(st, ends) {
+				return m, err
+			}
 		}
 		select {
 		case <-time.After(time.Millisecond):
@@ -294,6 +294,28 @@ func untilCaughtUp(w *worker.Worker, ends []uint64, ended <-chan error) (m *mete
 			return nil, errors.Join(errors.New("the worker has ended"), err)
 		}
 	}
+}
+
+// caughtUp reports whether a worker has applied the logs up to their ends, and nothing
+// waits to be stored. If the ends were looked up after the status, nothing is under way.
+func caughtUp(st []broker.PartitionStatus, ends []uint64) bool {
+	for i, s := range st {
+		if s.Seq < ends[i] || s.Waiting > 0 {
+			return false
+		}
+	}
+	return len(st) == len(ends)
+}
+
+// endsOf returns the last sequence of each log.
+func endsOf(ctx context.Context, c *broker.Conn) (ends []uint64, err error) {
+	ends = make([]uint64, c.Partitions)
+	for i := range ends {
+		if _, ends[i], err = c.Extent(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	return ends, nil
 }
 
 // A meter measures the resource usage of this process between two moments.

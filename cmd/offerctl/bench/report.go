@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// A workerReport is the result of a run without --gateway, --backtest or --group.
+// A workerReport is the result of a run without --gateway, --backtest, --group or --items.
 type workerReport struct {
 	Events       int                `json:"events"`
 	Users        int                `json:"users"`

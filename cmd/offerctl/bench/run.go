@@ -20,8 +20,10 @@ type Run struct {
 	Events, Users, Campaigns, Rounds int
 	LookupUsers                      int
 	Rows                             bool // the campaigns about single products are rows of one
-	WorkerOnly, GatewayOnly          bool // at most one of these four
+	WorkerOnly, GatewayOnly          bool // at most one of these five
 	BacktestOnly, GroupOnly          bool
+	ItemsOnly                        bool
+	Partitions, Watchers             int                              // with ItemsOnly
 	Say                              func(format string, args ...any) // shows what is being done; may be nil
 
 	search    liveSearch
@@ -62,6 +64,9 @@ func (b *Run) Measure(ctx context.Context) (found Finding, err error) {
 	}
 	if b.GroupOnly {
 		return b.group(ctx)
+	}
+	if b.ItemsOnly {
+		return b.items(ctx)
 	}
 	return b.all(ctx)
 }
@@ -110,5 +115,5 @@ func (b *Run) part(ctx context.Context, role, prefix string, round, events int) 
 }
 
 func (b *Run) connect(ctx context.Context, prefix string) (*broker.Conn, error) {
-	return part{URL: b.url, Prefix: prefix}.connect(ctx)
+	return part{URL: b.url, Prefix: prefix, Partitions: b.Partitions}.connect(ctx)
 }

@@ -39,6 +39,8 @@ func TestBench(t *testing.T) {
 		{"gateway", func(b *Run) { b.GatewayOnly = true }, "ratio_batch p50_ms p99_ms p999_ms gateway_per_s bare_per_s gateway_cpu_us_per_event"},
 		{"group", func(b *Run) { b.GroupOnly = true }, `hand_overs hand_over_p50 hand_over_p99 restart_ms take_over_ms standby_ms p99_ms snapshot_p99 snapshots
 			rebuild_s restore_s snapshot_mb restore_mb_per_s read_mb_per_s`},
+		{"items", func(b *Run) { b.ItemsOnly, b.Partitions, b.Watchers = true, 3, 500 }, `without_per_s with_per_s cpu_us_per_event allocs_per_event peak_mb mail_messages_per_event offers hot_per_s hot_cost_ratio
+			half_per_s p50_ms p99_ms plain_p50_ms plain_p99_ms watchers first_offer_s last_offer_s fan_peak_mb`},
 		{"backtest", func(b *Run) { b.BacktestOnly = true }, "events_per_s seconds peak_mb decode_per_s offers users"},
 	} {
 		t.Run(one.name, func(t *testing.T) {

@@ -154,6 +154,44 @@ func (p part) worker(out io.Writer) error {
 			return errors.Join(errors.New("the worker has ended"), err)
 		}
 	}
+	if p.Metered {
+		return p.metered(ctx, out, w, ended)
+	}
 	fmt.Fprintln(out, "ready")
+	return <-ended
+}
+
+// appliedPath is where a metered worker says at once how many events it has applied.
+const appliedPath = "/applied"
+
+// metered prints an address that reports the resource usage of a worker, and answers
+// when that has caught up.
+func (p part) metered(ctx context.Context, out io.Writer, w *worker.Worker, ended <-chan error) error {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	m := measure()
+	go http.Serve(l, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		var u result
+		if r.URL.Path != appliedPath {
+			if _, err := untilCaughtUp(r.Context(), w, c, ended); err != nil {
+				http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			u = m.done()
+		}
+		for _, s := range w.Status() {
+			u.Messages += s.Seq
+			u.Events += s.Applied
+		}
+		json.NewEncoder(rw).Encode(u)
+	}))
+	fmt.Fprintln(out, l.Addr())
 	return <-ended
 }
