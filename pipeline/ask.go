@@ -151,12 +151,12 @@ func (s *step) ask(e evaluation) {
 	}
 	asked := 0
 	s.keys = s.keys[:0]
-	s.eachItem(e.event, e.c.items.kind, func(index int, _ *fastjson.Value, key string) {
+	s.eachItem(e.event, e.c.items.kind, func(_ int, _ *fastjson.Value, key string) {
 		if slices.Contains(s.keys, key) {
 			return
 		}
 		s.keys = append(s.keys, key)
-		f := s.feedingOf(e.c.items.kind, key, index)
+		f := s.feedingOf(e.event, e.c.items.kind, key)
 		if f == nil {
 			return
 		}

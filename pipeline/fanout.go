@@ -70,12 +70,12 @@ func (s *step) triggerTo(ev *event.Event, kind int) {
 			continue
 		}
 		var met []string
-		s.eachItem(ev, c.items.kind, func(index int, _ *fastjson.Value, key string) {
+		s.eachItem(ev, c.items.kind, func(_ int, _ *fastjson.Value, key string) {
 			if slices.Contains(met, key) {
 				return
 			}
 			met = append(met, key)
-			if f := s.feedingOf(c.items.kind, key, index); f != nil {
+			if f := s.feedingOf(ev, c.items.kind, key); f != nil {
 				kept, _ := ev.AppendKept(nil, c.keepAsk)
 				f.triggers.add(func(w *value.Writer) {
 					w.Text(c.id)

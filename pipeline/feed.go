@@ -59,7 +59,7 @@ func (l *list) add(write func(w *value.Writer)) {
 
 // feedingOf finds or makes the feeding for an item that the event names. It returns nil
 // for a key that is too long, which is counted.
-func (s *step) feedingOf(kind int, key string, first int) *feeding {
+func (s *step) feedingOf(ev *event.Event, kind int, key string) *feeding {
 	for i := range s.feedings {
 		if f := &s.feedings[i]; f.kind == kind && f.key == key {
 			return f
@@ -70,8 +70,19 @@ func (s *step) feedingOf(kind int, key string, first int) *feeding {
 		return nil
 	}
 	to := ItemKey(s.live.def.Items[kind].Kind, key)
-	s.feedings = append(s.feedings, feeding{kind: kind, key: to[len(to)-len(key):], to: to, first: first})
+	s.feedings = append(s.feedings, feeding{kind: kind, key: to[len(to)-len(key):], to: to, first: s.firstOf(ev, kind, key)})
 	return &s.feedings[len(s.feedings)-1]
+}
+
+// firstOf is the place of the first of the event's items with a key.
+func (s *step) firstOf(ev *event.Event, kind int, key string) (first int) {
+	first = -1
+	s.eachItem(ev, kind, func(index int, _ *fastjson.Value, of string) {
+		if first < 0 && of == key {
+			first = index
+		}
+	})
+	return first
 }
 
 // eachItem calls fn with each item of the event that has the key of its kind.
@@ -96,18 +107,16 @@ func (s *step) feed(sc *scope) {
 		if f.per == 0 {
 			return
 		}
-		s.eachItem(sc.event, f.per-1, func(index int, it *fastjson.Value, key string) { s.feedRemoval(sc, i, index, it, key) })
+		s.eachItem(sc.event, f.per-1, func(_ int, it *fastjson.Value, key string) { s.feedRemoval(sc, i, it, key) })
 	})
 	for _, i := range s.fed {
 		f := s.live.features[i]
-		s.eachItem(sc.event, f.per-1, func(index int, it *fastjson.Value, key string) {
-			s.feedOne(sc, i, index, it, key)
-		})
+		s.eachItem(sc.event, f.per-1, func(_ int, it *fastjson.Value, key string) { s.feedOne(sc, i, it, key) })
 	}
 }
 
 // feedOne makes the entries that a feature gets of one item of the event.
-func (s *step) feedOne(sc *scope, i, index int, it *fastjson.Value, key string) {
+func (s *step) feedOne(sc *scope, i int, it *fastjson.Value, key string) {
 	f, counts := s.live.features[i], s.live.tally.features
 	if sc.nobody {
 		f = f.ofNobody()
@@ -117,7 +126,7 @@ func (s *step) feedOne(sc *scope, i, index int, it *fastjson.Value, key string) 
 	if !all(f.where, sc, nil) {
 		return
 	}
-	to := s.feedingOf(f.per-1, key, index)
+	to := s.feedingOf(sc.event, f.per-1, key)
 	if to == nil {
 		return
 	}
@@ -200,7 +209,7 @@ func (s *step) feedValue(sc *scope, f *feature, it *fastjson.Value, entry func(b
 
 // feedRemoval makes what an event of `remove_on` takes out of a list of an item: the
 // row with the item's key, or the event's user.
-func (s *step) feedRemoval(sc *scope, i, index int, it *fastjson.Value, key string) {
+func (s *step) feedRemoval(sc *scope, i int, it *fastjson.Value, key string) {
 	f, row := s.live.features[i], ""
 	if !f.shape.Entities {
 		k, ok := value.AliasJSONKey(it.Get(f.def.Key))
@@ -209,7 +218,7 @@ func (s *step) feedRemoval(sc *scope, i, index int, it *fastjson.Value, key stri
 		}
 		row = k
 	}
-	if to := s.feedingOf(f.per-1, key, index); to != nil {
+	if to := s.feedingOf(sc.event, f.per-1, key); to != nil {
 		to.removals.add(func(w *value.Writer) {
 			w.Fixed(f.id)
 			w.Text(row)
@@ -444,7 +453,7 @@ func (s *step) onItem(e *Entity, ev *event.Event, now int64) {
 		}
 	})
 	s.feed(sc)
-	s.feedingOf(kind, key, 0)
+	s.feedingOf(ev, kind, key)
 	s.triggerTo(ev, kind)
 	var body []byte
 	for i := range s.feedings {

@@ -92,7 +92,7 @@ func TestMailOfAnotherLog(t *testing.T) {
 	if err := p.f.Begin(Message{Seq: p.seq, Stored: int64(p.seq) * 1e9, Kind: From, Data: AppendPacked(nil, e.Pos, e.Mail)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.f.Next(); err == nil || !strings.Contains(err.Error(), "the log of partition 0 is not the one that it was") {
+	if _, err := p.f.Next(); err == nil || !strings.Contains(err.Error(), "log is not the one that it was") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -388,6 +388,8 @@ func TestMerge(t *testing.T) {
 	owners = owned(t, []*running{stays, back}, partitions, 0)
 	a, b = stays, back
 	nothingWaits(t, c, a, b)
+	views("u:"+u2, 1) // the fourth of both
+	all(a, b)
 
 	// The visitor goes on while it is merged.
 	u3, v3 := pair()
@@ -434,7 +436,9 @@ func TestMerge(t *testing.T) {
 	count("again", "a:"+v1, 0)
 	count("price", "u:"+u1, 1)
 	count("price", "a:"+v1, 0)
-	count("again", "u:"+u2, 1)
+	if n := got["again"]["u:"+u2]; n < 1 || n > 2 { // the third view may have come before the record, which triggers nothing
+		t.Errorf("again: u:%s got %d offers, want 1 or 2", u2, n)
+	}
 	if n := got["again"]["u:"+u3] + got["again"]["a:"+v3]; n != 18 {
 		t.Errorf("%s and %s got %d offers, want 18", u3, v3, n)
 	}

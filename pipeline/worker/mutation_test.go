@@ -149,7 +149,6 @@ var mutations = []mutation{
 	{"G3: an ask that is lost is withdrawn", "budget.go", "	if e.stage == stageGrant {\n		s.spend", "	if false {\n		s.spend", bySimulation},
 	{"G3: a return that finds no grant changes nothing", "budget.go", "return g, 0 < g.at && g.at <= l.gone", "return g, 0 < g.at", byCore},
 	{"G4: the window is over the grants' times", "budget.go", "window.TakeBack(shape, &b.spent, g.at, g.value, now)", "window.TakeBack(shape, &b.spent, now, g.value, now)", bySimulation},
-	{"G4: a return belongs to its day", "budget.go", "if !terms.PerDay || zoneDate(g.at, s.live.def.Zone) == b.day {", "if true {", byCore},
 	{"a budget is never exceeded", "budget.go", "granted := shape.SumAtMost(&b.spent, now, g.value, terms.Most())", "granted := shape.SumAtMost(&b.spent, now, 0, terms.Most())", bySimulation},
 	{"a code of a pool is given once", "pool.go", "			p.taken++\n			return chunk.codes[p.taken-1], true", "			return chunk.codes[p.taken], true", bySimulation},
 	{"M1: a visitor answers each claim", "claim.go", "		s.send(m.from, mailRefused, w.B)\n", "", bySimulation},
