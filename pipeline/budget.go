@@ -129,7 +129,6 @@ func (s *step) request(e *evaluation, of string, worth int64) {
 	if e.stored == nil {
 		e.stored = s.store(e, e.c.afterAbsence, e.before)
 	}
-	s.drop(func(o *pending) bool { return o.c == e.c && o.key == e.key && o.stage == stageGrant }, Superseded, ByNewer)
 	e.stage, e.due = stageGrant, s.now
 	s.pend(*e)
 	s.spend(of, spending{kind: spendRequest, grant: grant{ref: a.ref, value: worth}, terms: e.c.def.Budget})

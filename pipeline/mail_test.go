@@ -26,9 +26,7 @@ func (p *posted) takeLate(e Effect) {
 		if more, err = p.f.Next(); err != nil {
 			p.t.Fatal(err)
 		}
-		for _, e := range p.f.Effects() {
-			p.held = append(p.held, e)
-		}
+		p.held = append(p.held, p.f.Effects()...)
 	}
 }
 
