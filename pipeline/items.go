@@ -123,8 +123,9 @@ func (s *Set) ReadsItems(unit string) bool {
 	return ok && s.units[i].items != nil
 }
 
-// itemWords are the names of the features of items, and those of item and before that
-// stand for them in the text of an expression.
+// mentionsItems reports whether any expression of the campaign seems to read a feature
+// of items, so that it may also read item. Its text tells: what it really reads is known
+// only when it is compiled, for which item must be known or unknown before.
 func (c *compiler) mentionsItems(def *campaign.Campaign) bool {
 	mentions := false
 	eachText(def, func(text string) {
@@ -217,6 +218,9 @@ func (c *compiler) itemsOf(cp *compiled, whenDue []*expr.Expr, path func(...stri
 	}
 	if cp.def.Users != "" {
 		c.listed(cp, is, path)
+	}
+	for i := range cp.lets { // also of those that nothing reads
+		cp.reads(cp.lets[i].expr, func(name string) { add("let", name) })
 	}
 	cp.each(whenDue, func(place string, x *expr.Expr) {
 		cp.reads(x, func(name string) { add(place, name) })
