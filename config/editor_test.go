@@ -227,10 +227,10 @@ campaigns:
   bags:
     on: Product Viewed
     frish: 2m
-    offer: {channel: web, kind: spam, expires: soon}
+    offer: {channel: web, kind: spam, expires: soon, coupon: {expires: soon}}
     limits: [{max: 0}]
 `)
-	for _, want := range []string{"2:35 Value is not accepted", "6:4 Property frish is not allowed", "7:32 Value is not accepted", "7:47 a duration such as 90s", "8:19 "} {
+	for _, want := range []string{"2:35 Value is not accepted", "6:4 Property frish is not allowed", "7:32 Value is not accepted", `7:4 Missing property "at_most"`, "8:19 ", "7:71 a duration such as 90s"} {
 		if !slices.ContainsFunc(marks, func(m string) bool { return strings.HasPrefix(m, want) }) {
 			t.Errorf("nothing is marked as %q: %q", want, marks)
 		}

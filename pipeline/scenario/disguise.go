@@ -109,13 +109,13 @@ func (d *disguise) append(dst []byte, name string, v *fastjson.Value, traits boo
 		d.replaced["the user's id in "+name] = true
 		return value.AppendJSONString(dst, d.name)
 	case is && isText:
-		d.replaced[name] = true
+		d.replaced[strings.Clone(name)] = true
 		return value.AppendJSONString(dst, d.stand(first, text))
 	case is && v.Type() == fastjson.TypeNumber:
-		d.replaced[name] = true
+		d.replaced[strings.Clone(name)] = true
 		return append(dst, d.stand("1000000", text)...)
 	case isText && emailForm.MatchString(text):
-		d.replaced[name] = true
+		d.replaced[strings.Clone(name)] = true
 		return value.AppendJSONString(dst, emailForm.ReplaceAllStringFunc(d.withoutID(text), func(s string) string { return d.stand(personal["email"], s) }))
 	}
 	if without := d.withoutID(text); isText && without != text { // such as an address of a page
