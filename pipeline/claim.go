@@ -26,7 +26,7 @@ const mostClaims = 64
 
 // claim claims the visitor that the event names, if any.
 func (s *step) claim(ev *event.Event) {
-	if s.live.def.Engine < mergeEngine || s.second {
+	if s.live.def.Engine < mergeEngine {
 		return
 	}
 	anonymous, ok := ev.Claims()
@@ -61,7 +61,10 @@ func (s *step) onClaim(m *mail, r *value.Reader) {
 	}
 	if s.second {
 		if e.owner == "" {
-			e.owner = strings.Clone(m.from)
+			now := s.now
+			s.settle(e, now)
+			s.start(e, now)
+			e.owner, e.claimed = strings.Clone(m.from), &claimed
 		}
 		if e.seq == 0 { // else it would not be stored
 			e.seq, e.last = 1, s.now
@@ -75,6 +78,9 @@ func (s *step) onClaim(m *mail, r *value.Reader) {
 		s.send(m.from, mailRefused, w.B)
 		return
 	}
+	before := s.cur.last()
+	w.Uint(before.Revision)
+	w.Text(before.Set)
 	s.send(m.from, mailRecord, e.AppendBinary(w.B))
 	for i := range e.waiting { // it is counted where it ends
 		s.live.tally.counts(e.waiting[i].campaign).Evaluated--
@@ -84,7 +90,7 @@ func (s *step) onClaim(m *mail, r *value.Reader) {
 		last = e.last
 	}
 	e.forget()
-	e.seq, e.last, e.owner = 1, last, strings.Clone(m.from)
+	e.seq, e.last, e.owner, e.claimed = 1, last, strings.Clone(m.from), &claimed
 }
 
 // onRecord ends a claim. A record that no claim waits for is dropped: the user was
@@ -94,13 +100,19 @@ func (s *step) onRecord(m *mail, r *value.Reader) {
 	if r.Err != nil {
 		return
 	}
-	i := slices.IndexFunc(s.entity.claims, func(c claim) bool { return c.ref == ref })
+	i := slices.IndexFunc(s.entity.claims, func(c claim) bool {
+		if s.second { // which has given out other numbers
+			c.ref.O = ref.O
+		}
+		return c.ref == ref && c.visitor == m.from
+	})
 	if i >= 0 {
 		s.entity.claims = slices.Delete(s.entity.claims, i, i+1)
 	}
 	if m.kind == mailRefused {
 		return
 	}
+	before := Switched{Revision: r.Uint(), Set: r.Text()}
 	a, err := DecodeEntity(m.from, r.B)
 	if err != nil {
 		r.Fail(err)
@@ -115,6 +127,8 @@ func (s *step) onRecord(m *mail, r *value.Reader) {
 		s.dropRecord(a)
 		return
 	}
+	s.holds(a, ref)
+	s.unlisted(a, before)
 	s.merge(a, m)
 	s.endMail()
 }

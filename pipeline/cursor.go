@@ -29,6 +29,8 @@ type Cursor struct {
 	Channels []string         `json:"channels,omitempty"` // that an operator has paused
 	Braked   []Braked         `json:"braked,omitempty"`   // what brakes have paused, in the order in which they did
 	Second   bool             `json:"second,omitempty"`   // the state is a second one (second.go)
+	Listed   []string         `json:"listed,omitempty"`   // of a second state: the features of its set that the switch will list
+	Switched *Switched        `json:"switched,omitempty"` // the last switch that counted; nil: none
 	Joined   *string          `json:"joined,omitempty"`   // message Seq+1 is a switch, and the users up to this key are joined; nil: none is under way
 	Chains   map[string]Chain `json:"chains,omitempty"`   // by subject without partition: "offers.web", "dead"
 	Applied  uint64           `json:"applied,omitempty"`  // events applied, including duplicates

@@ -43,7 +43,8 @@
 //	            the users in a list (fanout.go)
 //	budgets     what all users share (budget.go), and pools of codes (pool.go)
 //	merge       a visitor who logs in: claims, records, what is forwarded (claim.go),
-//	            two states that become one (merge.go)
+//	            two states that become one (merge.go), and what a backfill has of such
+//	            a visitor (remains.go)
 //	trace       what a step did to an evaluation, for those who ask why (trace.go):
 //	            what its conditions read (inspect.go), what else is compared (tell.go)
 //	fold        one log applied to all entities (fold.go): log time (logtime.go), its
@@ -78,6 +79,7 @@
 //	user <-- grant: granted or refused ------------ budget, pool
 //	user  -- claim ------------------------------> visitor
 //	user <-- record (once), then forwarded events - visitor
+//	user <-- remains, after a switch -------------- visitor
 //	user  -- rename: the visitor is the user -----> item
 //
 // A fold gives each mail a position on a chain, as it does with offers; a worker writes

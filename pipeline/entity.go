@@ -44,7 +44,10 @@ type Entity struct {
 	hasViewed            bool       // there was a view since engine 5
 	viewedAt, viewedTime int64      // of the last one: log time and event time
 	owner                string     // of a visitor: the user that it has become
+	claimed              *Ref       // of such a visitor: the claim
+	remains              *remains   // of such a visitor: what a switch has found of it
 	claims               []claim    // of a user: the visitors that it waits for
+	merged               []merged   // of a user: the visitors that have become it
 	watching             []watch    // of a user: the lists of items that hold it
 	renamed              []renaming // of an item
 	fan                  *fan       // of an item: what it is sending to users
@@ -97,14 +100,17 @@ func NewEntity(key string) *Entity { return &Entity{Key: key, scheduled: NoDue} 
 // time.
 const DueByMail = NoDue + 1
 
-// Due is the earliest due time of the pending evaluations and of the session's end. If
-// there are none, it is DueByMail where the entity waits for a mail, else NoDue.
+// Due is the earliest due time of the pending evaluations, of the session's end and of
+// remains. If there are none, it is DueByMail where the entity waits for a mail, else NoDue.
 func (e *Entity) Due() int64 {
 	due := e.session.due()
 	for i := range e.waiting {
 		if w := &e.waiting[i]; !stages[w.stage].mail && (due == NoDue || w.due < due) {
 			due = w.due
 		}
+	}
+	if r := e.remains; r != nil && (due == NoDue || r.due < due) {
+		due = r.due
 	}
 	if due == NoDue && (e.open > 0 || len(e.claims) > 0) {
 		return DueByMail

@@ -110,7 +110,7 @@ type Fold struct {
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
 	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine, until: endOfTime}
 	f.step.out, f.step.read, f.step.second = f.offer, f.readIn, cursor.Second
-	f.step.newRef, f.step.unnumbered = f.newRef, true
+	f.step.cur, f.step.newRef, f.step.unnumbered = &f.cur, f.newRef, true
 	set, err := f.set(cursor.Set)
 	if err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (f *Fold) set(hash string) (*Set, error) {
 // pending evaluations, cached or not: about 50 bytes each, including the key.
 func (f *Fold) Schedule(due int64, key string) {
 	switch {
-	case f.cur.Second:
+	case f.cur.Second && due != DueByMail:
 	case due == DueByMail: // it waits for a mail
 		if f.asking == nil {
 			f.asking = map[string]bool{}

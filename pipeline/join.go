@@ -48,10 +48,14 @@ func (f *Fold) NewJoin(second Cursor, read func(key string) (*Entity, error)) (*
 }
 
 // User joins the two states of a user: what the live state has becomes that of both.
-// second may be nil. A user whom live does not know is not joined, nor is a visitor who
-// has become another user.
+// second may be nil. A user whom live does not know is not joined. A visitor who has become
+// a user is not, either: what is listed of it goes to the user.
 func (j *Join) User(live, second *Entity) {
-	if !IsUser(live.Key) || live.Empty() || live.owner != "" {
+	if !IsUser(live.Key) || live.Empty() {
+		return
+	}
+	if live.owner != "" {
+		j.leave(live, second)
 		return
 	}
 	if second == nil {

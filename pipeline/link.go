@@ -46,6 +46,7 @@ func (e *Entity) appendLinks(w *value.Writer) {
 			w.Text(c)
 		}
 	})
+	w.Section(sectionMerged, func() { e.appendMerged(w) })
 }
 
 // link decodes one of these sections.
@@ -76,6 +77,8 @@ func (e *Entity) link(number uint64, r *value.Reader) error {
 		for r.Err == nil && len(r.B) > 0 {
 			e.codes = append(e.codes, r.Text())
 		}
+	case sectionMerged:
+		e.readMerged(r)
 	default:
 		return fmt.Errorf("section %d is unknown", number)
 	}
@@ -217,6 +220,44 @@ func (e *Entity) readMerge(r *value.Reader) {
 			return
 		}
 		e.consent[i].unproved = true
+	}
+}
+
+func (e *Entity) appendMerged(w *value.Writer) {
+	if e.claimed == nil && len(e.merged) == 0 {
+		return
+	}
+	w.Len(len(e.merged))
+	for _, m := range e.merged {
+		w.Text(m.visitor)
+		m.ref.append(w)
+		w.Int(m.at)
+		if w.Byte(truth(m.viewed)); m.viewed {
+			w.Int(m.ends)
+		}
+	}
+	if e.claimed != nil {
+		e.claimed.append(w)
+		if w.Byte(truth(e.remains != nil)); e.remains != nil {
+			e.remains.append(w)
+		}
+	}
+}
+
+func (e *Entity) readMerged(r *value.Reader) {
+	e.merged = readList(r, 7, func() merged {
+		m := merged{visitor: r.Text(), ref: readRef(r), at: r.Int(), viewed: r.Byte() != 0}
+		if m.viewed {
+			m.ends = r.Int()
+		}
+		return m
+	})
+	if len(r.B) == 0 {
+		return
+	}
+	ref := readRef(r)
+	if e.claimed = &ref; r.Byte() != 0 {
+		e.remains = readRemains(r)
 	}
 }
 

@@ -42,7 +42,18 @@ const (
 	mailRename    mailKind = 9  // from a user to an item: a visitor in your lists is me
 	mailForward   mailKind = 10 // from a visitor to its user: what came for the visitor
 	mailRemove    mailKind = 11 // from a user to an item: take an entity out of your lists
+	mailRemains   mailKind = 12 // from a visitor to its user: what a switch has found of the visitor (remains.go)
 )
+
+// merges reports whether mails of the kind make a visitor a user: a second state takes
+// these alone.
+func (k mailKind) merges() bool {
+	switch k {
+	case mailClaim, mailRecord, mailRefused, mailForward, mailRemains:
+		return true
+	}
+	return false
+}
 
 // A Ref identifies a question, a request or a claim. The answer brings it back. It does
 // not depend on what other entities do in the same message, so that a fold of one user
@@ -82,7 +93,7 @@ func decodeMail(at Position, b []byte) (mail, error) {
 	r := value.Reader{B: b, Alias: true}
 	m := mail{at: at, now: r.Int(), kind: mailKind(r.Byte()), to: r.Text(), from: r.Text()}
 	m.body = r.B
-	if m.kind > mailRemove && r.Err == nil {
+	if m.kind > mailRemains && r.Err == nil {
 		r.Err = fmt.Errorf("a mail of kind %d is not known: %w", m.kind, ErrNewer)
 	}
 	return m, r.Err
@@ -270,7 +281,7 @@ func (f *Fold) deliver(m *mail, now int64) {
 	if f.only != nil && !f.local() && !f.only[m.to] || f.wanted != nil && !f.wanted(m.to) {
 		return
 	}
-	if f.cur.Second && m.kind != mailClaim && m.kind != mailForward {
+	if f.cur.Second && !m.kind.merges() {
 		return // the live fold has what it brings
 	}
 	e, err := f.receiver(m, now)
@@ -363,6 +374,8 @@ func (s *step) take(m *mail) {
 		s.onForward(&r)
 	case mailRemove:
 		s.onRemove(&r)
+	case mailRemains:
+		s.onRemains(m, &r)
 	}
 	if r.Err != nil {
 		panic(fmt.Sprintf("a mail of kind %d to %s: %v", m.kind, m.to, r.Err)) // a dead letter of this step

@@ -13,14 +13,7 @@ import (
 func (s *step) merge(a *Entity, m *mail) {
 	e := s.entity
 	s.closeStays(a)
-	for i := range a.states {
-		if at, ok := s.live.byID[a.states[i].ID]; ok && s.live.all[at].per == 0 {
-			st := e.ensure(at)
-			before := st.Size()
-			s.live.tally.features.Bounds += s.live.all[at].shape.Union(st, &a.states[i], s.now)
-			*e.sizeOf(at) = e.sizeOf(at).Plus(st.Size().Minus(before))
-		}
-	}
+	s.mergeFeatures(a)
 	if a.seq > 0 && (e.seq == 0 || a.last > e.last) {
 		e.last = a.last
 	}
@@ -37,6 +30,19 @@ func (s *step) merge(a *Entity, m *mail) {
 	}
 	s.tellItems(a, m)
 	s.boundMerged()
+}
+
+// mergeFeatures joins the features that the set in force has.
+func (s *step) mergeFeatures(a *Entity) {
+	e := s.entity
+	for i := range a.states {
+		if at, ok := s.live.byID[a.states[i].ID]; ok && s.live.all[at].per == 0 {
+			st := e.ensure(at)
+			before := st.Size()
+			s.live.tally.features.Bounds += s.live.all[at].shape.Union(st, &a.states[i], s.now)
+			*e.sizeOf(at) = e.sizeOf(at).Plus(st.Size().Minus(before))
+		}
+	}
 }
 
 // boundMerged applies the bounds on bytes to what has come together. That on entries

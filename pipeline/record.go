@@ -58,6 +58,7 @@ const (
 	sectionBudget    = 18
 	sectionPool      = 19
 	sectionCodes     = 20 // of a chunk of a pool
+	sectionMerged    = 21 // of a user the visitors that have become it; of a visitor the claim, and what a switch has found of it
 	sectionOut       = 13 // of the offers in sectionOffers: the place of the campaign in sectionSent, the match key, the time
 )
 

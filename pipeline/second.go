@@ -17,7 +17,8 @@ import (
 //     evaluation that does not wait ends before its gates. One that waits stays, also
 //     when it is overdue, until its `unless` or a later trigger ends it: only the
 //     switch decides what becomes of it.
-//   - Of Control messages it takes log time alone. It does not know pauses.
+//   - Of Control messages it takes log time alone. It does not know pauses. Of mails it
+//     takes those alone by which visitors become users (remains.go).
 //   - A dwell that is long enough, and the end of a session, are judged as the live
 //     fold judges them when they are due, but only when the user's next event comes,
 //     or at the switch: nothing of the user has changed since then.
@@ -25,13 +26,13 @@ import (
 // Its state is a function of N, the engine, where it began, and how far it has come.
 
 // BeginSecond is the cursor of a second state that begins where a live state is,
-// which must stand between two messages; the zero Cursor is the log's beginning. sets
-// is that of NewFold.
-func BeginSecond(from Cursor, n *Set, sets func(hash string) (*Set, error)) (Cursor, error) {
+// which must stand between two messages; the zero Cursor is the log's beginning. listed
+// are the features that the switch will list; sets is that of NewFold.
+func BeginSecond(from Cursor, n *Set, listed []string, sets func(hash string) (*Set, error)) (Cursor, error) {
 	if from.Within != 0 || from.Partly != 0 || from.Joined != nil || from.Second {
 		return Cursor{}, errors.New("a second state begins between two messages of a live one")
 	}
-	from.Second = true
+	from.Second, from.Listed = true, slices.Sorted(slices.Values(listed))
 	from.Paused, from.Channels, from.Braked, from.Chains = nil, nil, nil, nil
 	f, err := NewFold(from, sets, Memory{})
 	if err != nil {

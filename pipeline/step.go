@@ -24,6 +24,7 @@ type step struct {
 	duplicates uint64
 	second     bool // the state is a second one (second.go)
 
+	cur           *Cursor              // of the fold; nil in a Join
 	newRef        func(e *Entity) Ref  // gives a question its Ref
 	got           func(p int) Position // the origin of the last mail of a partition; nil: there are no partitions
 	fromPartition int                  // the sender of the mail whose step it is
@@ -109,8 +110,9 @@ func (s *step) settled() { s.scope.totals = s.totals.next(len(s.live.features)) 
 // because it tells what before.x must remember.
 func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 	if s.second {
-		e.bind(s.live)
-		s.settle(e, now)
+		if e.bind(s.live); e.owner == "" {
+			s.settle(e, now)
+		}
 	}
 	if s.second || !s.forwarded { // else its mail has begun the step
 		s.start(e, now)
@@ -169,6 +171,7 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 func (s *step) onDue(e *Entity, now int64) {
 	s.start(e, now)
 	s.settled()
+	s.sendRemains()
 	s.due = s.due[:0]
 	if e.session.ends && e.session.due() == now {
 		s.endSession()
@@ -344,6 +347,7 @@ func (s *step) learn(sc *scope) {
 		merges := s.live.def.Engine >= mergeEngine
 		if e.session.extend(ev, sc.now, merges); merges {
 			e.hasViewed, e.viewedAt, e.viewedTime = true, sc.now, ev.Time
+			e.viewEnds(ev.Time)
 		}
 		if e.session.ends = len(s.live.sessionEnds) > 0; e.session.ends {
 			e.session.lastID = strings.Clone(ev.ID)

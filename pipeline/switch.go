@@ -150,6 +150,7 @@ func (f *Fold) after(sw *Switch, set *Set) *Fold {
 		}
 	}
 	g.cur.Since = known
+	g.cur.Switched = &Switched{set.hash, f.control.Revision, g.cur.Epoch - 1}
 	g.enforce(set)
 	return g
 }
@@ -196,6 +197,7 @@ func (f *Fold) Switched(second Cursor, joins ...*Join) {
 		}
 	}
 	f.cur.Set, f.cur.Epoch, f.cur.Since, f.cur.Began, f.cur.Retired = g.cur.Set, g.cur.Epoch, g.cur.Since, g.cur.Began, g.cur.Retired
+	f.cur.Switched = g.cur.Switched
 	f.cur.Revision, f.cur.Joined = max(f.cur.Revision, c.Revision), nil
 	f.step.live, f.retired, f.next = g.step.live, g.retired, nil
 	f.setBrakes()

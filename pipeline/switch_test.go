@@ -21,6 +21,8 @@ type folded struct {
 	offers   []string
 	at       map[uint64]stateAt // states that switches can begin with, by message
 	restarts bool               // second folds go on from their cursors
+	p, n     int                // the partition, and how many there are; 0: none
+	mails    []Effect           // that are not delivered yet
 }
 
 // A stateAt is a live state between two messages.
@@ -53,6 +55,7 @@ func (d *folded) fold(c Cursor) {
 	if d.f, err = NewFold(c, d.find, d.ents); err != nil {
 		d.t.Fatal(err)
 	}
+	d.f.Partition(d.p, d.n)
 	for key, e := range d.ents {
 		if e.Due() != NoDue {
 			d.f.Schedule(e.Due(), key)
@@ -94,6 +97,9 @@ func (d *folded) take(m Message) {
 			if e.Offer != nil {
 				d.offers = append(d.offers, asJSON(e.Offer))
 			}
+			if e.Mail != nil {
+				d.mails = append(d.mails, e)
+			}
 		}
 		if !more {
 			break
@@ -114,7 +120,7 @@ func (d *folded) second(sw *Switch) (Cursor, Memory) {
 	if !ok {
 		d.t.Fatalf("no state at message %d is kept", sw.From)
 	}
-	c, err := BeginSecond(from.cursor, d.sets[sw.Set], d.find)
+	c, err := BeginSecond(from.cursor, d.sets[sw.Set], sw.Features, d.find)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -122,6 +128,10 @@ func (d *folded) second(sw *Switch) (Cursor, Memory) {
 	f, err := NewFold(c, d.find, ents)
 	if err != nil {
 		d.t.Fatal(err)
+	}
+	f.Partition(d.p, d.n)
+	for key, e := range ents {
+		f.Schedule(e.Due(), key)
 	}
 	for _, key := range slices.Sorted(maps.Keys(ents)) {
 		if err := f.Dormant(key); err != nil {
@@ -145,6 +155,10 @@ func (d *folded) second(sw *Switch) (Cursor, Memory) {
 				d.t.Fatal(err)
 			}
 			ents = f.ents.(Memory)
+			f.Partition(d.p, d.n)
+			for key, e := range ents {
+				f.Schedule(e.Due(), key)
+			}
 		}
 	}
 	return f.Cursor(), ents

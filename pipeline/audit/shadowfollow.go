@@ -136,7 +136,7 @@ func (f *follower) beginSecond(ctx context.Context) error {
 	if f.second != nil || f.shadow != nil || from.Within != 0 || from.Partly != 0 || from.Joined != nil {
 		return nil
 	}
-	cursor, err := pipeline.BeginSecond(from, f.s.opt.Set, f.sets.Get(ctx, f.conn))
+	cursor, err := pipeline.BeginSecond(from, f.s.opt.Set, nil, f.sets.Get(ctx, f.conn))
 	if err != nil {
 		return err
 	}

@@ -266,7 +266,7 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 			}
 			n, err := find(sw.Set)
 			check(err)
-			cursor, err := pipeline.BeginSecond(pipeline.Cursor{}, n, find)
+			cursor, err := pipeline.BeginSecond(pipeline.Cursor{}, n, nil, find)
 			check(err)
 			filled := pipeline.Memory{}
 			fill := newFold(p, cursor, filled)
@@ -282,7 +282,7 @@ func (l *shopLog) naive(t *testing.T, set *pipeline.Set, sh *shadowing, overdue 
 			if seq != from[p] {
 				return
 			}
-			cursor, err := pipeline.BeginSecond(first.Cursor(), set, find)
+			cursor, err := pipeline.BeginSecond(first.Cursor(), set, nil, find)
 			check(err)
 			b, err = copied(a)
 			check(err)

@@ -65,7 +65,7 @@ func (r *replay) join(ctx context.Context, users pipeline.Memory, second *backfi
 // with an empty one if both are lost.
 func (r *replay) second(ctx context.Context, dir string, sw *pipeline.Switch, seq uint64) (store checkpoint.Store, second *backfill.Second, err error) {
 	in := state.Options{Identity: r.identity(), MemTable: secondMemTable, Log: r.log}
-	o := backfill.Options{Conn: r.conn, Partition: r.p, Sets: r.sets.Get(ctx, r.conn), CacheBytes: 64 << 20, Confirm: secondConfirm, Only: r.only, PassGaps: r.lossy, Rest: ctx.Err}
+	o := backfill.Options{Conn: r.conn, Partition: r.p, Sets: r.sets.Get(ctx, r.conn), CacheBytes: 64 << 20, Confirm: secondConfirm, Listed: sw.Features, Only: r.only, PassGaps: r.lossy, Rest: ctx.Err}
 	open := func(make func(checkpoint.Store) (*backfill.Second, error)) error {
 		if store, err = r.disk.Open(dir, in); err != nil {
 			return err

@@ -23,7 +23,7 @@ func Begin(store checkpoint.Store, hash string, o Options) (*Second, error) {
 	if from.Partly != 0 || from.Within != 0 {
 		return nil, ErrPartly
 	}
-	cursor, err := pipeline.BeginSecond(from, set, o.Sets)
+	cursor, err := pipeline.BeginSecond(from, set, o.Listed, o.Sets)
 	if err != nil {
 		return nil, err
 	}

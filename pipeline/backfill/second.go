@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"offerstream/pipeline"
@@ -41,6 +42,7 @@ type Options struct {
 	Sets       func(hash string) (*pipeline.Set, error)
 	CacheBytes int64
 	Confirm    time.Duration // how long a contradiction in the log is looked at again
+	Listed     []string      // for Begin: the features that the switch will list
 	Only       []string      // keys of the entities that are folded; nil: all
 	PassGaps   bool          // messages that are missing in the log are passed over: an operator has accepted that
 	Rest       func() error  // called after some work; its error ends the work
@@ -114,6 +116,9 @@ func (s *Second) begin() error {
 	if s.fold, err = pipeline.NewFold(cursor, s.Sets, s.cache); err != nil {
 		return fmt.Errorf("campaign set of the second state: %w", err)
 	}
+	if err := s.claims(); err != nil {
+		return err
+	}
 	if s.Only != nil {
 		s.fold.Only(s.Only...)
 	}
@@ -127,8 +132,29 @@ func (s *Second) begin() error {
 	return nil
 }
 
+// claims tells the fold of the users that wait for visitors: these timers are the first.
+func (s *Second) claims() error {
+	enough := errors.New("enough")
+	err := s.store.Timers(func(due int64, key string) error {
+		if due != pipeline.DueByMail {
+			return enough
+		}
+		s.fold.Schedule(due, key)
+		return nil
+	})
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	return err
+}
+
 // Seq is the last message that is applied completely.
 func (s *Second) Seq() uint64 { return s.at.seq }
+
+// Lists reports whether the state began for a switch that lists these features.
+func (s *Second) Lists(features []string) bool {
+	return slices.Equal(s.fold.Cursor().Listed, slices.Sorted(slices.Values(features)))
+}
 
 // Cursor is the fold's cursor.
 func (s *Second) Cursor() pipeline.Cursor { return s.fold.Cursor() }

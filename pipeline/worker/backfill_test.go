@@ -360,7 +360,7 @@ func (o *model) second(sw *pipeline.Switch) (pipeline.Cursor, pipeline.Memory) {
 		o.t.Fatalf("no state at message %d", sw.From)
 	}
 	users := decoded(o.t, from.users)
-	cursor, err := pipeline.BeginSecond(from.cursor, o.sets[sw.Set], o.find)
+	cursor, err := pipeline.BeginSecond(from.cursor, o.sets[sw.Set], sw.Features, o.find)
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,6 +62,7 @@ const (
 // A wish is what the bucket's record asks of second folds.
 type wish struct {
 	set      string
+	features string // that the switch will list, each with a comma behind it
 	revision uint64 // of the record that asks for it
 }
 
@@ -71,7 +73,17 @@ func asked(live *broker.Live, carriedOut uint64) (none wish) {
 	case live == nil || live.Backfill == nil || live.Revision == 0, live.Go() && carriedOut >= live.Revision:
 		return none
 	}
-	return wish{live.Backfill.Set, live.Revision}
+	features := ""
+	for _, name := range slices.Sorted(slices.Values(live.Backfill.Features)) {
+		features += name + ","
+	}
+	return wish{live.Backfill.Set, features, live.Revision}
+}
+
+// listed are the features that the switch will list.
+func (w wish) listed() []string {
+	all := strings.Split(w.features, ",")
+	return all[:len(all)-1]
 }
 
 // Sizes and times of second folds.

@@ -74,7 +74,9 @@ func (s *second) reserve(metas []broker.SnapshotMeta) (err error) {
 }
 
 func (s *second) options() backfill.Options {
-	return s.p.backfillOptions(s.ctx, s.conn, func() error { return s.pace.rest(s.ctx) })
+	o := s.p.backfillOptions(s.ctx, s.conn, func() error { return s.pace.rest(s.ctx) })
+	o.Listed = s.wish.listed()
+	return o
 }
 
 // own opens the second state in the directory. ok is false if there is none that is
@@ -84,7 +86,7 @@ func (s *second) own(first, end uint64) (ok bool, err error) {
 	if s.state == nil {
 		return false, err
 	}
-	if seq := s.state.Seq(); s.state.Set == s.wish.set && seq+1 >= first && seq <= end {
+	if seq := s.state.Seq(); s.state.Set == s.wish.set && s.state.Lists(s.wish.listed()) && seq+1 >= first && seq <= end {
 		s.p.log.Info("second fold goes on from the directory", "set", s.wish.set, "from", s.state.From, "at", seq)
 		return true, nil
 	}
@@ -136,6 +138,15 @@ func (s *second) object(arch checkpoint.Archive, first, end uint64, accepted int
 		err := backfill.Restore(s.ctx, s.p.w.disk, s.p.secondDir(), s.p.secondOptions(), arch, m, s.paced)
 		if err == nil {
 			s.store, s.state, err = s.p.openSecond(s.options())
+		}
+		if s.state != nil && !s.state.Lists(s.wish.listed()) { // of an earlier backfill under the set
+			if !s.close() {
+				return false, state.ErrFailed
+			}
+			if err := s.p.w.disk.Discard(s.p.secondDir()); err != nil {
+				return false, err
+			}
+			continue
 		}
 		if s.state != nil {
 			s.p.log.Info("second fold goes on from a stored state", "set", s.wish.set, "from", s.state.From, "at", s.state.Seq())

@@ -179,7 +179,7 @@ func (f *simFold) second(sw *pipeline.Switch, seq uint64) (none pipeline.Cursor,
 	if !ok {
 		return none, nil, fmt.Errorf("it begins at message %d, which is none", sw.From)
 	}
-	cursor, err := pipeline.BeginSecond(from.cursor, f.g.sets[sw.Set], f.g.set)
+	cursor, err := pipeline.BeginSecond(from.cursor, f.g.sets[sw.Set], sw.Features, f.g.set)
 	if err != nil {
 		return none, nil, err
 	}
