@@ -106,7 +106,8 @@ const staleAfter = time.Hour
 // switches reports whether the message is a switch that counts, at which the fold
 // stands until Switched. One that does not count changes nothing: its revision is not
 // above the last one, its engine is below that in force, or its second state is too
-// far, or an Accept message, behind it.
+// far, or an Accept message, behind it, or not before it: then the state is of
+// messages that the log has lost since.
 func (f *Fold) switches() bool {
 	c := f.control
 	if c == nil || c.Switch == nil || c.set == nil {
@@ -117,7 +118,7 @@ func (f *Fold) switches() bool {
 	}
 	sw, live := c.Switch, f.step.live
 	if c.set.def.Engine < live.def.Engine || c.set.def.Clock != live.def.Clock && f.cur.Set != "" ||
-		value.Minus(f.target, sw.LogTime) > int64(staleAfter) || f.cur.Accepted != sw.Accepted {
+		value.Minus(f.target, sw.LogTime) > int64(staleAfter) || sw.Seq >= f.msg.Seq || f.cur.Accepted != sw.Accepted {
 		return false
 	}
 	sw.Set = c.set.hash

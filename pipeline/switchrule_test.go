@@ -115,8 +115,8 @@ func TestRevisions(t *testing.T) {
 }
 
 // TestSwitchThatDoesNotCount: a switch whose engine is below that in force, or whose
-// second state is too far or an acceptance behind it, changes nothing, and the next
-// one with its revision counts.
+// second state is too far or an acceptance behind it, or not before it, changes
+// nothing, and the next one with its revision counts.
 func TestSwitchThatDoesNotCount(t *testing.T) {
 	a, b := setOf(t, sends("a", "", `"on":["View"]`)), setOf(t, sends("b", "", `"on":["View"]`))
 	old := *b.def
@@ -133,6 +133,7 @@ func TestSwitchThatDoesNotCount(t *testing.T) {
 		"clock":      {set: mustRun(t, &timed)},
 		"stale":      {set: b, change: func(c *Cursor) { c.LogTime -= int64(time.Hour) }},
 		"acceptance": {set: b, accept: true, change: func(c *Cursor) { c.Accepted = 0 }},
+		"lost log":   {set: b, change: func(c *Cursor) { c.Seq++ }},
 	} {
 		s := newShop(t, a, b, before, c.set)
 		s.ticks(5)

@@ -156,6 +156,10 @@ func (s *Second) Lists(features []string) bool {
 	return slices.Equal(s.fold.Cursor().Listed, slices.Sorted(slices.Values(features)))
 }
 
+// Fits reports whether the log is known to have the message at which the state was
+// opened (PROTOCOL.md, P5): before that, the state may be of a log that is lost.
+func (s *Second) Fits() bool { return s.same }
+
 // Cursor is the fold's cursor.
 func (s *Second) Cursor() pipeline.Cursor { return s.fold.Cursor() }
 

@@ -89,6 +89,7 @@ var mutations = []mutation{
 	{"D3: pauses with an old revision change nothing", "control.go", "if c.Pauses == 0 || c.Pauses > f.cur.Pauses {", "if true {", byCore},
 	{"switch: the engine is not below that in force", "switch.go", "if c.set.def.Engine < live.def.Engine || ", "if ", byCore},
 	{"switch: the second state is at most an hour behind", "switch.go", "value.Minus(f.target, sw.LogTime) > int64(staleAfter) || ", "", byCore},
+	{"switch: the second state is before it", "switch.go", "sw.Seq >= f.msg.Seq || ", "", byCore},
 	{"switch: no acceptance lies between", "switch.go", " || f.cur.Accepted != sw.Accepted {", " {", byCore},
 	{"switch: what live has sent is not sent again", "join.go", "if live.sentSince(w.campaign, w.key, w.stored.at) {", "if false {", byCore},
 	{"switch: what the set lacks is retired", "switch.go", "	g.retire(set)\n", "", byCore},
@@ -116,6 +117,7 @@ var mutations = []mutation{
 	{"D3: a go puts nothing in force without a second state", "worker/control.go", "	if live.Go() {\n", "	if false {\n", bySimulation},
 	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", bySimulation},
 	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", bySimulation},
+	{"second: no switch names a state before the log is compared", "worker/second.go", "!caughtUp && s.state.Fits() && ", "!caughtUp && ", bySimulation},
 	{"second: a state from before an acceptance is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", bySimulation},
 
 	// Chains of mails. What the core does with mails has rows of its own.

@@ -328,7 +328,7 @@ func (s *second) fold() error {
 			}
 			committed = now
 		}
-		if !caughtUp && s.state.Seq() >= live && live > 0 {
+		if !caughtUp && s.state.Fits() && s.state.Seq() >= live && live > 0 {
 			caughtUp = true
 			s.p.log.Info("second fold caught up", "set", s.wish.set, "seq", s.state.Seq())
 		}

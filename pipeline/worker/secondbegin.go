@@ -168,16 +168,22 @@ func (s *second) fromSnapshot(arch checkpoint.Archive, metas []broker.SnapshotMe
 			if !checkpoint.Whole(m) || m.Seq+1 < first || checkpoint.Readable(m) != nil || accepted != 0 && !checkpoint.HasFolded(m, accepted) {
 				continue
 			}
+			if m.Seq > s.p.status.seq.Load() { // it is of a log that is lost: the live fold has caught up with this one
+				continue
+			}
 			err := s.copyOf(arch, m)
 			if err == nil {
 				if err = s.open(); err == nil {
+					err = s.state.To(s.ctx, s.state.Seq()) // that the log has this message
+				}
+				if err == nil {
 					return nil
 				}
 				if !s.close() {
 					return err
 				}
 			}
-			if !backfill.Unusable(err) && !errors.Is(err, backfill.ErrPartly) {
+			if !backfill.Unusable(err) && !errors.Is(err, backfill.ErrPartly) && !errors.Is(err, backfill.ErrLog) {
 				return err
 			}
 			s.p.log.Warn("the second fold cannot begin with a snapshot: trying the next one", "seq", m.Seq, "error", err)
