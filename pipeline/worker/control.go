@@ -115,7 +115,7 @@ func (a *attempt) controlLive(ctx context.Context, h hint, set string) (m broker
 	if live.Revision == 0 { // members of the version that wrote it do not run this engine
 		m.Engine = next.Definition().Engine
 	}
-	if live.Go() {
+	if seq, _, _, _ := a.fold.At(); live.Go() && seq > 0 { // in a log that has nothing, there is nothing to join
 		m.Switch = a.switchTo(ctx, live)
 		return m, m.Switch != nil
 	}

@@ -114,7 +114,7 @@ var mutations = []mutation{
 	{"switch: a second state beyond the switch is not joined", "worker/join.go", "second.Name == name && second.Seq() <= seq", "second.Name == name", bySimulation},
 	{"switch: the second state comes up to the switch", "worker/join.go", "err = second.To(ctx, seq)", "err = nil", bySimulation},
 	{"switch: who is interrupted goes on after the users that are joined", "backfill/join.go", "	j.Fold.JoinedTo(key)\n", "", bySimulation},
-	{"D3: a go puts nothing in force without a second state", "worker/control.go", "	if live.Go() {\n", "	if false {\n", bySimulation},
+	{"D3: a go puts nothing in force without a second state", "worker/control.go", "live.Go() && seq > 0 {", "live.Go() && seq > 1e9 {", bySimulation},
 	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", bySimulation},
 	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", bySimulation},
 	{"second: no switch names a state before the log is compared", "worker/second.go", "!caughtUp && s.state.Fits() && ", "!caughtUp && ", bySimulation},
