@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
@@ -20,7 +21,9 @@ func (s *Second) Put(ctx context.Context, to checkpoint.Archive, kept bool) (nam
 	}
 	cursor := s.fold.Cursor()
 	name = broker.SecondName{Set: s.Set, Engine: s.Engine, From: s.From, Seq: cursor.Seq}
-	return name, to.PutSecond(ctx, s.Partition, name, kept, checkpoint.Metadata(cursor), func(w io.Writer) error {
+	metadata := checkpoint.Metadata(cursor)
+	metadata[broker.StoredKey] = strconv.FormatInt(cursor.Stored, 10)
+	return name, to.PutSecond(ctx, s.Partition, name, kept, metadata, func(w io.Writer) error {
 		_, err := s.store.Snapshot(w)
 		return err
 	})

@@ -45,6 +45,16 @@ const (
 	secondKeptKey   = "second-kept"
 )
 
+// StoredKey is the key of the metadata given to PutSecond that says which log a second
+// state is of: the stored time of the last message that it has applied. After a log has
+// lost its end, another one may have that number.
+const StoredKey = "stored"
+
+// sameState reports whether a stored second state is the one of a name and metadata.
+func (m *SecondMeta) sameState(name SecondName, metadata map[string]string) bool {
+	return m.Name == name && m.Metadata[StoredKey] == metadata[StoredKey]
+}
+
 // abandonedAfter is how long no piece came to an upload that has not ended, after
 // which its pieces are removed.
 const abandonedAfter = 10 * time.Minute
@@ -73,8 +83,8 @@ func secondOf(subject, name string) (m SecondMeta, ok bool) {
 
 // PutSecond stores the content of r as the partition's second state of a name, as
 // PutSnapshot stores a snapshot; kept says that it is made for a switch. If a kept one
-// of that name is stored already it stays, and r is not read. Afterwards those of the
-// partition are removed that need not be kept.
+// of that name and of the same log (StoredKey) is stored already it stays, and r is not
+// read. Afterwards those of the partition are removed that need not be kept.
 func (c *Conn) PutSecond(ctx context.Context, partition int, name SecondName, kept bool, metadata map[string]string, r io.Reader) error {
 	st, err := c.snapshotsAnew(ctx)
 	if err == nil {
@@ -96,7 +106,7 @@ func (c *Conn) putSecond(ctx context.Context, st jetstream.Stream, partition int
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(all, func(m SecondMeta) bool { return m.Kept && m.Name == name }) {
+	if slices.ContainsFunc(all, func(m SecondMeta) bool { return m.Kept && m.sameState(name, metadata) }) {
 		return nil
 	}
 	err = c.putObject(ctx, st, secondName(partition, name), fmt.Sprintf("second.%d.%020d", partition, name.Seq), r, func() map[string]string {

@@ -121,6 +121,13 @@ func TestSeconds(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// But for one of another log.
+	if err := c.PutSecond(limited(t), 1, name(5, 12), true, map[string]string{StoredKey: "7"}, newNoise(1, 10)); err != nil {
+		t.Error(err)
+	}
+	if all := is("another log", "s/5/13, s/5/12 kept, s/3/12 kept"); all[1].Metadata[StoredKey] != "7" {
+		t.Errorf("%+v", all)
+	}
 	putSecond(t, c, 1, name(5, 13), false, 20)
 	if all := is("again", "s/5/13, s/5/12 kept, s/3/12 kept"); all[0].Bytes != 20 || all[1].Bytes != 10 {
 		t.Errorf("%+v", all)

@@ -30,8 +30,9 @@ type Archive interface {
 
 	// PutSecond stores what write writes as the second state of a partition with a
 	// name. kept says that it is made for a switch: it stays as long as the log has
-	// the message after it. If it is stored already, write need not be called. One
-	// that is not kept replaces those before that are not.
+	// the message after it. If it is stored already, of the same log (its metadata
+	// have the same broker.StoredKey), write need not be called. One that is not kept
+	// replaces those before that are not.
 	PutSecond(ctx context.Context, partition int, name broker.SecondName, kept bool, metadata map[string]string, write func(io.Writer) error) error
 	// Seconds returns a partition's second states, the newest first.
 	Seconds(ctx context.Context, partition int) ([]broker.SecondMeta, error)

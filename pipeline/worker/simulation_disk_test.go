@@ -183,7 +183,9 @@ func (a simArchive) PutSecond(ctx context.Context, partition int, name broker.Se
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(listed, func(m broker.SecondMeta) bool { return m.Kept && m.Name == name }) {
+	if slices.ContainsFunc(listed, func(m broker.SecondMeta) bool {
+		return m.Kept && m.Name == name && m.Metadata[broker.StoredKey] == metadata[broker.StoredKey]
+	}) {
 		return nil
 	}
 	var b bytes.Buffer
