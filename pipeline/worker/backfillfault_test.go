@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ import (
 	"offerstream/pipeline/checkpoint"
 	"offerstream/pipeline/task"
 	"offerstream/pipeline/value"
+	"offerstream/state"
 )
 
 // TestBackfillKill kills the worker with kill -9 at random moments, from before the
@@ -97,6 +99,88 @@ func TestBackfillExpired(t *testing.T) {
 	w.applied(t, s.c)
 	w.stop(t)
 	s.check(dir)
+}
+
+// ofAnotherLog rewrites the cursor of a store, as if it had applied another message
+// than the log has, and returns a snapshot of it.
+func ofAnotherLog(t *testing.T, dir string, change func(*pipeline.Cursor)) (cursor pipeline.Cursor, snapshot []byte) {
+	t.Helper()
+	store, err := state.Open(dir, state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cursor, err = checkpoint.LoadCursor(store); err != nil {
+		t.Fatal(err)
+	}
+	change(&cursor)
+	b, err := checkpoint.StoredCursor(cursor)
+	if err == nil {
+		err = store.Commit(store.NewBatch(), b)
+	}
+	var to bytes.Buffer
+	if err == nil {
+		_, err = store.Snapshot(&to)
+	}
+	if err = errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return cursor, to.Bytes()
+}
+
+// TestBackfillOtherLog: snapshots, or a second state, of a log that has lost its end
+// since are there, and the owner's own state is older. No switch is made of them.
+func TestBackfillOtherLog(t *testing.T) {
+	t.Parallel()
+	another := func(c *pipeline.Cursor) { c.Stored++ }
+	for _, c := range []struct {
+		name   string
+		second bool // it is a second state, in the directory
+		change func(*pipeline.Cursor)
+	}{
+		{"a snapshot from beyond the log", false, func(c *pipeline.Cursor) { c.Seq += 1000 }},
+		{"a snapshot with another message", false, another},
+		{"a second state with another message", true, another},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, 1)
+			dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+			slow := func(o *Options) { o.Snapshot, o.Confirm = time.Hour, 5*time.Second }
+			w := start(t, s.url, dir, slow)
+			w.inForce(t, s.before.Hash())
+			s.visits(10)
+			w.applied(t, s.c)
+			if c.second {
+				s.ask("now")
+				s.caughtUp(w)
+				w.applied(t, s.c)
+			}
+			w.stop(t)
+			live := filepath.Join(dir, "partition-0")
+			switch {
+			case c.second:
+				ofAnotherLog(t, live+secondSuffix, c.change)
+			default:
+				if err := os.CopyFS(copied, os.DirFS(live)); err != nil {
+					t.Fatal(err)
+				}
+				at, snapshot := ofAnotherLog(t, copied, c.change)
+				if err := s.c.PutSnapshot(within(t), 0, at.Seq, checkpoint.Metadata(at), bytes.NewReader(snapshot)); err != nil {
+					t.Fatal(err)
+				}
+				s.read()
+				s.cut(uint64(len(s.log[0])) - 1) // so that it begins with a snapshot
+				s.ask("now")
+			}
+			s.goes()
+			w = start(t, s.url, dir, slow)
+			s.switched(w)
+			s.visits(5)
+			w.applied(t, s.c)
+			w.stop(t)
+			s.check(dir)
+		})
+	}
 }
 
 // TestBackfillVoidSwitch: a switch with a second state from more than an hour before

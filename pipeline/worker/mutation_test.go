@@ -117,7 +117,6 @@ var mutations = []mutation{
 	{"D3: a go puts nothing in force without a second state", "worker/control.go", "live.Go() && seq > 0 {", "live.Go() && seq > 1e9 {", bySimulation},
 	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", bySimulation},
 	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", bySimulation},
-	{"second: no switch names a state before the log is compared", "worker/second.go", "!caughtUp && s.state.Fits() && ", "!caughtUp && ", bySimulation},
 	{"second: a state from before an acceptance is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", bySimulation},
 
 	// Chains of mails. What the core does with mails has rows of its own.
