@@ -169,21 +169,26 @@ func (r *scenarioReader) scenario(name string, v value) {
 		"expect":     func(v value) { later = append(later, func() { r.expect(v, s, &wrote) }) },
 		"outcomes":   func(v value) { later = append(later, func() { r.outcomes(v, s, &wrote) }) },
 		"explain":    func(v value) { later = append(later, func() { r.explain(v, s, &wrote) }) },
+		"views":      func(v value) { later = append(later, func() { r.views(v, s, &wrote) }) },
 		"rejected":   func(v value) { s.Rejected = r.numbers(v, "identity", "1") },
 		"duplicates": func(v value) { n := uint64(v.integer(0, mostCount)); s.Duplicates = &n },
 	}
 	own.keys(v, known)
 	has := v.fields(aScenario, known)
 	v.needs(has, aScenario, "events", "events: [10:00:00 ada Product Viewed product_id=b1]")
-	if v.is() == "a map" && !v.bad() && !has.has("expect") && !has.has("outcomes") && !has.has("explain") {
-		v.problemAt(start(v.key), "the scenario has no expectations", "write expect: with the offers, or expect: none; or outcomes: of a campaign; or explain: of a user")
+	if v.is() == "a map" && !v.bad() && !has.has("expect") && !has.has("outcomes") && !has.has("explain") && !has.has("views") {
+		v.problemAt(start(v.key), "the scenario has no expectations", "write expect: with the offers, or expect: none; or outcomes: of a campaign; or explain: of a user; or views: of what is stored")
 	}
 	s.Set = r.set(own)
 	if about != nil {
 		r.about(*about, s)
 	}
+	before := len(r.l.problems)
 	for _, read := range later {
 		read()
+	}
+	if len(r.l.problems) == before { // the events have been read, and all views
+		viewTimes(s, wrote.views)
 	}
 	r.file.Scenarios, r.file.wrote = append(r.file.Scenarios, s), append(r.file.wrote, wrote)
 }

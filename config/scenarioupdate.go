@@ -16,6 +16,7 @@ type expectation struct {
 	offers   *value // nil if offers are not compared
 	outcomes []outcomeAt
 	explains []explainAt // one for each of the scenario's Explains
+	views    []value     // one for each of the scenario's Views
 }
 
 // An outcomeAt is a number in outcomes.
@@ -48,6 +49,9 @@ func (f *ScenarioFile) Update(results []*scenario.Result) ([]byte, error) {
 		}
 		for j, x := range wrote.explains {
 			u.explanation(x, s.Explains[j], r.Told[j])
+		}
+		for j, at := range wrote.views {
+			u.view(at, &s.Views[j], r.Views[j], s.Day)
 		}
 		if got := s.Compared(r); wrote.offers != nil && (wrote.offers.null() || !s.Expects(got)) {
 			u.offers(*wrote.offers, s, got)

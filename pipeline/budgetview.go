@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 
 	"offerstream/pipeline/campaign"
@@ -62,6 +63,16 @@ func (f *Fold) budget(unit string, terms *campaign.Budget, now int64) (BudgetSta
 		spent = b.sum(f.step.shapeOf(terms), now)
 	}
 	return BudgetState{float64(most) / million, float64(spent) / million, float64(max(most-spent, 0)) / million}, nil
+}
+
+// Budget shows the budget of a unit of the set, a campaign or a row of one, at log time.
+func (b *Backtest) Budget(unit string) (BudgetState, error) {
+	live := b.fold.step.live
+	i, ok := live.unitIndex[unit]
+	if !ok || live.campaigns[i].def.Budget == nil {
+		return BudgetState{}, fmt.Errorf("the set has no campaign %q with a budget", unit)
+	}
+	return b.fold.budget(unit, live.campaigns[i].def.Budget, b.fold.cur.LogTime)
 }
 
 // sum is what counts at now, in millionths. It is at most what some budget has

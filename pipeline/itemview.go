@@ -169,3 +169,10 @@ func (e *Entity) heldBy() (all []UserList) {
 
 // Item is Fold.Item.
 func (b *Backtest) Item(key string) (*Item, error) { return b.fold.Item(key) }
+
+// Empty is what expressions read of a feature with `by` under a key that has no entry,
+// as JSON. The set must have the feature.
+func (b *Backtest) Empty(feature string) json.RawMessage {
+	live := b.fold.step.live
+	return shown(live.features[live.featureIndex[feature]].shape.Read(nil, "", b.fold.cur.LogTime))
+}

@@ -142,6 +142,9 @@ func (f *Fold) User(key string) (*User, error) {
 	return v, nil
 }
 
+// User is Fold.User.
+func (b *Backtest) User(key string) (*User, error) { return b.fold.User(key) }
+
 // copyOf is a copy of the entity with a key, not bound to a set.
 func (f *Fold) copyOf(key string) (*Entity, error) {
 	stored, err := f.ents.Look(key)

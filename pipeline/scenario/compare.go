@@ -35,6 +35,7 @@ func (s *Scenario) Compare(r *Result) string {
 	for i, x := range s.Explains {
 		b.WriteString(x.differences(r.Told[i]))
 	}
+	s.showViews(&b, r.Views)
 	return b.String()
 }
 

@@ -32,7 +32,7 @@ func ReadEvent(text string, clock *Clock) ([]byte, *Mistake) {
 		return nil, wrong
 	}
 	if w.done() {
-		return fmt.Appendf(nil, `{"type":"clock","timestamp":%q}`, value.FormatTime(ns)), nil
+		return clockEvent(ns), nil
 	}
 	if fact, wrong := readFact(w, ns); fact != nil || wrong != nil {
 		return fact, wrong

@@ -16,19 +16,12 @@ func readItem(w *words, ns int64) ([]byte, *Mistake) {
 	if !w.word("item") {
 		return nil, nil
 	}
-	if w.done() {
-		return nil, &Mistake{w.at, "the item is missing", itemHint}
-	}
-	from := w.at
-	kind, id, wrong := w.path()
-	switch {
-	case wrong != nil:
+	kind, id, wrong := w.item(itemHint)
+	if wrong != nil {
 		return nil, wrong
-	case kind == "" || strings.ContainsAny(kind, `="`) || id == "":
-		return nil, &Mistake{from, fmt.Sprintf("%q is not a kind of items and a key", w.text[from:w.at]), itemHint}
 	}
 	w.done()
-	from = w.at
+	from := w.at
 	e := spoken{time: ns, kind: "track"} // so that each word belongs to the name
 	if wrong := e.what(w); wrong != nil {
 		return nil, wrong
@@ -45,4 +38,17 @@ func readItem(w *words, ns int64) ([]byte, *Mistake) {
 	}
 	b = fmt.Appendf(b, `,"timestamp":%q`, value.FormatTime(ns))
 	return append(e.appendPairs(b, "properties"), '}'), nil
+}
+
+// item reads the kind of an item, / and its key.
+func (w *words) item(hint string) (kind, id string, wrong *Mistake) {
+	if w.done() {
+		return "", "", &Mistake{w.at, "the item is missing", hint}
+	}
+	from := w.at
+	kind, id, wrong = w.path()
+	if wrong == nil && (kind == "" || strings.ContainsAny(kind, `="`) || id == "") {
+		wrong = &Mistake{from, fmt.Sprintf("%q is not a kind of items and a key", w.text[from:w.at]), hint}
+	}
+	return kind, id, wrong
 }

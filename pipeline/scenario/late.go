@@ -41,7 +41,7 @@ func (s *Scenario) Warnings(r *Result) (lines []string) {
 			continue // of a repetition
 		}
 		lines = append(lines, fmt.Sprintf("the event of line %d is of %s, but comes later than the set's lateness of %s allows: it counts as of %s",
-			l.Line, s.Day.show(l.Own), campaign.FormatDuration(l.Lateness), s.Day.show(l.Time)))
+			l.Line, s.Day.Show(l.Own), campaign.FormatDuration(l.Lateness), s.Day.Show(l.Time)))
 	}
 	return lines
 }

@@ -38,7 +38,7 @@ func (w *writer) line(ev *event.Event, at int64, id string) string {
 	if len(others) > 0 || !plain {
 		return w.raw(ev, at, id)
 	}
-	parts := []string{w.day.show(at), w.user(ev)}
+	parts := []string{w.day.Show(at), w.user(ev)}
 	if ev.Type != event.Track {
 		parts = append(parts, ev.Type.String())
 	}
@@ -215,7 +215,7 @@ func (w *writer) fact(ev *event.Event, at int64) string {
 	if !isBare(key) {
 		shown = printable(value.AppendJSONString(nil, key))
 	}
-	parts := []string{w.day.show(at), "fact", ev.Name + "/" + shown}
+	parts := []string{w.day.Show(at), "fact", ev.Name + "/" + shown}
 	for _, p := range pairs {
 		parts = append(parts, p.text())
 	}

@@ -78,8 +78,8 @@ func (d Day) read(w *words, hint string) (int64, *Mistake) {
 	return ns, nil
 }
 
-// show writes a moment in the shortest form that read reads back.
-func (d Day) show(ns int64) string {
+// Show writes a moment in the shortest form that read reads back.
+func (d Day) Show(ns int64) string {
 	text := time.Unix(0, ns).In(d.Zone).Format("2006-01-02 15:04:05.999999999")
 	date, clock, _ := strings.Cut(text, " ")
 	if again, err := d.at(date, clock); err != nil || again != ns {

@@ -188,7 +188,7 @@ func (o Offer) columns(day Day) []string {
 	if o.Withheld {
 		campaign += " withheld"
 	}
-	cols := []string{day.show(o.Time), user, campaign}
+	cols := []string{day.Show(o.Time), user, campaign}
 	switch {
 	case o.AnyData:
 		cols = append(cols, unnamed)
@@ -211,12 +211,16 @@ func showData(data string) string {
 	slices.Sort(names)
 	pairs := make([]string, len(names))
 	for i, name := range names {
-		value := printable(m[name])
-		var text string
-		if json.Unmarshal(m[name], &text) == nil && bytes.Equal(plainValue(text), m[name]) && show(text, "[{") == text {
-			value = text
-		}
-		pairs[i] = show(name, "{[") + "=" + value
+		pairs[i] = show(name, "{[") + "=" + showValue(m[name])
 	}
 	return strings.Join(pairs, " ")
+}
+
+// showValue writes JSON in canonical form as a value after name=.
+func showValue(b []byte) string {
+	var text string
+	if json.Unmarshal(b, &text) == nil && bytes.Equal(plainValue(text), b) && show(text, "[{") == text {
+		return text
+	}
+	return printable(b)
 }

@@ -50,7 +50,7 @@ func (w *writer) write(out *Recorded, all []logged, r *Recording) error {
 	now, begun := int64(0), false
 	pass := func(to int64) {
 		if !begun || to > now {
-			out.Lines = append(out.Lines, w.day.show(to))
+			out.Lines = append(out.Lines, w.day.Show(to))
 			now, begun = to, true
 		}
 	}

@@ -18,6 +18,7 @@ type Result struct {
 
 	Late    []Late   // events that were too late
 	Told    []Told   // one for each of the scenario's Explains
+	Views   []Seen   // one for each of the scenario's Views
 	refused []string // the rejected events, each with its line and the reason
 }
 
@@ -36,8 +37,12 @@ func (s *Scenario) Run() (*Result, error) {
 		failed = errors.Join(failed, err)
 		r.Offers, r.Whole = append(r.Offers, e), append(r.Whole, o)
 	}
+	looks := s.viewing(b)
 	for _, e := range s.Events {
 		ev, wrong := dec.AdmitLine(e.JSON)
+		if err := looks.before(ev, out); err != nil {
+			return nil, fmt.Errorf("line %d: %w", e.Line, err)
+		}
 		before := sum(b.Rejected)
 		late := s.late(e, ev, b)
 		if err := b.Admitted(ev, wrong, out); err != nil {
@@ -53,6 +58,9 @@ func (s *Scenario) Run() (*Result, error) {
 		if late != nil {
 			r.Late = append(r.Late, *late)
 		}
+	}
+	if r.Views, err = looks.end(); err != nil {
+		return nil, err
 	}
 	if err := b.Conserved(); err != nil {
 		return nil, err

@@ -6,10 +6,11 @@
 // a line), event (a line with an event), item (one about an item), offer (a line
 // with an offer), run, compare (the differences from what is expected), align
 // (which lines of two lists are equal), explanation (what must be told of an
-// evaluation), late (events that come too late). The other way, from a user's log
-// to a scenario: recording (which events and facts of the log matter), recorded
-// (their order and times), line (an event as text), disguise (what takes the place
-// of ids and personal values).
+// evaluation), view (a line that says what is stored), viewing (looking at that),
+// viewed (the differences), late (events that come too late). The other way, from a
+// user's log to a scenario: recording (which events and facts of the log matter),
+// recorded (their order and times), line (an event as text), disguise (what takes the
+// place of ids and personal values).
 package scenario
 
 import (
@@ -38,6 +39,7 @@ type Scenario struct {
 	Rejected   map[string]uint64            // events that the gateway would refuse, by reason; nil means none
 	Duplicates *uint64                      // nil: not compared
 	Explains   []Explanation
+	Views      []View
 }
 
 // An Event is a line of the input.

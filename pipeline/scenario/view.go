@@ -1,0 +1,178 @@
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
+)
+
+// A View is what must be stored of an item, of a user or of a campaign's budget: at a
+// log time, or where the scenario ends.
+type View struct {
+	Text string // the line
+
+	Timed     bool
+	Time      int64  // if Timed; Span bounds it
+	At        int    // bytes of the line before what names the item, user or campaign
+	Budget    string // the campaign, with its row: name/row; "": it is of an item or a user
+	Kind      string // of the item; "": it is of a user
+	ID        string
+	Anonymous bool // of the user
+
+	Values []ViewValue // those that are compared
+}
+
+// A ViewValue is a value in a view.
+type ViewValue struct {
+	Name     string
+	Key      string // of a feature with `by`
+	Keyed    bool   // there is a Key; else it is the whole feature
+	Is       string // canonical JSON
+	At       int    // bytes of the line before the name
+	from, to int    // the value in the line
+}
+
+// Text is the name with the key, as in a line.
+func (v ViewValue) Text() string {
+	if !v.Keyed {
+		return v.Name
+	}
+	return v.Name + "[" + show(v.Key, "]'") + "]"
+}
+
+const viewHint = "write for example: 10:10:00 item product/p1 viewers=11, or without a time: ada views=3"
+
+// ReadView reads a line of views: a time or none, what is looked at, and its values as
+// pairs name=value, where name[key] is one key of a feature with `by`. What is looked
+// at is a user; the word item, the item's kind, / and its key; or the word budget and
+// a campaign.
+func ReadView(text string, day Day) (v View, wrong *Mistake) {
+	w := &words{text: text}
+	v.Text = text
+	if v.Timed, v.Time, wrong = viewTime(w, day); wrong != nil {
+		return v, wrong
+	}
+	if wrong = v.of(w); wrong != nil {
+		return v, wrong
+	}
+	for !w.done() {
+		x, wrong := readViewValue(w)
+		if wrong != nil {
+			return v, wrong
+		}
+		for _, y := range v.Values {
+			if x.Text() == y.Text() {
+				return v, &Mistake{x.At, x.Text() + " appears twice", "keep one"}
+			}
+		}
+		v.Values = append(v.Values, x)
+	}
+	if len(v.Values) == 0 {
+		return v, &Mistake{w.at, "the view names no value", viewHint}
+	}
+	return v, nil
+}
+
+// viewTime reads the time of a view, if there is one. A user whose name looks like a
+// time is written in quotes.
+func viewTime(w *words, day Day) (timed bool, ns int64, wrong *Mistake) {
+	if w.done() {
+		return false, 0, &Mistake{w.at, "the line is empty", viewHint}
+	}
+	from := w.at
+	first := w.plain().text
+	w.at = from
+	switch {
+	case first[0] == '+':
+		if _, err := campaign.ParseDuration(first[1:]); err == nil {
+			return false, 0, &Mistake{from, fmt.Sprintf("the time of a view does not count from another line, as %s would", first), momentHint}
+		}
+		return false, 0, nil
+	case first[0] < '0' || first[0] > '9' || !strings.Contains(first, ":") && !dateForm.MatchString(first):
+		return false, 0, nil
+	}
+	ns, wrong = day.read(w, momentHint+`; a user of that name is in quotes`)
+	return true, ns, wrong
+}
+
+// of reads what is looked at.
+func (v *View) of(w *words) (wrong *Mistake) {
+	w.done()
+	v.At = w.at
+	switch {
+	case w.word("item"):
+		v.Kind, v.ID, wrong = w.item(`write for example: item product/p1 viewers=11; a user of that name is "item", in quotes`)
+		if wrong == nil {
+			wrong = refused(v.At, event.CheckItem(v.ID))
+		}
+		return wrong
+	case w.word("budget"):
+		w.done()
+		v.At = w.at
+		if v.Budget = w.plain().text; v.Budget == "" || strings.ContainsAny(v.Budget, `="`) {
+			return &Mistake{v.At, "the campaign is missing", `write for example: budget gift left=10; a user of that name is "budget", in quotes`}
+		}
+		return nil
+	}
+	if v.ID, v.Anonymous, wrong = user(w); wrong == nil {
+		wrong = refused(v.At, event.CheckUser(v.ID))
+	}
+	return wrong
+}
+
+// refused is the mistake of an id that the gateway would refuse.
+func refused(at int, err error) *Mistake {
+	if err == nil {
+		return nil
+	}
+	return &Mistake{at, err.Error(), ""}
+}
+
+// readViewValue reads name=value or name[key]=value.
+func readViewValue(w *words) (x ViewValue, wrong *Mistake) {
+	x.At = w.at
+	w.at += until(w.text[w.at:], space+"=[")
+	x.Name = w.text[x.At:w.at]
+	if w.at < len(w.text) && w.text[w.at] == '[' {
+		x.Keyed = true
+		if x.Key, wrong = w.bracketed(); wrong != nil {
+			return x, wrong
+		}
+	}
+	if x.Name == "" || w.at == len(w.text) || w.text[w.at] != '=' {
+		w.at += until(w.text[w.at:], space)
+		return x, &Mistake{x.At, fmt.Sprintf("%q is not a value", w.text[x.At:w.at]), "write name=value or name[key]=value; put a value of several words in quotes"}
+	}
+	w.at++
+	x.from = w.at
+	is, wrong := w.value(x.Text())
+	x.Is, x.to = canonical(is), w.at
+	return x, wrong
+}
+
+// bracketed reads [key] or ["a key"].
+func (w *words) bracketed() (key string, wrong *Mistake) {
+	from := w.at
+	w.at++
+	if w.at < len(w.text) && w.text[w.at] == '"' {
+		dec := json.NewDecoder(strings.NewReader(w.text[w.at:]))
+		if dec.Decode(&key) != nil {
+			return "", &Mistake{w.at, "the quote is not closed, or the text in it is not valid JSON", `end it with ", and write \" for a quote inside`}
+		}
+		w.at += int(dec.InputOffset())
+	} else {
+		at := w.at
+		w.at += until(w.text[at:], space+"]")
+		if key = w.text[at:w.at]; strings.ContainsAny(key, `'"`) {
+			return "", &Mistake{at, fmt.Sprintf("the key %s has a quote in it", key), `write [bag], or ["two words"]`}
+		}
+	}
+	if w.at == len(w.text) || w.text[w.at] != ']' {
+		return "", &Mistake{from, "the key is not closed", `end it with ]; write a key of several words as ["two words"]`}
+	}
+	w.at++
+	return key, nil
+}
