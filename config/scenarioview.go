@@ -88,9 +88,9 @@ func didYouMeanAny(name string, known []string, example string) string {
 // unknownFeature finds that a value is not of a feature of what is looked at, or not
 // in the form of its values.
 func unknownFeature(v *scenario.View, x scenario.ViewValue, def *campaign.Definition) *scenario.Mistake {
-	whose := "users"
+	whose, example := "users", "features: {views: {on: Product Viewed, agg: count}}"
 	if v.Kind != "" {
-		whose = v.Kind
+		whose, example = v.Kind, fmt.Sprintf("features: {viewers: {per: %s, on: Product Viewed, agg: count}}", v.Kind)
 	}
 	var names []string
 	for i := range def.Features {
@@ -106,7 +106,7 @@ func unknownFeature(v *scenario.View, x scenario.ViewValue, def *campaign.Defini
 			return &scenario.Mistake{At: x.At, What: fmt.Sprintf("%s is a feature of %s, not of %s", x.Name, f.Per, whose), Hint: fmt.Sprintf("write for example: item %s/p1 %s=3", f.Per, x.Name)}
 		}
 	}
-	return &scenario.Mistake{At: x.At, What: fmt.Sprintf("there is no feature %q of %s", x.Name, whose), Hint: didYouMeanAny(x.Name, names, "features: {views: {on: View, agg: count}}")}
+	return &scenario.Mistake{At: x.At, What: fmt.Sprintf("there is no feature %q of %s", x.Name, whose), Hint: didYouMeanAny(x.Name, names, example)}
 }
 
 // viewForm finds that a value has a key where the feature has none, or the other way,

@@ -97,7 +97,7 @@ func user(w *words) (name string, anonymous bool, wrong *Mistake) {
 	}
 	t, wrong := w.next()
 	if wrong == nil && t.pair {
-		wrong = &Mistake{from, fmt.Sprintf("expected a user, but %s= begins a value", t.text), "put the user after the time; quote a name that contains ="}
+		wrong = &Mistake{from, fmt.Sprintf("expected a user, but %s= begins a value", t.text), "put the user before it; quote a name that contains ="}
 	}
 	return t.text, anonymous, wrong
 }

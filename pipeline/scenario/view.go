@@ -144,7 +144,7 @@ func readViewValue(w *words) (x ViewValue, wrong *Mistake) {
 	}
 	if x.Name == "" || w.at == len(w.text) || w.text[w.at] != '=' {
 		w.at += until(w.text[w.at:], space)
-		return x, &Mistake{x.At, fmt.Sprintf("%q is not a value", w.text[x.At:w.at]), "write name=value or name[key]=value; put a value of several words in quotes"}
+		return x, &Mistake{x.At, fmt.Sprintf("%q has no value", w.text[x.At:w.at]), "write name=value or name[key]=value, and several words in quotes"}
 	}
 	w.at++
 	x.from = w.at
