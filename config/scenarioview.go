@@ -113,10 +113,15 @@ func unknownFeature(v *scenario.View, x scenario.ViewValue, def *campaign.Defini
 // or that it cannot be the value of a list of users.
 func viewForm(x scenario.ViewValue, f *campaign.Feature) *scenario.Mistake {
 	mapped := f.By != "" && !window.Of(f.Agg, f.Per != "").Ranks
+	members := []string{"size", "p10", "p25", "p50", "p75", "p90"}
 	switch {
+	case x.Member != "" && f.Agg != "quantiles":
+		return &scenario.Mistake{At: x.At, What: fmt.Sprintf("%s is no quantiles, and has no %s", x.Name, x.Member), Hint: fmt.Sprintf("write %s=..", x.Name)}
+	case x.Member != "" && !slices.Contains(members, x.Member):
+		return &scenario.Mistake{At: x.At, What: fmt.Sprintf("quantiles have no %q", x.Member), Hint: didYouMean(x.Member, members)}
 	case x.Keyed && !mapped:
 		return &scenario.Mistake{At: x.At, What: fmt.Sprintf("%s has no keys", x.Name), Hint: fmt.Sprintf("write %s=..", x.Name)}
-	case !x.Keyed && mapped && x.Is[0] != '{':
+	case !x.Keyed && mapped && (x.Member != "" || x.Is[0] != '{'):
 		return &scenario.Mistake{At: x.At, What: fmt.Sprintf("%s has a value for each key", x.Name), Hint: fmt.Sprintf(`write %s[key]=.., or the whole map: %s={"key":..}`, x.Name, x.Name)}
 	case f.Agg == "users" && strings.IndexByte("[0123456789", x.Is[0]) < 0:
 		return &scenario.Mistake{At: x.At, What: fmt.Sprintf("%s is a list of users", x.Name), Hint: fmt.Sprintf(`write how many there are: %s=2, or who has been in it longest: %s=["u:ada","a:a-1"]`, x.Name, x.Name)}
@@ -148,7 +153,7 @@ func unknownInBudget(v *scenario.View, def *campaign.Definition) *scenario.Mista
 func unknownOfBudget(v *scenario.View) *scenario.Mistake {
 	known := []string{"most", "spent", "left"}
 	for _, x := range v.Values {
-		if x.Keyed || !slices.Contains(known, x.Name) {
+		if x.Keyed || x.Member != "" || !slices.Contains(known, x.Name) {
 			return &scenario.Mistake{At: x.At, What: fmt.Sprintf("a budget has no value %q", x.Text()), Hint: didYouMean(x.Name, known)}
 		}
 	}

@@ -12,6 +12,8 @@ features:
   newest:   {per: product, on: View, agg: last, of: event.time}
   prices:   {per: product, on: Price, by: event.properties.mall, agg: last, of: event.properties.price}
   watchers: {per: product, on: Watch, agg: users}
+  costs:    {per: product, on: Price, by: event.properties.mall, agg: quantiles, of: event.properties.price, within: 1h}
+  waits:    {per: product, on: View, agg: quantiles, of: "duration('90s')", within: 1h}
   views:    {on: View, by: category, agg: count, within: 1h}
   stay:     {on: View, agg: dwell}
   low:      {on: View, agg: min, of: event.properties.price}
@@ -36,27 +38,30 @@ scenarios:
 // before all else, by name, key, time and duration as a scenario writes them.
 func TestViews(t *testing.T) {
 	for line, want := range map[string]string{
-		"10:00:00 item product/p1 viewers=1 newest=10:00:00":                     "",
-		"10:00:15 item product/p1 viewers=2 newest=10:00:10 prices[a]=null":      "",
-		"10:00:20 ada low=2.5 views[bag]=1":                                      "",
-		"10:00:19.999 ada low=null":                                              "",
-		"10:59:59 item product/p1 viewers=2":                                     "",
-		"11:00:10 item product/p1 viewers=1":                                     "",
-		"item product/p1 viewers=0 newest=10:00:20 prices[a]=12":                 "",
-		`item product/p1 prices={"a":12.0}`:                                      "",
-		"item product/p1 watchers=2":                                             "",
-		`item product/p1 watchers=["u:ada","a:v"]`:                               "",
-		"item product/p2 viewers=0 newest=null watchers=0":                       "",
-		`'11:00:00 bob views["two words"]=1 views[bag]=0 views={"two words":1}'`: "",
-		"10:00:50 ada stay=30s":                                                  "",
-		"ada stay=0.5m low=2.5":                                                 "",
-		`'ada best=[]'`:                                                          "+ ada best=[{",
-		"eve low=null stay=0s views={}":                                          "",
-		"2026-01-02 10:00:00 budget c left=2 spent=3 most=5":                     "",
-		"10:00:15 budget c left=4":                                               "    - 10:00:15 budget c left=4\n    + 10:00:15 budget c left=3\n",
-		"item product/p1 watchers=[]":                                            `    + item product/p1 watchers=["u:ada","a:v"]`,
-		"10:00:15 item product/p1 viewers=3 newest=10:00:10 prices[a]=1":         "    + 10:00:15 item product/p1 viewers=2 newest=10:00:10 prices[a]=null\n",
-		"~v low=1 stay=1s":                                                       "  views (- expected, + actual):\n    - ~v low=1 stay=1s\n    + ~v low=null stay=0s\n",
+		"10:00:00 item product/p1 viewers=1 newest=10:00:00":                       "",
+		"10:00:15 item product/p1 viewers=2 newest=10:00:10 prices[a]=null":        "",
+		"10:00:20 ada low=2.5 views[bag]=1":                                        "",
+		"10:00:19.999 ada low=null":                                                "",
+		"10:59:59 item product/p1 viewers=2":                                       "",
+		"11:00:10 item product/p1 viewers=1":                                       "",
+		"item product/p1 viewers=0 newest=10:00:20 prices[a]=12":                   "",
+		`item product/p1 prices={"a":12.0}`:                                        "",
+		"10:10:00 item product/p1 costs[a].p50=12 costs[a].size=1 costs[b].size=0": "",
+		"10:10:00 item product/p1 waits.p90=1m30s waits.size=3":                    "",
+		"item product/p1 waits.p90=1m30s":                                          "    + item product/p1 waits.p90=null\n",
+		"item product/p1 watchers=2":                                               "",
+		`item product/p1 watchers=["u:ada","a:v"]`:                                 "",
+		"item product/p2 viewers=0 newest=null watchers=0":                         "",
+		`'11:00:00 bob views["two words"]=1 views[bag]=0 views={"two words":1}'`:   "",
+		"10:00:50 ada stay=30s":                                                    "",
+		"ada stay=0.5m low=2.5":                                                    "",
+		`'ada best=[]'`:                                                            "+ ada best=[{",
+		"eve low=null stay=0s views={}":                                            "",
+		"2026-01-02 10:00:00 budget c left=2 spent=3 most=5":                       "",
+		"10:00:15 budget c left=4":                                                 "    - 10:00:15 budget c left=4\n    + 10:00:15 budget c left=3\n",
+		"item product/p1 watchers=[]":                                              `    + item product/p1 watchers=["u:ada","a:v"]`,
+		"10:00:15 item product/p1 viewers=3 newest=10:00:10 prices[a]=1":           "    + 10:00:15 item product/p1 viewers=2 newest=10:00:10 prices[a]=null\n",
+		"~v low=1 stay=1s":                                                         "  views (- expected, + actual):\n    - ~v low=1 stay=1s\n    + ~v low=null stay=0s\n",
 	} {
 		got := explainWrong(t, viewed+"      - "+line+"\n")
 		if want == "" && got != "" || !strings.Contains(got, want) {

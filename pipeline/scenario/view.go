@@ -25,22 +25,28 @@ type View struct {
 	Values []ViewValue // those that are compared
 }
 
-// A ViewValue is a value in a view.
+// A ViewValue is a value in a view: a feature, or what it has under a key, or a member
+// of either, such as p50 of quantiles.
 type ViewValue struct {
 	Name     string
 	Key      string // of a feature with `by`
-	Keyed    bool   // there is a Key; else it is the whole feature
+	Keyed    bool   // there is a Key
+	Member   string // "": all of it
 	Is       string // canonical JSON
 	At       int    // bytes of the line before the name
 	from, to int    // the value in the line
 }
 
-// Text is the name with the key, as in a line.
-func (v ViewValue) Text() string {
-	if !v.Keyed {
-		return v.Name
+// Text is the name with the key and the member, as in a line.
+func (x ViewValue) Text() string {
+	text := x.Name
+	if x.Keyed {
+		text += "[" + show(x.Key, "]'") + "]"
 	}
-	return v.Name + "[" + show(v.Key, "]'") + "]"
+	if x.Member != "" {
+		text += "." + x.Member
+	}
+	return text
 }
 
 const viewHint = "write for example: 10:10:00 item product/p1 viewers=11, or without a time: ada views=3"
@@ -131,10 +137,11 @@ func refused(at int, err error) *Mistake {
 	return &Mistake{at, err.Error(), ""}
 }
 
-// readViewValue reads name=value or name[key]=value.
+// readViewValue reads name=value, where a key in [ ] and a member after a dot may
+// follow the name.
 func readViewValue(w *words) (x ViewValue, wrong *Mistake) {
 	x.At = w.at
-	w.at += until(w.text[w.at:], space+"=[")
+	w.at += until(w.text[w.at:], space+"=[.")
 	x.Name = w.text[x.At:w.at]
 	if w.at < len(w.text) && w.text[w.at] == '[' {
 		x.Keyed = true
@@ -142,7 +149,15 @@ func readViewValue(w *words) (x ViewValue, wrong *Mistake) {
 			return x, wrong
 		}
 	}
-	if x.Name == "" || w.at == len(w.text) || w.text[w.at] != '=' {
+	ok := x.Name != ""
+	if w.at < len(w.text) && w.text[w.at] == '.' {
+		w.at++
+		n := until(w.text[w.at:], space+"=")
+		x.Member = w.text[w.at : w.at+n]
+		w.at += n
+		ok = ok && n > 0
+	}
+	if !ok || w.at == len(w.text) || w.text[w.at] != '=' {
 		w.at += until(w.text[w.at:], space)
 		return x, &Mistake{x.At, fmt.Sprintf("%q has no value", w.text[x.At:w.at]), "write name=value or name[key]=value, and several words in quotes"}
 	}

@@ -30,11 +30,12 @@ func TestReadView(t *testing.T) {
 		`2026-01-02 10:00 ada x="a b"`:                   {Timed: true, Time: at("2026-01-02 10:00:00"), ID: "ada", Values: []ViewValue{{Name: "x", Is: `"a b"`}}},
 		`2026-01-02T10:00:00Z ~a-1 x=10:00:00`:           {Timed: true, Time: at("2026-01-02 10:00:00"), ID: "a-1", Anonymous: true, Values: []ViewValue{{Name: "x", Is: `"10:00:00"`}}},
 		`ada x[bag]=1 x["a ]\"b"]=2 x={"b": 1, "a":2}`:   {ID: "ada", Values: []ViewValue{{Name: "x", Key: "bag", Keyed: true, Is: "1"}, {Name: "x", Key: `a ]"b`, Keyed: true, Is: "2"}, {Name: "x", Is: `{"a":2,"b":1}`}}},
-		`"item" x=1`:                   {ID: "item", Values: []ViewValue{{Name: "x", Is: "1"}}},
-		`"10:00:00" x=1`:               {ID: "10:00:00", Values: []ViewValue{{Name: "x", Is: "1"}}},
-		`+821012345678 x=1`:            {ID: "+821012345678", Values: []ViewValue{{Name: "x", Is: "1"}}},
-		`541312140 x=1`:                {ID: "541312140", Values: []ViewValue{{Name: "x", Is: "1"}}},
-		`10:00 budget gift/row left=3`: {Timed: true, Time: at("10:00:00"), Budget: "gift/row", Values: []ViewValue{{Name: "left", Is: "3"}}},
+		`ada x.p50=30d y["a.b"].size=1`:                  {ID: "ada", Values: []ViewValue{{Name: "x", Member: "p50", Is: `"30d"`}, {Name: "y", Key: "a.b", Keyed: true, Member: "size", Is: "1"}}},
+		`"item" x=1`:                                     {ID: "item", Values: []ViewValue{{Name: "x", Is: "1"}}},
+		`"10:00:00" x=1`:                                 {ID: "10:00:00", Values: []ViewValue{{Name: "x", Is: "1"}}},
+		`+821012345678 x=1`:                              {ID: "+821012345678", Values: []ViewValue{{Name: "x", Is: "1"}}},
+		`541312140 x=1`:                                  {ID: "541312140", Values: []ViewValue{{Name: "x", Is: "1"}}},
+		`10:00 budget gift/row left=3`:                   {Timed: true, Time: at("10:00:00"), Budget: "gift/row", Values: []ViewValue{{Name: "left", Is: "3"}}},
 	} {
 		got, wrong := ReadView(text, DefaultDay)
 		if wrong != nil {

@@ -140,25 +140,43 @@ func (v *View) stored(b *pipeline.Backtest) (values map[string]json.RawMessage, 
 	return is.Features, nil
 }
 
-// part is what a view says of a value: all of it, what is under a key, or of a list of
-// users, where a number is expected, how many there are, else the first of them.
+// part is what a view says of a feature: all of it, what is under a key, or a member.
 func (x *ViewValue) part(is json.RawMessage, b *pipeline.Backtest) (json.RawMessage, error) {
-	var list pipeline.ItemUsers
-	switch {
-	case is == nil:
-		return nil, fmt.Errorf("there is no such value")
-	case x.Keyed:
-		var all map[string]json.RawMessage
-		if err := json.Unmarshal(is, &all); err != nil {
-			return nil, fmt.Errorf("it has no keys: %w", err)
-		}
-		if of, ok := all[x.Key]; ok {
-			return of, nil
-		}
-		return b.Empty(x.Name), nil
-	case !isList(b, x.Name):
-		return is, nil
+	if isList(b, x.Name) {
+		return x.ofList(is)
 	}
+	if x.Keyed {
+		of, ok, err := memberOf(is, x.Key)
+		switch {
+		case err != nil:
+			return nil, err
+		case !ok:
+			of = b.Empty(x.Name)
+		}
+		is = of
+	}
+	if x.Member != "" {
+		of, ok, err := memberOf(is, x.Member)
+		if err != nil || !ok {
+			return nil, fmt.Errorf("there is no %s: %w", x.Member, err)
+		}
+		is = of
+	}
+	return is, nil
+}
+
+// memberOf is a member of an object.
+func memberOf(is json.RawMessage, name string) (of json.RawMessage, ok bool, err error) {
+	var all map[string]json.RawMessage
+	err = json.Unmarshal(is, &all)
+	of, ok = all[name]
+	return of, ok, err
+}
+
+// ofList is what a view says of a list of users: how many there are, or if a list is
+// expected, the first of them.
+func (x *ViewValue) ofList(is json.RawMessage) (json.RawMessage, error) {
+	var list pipeline.ItemUsers
 	if err := json.Unmarshal(is, &list); err != nil {
 		return nil, err
 	}
