@@ -13,7 +13,7 @@ import (
 
 const viewLineHint = "- 10:10:00 item product/p1 viewers=11, or without a time: - ada views=3"
 
-// views reads what must be stored of items, users and budgets.
+// views reads what must be stored of items, users, budgets and pools.
 func (r *scenarioReader) views(v value, s *scenario.Scenario, wrote *expectation) {
 	v.elements(viewLineHint, func(v value) {
 		text, ok := v.line(viewLineHint)
@@ -56,8 +56,13 @@ func viewTimes(s *scenario.Scenario, at []value) {
 // unknownInView finds what the set does not have, or has in another form.
 func unknownInView(v *scenario.View, set *pipeline.Set) *scenario.Mistake {
 	def := set.Definition()
-	if v.Budget != "" {
+	switch {
+	case v.Budget != "":
 		return unknownInBudget(v, def)
+	case v.Pool != "" && !slices.Contains(pipeline.Pools(def), v.Pool):
+		return &scenario.Mistake{At: v.At, What: fmt.Sprintf("there is no pool %q", v.Pool), Hint: didYouMeanAny(v.Pool, pipeline.Pools(def), "offer: {coupon: {pool: spring}}")}
+	case v.Pool != "":
+		return unknownValue(v, "pool", "imported", "given", "left")
 	}
 	if v.Kind != "" && !slices.ContainsFunc(def.Items, func(it campaign.Item) bool { return it.Kind == v.Kind }) {
 		return &scenario.Mistake{At: v.At, What: fmt.Sprintf("there are no items of kind %q", v.Kind), Hint: didYouMeanAny(v.Kind, kindsOf(def), "items: {product: {key: product_id}}")}
@@ -145,16 +150,16 @@ func unknownInBudget(v *scenario.View, def *campaign.Definition) *scenario.Mista
 		case hasRow && !slices.ContainsFunc(c.Rows, func(r campaign.Row) bool { return r.ID == row }):
 			return &scenario.Mistake{At: v.At, What: fmt.Sprintf("campaign %q has no row %q", id, row), Hint: "write the id of one of its rows"}
 		}
-		return unknownOfBudget(v)
+		return unknownValue(v, "budget", "most", "spent", "left")
 	}
 	return &scenario.Mistake{At: v.At, What: fmt.Sprintf("there is no campaign %q", id), Hint: didYouMean(id, names)}
 }
 
-func unknownOfBudget(v *scenario.View) *scenario.Mistake {
-	known := []string{"most", "spent", "left"}
+// unknownValue finds a value that a budget or a pool does not have.
+func unknownValue(v *scenario.View, of string, known ...string) *scenario.Mistake {
 	for _, x := range v.Values {
 		if x.Keyed || x.Member != "" || !slices.Contains(known, x.Name) {
-			return &scenario.Mistake{At: x.At, What: fmt.Sprintf("a budget has no value %q", x.Text()), Hint: didYouMean(x.Name, known)}
+			return &scenario.Mistake{At: x.At, What: fmt.Sprintf("a %s has no value %q", of, x.Text()), Hint: didYouMean(x.Name, known)}
 		}
 	}
 	return nil

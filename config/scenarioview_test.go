@@ -20,10 +20,11 @@ features:
   best:     {on: View, by: category, agg: top, half_life: 1d}
 campaigns:
   c: {on: View, budget: {offers: 5}, offer: {channel: web}}
-  late: {on: Watch, unless: {on: View, within: 30m}, offer: {channel: kiosk, kind: service}}
+  late: {on: Watch, unless: {on: View, within: 30m}, offer: {channel: kiosk, kind: service, coupon: {pool: spring}}}
 scenarios:
   one:
     events:
+      - {type: codes, pool: spring, codes: [A1, A2, A3], timestamp: "2026-01-01T10:00:00Z"}
       - 10:00:00 ada View id=p1 category=bag
       - 10:00:10 bob View id=p1 category="two words"
       - 10:00:20 ada View id=p1 price=2.5
@@ -57,6 +58,8 @@ func TestViews(t *testing.T) {
 		"ada stay=0.5m low=2.5":                                                    "",
 		`'ada best=[]'`:                                                            "+ ada best=[{",
 		"eve low=null stay=0s views={}":                                            "",
+		"10:30:29 pool spring imported=3 given=0 left=3":                           "",
+		"pool spring given=2 left=2":                                               "    + pool spring given=2 left=1\n",
 		"2026-01-02 10:00:00 budget c left=2 spent=3 most=5":                       "",
 		"10:00:15 budget c left=4":                                                 "    - 10:00:15 budget c left=4\n    + 10:00:15 budget c left=3\n",
 		"item product/p1 watchers=[]":                                              `    + item product/p1 watchers=["u:ada","a:v"]`,

@@ -75,6 +75,9 @@ func (b *Backtest) Budget(unit string) (BudgetState, error) {
 	return b.fold.budget(unit, live.campaigns[i].def.Budget, b.fold.cur.LogTime)
 }
 
+// Pool is Fold.Pool.
+func (b *Backtest) Pool(name string) (PoolState, error) { return b.fold.Pool(name) }
+
 // sum is what counts at now, in millionths. It is at most what some budget has
 // allowed, which is below maxBudget.
 func (b *budget) sum(shape *window.Shape, now int64) int64 {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -23,6 +24,15 @@ func TestHoldings(t *testing.T) {
 	see(0, `{"budgets":{"gift":{"most":3,"spent":2,"left":1}},"pools":{"spring":{"imported":2,"given":2,"left":0}}}`)
 	see(time.Hour-time.Second, `{"budgets":{"gift":{"most":3,"spent":1,"left":2}},"pools":{"spring":{"imported":2,"given":2,"left":0}}}`)
 	see(time.Hour, `{"budgets":{"gift":{"most":3,"spent":0,"left":3}},"pools":{"spring":{"imported":2,"given":2,"left":0}}}`)
+	if is, err := b.Budget("gift"); err != nil || is != (BudgetState{3, 2, 1}) {
+		t.Errorf("the budget at log time: %+v, %v", is, err)
+	}
+	if _, err := b.Budget("drop"); err == nil || !strings.Contains(err.Error(), `no campaign "drop" with a budget`) {
+		t.Errorf("a campaign without a budget: %v", err)
+	}
+	if is, err := b.Pool("spring"); err != nil || is != (PoolState{2, 2, 0}) {
+		t.Errorf("the pool: %+v, %v", is, err)
+	}
 	b.Definition().Campaigns[2].Budget.Offers = 1 // a smaller one: more was spent than it allows
 	see(0, `{"budgets":{"gift":{"most":1,"spent":2,"left":0}},"pools":{"spring":{"imported":2,"given":2,"left":0}}}`)
 	if h, err := b.fold.Holdings(0, 0); err != nil || len(h.Budgets)+len(h.Pools) > 0 {

@@ -68,6 +68,14 @@ func TestItem(t *testing.T) {
 	if got := asJSON(v); got != want {
 		t.Errorf("the item is\n%s\nwant\n%s", got, want)
 	}
+	if u, err := b.User("u:w00"); err != nil || !u.Known || string(u.Features["n"]) != "0" {
+		t.Errorf("a user of the backtest: %+v, %v", u, err)
+	}
+	for name, want := range map[string]string{"prices": "null", "viewers": "0"} {
+		if got := string(b.Empty(name)); got != want {
+			t.Errorf("%s without an entry is %s, want %s", name, got, want)
+		}
+	}
 	if v, err = b.Item("i:product:other"); err != nil || v.Known || v.Last != "" || string(v.Features["viewers"]) != "0" {
 		t.Errorf("an unknown item: %+v, %v", v, err)
 	}

@@ -9,16 +9,18 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// A View is what must be stored of an item, of a user or of a campaign's budget: at a
-// log time, or where the scenario ends.
+// A View is what must be stored of an item, a user, a campaign's budget or a pool of
+// codes: at a log time, or where the scenario ends.
 type View struct {
 	Text string // the line
 
-	Timed     bool
-	Time      int64  // if Timed; Span bounds it
-	At        int    // bytes of the line before what names the item, user or campaign
-	Budget    string // the campaign, with its row: name/row; "": it is of an item or a user
-	Kind      string // of the item; "": it is of a user
+	Timed bool
+	Time  int64 // if Timed; it must lie within Span
+
+	At        int    // bytes of the line before what names the item, user, campaign or pool
+	Budget    string // the campaign, with its row: name/row; "": it is of no budget
+	Pool      string // its name; "": it is of no pool
+	Kind      string // of the item; "": it is of no item, hence of a user if it is of none of these
 	ID        string
 	Anonymous bool // of the user
 
@@ -53,8 +55,8 @@ const viewHint = "write for example: 10:10:00 item product/p1 viewers=11, or wit
 
 // ReadView reads a line of views: a time or none, what is looked at, and its values as
 // pairs name=value, where name[key] is one key of a feature with `by`. What is looked
-// at is a user; the word item, the item's kind, / and its key; or the word budget and
-// a campaign.
+// at is a user; or the word item, the item's kind, / and its key; or the word budget and
+// a campaign; or the word pool and its name.
 func ReadView(text string, day Day) (v View, wrong *Mistake) {
 	w := &words{text: text}
 	v.Text = text
@@ -116,17 +118,27 @@ func (v *View) of(w *words) (wrong *Mistake) {
 		}
 		return wrong
 	case w.word("budget"):
-		w.done()
-		v.At = w.at
-		if v.Budget = w.plain().text; v.Budget == "" || strings.ContainsAny(v.Budget, `="`) {
-			return &Mistake{v.At, "the campaign is missing", `write for example: budget gift left=10; a user of that name is "budget", in quotes`}
-		}
-		return nil
+		v.Budget, wrong = v.named(w, "campaign", `write for example: budget gift left=10; a user of that name is "budget", in quotes`)
+		return wrong
+	case w.word("pool"):
+		v.Pool, wrong = v.named(w, "pool's name", `write for example: pool spring left=10; a user of that name is "pool", in quotes`)
+		return wrong
 	}
 	if v.ID, v.Anonymous, wrong = user(w); wrong == nil {
 		wrong = refused(v.At, event.CheckUser(v.ID))
 	}
 	return wrong
+}
+
+// named reads a name of the set.
+func (v *View) named(w *words, what, hint string) (string, *Mistake) {
+	w.done()
+	v.At = w.at
+	name := w.plain().text
+	if name == "" || strings.ContainsAny(name, `="`) {
+		return "", &Mistake{v.At, "the " + what + " is missing", hint}
+	}
+	return name, nil
 }
 
 // refused is the mistake of an id that the gateway would refuse.

@@ -117,15 +117,14 @@ func (v *viewing) look(i int) error {
 
 // stored are the values of what is looked at, by name, as `offerctl item` and
 // `offerctl user` show features.
-func (v *View) stored(b *pipeline.Backtest) (values map[string]json.RawMessage, err error) {
+func (v *View) stored(b *pipeline.Backtest) (map[string]json.RawMessage, error) {
 	switch {
 	case v.Budget != "":
-		of, err := b.Budget(v.Budget)
-		if err != nil {
-			return nil, err
-		}
-		err = json.Unmarshal(compact(of), &values)
-		return values, err
+		is, err := b.Budget(v.Budget)
+		return members(is, err)
+	case v.Pool != "":
+		is, err := b.Pool(v.Pool)
+		return members(is, err)
 	case v.Kind != "":
 		is, err := b.Item(event.ItemKey(v.Kind, v.ID))
 		if err != nil {
@@ -138,6 +137,14 @@ func (v *View) stored(b *pipeline.Backtest) (values map[string]json.RawMessage, 
 		return nil, err
 	}
 	return is.Features, nil
+}
+
+// members are those of the JSON of a value, if there is no error.
+func members(of any, err error) (all map[string]json.RawMessage, _ error) {
+	if err == nil {
+		err = json.Unmarshal(compact(of), &all)
+	}
+	return all, err
 }
 
 // part is what a view says of a feature: all of it, what is under a key, or a member.
