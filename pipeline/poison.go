@@ -57,6 +57,9 @@ func (f *Fold) run(s StepID, e *Entity, raw func() []byte, do func()) {
 		f.step.live.tally.restore(counts)
 		if s.Key != "" { // end what is due, or it would be due for ever
 			e.bind(f.step.live)
+			if r := e.remains; r != nil && r.due <= s.Due {
+				e.remains = nil
+			}
 			if e.session.ends && e.session.due() == s.Due {
 				e.session.ends = false
 			}
