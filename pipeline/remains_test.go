@@ -89,7 +89,7 @@ func (s *parted) settle() {
 func TestRemains(t *testing.T) {
 	t.Parallel()
 	met := map[string]int{}
-	for one := *seed; one < *seed+uint64(*seeds)/4+1; one++ {
+	for one := *seed; one < *seed+uint64(*seeds)/2+1; one++ {
 		remainsCase(t, one, met)
 		if t.Failed() {
 			return

@@ -420,6 +420,10 @@ func TestBackfill(t *testing.T) {
 			s.visits(10)
 			for overdue == "drop" && w.Status()[0].Set != s.n.Hash() {
 				s.visits(1) // until the last message before the switch
+				await(t, "the partition comes near the end of its log, without which it makes no switch", func() bool {
+					_, last, err := s.c.Extent(t.Context(), 0)
+					return err == nil && w.Status()[0].Seq+20 >= last
+				})
 			}
 			s.switched(w)
 			s.visits(10)

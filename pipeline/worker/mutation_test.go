@@ -102,7 +102,7 @@ var mutations = []mutation{
 	{"switch: dwells of the other state are computed anew", "join.go", "	j.dwells(live)\n", "", byCore},
 	{"switch: the first due time stays", "join.go", "			w.due = j.sw.Overdue.due(j.now, live.Key)\n", "			w.due = j.sw.Overdue.due(j.now, live.Key)\n			w.firstDue = w.due\n", byCore},
 	{"second: a later trigger ends what is overdue", "evaluation.go", "return same(w) && !s.overdue(w) })", "return same(w) })", byCore},
-	{"second: what is due waits for the switch", "fold.go", "	case f.cur.Second:\n	case due == DueByMail", "	case false:\n	case due == DueByMail", byCore},
+	{"second: what is due waits for the switch", "fold.go", "	case f.cur.Second && due != DueByMail:\n", "	case false:\n", byCore},
 	{"second: sessions and dwells are judged as of when they are due", "step.go", "		s.settle(e, now)\n", "", byCore},
 	{"second: what is overdue leaves first at the bound of bytes", "evaluation.go", "cmp.Compare(truth(!s.overdue(&a)), truth(!s.overdue(&b))), ", "", byCore},
 	{"second: what is overdue keeps nobody from being forgotten", "second.go", "return !second || w.due > now })", "return true })", byCore},
@@ -167,7 +167,13 @@ var mutations = []mutation{
 	{"a merge ends what was asked under another set", "merge.go", "one.c == nil || one.c.asksOtherwise(&w) {", "one.c == nil {", bySimulation},
 	{"an event that is forwarded does not begin its step twice", "step.go", "if s.second || !s.forwarded {", "if true {", bySimulation},
 	{"switch: what asks begins there", "join.go", "if stages[w.stage].mail || c.items != nil {", "if false {", bySimulation},
-	{"switch: nothing begins for who has become another", "join.go", " || live.owner != \"\" {", " {", bySimulation},
+	{"remains: a visitor who was claimed is not joined", "join.go", "		j.leave(live, second)\n", "", byCore},
+	{"remains: the user takes them while it holds the merge", "remains.go", "	case i < 0:\n		s.strays++\n", "	case i < 0:\n		s.takeRemains(x, merged{})\n", byCore},
+	{"remains: a user holds its merges", "claim.go", "	s.holds(a, ref)\n", "", byCore},
+	{"remains: the second state takes from a record only what is not listed", "remains.go", "before.Set != s.live.hash {", "false {", byCore},
+	{"remains: so does a user who has switched before the visitor", "remains.go", "	case before.Revision < last.Revision:", "	case false:", byCore},
+	{"remains: a view ends what visitors have opened", "step.go", "			e.viewEnds(ev.Time)\n", "", byCore},
+	{"remains: mails of merges are applied while other work is put off", "mail.go", "	case mailClaim, mailRecord, mailRefused, mailForward, mailRemains:", "	case mailClaim, mailRefused, mailForward:", byCore},
 	{"second: a visitor that was claimed is stored", "claim.go", "		if e.seq == 0 { // else it would not be stored", "		if false {", bySimulation},
 	{"to: a long list goes on after a crash", "cursor.go", "`json:\"fan,omitempty\"`", "`json:\"-\"`", byCore},
 	{"to: a step reaches so many users", "fanout.go", "for sent := 0; e.fan != nil && sent < fanStep; {", "for sent := 0; e.fan != nil && sent < 1e9; {", byCore},
@@ -187,7 +193,7 @@ var mutations = []mutation{
 }
 
 // coreTests are the tests of package pipeline that notice a mutation of it.
-const coreTests = "^(TestRevisions|TestSwitch.*|TestSecond.*|TestDormant|TestLaterTrigger|TestGoesOn|TestJoinGoesOn|TestRollback|TestRetired.*|TestBackfillReadsAsReplay|TestAsk.*|TestLost|TestFeedOrder|TestTo.*|TestBudget.*|TestPool|TestImportAgain|TestMerge.*|TestUnion.*|TestForward|TestClaim.*|TestMail.*|TestReturnedOnce|TestGrantHeld|TestRenamedForgotten|TestRecord|TestCursorVersion)$"
+const coreTests = "^(TestRevisions|TestSwitch.*|TestSecond.*|TestDormant|TestLaterTrigger|TestGoesOn|TestJoinGoesOn|TestRollback|TestRetired.*|TestBackfillReadsAsReplay|TestAsk.*|TestLost|TestFeedOrder|TestTo.*|TestBudget.*|TestPool|TestImportAgain|TestMerge.*|TestUnion.*|TestForward|TestClaim.*|TestMail.*|TestReturnedOnce|TestGrantHeld|TestRenamedForgotten|TestRemains.*|TestRecord|TestCursorVersion)$"
 
 // sources returns the directory of this package's sources.
 func sources(t *testing.T) string {
