@@ -37,7 +37,8 @@ func Engines() (all []int) {
 	return all
 }
 
-// entityEngine is the first engine in which event.user is the entity key.
+// entityEngine is the first engine in which event.user is the entity key, and in which a
+// session that a switch finds under way ends under the new set.
 const entityEngine = 5
 
 // bareUser reports whether event.user is the id alone, as before entityEngine.

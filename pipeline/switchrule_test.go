@@ -420,6 +420,19 @@ func TestSwitchRetires(t *testing.T) {
 	}
 }
 
+// TestSwitchSessionEnd: the end of a session that a switch finds under way is noticed by
+// the campaigns that have come with it.
+func TestSwitchSessionEnd(t *testing.T) {
+	set := setOf(t, sends("a", "", `"on":["session_end"]`))
+	s := newShop(t, setOf(t, sends("b", "", `"on":["Buy"]`)), set)
+	s.event("u", "Product Viewed", "")
+	s.toSwitch(set, 0, 2, "now", nil)
+	m := s.next()
+	m.Stored += int64(31 * time.Minute)
+	s.take(m)
+	s.wants("a u", "a", "evaluated:1 fired:1")
+}
+
 // TestSwitchForgotten: what waits for a user in the second state alone does not begin
 // if the live state has forgotten the user.
 func TestSwitchForgotten(t *testing.T) {

@@ -99,6 +99,7 @@ var mutations = []mutation{
 	{"switch: no timer fires while users are joined", "fold.go", "if f.cur.Joined == nil && f.fire(", "if f.fire(", byCore},
 	{"switch: listed features come from the second state", "join.go", "			live.states = append(live.states, *st)\n", "", byCore},
 	{"switch: listed sequences come from the second state", "join.go", "			live.sequences = append(live.sequences, q)\n", "", byCore},
+	{"switch: a session under way ends under the new set", "join.go", "		of.ends, of.lastID = true, was.lastID\n", "		_ = of\n", byCore},
 	{"switch: dwells of the other state are computed anew", "join.go", "	j.dwells(live)\n", "", byCore},
 	{"switch: the first due time stays", "join.go", "			w.due = j.sw.Overdue.due(j.now, live.Key)\n", "			w.due = j.sw.Overdue.due(j.now, live.Key)\n			w.firstDue = w.due\n", byCore},
 	{"second: a later trigger ends what is overdue", "evaluation.go", "return same(w) && !s.overdue(w) })", "return same(w) })", byCore},
