@@ -553,7 +553,7 @@ func TestBackfillInterrupted(t *testing.T) {
 // object is joined.
 func TestBackfillLostAtSwitch(t *testing.T) {
 	t.Parallel()
-	for _, what := range []string{"lost", "another", "damaged"} {
+	for _, what := range []string{"lost", "another", "before an acceptance", "damaged"} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			s := newShop(t, 1)
@@ -585,6 +585,8 @@ func TestBackfillLostAtSwitch(t *testing.T) {
 				if err := os.RemoveAll(second); err != nil {
 					t.Fatal(err)
 				}
+			case "before an acceptance":
+				ofAnotherLog(t, second, func(c *pipeline.Cursor) { c.Accepted = 7 })
 			case "another", "damaged":
 				store, err := state.Open(second, o)
 				if err != nil {

@@ -140,6 +140,7 @@ func TestBackfillOtherLog(t *testing.T) {
 		{"a snapshot from beyond the log", false, func(c *pipeline.Cursor) { c.Seq += 1000 }},
 		{"a snapshot with another message", false, another},
 		{"a second state with another message", true, another},
+		{"a second state with another acceptance", true, func(c *pipeline.Cursor) { c.Accepted = 7 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -111,7 +111,7 @@ func (a *attempt) secondAt(ctx context.Context, sw *pipeline.Switch, seq uint64)
 		return nil, nil, err
 	}
 	for own := true; ; own = false {
-		if second != nil && second.Name == name && second.Seq() <= seq && second.Lists(sw.Features) {
+		if second != nil && second.Name == name && second.Seq() <= seq && second.Lists(sw.Features) && second.Cursor().Accepted == sw.Accepted {
 			err = second.To(ctx, seq)
 			if err == nil {
 				return store, second, nil

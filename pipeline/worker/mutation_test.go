@@ -118,7 +118,8 @@ var mutations = []mutation{
 	{"D3: a go puts nothing in force without a second state", "worker/control.go", "live.Go() && seq > 0 {", "live.Go() && seq > 1e9 {", bySimulation},
 	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", bySimulation},
 	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", bySimulation},
-	{"second: a state from before an acceptance is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", bySimulation},
+	{"second: a state from before an acceptance is of no use", "worker/secondbegin.go", " && s.state.Cursor().Accepted == accepted", "", bySimulation},
+	{"second: a state of another log is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", bySimulation},
 
 	// Chains of mails. What the core does with mails has rows of its own.
 	{"mails, P1: a pack without an acknowledgement is not known stored", "broker/publish.go",

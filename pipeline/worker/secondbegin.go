@@ -46,7 +46,7 @@ func (s *second) begin(anew bool) error {
 		return err
 	}
 	if !anew {
-		if ok, err := s.own(first, end); ok || err != nil {
+		if ok, err := s.own(first, end, accepted); ok || err != nil {
 			return err
 		}
 		if ok, err := s.object(arch, first, end, accepted); ok || err != nil {
@@ -80,13 +80,14 @@ func (s *second) options() backfill.Options {
 }
 
 // own opens the second state in the directory. ok is false if there is none that is
-// of use: then there is no directory.
-func (s *second) own(first, end uint64) (ok bool, err error) {
+// of use: then there is no directory. One from before the last acceptance is of none: the
+// log may have lost its end, and what could tell may have expired (PROTOCOL.md, P9).
+func (s *second) own(first, end uint64, accepted int64) (ok bool, err error) {
 	s.store, s.state, err = s.p.openSecond(s.options())
 	if s.state == nil {
 		return false, err
 	}
-	if seq := s.state.Seq(); s.state.Set == s.wish.set && s.state.Lists(s.wish.listed()) && seq+1 >= first && seq <= end {
+	if seq := s.state.Seq(); s.state.Set == s.wish.set && s.state.Lists(s.wish.listed()) && s.state.Cursor().Accepted == accepted && seq+1 >= first && seq <= end {
 		s.p.log.Info("second fold goes on from the directory", "set", s.wish.set, "from", s.state.From, "at", seq)
 		return true, nil
 	}
