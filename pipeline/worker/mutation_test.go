@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"strings"
 	"testing"
 )
 
@@ -231,48 +230,55 @@ func TestMutationLines(t *testing.T) {
 
 // TestMutations builds the simulation, or the tests of the core, once for each
 // mutation. The simulation must notice within 1,000 seeds that the rule is missing.
+// As many mutations are tried at a time as there are processors, each on one of them.
 func TestMutations(t *testing.T) {
 	if !*mutate {
-		t.Skip("this takes some minutes: run go test ./pipeline/worker -run TestMutations -v -timeout 30m -args -mutations")
+		t.Skip("this takes most of an hour: run go test ./pipeline/worker -run TestMutations -v -timeout 60m -args -mutations")
 	}
-	here := sources(t)
-	for i, m := range mutations {
+	for _, m := range mutations {
 		t.Run(m.rule, func(t *testing.T) {
-			file, mutant := m.apply(t)
-			dir := t.TempDir()
-			patched := filepath.Join(dir, filepath.Base(m.file))
-			if err := os.WriteFile(patched, mutant, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{file: patched}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			list := filepath.Join(dir, "overlay.json")
-			if err := os.WriteFile(list, overlay, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.Command("go", "test", "-overlay", list, "-run", "^TestSimulation$", "-count=1", "-timeout", "10m", ".", "-args", "-seeds=1000")
-			switch m.by {
-			case byMails:
-				cmd = exec.Command("go", "test", "-overlay", list, "-run", "^TestSimulationOfMails$", "-count=1", "-timeout", "5m", ".", "-args", "-seeds=250")
-			case byCore:
-				cmd = exec.Command("go", "test", "-overlay", list, "-run", coreTests, "-count=1", "-timeout", "5m", "..", "-args", "-seeds=150")
-			}
-			cmd.Dir = here
-			out, err := cmd.CombinedOutput()
-			if err == nil {
-				t.Fatalf("mutation %d is not noticed within 1,000 seeds", i)
-			}
-			if failed := regexp.MustCompile(`--- FAIL: (\w+)`).FindSubmatch(out); m.by == byCore && failed != nil {
-				t.Logf("noticed by %s", failed[1])
-				return
-			}
-			found := regexp.MustCompile(`-seed=(\d+)\n\s*(.*)`).FindSubmatch(out)
-			if found == nil {
-				t.Fatalf("it ended otherwise:\n%s", out)
-			}
-			t.Logf("noticed by seed %s: %s", found[1], strings.TrimSpace(string(found[2])))
+			t.Parallel()
+			m.notice(t)
 		})
 	}
+}
+
+// notice runs what must notice the mutation.
+func (m mutation) notice(t *testing.T) {
+	file, mutant := m.apply(t)
+	dir := t.TempDir()
+	patched := filepath.Join(dir, filepath.Base(m.file))
+	if err := os.WriteFile(patched, mutant, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{file: patched}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run, pkg, seeds := "^TestSimulation$", ".", "-seeds=1000"
+	switch m.by {
+	case byMails:
+		run, seeds = "^TestSimulationOfMails$", "-seeds=250"
+	case byCore:
+		run, pkg, seeds = coreTests, "..", "-seeds=150"
+	}
+	cmd := exec.Command("go", "test", "-overlay", list, "-vet=off", "-ldflags=-s -w", "-run", run, "-count=1", "-failfast", "-timeout", "20m", pkg, "-args", seeds)
+	cmd.Dir, cmd.Env = sources(t), append(os.Environ(), "GOMAXPROCS=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatal("it is not noticed")
+	}
+	noticed := regexp.MustCompile(`-seed=(\d+)\n\s*(.*)`)
+	if m.by == byCore {
+		noticed = regexp.MustCompile(`--- FAIL: (\w+).*\n\s*(.*)`)
+	}
+	found := noticed.FindSubmatch(out)
+	if found == nil {
+		t.Fatalf("it ended otherwise:\n%s", out)
+	}
+	t.Logf("noticed by %s: %s", found[1], found[2])
 }
