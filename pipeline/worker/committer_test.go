@@ -20,15 +20,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// waiting returns a set that sends an offer a given time after a Product Viewed.
-func waiting(t *testing.T, clock string, after time.Duration) *campaign.Definition {
-	t.Helper()
-	def := views(t, 1)
-	def.Clock = clock
-	def.Campaigns[0].Unless = &campaign.Unless{On: []string{"Order Completed"}, Within: after}
-	return def
-}
-
 // at returns an event with a log time, padded to a size.
 func at(ns int64, id, user string, size int) []byte {
 	e := fmt.Sprintf(`{"type":"track","event":"Product Viewed","userId":%q,"messageId":%q,"timestamp":%q,"properties":{"x":"`, user, id, value.FormatTime(ns))

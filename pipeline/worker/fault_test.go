@@ -426,19 +426,6 @@ func remake(t *testing.T, c *broker.Conn, events [][]byte) {
 	}
 }
 
-// views returns a set that sends an offer at every Product Viewed from the given
-// number on.
-func views(t *testing.T, least int) *campaign.Definition {
-	t.Helper()
-	return &campaign.Definition{
-		Engine: pipeline.Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds,
-		Forget:   campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown},
-		Features: []campaign.Feature{{Name: "seen", On: []string{"Product Viewed"}, Agg: "count"}},
-		Campaigns: []campaign.Campaign{{ID: "again", On: []string{"Product Viewed"}, If: []string{fmt.Sprintf("seen >= %d", least)},
-			Offer: campaign.OfferSpec{Channel: "web", Kind: campaign.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}}},
-	}
-}
-
 func view(i int, user string) []byte {
 	return fmt.Appendf(nil, `{"type":"track","event":"Product Viewed","userId":%q,"messageId":"%s-%d","receivedAt":%q}`, user, user, i, value.FormatTime(time.Now().UnixNano()))
 }

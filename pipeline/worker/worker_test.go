@@ -176,6 +176,28 @@ type script struct {
 	want  map[string]int // the number of each offer, by its JSON
 }
 
+// views returns a set that sends an offer at every Product Viewed from the given
+// number on.
+func views(t *testing.T, least int) *campaign.Definition {
+	t.Helper()
+	return &campaign.Definition{
+		Engine: pipeline.Engine, Clock: campaign.ClockBroker, Lateness: campaign.DefaultLateness, Bounds: campaign.DefaultBounds,
+		Forget:   campaign.Forget{Anonymous: campaign.DefaultForgetAnonymous, Known: campaign.DefaultForgetKnown},
+		Features: []campaign.Feature{{Name: "seen", On: []string{"Product Viewed"}, Agg: "count"}},
+		Campaigns: []campaign.Campaign{{ID: "again", On: []string{"Product Viewed"}, If: []string{fmt.Sprintf("seen >= %d", least)},
+			Offer: campaign.OfferSpec{Channel: "web", Kind: campaign.Advertising, Data: []byte(`{"n":"{{ seen }}"}`)}}},
+	}
+}
+
+// waiting returns a set that sends an offer a given time after a Product Viewed.
+func waiting(t *testing.T, clock string, after time.Duration) *campaign.Definition {
+	t.Helper()
+	def := views(t, 1)
+	def.Clock = clock
+	def.Campaigns[0].Unless = &campaign.Unless{On: []string{"Order Completed"}, Within: after}
+	return def
+}
+
 type scripted struct {
 	p    int
 	data []byte
