@@ -3,6 +3,8 @@ package pipeline
 import (
 	"fmt"
 	"testing"
+
+	"offerstream/pipeline/campaign"
 )
 
 // TestMerge: what the visitor did counts for the user once the record is there; the
@@ -62,6 +64,11 @@ func TestClaimOnce(t *testing.T) {
 	p.want("a v  1, a u  2, a w  1", "a", "evaluated:3 fired:3")
 	if n := p.f.RefusedClaims(); n != 1 {
 		t.Errorf("%d claims were refused, want 1", n)
+	}
+	for key, e := range p.ents {
+		if len(e.claims) > 0 {
+			t.Errorf("%s waits for answers to %+v, though all have come", key, e.claims)
+		}
 	}
 	for i, raw := range []string{
 		`"type":"identify","userId":"w","anonymousId":"undefined","traits":{}`,
@@ -145,4 +152,22 @@ func TestMergeForget(t *testing.T) {
 	p.deliver(0)
 	p.event("w", "View", "")
 	p.want("a w  2", "a", "evaluated:5 fired:5")
+}
+
+// TestMergeOtherwise: what the visitor has asked under the set before ends with the merge
+// where the campaign reads something else now: no answer would be the right one.
+func TestMergeOtherwise(t *testing.T) {
+	reads := func(name string) *Set {
+		s := scene{[]string{views, buyers}, []string{sends("a", name, `"on":["View"],"if":["`+name+` > 0"]`)}}
+		return mustRun(t, s.withItems(t, campaign.ClockBroker))
+	}
+	old, now := reads("views"), reads("buyers")
+	p := newPostedOf(t, old, now)
+	p.event("~v", "View", `"p":"p1"`)
+	p.held = nil // the answer is late
+	p.identify("u", "v")
+	p.deliver(1)
+	p.control(now)
+	p.deliver(0)
+	p.want("", "a", "cancelled:1 evaluated:1")
 }

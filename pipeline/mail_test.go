@@ -238,13 +238,7 @@ func TestGrantHeld(t *testing.T) {
 	def := scene{nil, []string{sends("a", "", `"on":["View"],"budget":{"offers":1}`)}}.withItems(t, campaign.ClockBroker)
 	def.Quiet = &campaign.QuietHours{Channels: []string{def.Campaigns[0].Offer.Channel}, From: 1, To: 2}
 	def.Campaigns[0].Offer.Kind = campaign.Advertising
-	set := mustRun(t, def)
-	p := &posted{t: t, ents: Memory{}}
-	var err error
-	if p.f, err = NewFold(Cursor{Set: set.hash}, func(string) (*Set, error) { return set, nil }, p.ents); err != nil {
-		t.Fatal(err)
-	}
-	p.f.Partition(0, 1)
+	p := newPostedOf(t, mustRun(t, def))
 	p.tick(50)
 	p.event("u", "View", "")
 	p.deliver(1)

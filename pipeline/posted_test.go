@@ -24,14 +24,29 @@ type posted struct {
 // newPosted compiles the scene with a kind of items, product, that events name by p.
 func newPosted(t *testing.T, s scene) *posted {
 	t.Helper()
-	set := mustRun(t, s.withItems(t, campaign.ClockBroker))
-	p := &posted{t: t, ents: Memory{}}
+	return newPostedOf(t, mustRun(t, s.withItems(t, campaign.ClockBroker)))
+}
+
+// newPostedOf begins with the first of the sets; control puts others in force.
+func newPostedOf(t *testing.T, sets ...*Set) *posted {
+	t.Helper()
+	p, all := &posted{t: t, ents: Memory{}}, map[string]*Set{}
+	for _, set := range sets {
+		all[set.hash] = set
+	}
 	var err error
-	if p.f, err = NewFold(Cursor{Set: set.hash}, func(string) (*Set, error) { return set, nil }, p.ents); err != nil {
+	if p.f, err = NewFold(Cursor{Set: sets[0].hash}, func(hash string) (*Set, error) { return all[hash], nil }, p.ents); err != nil {
 		t.Fatal(err)
 	}
 	p.f.Partition(0, 1)
 	return p
+}
+
+// control puts a set in force.
+func (p *posted) control(set *Set) {
+	p.t.Helper()
+	m := Message{}.live(set, p.seq+1)
+	p.message(m.Kind, m.Data)
 }
 
 func (s scene) withItems(t *testing.T, clock string) *campaign.Definition {

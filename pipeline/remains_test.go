@@ -300,3 +300,19 @@ func TestRemainsWait(t *testing.T) {
 		}
 	}
 }
+
+// TestSecondClaimed: a second state stores a visitor who was claimed before anything came of
+// it: it must know whose the visitor is.
+func TestSecondClaimed(t *testing.T) {
+	n, before := setOf(t, sends("a", "", `"on":["Add"]`)), setOf(t, sends("b", "", `"on":["View"]`))
+	s := newParted(t, 1, n, before)
+	p := s.parts[0]
+	p.take(s.message(0, Tick, []byte("{}")).live(before, 1))
+	s.event([]byte(`{"type":"identify","userId":"u","anonymousId":"v","messageId":"login","traits":{}}`), "u:u")
+	s.settle()
+	p.take(s.message(0, Tick, []byte("{}")))
+	_, ents := p.second(&Switch{Set: n.hash})
+	if e := ents["a:v"]; e == nil || e.Empty() || e.owner != "u:u" {
+		t.Errorf("the visitor is %+v", e)
+	}
+}
