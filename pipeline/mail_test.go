@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -250,4 +251,37 @@ func TestGrantHeld(t *testing.T) {
 	p.to("c:a")
 	p.deliver(0)
 	p.want("a u", "a", "evaluated:1 fired:1")
+}
+
+// TestMark: the mark of a partition that has lost mails ends what waits for it, and what
+// waits for another and has come with one of its visitors, to whom the answer goes.
+func TestMark(t *testing.T) {
+	set := mustRun(t, scene{[]string{views}, []string{sends("a", "views", `"on":["View"],"if":["views > 0"]`)}}.withItems(t, campaign.ClockBroker))
+	in := func(p int, kind string) (id string) { // of that partition
+		for i := 0; ; i++ {
+			if id = fmt.Sprint("x", i); event.Partition(kind+id, 2) == p {
+				return id
+			}
+		}
+	}
+	u, v := in(0, "u:"), in(1, "a:")
+	for item, viewer := range map[string]string{in(1, "i:product:"): `"userId":"` + u, in(0, "i:product:"): `"anonymousId":"` + v} {
+		s := newParted(t, 2, set)
+		for p := range s.parts {
+			s.parts[p].take(s.message(p, Tick, []byte("{}")).live(set, 1))
+		}
+		key := map[bool]string{true: "u:" + u, false: "a:" + v}[strings.HasPrefix(viewer, `"userId`)]
+		s.event(fmt.Appendf(nil, `{"type":"track","event":"View",%s","messageId":"m","properties":{"p":%q}}`, viewer, item), key)
+		s.parts[0].mails, s.parts[1].mails = nil, nil // lost
+		s.event(fmt.Appendf(nil, `{"type":"identify","userId":%q,"anonymousId":%q,"messageId":"login","traits":{}}`, u, v), "u:"+u)
+		s.settle()
+		if !s.parts[0].ents["u:"+u].anyWaits(func(*pending) bool { return true }) {
+			t.Fatalf("%s: the user waits for nothing", key)
+		}
+		s.parts[1].take(s.message(1, Accept, []byte(`{"chains":{},"why":"a disk"}`)))
+		s.settle()
+		if counts, _ := s.parts[0].f.Counts(); counts["a"].Ended[Lost] != 1 {
+			t.Errorf("%s: %v", key, outcomesOf(counts["a"]))
+		}
+	}
 }
