@@ -46,8 +46,17 @@ func TestGrantEnds(t *testing.T) {
 	p.to("c:gift")
 }
 
-// TestSwitchReturns: what a switch cancels gives its grants back with the user's next step,
-// and what asks begins at the switch: the second state gets no answers.
+// deliver delivers the next mail.
+func (s *shop) deliver() {
+	s.t.Helper()
+	e := s.mails[0]
+	s.mails = s.mails[1:]
+	m := s.next()
+	m.Kind, m.Data = From, AppendPacked(nil, e.Pos, e.Mail)
+	s.take(m)
+}
+
+// TestSwitchReturns: what a switch cancels gives its grants back with the user's next step.
 func TestSwitchReturns(t *testing.T) {
 	with, without := granted(t)
 	s := newShop(t, with, without)
@@ -55,11 +64,7 @@ func TestSwitchReturns(t *testing.T) {
 	s.event("u", "View", "")
 	s.ticks(5)
 	for range 2 { // the grant comes
-		e := s.mails[0]
-		s.mails = s.mails[1:]
-		m := s.next()
-		m.Kind, m.Data = From, AppendPacked(nil, e.Pos, e.Mail)
-		s.take(m)
+		s.deliver()
 	}
 	s.mails = nil // no code comes
 	s.toSwitch(without, 0, 2, "drop", nil)
@@ -70,13 +75,24 @@ func TestSwitchReturns(t *testing.T) {
 	if to, err := MailTo(s.mails[0].Mail); to != "c:gift" || err != nil {
 		t.Errorf("a mail goes to %s, %v", to, err)
 	}
+}
 
-	asks := mustRun(t, scene{nil, []string{sends("gift", "", `"on":["View"],"budget":{"offers":1}`)}}.withItems(t, campaign.ClockBroker))
-	s = newShop(t, without, asks)
+// TestSwitchAsks: what waits for an answer in the state with which a backfill begins does
+// not wait again from the switch on: the second state gets no answers.
+func TestSwitchAsks(t *testing.T) {
+	gift := `{"id":"gift","on":["View"],"offer":{"channel":"gift","kind":"service","coupon":{"pool":"spring"}}}`
+	before := mustRun(t, scene{nil, []string{gift}}.withItems(t, campaign.ClockBroker))
+	n := mustRun(t, scene{nil, []string{gift, sends("b", "", `"on":["Put"]`)}}.withItems(t, campaign.ClockBroker))
+	s := newShop(t, before, n)
+	s.f.Partition(0, 1)
 	s.event("u", "View", "")
-	s.ticks(5)
-	s.toSwitch(asks, 0, 2, "now", nil)
-	if counts, _ := s.f.Counts(); counts["gift"].Evaluated != 0 {
-		t.Errorf("%d evaluations have come from the second state", counts["gift"].Evaluated)
+	s.keep()
+	from := s.seq
+	for range 2 { // there is no code
+		s.deliver()
+	}
+	s.toSwitch(n, from, 2, "now", nil)
+	if counts, _ := s.f.Counts(); counts["gift"].Evaluated != 1 || counts["gift"].Ended[OverBudget] != 1 {
+		t.Errorf("%v", outcomesOf(counts["gift"]))
 	}
 }

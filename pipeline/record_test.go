@@ -153,3 +153,13 @@ func TestCursorVersion(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordOfFact: what a fact says is read back from its record.
+func TestRecordOfFact(t *testing.T) {
+	e := NewEntity("f:price:p1")
+	e.seq, e.fact = 1, &fact{time: 5, raw: []byte(`{"eur":2}`)}
+	got, err := DecodeEntity(e.Key, e.AppendBinary(nil))
+	if err != nil || got.fact == nil || got.fact.time != 5 || string(got.fact.raw) != `{"eur":2}` {
+		t.Errorf("it reads back as %+v, %v", got, err)
+	}
+}
