@@ -23,6 +23,13 @@ type Acceptance struct {
 	Chains map[string]uint64 `json:"chains"`
 	After  uint64            `json:"after,omitempty"` // 0 in the messages of earlier versions: chains continue after the numbers in Chains
 	Why    string            `json:"why"`
+
+	Granted []byte `json:"granted,omitempty"` // grants of the partition's budgets and pools that its log does not give: they are counted again (recount.go)
+	Out     []byte `json:"out,omitempty"`     // grants with which its offers have gone out, though its log does not give these: they stay granted
+
+	granted []spending
+	out     []grant
+	spent   map[Ref]bool // those of out
 }
 
 // AfterAll returns a number that is beyond all numbers that chains have given out
@@ -47,7 +54,7 @@ func readAcceptance(data []byte) (*Acceptance, error) {
 			return nil, fmt.Errorf("%q is not the name of a chain", name)
 		}
 	}
-	return &a, nil
+	return &a, a.readRecounted()
 }
 
 // mark makes the only step of an Acceptance: it puts a Mark on each chain. It
@@ -55,7 +62,13 @@ func readAcceptance(data []byte) (*Acceptance, error) {
 func (f *Fold) mark() bool {
 	if f.cur.Within > 0 {
 		f.cur.Accepted = f.msg.Stored
-		if f.lose(func(int) bool { return true }) {
+		if f.recount() {
+			f.cur.Within++
+			return true // a step for each grant
+		}
+		f.step.spent = f.accept.spent
+		more := f.lose(func(int) bool { return true })
+		if f.step.spent = nil; more {
 			return true // a step for each entity
 		}
 		f.finish()

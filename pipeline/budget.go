@@ -32,6 +32,7 @@ const (
 	spendRequest  = 0
 	spendReturn   = 1
 	spendWithdraw = 2
+	spendKeep     = 3 // its offer has gone out, though the log of who asked does not give it any more: it is not returned (recount.go)
 )
 
 // A grant is what a budget or pool has granted.
@@ -143,7 +144,7 @@ type spending struct {
 }
 
 func (s *step) spend(to string, sp spending) {
-	if s.second {
+	if s.second || s.spent[sp.grant.ref] {
 		return
 	}
 	sp.to = to
@@ -187,6 +188,16 @@ func (sp *spending) append(w *value.Writer) {
 		w.Int(int64(b.Within))
 		w.Byte(truth(b.PerDay))
 	}
+}
+
+func readSpending(r *value.Reader) (sp spending) {
+	sp.kind, sp.grant = r.Byte(), readGrant(r)
+	if sp.to = sp.grant.of; r.Byte() != 0 {
+		sp.terms = &campaign.Budget{}
+		sp.terms.Offers, sp.terms.Value = int(r.Int()), math.Float64frombits(r.Fixed())
+		sp.terms.Within, sp.terms.PerDay = time.Duration(r.Int()), r.Byte() != 0
+	}
+	return sp
 }
 
 // giveBack returns what was granted to an evaluation that does not go out.
@@ -261,17 +272,29 @@ type lent struct {
 }
 
 func (l *lent) add(g grant) {
-	if len(l.newest) == mostLent {
-		l.gone = l.newest[0].at
+	i := len(l.newest)
+	for i > 0 && l.newest[i-1].at > g.at { // it is counted again
+		i--
 	}
-	l.newest = keepNewest(append(l.newest, g), mostLent)
+	l.newest = slices.Insert(l.newest, i, g)
+	if len(l.newest) > mostLent {
+		l.gone = max(l.gone, l.newest[0].at)
+		l.newest = keepNewest(l.newest, mostLent)
+	}
 }
+
+func (l *lent) find(ref Ref) int {
+	return slices.IndexFunc(l.newest, func(o grant) bool { return o.ref == ref })
+}
+
+// has reports whether it has a grant, as far as it knows.
+func (l *lent) has(g grant) bool { return l.find(g.ref) >= 0 || g.at <= l.gone }
 
 // take ends a grant that is returned or withdrawn. It returns false if there is none, as
 // it was ended already or its budget does not have it any more. Of those that are no
 // longer among the newest, each can be returned, but not withdrawn.
 func (l *lent) take(g grant) (grant, bool) {
-	i := slices.IndexFunc(l.newest, func(o grant) bool { return o.ref == g.ref })
+	i := l.find(g.ref)
 	if i < 0 {
 		return g, 0 < g.at && g.at <= l.gone
 	}
@@ -314,20 +337,14 @@ func (s *step) shapeOf(b *campaign.Budget) *window.Shape {
 func (s *step) onSpend(m *mail, r *value.Reader) {
 	var answers list
 	for range r.Len(8) {
-		kind, g := r.Byte(), readGrant(r)
-		var terms *campaign.Budget
-		if r.Byte() != 0 {
-			terms = &campaign.Budget{}
-			terms.Offers, terms.Value = int(r.Int()), math.Float64frombits(r.Fixed())
-			terms.Within, terms.PerDay = time.Duration(r.Int()), r.Byte() != 0
-		}
+		sp := readSpending(r)
 		if r.Err != nil {
 			return
 		}
 		if s.entity.Key[0] == poolPrefix[0] {
-			s.atPool(kind, g, &answers)
+			s.atPool(sp.kind, sp.grant, &answers)
 		} else {
-			s.atBudget(kind, g, terms, &answers)
+			s.atBudget(sp.kind, sp.grant, sp.terms, &answers)
 		}
 	}
 	if answers.n > 0 {
@@ -347,10 +364,7 @@ func (s *step) atBudget(kind byte, g grant, asked *campaign.Budget, answers *lis
 	if e.budget == nil {
 		e.budget = &budget{}
 	}
-	now := s.now
-	if e.seq > 0 { // under clock: event a partition without log time takes that of its mails, which may be later than what it has then
-		now = max(now, e.last)
-	}
+	now := s.budgetTime()
 	b, shape := e.budget, s.shapeOf(terms)
 	b.begin(terms, zoneDate(now, s.live.def.Zone))
 	switch kind {
@@ -372,7 +386,18 @@ func (s *step) atBudget(kind byte, g grant, asked *campaign.Budget, answers *lis
 		if !terms.PerDay || zoneDate(g.at, s.live.def.Zone) == b.day {
 			window.TakeBack(shape, &b.spent, g.at, g.value, now)
 		}
+	case spendKeep:
+		b.lent.take(g)
 	}
+}
+
+// budgetTime is the time at a budget. It never goes back: under clock: event a partition
+// without log time takes that of its mails, which may be later than what it has then.
+func (s *step) budgetTime() int64 {
+	if s.entity.seq == 0 {
+		return s.now
+	}
+	return max(s.now, s.entity.last)
 }
 
 // begin makes the budget one with these terms: on a new day, and where it counts

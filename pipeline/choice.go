@@ -56,7 +56,9 @@ func (s *step) choose() {
 			s.request(e, e.wants(), worth)
 			continue
 		case Fired, Withheld:
-			out = append(out, o)
+			if out = append(out, o); how == Fired && e.ask != nil {
+				o.grants = e.ask.got
+			}
 			s.entity.wentOut(e.c, o, s.now)
 			e.trace.went(o)
 		}

@@ -29,6 +29,7 @@ type Offer struct {
 	Coupon   *OfferCoupon    `json:"coupon,omitempty"`
 	Data     json.RawMessage `json:"data,omitempty"`
 	Withheld bool            `json:"withheld,omitempty"`
+	grants   []grant         // with which it goes out (Granted)
 	Test     bool            `json:"test,omitempty"` // Fold.Render made it: it is on no chain and counted nowhere
 }
 

@@ -17,6 +17,7 @@ type pool struct {
 	taken       int      // codes that were taken from the first chunk
 	imported    uint64   // codes ever
 	given       uint64   // codes that are granted now
+	out         []string // codes that a lost log has given out (recount.go): they may be in a chunk, or come again with an import
 	returned    []string // codes that were given back, which go out again after all others
 	lent        lent     // as a budget's
 }
@@ -30,7 +31,7 @@ func chunkKey(pool string, n uint64) string { return fmt.Sprintf("%s#%d", pool, 
 func importKey(pool, id string) string { return pool + "#=" + id }
 
 // left is how many codes can be granted.
-func (p *pool) left() uint64 { return p.imported - p.given }
+func (p *pool) left() uint64 { return p.imported - min(p.given, p.imported) }
 
 // takeCodes applies an event that brings codes for a pool.
 func (f *Fold) takeCodes(ev *event.Event, now int64) error {
@@ -91,9 +92,14 @@ func (s *step) atPool(kind byte, g grant, answers *list) {
 		if p.given > 0 {
 			p.given--
 		}
-		if g.code != coupon.Placeholder {
+		switch i := slices.Index(p.out, g.code); {
+		case i >= 0: // it comes in its turn
+			p.out = slices.Delete(p.out, i, i+1)
+		case g.code != coupon.Placeholder:
 			p.returned = append(p.returned, g.code)
 		}
+	case spendKeep:
+		p.lent.take(g)
 	}
 }
 
@@ -111,17 +117,30 @@ func (s *step) takeCode(p *pool) (code string, ok bool) {
 		}
 		if p.taken < len(chunk.codes) {
 			p.taken++
-			return chunk.codes[p.taken-1], true
+			if code = chunk.codes[p.taken-1]; !p.isOut(code) {
+				return code, true
+			}
+			continue
 		}
 		s.emptied = append(s.emptied, key)
 		p.first, p.taken = p.first+1, 0
 	}
-	if len(p.returned) > 0 {
+	for len(p.returned) > 0 {
 		code = p.returned[0]
-		p.returned = slices.Delete(p.returned, 0, 1)
-		return code, true
+		if p.returned = slices.Delete(p.returned, 0, 1); !p.isOut(code) {
+			return code, true
+		}
 	}
 	return "", false
+}
+
+// isOut reports whether a lost log has given a code out, which is passed over once.
+func (p *pool) isOut(code string) bool {
+	i := slices.Index(p.out, code)
+	if i >= 0 {
+		p.out = slices.Delete(p.out, i, i+1)
+	}
+	return i >= 0
 }
 
 // clearChunks empties the chunks whose codes are all taken.
@@ -147,11 +166,15 @@ func (p *pool) append(w *value.Writer) {
 	for _, code := range p.returned {
 		w.Text(code)
 	}
+	w.Len(len(p.out))
+	for _, code := range p.out {
+		w.Text(code)
+	}
 	p.lent.append(w)
 }
 
 func readPool(r *value.Reader) *pool {
-	return &pool{first: r.Uint(), next: r.Uint(), taken: int(r.Uint()), imported: r.Uint(), given: r.Uint(), returned: readList(r, 1, r.Text), lent: readLent(r)}
+	return &pool{first: r.Uint(), next: r.Uint(), taken: int(r.Uint()), imported: r.Uint(), given: r.Uint(), returned: readList(r, 1, r.Text), out: readList(r, 1, r.Text), lent: readLent(r)}
 }
 
 func appendGrants(w *value.Writer, all []grant) {

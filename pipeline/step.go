@@ -45,6 +45,7 @@ type step struct {
 	feedings   []feeding    // what the event has for items
 	fed        []int        // the features of items that the event feeds
 	emptied    []string     // chunks of pools whose codes are all taken
+	spent      map[Ref]bool // grants that are not given back, as their offers have gone out (recount.go)
 	kept       []keptEvent  // the copies of events with which evaluations became pending
 
 	// Memory that is reused:

@@ -30,27 +30,29 @@ type AcceptOptions struct {
 	Progress  func(partition int, seq, end uint64)        // called for each message of the log; may be nil
 	Log       *slog.Logger
 
-	Now     func() int64                                                                // this machine's clock, nanoseconds since 1970 (time.Now)
-	Disk    checkpoint.Disk                                                             // (this machine's)
-	Archive checkpoint.Archive                                                          // (in NATS)
-	Sets    *checkpoint.Sets                                                            // (fetched from NATS)
-	Records func(ctx context.Context, chain string, fn func(n uint64, id string)) error // calls fn with each record of a chain, in order (reads NATS)
+	Now     func() int64                                                                                          // this machine's clock, nanoseconds since 1970 (time.Now)
+	Disk    checkpoint.Disk                                                                                       // (this machine's)
+	Archive checkpoint.Archive                                                                                    // (in NATS)
+	Sets    *checkpoint.Sets                                                                                      // (fetched from NATS)
+	Walk    func(ctx context.Context, stream, filter string, since time.Time, fn func(broker.Stored) error) error // (broker.Conn.Walk)
 }
 
 // An Accepted is the result of an acceptance.
 type Accepted struct {
 	Partition int               `json:"partition"`
-	Seq       uint64            `json:"seq"`             // the message in the log that records the acceptance
-	From      uint64            `json:"from"`            // the last message in the snapshot with which the replay began; 0: it began with an empty state
-	Events    uint64            `json:"events"`          // events applied to the state
-	Skipped   []string          `json:"skipped"`         // missing messages of the log, such as 5-7
-	Empty     []string          `json:"empty,omitempty"` // features and campaigns that begin empty, as the second state of a switch is lost
-	Lost      int               `json:"lost"`            // offers that the log gives and no chain has: they are never published
-	LostMails map[int]int       `json:"lost_mails"`      // by receiver: mails that the log gives and the receiver's log does not have: they are never sent
-	Waiting   int               `json:"waiting"`         // users for whom something waits for a time, such as an offer with unless
-	After     uint64            `json:"after"`           // the number after which each chain continues, or begins: none before it was as large
-	Chains    map[string]uint64 `json:"chains"`          // the number of the mark on each chain
-	Stored    map[string]Stored `json:"stored"`          // what each chain of offers had before its mark
+	Seq       uint64            `json:"seq"`                 // the message in the log that records the acceptance
+	From      uint64            `json:"from"`                // the last message in the snapshot with which the replay began; 0: it began with an empty state
+	Events    uint64            `json:"events"`              // events applied to the state
+	Skipped   []string          `json:"skipped"`             // missing messages of the log, such as 5-7
+	Empty     []string          `json:"empty,omitempty"`     // features and campaigns that begin empty, as the second state of a switch is lost
+	Lost      int               `json:"lost"`                // offers that the log gives and no chain has: they are never published
+	Recounted map[string]int    `json:"recounted,omitempty"` // by budget (c: and the campaign) and pool (p: and its name): grants that the log does not give any more, counted again
+	Unread    int               `json:"unread,omitempty"`    // the oldest grants, which were too many to be compared with the log
+	LostMails map[int]int       `json:"lost_mails"`          // by receiver: mails that the log gives and the receiver's log does not have: they are never sent
+	Waiting   int               `json:"waiting"`             // users for whom something waits for a time, such as an offer with unless
+	After     uint64            `json:"after"`               // the number after which each chain continues, or begins: none before it was as large
+	Chains    map[string]uint64 `json:"chains"`              // the number of the mark on each chain
+	Stored    map[string]Stored `json:"stored"`              // what each chain of offers had before its mark
 }
 
 // Stored is what a chain of offers has. Subscribers may receive it again.
@@ -97,8 +99,8 @@ func newAcceptance(conn *broker.Conn, opt AcceptOptions) *acceptance {
 	}
 	a := &acceptance{opt: opt, replay: replay{conn: conn, p: opt.Partition, dir: opt.Dir, log: opt.Log,
 		disk: opt.Disk, archive: opt.Archive, sets: opt.Sets, shrink: 2, lossy: true}}
-	if opt.Records == nil {
-		a.opt.Records = a.walk
+	if opt.Walk == nil {
+		a.opt.Walk = conn.Walk
 	}
 	return a
 }
@@ -114,12 +116,18 @@ func NoneLives(ctx context.Context, conn *broker.Conn) error {
 
 type acceptance struct {
 	replay
-	opt    AcceptOptions
-	before int64 // stored time of the previous acceptance; 0: none
-	tails  map[string]broker.ChainTail
-	mails  acceptedMails
-	there  map[string]*onChain // the offers stored on each chain of offers
-	done   Accepted
+	opt     AcceptOptions
+	before  int64 // stored time of the previous acceptance; 0: none
+	tails   map[string]broker.ChainTail
+	mails   acceptedMails
+	record  pipeline.Acceptance
+	after   uint64              // the message of the last acceptance in the log
+	end     uint64              // that of this one; 0: it is not recorded yet
+	found   map[string]int      // Accepted.Recounted
+	left    int                 // Accepted.Unread
+	recount *pipeline.Recount   // until the acceptance is recorded; nil: no campaign has a budget
+	there   map[string]*onChain // the offers stored on each chain of offers
+	done    Accepted
 }
 
 // onChain says which offers a chain has.
@@ -131,31 +139,19 @@ type onChain struct {
 
 func (a *acceptance) read(ctx context.Context, name string) (*onChain, error) {
 	c := &onChain{ids: map[uint64]bool{}}
-	return c, a.opt.Records(ctx, name, func(n uint64, id string) {
+	return c, a.opt.Walk(ctx, a.conn.Names.ChainStream(name), a.conn.Names.ChainSubject(name, a.p), time.Time{}, func(m broker.Stored) error {
+		pos, _ := broker.ParsePosition(m.Header)
 		if c.oldest == 0 {
-			c.oldest, c.stored.First = n, n
+			c.oldest, c.stored.First = pos.N, pos.N
 		}
-		c.stored.Last = n
+		c.stored.Last = pos.N
+		id := m.Header.Get("ce-id")
 		if !broker.IsMarkID(id) {
 			c.stored.Offers++
 		}
 		c.ids[xxhash.Sum64String(id)] = true
+		return nil
 	})
-}
-
-func (a *acceptance) walk(ctx context.Context, name string, fn func(n uint64, id string)) error {
-	walk, err := a.conn.WalkChain(ctx, name, a.p)
-	if err != nil {
-		return err
-	}
-	defer walk.Close()
-	for {
-		r, seq, err := walk.Next(ctx)
-		if err != nil || seq == 0 {
-			return err
-		}
-		fn(r.Pos.N, r.ID)
-	}
 }
 
 // lost reports whether the chain of an offer that the log gives neither has the
@@ -171,21 +167,19 @@ func (a *acceptance) run(ctx context.Context) error {
 	if a.tails, err = a.conn.ChainTails(ctx, p); err != nil {
 		return err
 	}
-	after, before, err := a.conn.LastAccept(ctx, p)
-	a.before = before
-	if err != nil {
+	if a.after, a.before, err = a.conn.LastAccept(ctx, p); err != nil {
 		return err
 	}
 	if a.mails, err = a.mailsBefore(ctx); err != nil {
 		return err
 	}
-	record := pipeline.Acceptance{Chains: map[string]uint64{}, Why: a.opt.Why}
-	if record.After, err = a.beyond(ctx); err != nil {
+	a.record = pipeline.Acceptance{Chains: map[string]uint64{}, Why: a.opt.Why}
+	if a.record.After, err = a.beyond(ctx); err != nil {
 		return err
 	}
 	a.there = map[string]*onChain{}
 	for name, t := range a.tails {
-		record.Chains[name] = t.N
+		a.record.Chains[name] = t.N
 		if name == "dead" {
 			continue
 		}
@@ -193,23 +187,19 @@ func (a *acceptance) run(ctx context.Context) error {
 			return err
 		}
 	}
-	end, err := a.conn.AppendAccept(ctx, p, after, record)
-	if err != nil {
-		return fmt.Errorf("record the acceptance in the log of partition %d: %w", p, err)
-	}
 	for {
-		a.done = Accepted{Partition: p, Seq: end, After: record.After, Chains: map[string]uint64{}, Stored: map[string]Stored{}, Skipped: []string{}, LostMails: map[int]int{}}
+		a.done = Accepted{Partition: p, Seq: a.end, After: a.record.After, Chains: map[string]uint64{}, Stored: map[string]Stored{}, Skipped: []string{}, LostMails: map[int]int{}}
 		for name, c := range a.there {
 			a.done.Stored[name] = c.stored
 		}
-		err := a.compute(ctx, end)
+		err := a.compute(ctx)
 		if a.again(err) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		return a.leave(ctx, end)
+		return a.leave(ctx, a.end)
 	}
 }
 
@@ -246,12 +236,15 @@ func (a *acceptance) beyond(ctx context.Context) (uint64, error) {
 	return after, nil
 }
 
-// compute folds the log up to the acceptance, message end, and publishes the
-// marks.
-func (a *acceptance) compute(ctx context.Context, end uint64) error {
-	first, _, err := a.conn.Extent(ctx, a.p)
+// compute folds the log, records the acceptance in it, and folds that too, publishing
+// the marks. What the acceptance counts again is known only when the log is folded.
+func (a *acceptance) compute(ctx context.Context) error {
+	first, last, err := a.conn.Extent(ctx, a.p)
 	if err != nil {
 		return err
+	}
+	if a.end > 0 { // it is recorded
+		last = a.end
 	}
 	var metas []broker.SnapshotMeta
 	if first > 1 {
@@ -261,22 +254,49 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 	}
 	a.emptied = nil
 	a.mails.drop()
-	if err := a.begin(ctx, metas, first, end); err != nil {
+	if err := a.begin(ctx, metas, first, last); err != nil {
 		return err
 	}
+	a.done.From, _, _, _ = a.fold.At()
+	if a.end == 0 {
+		if a.recount, err = a.findGrants(ctx); err != nil {
+			return err
+		}
+		if err := a.foldTo(ctx, last); err != nil {
+			return err
+		}
+		if err := a.enter(ctx); err != nil {
+			return fmt.Errorf("record the acceptance in the log of partition %d: %w", a.p, err)
+		}
+	}
+	if err := a.foldTo(ctx, a.end); err != nil {
+		return err
+	}
+	_, a.done.Events, _, _ = a.fold.At()
+	a.done.Seq, a.done.Empty, a.done.Recounted, a.done.Unread = a.end, a.emptied, a.found, a.left
+	if err := a.commit(); err != nil {
+		return err
+	}
+	return a.store.Timers(func(int64, string) error { a.done.Waiting++; return nil })
+}
+
+// foldTo folds the log up to message last.
+func (a *acceptance) foldTo(ctx context.Context, last uint64) error {
 	seq, _, _, _ := a.fold.At()
-	a.done.From = seq
-	err = a.scan(ctx, seq+1, func(m pipeline.Message) (enough bool, err error) {
+	if seq >= last {
+		return nil
+	}
+	return a.scan(ctx, seq+1, func(m pipeline.Message) (enough bool, err error) {
 		if m.Seq > seq+1 {
 			a.done.Skipped = append(a.done.Skipped, fmt.Sprintf("%d-%d", seq+1, m.Seq-1))
 			a.fold.Skip(m.Seq - 1)
 		}
-		if m.Seq == end {
+		if m.Seq == a.end {
 			if err := a.commit(); err != nil { // before the marks are published, which must happen only once
 				return false, err
 			}
 		}
-		if err := a.apply(ctx, m, m.Seq == end); err != nil {
+		if err := a.apply(ctx, m, m.Seq == a.end); err != nil {
 			return false, err
 		}
 		if err := a.atSwitch(ctx, m.Seq, nil); err != nil {
@@ -284,19 +304,10 @@ func (a *acceptance) compute(ctx context.Context, end uint64) error {
 		}
 		seq = m.Seq
 		if a.opt.Progress != nil {
-			a.opt.Progress(a.p, seq, end)
+			a.opt.Progress(a.p, seq, last)
 		}
-		return seq == end, nil
+		return seq == last, nil
 	})
-	if err != nil {
-		return err
-	}
-	_, a.done.Events, _, _ = a.fold.At()
-	a.done.Empty = a.emptied
-	if err := a.commit(); err != nil {
-		return err
-	}
-	return a.store.Timers(func(int64, string) error { a.done.Waiting++; return nil })
 }
 
 // snapshots returns the partition's snapshots: first those that have folded the
@@ -319,6 +330,11 @@ func (a *acceptance) snapshots(ctx context.Context) ([]broker.SnapshotMeta, erro
 // interrupted may have left some.
 func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) error {
 	a.cache.Expect(m.Data)
+	if a.recount != nil {
+		if err := a.recount.Folds(m); err != nil {
+			return err
+		}
+	}
 	if err := a.fold.Begin(m); err != nil {
 		return err
 	}
@@ -328,6 +344,11 @@ func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) e
 			return err
 		}
 		for _, e := range a.fold.Effects() {
+			if a.recount != nil {
+				if err := a.recount.Gives(e); err != nil {
+					return err
+				}
+			}
 			switch {
 			case e.Mark != nil && last:
 				if err := a.conn.PublishMark(ctx, a.p, e, a.tails[e.Chain].Seq); err != nil {

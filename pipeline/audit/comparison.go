@@ -150,7 +150,7 @@ func (c *comparison) read(ctx context.Context) (some bool, err error) {
 			c.later = true
 		} else {
 			c.sums.Stored++
-			c.unmatched = append(c.unmatched, record{seq, stored.Pos, stored.ID, c.hash(stored.Data)})
+			c.unmatched = append(c.unmatched, record{seq, stored.Pos, stored.ID, c.hash(stored.Data, stored.Granted)})
 			c.here[stored.ID]++
 		}
 		if !c.walk.Fetched() {
@@ -159,13 +159,13 @@ func (c *comparison) read(ctx context.Context) (some bool, err error) {
 	}
 }
 
-// hash is the hash of a stored record's data. Without keys the log gives
+// hash is the hash of a stored record's data and grants. Without keys the log gives
 // placeholders: so a stored code counts as one, wherever it is in the data.
-func (c *comparison) hash(data []byte) uint64 {
+func (c *comparison) hash(data []byte, granted string) uint64 {
 	if c.opt.Coupons == nil {
 		data = withPlaceholder(data)
 	}
-	return xxhash.Sum64(data)
+	return xxhash.Sum64(append(data, granted...))
 }
 
 // withPlaceholder returns an offer's JSON with the placeholder instead of its

@@ -254,6 +254,7 @@ func (v *verification) compare(ctx context.Context, seq uint64, e pipeline.Effec
 		if buf, err = e.Offer.AppendJSON(buf[:0]); err != nil {
 			return buf, err
 		}
+		buf = append(buf, e.Offer.Granted()...)
 		given = record{pos: e.Pos, id: e.Offer.ID, hash: xxhash.Sum64(buf)}
 	}
 	c, err := v.chain(ctx, e.Chain, from)

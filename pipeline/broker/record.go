@@ -21,6 +21,10 @@ const (
 	// headerG is on messages of mails alone, which have the position of their last
 	// mail: the stored time of the sender's last acceptance, 0 if there is none.
 	headerG = "Offerstream-G"
+
+	// HeaderGrants names the grants of budgets and pools that an offer went out with
+	// (pipeline.Offer.Granted). An offer that needed none does not have it.
+	HeaderGrants = "Offerstream-Grants"
 )
 
 // Headers of a dead letter.
@@ -107,6 +111,11 @@ func putOffer(m *nats.Msg, o *pipeline.Offer) error {
 		} else {
 			delete(m.Header, a[0])
 		}
+	}
+	if granted := o.Granted(); granted != "" {
+		setHeader(m.Header, HeaderGrants, granted)
+	} else {
+		delete(m.Header, HeaderGrants)
 	}
 	return nil
 }

@@ -73,6 +73,8 @@ type Record struct {
 	Pos   pipeline.Position
 	ID    string // ce-id of an offer
 	Data  []byte
+
+	Granted string // HeaderGrants
 }
 
 // ScanOffers calls fn with each record on a partition's chains of offers, that of
@@ -101,7 +103,7 @@ func (c *Conn) ScanOffers(ctx context.Context, partition int, fn func(Record) er
 			if err != nil {
 				return fmt.Errorf("%s: %w", m.Subject(), err)
 			}
-			if err := fn(Record{c.Names.chainOf(m.Subject()), pos, m.Headers().Get("ce-id"), m.Data()}); err != nil {
+			if err := fn(Record{c.Names.chainOf(m.Subject()), pos, m.Headers().Get("ce-id"), m.Data(), m.Headers().Get(HeaderGrants)}); err != nil {
 				return err
 			}
 		}

@@ -190,11 +190,30 @@ func (w *ChainWalk) Next(ctx context.Context) (r Record, seq uint64, err error) 
 	if m == nil || err != nil {
 		return r, 0, err
 	}
-	r = Record{Chain: w.chain, ID: m.header.Get("ce-id"), Data: m.data}
+	r = Record{Chain: w.chain, ID: m.header.Get("ce-id"), Data: m.data, Granted: m.header.Get(HeaderGrants)}
 	if pos, err := ParsePosition(m.header); err == nil {
 		r.Pos = pos
 	}
 	return r, m.seq, nil
+}
+
+// Walk calls fn with each message that a stream has under a filter, in order, but for
+// those that were stored before since.
+func (c *Conn) Walk(ctx context.Context, stream, filter string, since time.Time, fn func(Stored) error) error {
+	w, err := c.walk(ctx, stream, filter, 500, since)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	for {
+		m, err := w.take(ctx)
+		if m == nil || err != nil {
+			return err
+		}
+		if err := fn(Stored{m.seq, m.stored.UnixNano(), m.subject, m.header, m.data}); err != nil {
+			return err
+		}
+	}
 }
 
 // Fetched reports whether Next can return without asking the server.

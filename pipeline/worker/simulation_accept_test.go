@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"offerstream/pipeline/audit"
@@ -104,11 +105,16 @@ func (g *simGroup) acceptOne(p int) error {
 		given := maps.Clone(g.broker.given)
 		done, err := audit.Accept(context.Background(), conn, audit.AcceptOptions{Partition: p, Why: "a simulation", Dir: "operator", Log: g.log, Lost: func(audit.Example) {},
 			Now: func() int64 { return g.now().UnixNano() }, Disk: &simDisk{simulation: g.simulation, limit: limit, stores: map[string]*state.Memory{}}, Archive: simArchive{g, wire, true}, Sets: sets,
-			Records: func(ctx context.Context, chain string, fn func(n uint64, id string)) error {
+			Walk: func(ctx context.Context, stream, filter string, since time.Time, fn func(broker.Stored) error) error {
+				of, on, any := strings.Cut(filter, "*")
 				return wire.call(ctx, func() error {
-					for _, r := range g.broker.stream("OFFERS").messages {
-						if pos, err := broker.ParsePosition(r.Header); err == nil && r.Subject == (broker.Names{}).ChainSubject(chain, p) {
-							fn(pos.N, r.Header.Get("ce-id"))
+					st := g.broker.stream(stream)
+					for _, m := range st.messages {
+						if m.Seq < st.first || !since.IsZero() && m.Time < since.UnixNano() || m.Subject != filter && !(any && strings.HasPrefix(m.Subject, of) && strings.HasSuffix(m.Subject, on)) {
+							continue
+						}
+						if err := fn(m); err != nil {
+							return err
 						}
 					}
 					return nil

@@ -318,6 +318,9 @@ func (g *simGroup) exactRecord(subject string, e pipeline.Effect, stored map[str
 		if want, err := e.Offer.AppendJSON(nil); err != nil || string(want) != string(r.Data) {
 			return fmt.Errorf("%s: record %d is %s, the log gives %s (%v)", subject, pos.N, r.Data, want, err)
 		}
+		if granted := r.Header.Get(broker.HeaderGrants); granted != e.Offer.Granted() {
+			return fmt.Errorf("%s: record %d names the grants %q, the log gives %q", subject, pos.N, granted, e.Offer.Granted())
+		}
 		g.counts.offers++
 	}
 	return nil

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -27,6 +28,8 @@ const (
 	simClaim     = 6
 	simRecord    = 7
 	simRefused   = 8
+
+	simKeep = 3 // of what a spend says
 )
 
 // A simLetter is a decoded mail.
@@ -88,7 +91,9 @@ func (l *simLetter) spends(fn func(asks bool, g simGrant)) {
 			r.Int()
 			r.Byte()
 		}
-		fn(kind == 0, g)
+		if kind != simKeep {
+			fn(kind == 0, g)
+		}
 	}
 }
 
@@ -240,6 +245,9 @@ func (w *simWhole) check() error {
 	if err := w.held(); err != nil {
 		return err
 	}
+	if err := w.outOf(); err != nil {
+		return err
+	}
 	if w.g.counts.cuts > 0 {
 		return w.spent()
 	}
@@ -370,6 +378,62 @@ func (w *simWhole) spent() error {
 		case w.g.counts.cuts > 0 && (w.g.wasLost(b.p) || w.g.lost["OFFERS"]):
 		case w.g.counts.cuts > 0 && known > out[of], w.g.counts.cuts == 0 && known != out[of]:
 			return fmt.Errorf("%s has granted %d, %d were returned and %d went out; %d are granted: %s", of, b.given, b.back, out[of], known, strings.Join(refs, ", "))
+		}
+	}
+	return nil
+}
+
+// outOf checks that no more went out than budgets and pools allow, whatever logs have lost
+// and an operator has accepted (G5): by the grants that the offers themselves name. Only
+// where offers are lost, too, grants are not known any more.
+func (w *simWhole) outOf() error {
+	if w.g.lost["OFFERS"] || w.g.shop == nil {
+		return nil
+	}
+	out, codes := map[string]map[string]simGrant{}, map[string]simGrant{}
+	for _, m := range w.g.broker.stream("OFFERS").messages {
+		b, err := base64.RawStdEncoding.DecodeString(m.Header.Get(broker.HeaderGrants))
+		if err != nil {
+			return err
+		}
+		r := value.Reader{B: b}
+		n := 0
+		if len(b) > 0 {
+			n = r.Len(8)
+		}
+		for range n {
+			g := readGrant(&r)
+			if out[g.of] == nil {
+				out[g.of] = map[string]simGrant{}
+			}
+			out[g.of][g.ref] = g
+			if other, ok := codes[g.code]; ok && g.code != "" && other.ref != g.ref {
+				return fmt.Errorf("the code %s went out twice: %+v and %+v", g.code, other, g)
+			}
+			codes[g.code] = g
+		}
+		if r.Err != nil {
+			return r.Err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.g.shop.budgets)) {
+		terms := w.g.shop.budgets[id]
+		if terms == nil {
+			continue
+		}
+		for _, end := range out["c:"+id] {
+			sum := int64(0)
+			for _, g := range out["c:"+id] {
+				switch {
+				case terms.Within > 0 && (g.at > end.at || g.at <= end.at-int64(terms.Within)):
+				case terms.PerDay && dateOf(g.at, "Etc/GMT-12") != dateOf(end.at, "Etc/GMT-12"):
+				default:
+					sum += g.value
+				}
+			}
+			if most := terms.Most(); sum > most {
+				return fmt.Errorf("offers of c:%s have gone out with %d of %d up to %s", id, sum, most, time.Unix(0, end.at).UTC())
+			}
 		}
 	}
 	return nil
