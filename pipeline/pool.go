@@ -93,7 +93,7 @@ func (s *step) atPool(kind byte, g grant, answers *list) {
 			p.given--
 		}
 		switch i := slices.Index(p.out, g.code); {
-		case i >= 0: // it comes in its turn
+		case i >= 0: // it comes in its turn, or somebody else has it
 			p.out = slices.Delete(p.out, i, i+1)
 		case g.code != coupon.Placeholder:
 			p.returned = append(p.returned, g.code)

@@ -118,14 +118,15 @@ func (s *step) countAgain(sp *spending) {
 
 // countCode counts a code that a lost log has given out, and keeps the pool from giving
 // it out once more: it may be among the codes that the pool has, or come again with
-// their import.
+// their import, or be granted to somebody else now, whose ask has not been answered and
+// ends.
 func (s *step) countCode(g grant) {
 	e := s.entity
 	if e.pool == nil {
 		e.pool = &pool{}
 	}
 	p := e.pool
-	if slices.ContainsFunc(p.lent.newest, func(o grant) bool { return o.ref == g.ref || o.code == g.code }) {
+	if p.lent.find(g.ref) >= 0 {
 		return
 	}
 	e.seq++
@@ -143,7 +144,7 @@ const mostRecounted = 1 << 17
 // logs of who asked, it looks for the ones that the fold does not give.
 type Recount struct {
 	fold    *Fold
-	live    *Set // nil: no set is live
+	live    *Set // nil: it is not known
 	from    uint64
 	began   int64
 	granted map[Ref]grant // of budgets and pools in the fold's partition
@@ -152,30 +153,27 @@ type Recount struct {
 }
 
 // Recount begins a recount. The fold stands where it begins; live is the set that is
-// live by the record.
+// live by the record, nil if that is not known.
 func (f *Fold) Recount(live *Set) *Recount {
 	return &Recount{fold: f, live: live, from: f.cur.Seq, began: f.cur.LogTime, granted: map[Ref]grant{}, out: map[Ref]grant{}}
 }
 
-// Needed reports whether any campaign has a budget or a pool.
+// Needed reports whether any campaign may have a budget or a pool.
 func (r *Recount) Needed() bool {
 	asks := func(l []unit) bool {
 		return slices.ContainsFunc(l, func(u unit) bool { return u.asksBudget() })
 	}
-	return r.live != nil && asks(r.live.units) || asks(r.fold.step.live.units)
+	return r.live == nil || asks(r.live.units) || asks(r.fold.step.live.units)
 }
 
 // Since is a time of NATS before which nothing was stored that still counts; 0: there is
 // none, as a pool's codes are given for ever.
 func (r *Recount) Since() int64 {
-	if r.from == 0 || r.fold.Clock() == campaign.ClockEvent {
+	if r.from == 0 || r.live == nil || r.fold.Clock() == campaign.ClockEvent {
 		return 0
 	}
 	longest := time.Duration(0)
 	for _, set := range []*Set{r.fold.step.live.Set, r.live} {
-		if set == nil {
-			continue
-		}
 		for i := range set.units {
 			u := &set.units[i]
 			switch b := u.def.Budget; {
@@ -190,6 +188,10 @@ func (r *Recount) Since() int64 {
 	}
 	return max(0, value.Minus(r.began, int64(longest+time.Hour))) // the clock may have been set back a little
 }
+
+// Unset reports whether neither the record nor the log tells the campaigns whose grants
+// were found.
+func (r *Recount) Unset() bool { return r.live == nil && r.fold.cur.Set == "" && len(r.granted) > 0 }
 
 // Stored takes the grants of a stored record of an offer, Offer.Granted. own is whether
 // it is of the fold's partition, and at its position.
@@ -236,8 +238,7 @@ func (r *Recount) take(g grant) {
 	if !r.fold.here(g.of) || r.from > 0 && g.at < r.began {
 		return
 	}
-	terms, ok := r.terms(g.of)
-	if !ok || terms != nil && terms.Within > 0 && g.at <= value.Minus(r.began, int64(terms.Within)) {
+	if terms, _ := r.terms(g.of); terms != nil && terms.Within > 0 && g.at <= value.Minus(r.began, int64(terms.Within)) {
 		return
 	}
 	e, err := r.fold.ents.Look(g.of)
@@ -337,7 +338,8 @@ func (r *Recount) Gives(e Effect) error {
 
 // Acceptances are the acceptances that the log needs: one, or more if what they name
 // needs more than about size bytes. counted is how many grants they count again, by
-// budget ("c:" + the campaign) and pool ("p:" + its name).
+// budget ("c:" + the campaign) and pool ("p:" + its name). The grants of campaigns that are
+// gone are not counted.
 func (r *Recount) Acceptances(a Acceptance, size int) (all []Acceptance, counted map[string]int) {
 	counted = map[string]int{}
 	all = []Acceptance{a}

@@ -124,6 +124,7 @@ type acceptance struct {
 	after   uint64              // the message of the last acceptance in the log
 	end     uint64              // that of this one; 0: it is not recorded yet
 	found   map[string]int      // Accepted.Recounted
+	live    uint64              // the revision of the record with the set that is live
 	left    int                 // Accepted.Unread
 	recount *pipeline.Recount   // until the acceptance is recorded; nil: no campaign has a budget
 	there   map[string]*onChain // the offers stored on each chain of offers

@@ -22,9 +22,10 @@ func (a *acceptance) findGrants(ctx context.Context) (*pipeline.Recount, error) 
 	if err != nil {
 		return nil, err
 	}
+	a.live = live.Revision
 	var set *pipeline.Set
 	if live.Set != "" {
-		if set, err = a.sets.Get(ctx, a.conn)(live.Set); err != nil && !errors.Is(err, broker.ErrNoSet) {
+		if set, err = a.sets.Get(ctx, a.conn)(live.Set); err != nil {
 			return nil, err
 		}
 	}
@@ -71,6 +72,12 @@ func (a *acceptance) findGrants(ctx context.Context) (*pipeline.Recount, error) 
 // message cannot name them, it is as if it had been interrupted and started again.
 func (a *acceptance) enter(ctx context.Context) error {
 	all := []pipeline.Acceptance{a.record}
+	if live, _ := a.fold.Revisions(); live > a.live {
+		return fmt.Errorf("the bucket has answered with revision %d of what is live, and the log has revision %d: start this command again", a.live, live)
+	}
+	if a.recount != nil && a.recount.Unset() {
+		return errors.New("offers of campaigns with budgets or pools are stored, but the bucket says that no campaign set is live: apply the set and start this command again")
+	}
 	if a.recount != nil {
 		all, a.found = a.recount.Acceptances(a.record, grantBytes)
 		a.left = a.recount.Left
