@@ -19,6 +19,9 @@ type posted struct {
 	seq    uint64
 	held   []Effect // mails that are not delivered yet
 	offers []string // campaign, user, key and data of each offer
+	sent   []Effect // all offers
+
+	recount *Recount // nil: nothing is counted again
 }
 
 // newPosted compiles the scene with a kind of items, product, that events name by p.
@@ -62,6 +65,11 @@ func (s scene) withItems(t *testing.T, clock string) *campaign.Definition {
 func (p *posted) message(kind Kind, data []byte) {
 	p.t.Helper()
 	p.seq++
+	if p.recount != nil {
+		if err := p.recount.Folds(Message{Kind: kind, Data: data}); err != nil {
+			p.t.Fatal(err)
+		}
+	}
 	if err := p.f.Begin(Message{Seq: p.seq, Stored: int64(p.seq) * 1e9, Kind: kind, Data: data}); err != nil {
 		p.t.Fatal(err)
 	}
@@ -71,8 +79,14 @@ func (p *posted) message(kind Kind, data []byte) {
 			p.t.Fatal(err)
 		}
 		for _, e := range p.f.Effects() {
+			if p.recount != nil {
+				if err := p.recount.Gives(e); err != nil {
+					p.t.Fatal(err)
+				}
+			}
 			switch {
 			case e.Offer != nil:
+				p.sent = append(p.sent, e)
 				p.offers = append(p.offers, strings.TrimSpace(fmt.Sprint(e.Offer.Campaign, " ", e.Offer.User, " ", e.Offer.Key, " ", string(e.Offer.Data))))
 			case e.Mail != nil:
 				p.held = append(p.held, e)

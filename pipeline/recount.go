@@ -238,7 +238,7 @@ func (r *Recount) take(g grant) {
 	if !r.fold.here(g.of) || r.from > 0 && g.at < r.began {
 		return
 	}
-	if terms, _ := r.terms(g.of); terms != nil && terms.Within > 0 && g.at <= value.Minus(r.began, int64(terms.Within)) {
+	if terms, _ := r.terms(g.of); left(g, terms, r.began) {
 		return
 	}
 	e, err := r.fold.ents.Look(g.of)
@@ -268,6 +268,11 @@ func (r *Recount) terms(of string) (terms *campaign.Budget, ok bool) {
 		}
 	}
 	return nil, false
+}
+
+// left reports whether a grant has left its budget's window.
+func left(g grant, terms *campaign.Budget, now int64) bool {
+	return terms != nil && terms.Within > 0 && g.at <= value.Minus(now, int64(terms.Within))
 }
 
 // bound drops the oldest grants if there are far too many, and returns how many.
@@ -347,7 +352,7 @@ func (r *Recount) Acceptances(a Acceptance, size int) (all []Acceptance, counted
 		var w value.Writer
 		write(&w)
 		last := &all[len(all)-1]
-		if len(last.Granted)+len(last.Out)+len(w.B) > size {
+		if is := len(last.Granted) + len(last.Out); is > 0 && is+len(w.B) > size {
 			all = append(all, a)
 			last = &all[len(all)-1]
 		}
@@ -358,7 +363,7 @@ func (r *Recount) Acceptances(a Acceptance, size int) (all []Acceptance, counted
 	}
 	for _, g := range inOrder(r.granted) {
 		terms, ok := r.terms(g.of)
-		if !ok {
+		if !ok || left(g, terms, r.fold.cur.LogTime) {
 			continue
 		}
 		add(func(a *Acceptance) *[]byte { return &a.Granted }, (&spending{kind: spendRequest, grant: g, terms: terms}).append)
