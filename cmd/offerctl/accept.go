@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"offerstream/pipeline/audit"
 	"offerstream/pipeline/broker"
@@ -37,7 +38,9 @@ Offers after that have numbers (Offerstream-N) above all that were ever given
 out, so that no subscriber takes them for old ones, whatever NATS has lost. These
 numbers come from the clock of NATS, with which this machine's clock must agree.
 It prints each offer that the log yields but that is not stored: these offers are
-not sent any more. Events that the log has lost stay lost. If the command is
+not sent any more. What the lost log had granted of budgets and pools counts
+again, by the grants that stored offers name. Events that the log has lost stay
+lost. If the command is
 interrupted, run it again.`,
 		"offerctl accept --partition 3 --why 'disk of nats-2 lost' --nats nats://127.0.0.1:4222")
 	n := fs.nats()
@@ -106,6 +109,14 @@ func acceptIn(ctx context.Context, conn *broker.Conn, dir string, opt audit.Acce
 	return audit.Accept(ctx, conn, opt)
 }
 
+// budgetName is what people call the entity of a budget or pool.
+func budgetName(of string) string {
+	if name, ok := strings.CutPrefix(of, "p:"); ok {
+		return "the pool " + name
+	}
+	return "the budget of " + strings.TrimPrefix(of, "c:")
+}
+
 // showAccepted prints what was accepted, and what it means for subscribers.
 func showAccepted(out io.Writer, done audit.Accepted) {
 	from := "the log's beginning"
@@ -122,6 +133,12 @@ func showAccepted(out io.Writer, done audit.Accepted) {
 	fmt.Fprintf(out, "  never sent: %s that the log yields and no chain has\n", count(done.Lost, "offer"))
 	for _, to := range slices.Sorted(maps.Keys(done.LostMails)) {
 		fmt.Fprintf(out, "  never sent: %s to entities of partition %d, such as updates of items, that the log yields and that partition's log does not have\n", count(done.LostMails[to], "mail"), to)
+	}
+	for _, of := range slices.Sorted(maps.Keys(done.Recounted)) {
+		fmt.Fprintf(out, "  counted again: %s of %s, which the lost log had given\n", count(done.Recounted[of], "grant"), budgetName(of))
+	}
+	if done.Unread > 0 {
+		fmt.Fprintf(out, "  not looked at: %s, the oldest, which were too many to be compared with the log: if they are lost, budgets may be exceeded by so much\n", count(done.Unread, "grant"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(done.Stored)) {
 		s := done.Stored[name]

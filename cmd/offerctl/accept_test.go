@@ -181,3 +181,14 @@ func TestAcceptCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestAcceptShowsGrants: the result says how many grants count again, and of what.
+func TestAcceptShowsGrants(t *testing.T) {
+	var out strings.Builder
+	showAccepted(&out, audit.Accepted{Recounted: map[string]int{"c:rows/r1": 2, "p:spring": 1}, Unread: 7})
+	for _, want := range []string{"counted again: 2 grants of the budget of rows/r1,", "counted again: 1 grant of the pool spring,", "not looked at: 7 grants,"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q lacks %q", out.String(), want)
+		}
+	}
+}

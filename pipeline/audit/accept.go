@@ -63,9 +63,10 @@ type Stored struct {
 }
 
 // Accept is the way out of a partition's loud stop if the lost data cannot be
-// restored (PROTOCOL.md, P9). It records the acceptance in the log. It computes
-// the state from the log as it is: from the log's beginning, else from the newest
-// snapshot that fits the log, else from what the log still has. It puts a mark
+// restored (PROTOCOL.md, P9). It computes the state from the log as it is: from the
+// log's beginning, else from the newest snapshot that fits the log, else from what the
+// log still has. It records the acceptance in the log, with the grants of budgets and
+// pools that count again, as the log does not give them any more (G5). It puts a mark
 // onto each chain, after which the workers go on, with numbers that no subscriber
 // has seen (pipeline.Acceptance). And it leaves a snapshot of the state for them,
 // the only one. Offers that the log gives before that and no chain has are never
@@ -274,7 +275,7 @@ func (a *acceptance) compute(ctx context.Context) error {
 		return err
 	}
 	_, a.done.Events, _, _ = a.fold.At()
-	a.done.Seq, a.done.Empty, a.done.Recounted, a.done.Unread = a.end, a.emptied, a.found, a.left
+	a.done.Empty, a.done.Recounted, a.done.Unread = a.emptied, a.found, a.left
 	if err := a.commit(); err != nil {
 		return err
 	}

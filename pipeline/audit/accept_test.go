@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,8 @@ import (
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/event"
 )
 
 // accepting returns options with which a test accepts a loss in partition 0.
@@ -78,4 +82,78 @@ func TestAcceptUnfinished(t *testing.T) {
 		t.Errorf("the chain has the numbers %d, want 1, 2, the mark %d and %d", got, after+1, after+2)
 	}
 	verified(t, c)
+}
+
+// TestAcceptGrants: after a log is lost as a whole, what its budgets and pools had
+// granted counts again, as the stored offers name it.
+func TestAcceptGrants(t *testing.T) {
+	ns := startNATS(t, t.TempDir())
+	c := connect(t, ns.ClientURL(), 1)
+	def := views(t, 1)
+	def.Campaigns[0].Budget = &campaign.Budget{Offers: 3}
+	def.Campaigns[0].Offer.Coupon = &campaign.Coupon{Pool: "spring"}
+	def.Campaigns[0].Offer.Data = []byte(`{"code":"{{ coupon.code }}"}`)
+	hash := apply(t, c, def)
+	dir := t.TempDir()
+	w := start(t, ns.ClientURL(), dir)
+	w.inForce(t, hash)
+	codes := scripted{0, event.AppendCodes(nil, "spring", []string{"A", "B", "C", "D"}, `"messageId":"codes"`)}
+	out := func() (all []string) { // users and their codes
+		err := c.ScanOffers(within(t), 0, func(r broker.Record) error {
+			if broker.IsMarkID(r.ID) {
+				return nil
+			}
+			var o pipeline.Offer
+			err := json.Unmarshal(r.Data, &o)
+			all = append(all, o.User+" "+o.Coupon.Code)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	reach := func(want int, users ...string) {
+		t.Helper()
+		for i, user := range users {
+			publish(t, c, []scripted{{0, view(want+i, user)}})
+		}
+		await(t, "all offers", func() bool { return len(out()) >= want })
+	}
+	publish(t, c, []scripted{codes})
+	reach(2, "ada", "bob")
+	w.stop(t)
+	if err := c.JS.DeleteStream(within(t), c.Names.EventsStream(0)); err != nil {
+		t.Fatal(err)
+	}
+	c = connect(t, ns.ClientURL(), 1)
+	publish(t, c, []scripted{{0, view(1, "cyd")}})
+	done, err := Accept(within(t), c, accepting(t, ns.ClientURL()))
+	if want := map[string]int{"c:again": 2, "p:spring": 2}; err != nil || !maps.Equal(done.Recounted, want) || done.Unread > 0 {
+		t.Fatalf("%v are counted again, %d are not known, want %v: %v", done.Recounted, done.Unread, want, err)
+	}
+	w = start(t, ns.ClientURL(), dir)
+	w.inForce(t, hash)
+	publish(t, c, []scripted{codes})
+	reach(3, "dan")
+	w.applied(t, c)
+	_, before, err := c.Extent(within(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, c, []scripted{{0, view(1, "eve")}})
+	await(t, "a refusal", func() bool { return w.Status()[0].Seq >= before+3 }) // the event, what it asks, and the answer
+	w.applied(t, c)
+	verified(t, c)
+	if got, want := strings.Join(out(), ", "), "ada A, bob B, dan C"; got != want {
+		t.Errorf("offers %q, want %s", got, want)
+	}
+	if done, err = Accept(within(t), c, accepting(t, ns.ClientURL())); err == nil || done.Seq > 0 {
+		t.Errorf("it is accepted while a worker lives: %+v", done)
+	}
+	w.stop(t)
+	await(t, "the lease's end", func() bool { leases, err := c.Leases(within(t)); return err == nil && len(leases) == 0 })
+	if done, err = Accept(within(t), c, accepting(t, ns.ClientURL())); err != nil || len(done.Recounted) > 0 {
+		t.Errorf("%v are counted again although the log has all: %v", done.Recounted, err)
+	}
 }

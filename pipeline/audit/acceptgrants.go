@@ -89,6 +89,6 @@ func (a *acceptance) enter(ctx context.Context) error {
 		}
 		a.after = seq
 	}
-	a.end, a.recount = a.after, nil
+	a.end, a.done.Seq, a.recount = a.after, a.after, nil
 	return nil
 }
