@@ -269,6 +269,7 @@ const mostLent = 1024
 type lent struct {
 	newest []grant
 	gone   int64 // when the last of those was granted that are no longer among the newest; 0: there are none
+	kept   []Ref // of the newest, those that are not given back (spendKeep)
 }
 
 func (l *lent) add(g grant) {
@@ -280,6 +281,14 @@ func (l *lent) add(g grant) {
 	if len(l.newest) > mostLent {
 		l.gone = max(l.gone, l.newest[0].at)
 		l.newest = keepNewest(l.newest, mostLent)
+		l.kept = slices.DeleteFunc(l.kept, func(ref Ref) bool { return l.find(ref) < 0 })
+	}
+}
+
+// keep keeps a grant from being given back.
+func (l *lent) keep(ref Ref) {
+	if l.find(ref) >= 0 && !slices.Contains(l.kept, ref) {
+		l.kept = append(l.kept, ref)
 	}
 }
 
@@ -291,12 +300,15 @@ func (l *lent) find(ref Ref) int {
 func (l *lent) has(g grant) bool { return l.find(g.ref) >= 0 || g.at <= l.gone }
 
 // take ends a grant that is returned or withdrawn. It returns false if there is none, as
-// it was ended already or its budget does not have it any more. Of those that are no
+// it was ended already or its budget does not have it any more, or if it stays granted. Of those that are no
 // longer among the newest, each can be returned, but not withdrawn.
 func (l *lent) take(g grant) (grant, bool) {
 	i := l.find(g.ref)
 	if i < 0 {
 		return g, 0 < g.at && g.at <= l.gone
+	}
+	if slices.Contains(l.kept, g.ref) {
+		return g, false
 	}
 	g = l.newest[i]
 	l.newest = slices.Delete(l.newest, i, i+1)
@@ -305,8 +317,14 @@ func (l *lent) take(g grant) (grant, bool) {
 
 func (l *lent) append(w *value.Writer) {
 	appendGrants(w, l.newest)
-	if l.gone != 0 {
+	if l.gone != 0 || len(l.kept) > 0 {
 		w.Int(l.gone)
+	}
+	if len(l.kept) > 0 {
+		w.Len(len(l.kept))
+		for _, ref := range l.kept {
+			ref.append(w)
+		}
 	}
 }
 
@@ -314,6 +332,9 @@ func readLent(r *value.Reader) (l lent) {
 	l.newest = readGrants(r)
 	if len(r.B) > 0 {
 		l.gone = r.Int()
+	}
+	if len(r.B) > 0 {
+		l.kept = readList(r, 12, func() Ref { return readRef(r) })
 	}
 	return l
 }
@@ -387,7 +408,7 @@ func (s *step) atBudget(kind byte, g grant, asked *campaign.Budget, answers *lis
 			window.TakeBack(shape, &b.spent, g.at, g.value, now)
 		}
 	case spendKeep:
-		b.lent.take(g)
+		b.lent.keep(g.ref)
 	}
 }
 

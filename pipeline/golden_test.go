@@ -250,6 +250,9 @@ func foldGolden(t *testing.T, set *Set, lines [][]byte, newest int) (out []byte)
 					line["dead"] = e.Dead.Reason
 				} else {
 					line["offer"] = e.Offer
+					if granted := e.Offer.Granted(); granted != "" {
+						line["granted"] = granted
+					}
 				}
 				out = append(append(out, asJSON(line)...), '\n')
 			}

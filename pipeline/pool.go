@@ -99,7 +99,7 @@ func (s *step) atPool(kind byte, g grant, answers *list) {
 			p.returned = append(p.returned, g.code)
 		}
 	case spendKeep:
-		p.lent.take(g)
+		p.lent.keep(g.ref)
 	}
 }
 

@@ -61,7 +61,7 @@ func linked(t *testing.T) *Entity {
 	e.renamed = []renaming{{"a:x", 2, at}}
 	e.fan = &fan{parts: []fanPart{{of.id, []byte("part")}, {of.id + 1, nil}}, part: 1, next: 1000}
 	e.budget = &budget{terms: 13, day: "2026-01-01", spent: e.states[0], lent: lent{newest: granted[:1]}}
-	e.pool = &pool{first: 1, next: 3, taken: 2, imported: 5000, given: 1002, returned: []string{"SPRING-0"}, out: []string{"SPRING-9"}, lent: lent{newest: granted[1:]}}
+	e.pool = &pool{first: 1, next: 3, taken: 2, imported: 5000, given: 1002, returned: []string{"SPRING-0"}, out: []string{"SPRING-9"}, lent: lent{newest: granted[1:], kept: []Ref{ref(2)}}}
 	e.codes = []string{"SPRING-2", "SPRING-3"}
 	claimed := ref(6)
 	e.merged = []merged{{visitor: "a:w", ref: ref(7), at: 1_700_000_000e9, viewed: true, ends: 1_700_000_001e9}, {visitor: "a:z", ref: ref(8)}}

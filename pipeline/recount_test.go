@@ -83,9 +83,11 @@ func reach(users ...string) func(p *posted) {
 // TestBudgetCountedAgain: what the lost log had granted counts again, once, however many
 // acceptances there are.
 func TestBudgetCountedAgain(t *testing.T) {
-	l := lose(t, asksOf(`{"offers":4}`), reach("u", "v"), reach("w"))
+	l := lose(t, asksOf(`{"offers":4}`), reach("u", "v"), func(p *posted) { p.tick(500); reach("w")(p) })
 	l.spent(2)
 	l.accept(1<<10, map[string]int{"c:a": 1}, 1)
+	l.after.to("c:a") // it stays granted
+	l.after.deliver(0)
 	l.spent(3)
 	l.after.recount = l.after.f.Recount(nil)
 	for _, o := range l.before.sent {
