@@ -30,11 +30,12 @@ type AcceptOptions struct {
 	Progress  func(partition int, seq, end uint64)        // called for each message of the log; may be nil
 	Log       *slog.Logger
 
-	Now     func() int64                                                                                          // this machine's clock, nanoseconds since 1970 (time.Now)
-	Disk    checkpoint.Disk                                                                                       // (this machine's)
-	Archive checkpoint.Archive                                                                                    // (in NATS)
-	Sets    *checkpoint.Sets                                                                                      // (fetched from NATS)
-	Walk    func(ctx context.Context, stream, filter string, since time.Time, fn func(broker.Stored) error) error // (broker.Conn.Walk)
+	Now     func() int64       // this machine's clock, nanoseconds since 1970 (time.Now)
+	Disk    checkpoint.Disk    // (this machine's)
+	Archive checkpoint.Archive // (in NATS)
+	Sets    *checkpoint.Sets   // (fetched from NATS)
+
+	Walk func(ctx context.Context, stream, filter string, since time.Time, fn func(broker.Stored) error) error // reads what NATS has stored (broker.Conn.Walk)
 }
 
 // An Accepted is the result of an acceptance.

@@ -158,7 +158,7 @@ var mutations = []mutation{
 	{"G5: an acceptance counts again what is lost", "recount.go", "	f.step.countAgain(sp)\n", "", bySimulation},
 	{"G5: once", "recount.go", "if b.lent.find(g.ref) >= 0 || ", "if ", byCore},
 	{"G5: on the day of the newest", "recount.go", "now := max(s.budgetTime(), g.at)", "now := s.budgetTime()", byCore},
-	{"G5: also what other logs have, and what may still go out", "audit/acceptgrants.go", "return r.Sent(mail) })", "return nil })", bySimulation},
+	{"G5: also what other logs have, and what may still go out", "recount.go", "	return eachGranted(&m, r.take)\n", "	return eachGranted(&m, func(grant) {})\n", byCore},
 	{"G5: but not what has been returned", "recount.go", "					delete(r.granted, sp.grant.ref)\n", "", byCore},
 	{"G5: nor what the log still gives", "recount.go", "func(g grant) { delete(r.granted, g.ref) })", "func(grant) {})", byCore},
 	{"G5: a lost code is marked as taken", "pool.go", "if code = chunk.codes[p.taken-1]; !p.isOut(code) {", "if code = chunk.codes[p.taken-1]; true {", bySimulation},
