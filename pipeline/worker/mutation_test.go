@@ -22,13 +22,14 @@ type mutation struct {
 	by                   noticer
 }
 
-// A noticer is what notices a mutation.
-type noticer uint8
+// A noticer is the tests of a package that notice a mutation.
+type noticer struct{ pkg, tests, args string }
 
-const (
-	bySimulation noticer = iota // TestSimulation
-	byCore                      // the tests of package pipeline, by a model that is simpler than the simulation
-	byMails                     // TestSimulationOfMails
+var (
+	bySimulation = noticer{".", "^TestSimulation$", "-seeds=1000"}
+	byMails      = noticer{".", "^TestSimulationOfMails$", "-seeds=250"}
+	byCore       = noticer{"..", coreTests, "-seeds=150"}
+	byBroker     = noticer{"../broker", "^(TestTail.*|TestReader.*)$", ""}
 )
 
 // mutations are the rules of the protocol (PROTOCOL.md), and others on which it
@@ -46,14 +47,14 @@ var mutations = []mutation{
 		"seq, err = p.w.b.store(p.subject, own, data, &expect)", "seq, err = p.w.b.store(p.subject, own, data, nil)", bySimulation},
 	{"P4: a checkpoint waits for its offers", "worker/committer.go",
 		"if err := c.chains.Await(ctx, cursor); err != nil {", "if err := ctx.Err(); err != nil {", bySimulation},
-	{"P5: a tail does not precede a record that is known stored", "broker/tail.go", "order(t.Position, known.Position) < 0 && !t.aged {", "false {", bySimulation},
+	{"P5: a tail does not precede a record that is known stored", "broker/tail.go", "order(t.Position, known.Position) < 0 && !t.aged {", "false {", byBroker},
 	{"P5: a tail does not precede the state's last record", "broker/chain.go", "case before < 0 && !t.aged:", "case false:", bySimulation},
 	{"P5: the log does not end before the last message applied", "worker/reading.go", "case end < seen:", "case false:", bySimulation},
 	{"P5: the message at the cursor is the one that was applied", "worker/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", bySimulation},
 	{"P5: the message that was applied in part is the same", "worker/attempt.go", "if a.from.Partly != 0 {", "if false {", bySimulation},
-	{"P5: a fold does not pass a tail without giving its record", "broker/tail.go", "if order(t.Position, last) > 0 && t.S <= seq {", "if false {", bySimulation},
+	{"P5: a fold does not pass a tail without giving its record", "broker/tail.go", "if order(t.Position, last) > 0 && t.S <= seq {", "if false {", byBroker},
 	{"P6: a follower publishes nothing and waits for the owner", "broker/publish.go", "if ch.all.muted.Load() {\n", "if ch.all.muted.Load() {\n			ch.saw(tail{Position: es[0].Pos, seq: ch.tail.seq})\n			return 1, nil\n", bySimulation},
-	{"P8: a gap in the log is an error", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {", bySimulation},
+	{"P8: a gap in the log is an error", "broker/reader.go", "if m.Seq != r.next {", "if r.next = m.Seq; false {", byBroker},
 	{"D3: only a newer record is carried out", "worker/control.go", "return live.Revision > revision && live.Set", "return live.Revision != revision && live.Set", bySimulation},
 	{"D3: only newer pauses are carried out", "worker/control.go", "if pauses.Revision <= h.pauses {", "if false {", bySimulation},
 	{"D4: cursor and changes are of the same moment", "checkpoint/writer.go", "j, err := StoredCursor(w.cursor)", "cursor := w.cursor\n	if cursor.Seq > 1 {\n		cursor.Seq--\n	}\n	j, err := StoredCursor(cursor)", bySimulation},
@@ -65,7 +66,7 @@ var mutations = []mutation{
 	{"the end of a user's session is stored", "session.go", "w.Byte(truth(s.ends))", "w.Byte(0)", byCore},
 	{"which trigger came is stored", "record.go", "w.Byte(e.entry)", "w.Byte(0)", byCore},
 	{"a fact is stored", "record.go", "w.Bytes(e.fact.raw)", "w.Bytes(nil)", byCore},
-	{"a reader counts the bytes of its pulls", "broker/pulls.go", "func (p *Pulls) Came(size int) { p.less(1, size) }", "func (p *Pulls) Came(size int) { p.less(1, 0*size) }", bySimulation},
+	{"a reader counts the bytes of its pulls", "broker/pulls.go", "func (p *Pulls) Came(size int) { p.less(1, size) }", "func (p *Pulls) Came(size int) { p.less(1, 0*size) }", byBroker},
 	{"a silent reader is opened again", "worker/attempt.go", "if a.reader.Silent() {", "if false {", bySimulation},
 	{"an owner lets go when another should own", "worker/assignment.go", "if owns && at(id) < mine && (own || at(id) == 0 && isReady) {", "if false {", bySimulation},
 	{"a follower takes over when nobody owns", "worker/assignment.go", "case ready && !before, rank == 0 && !anyReady:", "case false:", bySimulation},
@@ -291,22 +292,18 @@ func (m mutation) notice(t *testing.T) {
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run, pkg, seeds := "^TestSimulation$", ".", "-seeds=1000"
-	switch m.by {
-	case byMails:
-		run, seeds = "^TestSimulationOfMails$", "-seeds=250"
-	case byCore:
-		run, pkg, seeds = coreTests, "..", "-seeds=150"
+	cmd := exec.Command("go", "test", "-overlay", list, "-vet=off", "-ldflags=-s -w", "-run", m.by.tests, "-count=1", "-failfast", "-timeout", "20m", m.by.pkg)
+	if m.by.args != "" {
+		cmd.Args = append(cmd.Args, "-args", m.by.args)
 	}
-	cmd := exec.Command("go", "test", "-overlay", list, "-vet=off", "-ldflags=-s -w", "-run", run, "-count=1", "-failfast", "-timeout", "20m", pkg, "-args", seeds)
 	cmd.Dir, cmd.Env = sources(t), append(os.Environ(), "GOMAXPROCS=1")
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		t.Fatal("it is not noticed")
 	}
-	noticed := regexp.MustCompile(`-seed=(\d+)\n\s*(.*)`)
-	if m.by == byCore {
-		noticed = regexp.MustCompile(`--- FAIL: (\w+).*\n\s*(.*)`)
+	noticed := regexp.MustCompile(`--- FAIL: (\w+).*\n\s*(\S.*)`)
+	if m.by.pkg == "." {
+		noticed = regexp.MustCompile(`-seed=(\d+)\n\s*(.*)`)
 	}
 	found := noticed.FindSubmatch(out)
 	if found == nil {
