@@ -549,11 +549,11 @@ func TestBackfillInterrupted(t *testing.T) {
 }
 
 // TestBackfillLostAtSwitch: when the live state comes to the switch, the directory of
-// the second state is gone, and in another one there is one that began elsewhere: the
-// object is joined.
+// the second state is gone, or damaged, or there is one that began elsewhere, is beyond
+// the switch or from before an acceptance: the object is joined.
 func TestBackfillLostAtSwitch(t *testing.T) {
 	t.Parallel()
-	for _, what := range []string{"lost", "another", "before an acceptance", "damaged"} {
+	for _, what := range []string{"lost", "another", "beyond", "before an acceptance", "damaged"} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			s := newShop(t, 1)
@@ -581,6 +581,20 @@ func TestBackfillLostAtSwitch(t *testing.T) {
 			second := filepath.Join(dir, "partition-0"+secondSuffix)
 			o := state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 1 << 20}
 			switch what {
+			case "beyond":
+				s.visits(1)
+				ofAnotherLog(t, second, func(c *pipeline.Cursor) {
+					st, err := s.c.JS.Stream(t.Context(), s.c.Names.EventsStream(0))
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.Seq++
+					m, err := st.GetMsg(t.Context(), c.Seq)
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.Stored = m.Time.UnixNano()
+				})
 			case "lost":
 				if err := os.RemoveAll(second); err != nil {
 					t.Fatal(err)

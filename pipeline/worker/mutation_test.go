@@ -29,6 +29,7 @@ var (
 	bySimulation = noticer{".", "^TestSimulation$", "-seeds=1000"}
 	byMails      = noticer{".", "^TestSimulationOfMails$", "-seeds=250"}
 	byCore       = noticer{"..", coreTests, "-seeds=150"}
+	byBackfill   = noticer{".", "^TestBackfill(LostAtSwitch|Interrupted|OtherLog)$", ""}
 	byBroker     = noticer{"../broker", "^(TestTail.*|TestReader.*)$", ""}
 )
 
@@ -113,15 +114,16 @@ var mutations = []mutation{
 	{"rule 14: features that are gone are fed for a day", "retired.go", "before.Set != emptySet() {", "false {", byCore},
 	{"rule 14: and no longer", "retired.go", "	if len(f.retired) == 0 || !old(f.retired[0]) {", "	if true {", byCore},
 	{"rule 18: retired features leave first", "retired.go", "	e.fitRetired(sc.now)\n", "", byCore},
-	{"switch: a reader joins the second state that it names, and not one of its own that began elsewhere", "worker/join.go", "second.Name == name && second.Seq() <= seq", "second.Set == name.Set && second.Seq() <= seq", bySimulation},
-	{"switch: a second state beyond the switch is not joined", "worker/join.go", "second.Name == name && second.Seq() <= seq", "second.Name == name", bySimulation},
+	{"switch: a reader joins the second state that it names, and not one of its own that began elsewhere", "worker/join.go", "second.Name == name && second.Seq() <= seq", "second.Set == name.Set && second.Seq() <= seq", byBackfill},
+	{"switch: a second state beyond the switch is not joined", "worker/join.go", "second.Name == name && second.Seq() <= seq", "second.Name == name", byBackfill},
 	{"switch: the second state comes up to the switch", "worker/join.go", "err = second.To(ctx, seq)", "err = nil", bySimulation},
-	{"switch: who is interrupted goes on after the users that are joined", "backfill/join.go", "	j.Fold.JoinedTo(key)\n", "", bySimulation},
-	{"D3: a go puts nothing in force without a second state", "worker/control.go", "live.Go() && seq > 0 {", "live.Go() && seq > 1e9 {", bySimulation},
-	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", bySimulation},
+	{"switch: who is interrupted goes on after the users that are joined", "backfill/join.go", "	j.Fold.JoinedTo(key)\n", "", byBackfill},
+	{"D3: a go puts nothing in force without a second state", "worker/control.go", "live.Go() && seq > 0 {", "live.Go() && seq > 1e9 {", byBackfill},
+	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", byBackfill},
 	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", bySimulation},
-	{"second: a state from before an acceptance is of no use", "worker/secondbegin.go", " && s.state.Cursor().Accepted == accepted", "", bySimulation},
-	{"second: a state of another log is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if false {", bySimulation},
+	{"second: a state from before an acceptance is of no use", "worker/secondbegin.go", " && s.state.Cursor().Accepted == accepted", "", byBackfill},
+	{"switch: nor is it joined", "worker/join.go", " && second.Cursor().Accepted == sw.Accepted", "", byBackfill},
+	{"second: a state of another log is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if _ = before; false {", byBackfill},
 
 	// Chains of mails. What the core does with mails has rows of its own.
 	{"mails, P1: a pack without an acknowledgement is not known stored", "broker/publish.go",
@@ -280,8 +282,11 @@ func (m mutation) notice(t *testing.T) {
 		t.Fatal(err)
 	}
 	replace := map[string]string{}
-	for _, one := range otherTests(t) {
-		replace[one] = "" // as if it were not there
+	simulated := m.by == bySimulation || m.by == byMails
+	if simulated || m.by == byCore {
+		for _, one := range otherTests(t) {
+			replace[one] = "" // as if it were not there
+		}
 	}
 	replace[file] = patched
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
@@ -302,7 +307,7 @@ func (m mutation) notice(t *testing.T) {
 		t.Fatal("it is not noticed")
 	}
 	noticed := regexp.MustCompile(`--- FAIL: (\w+).*\n\s*(\S.*)`)
-	if m.by.pkg == "." {
+	if simulated {
 		noticed = regexp.MustCompile(`-seed=(\d+)\n\s*(.*)`)
 	}
 	found := noticed.FindSubmatch(out)
