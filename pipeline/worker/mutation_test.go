@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-var mutate = flag.Bool("mutations", false, "run TestMutations, which takes some minutes")
+var mutate = flag.Bool("mutations", false, "run TestMutations, which takes most of an hour")
 
 // A mutation removes one rule from the code.
 type mutation struct {
@@ -244,9 +244,9 @@ func TestMutationLines(t *testing.T) {
 	}
 }
 
-// TestMutations builds the simulation, or the tests of the core, once for each
-// mutation. The simulation must notice within 1,000 seeds that the rule is missing.
-// As many mutations are tried at a time as there are processors, each on one of them.
+// TestMutations builds the tests that must notice it, once for each mutation; the
+// simulation must do so within 1,000 seeds. As many mutations are tried at a time as there
+// are processors, each on one of them.
 func TestMutations(t *testing.T) {
 	if !*mutate {
 		t.Skip("this takes most of an hour: run go test ./pipeline/worker -run TestMutations -v -timeout 60m -args -mutations")
