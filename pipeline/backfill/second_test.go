@@ -143,3 +143,18 @@ func TestJoinCommitFails(t *testing.T) {
 		}
 	}
 }
+
+// TestSecondOtherLog: a message that was applied, all of it or in part, must be the one that
+// the log has: another one, as after an acceptance, makes the second state useless.
+func TestSecondOtherLog(t *testing.T) {
+	s := Second{at: place{seq: 5, stored: 50}, partly: place{seq: 6, stored: 60}}
+	for _, c := range []struct {
+		seq    uint64
+		stored int64
+		same   bool
+	}{{5, 50, true}, {5, 51, false}, {6, 60, true}, {6, 59, false}, {7, 51, true}} {
+		if err := s.sameAs(pipeline.Message{Seq: c.seq, Stored: c.stored}); (err == nil) != c.same || err != nil && !errors.Is(err, ErrLog) {
+			t.Errorf("message %d of %d: %v", c.seq, c.stored, err)
+		}
+	}
+}

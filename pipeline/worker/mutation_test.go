@@ -30,6 +30,7 @@ var (
 	byMails      = noticer{".", "^TestSimulationOfMails$", "-seeds=250"}
 	byCore       = noticer{"..", coreTests, "-seeds=150"}
 	byBackfill   = noticer{".", "^TestBackfill(LostAtSwitch|Interrupted|OtherLog)$", ""}
+	bySecond     = noticer{"../backfill", "^TestSecond.*$", ""}
 	byBroker     = noticer{"../broker", "^(TestTail.*|TestReader.*)$", ""}
 )
 
@@ -123,7 +124,7 @@ var mutations = []mutation{
 	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", bySimulation},
 	{"second: a state from before an acceptance is of no use", "worker/secondbegin.go", " && s.state.Cursor().Accepted == accepted", "", byBackfill},
 	{"switch: nor is it joined", "worker/join.go", " && second.Cursor().Accepted == sw.Accepted", "", byBackfill},
-	{"second: a state of another log is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if _ = before; false {", byBackfill},
+	{"second: a state of another log is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if _ = before; false {", bySecond},
 
 	// Chains of mails. What the core does with mails has rows of its own.
 	{"mails, P1: a pack without an acknowledgement is not known stored", "broker/publish.go",
