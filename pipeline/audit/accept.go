@@ -265,7 +265,11 @@ func (a *acceptance) compute(ctx context.Context) error {
 		if a.recount, err = a.findGrants(ctx); err != nil {
 			return err
 		}
-		if err := a.foldTo(ctx, last); err != nil {
+		has, err := a.conn.LastEvent(ctx, a.p)
+		if err != nil {
+			return err
+		}
+		if err := a.foldTo(ctx, has); err != nil {
 			return err
 		}
 		if err := a.enter(ctx); err != nil {

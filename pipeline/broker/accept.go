@@ -22,6 +22,26 @@ func (c *Conn) LastAccept(ctx context.Context, partition int) (seq uint64, store
 	return m.Seq, m.Time, err
 }
 
+// LastEvent returns the sequence of the last message that a partition's log has, which
+// is before the end of its extent if later ones were deleted; 0: it has none.
+func (c *Conn) LastEvent(ctx context.Context, partition int) (seq uint64, err error) {
+	stream := c.Names.EventsStream(partition)
+	for _, filter := range []string{"*", "from.*"} {
+		subjects, err := c.Wire.Subjects(ctx, stream, c.Names.EventsSubject(partition, filter))
+		if err != nil {
+			return 0, err
+		}
+		for _, subject := range subjects {
+			m, err := c.Wire.Last(ctx, stream, subject)
+			if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+				return 0, err
+			}
+			seq = max(seq, m.Seq)
+		}
+	}
+	return seq, nil
+}
+
 // AppendAccept appends an acceptance to a partition's log, provided that the
 // last acceptance there has sequence after.
 func (c *Conn) AppendAccept(ctx context.Context, partition int, after uint64, a pipeline.Acceptance) (seq uint64, err error) {
