@@ -345,7 +345,7 @@ func TestCampaignsRollback(t *testing.T) {
 		l.Backfill = &broker.Backfill{Set: second, Features: []string{"f"}, Campaigns: []string{"other"}}
 	})
 	refused("a backfill runs: eve asked for set "+second, "offerctl apply --abort")
-	has(t, ctl("list"), "a backfill of set "+second+" runs: 0 of 8 partitions have caught up; features f; campaigns other\n")
+	has(t, ctl("list"), "a backfill of set "+second+" runs: ", " of 8 partitions have caught up; features f; campaigns other\n") // the workers are at it
 	put(func(l *broker.Live) { l.Revision += 5; l.Backfill = &broker.Backfill{Set: first} })
 	refused("a backfill is going in force: eve made set "+first+" live", "8 of 8 partitions have not switched yet")
 	has(t, ctl("list"), "it becomes live by a backfill: 0 of 8 partitions have switched\n")
