@@ -77,7 +77,9 @@ func TestUnion(t *testing.T) {
 		"the user's last view keeps its stay open":    {feature("d", `"agg":"dwell"`), nil, []string{`v 10:47:00 View`, `u 10:48:30 View`}, "d", probe(`"181s"`)},
 		"a stay that the other's view ends is over": {feature("d", `"agg":"dwell"`), []string{sends("long", "", `"on":["View"],"if":["d >= duration(\"8m\")"]`)},
 			[]string{`v 10:43:00 View`, `u 10:45:00 Put`}, "d", probe(`"120s"`)},
-		"weights add":                            {feature("r", `"agg":"top","by":"k","half_life":36000000000000`), nil, []string{`v 10:48:00 View "k":"a"`, `v 10:48:00 View "k":"b"`, `u 10:48:00 View "k":"b"`}, "r.map(x, [x.key, x.score])", probe(`[["b",2],["a",1]]`)},
+		"weights add": {feature("r", `"agg":"top","by":"k","half_life":36000000000000`), nil, []string{`v 10:48:00 View "k":"a"`, `v 10:48:00 View "k":"b"`, `u 10:48:00 View "k":"b"`}, "r.map(x, [x.key, x.score])", probe(`[["b",2],["a",1]]`)},
+		"event.user stays whose the event was": {nil, []string{sends("w", "event.user", `"on":["View"],"unless":{"on":["Order"],"within":91000000000}`)},
+			[]string{`v 10:48:30 View`}, "1", `w u 10:50:01 "a:v", probe u 10:50:01 1`},
 		"all of a user of whom nothing is known": {feature("n", `"agg":"count"`), nil, []string{`v 10:48:00 View`}, "n", probe("1")},
 	} {
 		if got := c.run(t); got != c.want {

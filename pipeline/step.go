@@ -255,10 +255,12 @@ func (s *step) resume(p pending) (w evaluation, err error) {
 		}
 	}
 	ev.Time = p.stored.time
-	if w.event = ev; ev.Type == event.Item && w.c != nil && w.c.items != nil {
+	switch w.event = ev; {
+	case ev.Type != event.Item: // its Key stays that of the visitor, if one has become the user
+	case w.c != nil && w.c.items != nil:
 		s.nameItem(ev, w.c)
-	} else {
-		ev.Key = s.entity.Key // another one than that of the event, if a visitor has become the user
+	default:
+		ev.Key = s.entity.Key
 	}
 	ev.Bare = s.live.bareUser()
 	if len(p.stored.before()) > 0 {
