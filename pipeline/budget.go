@@ -300,8 +300,8 @@ func (l *lent) find(ref Ref) int {
 func (l *lent) has(g grant) bool { return l.find(g.ref) >= 0 || g.at <= l.gone }
 
 // take ends a grant that is returned or withdrawn. It returns false if there is none, as
-// it was ended already or its budget does not have it any more, or if it stays granted. Of those that are no
-// longer among the newest, each can be returned, but not withdrawn.
+// it was ended already or its budget does not have it any more, or if it stays granted.
+// Of those that are no longer among the newest, each can be returned, but not withdrawn.
 func (l *lent) take(g grant) (grant, bool) {
 	i := l.find(g.ref)
 	if i < 0 {

@@ -68,7 +68,7 @@ func (j *Join) User(live, second *Entity) {
 	if j.step.tracing != nil {
 		waited = slices.Clone(live.waiting)
 	}
-	if of, was := &live.session, &second.session; was.ends && was.last == of.last && !j.step.live.bareUser() {
+	if of, was := &live.session, &second.session; was.ends && was.last == of.last && j.step.live.def.Engine >= entityEngine {
 		// It is under way: else its end would go unnoticed under the new set.
 		of.ends, of.lastID = true, was.lastID
 	}

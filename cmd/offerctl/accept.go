@@ -40,8 +40,7 @@ numbers come from the clock of NATS, with which this machine's clock must agree.
 It prints each offer that the log yields but that is not stored: these offers are
 not sent any more. What the lost log had granted of budgets and pools counts
 again, by the grants that stored offers name. Events that the log has lost stay
-lost. If the command is
-interrupted, run it again.`,
+lost. If the command is interrupted, run it again.`,
 		"offerctl accept --partition 3 --why 'disk of nats-2 lost' --nats nats://127.0.0.1:4222")
 	n := fs.nats()
 	p := fs.Int("partition", -1, "the partition, `P`")
