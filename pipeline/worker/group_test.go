@@ -127,6 +127,27 @@ func TestRestoreEndsWithoutRoom(t *testing.T) {
 	}
 }
 
+// TestSecondRestoreEndsWithoutRoom: what a second state is restored from may be larger
+// than the room that was reserved.
+func TestSecondRestoreEndsWithoutRoom(t *testing.T) {
+	w := &Worker{opt: Options{memTable: 1}, disk: littleRoom{bytes: 100}, world: task.Real{}}
+	room, err := w.reserve(1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &second{ctx: t.Context(), p: &partition{w: w}, room: room, pace: pace{w: w}}
+	read := func(bytes int64) error {
+		_, err := s.paced(bytes)(strings.NewReader("a state")).Read(make([]byte, 1))
+		return err
+	}
+	if err := read(91); err != nil { // beside 9 for the partitions
+		t.Errorf("it is not restored: %v", err)
+	}
+	if err := read(92); err == nil || !strings.Contains(err.Error(), "no room on the disk for a second state") {
+		t.Errorf("it is restored: %v", err)
+	}
+}
+
 // TestRankedMovesLittle: a new member takes its share from the others, and no
 // other partition moves; when a member leaves, only its partitions move.
 func TestRankedMovesLittle(t *testing.T) {

@@ -73,12 +73,13 @@ func (r *reservation) grown(bytes int64) error {
 	left := max(r.bytes-bytes, 0)
 	r.w.seconds.Add(left - r.left)
 	r.left = left
-	return r.enough()
+	return r.enough(0)
 }
 
-func (r *reservation) enough() error {
+// enough returns an error if there is no room for so many bytes.
+func (r *reservation) enough(bytes int64) error {
 	free, err := r.w.disk.free(r.w.opt.Dir)
-	if need := r.w.secondRoom(r.partitions); err == nil && free < need {
+	if need := r.w.secondRoom(r.partitions) + bytes; err == nil && free < need {
 		return fmt.Errorf("no room on the disk for a second state: the disk of %s has %s free and %s are needed: free some space", r.w.opt.Dir, size(free), size(need))
 	}
 	return nil // a disk that cannot be looked at is the watchdog's business

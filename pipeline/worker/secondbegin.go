@@ -136,7 +136,7 @@ func (s *second) object(arch checkpoint.Archive, first, end uint64, accepted int
 		if m.Name.Set != s.wish.set || m.Seq+1 < first || m.Seq > end || checkpoint.Readable(m.SnapshotMeta) != nil || accepted != 0 && !checkpoint.HasFolded(m.SnapshotMeta, accepted) {
 			continue
 		}
-		err := backfill.Restore(s.ctx, s.p.w.disk, s.p.secondDir(), s.p.secondOptions(), arch, m, s.paced)
+		err := backfill.Restore(s.ctx, s.p.w.disk, s.p.secondDir(), s.p.secondOptions(), arch, m, s.paced(m.Bytes))
 		if err == nil {
 			s.store, s.state, err = s.p.openSecond(s.options())
 		}
@@ -228,7 +228,7 @@ func (s *second) copyOf(arch checkpoint.Archive, m broker.SnapshotMeta) error {
 		return err
 	}
 	defer r.Close()
-	return s.p.w.disk.Restore(s.p.secondDir(), s.p.secondOptions(), s.paced(r))
+	return s.p.w.disk.Restore(s.p.secondDir(), s.p.secondOptions(), s.paced(m.Bytes)(r))
 }
 
 // open begins a new second state with what is in the directory.
@@ -243,18 +243,21 @@ func (s *second) open() (err error) {
 	return nil
 }
 
-// paced is a reader that rests.
-func (s *second) paced(r io.Reader) io.Reader {
-	s.pace.since = s.p.w.world.Now()
-	return reading(func(b []byte) (int, error) {
-		if err := s.pace.rest(s.ctx); err != nil {
-			return 0, err
-		}
-		if err := s.room.enough(); err != nil {
-			return 0, err
-		}
-		return r.Read(b)
-	})
+// paced makes readers that rest, and end if the disk has no room for what is restored:
+// it may take more than was reserved.
+func (s *second) paced(bytes int64) func(io.Reader) io.Reader {
+	return func(r io.Reader) io.Reader {
+		s.pace.since = s.p.w.world.Now()
+		return reading(func(b []byte) (int, error) {
+			if err := s.pace.rest(s.ctx); err != nil {
+				return 0, err
+			}
+			if err := s.room.enough(bytes); err != nil {
+				return 0, err
+			}
+			return r.Read(b)
+		})
+	}
 }
 
 // reading is an io.Reader.
