@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/backfill"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/checkpoint"
@@ -181,6 +182,43 @@ func TestBackfillOtherLog(t *testing.T) {
 			w.stop(t)
 			s.check(dir)
 		})
+	}
+}
+
+// TestBackfillOtherLogAtEnd: a second state of another log is found out even where it has
+// nothing left to fold.
+func TestBackfillOtherLogAtEnd(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	dir := t.TempDir()
+	w := start(t, s.url, dir, nil)
+	w.inForce(t, s.before.Hash())
+	s.visits(10)
+	s.ask("now")
+	s.caughtUp(w)
+	w.stop(t)
+	second := filepath.Join(dir, "partition-0"+secondSuffix)
+	for _, other := range []bool{false, true} {
+		at, _ := ofAnotherLog(t, second, func(c *pipeline.Cursor) {
+			if other {
+				c.Stored++
+			}
+		})
+		store, err := state.Open(second, state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		of, err := backfill.Open(store, backfill.Options{Conn: s.c, Sets: (&checkpoint.Sets{}).Get(within(t), s.c), CacheBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = of.To(within(t), at.Seq); (err != nil) != other || other && !errors.Is(err, backfill.ErrLog) {
+			t.Errorf("of another log: %v, and it says %v", other, err)
+		}
+		of.Close()
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ var (
 	bySimulation = noticer{".", "^TestSimulation$", "-seeds=1000"}
 	byMails      = noticer{".", "^TestSimulationOfMails$", "-seeds=250"}
 	byCore       = noticer{"..", coreTests, "-seeds=150"}
-	byBackfill   = noticer{".", "^TestBackfill(LostAtSwitch|Interrupted|OtherLog)$", ""}
+	byBackfill   = noticer{".", "^TestBackfill(LostAtSwitch|Interrupted|OtherLog.*)$", ""}
 	bySecond     = noticer{"../backfill", "^TestSecond.*$", ""}
 	byBroker     = noticer{"../broker", "^(TestTail.*|TestReader.*)$", ""}
 )
@@ -121,7 +121,7 @@ var mutations = []mutation{
 	{"switch: who is interrupted goes on after the users that are joined", "backfill/join.go", "	j.Fold.JoinedTo(key)\n", "", byBackfill},
 	{"D3: a go puts nothing in force without a second state", "worker/control.go", "live.Go() && seq > 0 {", "live.Go() && seq > 1e9 {", byBackfill},
 	{"second: a state that lost its log is begun anew", "worker/second.go", "anew := errors.Is(err, backfill.ErrLog) || errors.Is(err, state.ErrDamaged)", "anew := errors.Is(err, state.ErrDamaged)", byBackfill},
-	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", bySimulation},
+	{"second: the log is compared even where nothing is left to fold", "backfill/reading.go", "	s.same = s.same || s.at.seq < first", "	s.same = true", byBackfill},
 	{"second: a state from before an acceptance is of no use", "worker/secondbegin.go", " && s.state.Cursor().Accepted == accepted", "", byBackfill},
 	{"switch: nor is it joined", "worker/join.go", " && second.Cursor().Accepted == sw.Accepted", "", byBackfill},
 	{"second: a state of another log is not gone on with", "backfill/reading.go", "if m.Seq == before.seq && m.Stored != before.stored {", "if _ = before; false {", bySecond},
