@@ -118,6 +118,16 @@ func TestAskForget(t *testing.T) {
 	p.want("a u p1 0", "a", "evaluated:3 fired:3")
 }
 
+// TestAskKeeps: who waits for an answer is not forgotten, however long that takes.
+func TestAskKeeps(t *testing.T) {
+	p := newPosted(t, scene{[]string{`{"name":"bought","per":"product","on":["Buy"],"agg":"count"}`, countViews}, []string{sends("a", "[bought, n]", `"on":["View"],"if":["bought >= 0"]`)}})
+	p.event("u", "View", `"p":"p1"`)
+	p.tick(1095 * 24 * 3600) // forget.known
+	p.event("u", "View", `"p":"p2"`)
+	p.deliver(0)
+	p.want("a u p1 [0,2], a u p2 [0,2]", "a", "evaluated:2 fired:2")
+}
+
 // TestLost: an acceptance ends all that waits for an answer, and a mark what waits for
 // the partition that sends it.
 func TestLost(t *testing.T) {

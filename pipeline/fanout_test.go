@@ -109,6 +109,28 @@ func TestToSteps(t *testing.T) {
 	}
 }
 
+// TestToStepsOfMail: a mail that begins a long list is done when that is, and not the mail
+// behind it in its pack.
+func TestToStepsOfMail(t *testing.T) {
+	p := newPosted(t, scene{[]string{watchers}, []string{sends("a", "", `"on":["Watch"],"where":"event.properties.loud","users":"watchers"`), sends("b", "", `"on":["Price"],"users":"watchers"`)}})
+	for i := range fanStep + 7 {
+		p.event(fmt.Sprint("u", i), "Watch", `"p":"p1","loud":false`)
+	}
+	p.deliver(0)
+	p.event("x", "Watch", `"p":"p1","loud":true`)
+	p.event("y", "Watch", `"p":"p2","loud":false`)
+	long, behind := p.first(), p.first()
+	p.message(From, AppendPacked(AppendPacked(nil, long.Pos, long.Mail), behind.Pos, behind.Mail))
+	p.deliver(0)
+	if n := len(p.offers); n != fanStep+8 {
+		t.Errorf("%d offers, want one for each who watches", n)
+	}
+	p.offers = nil
+	p.message(In, itemEvent("p2", "Price", "", 1))
+	p.deliver(0)
+	p.offered("b y p2")
+}
+
 // TestToReads: what a campaign with `to` may not read is an error.
 func TestToReads(t *testing.T) {
 	for reads, want := range map[string]string{`"if":["n > 1"]`: "n", `"where":"watchers.size() > 1"`: "watchers", `"if":["profile.age > 1"]`: "profile"} {
