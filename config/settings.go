@@ -31,6 +31,7 @@ type Settings struct {
 	WriteKeys  []string // gateway; keys of role browser
 	ServerKeys []string // gateway; keys of role server
 	KeysFile   string   // gateway; more keys (ParseKeys); "": none
+	Origins    []string // gateway; none: all
 
 	Dir      string // worker
 	Cache    int64  // worker; bytes of decoded entities
@@ -92,6 +93,9 @@ var gatewayOnly = []setting{
 	{name: "keys", arg: "FILE", about: "more keys, in YAML: a list of {name, key or sha256, roles, identity, secret}; read again when it changes",
 		read: func(s *Settings, t string) (err error) { s.KeysFile, err = readKeysFile(t); return },
 		show: func(s *Settings) string { return s.KeysFile }},
+	{name: "origins", arg: "LIST", about: "origins of the pages whose scripts may send events, as https://shop.example, comma-separated; empty: all",
+		read: func(s *Settings, t string) (err error) { s.Origins, err = ReadOrigins(t); return },
+		show: func(s *Settings) string { return strings.Join(s.Origins, ",") }},
 }
 
 var workerOnly = []setting{

@@ -44,6 +44,7 @@ asked. Files with mistakes are not made live; the mistakes are shown.`,
 	key := fs.String("write-key", envOr("OFFERSTREAM_WRITE_KEY", ""), "the `KEY` that SDKs send, of role browser; OFFERSTREAM_WRITE_KEY in the environment; without any key, a new one is generated and shown")
 	serverKey := fs.String("server-key", envOr("OFFERSTREAM_SERVER_KEY", ""), "a secret `KEY` of role server, for the shop's own servers and for offerctl replay; OFFERSTREAM_SERVER_KEY in the environment")
 	keysFile := fs.String("keys", envOr("OFFERSTREAM_KEYS", ""), "a `FILE` of more keys, in YAML: a list of {name, key or sha256, roles, identity, secret}; read again when it changes; OFFERSTREAM_KEYS in the environment")
+	origins := fs.String("origins", envOr("OFFERSTREAM_ORIGINS", ""), "a `LIST` of the origins of pages whose scripts may send events, as https://shop.example, comma-separated; empty: all; OFFERSTREAM_ORIGINS in the environment")
 	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err
@@ -60,6 +61,9 @@ asked. Files with mistakes are not made live; the mistakes are shown.`,
 		partitions: *partitions, addr: *addr, metricsAddr: *metrics, writeKey: *key, serverKey: *serverKey, keysFile: *keysFile, log: log, keep: !*watch,
 	}
 	var err error
+	if o.origins, err = config.ReadOrigins(*origins); err != nil {
+		return usagef("--origins: %v", err)
+	}
 	files := &setWatch{std: std, clock: *clock, path: *campaigns}
 	switch {
 	case *watch:

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/valyala/fastjson"
+
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
@@ -18,7 +20,42 @@ type admission struct {
 	context    []byte    // the batch's, a JSON object; nil if it has none
 	copied     int       // bytes of context copied so far
 	changed    []byte    // memory for the text of an event that is changed before it is judged
+
+	translate func(dst, raw []byte, from *origin) ([]byte, error) // of the dialect; nil: events come in the form of this gateway
+	from      origin
+	form      []byte // memory for the text of an event that is translated
 }
+
+// translated returns an event in the form of this gateway, and where that is in its text.
+// After an error raw is as it came.
+func (a *admission) translated(raw []byte, v jsonValue) ([]byte, jsonValue, error) {
+	switch {
+	case len(raw) > event.MaxEventBytes:
+		return raw, v, event.Rejectf("size", "the event has %d bytes; at most %d are allowed", len(raw), event.MaxEventBytes)
+	case v.deep:
+		return raw, v, errDeep
+	case v.control:
+		return raw, v, errControl
+	}
+	form, err := a.translate(a.form[:0], raw, &a.from)
+	if err != nil {
+		return raw, v, err
+	}
+	a.form = form
+	in, err := scanValue(form, 0)
+	if err == nil && in.to < len(form) {
+		err = errAfter
+	}
+	if err != nil {
+		return raw, v, event.Rejectf("json", "%v", err)
+	}
+	return form, in, nil
+}
+
+var (
+	errDeep    = &event.Reject{Reason: "json", Detail: "nested too deeply"}
+	errControl = &event.Reject{Reason: "json", Detail: "a string holds a raw control character"}
+)
 
 // errContext refuses a batch whose context is so large that the copies of it in
 // all the batch's events would exceed MaxBatchBytes.
@@ -36,9 +73,9 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 	switch {
 	case len(raw) > event.MaxEventBytes: // the decoder refuses it; the other checks are for bodies that it reads
 	case v.deep:
-		return dst, nil, &event.Reject{Reason: "json", Detail: "nested too deeply"}
+		return dst, nil, errDeep
 	case v.control:
-		return dst, nil, &event.Reject{Reason: "json", Detail: "a string holds a raw control character"}
+		return dst, nil, errControl
 	}
 	ev, err := a.decoder.AdmitLive(raw, def)
 	if err != nil {
@@ -68,6 +105,13 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 			return dst, nil, errContext
 		}
 		s.context = a.context
+	}
+	if ev.Type == event.Identify && isAbsent(ev, "traits") { // where SDKs of browsers have them
+		if t := ev.Root.Get("context", "traits"); t != nil && t.Type() == fastjson.TypeObject {
+			if s.traits = t.MarshalTo(nil); len(raw)+len(s.context)+len(s.traits) > event.MaxEventBytes {
+				return dst, nil, &event.Reject{Reason: "size", Detail: "with its context's traits as its traits the event is too large"}
+			}
+		}
 	}
 	if a.times != nil {
 		at, err := a.times.pass(ev)

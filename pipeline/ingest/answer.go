@@ -47,10 +47,9 @@ var (
 
 // Header values that are the same in every answer; shared to avoid allocations.
 var (
-	typeJSON  = []string{"application/json"}
-	anyOrigin = []string{"*"}
-	okBody    = []byte(`{"success":true,"ok":true,"status":1}`)
-	okLength  = []string{strconv.Itoa(len(okBody))}
+	typeJSON = []string{"application/json"}
+	okBody   = []byte(`{"success":true,"ok":true,"status":1}`)
+	okLength = []string{strconv.Itoa(len(okBody))}
 )
 
 // unsupported refuses a compression.
@@ -91,7 +90,7 @@ func answer(w http.ResponseWriter, p *problem) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		h.Set("Retry-After", "1")
 	case http.StatusMethodNotAllowed:
-		h.Set("Allow", "POST, OPTIONS")
+		h.Set("Allow", allowedMethods)
 	case http.StatusUnsupportedMediaType:
 		h.Set("Accept-Encoding", "gzip")
 	}
@@ -102,16 +101,6 @@ func answer(w http.ResponseWriter, p *problem) {
 	}
 	w.WriteHeader(p.status)
 	w.Write(body)
-}
-
-// preflight answers a browser that asks whether a page of another origin may send
-// events with a write key.
-func preflight(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, "+headerToken)
-	h.Set("Access-Control-Max-Age", "86400")
-	w.WriteHeader(http.StatusNoContent)
 }
 
 // clip shortens a text that may quote what a client has sent.

@@ -223,14 +223,12 @@ func (b *body) readAll(from io.Reader, arriving bool) (buf []byte, err error) {
 
 // grow returns a larger buffer with the same content.
 func (b *body) grow(buf []byte, arriving bool) ([]byte, error) {
-	size := 2 * cap(buf)
-	switch {
-	case cap(buf) == 0:
+	size := 4 * cap(buf)
+	if cap(buf) == 0 {
 		size = smallBytes
-	case cap(buf) < pooledBytes:
-		size = 4 * cap(buf)
-	default:
-		size = min(size, b.limit+1)
+	}
+	if size > pooledBytes && size >= b.limit {
+		size = b.limit + 1
 	}
 	if err := b.pay(size-cap(buf), arriving); err != nil {
 		return buf, err

@@ -20,6 +20,7 @@ type envelope struct {
 	context  span   // a JSON object; empty if it is missing or not an object
 	writeKey string
 	token    string // a user token
+	single   bool   // the body is one event, and not in a batch
 
 	seen [len(envelopeMembers)]bool // which of them were there already
 }

@@ -23,8 +23,8 @@ import (
 
 // Limits of one request.
 const (
-	MaxBatchBytes  = 500 << 10 // bytes of the body, both as sent and inflated
-	MaxBatchEvents = 5000      // events in a batch
+	MaxBatchBytes  = 4 << 20 // bytes of the body, both as sent and inflated
+	MaxBatchEvents = 5000    // events in a batch
 )
 
 // A Log stores events: in the broker's streams, or in memory for tests.
@@ -61,6 +61,7 @@ type Options struct {
 	PackEvents  int                   // limit for one pack (2000)
 	QueueBytes  int                   // limit for what waits in one partition (4 MB); beyond it, 429
 	MemoryBytes int                   // limit for all requests together (128 MB); beyond it, 429
+	Origins     []string              // origins of pages whose scripts may send events, as https://shop.example; none: all may
 	Requests    int                   // limit for requests whose body is there (4096); beyond it, 429
 	Connections int                   // limit for connections (16384, or three quarters of the files that the process may open); beyond it, closed
 	Now         func() int64          // the clock for receivedAt, nanoseconds since 1970 (time.Now)

@@ -16,23 +16,6 @@ import (
 // bodySlack is how many bytes of white space may surround a single event.
 const bodySlack = 1 << 10
 
-// A route is one path under /v1/.
-type route struct {
-	batch bool
-	def   event.Type // the type of an event that has none
-}
-
-// routes has /v1/batch, and a path for each type of event.
-var routes = func() map[string]route {
-	all := map[string]route{"/v1/batch": {batch: true}}
-	for t := event.Track; int(t) < len(event.Types); t++ {
-		if t != event.Clock {
-			all["/v1/"+t.String()] = route{def: t}
-		}
-	}
-	return all
-}()
-
 // pathOf returns the path without slashes that mean nothing: some SDKs append
 // theirs to an address that ends with one, others end theirs with one. A redirect
 // would not do, as clients follow it without the body.
@@ -50,14 +33,14 @@ func pathOf(r *http.Request) string {
 // ServeHTTP accepts events, and answers /healthz and /readyz.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := pathOf(r)
-	rt, ok := routes[path]
-	if !ok {
-		g.serveOther(w, path)
-		return
-	}
-	w.Header()["Access-Control-Allow-Origin"] = anyOrigin
+	g.allowOrigin(w, r)
 	if r.Method == http.MethodOptions {
 		preflight(w)
+		return
+	}
+	rt, ok := routes[path]
+	if !ok {
+		g.serveOther(w, r, path)
 		return
 	}
 	t, err := g.take(w, r, rt)
@@ -78,7 +61,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, p)
 }
 
-func (g *Gateway) serveOther(w http.ResponseWriter, path string) {
+func (g *Gateway) serveOther(w http.ResponseWriter, r *http.Request, path string) {
+	if s, part := stubOf(path); s != nil {
+		w.Header()["Content-Type"] = typeJSON
+		w.Write(s.body(r, part))
+		return
+	}
 	switch path {
 	case "/healthz":
 		w.Write([]byte("ok\n"))
@@ -143,6 +131,11 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tall
 	if named {
 		key = ring.find(name)
 	}
+	if !named && rt.of != nil && rt.of.key != nil {
+		if given := rt.of.key(r); given != "" {
+			named, key = true, ring.find(given)
+		}
+	}
 	if named && key == nil || !named && r.Header.Get("Authorization") != "" {
 		return t, errKey
 	}
@@ -173,7 +166,7 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tall
 	req := requests.Get().(*request)
 	defer req.release()
 	req.key = key
-	if err = g.fill(req, ring, r.Header, b, text, rt, now); err == nil {
+	if err = g.fill(req, ring, r, b, text, rt, now); err == nil {
 		err = g.store(r.Context(), req)
 	}
 	return tally{req.events + req.facts + req.clocks, len(req.refused) + len(req.denied), len(req.denied)}, err
@@ -181,12 +174,23 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tall
 
 // fill reads the events in the body's text into req, and releases the body. now is
 // when it was received.
-func (g *Gateway) fill(req *request, ring *keyring, h http.Header, b *body, text []byte, rt route, now int64) error {
+func (g *Gateway) fill(req *request, ring *keyring, r *http.Request, b *body, text []byte, rt route, now int64) (err error) {
 	defer b.release()
 	env := envelopes.Get().(*envelope)
 	defer envelopes.Put(env)
+	if rt.of != nil && rt.of.text != nil {
+		if text, err = rt.of.text(r, text); err != nil {
+			return err
+		}
+	}
+	if text, err = b.finite(text); err != nil {
+		return err
+	}
 	var broken error
-	if rt.batch {
+	switch {
+	case rt.of != nil && rt.of.split != nil:
+		broken = rt.of.split(env, text)
+	case rt.batch:
 		broken = env.read(text)
 	}
 	if req.key == nil {
@@ -198,12 +202,15 @@ func (g *Gateway) fill(req *request, ring *keyring, h http.Header, b *body, text
 			return errKey
 		}
 	}
-	from, err := newSender(req.key, h, now)
+	from, err := newSender(req.key, r.Header, now)
 	if err != nil {
 		return err
 	}
 	req.sender = from.name()
 	a := admission{sender: from, receivedAt: value.FormatTime(now)}
+	if rt.of != nil && rt.of.event != nil {
+		a.translate, a.from = rt.of.event, origin{r.Header, now}
+	}
 	if g.opt.Log.Clock() == campaign.ClockEvent {
 		a.times = &g.times
 	}
@@ -221,9 +228,16 @@ func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Typ
 		return bad("json", err)
 	}
 	if i := skipSpace(text, v.to); i < len(text) {
-		return bad("json", errors.New("the body goes on after the event"))
+		return bad("json", errAfter)
 	}
-	err = g.place(req, a, text, v, def)
+	return g.placeOne(req, a, text, v, def)
+}
+
+var errAfter = errors.New("the body goes on after the event")
+
+// placeOne is place for an event that is sent alone.
+func (g *Gateway) placeOne(req *request, a *admission, text []byte, v jsonValue, def event.Type) error {
+	_, err := g.place(req, a, text, v, def)
 	var rej *event.Reject
 	var no *event.Denied
 	switch {
@@ -253,13 +267,16 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 	if env.context.present() {
 		a.context = env.context.of(text)
 	}
+	if env.single {
+		return g.placeOne(req, a, text, env.events[0], 0)
+	}
 	for _, v := range env.events {
-		err := g.place(req, a, text, v, 0)
+		raw, err := g.place(req, a, text, v, 0)
 		var rej *event.Reject
 		var no *event.Denied
 		switch {
 		case errors.As(err, &rej):
-			req.refuse(rej, v.of(text))
+			req.refuse(rej, raw)
 		case errors.As(err, &no):
 			req.denied = append(req.denied, no.Reason)
 			g.denied.note(a.sender.now, &a.sender, no)
@@ -289,12 +306,20 @@ func bad(reason string, err error) error {
 }
 
 // place admits one event and adds it to its partition's parcel; a fact or a clock
-// event to the parcels of all partitions.
-func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, def event.Type) error {
+// event to the parcels of all partitions. raw is the event in the form of this gateway, as
+// far as it could be translated, for a dead letter.
+func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, def event.Type) (raw []byte, err error) {
+	raw = v.of(text)
+	if a.translate != nil {
+		if raw, v, err = a.translated(raw, v); err != nil {
+			return raw, err
+		}
+		text = raw
+	}
 	from := len(req.text)
 	out, ev, err := a.admit(req.text, text, v, def)
 	if err != nil {
-		return err
+		return raw, err
 	}
 	req.text = out
 	if ev.TimestampErr != nil {
@@ -308,12 +333,12 @@ func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, de
 	default:
 		req.events++
 		req.add(g.lanes[event.Partition(ev.Key, len(g.lanes))], from)
-		return nil
+		return nil, nil
 	}
 	for _, l := range g.lanes {
 		req.add(l, from)
 	}
-	return nil
+	return nil, nil
 }
 
 // store sends what the request holds and waits for the acknowledgements of its

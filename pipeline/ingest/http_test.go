@@ -168,7 +168,7 @@ func TestBadInput(t *testing.T) {
 		{name: "envelope with rubbish", path: "/v1/batch", body: `{"x":tru,"batch":[]}`, status: 400, reason: "json"},
 		{name: "deep envelope", path: "/v1/batch", body: `{"x":` + deep + strings.Repeat("]", 20000) + `,"batch":[]}`, status: 400, reason: "json"},
 		{name: "too many events", path: "/v1/batch", body: batch(slices.Repeat([]string{"1"}, MaxBatchEvents+1)...), status: 413, reason: "size"},
-		{name: "context multiplied", path: "/v1/batch", body: `{"context":{"x":"` + strings.Repeat("x", 20000) + `"},` + batch(slices.Repeat([]string{good}, 100)...)[1:], status: 413, reason: "size"},
+		{name: "context multiplied", path: "/v1/batch", body: `{"context":{"x":"` + strings.Repeat("x", 20000) + `"},` + batch(slices.Repeat([]string{good}, 300)...)[1:], status: 413, reason: "size"},
 
 		{name: "empty batch", path: "/v1/batch", body: `{"batch":[]}`, status: 200},
 		{name: "bad among good", path: "/v1/batch", body: batch(good, `{"type":"track","event":"A"}`, `tru`, `{"type":"page","userId":"a\u0001"}`, `[]`, `{"type":"page","anonymousId":"x"}`, deep[:300]+strings.Repeat("]", 300)),
@@ -248,8 +248,10 @@ func noAuth(r *http.Request) { r.Header.Del("Authorization") }
 // TestPaths: slashes too many change nothing, on every path.
 func TestPaths(t *testing.T) {
 	paths := []string{"/healthz", "/readyz"}
-	for path := range routes {
-		paths = append(paths, path)
+	for path, rt := range routes {
+		if rt.of == nil || rt.of.split == nil {
+			paths = append(paths, path)
+		}
 	}
 	for _, path := range paths {
 		for _, odd := range []string{"%s", "/%s", "%s/", "//%s///", "/x%s", "%sx", "%s/x", "%s/.", "/.%s"} {
@@ -257,7 +259,7 @@ func TestPaths(t *testing.T) {
 				asked := fmt.Sprintf(odd, inner)
 				log := newFakeLog(1)
 				body := good
-				if path == "/v1/batch" {
+				if routes[path].batch {
 					body = batch(good)
 				}
 				r := httptest.NewRequest("POST", "/", strings.NewReader(body))
@@ -268,7 +270,7 @@ func TestPaths(t *testing.T) {
 				want, stored := 200, 1
 				if strings.ContainsAny(odd, "x.") {
 					want, stored = 404, 0
-				} else if !strings.HasPrefix(path, "/v1") {
+				} else if strings.HasSuffix(path, "z") {
 					stored = 0
 				}
 				if w.Code != want || len(log.all()) != stored {
@@ -278,7 +280,7 @@ func TestPaths(t *testing.T) {
 		}
 	}
 	g := newGateway(t, newFakeLog(1))
-	for _, path := range []string{"", "/", "//", "/v1", "/v1/", "/batch"} {
+	for _, path := range []string{"", "/", "//", "/v1", "/v1/", "/v2/batch"} {
 		r := httptest.NewRequest("POST", "/", nil)
 		r.URL.Path = path
 		w := httptest.NewRecorder()
@@ -376,7 +378,7 @@ func TestBombMemory(t *testing.T) {
 			}
 		}
 	})
-	if per := r.AllocedBytesPerOp(); per > 4<<20 {
+	if per := r.AllocedBytesPerOp(); per > 8<<20 {
 		t.Errorf("a bomb allocates %d bytes", per)
 	}
 	if used := g.memory.used.Load(); used != 0 {

@@ -42,6 +42,9 @@ func (g *Gateway) Run(ctx context.Context, api net.Listener) error {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(api) }()
 	g.opt.Logger.Info("gateway serving", "addr", api.Addr().String(), "partitions", len(g.lanes))
+	if len(g.opt.Origins) == 0 {
+		g.opt.Logger.Info("scripts of pages of any origin may send events: --origins names those that may")
+	}
 	var cause error
 	select {
 	case <-ctx.Done():
@@ -76,7 +79,7 @@ func (g *Gateway) Ops(from prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(from, promhttp.HandlerOpts{}))
 	for _, path := range []string{"/healthz", "/readyz"} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { g.serveOther(w, path) })
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { g.serveOther(w, r, path) })
 	}
 	return mux
 }

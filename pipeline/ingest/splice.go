@@ -18,6 +18,7 @@ import (
 //	type        added if the event has none: the path's
 //	sentAt      the batch's, if the event has none that can be read
 //	context     the batch's, if the event is of a user and has none
+//	traits      context.traits, if the event is an identify and has none
 //	logTime     removed under clock: broker, added under clock: event if the event has none
 type splice struct {
 	ev          *event.Event
@@ -26,6 +27,7 @@ type splice struct {
 	sentAt      string // "": do not change it
 	logTime     string // "": do not change it
 	context     []byte // nil: do not change it
+	traits      []byte // nil: do not change them
 	dropLogTime bool
 }
 
@@ -59,6 +61,9 @@ func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	}
 	if s.context != nil {
 		dst = append(append(dst, `,"context":`...), s.context...)
+	}
+	if s.traits != nil {
+		dst = append(append(dst, `,"traits":`...), s.traits...)
 	}
 	dst = append(dst, '}')
 	if newlines || s.context != nil {
@@ -116,6 +121,8 @@ func (s *splice) drops(name string) bool {
 		return s.sentAt != ""
 	case "context":
 		return s.context != nil
+	case "traits":
+		return s.traits != nil
 	case "type":
 		return s.newType()
 	case "messageId":

@@ -1,0 +1,108 @@
+package ingest
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+
+	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/event"
+)
+
+// CloudEvents 1.0 come in each of their three forms: binary, with attributes in headers;
+// structured, one object; and batched, an array of these. The event's name is type, its
+// user subject, its messageId source and id, and its properties data. The extension
+// anonymousid is its anonymousId. The key is the user name of Basic authorization, the
+// header X-Write-Key, or the parameter writeKey.
+var _ = add(&dialect{
+	routes: map[string]route{"/v1/cloudevents": {batch: true}},
+	key: func(r *http.Request) string {
+		if key := r.Header.Get("X-Write-Key"); key != "" {
+			return key
+		}
+		return r.URL.Query().Get("writeKey")
+	},
+	text:  cloudText,
+	split: cloudSplit,
+	event: cloudEvent,
+})
+
+// cloudAttributes are the attributes that are read.
+var cloudAttributes = [...]string{"id", "source", "type", "subject", "time", "anonymousid"}
+
+// cloudText makes a binary event a structured one.
+func cloudText(r *http.Request, body []byte) ([]byte, error) {
+	if r.Header.Get("ce-id") == "" && r.Header.Get("ce-type") == "" {
+		return body, nil
+	}
+	text := []byte{'{'}
+	add := func(name string, v []byte) {
+		if len(text) > 1 {
+			text = append(text, ',')
+		}
+		text = append(append(append(append(text, '"'), name...), `":`...), v...)
+	}
+	for _, a := range cloudAttributes {
+		if v := r.Header.Get("ce-" + a); v != "" {
+			if plain, err := url.PathUnescape(v); err == nil { // as the specification wants it in headers
+				v = plain
+			}
+			quoted, _ := json.Marshal(v)
+			add(a, quoted)
+		}
+	}
+	if fastjson.ValidateBytes(body) == nil {
+		add("data", body)
+	} else if len(body) > 0 {
+		quoted, _ := json.Marshal(string(body))
+		add("data", quoted)
+	}
+	return append(text, '}'), nil
+}
+
+func cloudSplit(e *envelope, text []byte) error {
+	*e = envelope{events: e.events[:0]}
+	v, err := scanValue(text, skipSpace(text, 0))
+	if err != nil {
+		return err
+	}
+	if i := skipSpace(text, v.to); i < len(text) {
+		return errAfter
+	}
+	if text[v.from] == '[' {
+		return e.readEvents(text, v)
+	}
+	e.events, e.single = append(e.events, v), true
+	return nil
+}
+
+func cloudEvent(dst, raw []byte, _ *origin) ([]byte, error) {
+	var id, source, typ, subject, at, anonymous, data, coded []byte
+	if err := fieldsOf(raw, map[string]*[]byte{"id": &id, "source": &source, "type": &typ, "subject": &subject, "time": &at, "anonymousid": &anonymous, "data": &data, "data_base64": &coded}); err != nil {
+		return dst, event.Rejectf("json", "%v", err)
+	}
+	if stringOf(id) == "" || stringOf(source) == "" || stringOf(typ) == "" {
+		return dst, event.Rejectf("name", "a CloudEvent needs non-empty strings in id, source and type")
+	}
+	dst = append(append(dst, `{"type":"track","event":`...), typ...)
+	add := func(name string, v []byte) {
+		if v != nil {
+			dst = append(append(append(append(dst, `,"`...), name...), `":`...), v...)
+		}
+	}
+	add("userId", subject)
+	add("anonymousId", anonymous)
+	message, _ := json.Marshal(stringOf(source) + " " + stringOf(id)) // a source is a URI, and has no space
+	add("messageId", message)
+	add("timestamp", at)
+	switch {
+	case data != nil && data[0] == '{':
+		add("properties", data)
+	case data != nil:
+		dst = append(append(append(dst, `,"properties":{"data":`...), data...), '}')
+	case coded != nil:
+		dst = append(append(append(dst, `,"properties":{"data_base64":`...), coded...), '}')
+	}
+	return append(dst, '}'), nil
+}

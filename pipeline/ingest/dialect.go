@@ -1,0 +1,102 @@
+package ingest
+
+import (
+	"net/http"
+	"strings"
+
+	"offerstream/pipeline/event"
+)
+
+// A dialect is how a family of SDKs speaks: its paths, where its key is, and how its
+// events read. Each has a file of its own, which adds it to dialects.
+//
+// The hooks are called in their order, and those that are nil do nothing. Text that they
+// return may be that which they are given.
+type dialect struct {
+	routes map[string]route // by path; their dialect is set when it is added
+	stubs  []stub           // what its SDKs fetch before they send anything
+
+	// key is the key where it is neither the user name of Basic authorization nor in the
+	// body; "": there is none.
+	key func(r *http.Request) string
+	// text makes the body's text of the body and what is beside it.
+	text func(r *http.Request, body []byte) ([]byte, error)
+	// split finds the events and what surrounds them. nil: as in /v1/batch, or the body is
+	// one event (route.batch).
+	split func(e *envelope, text []byte) error
+	// event appends an event in the form that /v1/batch takes. An error says what is wrong
+	// with the event.
+	event func(dst, raw []byte, from *origin) ([]byte, error)
+}
+
+// An origin is what a dialect may need to know of the request beside an event.
+type origin struct {
+	header http.Header
+	now    int64 // when the request was received, nanoseconds since 1970
+}
+
+// A route is one path.
+type route struct {
+	batch bool       // the body has any number of events; else it is one event
+	def   event.Type // the type of an event that has none
+	of    *dialect   // nil: events are in the form of this gateway, as are those of Segment's SDKs
+}
+
+// routes has /v1/batch, a path for each type of event, and the paths of all dialects.
+var routes = func() map[string]route {
+	all := map[string]route{"/v1/batch": {batch: true}}
+	for t := event.Track; int(t) < len(event.Types); t++ {
+		if t != event.Clock {
+			all["/v1/"+t.String()] = route{def: t}
+		}
+	}
+	return all
+}()
+
+var stubs []stub
+
+// add adds a dialect to the tables.
+func add(d *dialect) bool {
+	for path, rt := range d.routes {
+		if rt.of = d; d.key == nil && d.text == nil && d.split == nil && d.event == nil {
+			rt.of = nil
+		}
+		routes[path] = rt
+	}
+	stubs = append(stubs, d.stubs...)
+	return true
+}
+
+// A stub is what an SDK fetches from its vendor before it sends anything, and without
+// which it sends nothing.
+type stub struct {
+	path string // in which * is any part between two slashes; without a slash at its end
+	body func(r *http.Request, part string) []byte
+}
+
+// stubOf finds the stub for a path, and what stands for its *.
+func stubOf(path string) (s *stub, part string) {
+	for i := range stubs {
+		if part, ok := matches(stubs[i].path, path); ok {
+			return &stubs[i], part
+		}
+	}
+	return nil, ""
+}
+
+func matches(pattern, path string) (part string, ok bool) {
+	before, after, wild := strings.Cut(pattern, "*")
+	if !wild {
+		return "", pattern == path
+	}
+	if !strings.HasPrefix(path, before) || !strings.HasSuffix(path, after) || len(path) <= len(before)+len(after) {
+		return "", false
+	}
+	part = path[len(before) : len(path)-len(after)]
+	return part, !strings.Contains(part, "/")
+}
+
+// fixed is the body of a stub that is always the same.
+func fixed(body string) func(*http.Request, string) []byte {
+	return func(*http.Request, string) []byte { return []byte(body) }
+}

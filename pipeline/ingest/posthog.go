@@ -1,0 +1,251 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/value"
+)
+
+// PostHog's SDKs send {"api_key": KEY, "batch": [event, ...], "sent_at": time}; older ones
+// data instead of batch, an array of events or one event, also in base64 in a form. Only
+// 200 is success, so a bad event never fails its request.
+//
+// distinct_id is a userId, and an anonymousId where the SDK says that nobody has logged in.
+var _ = add(&dialect{
+	routes: map[string]route{"/batch": {batch: true}, "/e": {batch: true}, "/i/v0/e": {batch: true}, "/capture": {batch: true}},
+	stubs: []stub{
+		{"/array/*/config", fixed(`{"supportedCompression":["gzip-js"],"hasFeatureFlags":false,"sessionRecording":false,"surveys":false}`)},
+		{"/flags", fixed(`{"flags":{},"featureFlags":{},"featureFlagPayloads":{},"errorsWhileComputingFlags":false}`)},
+		{"/decide", fixed(`{"featureFlags":{},"featureFlagPayloads":{},"errorsWhileComputingFlags":false}`)},
+	},
+	text:  posthogText,
+	split: posthogSplit,
+	event: posthogEvent,
+})
+
+// posthogText decodes the form data=BASE64.
+func posthogText(_ *http.Request, body []byte) ([]byte, error) {
+	rest, ok := bytes.CutPrefix(body, []byte("data="))
+	if !ok {
+		return body, nil
+	}
+	rest, _, _ = bytes.Cut(rest, []byte("&"))
+	data, err := url.QueryUnescape(string(rest))
+	if err != nil {
+		return nil, bad("form", fmt.Errorf("the form's data cannot be read: %w", err))
+	}
+	if data != "" && (data[0] == '{' || data[0] == '[') {
+		return []byte(data), nil
+	}
+	text, err := base64.StdEncoding.DecodeString(data)
+	if err != nil {
+		return nil, bad("form", fmt.Errorf("the form's data is not base64: %w", err))
+	}
+	return text, nil
+}
+
+func posthogSplit(e *envelope, text []byte) error {
+	*e = envelope{events: e.events[:0]}
+	at := skipSpace(text, 0)
+	whole, err := scanValue(text, at)
+	if err != nil {
+		return err
+	}
+	if i := skipSpace(text, whole.to); i < len(text) {
+		return fmt.Errorf("the body goes on at byte %d", i)
+	}
+	if text[at] == '[' {
+		if err := e.readEvents(text, whole); err != nil {
+			return err
+		}
+	} else if err := e.readPosthog(text, whole); err != nil {
+		return err
+	}
+	if e.writeKey == "" && len(e.events) > 0 { // older SDKs have it in each event
+		e.writeKey = posthogKey(e.events[0].of(text))
+	}
+	return nil
+}
+
+// readPosthog reads a body that is an object: an envelope, or one event.
+func (e *envelope) readPosthog(text []byte, whole jsonValue) error {
+	m := members{b: text, at: whole.from}
+	found := false
+	for {
+		key, val, ok := m.next()
+		if !ok {
+			break
+		}
+		switch name(key.of(text)) {
+		case "batch", "data":
+			if !found {
+				found = true
+				if err := e.readEvents(text, val); err != nil {
+					return err
+				}
+			}
+		case "api_key", "token":
+			if e.writeKey == "" {
+				e.writeKey = stringOf(val.of(text))
+			}
+		case "sent_at":
+			if e.sentAt == "" {
+				e.sentAt = stringOf(val.of(text))
+			}
+		}
+	}
+	if !found && m.err == nil {
+		e.events = append(e.events, whole)
+	}
+	return m.err
+}
+
+// posthogKey is the key in an event.
+func posthogKey(raw []byte) string {
+	for m := (members{b: raw}); ; {
+		key, val, ok := m.next()
+		if !ok {
+			return ""
+		}
+		switch name(key.of(raw)) {
+		case "api_key", "token":
+			return stringOf(val.of(raw))
+		case "properties":
+			if in := val.of(raw); in[0] == '{' {
+				if k := posthogKey(in); k != "" {
+					return k
+				}
+			}
+		}
+	}
+}
+
+// A posthogEventText has what is read of an event: JSON values as they came, nil for those
+// that it lacks.
+type posthogFields struct {
+	event, id, uuid, timestamp, offset, properties []byte
+
+	// Of its properties, or else of the event itself:
+	set, setOnce []byte
+
+	// Of its properties:
+	anonymous, device, identified, alias, groupKey, groupSet, screen, title []byte
+}
+
+func (f *posthogFields) read(raw []byte) error {
+	into := map[string]*[]byte{"event": &f.event, "distinct_id": &f.id, "uuid": &f.uuid, "timestamp": &f.timestamp, "offset": &f.offset,
+		"properties": &f.properties, "$set": &f.set, "$set_once": &f.setOnce}
+	if err := fieldsOf(raw, into); err != nil {
+		return err
+	}
+	if len(f.properties) == 0 || f.properties[0] != '{' {
+		return nil
+	}
+	return fieldsOf(f.properties, map[string]*[]byte{"distinct_id": &f.id, "$anon_distinct_id": &f.anonymous, "$device_id": &f.device, "$is_identified": &f.identified,
+		"alias": &f.alias, "$group_key": &f.groupKey, "$group_set": &f.groupSet, "$screen_name": &f.screen, "title": &f.title, "$set": &f.set, "$set_once": &f.setOnce})
+}
+
+// fieldsOf reads members of an object, those that are null excepted. What has been read
+// stays.
+func fieldsOf(raw []byte, into map[string]*[]byte) error {
+	m := members{b: raw}
+	for {
+		key, val, ok := m.next()
+		if !ok {
+			return m.err
+		}
+		if to := into[name(key.of(raw))]; to != nil && *to == nil && string(val.of(raw)) != "null" {
+			*to = val.of(raw)
+		}
+	}
+}
+
+func posthogEvent(dst, raw []byte, from *origin) ([]byte, error) {
+	var f posthogFields
+	if err := f.read(raw); err != nil {
+		return dst, event.Rejectf("json", "%v", err)
+	}
+	add := func(name string, v []byte) {
+		if v != nil {
+			dst = append(append(append(append(dst, `,"`...), name...), `":`...), v...)
+		}
+	}
+	typ, user, anonymous := "track", f.id, f.device
+	if string(f.identified) == "false" || f.identified == nil && f.device != nil && bytes.Equal(f.id, f.device) {
+		user, anonymous = nil, f.id
+	}
+	var more func()
+	switch stringOf(f.event) {
+	case "":
+		return dst, event.Rejectf("name", "an event of PostHog's form needs a non-empty string in event")
+	case "$identify":
+		typ, user, anonymous = "identify", f.id, f.anonymous
+		more = func() { add("traits", f.traits()) }
+	case "$set":
+		typ = "identify"
+		if user != nil {
+			anonymous = nil // it claims nobody
+		}
+		more = func() { add("traits", f.traits()) }
+	case "$create_alias":
+		previous := f.alias
+		if user == nil { // the visitor becomes known under the alias
+			user, previous = f.alias, f.id
+		}
+		typ, anonymous = "alias", nil
+		more = func() { add("previousId", previous) }
+	case "$groupidentify":
+		typ = "group"
+		more = func() { add("groupId", f.groupKey); add("traits", f.groupSet) }
+	case "$pageview":
+		typ = "page"
+		more = func() { add("name", f.title) }
+	case "$screen":
+		typ = "screen"
+		more = func() { add("name", f.screen) }
+	}
+	dst = append(append(append(dst, `{"type":"`...), typ...), '"')
+	if typ == "track" {
+		add("event", f.event)
+	}
+	add("userId", user)
+	add("anonymousId", anonymous)
+	add("messageId", f.uuid)
+	if f.timestamp == nil {
+		f.timestamp = f.before(from.now)
+	}
+	add("timestamp", f.timestamp)
+	if more != nil {
+		more()
+	}
+	add("properties", f.properties)
+	return append(dst, '}'), nil
+}
+
+// before is the time of an event that only says how many milliseconds before the request
+// it was; nil if it does not.
+func (f *posthogFields) before(now int64) []byte {
+	ms, err := strconv.ParseFloat(string(f.offset), 64)
+	if err != nil || ms < 0 || ms > float64(now/int64(time.Millisecond)) {
+		return nil
+	}
+	return strconv.AppendQuote(nil, value.FormatTime(now-int64(ms*float64(time.Millisecond))))
+}
+
+// traits joins $set and $set_once. Of equal members the first counts, as everywhere.
+func (f *posthogFields) traits() []byte {
+	switch {
+	case f.setOnce == nil || f.setOnce[0] != '{' || f.setOnce[skipSpace(f.setOnce, 1)] == '}':
+		return f.set
+	case f.set == nil || f.set[0] != '{' || f.set[skipSpace(f.set, 1)] == '}':
+		return f.setOnce
+	}
+	return append(append(append([]byte(nil), f.set[:len(f.set)-1]...), ','), f.setOnce[1:]...)
+}
