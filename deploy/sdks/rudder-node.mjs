@@ -1,0 +1,14 @@
+import RudderAnalytics from '@rudderstack/rudder-sdk-node';
+import { key, play, url } from './scene.mjs';
+
+const analytics = new RudderAnalytics(key, { dataPlaneUrl: url + '/v1/batch', retryCount: 10, errorHandler: (e) => console.error(e.message) });
+
+const userId = 'ann';
+await play({
+  identify: (userId, anonymousId, traits) => analytics.identify({ userId, anonymousId, traits }),
+  track: (event, properties) => analytics.track({ userId, event, properties }),
+  page: (name, properties) => analytics.page({ userId, name, properties }),
+  group: (groupId, traits) => analytics.group({ userId, groupId, traits }),
+  alias: (userId, previousId) => analytics.alias({ userId, previousId }),
+  close: () => analytics.flush(),
+});

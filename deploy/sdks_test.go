@@ -1,0 +1,293 @@
+package deploy_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"offerstream/pipeline"
+	"offerstream/pipeline/broker"
+	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/event"
+	"offerstream/pipeline/ingest"
+)
+
+// An sdk is a program of sdks, which plays the scene with an SDK, and what the SDK does
+// not pass on.
+type sdk struct {
+	script string
+	lacks  string // kinds of events, separated by spaces
+	always bool   // not only with SDKS=all
+	loses  bool   // it does not send again what has failed, so the gateway stays
+}
+
+var sdks = []sdk{
+	{script: "segment-node.mjs", always: true},
+	{script: "rudder-node.mjs"},
+	{script: "posthog-node.mjs", always: true},
+	{script: "jitsu-node.mjs", lacks: "alias visitor", always: true, loses: true},
+	{script: "cloudevents.mjs", lacks: "identify page group alias", always: true},
+}
+
+const sdkKey = "cSDKs0123456789012345678k" // a key of 25 characters, as Jitsu wants it
+
+// TestSDKs lets SDKs as their vendors publish them play a scene against a gateway that goes
+// away for three seconds: nothing is lost or doubled, and times and values are right.
+func TestSDKs(t *testing.T) {
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Skip("there is no npm, which installs the SDKs: install Node.js to run this test")
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("sdks")); err != nil {
+		t.Fatal(err)
+	}
+	install := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
+	install.Dir = dir
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Skipf("npm cannot install the SDKs: %v\n%s", err, out)
+	}
+	for _, s := range sdks {
+		t.Run(s.script, func(t *testing.T) {
+			if !s.always && os.Getenv("SDKS") != "all" {
+				t.Skip("SDKS=all runs it")
+			}
+			t.Parallel()
+			s.play(t, dir)
+		})
+	}
+}
+
+// A restarting gateway can be away for a while.
+type restarting struct {
+	t    *testing.T
+	conn *broker.Conn
+	addr string
+	stop func()
+}
+
+func (r *restarting) start() {
+	r.t.Helper()
+	var l net.Listener
+	var err error
+	for end := time.Now().Add(10 * time.Second); ; {
+		if l, err = net.Listen("tcp", r.addr); err == nil || time.Now().After(end) {
+			break
+		}
+	}
+	var log *broker.GatewayLog
+	if err == nil {
+		r.addr = l.Addr().String()
+		log, err = r.conn.OpenGatewayLog(r.t.Context())
+	}
+	var g *ingest.Gateway
+	if err == nil {
+		g, err = ingest.New(ingest.Options{Log: log, ServerKeys: []string{sdkKey}, Logger: slog.New(slog.DiscardHandler)})
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx, l) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
+func (s sdk) play(t *testing.T, dir string) {
+	ns, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Port: -1, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Shutdown()
+	conn, err := broker.Connect(t.Context(), broker.Options{URL: ns.ClientURL(), Client: "sdks", Partitions: 3, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	g := &restarting{t: t, conn: conn, addr: "127.0.0.1:0"}
+	g.start()
+	defer func() { g.stop() }()
+
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", s.script, "http://"+g.addr, sdkKey)
+	cmd.Dir = dir
+	var said lines
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in := bufio.NewScanner(out); in.Scan(); {
+		if in.Text() == "restart" && !s.loses {
+			g.stop()
+			<-time.After(3 * time.Second) // so long is it away
+			g.start()
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%s: %v\n%s", s.script, err, &said)
+	}
+	got := heard{t: t, began: began, ids: map[string]map[string]bool{}, kinds: map[string]int{}}
+	for p := range conn.Partitions {
+		if err := conn.ScanLog(t.Context(), p, 0, got.read); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got.check(s)
+	if letters := dead(t, conn); len(letters) > 0 {
+		t.Errorf("%d dead letters: %s", len(letters), letters[0])
+	}
+	t.Logf("%d events, %d of them sent again", got.n, got.again)
+}
+
+// dead returns the dead letters.
+func dead(t *testing.T, conn *broker.Conn) (all []string) {
+	t.Helper()
+	st, err := conn.JS.Stream(t.Context(), conn.Names.DeadStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(1); seq <= st.CachedInfo().State.LastSeq; seq++ {
+		m, err := st.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, string(m.Data))
+	}
+	return all
+}
+
+// heard is what the log has.
+type heard struct {
+	t     *testing.T
+	began time.Time
+	n     int
+	again int                        // events that are there more than once, under one id
+	ids   map[string]map[string]bool // by what the event is: its ids
+	kinds map[string]int
+	odd   any
+}
+
+func (h *heard) read(m pipeline.Message) error {
+	if m.Kind != pipeline.In {
+		return nil
+	}
+	for line := range strings.SplitSeq(strings.TrimSpace(string(m.Data)), "\n") {
+		var d event.Decoder
+		ev, err := d.DecodeAs([]byte(line), 0)
+		if err != nil {
+			h.t.Errorf("stored %s: %v", line, err)
+			continue
+		}
+		var of struct {
+			Properties map[string]any
+			Traits     map[string]any
+		}
+		if err := json.Unmarshal([]byte(line), &of); err != nil {
+			h.t.Errorf("stored %s: %v", line, err)
+		}
+		what := ev.Type.String()
+		if ev.Type == event.Track {
+			what = ev.Name
+		}
+		if ev.Name == "Burst" || ev.Name == "Restart" {
+			what += fmt.Sprint(" ", of.Properties["i"])
+		}
+		if h.ids[what] == nil {
+			h.ids[what] = map[string]bool{}
+		}
+		if h.ids[what][ev.ID] {
+			h.again++
+			continue
+		}
+		h.ids[what][ev.ID] = true
+		h.n++
+		h.kinds[what]++
+		if ev.Name == "Odd" {
+			h.odd = of.Properties
+		}
+		if visitor, ok := ev.Claims(); ok {
+			h.kinds["claim of "+visitor]++
+		}
+		if ev.Type == event.Identify && of.Traits["city"] != "Seoul" {
+			h.t.Errorf("identify has no traits: %s", line)
+		}
+		at := ev.ReceivedAt
+		if ev.HasTimestamp {
+			if at = ev.Timestamp; ev.HasSentAt && !ev.SentAtOriginal {
+				at += ev.ReceivedAt - ev.SentAt
+			}
+		}
+		if off := min(at-h.began.UnixNano(), time.Now().UnixNano()-at); off < -int64(2*time.Second) {
+			h.t.Errorf("an event's time is off by %v: %s", time.Duration(-off), line)
+		}
+	}
+	return nil
+}
+
+// check compares with the scene (sdks/scene.mjs).
+func (h *heard) check(s sdk) {
+	h.t.Helper()
+	want := map[string]int{"identify": 1, "claim of visitor": 1, "page": 1, "group": 1, "alias": 1, "claim of visitor-2": 1, "Odd": 1}
+	for _, kind := range strings.Fields(s.lacks) {
+		delete(want, kind)
+	}
+	for kind, of := range map[string]string{"identify": "visitor", "visitor": "visitor", "alias": "visitor-2"} {
+		if slices.Contains(strings.Fields(s.lacks), kind) {
+			delete(want, "claim of "+of)
+		}
+	}
+	for i := range 1000 {
+		want[fmt.Sprint("Burst ", i)] = 1
+	}
+	for i := range 50 {
+		want[fmt.Sprint("Restart ", i)] = 1
+	}
+	if !maps.Equal(h.kinds, want) {
+		var diff []string
+		for _, what := range slices.Sorted(maps.Keys(want)) {
+			if h.kinds[what] != want[what] {
+				diff = append(diff, fmt.Sprintf("%s: %d, want %d", what, h.kinds[what], want[what]))
+			}
+		}
+		for what, n := range h.kinds {
+			if want[what] == 0 && !strings.HasPrefix(what, "claim of") {
+				diff = append(diff, fmt.Sprintf("%s: %d, want none", what, n))
+			}
+		}
+		if len(diff) > 0 {
+			h.t.Errorf("%d events differ, the first: %s", len(diff), strings.Join(diff[:min(len(diff), 5)], "; "))
+		}
+	}
+	wantOdd := map[string]any{
+		"text": "é \"quoted\" \\ \u2028 😀", "empty": "", "nothing": nil, "yes": true, "big": 1e21, "small": .1,
+		"list": []any{1., "a", map[string]any{"b": nil}}, "deep": map[string]any{"a": map[string]any{"b": map[string]any{"c": []any{}}}}, "a key.with dots": 1.,
+	}
+	odd, _ := h.odd.(map[string]any)
+	for k, v := range wantOdd {
+		if got, ok := odd[k]; !ok || !reflect.DeepEqual(got, v) {
+			h.t.Errorf("of the odd values %q is %v, want %v", k, got, v)
+		}
+	}
+}
