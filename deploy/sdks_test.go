@@ -24,21 +24,36 @@ import (
 	"offerstream/pipeline/ingest"
 )
 
-// An sdk is a program of sdks, which plays the scene with an SDK, and what the SDK does
-// not pass on.
+// A tool runs programs of sdks, once it has installed what they need.
+type tool struct {
+	needs   string // the program without which the test is skipped
+	install []string
+	run     []string
+}
+
+var tools = map[string]tool{
+	"node":   {needs: "npm", install: []string{"npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"}, run: []string{"node"}},
+	"python": {needs: "python3", install: []string{"python3", "-m", "pip", "install", "--quiet", "--target", ".", "-r", "requirements.txt"}, run: []string{"python3"}},
+	"go":     {needs: "go", install: []string{"go", "build", "-C", "go", "-o", "../sdks", "."}, run: []string{"./sdks"}},
+}
+
+// An sdk is a program that plays the scene with an SDK, and what the SDK does not pass on.
 type sdk struct {
-	script string
-	lacks  string // kinds of events, separated by spaces
-	always bool   // not only with SDKS=all
-	loses  bool   // it does not send again what has failed, so the gateway stays
+	tool, program string
+	lacks         string // kinds of events, separated by spaces
+	always        bool   // not only with SDKS=all
+	loses         bool   // it does not send again what has failed, so the gateway stays
 }
 
 var sdks = []sdk{
-	{script: "segment-node.mjs", always: true},
-	{script: "rudder-node.mjs"},
-	{script: "posthog-node.mjs", always: true},
-	{script: "jitsu-node.mjs", lacks: "alias visitor", always: true, loses: true},
-	{script: "cloudevents.mjs", lacks: "identify page group alias", always: true},
+	{tool: "node", program: "segment-node.mjs", always: true},
+	{tool: "node", program: "rudder-node.mjs"},
+	{tool: "node", program: "posthog-node.mjs", always: true},
+	{tool: "node", program: "jitsu-node.mjs", lacks: "alias visitor", always: true, loses: true},
+	{tool: "node", program: "cloudevents.mjs", lacks: "identify page group alias", always: true},
+	{tool: "python", program: "segment-python.py"},
+	{tool: "go", program: "segment"},
+	{tool: "go", program: "rudder"},
 }
 
 const sdkKey = "cSDKs0123456789012345678k" // a key of 25 characters, as Jitsu wants it
@@ -46,27 +61,47 @@ const sdkKey = "cSDKs0123456789012345678k" // a key of 25 characters, as Jitsu w
 // TestSDKs lets SDKs as their vendors publish them play a scene against a gateway that goes
 // away for three seconds: nothing is lost or doubled, and times and values are right.
 func TestSDKs(t *testing.T) {
-	if _, err := exec.LookPath("npm"); err != nil {
-		t.Skip("there is no npm, which installs the SDKs: install Node.js to run this test")
+	if testing.Short() {
+		t.Skip("it installs SDKs")
 	}
-	dir := t.TempDir()
+	for name, tool := range tools {
+		t.Run(name, func(t *testing.T) {
+			var those []sdk
+			for _, s := range sdks {
+				if s.tool == name && (s.always || os.Getenv("SDKS") == "all") {
+					those = append(those, s)
+				}
+			}
+			if len(those) == 0 {
+				t.Skip("SDKS=all runs these SDKs")
+			}
+			dir := tool.installed(t)
+			for _, s := range those {
+				t.Run(s.program, func(t *testing.T) {
+					t.Parallel()
+					s.play(t, dir)
+				})
+			}
+		})
+	}
+}
+
+// installed returns a directory with the programs and the SDKs that they need.
+func (c tool) installed(t *testing.T) (dir string) {
+	t.Helper()
+	if _, err := exec.LookPath(c.needs); err != nil {
+		t.Skipf("there is no %s, which runs these SDKs", c.needs)
+	}
+	dir = t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("sdks")); err != nil {
 		t.Fatal(err)
 	}
-	install := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Skipf("npm cannot install the SDKs: %v\n%s", err, out)
+	cmd := exec.CommandContext(t.Context(), c.install[0], c.install[1:]...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("the SDKs cannot be installed: %v\n%s", err, out)
 	}
-	for _, s := range sdks {
-		t.Run(s.script, func(t *testing.T) {
-			if !s.always && os.Getenv("SDKS") != "all" {
-				t.Skip("SDKS=all runs it")
-			}
-			t.Parallel()
-			s.play(t, dir)
-		})
-	}
+	return dir
 }
 
 // A restarting gateway can be away for a while.
@@ -127,7 +162,8 @@ func (s sdk) play(t *testing.T, dir string) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", s.script, "http://"+g.addr, sdkKey)
+	run := append(slices.Clone(tools[s.tool].run), s.program, "http://"+g.addr, sdkKey)
+	cmd := exec.CommandContext(ctx, run[0], run[1:]...)
 	cmd.Dir = dir
 	var said lines
 	cmd.Stderr = &said
@@ -146,7 +182,7 @@ func (s sdk) play(t *testing.T, dir string) {
 		}
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%s: %v\n%s", s.script, err, &said)
+		t.Fatalf("%s: %v\n%s", s.program, err, &said)
 	}
 	got := heard{t: t, began: began, ids: map[string]map[string]bool{}, kinds: map[string]int{}}
 	for p := range conn.Partitions {

@@ -1,7 +1,7 @@
 import RudderAnalytics from '@rudderstack/rudder-sdk-node';
 import { key, play, url } from './scene.mjs';
 
-const analytics = new RudderAnalytics(key, { dataPlaneUrl: url + '/v1/batch', retryCount: 10, errorHandler: (e) => console.error(e.message) });
+const analytics = new RudderAnalytics(key, { dataPlaneUrl: url, retryCount: 10, errorHandler: (e) => console.error(e.message) });
 
 const userId = 'ann';
 await play({

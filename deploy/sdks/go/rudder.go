@@ -1,0 +1,29 @@
+package main
+
+import (
+	"time"
+
+	"github.com/rudderlabs/analytics-go/v4"
+)
+
+func withRudder(url, key string) (*player, error) {
+	client, err := analytics.NewWithConfig(key, analytics.Config{DataPlaneUrl: url, Interval: 200 * time.Millisecond})
+	return &player{
+		identify: func(user, anonymous string, traits map[string]any) error {
+			return client.Enqueue(analytics.Identify{UserId: user, AnonymousId: anonymous, Traits: traits})
+		},
+		track: func(event string, properties map[string]any) error {
+			return client.Enqueue(analytics.Track{UserId: "ann", Event: event, Properties: properties})
+		},
+		page: func(name string, properties map[string]any) error {
+			return client.Enqueue(analytics.Page{UserId: "ann", Name: name, Properties: properties})
+		},
+		group: func(group string, traits map[string]any) error {
+			return client.Enqueue(analytics.Group{UserId: "ann", GroupId: group, Traits: traits})
+		},
+		alias: func(user, previous string) error {
+			return client.Enqueue(analytics.Alias{UserId: user, PreviousId: previous})
+		},
+		close: client.Close,
+	}, err
+}
