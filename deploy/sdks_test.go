@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ type tool struct {
 }
 
 var tools = map[string]tool{
-	"node":   {needs: "npm", install: []string{"npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"}, run: []string{"node"}},
+	"node":   {needs: "node", install: []string{"npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"}, run: []string{"node"}},
 	"python": {needs: "python3", install: []string{"python3", "-m", "pip", "install", "--quiet", "--target", ".", "-r", "requirements.txt"}, run: []string{"python3"}},
 	"page":   {needs: "chromium", install: []string{"npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"}},
 	"go":     {needs: "go", install: []string{"go", "build", "-C", "go", "-o", "../sdks", "."}, run: []string{"./sdks"}},
@@ -73,7 +74,9 @@ func TestSDKs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it installs SDKs")
 	}
-	for name, tool := range tools {
+	all, dirs := t.TempDir(), map[string]string{} // by what installs what they need
+	for _, name := range slices.Sorted(maps.Keys(tools)) {
+		tool := tools[name]
 		t.Run(name, func(t *testing.T) {
 			var those []sdk
 			for _, s := range sdks {
@@ -84,7 +87,15 @@ func TestSDKs(t *testing.T) {
 			if len(those) == 0 {
 				t.Skip("SDKS=all runs these SDKs")
 			}
-			dir := tool.installed(t)
+			if _, err := exec.LookPath(tool.needs); err != nil {
+				t.Skipf("there is no %s, which runs these SDKs", tool.needs)
+			}
+			dir := dirs[tool.install[0]]
+			if dir == "" {
+				dir = filepath.Join(all, tool.install[0])
+				tool.installIn(t, dir)
+				dirs[tool.install[0]] = dir
+			}
 			for _, s := range those {
 				t.Run(s.program, func(t *testing.T) {
 					t.Parallel()
@@ -95,13 +106,12 @@ func TestSDKs(t *testing.T) {
 	}
 }
 
-// installed returns a directory with the programs and the SDKs that they need.
-func (c tool) installed(t *testing.T) (dir string) {
+// installIn makes a directory with the programs and the SDKs that they need.
+func (c tool) installIn(t *testing.T, dir string) {
 	t.Helper()
-	if _, err := exec.LookPath(c.needs); err != nil {
-		t.Skipf("there is no %s, which runs these SDKs", c.needs)
+	if _, err := exec.LookPath(c.install[0]); err != nil {
+		t.Skipf("there is no %s, which installs these SDKs", c.install[0])
 	}
-	dir = t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("sdks")); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +120,6 @@ func (c tool) installed(t *testing.T) (dir string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("the SDKs cannot be installed: %v\n%s", err, out)
 	}
-	return dir
 }
 
 // A restarting gateway can be away for a while.

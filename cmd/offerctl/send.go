@@ -17,7 +17,7 @@ import (
 	"offerstream/pipeline/event"
 )
 
-// Limits of one request. The bytes stay under the gateway's 500 KB. The events
+// Limits of one request. The bytes stay well under the gateway's 4 MB. The events
 // are no more than the newest 64, whose ids each user's state always remembers,
 // so that a request can be sent again.
 const (

@@ -1,7 +1,7 @@
 // Package ingest accepts events over HTTP and stores them in the log.
 //
 //	HTTP -> connections (connections.go) -> body (arrival.go, body.go)
-//	     -> envelope (scan.go, envelope.go)
+//	     -> envelope (scan.go, envelope.go) -> the dialect's events into ours (dialect.go)
 //	     -> admit one by one (admit.go) -> the log's text (splice.go)
 //	     -> a parcel per partition (request.go) -> packs (pack.go) -> Log
 //
@@ -10,8 +10,9 @@
 // # Requests
 //
 // POST /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group,
-// /v1/alias, /v1/system, /v1/fact and /v1/item, with JSON of the Segment specification
-// in UTF-8, with or without a byte order mark, plain or gzip whatever the headers say,
+// /v1/alias, /v1/system, /v1/fact and /v1/item, and the paths of other vendors' SDKs, whose
+// events are put into the same form first (dialect.go, and a file for each dialect), with
+// JSON of the Segment specification in UTF-8, with or without a byte order mark, plain or gzip whatever the headers say,
 // and a key as user name of Basic authorization or as writeKey in the body. A batch is
 // {"batch": [event, ...]} with at most MaxBatchBytes, both as sent and inflated, and
 // MaxBatchEvents. An event has at most event.MaxEventBytes as received. In paths, // is
