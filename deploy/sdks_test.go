@@ -39,6 +39,7 @@ var tools = map[string]tool{
 	"node":   {needs: "node", install: []string{"npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"}, run: []string{"node"}},
 	"python": {needs: "python3", install: []string{"python3", "-m", "pip", "install", "--quiet", "--target", ".", "-r", "requirements.txt"}, run: []string{"python3"}},
 	"page":   {needs: "chromium", install: []string{"npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"}},
+	"java":   {needs: "java", install: []string{"mvn", "--quiet", "--file", "java", "compile", "dependency:copy-dependencies", "-DoutputDirectory=target/lib"}, run: []string{"java", "-cp", "java/target/classes:java/target/lib/*"}},
 	"go":     {needs: "go", install: []string{"go", "build", "-C", "go", "-o", "../sdks", "."}, run: []string{"./sdks"}},
 }
 
@@ -62,6 +63,7 @@ var sdks = []sdk{
 	{tool: "page", program: "posthog-page.mjs"},
 	{tool: "page", program: "jitsu-page.mjs", lacks: "alias", loses: true},
 	{tool: "python", program: "segment-python.py"},
+	{tool: "java", program: "Segment", nulls: true},
 	{tool: "go", program: "segment"},
 	{tool: "go", program: "rudder"},
 }
