@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -27,7 +28,8 @@ type Key struct {
 	Hash     [sha256.Size]byte
 	Roles    event.Roles
 	Verified bool   // identity: verified: a userId counts only with a user token
-	Secret   []byte // signs user tokens; nil: the key takes none
+	Secret   []byte // signs user tokens; nil: the key takes none of this kind
+	JWKS     string // the name of a file of public keys, under which user tokens are signed; "": none
 }
 
 // KeyOf is a key with a text.
@@ -116,6 +118,7 @@ func readKeysFile(name string) (string, error) {
 //	  roles: [browser]
 //	  identity: verified            # a userId counts only with a user token
 //	  secret: 0b0f6a1c9f...         # signs user tokens; the shop's server has it too
+//	  jwks: login.json              # or beside it: public keys under which a JWT is signed
 //	- name: orders
 //	  sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 //	  roles: [server, feeder]
@@ -172,7 +175,7 @@ func (f *keysFile) add(n *yaml.Node, what, hint string) {
 }
 
 // keyFields are the fields of a key.
-var keyFields = []string{"name", "key", "sha256", "roles", "identity", "secret"}
+var keyFields = []string{"name", "key", "sha256", "roles", "identity", "secret", "jwks"}
 
 // key reads one element of the list.
 func (f *keysFile) key(n *yaml.Node) (k Key, ok bool) {
@@ -220,11 +223,14 @@ func (f *keysFile) key(n *yaml.Node) (k Key, ok bool) {
 			f.add(fields["secret"], fmt.Sprintf("the secret is shorter than %d bytes", minSecretBytes), "openssl rand -hex 32")
 		}
 	}
+	if k.JWKS = text("jwks"); k.JWKS != "" && !filepath.IsAbs(k.JWKS) {
+		k.JWKS = filepath.Join(filepath.Dir(f.file), k.JWKS) // beside this file
+	}
 	switch {
-	case k.Verified && fields["secret"] == nil:
-		f.add(n, "identity: verified needs a secret: it signs user tokens", "openssl rand -hex 32")
-	case (k.Verified || k.Secret != nil) && k.Roles != 0 && (!k.Roles.Has(event.Browser) || k.Roles.Has(event.Server)):
-		f.add(n, "identity and secret are for keys of role browser without server: a server is trusted without user tokens", "make it two keys")
+	case k.Verified && fields["secret"] == nil && fields["jwks"] == nil:
+		f.add(n, "identity: verified needs a secret, or jwks: they sign user tokens", "openssl rand -hex 32")
+	case (k.Verified || k.Secret != nil || k.JWKS != "") && k.Roles != 0 && (!k.Roles.Has(event.Browser) || k.Roles.Has(event.Server)):
+		f.add(n, "identity, secret and jwks are for keys of role browser without server: a server is trusted without user tokens", "make it two keys")
 	}
 	return k, len(f.problems) == before
 }

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -202,7 +204,7 @@ func (g *Gateway) fill(req *request, ring *keyring, r *http.Request, b *body, te
 			return errKey
 		}
 	}
-	from, err := newSender(req.key, r.Header, now)
+	from, err := newSender(req.key, ring.sets, r.Header, now)
 	if err != nil {
 		return err
 	}
@@ -265,7 +267,12 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 		a.sender.token = env.token
 	}
 	if env.context.present() {
-		a.context = env.context.of(text)
+		if a.context = env.context.of(text); bytes.Contains(a.context, []byte("oken")) {
+			if env.token == "" {
+				a.sender.token = cmp.Or(tokenOf(a.context), a.sender.token)
+			}
+			a.context = withoutToken(a.context)
+		}
 	}
 	if env.single {
 		return g.placeOne(req, a, text, env.events[0], 0)
@@ -288,15 +295,19 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 }
 
 // bodyKey returns the writeKey in the body of a single event.
-func bodyKey(text []byte) string {
-	m := members{b: text}
-	for {
+func bodyKey(text []byte) string { return textOf(text, "writeKey") }
+
+func tokenOf(context []byte) string { return textOf(context, memberToken) }
+
+// textOf is the text of the first member of an object that has a name, "" if there is none.
+func textOf(object []byte, member string) string {
+	for m := (members{b: object}); ; {
 		key, val, ok := m.next()
 		if !ok {
 			return ""
 		}
-		if name(key.of(text)) == "writeKey" {
-			return stringOf(val.of(text))
+		if name(key.of(object)) == member {
+			return stringOf(val.of(object))
 		}
 	}
 }

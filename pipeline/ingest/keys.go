@@ -15,7 +15,10 @@ const keysEvery = 5 * time.Second
 
 // A keyring holds the keys that are in force. A request uses the one that it began
 // with.
-type keyring struct{ keys []config.Key }
+type keyring struct {
+	keys []config.Key
+	sets *keySets
+}
 
 // find returns the key with a text, nil if there is none. How long it takes depends
 // neither on the text nor on the keys, only on their number.
@@ -38,6 +41,7 @@ type keysFile struct {
 	name     string
 	settings []config.Key // the other keys
 	sum      [sha256.Size]byte
+	sets     string // the content of the files that the keys name
 	failed   string // the error that was last logged; "": the last reading did not fail
 }
 
@@ -54,10 +58,11 @@ func (g *Gateway) loadKeys() error {
 	if g.opt.KeysFile != "" {
 		return g.readKeys()
 	}
-	return g.useKeys(keys)
+	return g.useKeys(keys, true)
 }
 
-// readKeys reads the file of keys, and puts its keys in force if it has changed.
+// readKeys reads the file of keys and the files that its keys name, and puts them in force
+// if any has changed.
 func (g *Gateway) readKeys() error {
 	f := &g.keysFile
 	b, err := config.ReadKeysFile(f.name)
@@ -65,15 +70,14 @@ func (g *Gateway) readKeys() error {
 		return err
 	}
 	sum := sha256.Sum256(b)
-	if sum == f.sum {
-		return nil
-	}
-	keys, err := config.ParseKeys(f.name, b)
-	if err == nil {
+	keys := []config.Key(nil)
+	if ring := g.keys.Load(); sum == f.sum && ring != nil {
+		keys = ring.keys
+	} else if keys, err = config.ParseKeys(f.name, b); err == nil {
 		keys, err = config.JoinKeys(f.settings, keys)
 	}
 	if err == nil {
-		err = g.useKeys(keys)
+		err = g.useKeys(keys, sum != f.sum)
 	}
 	if err == nil {
 		f.sum = sum
@@ -81,11 +85,17 @@ func (g *Gateway) readKeys() error {
 	return err
 }
 
-func (g *Gateway) useKeys(keys []config.Key) error {
+// useKeys puts keys in force, if they or the files that they name have changed.
+func (g *Gateway) useKeys(keys []config.Key, changed bool) error {
 	if len(keys) == 0 {
 		return errors.New("no key given: nobody could send events")
 	}
-	g.keys.Store(&keyring{keys})
+	sets, text, err := readKeySets(keys)
+	if err != nil || !changed && text == g.keysFile.sets {
+		return err
+	}
+	g.keysFile.sets = text
+	g.keys.Store(&keyring{keys, sets})
 	return nil
 }
 

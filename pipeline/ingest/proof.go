@@ -33,7 +33,8 @@ type sender struct {
 	key      *config.Key
 	roles    event.Roles
 	verified bool
-	secret   []byte // of user tokens; nil: none is taken
+	secret   []byte // of user tokens; nil: none of this kind is taken
+	sets     *keySets
 	token    string // of the request: the batch's, else the header's
 	now      int64  // nanoseconds since 1970
 
@@ -52,8 +53,8 @@ const (
 
 var errSender = &problem{http.StatusBadRequest, "sender", "the header " + headerSender + " is neither " + fromBrowser + " nor " + fromVerified}
 
-func newSender(key *config.Key, h http.Header, now int64) (sender, error) {
-	s := sender{key: key, roles: key.Roles, verified: key.Verified, secret: key.Secret, token: h.Get(headerToken), now: now}
+func newSender(key *config.Key, sets *keySets, h http.Header, now int64) (sender, error) {
+	s := sender{key: key, sets: sets, roles: key.Roles, verified: key.Verified, secret: key.Secret, token: h.Get(headerToken), now: now}
 	switch as := h.Get(headerSender); as {
 	case "":
 		return s, nil
@@ -65,7 +66,7 @@ func newSender(key *config.Key, h http.Header, now int64) (sender, error) {
 	if !s.roles.Has(event.Browser | event.Server) {
 		return s, &event.Denied{Reason: event.DeniedRole, Detail: "the header " + headerSender + " needs a key of role browser or server"}
 	}
-	s.secret, s.roles = nil, event.Browser
+	s.secret, s.sets, s.roles = nil, nil, event.Browser
 	return s, nil
 }
 
@@ -86,21 +87,55 @@ func (s *sender) name() string {
 // proves reports whether the event, or its request, has a user token of the user
 // whom the event is about.
 func (s *sender) proves(ev *event.Event) bool {
-	if s.secret == nil || !strings.HasPrefix(ev.Key, "u:") {
+	if s.secret == nil && (s.sets == nil || s.key.JWKS == "") || !strings.HasPrefix(ev.Key, "u:") {
 		return false
 	}
 	token, user := s.token, ev.User()
-	if own := ev.Root.Get("userToken"); own != nil && own.Type() == fastjson.TypeString {
-		token = value.AliasText(own)
+	for _, at := range tokenPlaces {
+		if own := ev.Root.Get(at...); own != nil && own.Type() == fastjson.TypeString {
+			token = value.AliasText(own)
+			break
+		}
 	}
 	if token == "" {
 		return false
 	}
 	if l := &s.last; l.user != user || l.token != token {
 		l.user, l.token = strings.Clone(user), strings.Clone(token)
-		l.ok = provesUser(s.secret, token, user, s.now)
+		if isJWT(token) {
+			l.ok = s.sets != nil && s.sets.proves(s.key, token, user, s.now)
+		} else {
+			l.ok = s.secret != nil && provesUser(s.secret, token, user, s.now)
+		}
 	}
 	return s.last.ok
+}
+
+// tokenPlaces are where an event may have its user token: SDKs let a page add to the
+// context or the properties only. The first that is there counts.
+var tokenPlaces = [...][]string{{memberToken}, {"context", memberToken}, {"properties", memberToken}}
+
+const memberToken = "userToken"
+
+// hasToken reports whether a member of an event has a user token.
+func hasToken(ev *event.Event, member string) bool { return ev.Root.Get(member, memberToken) != nil }
+
+// withoutToken is an object without its user token.
+func withoutToken(raw []byte) []byte {
+	out := []byte{'{'}
+	for m := (members{b: raw}); ; {
+		key, val, ok := m.next()
+		if !ok {
+			return append(out, '}')
+		}
+		if name(key.of(raw)) == memberToken {
+			continue
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(out, raw[key.from-1:val.to]...)
+	}
 }
 
 // UserToken is the user token of a user id, which proves until it expires that a

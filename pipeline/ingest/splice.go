@@ -11,7 +11,7 @@ import (
 // the event, which would change numbers and escapes.
 //
 //	proof       "none", first in the object, if a browser sent the event without proof of its user; else removed
-//	userToken   removed: it proves the user to whoever has it
+//	userToken   removed, also from context and properties: it proves the user to whoever has it
 //	writeKey    removed: that of a server is secret
 //	receivedAt  always the gateway's
 //	messageId   added if the event has none, neither a text nor a number: the hash of the event's bytes
@@ -29,12 +29,15 @@ type splice struct {
 	context     []byte // nil: do not change it
 	traits      []byte // nil: do not change them
 	dropLogTime bool
+
+	ofContext, ofProperties bool // they have a user token
 }
 
 // append appends the event on one line, without the line break.
 func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	start := len(dst)
-	if s.dropsAny() {
+	s.ofContext, s.ofProperties = hasToken(s.ev, "context"), hasToken(s.ev, "properties")
+	if s.ofContext || s.ofProperties || s.dropsAny() {
 		dst = s.appendKept(s.begin(dst), raw)
 	} else { // without its braces: an admitted event is an object without space around it
 		dst = append(s.begin(dst), raw[1:len(raw)-1]...)
@@ -99,6 +102,11 @@ func (s *splice) appendKept(dst, raw []byte) []byte {
 			dst = append(dst, ',')
 		}
 		first = false
+		if n := name(key.of(raw)); raw[val.from] == '{' && (n == "context" && s.ofContext || n == "properties" && s.ofProperties) {
+			dst = append(append(append(dst, '"'), n...), `":`...)
+			dst = append(dst, withoutToken(val.of(raw))...)
+			continue
+		}
 		dst = append(dst, raw[key.from-1:val.to]...)
 	}
 }
