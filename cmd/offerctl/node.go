@@ -46,11 +46,13 @@ type nodeOptions struct {
 	partitions  int
 	addr        string
 	metricsAddr string
-	writeKey    string               // of role browser; empty: none
-	serverKey   string               // of role server; empty: none
-	keys        []config.Key         // further keys
-	keysFile    string               // a file of further keys; empty: none
-	origins     []string             // ingest.Options.Origins
+	writeKey    string       // of role browser; empty: none
+	serverKey   string       // of role server; empty: none
+	keys        []config.Key // further keys
+	keysFile    string       // a file of further keys; empty: none
+	origins     []string     // as ingest.Options have them
+	tlsCert     string
+	tlsKey      string
 	coupons     *coupon.Keys         // nil: codes are placeholders
 	set         *campaign.Definition // made live at the start, and its tables loaded
 	keep        bool                 // but where another set is live already, that stays
@@ -126,7 +128,7 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 			return err
 		}
 	}
-	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: given(n.opt.writeKey), ServerKeys: given(n.opt.serverKey), Keys: n.opt.keys, KeysFile: n.opt.keysFile, Origins: n.opt.origins,
+	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: given(n.opt.writeKey), ServerKeys: given(n.opt.serverKey), Keys: n.opt.keys, KeysFile: n.opt.keysFile, Origins: n.opt.origins, TLSCert: n.opt.tlsCert, TLSKey: n.opt.tlsKey,
 		Metrics: n.reg, Logger: n.opt.log}); err != nil {
 		return err
 	}

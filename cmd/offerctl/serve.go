@@ -45,6 +45,8 @@ asked. Files with mistakes are not made live; the mistakes are shown.`,
 	serverKey := fs.String("server-key", envOr("OFFERSTREAM_SERVER_KEY", ""), "a secret `KEY` of role server, for the shop's own servers and for offerctl replay; OFFERSTREAM_SERVER_KEY in the environment")
 	keysFile := fs.String("keys", envOr("OFFERSTREAM_KEYS", ""), "a `FILE` of more keys, in YAML: a list of {name, key or sha256, roles, identity, secret}; read again when it changes; OFFERSTREAM_KEYS in the environment")
 	origins := fs.String("origins", envOr("OFFERSTREAM_ORIGINS", ""), "a `LIST` of the origins of pages whose scripts may send events, as https://shop.example, comma-separated; empty: all; OFFERSTREAM_ORIGINS in the environment")
+	cert := fs.String("tls-cert", "", "the certificate with its chain, a `FILE` in PEM: events are received by HTTPS; read again when it changes")
+	certKey := fs.String("tls-key", "", "the certificate's key, a `FILE` in PEM")
 	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err
@@ -58,7 +60,7 @@ asked. Files with mistakes are not made live; the mistakes are shown.`,
 	log := nodeLog(std.err, slog.LevelInfo)
 	o := nodeOptions{
 		dir: *dir, natsAddr: *natsAddr, sync: true, remote: broker.Options{URL: *url, Creds: *creds, Prefix: *prefix},
-		partitions: *partitions, addr: *addr, metricsAddr: *metrics, writeKey: *key, serverKey: *serverKey, keysFile: *keysFile, log: log, keep: !*watch,
+		partitions: *partitions, addr: *addr, metricsAddr: *metrics, writeKey: *key, serverKey: *serverKey, keysFile: *keysFile, tlsCert: *cert, tlsKey: *certKey, log: log, keep: !*watch,
 	}
 	var err error
 	if o.origins, err = config.ReadOrigins(*origins); err != nil {
@@ -100,7 +102,11 @@ asked. Files with mistakes are not made live; the mistakes are shown.`,
 		n.stop()
 		return ended(ctx, err)
 	}
-	fmt.Fprintf(std.out, "events: http://%s/v1/batch   offers: offers.> on %s\n", n.addr, n.natsURL())
+	scheme := "http"
+	if *cert != "" {
+		scheme = "https"
+	}
+	fmt.Fprintf(std.out, "events: %s://%s/v1/batch   offers: offers.> on %s\n", scheme, n.addr, n.natsURL())
 	stopWatch := func() {}
 	if *watch {
 		stopWatch = files.start(ctx, n.conn)

@@ -62,6 +62,8 @@ type Options struct {
 	QueueBytes  int                   // limit for what waits in one partition (4 MB); beyond it, 429
 	MemoryBytes int                   // limit for all requests together (128 MB); beyond it, 429
 	Origins     []string              // origins of pages whose scripts may send events, as https://shop.example; none: all may
+	TLSCert     string                // a file with the certificate and its chain, in PEM; Run serves HTTPS then, with HTTP/2
+	TLSKey      string                // the file of its key
 	Requests    int                   // limit for requests whose body is there (4096); beyond it, 429
 	Connections int                   // limit for connections (16384, or three quarters of the files that the process may open); beyond it, closed
 	Now         func() int64          // the clock for receivedAt, nanoseconds since 1970 (time.Now)
@@ -107,7 +109,8 @@ type Gateway struct {
 	keys        atomic.Pointer[keyring]
 	keysFile    keysFile
 	denied      deniedLog
-	lanes       []*lane // one per partition
+	certificate *certificate // nil: no HTTPS
+	lanes       []*lane      // one per partition
 	letters     *letterbox
 	memory      budget
 	arrivals    arrivals
@@ -145,6 +148,10 @@ func New(opt Options) (*Gateway, error) {
 	// their way, and these half of the memory. So it leaves as much to the others.
 	g.arrivals = arrivals{max: int64(opt.MemoryBytes / 2), each: int64(opt.MemoryBytes / 4), by: map[netip.Addr]int64{}}
 	if err := g.loadKeys(); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	var err error
+	if g.certificate, err = newCertificate(opt.TLSCert, opt.TLSKey, opt.Logger); err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	g.denied.log = opt.Logger

@@ -20,6 +20,7 @@ const (
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10 // bytes
 	drainTimeout  = 45 * time.Second
+	maxStreams    = 100 // requests at once on one connection of HTTP/2
 )
 
 // Run accepts events on api until ctx is done, and then drains: it closes the
@@ -33,6 +34,7 @@ func (g *Gateway) Run(ctx context.Context, api net.Listener) error {
 		WriteTimeout:      readTimeout + g.opt.Timeout + 10*time.Second,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ConnState:         g.connections.watch,
 		ErrorLog:          slog.NewLogLogger(g.opt.Logger.Handler(), slog.LevelDebug),
 	}
@@ -40,8 +42,15 @@ func (g *Gateway) Run(ctx context.Context, api net.Listener) error {
 	defer unwatch()
 	go g.watchKeys(watch)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(api) }()
-	g.opt.Logger.Info("gateway serving", "addr", api.Addr().String(), "partitions", len(g.lanes))
+	go func() {
+		if g.certificate == nil {
+			served <- srv.Serve(api)
+			return
+		}
+		srv.TLSConfig = g.certificate.config()
+		served <- srv.ServeTLS(api, "", "")
+	}()
+	g.opt.Logger.Info("gateway serving", "addr", api.Addr().String(), "partitions", len(g.lanes), "https", g.certificate != nil)
 	if len(g.opt.Origins) == 0 {
 		g.opt.Logger.Info("scripts of pages of any origin may send events: --origins names those that may")
 	}
