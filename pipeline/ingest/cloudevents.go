@@ -79,10 +79,31 @@ func cloudSplit(e *envelope, text []byte) error {
 
 func cloudEvent(dst, raw []byte, _ *origin) ([]byte, error) {
 	var id, source, typ, subject, at, anonymous, data, coded []byte
-	if err := fieldsOf(raw, map[string]*[]byte{"id": &id, "source": &source, "type": &typ, "subject": &subject, "time": &at, "anonymousid": &anonymous, "data": &data, "data_base64": &coded}); err != nil {
+	err := fieldsOf(raw, func(name []byte) *[]byte {
+		switch string(name) {
+		case "id":
+			return &id
+		case "source":
+			return &source
+		case "type":
+			return &typ
+		case "subject":
+			return &subject
+		case "time":
+			return &at
+		case "anonymousid":
+			return &anonymous
+		case "data":
+			return &data
+		case "data_base64":
+			return &coded
+		}
+		return nil
+	})
+	if err != nil {
 		return dst, event.Rejectf("json", "%v", err)
 	}
-	if stringOf(id) == "" || stringOf(source) == "" || stringOf(typ) == "" {
+	if !isText(id) || !isText(source) || !isText(typ) {
 		return dst, event.Rejectf("name", "a CloudEvent needs non-empty strings in id, source and type")
 	}
 	dst = append(append(dst, `{"type":"track","event":`...), typ...)
@@ -93,8 +114,8 @@ func cloudEvent(dst, raw []byte, _ *origin) ([]byte, error) {
 	}
 	add("userId", subject)
 	add("anonymousId", anonymous)
-	message, _ := json.Marshal(stringOf(source) + " " + stringOf(id)) // a source is a URI, and has no space
-	add("messageId", message)
+	dst = append(append(dst, `,"messageId":`...), source[:len(source)-1]...)
+	dst = append(append(dst, ' '), id[1:]...) // a source is a URI, and has no space
 	add("timestamp", at)
 	switch {
 	case data != nil && data[0] == '{':

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 
@@ -100,3 +101,25 @@ func matches(pattern, path string) (part string, ok bool) {
 func fixed(body string) func(*http.Request, string) []byte {
 	return func(*http.Request, string) []byte { return []byte(body) }
 }
+
+// fieldsOf reads members of an object into what of returns for their names, those that are
+// null excepted. What has been read stays.
+func fieldsOf(raw []byte, of func(name []byte) *[]byte) error {
+	m := members{b: raw}
+	for {
+		key, val, ok := m.next()
+		if !ok {
+			return m.err
+		}
+		n := key.of(raw)
+		if bytes.IndexByte(n, '\\') >= 0 {
+			n = []byte(name(n))
+		}
+		if to := of(n); to != nil && *to == nil && string(val.of(raw)) != "null" {
+			*to = val.of(raw)
+		}
+	}
+}
+
+// isText reports whether a JSON value is a string that is not empty.
+func isText(raw []byte) bool { return len(raw) > 2 && raw[0] == '"' }

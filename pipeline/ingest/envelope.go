@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -133,6 +134,9 @@ func (e *envelope) readEvents(body []byte, list jsonValue) error {
 
 // stringOf returns the text of a JSON string, "" for anything else.
 func stringOf(raw []byte) string {
+	if isText(raw) && bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) {
+		return string(raw[1 : len(raw)-1])
+	}
 	var s string
 	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
 		return ""

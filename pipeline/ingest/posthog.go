@@ -127,7 +127,7 @@ func posthogKey(raw []byte) string {
 	}
 }
 
-// A posthogEventText has what is read of an event: JSON values as they came, nil for those
+// posthogFields are what is read of an event: JSON values as they came, nil for those
 // that it lacks.
 type posthogFields struct {
 	event, id, uuid, timestamp, offset, properties []byte
@@ -140,31 +140,57 @@ type posthogFields struct {
 }
 
 func (f *posthogFields) read(raw []byte) error {
-	into := map[string]*[]byte{"event": &f.event, "distinct_id": &f.id, "uuid": &f.uuid, "timestamp": &f.timestamp, "offset": &f.offset,
-		"properties": &f.properties, "$set": &f.set, "$set_once": &f.setOnce}
-	if err := fieldsOf(raw, into); err != nil {
+	err := fieldsOf(raw, func(name []byte) *[]byte {
+		switch string(name) {
+		case "event":
+			return &f.event
+		case "distinct_id":
+			return &f.id
+		case "uuid":
+			return &f.uuid
+		case "timestamp":
+			return &f.timestamp
+		case "offset":
+			return &f.offset
+		case "properties":
+			return &f.properties
+		case "$set":
+			return &f.set
+		case "$set_once":
+			return &f.setOnce
+		}
+		return nil
+	})
+	if err != nil || len(f.properties) == 0 || f.properties[0] != '{' {
 		return err
 	}
-	if len(f.properties) == 0 || f.properties[0] != '{' {
+	return fieldsOf(f.properties, func(name []byte) *[]byte {
+		switch string(name) {
+		case "distinct_id":
+			return &f.id
+		case "$anon_distinct_id":
+			return &f.anonymous
+		case "$device_id":
+			return &f.device
+		case "$is_identified":
+			return &f.identified
+		case "alias":
+			return &f.alias
+		case "$group_key":
+			return &f.groupKey
+		case "$group_set":
+			return &f.groupSet
+		case "$screen_name":
+			return &f.screen
+		case "title":
+			return &f.title
+		case "$set":
+			return &f.set
+		case "$set_once":
+			return &f.setOnce
+		}
 		return nil
-	}
-	return fieldsOf(f.properties, map[string]*[]byte{"distinct_id": &f.id, "$anon_distinct_id": &f.anonymous, "$device_id": &f.device, "$is_identified": &f.identified,
-		"alias": &f.alias, "$group_key": &f.groupKey, "$group_set": &f.groupSet, "$screen_name": &f.screen, "title": &f.title, "$set": &f.set, "$set_once": &f.setOnce})
-}
-
-// fieldsOf reads members of an object, those that are null excepted. What has been read
-// stays.
-func fieldsOf(raw []byte, into map[string]*[]byte) error {
-	m := members{b: raw}
-	for {
-		key, val, ok := m.next()
-		if !ok {
-			return m.err
-		}
-		if to := into[name(key.of(raw))]; to != nil && *to == nil && string(val.of(raw)) != "null" {
-			*to = val.of(raw)
-		}
-	}
+	})
 }
 
 func posthogEvent(dst, raw []byte, from *origin) ([]byte, error) {
