@@ -340,11 +340,31 @@ func awaitDrained(t *testing.T, ctx context.Context, conn *broker.Conn) {
 		if errors.Is(err, jetstream.ErrConsumerNotFound) && ctx.Err() == nil {
 			continue // it has not begun yet
 		}
+		var last uint64 // a consumer that has just begun may not know yet what is pending
+		if err == nil {
+			last, err = lastOffer(ctx, conn, "offers.web.>")
+		}
 		if err != nil {
 			t.Fatalf("the subscriber's durable consumer: %v", err)
 		}
-		if info.NumPending == 0 && info.NumAckPending == 0 {
+		if info.NumPending == 0 && info.NumAckPending == 0 && info.Delivered.Stream >= last {
 			return
 		}
 	}
+}
+
+// lastOffer is the sequence of the newest offer on a subject, 0 if there is none.
+func lastOffer(ctx context.Context, conn *broker.Conn, subject string) (uint64, error) {
+	st, err := conn.JS.Stream(ctx, conn.Names.OffersStream())
+	if err != nil {
+		return 0, err
+	}
+	m, err := st.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.Sequence, nil
 }
