@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -92,6 +93,9 @@ func (s *sender) proves(ev *event.Event) bool {
 	}
 	token, user := s.token, ev.User()
 	for _, at := range tokenPlaces {
+		if !mayHaveToken(ev.Raw) {
+			break
+		}
 		if own := ev.Root.Get(at...); own != nil && own.Type() == fastjson.TypeString {
 			token = value.AliasText(own)
 			break
@@ -116,6 +120,12 @@ func (s *sender) proves(ev *event.Event) bool {
 var tokenPlaces = [...][]string{{memberToken}, {"context", memberToken}, {"properties", memberToken}}
 
 const memberToken = "userToken"
+
+// mayHaveToken reports whether an event may have a user token. Nearly all have none, and
+// need not be searched.
+func mayHaveToken(raw []byte) bool {
+	return bytes.Contains(raw, []byte(memberToken)) || bytes.Contains(raw, []byte(`\u`)) // its name may be escaped
+}
 
 // hasToken reports whether a member of an event has a user token.
 func hasToken(ev *event.Event, member string) bool { return ev.Root.Get(member, memberToken) != nil }

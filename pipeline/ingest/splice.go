@@ -36,7 +36,9 @@ type splice struct {
 // append appends the event on one line, without the line break.
 func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	start := len(dst)
-	s.ofContext, s.ofProperties = hasToken(s.ev, "context"), hasToken(s.ev, "properties")
+	if mayHaveToken(raw) {
+		s.ofContext, s.ofProperties = hasToken(s.ev, "context"), hasToken(s.ev, "properties")
+	}
 	if s.ofContext || s.ofProperties || s.dropsAny() {
 		dst = s.appendKept(s.begin(dst), raw)
 	} else { // without its braces: an admitted event is an object without space around it
