@@ -21,41 +21,40 @@ type admission struct {
 	copied     int       // bytes of context copied so far
 	changed    []byte    // memory for the text of an event that is changed before it is judged
 
-	translate func(dst, raw []byte, from *origin) ([]byte, error) // of the dialect; nil: events come in the form of this gateway
-	from      origin
-	form      []byte // memory for the text of an event that is translated
+	translate func(dst, raw []byte, now int64) ([]byte, error) // dialect.event
+	form      []byte                                           // memory for the text of an event that is translated
 }
 
 // translated returns an event in the form of this gateway, and where that is in its text.
 // After an error raw is as it came.
 func (a *admission) translated(raw []byte, v jsonValue) ([]byte, jsonValue, error) {
-	switch {
-	case len(raw) > event.MaxEventBytes:
-		return raw, v, event.Rejectf("size", "the event has %d bytes; at most %d are allowed", len(raw), event.MaxEventBytes)
-	case v.deep:
-		return raw, v, errDeep
-	case v.control:
-		return raw, v, errControl
+	if err := unreadable(raw, v); err != nil {
+		return raw, v, err
 	}
-	form, err := a.translate(a.form[:0], raw, &a.from)
+	form, err := a.translate(a.form[:0], raw, a.sender.now)
 	if err != nil {
 		return raw, v, err
 	}
 	a.form = form
-	in, err := scanValue(form, 0)
-	if err == nil && in.to < len(form) {
-		err = errAfter
-	}
+	in, err := soleValue(form)
 	if err != nil {
 		return raw, v, event.Rejectf("json", "%v", err)
 	}
 	return form, in, nil
 }
 
-var (
-	errDeep    = &event.Reject{Reason: "json", Detail: "nested too deeply"}
-	errControl = &event.Reject{Reason: "json", Detail: "a string holds a raw control character"}
-)
+// unreadable returns why an event is refused before any parser sees it, nil if it is not.
+func unreadable(raw []byte, v jsonValue) error {
+	switch {
+	case len(raw) > event.MaxEventBytes: // the other checks are for bodies that are read
+		return event.Rejectf("size", "the event has %d bytes; at most %d are allowed", len(raw), event.MaxEventBytes)
+	case v.deep:
+		return event.Rejectf("json", "nested too deeply")
+	case v.control:
+		return event.Rejectf("json", "a string holds a raw control character")
+	}
+	return nil
+}
 
 // errContext refuses a batch whose context is so large that the copies of it in
 // all the batch's events would exceed MaxBatchBytes.
@@ -70,12 +69,8 @@ var errContext = &problem{http.StatusRequestEntityTooLarge, "size", "the batch's
 // written before it but the stamp.
 func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte, *event.Event, error) {
 	raw := v.of(body)
-	switch {
-	case len(raw) > event.MaxEventBytes: // the decoder refuses it; the other checks are for bodies that it reads
-	case v.deep:
-		return dst, nil, errDeep
-	case v.control:
-		return dst, nil, errControl
+	if err := unreadable(raw, v); err != nil {
+		return dst, nil, err
 	}
 	ev, err := a.decoder.AdmitLive(raw, def)
 	if err != nil {

@@ -21,7 +21,7 @@ var _ = add(&dialect{
 		if key := r.Header.Get("X-Write-Key"); key != "" {
 			return key
 		}
-		return r.URL.Query().Get("writeKey")
+		return keyParameter(r)
 	},
 	text:  cloudText,
 	split: cloudSplit,
@@ -63,12 +63,9 @@ func cloudText(r *http.Request, body []byte) ([]byte, error) {
 
 func cloudSplit(e *envelope, text []byte) error {
 	*e = envelope{events: e.events[:0]}
-	v, err := scanValue(text, skipSpace(text, 0))
+	v, err := soleValue(text)
 	if err != nil {
 		return err
-	}
-	if i := skipSpace(text, v.to); i < len(text) {
-		return errAfter
 	}
 	if text[v.from] == '[' {
 		return e.readEvents(text, v)
@@ -77,7 +74,7 @@ func cloudSplit(e *envelope, text []byte) error {
 	return nil
 }
 
-func cloudEvent(dst, raw []byte, _ *origin) ([]byte, error) {
+func cloudEvent(dst, raw []byte, _ int64) ([]byte, error) {
 	var id, source, typ, subject, at, anonymous, data, coded []byte
 	err := fieldsOf(raw, func(name []byte) *[]byte {
 		switch string(name) {
@@ -107,19 +104,14 @@ func cloudEvent(dst, raw []byte, _ *origin) ([]byte, error) {
 		return dst, event.Rejectf("name", "a CloudEvent needs non-empty strings in id, source and type")
 	}
 	dst = append(append(dst, `{"type":"track","event":`...), typ...)
-	add := func(name string, v []byte) {
-		if v != nil {
-			dst = append(append(append(append(dst, `,"`...), name...), `":`...), v...)
-		}
-	}
-	add("userId", subject)
-	add("anonymousId", anonymous)
+	dst = appendMember(dst, "userId", subject)
+	dst = appendMember(dst, "anonymousId", anonymous)
 	dst = append(append(dst, `,"messageId":`...), source[:len(source)-1]...)
 	dst = append(append(dst, ' '), id[1:]...) // a source is a URI, and has no space
-	add("timestamp", at)
+	dst = appendMember(dst, "timestamp", at)
 	switch {
 	case data != nil && data[0] == '{':
-		add("properties", data)
+		dst = appendMember(dst, "properties", data)
 	case data != nil:
 		dst = append(append(append(dst, `,"properties":{"data":`...), data...), '}')
 	case coded != nil:

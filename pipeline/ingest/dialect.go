@@ -9,7 +9,7 @@ import (
 )
 
 // A dialect is how a family of SDKs speaks: its paths, where its key is, and how its
-// events read. Each has a file of its own, which adds it to dialects.
+// events read. Each has a file of its own, which adds it to the tables.
 //
 // The hooks are called in their order, and those that are nil do nothing. Text that they
 // return may be that which they are given.
@@ -26,29 +26,26 @@ type dialect struct {
 	// one event (route.batch).
 	split func(e *envelope, text []byte) error
 	// event appends an event in the form that /v1/batch takes. An error says what is wrong
-	// with the event.
-	event func(dst, raw []byte, from *origin) ([]byte, error)
+	// with the event. now is when the request was received, nanoseconds since 1970.
+	event func(dst, raw []byte, now int64) ([]byte, error)
 }
 
-// An origin is what a dialect may need to know of the request beside an event.
-type origin struct {
-	header http.Header
-	now    int64 // when the request was received, nanoseconds since 1970
-}
+// own is the form of this gateway, which is that of Segment's SDKs.
+var own = &dialect{}
 
 // A route is one path.
 type route struct {
 	batch bool       // the body has any number of events; else it is one event
 	def   event.Type // the type of an event that has none
-	of    *dialect   // nil: events are in the form of this gateway, as are those of Segment's SDKs
+	of    *dialect
 }
 
 // routes has /v1/batch, a path for each type of event, and the paths of all dialects.
 var routes = func() map[string]route {
-	all := map[string]route{"/v1/batch": {batch: true}}
+	all := map[string]route{"/v1/batch": {batch: true, of: own}}
 	for t := event.Track; int(t) < len(event.Types); t++ {
 		if t != event.Clock {
-			all["/v1/"+t.String()] = route{def: t}
+			all["/v1/"+t.String()] = route{def: t, of: own}
 		}
 	}
 	return all
@@ -59,9 +56,7 @@ var stubs []stub
 // add adds a dialect to the tables.
 func add(d *dialect) bool {
 	for path, rt := range d.routes {
-		if rt.of = d; d.key == nil && d.text == nil && d.split == nil && d.event == nil {
-			rt.of = nil
-		}
+		rt.of = d
 		routes[path] = rt
 	}
 	stubs = append(stubs, d.stubs...)
@@ -120,6 +115,17 @@ func fieldsOf(raw []byte, of func(name []byte) *[]byte) error {
 		}
 	}
 }
+
+// appendMember appends a member to an object that has others; nothing if it has no value.
+func appendMember(dst []byte, name string, v []byte) []byte {
+	if v == nil {
+		return dst
+	}
+	return append(append(append(append(dst, `,"`...), name...), `":`...), v...)
+}
+
+// keyParameter is the key in the parameter writeKey of the address.
+func keyParameter(r *http.Request) string { return r.URL.Query().Get("writeKey") }
 
 // isText reports whether a JSON value is a string that is not empty.
 func isText(raw []byte) bool { return len(raw) > 2 && raw[0] == '"' }

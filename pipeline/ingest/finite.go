@@ -11,11 +11,11 @@ func (b *body) finite(text []byte) ([]byte, error) {
 	if !bytes.Contains(text, notFinite[0]) && !bytes.Contains(text, notFinite[2]) {
 		return text, nil
 	}
-	const more = 4.0 / 3 // a NaN is three bytes, and null is four
-	if err := b.pay(int(float64(len(text))*more)+1, false); err != nil {
+	most := len(text) + len(text)/3 + 1 // a NaN is three bytes, and null is four
+	if err := b.pay(most, false); err != nil {
 		return nil, err
 	}
-	return appendFinite(make([]byte, 0, int(float64(len(text))*more)+1), text), nil
+	return appendFinite(make([]byte, 0, most), text), nil
 }
 
 func appendFinite(dst, text []byte) []byte {

@@ -64,14 +64,7 @@ func FuzzJudgedBatch(f *testing.F) {
 		}
 		for p := range 2 {
 			for _, text := range log.events(p) {
-				if !json.Valid([]byte(text)) || !utf8.ValidString(text) {
-					t.Fatalf("stored %q", text)
-				}
-				var d event.Decoder
-				ev, err := d.Decode([]byte(text))
-				if err != nil {
-					t.Fatalf("stored %q: %v", text, err)
-				}
+				ev := storedEvent(t, text)
 				proved := !ev.NoProof && ev.Key == "u:ann" && secret
 				if no := event.Judge(ev, roles, proved); no != nil {
 					t.Errorf("stored %q of %s: %v", text, key.Name, no)
@@ -128,4 +121,17 @@ func FuzzJudgedBatch(f *testing.F) {
 			}
 		}
 	})
+}
+
+// storedEvent reads an event as the log's reader does.
+func storedEvent(t *testing.T, text string) *event.Event {
+	t.Helper()
+	if !json.Valid([]byte(text)) || !utf8.ValidString(text) {
+		t.Fatalf("stored %q", text)
+	}
+	ev, err := new(event.Decoder).Decode([]byte(text))
+	if err != nil {
+		t.Fatalf("stored %q: %v", text, err)
+	}
+	return ev
 }

@@ -1,12 +1,10 @@
 package ingest
 
 import (
-	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
 	"testing"
-	"unicode/utf8"
 
 	"offerstream/pipeline/event"
 )
@@ -49,14 +47,7 @@ func FuzzDialects(f *testing.F) {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 		for _, text := range log.all() {
-			if !json.Valid([]byte(text)) || !utf8.ValidString(text) {
-				t.Fatalf("stored %q", text)
-			}
-			var d event.Decoder
-			ev, err := d.Decode([]byte(text))
-			if err != nil {
-				t.Fatalf("stored %q: %v", text, err)
-			}
+			ev := storedEvent(t, text)
 			if no := event.Judge(ev, event.Browser, false); no != nil || !ev.NoProof || len(text) > 2*event.MaxEventBytes {
 				t.Errorf("stored %q: %v", text, no)
 			}

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -133,7 +132,7 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tall
 	if named {
 		key = ring.find(name)
 	}
-	if !named && rt.of != nil && rt.of.key != nil {
+	if !named && rt.of.key != nil {
 		if given := rt.of.key(r); given != "" {
 			named, key = true, ring.find(given)
 		}
@@ -180,7 +179,7 @@ func (g *Gateway) fill(req *request, ring *keyring, r *http.Request, b *body, te
 	defer b.release()
 	env := envelopes.Get().(*envelope)
 	defer envelopes.Put(env)
-	if rt.of != nil && rt.of.text != nil {
+	if rt.of.text != nil {
 		if text, err = rt.of.text(r, text); err != nil {
 			return err
 		}
@@ -190,7 +189,7 @@ func (g *Gateway) fill(req *request, ring *keyring, r *http.Request, b *body, te
 	}
 	var broken error
 	switch {
-	case rt.of != nil && rt.of.split != nil:
+	case rt.of.split != nil:
 		broken = rt.of.split(env, text)
 	case rt.batch:
 		broken = env.read(text)
@@ -198,7 +197,7 @@ func (g *Gateway) fill(req *request, ring *keyring, r *http.Request, b *body, te
 	if req.key == nil {
 		given := env.writeKey
 		if !rt.batch {
-			given = bodyKey(text)
+			given = textOf(text, "writeKey")
 		}
 		if req.key = ring.find(given); req.key == nil {
 			return errKey
@@ -209,10 +208,7 @@ func (g *Gateway) fill(req *request, ring *keyring, r *http.Request, b *body, te
 		return err
 	}
 	req.sender = from.name()
-	a := admission{sender: from, receivedAt: value.FormatTime(now)}
-	if rt.of != nil && rt.of.event != nil {
-		a.translate, a.from = rt.of.event, origin{r.Header, now}
-	}
+	a := admission{sender: from, receivedAt: value.FormatTime(now), translate: rt.of.event}
 	if g.opt.Log.Clock() == campaign.ClockEvent {
 		a.times = &g.times
 	}
@@ -225,17 +221,12 @@ func (g *Gateway) fill(req *request, ring *keyring, r *http.Request, b *body, te
 }
 
 func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Type) error {
-	v, err := scanValue(text, skipSpace(text, 0))
+	v, err := soleValue(text)
 	if err != nil {
 		return bad("json", err)
 	}
-	if i := skipSpace(text, v.to); i < len(text) {
-		return bad("json", errAfter)
-	}
 	return g.placeOne(req, a, text, v, def)
 }
-
-var errAfter = errors.New("the body goes on after the event")
 
 // placeOne is place for an event that is sent alone.
 func (g *Gateway) placeOne(req *request, a *admission, text []byte, v jsonValue, def event.Type) error {
@@ -267,9 +258,9 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 		a.sender.token = env.token
 	}
 	if env.context.present() {
-		if a.context = env.context.of(text); bytes.Contains(a.context, []byte("oken")) {
+		if a.context = env.context.of(text); mayHaveToken(a.context) {
 			if env.token == "" {
-				a.sender.token = cmp.Or(tokenOf(a.context), a.sender.token)
+				a.sender.token = cmp.Or(textOf(a.context, memberToken), a.sender.token)
 			}
 			a.context = withoutToken(a.context)
 		}
@@ -293,11 +284,6 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 	}
 	return nil
 }
-
-// bodyKey returns the writeKey in the body of a single event.
-func bodyKey(text []byte) string { return textOf(text, "writeKey") }
-
-func tokenOf(context []byte) string { return textOf(context, memberToken) }
 
 // textOf is the text of the first member of an object that has a name, "" if there is none.
 func textOf(object []byte, member string) string {

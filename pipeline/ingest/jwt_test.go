@@ -190,6 +190,7 @@ func TestTokenPlaces(t *testing.T) {
 		{"/v1/page", `{"userId":"ann","properties":{"user\u0054oken":"TOKEN","userToken":"TOKEN"}}`, true},
 		{"/v1/batch", `{"batch":[{"type":"page","userId":"ann"}],"context":{"userToken":"TOKEN"}}`, true},
 		{"/v1/batch", `{"batch":[{"type":"page","userId":"ann"}],"context":{"userToken":"TOKEN"},"userToken":"x"}`, false},
+		{"/v1/batch", `{"batch":[{"type":"page","userId":"ann"}],"context":{"userT\u006fken":"TOKEN"}}`, true},
 		{"/batch", `{"api_key":"browser","batch":[{"event":"A","distinct_id":"ann","properties":{"userToken":"TOKEN"}}]}`, true},
 		{"/v1/cloudevents", `{"id":"1","source":"s","type":"A","subject":"ann","data":{"userToken":"TOKEN"}}`, true},
 		{"/api/s/page", `{"userId":"ann","properties":{"userToken":"TOKEN"}}`, true},

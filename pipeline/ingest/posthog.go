@@ -53,15 +53,11 @@ func posthogText(_ *http.Request, body []byte) ([]byte, error) {
 
 func posthogSplit(e *envelope, text []byte) error {
 	*e = envelope{events: e.events[:0]}
-	at := skipSpace(text, 0)
-	whole, err := scanValue(text, at)
+	whole, err := soleValue(text)
 	if err != nil {
 		return err
 	}
-	if i := skipSpace(text, whole.to); i < len(text) {
-		return fmt.Errorf("the body goes on at byte %d", i)
-	}
-	if text[at] == '[' {
+	if text[whole.from] == '[' {
 		if err := e.readEvents(text, whole); err != nil {
 			return err
 		}
@@ -193,16 +189,12 @@ func (f *posthogFields) read(raw []byte) error {
 	})
 }
 
-func posthogEvent(dst, raw []byte, from *origin) ([]byte, error) {
+func posthogEvent(dst, raw []byte, now int64) ([]byte, error) {
 	var f posthogFields
 	if err := f.read(raw); err != nil {
 		return dst, event.Rejectf("json", "%v", err)
 	}
-	add := func(name string, v []byte) {
-		if v != nil {
-			dst = append(append(append(append(dst, `,"`...), name...), `":`...), v...)
-		}
-	}
+	add := func(name string, v []byte) { dst = appendMember(dst, name, v) }
 	typ, user, anonymous := "track", f.id, f.device
 	if string(f.identified) == "false" || f.identified == nil && f.device != nil && bytes.Equal(f.id, f.device) {
 		user, anonymous = nil, f.id
@@ -245,7 +237,7 @@ func posthogEvent(dst, raw []byte, from *origin) ([]byte, error) {
 	add("anonymousId", anonymous)
 	add("messageId", f.uuid)
 	if f.timestamp == nil {
-		f.timestamp = f.before(from.now)
+		f.timestamp = f.before(now)
 	}
 	add("timestamp", f.timestamp)
 	if more != nil {

@@ -92,13 +92,12 @@ func (s *sender) proves(ev *event.Event) bool {
 		return false
 	}
 	token, user := s.token, ev.User()
-	for _, at := range tokenPlaces {
-		if !mayHaveToken(ev.Raw) {
-			break
-		}
-		if own := ev.Root.Get(at...); own != nil && own.Type() == fastjson.TypeString {
-			token = value.AliasText(own)
-			break
+	if mayHaveToken(ev.Raw) {
+		for _, at := range tokenPlaces {
+			if own := ev.Root.Get(at...); own != nil && own.Type() == fastjson.TypeString {
+				token = value.AliasText(own)
+				break
+			}
 		}
 	}
 	if token == "" {

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -69,6 +70,17 @@ func scanValue(b []byte, i int) (v jsonValue, err error) {
 	}
 	return v, fmt.Errorf("the JSON ends early, at byte %d", len(b))
 }
+
+// soleValue finds the one JSON value in a text, which may have white space around it.
+func soleValue(text []byte) (jsonValue, error) {
+	v, err := scanValue(text, skipSpace(text, 0))
+	if err == nil && skipSpace(text, v.to) < len(text) {
+		err = errAfter
+	}
+	return v, err
+}
+
+var errAfter = errors.New("the body goes on after the event")
 
 // scanString returns the index after the string that begins at b[i], or -1 if the
 // string does not end, and whether it has a raw control character.
