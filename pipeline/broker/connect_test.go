@@ -141,6 +141,27 @@ func TestConnectWaitsForNATS(t *testing.T) {
 	}
 }
 
+// TestJoinWaitsForStreams: a tool that joins while the deployment is being made waits
+// until it is complete.
+func TestJoinWaitsForStreams(t *testing.T) {
+	s := serve(t, embedded.Options{})
+	c := dial(t, Options{InProcess: s, Partitions: 3})
+	if err := c.JS.DeleteStream(limited(t), c.Names.EventsStream(2)); err != nil {
+		t.Fatal(err)
+	}
+	var log lines
+	got := make(chan error, 1)
+	go func() {
+		_, err := open(t, Options{InProcess: s, Join: true, Log: log.logger()})
+		got <- err
+	}()
+	await(t, "word that a stream is not there", func() bool { return strings.Contains(log.String(), "EVENTS-2 does not exist yet") })
+	dial(t, Options{InProcess: s, Partitions: 3})
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestConnectEndsWithItsContext(t *testing.T) {
 	s := serve(t, embedded.Options{Port: -1})
 	url := strings.Replace(s.ClientURL(), "//", "//me:secret@", 1)

@@ -85,7 +85,15 @@ func (c *Conn) join(ctx context.Context, bucket string, err error) error {
 	if err != nil {
 		return c.failed("bucket "+bucket, err)
 	}
-	return c.deployment(ctx)
+	if err := c.deployment(ctx); err != nil {
+		return err
+	}
+	// Whoever makes a deployment makes this stream last.
+	last := c.Names.EventsStream(c.Partitions - 1)
+	if _, err := c.JS.Stream(ctx, last); errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("stream %s does not exist yet: a worker or a gateway makes it", last)
+	}
+	return nil // any other error may concern only what this process does not need
 }
 
 // deployment reads the number of partitions, or writes it in a new deployment.
