@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// ReadOrigins reads origins of pages, separated by commas: a scheme and a host, with a
+// readOrigins reads origins of pages, separated by commas: a scheme and a host, with a
 // port if it is not the scheme's own, as browsers send them in the header Origin.
-func ReadOrigins(text string) (all []string, err error) {
+func readOrigins(text string) (all []string, err error) {
 	for one := range strings.SplitSeq(text, ",") {
 		if one = strings.TrimSpace(one); one == "" {
 			continue

@@ -24,7 +24,7 @@ type program struct {
 var gateway = &program{
 	name:  "gateway",
 	about: "Takes events over HTTP and stores them in NATS JetStream.",
-	rows:  slices.Concat(bothBefore, gatewayOnly, bothAfter),
+	rows:  slices.Concat(bothBefore, gatewayOnly, exposure, bothAfter),
 	example: `OFFERSTREAM_WRITE_KEY=s3cret gateway --nats nats://127.0.0.1:4222 --addr 0.0.0.0:8080
 gateway --config gateway.yaml    # nats: nats://127.0.0.1:4222
                                  # write_key: [s3cret, another]

@@ -31,9 +31,7 @@ type Settings struct {
 	WriteKeys  []string // gateway; keys of role browser
 	ServerKeys []string // gateway; keys of role server
 	KeysFile   string   // gateway; more keys (ParseKeys); "": none
-	Origins    []string // gateway; none: all
-	TLSCert    string   // gateway; a file; "": no HTTPS
-	TLSKey     string   // gateway
+	Exposure            // gateway
 
 	Dir      string // worker
 	Cache    int64  // worker; bytes of decoded entities
@@ -95,15 +93,6 @@ var gatewayOnly = []setting{
 	{name: "keys", arg: "FILE", about: "more keys, in YAML: a list of {name, key or sha256, roles, identity, secret}; read again when it changes",
 		read: func(s *Settings, t string) (err error) { s.KeysFile, err = readKeysFile(t); return },
 		show: func(s *Settings) string { return s.KeysFile }},
-	{name: "origins", arg: "LIST", about: "origins of the pages whose scripts may send events, as https://shop.example, comma-separated; empty: all",
-		read: func(s *Settings, t string) (err error) { s.Origins, err = ReadOrigins(t); return },
-		show: func(s *Settings) string { return strings.Join(s.Origins, ",") }},
-	{name: "tls-cert", arg: "FILE", about: "the certificate with its chain, in PEM: the gateway serves HTTPS, with HTTP/2; read again when it changes; empty: HTTP, for a proxy before it",
-		read: func(s *Settings, t string) (err error) { s.TLSCert, err = readFileName(t); return },
-		show: func(s *Settings) string { return s.TLSCert }},
-	{name: "tls-key", arg: "FILE", about: "the certificate's key, in PEM",
-		read: func(s *Settings, t string) (err error) { s.TLSKey, err = readFileName(t); return },
-		show: func(s *Settings) string { return s.TLSKey }},
 }
 
 var workerOnly = []setting{

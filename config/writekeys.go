@@ -30,6 +30,7 @@ type Key struct {
 	Verified bool   // identity: verified: a userId counts only with a user token
 	Secret   []byte // signs user tokens; nil: the key takes none of this kind
 	JWKS     string // the name of a file of public keys, under which user tokens are signed; "": none
+	Rate     int    // events per second; 0: any number
 }
 
 // KeyOf is a key with a text.
@@ -119,6 +120,7 @@ func readKeysFile(name string) (string, error) {
 //	  identity: verified            # a userId counts only with a user token
 //	  secret: 0b0f6a1c9f...         # signs user tokens; the shop's server has it too
 //	  jwks: login.json              # or beside it: public keys under which a JWT is signed
+//	  rate: 5000                    # events per second, of which a minute's worth may come at once
 //	- name: orders
 //	  sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 //	  roles: [server, feeder]
@@ -175,7 +177,7 @@ func (f *keysFile) add(n *yaml.Node, what, hint string) {
 }
 
 // keyFields are the fields of a key.
-var keyFields = []string{"name", "key", "sha256", "roles", "identity", "secret", "jwks"}
+var keyFields = []string{"name", "key", "sha256", "roles", "identity", "secret", "jwks", "rate"}
 
 // key reads one element of the list.
 func (f *keysFile) key(n *yaml.Node) (k Key, ok bool) {
@@ -225,6 +227,12 @@ func (f *keysFile) key(n *yaml.Node) (k Key, ok bool) {
 	}
 	if k.JWKS = text("jwks"); k.JWKS != "" && !filepath.IsAbs(k.JWKS) {
 		k.JWKS = filepath.Join(filepath.Dir(f.file), k.JWKS) // beside this file
+	}
+	if v := text("rate"); v != "" {
+		var err error
+		if k.Rate, err = readInt(v, 1, maxRate); err != nil {
+			f.add(fields["rate"], "rate: "+err.Error(), "events per second; leave it out for any number")
+		}
 	}
 	switch {
 	case k.Verified && fields["secret"] == nil && fields["jwks"] == nil:

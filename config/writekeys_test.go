@@ -59,6 +59,7 @@ func TestParseKeys(t *testing.T) {
 		`[{name: a, key: x, secret: s3cret-s3cret-s3cret, roles: [browser, server]}]`:          "are for keys of role browser without server",
 		`[{name: a, key: s3cret` + rest + `, {name: a, key: x` + rest + `]`:                    `the name "a" appears twice`,
 		`[{name: a, key: s3cret` + rest + `, {name: b, key: s3cret` + rest + `]`:               `"a" and "b" are the same key`,
+		`[{name: a, key: s3cret, roles: [browser], rate: 0}]`:                                  `rate: "0" is not a whole number from 1`,
 		strings.Repeat("- {name: a, key: s3cret, roles: [browser]}\n", MaxKeys+1):              "there are 257 keys; at most 256",
 		`[{name: a, key: s3cret` + rest + `, {name: b, sha256: ` + strings.ToLower(hash) + `}`: "this is not YAML",
 	} {

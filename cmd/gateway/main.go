@@ -86,7 +86,7 @@ func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 		return err
 	}
 	defer l.Close()
-	g, err := ingest.New(ingest.Options{Log: events, WriteKeys: set.WriteKeys, ServerKeys: set.ServerKeys, KeysFile: set.KeysFile, Origins: set.Origins, TLSCert: set.TLSCert, TLSKey: set.TLSKey, Metrics: reg, Logger: log})
+	g, err := ingest.New(ingest.Options{Log: events, WriteKeys: set.WriteKeys, ServerKeys: set.ServerKeys, KeysFile: set.KeysFile, Exposure: set.Exposure, Metrics: reg, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -50,9 +50,7 @@ type nodeOptions struct {
 	serverKey   string       // of role server; empty: none
 	keys        []config.Key // further keys
 	keysFile    string       // a file of further keys; empty: none
-	origins     []string     // as ingest.Options have them
-	tlsCert     string
-	tlsKey      string
+	exposure    config.Exposure
 	coupons     *coupon.Keys         // nil: codes are placeholders
 	set         *campaign.Definition // made live at the start, and its tables loaded
 	keep        bool                 // but where another set is live already, that stays
@@ -128,7 +126,7 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 			return err
 		}
 	}
-	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: given(n.opt.writeKey), ServerKeys: given(n.opt.serverKey), Keys: n.opt.keys, KeysFile: n.opt.keysFile, Origins: n.opt.origins, TLSCert: n.opt.tlsCert, TLSKey: n.opt.tlsKey,
+	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: given(n.opt.writeKey), ServerKeys: given(n.opt.serverKey), Keys: n.opt.keys, KeysFile: n.opt.keysFile, Exposure: n.opt.exposure,
 		Metrics: n.reg, Logger: n.opt.log}); err != nil {
 		return err
 	}

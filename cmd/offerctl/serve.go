@@ -44,9 +44,7 @@ asked. Files with mistakes are not made live; the mistakes are shown.`,
 	key := fs.String("write-key", envOr("OFFERSTREAM_WRITE_KEY", ""), "the `KEY` that SDKs send, of role browser; OFFERSTREAM_WRITE_KEY in the environment; without any key, a new one is generated and shown")
 	serverKey := fs.String("server-key", envOr("OFFERSTREAM_SERVER_KEY", ""), "a secret `KEY` of role server, for the shop's own servers and for offerctl replay; OFFERSTREAM_SERVER_KEY in the environment")
 	keysFile := fs.String("keys", envOr("OFFERSTREAM_KEYS", ""), "a `FILE` of more keys, in YAML: a list of {name, key or sha256, roles, identity, secret}; read again when it changes; OFFERSTREAM_KEYS in the environment")
-	origins := fs.String("origins", envOr("OFFERSTREAM_ORIGINS", ""), "a `LIST` of the origins of pages whose scripts may send events, as https://shop.example, comma-separated; empty: all; OFFERSTREAM_ORIGINS in the environment")
-	cert := fs.String("tls-cert", "", "the certificate with its chain, a `FILE` in PEM: events are received by HTTPS; read again when it changes")
-	certKey := fs.String("tls-key", "", "the certificate's key, a `FILE` in PEM")
+	readExposure := config.ExposureFlags(fs.String, envOr)
 	readCoupons := fs.couponKeys()
 	if err := fs.none(args); err != nil {
 		return err
@@ -60,11 +58,11 @@ asked. Files with mistakes are not made live; the mistakes are shown.`,
 	log := nodeLog(std.err, slog.LevelInfo)
 	o := nodeOptions{
 		dir: *dir, natsAddr: *natsAddr, sync: true, remote: broker.Options{URL: *url, Creds: *creds, Prefix: *prefix},
-		partitions: *partitions, addr: *addr, metricsAddr: *metrics, writeKey: *key, serverKey: *serverKey, keysFile: *keysFile, tlsCert: *cert, tlsKey: *certKey, log: log, keep: !*watch,
+		partitions: *partitions, addr: *addr, metricsAddr: *metrics, writeKey: *key, serverKey: *serverKey, keysFile: *keysFile, log: log, keep: !*watch,
 	}
 	var err error
-	if o.origins, err = config.ReadOrigins(*origins); err != nil {
-		return usagef("--origins: %v", err)
+	if o.exposure, err = readExposure(); err != nil {
+		return usagef("%v", err)
 	}
 	files := &setWatch{std: std, clock: *clock, path: *campaigns}
 	switch {
@@ -103,7 +101,7 @@ asked. Files with mistakes are not made live; the mistakes are shown.`,
 		return ended(ctx, err)
 	}
 	scheme := "http"
-	if *cert != "" {
+	if o.exposure.TLSCert != "" {
 		scheme = "https"
 	}
 	fmt.Fprintf(std.out, "events: %s://%s/v1/batch   offers: offers.> on %s\n", scheme, n.addr, n.natsURL())

@@ -7,21 +7,20 @@ import (
 )
 
 // clientOf returns the address that a request is counted under. It is that of the
-// connection's other end. If that is this machine or one of a private network, it
-// may be a proxy: then the address is the last one in X-Forwarded-For that is not
-// of a private network, which the proxy has written. What stands before it may be
-// the client's own invention. A client whose connection comes from a public
-// address cannot choose another one.
-func clientOf(r *http.Request) netip.Addr {
+// connection's other end. If that may be a proxy's, the address is the last one in
+// X-Forwarded-For that is not, which the proxy has written. What stands before it may be
+// the client's own invention. A client whose connection comes from elsewhere cannot choose
+// another address.
+func (p proxies) clientOf(r *http.Request) netip.Addr {
 	peer := parseAddress(r.RemoteAddr)
-	if lists := r.Header["X-Forwarded-For"]; len(lists) > 0 && nearby(peer) {
-		return forwarded(peer, lists)
+	if lists := r.Header["X-Forwarded-For"]; len(lists) > 0 && p.has(peer) {
+		return p.forwarded(peer, lists)
 	}
 	return counted(peer)
 }
 
 // forwarded reads the values of X-Forwarded-For from the end.
-func forwarded(peer netip.Addr, lists []string) netip.Addr {
+func (p proxies) forwarded(peer netip.Addr, lists []string) netip.Addr {
 	at := peer
 	for i := len(lists) - 1; i >= 0; i-- {
 		for list, more := lists[i], true; more; {
@@ -35,7 +34,7 @@ func forwarded(peer netip.Addr, lists []string) netip.Addr {
 			if !next.IsValid() {
 				return counted(at)
 			}
-			if at = next; !nearby(at) {
+			if at = next; !p.has(at) {
 				return counted(at)
 			}
 		}
@@ -56,10 +55,22 @@ func parseAddress(s string) netip.Addr {
 	return a.Unmap()
 }
 
-// nearby reports whether an address is this machine's or a private network's. A
-// peer without an IP address is one on this machine.
-func nearby(a netip.Addr) bool {
-	return !a.IsValid() || a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast()
+// proxies are the networks that proxies before the gateway are in; none: this machine and
+// private networks.
+type proxies []netip.Prefix
+
+// has reports whether an address may be a proxy's. A peer without an IP address is one on
+// this machine, as behind a socket.
+func (p proxies) has(a netip.Addr) bool {
+	if !a.IsValid() {
+		return true
+	}
+	for _, network := range p {
+		if network.Contains(a) {
+			return true
+		}
+	}
+	return len(p) == 0 && (a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast())
 }
 
 // counted returns the address that stands for a: in IPv6 the network of 64 bits,

@@ -23,22 +23,25 @@ type admission struct {
 
 	translate func(dst, raw []byte, now int64) ([]byte, error) // dialect.event
 	form      []byte                                           // memory for the text of an event that is translated
+	kept      []byte                                           // memory for the text of an event that is redacted
+	bots      *bots                                            // nil: bots are not told from others
 }
 
-// translated returns an event in the form of this gateway, and where that is in its text.
-// After an error raw is as it came.
-func (a *admission) translated(raw []byte, v jsonValue) ([]byte, jsonValue, error) {
+// translated returns a text with an event in the form of this gateway, and where it is in
+// it. After an error they are as they came.
+func (a *admission) translated(text []byte, v jsonValue) ([]byte, jsonValue, error) {
+	raw := v.of(text)
 	if err := unreadable(raw, v); err != nil {
-		return raw, v, err
+		return text, v, err
 	}
 	form, err := a.translate(a.form[:0], raw, a.sender.now)
 	if err != nil {
-		return raw, v, err
+		return text, v, err
 	}
 	a.form = form
 	in, err := soleValue(form)
 	if err != nil {
-		return raw, v, event.Rejectf("json", "%v", err)
+		return text, v, event.Rejectf("json", "%v", err)
 	}
 	return form, in, nil
 }
@@ -58,7 +61,7 @@ func unreadable(raw []byte, v jsonValue) error {
 
 // errContext refuses a batch whose context is so large that the copies of it in
 // all the batch's events would exceed MaxBatchBytes.
-var errContext = &problem{http.StatusRequestEntityTooLarge, "size", "the batch's context is too large to be copied into each of its events; put it into the events that need it"}
+var errContext = &problem{http.StatusRequestEntityTooLarge, "size", "the batch's context is too large to be copied into each of its events; put it into the events that need it", 0}
 
 // admit reads one event strictly and appends its text for the log to dst. If it
 // refuses the event the error is an *event.Reject, or an *event.Denied if its key may

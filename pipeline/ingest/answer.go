@@ -21,29 +21,78 @@ import (
 //	429  too much at once; Retry-After says when to try again
 //	503  the log did not acknowledge, or the gateway is shutting down; Retry-After
 //
-// The body is {"success": false, "status": 400, "reason": "...", "error": "..."}.
+// The body is {"success": false, "status": 400, "reason": "...", "error": "...", "do": "...",
+// "request": "..."}: a word for programs, what is wrong, what to do about it, and the
+// request's name, as in the header X-Request-Id.
 type problem struct {
 	status int
 	reason string // one word, also the metric's label
 	text   string
+	after  int // seconds until a sender of too many events may send again; 0: it is not about that
 }
 
 func (p *problem) Error() string { return p.reason + ": " + p.text }
 
+// isLimit reports whether an error is a limit of a sender's events.
+func isLimit(err error) bool {
+	p, ok := err.(*problem)
+	return ok && p.after > 0
+}
+
 var (
-	errKey      = &problem{http.StatusUnauthorized, "key", "a key is needed: as the user name of Basic authorization, or as writeKey in the body"}
-	errPath     = &problem{http.StatusNotFound, "path", "no such path; events go to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias, /v1/system, /v1/fact, /v1/item"}
-	errMethod   = &problem{http.StatusMethodNotAllowed, "method", "use POST"}
-	errMemory   = &problem{http.StatusTooManyRequests, "memory", "too many bytes at once: send the request again later"}
-	errArrivals = &problem{http.StatusTooManyRequests, "arrivals", "too many bytes are on their way here at once: send the request again later"}
-	errAddress  = &problem{http.StatusTooManyRequests, "address", "too many bytes are on their way here from this address at once: send the request again later"}
-	errRequests = &problem{http.StatusTooManyRequests, "requests", "too many requests at once: send the request again later"}
-	errQueue    = &problem{http.StatusTooManyRequests, "queue", "events come faster than the log can store them: send the request again later"}
-	errDrain    = &problem{http.StatusServiceUnavailable, "drain", "this gateway is shutting down: send the request again"}
-	errLog      = &problem{http.StatusServiceUnavailable, "log", "the events could not be stored: send them again"}
-	errWide     = &problem{http.StatusBadRequest, "charset", "the body is UTF-16 or UTF-32: send UTF-8"}
-	errLeft     = &problem{http.StatusServiceUnavailable, "gone", "the client left before its events were stored"}
+	errKey      = &problem{http.StatusUnauthorized, "key", "there is no key, or it is not one of this gateway's", 0}
+	errPath     = &problem{http.StatusNotFound, "path", "no such path", 0}
+	errMethod   = &problem{http.StatusMethodNotAllowed, "method", "the path takes events by POST alone", 0}
+	errMemory   = &problem{http.StatusTooManyRequests, "memory", "too many bytes come at once", 0}
+	errArrivals = &problem{http.StatusTooManyRequests, "arrivals", "too many bytes are on their way here at once", 0}
+	errAddress  = &problem{http.StatusTooManyRequests, "address", "too many bytes are on their way here from this address at once", 0}
+	errRequests = &problem{http.StatusTooManyRequests, "requests", "too many requests come at once", 0}
+	errQueue    = &problem{http.StatusTooManyRequests, "queue", "events come faster than the log can store them", 0}
+	errDrain    = &problem{http.StatusServiceUnavailable, "drain", "this gateway is shutting down", 0}
+	errLog      = &problem{http.StatusServiceUnavailable, "log", "the events could not be stored", 0}
+	errWide     = &problem{http.StatusBadRequest, "charset", "the body is UTF-16 or UTF-32", 0}
+	errLeft     = &problem{http.StatusServiceUnavailable, "gone", "the client left before its events were stored", 0}
 )
+
+const (
+	sendAgain = "send the same request again, after the seconds that Retry-After names; what was stored before is known by its messageId"
+	sendLess  = "send again after the seconds that Retry-After names; if this is no mistake, raise the limit (deploy/GATEWAY.md, Limits)"
+)
+
+// remedies are what to do, by reason.
+var remedies = map[string]string{
+	"key":          "send a write key as the user name of Basic authorization, or as writeKey in the body; --write-key, --server-key and --keys name those that are taken",
+	"path":         "send events to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias, /v1/system, /v1/fact, /v1/item, or a path of your SDK (deploy/GATEWAY.md)",
+	"method":       "use POST",
+	"memory":       sendAgain,
+	"arrivals":     sendAgain,
+	"address":      sendAgain,
+	"requests":     sendAgain,
+	"queue":        sendAgain,
+	"drain":        sendAgain,
+	"log":          sendAgain,
+	"gone":         sendAgain,
+	"key_rate":     sendLess,
+	"address_rate": sendLess,
+	"user_rate":    sendLess,
+	"charset":      "send UTF-8",
+	"coding":       "send the body as it is, or with gzip",
+	"gzip":         "compress the body once",
+	"body":         "send the whole body, as long as Content-Length says",
+	"slow":         "send the body at 4 KB per second or faster",
+	"size":         "send less at once: an event may have 32 KB, a batch 4 MB (also inflated) and 5,000 events",
+	"json":         "send JSON: one event, or {\"batch\": [event, ...]}",
+	"sender":       "leave the header out: it is for events that are passed on",
+	"type":         "send one of track, page, screen, identify, group, alias, system, fact, item, with a key that may send it",
+	"name":         "give the event a name of 1 to 256 bytes",
+	"fields":       "give the members the types that the format asks for",
+	"identity":     "send userId or anonymousId, a text that is not empty and not a placeholder such as null or undefined",
+	"timestamp":    "send a time as 2026-01-02T15:04:05Z, or leave it out: then the event counts as of when it is received",
+	"user":         "send the user's id as a text",
+	"role":         "send it with a key that has the role (README, Keys)",
+	"proof":        "send it with the user's token, or from the shop's server (README, Keys)",
+	"unproved":     "send the user's token with it, or an anonymousId (README, Keys)",
+}
 
 // Header values that are the same in every answer; shared to avoid allocations.
 var (
@@ -54,7 +103,7 @@ var (
 
 // unsupported refuses a compression.
 func unsupported(coding string) error {
-	return &problem{http.StatusUnsupportedMediaType, "coding", fmt.Sprintf("the compression %q cannot be read: send the body as it is, or with gzip", clip(coding))}
+	return &problem{http.StatusUnsupportedMediaType, "coding", fmt.Sprintf("the compression %q cannot be read", clip(coding)), 0}
 }
 
 // answerOK sends an answer that every SDK accepts as success.
@@ -65,11 +114,15 @@ func answerOK(w http.ResponseWriter) {
 }
 
 // answerBatch is answerOK for a batch, with the numbers of its events that were
-// accepted and refused. denied are those of the refused that the key may not send.
+// accepted and refused. Of the refused, denied are those that the key may not send, and
+// bots those of crawlers.
 func answerBatch(w http.ResponseWriter, t tally) {
 	body := fmt.Appendf(make([]byte, 0, 96), `{"success":true,"ok":true,"status":1,"accepted":%d,"refused":%d`, t.accepted, t.refused)
 	if t.denied > 0 {
 		body = fmt.Appendf(body, `,"denied":%d`, t.denied)
+	}
+	if t.bots > 0 {
+		body = fmt.Appendf(body, `,"bots":%d`, t.bots)
 	}
 	body = append(body, '}')
 	h := w.Header()
@@ -77,18 +130,20 @@ func answerBatch(w http.ResponseWriter, t tally) {
 	w.Write(body)
 }
 
-func answer(w http.ResponseWriter, p *problem) {
+func answer(w http.ResponseWriter, p *problem, id string) {
 	body, _ := json.Marshal(struct {
 		Success bool   `json:"success"`
 		Status  int    `json:"status"`
 		Reason  string `json:"reason"`
 		Error   string `json:"error"`
-	}{false, p.status, p.reason, p.text})
+		Do      string `json:"do"`
+		Request string `json:"request"`
+	}{false, p.status, p.reason, p.text, remedies[p.reason], id})
 	h := w.Header()
 	h["Content-Type"] = typeJSON
 	switch p.status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.Itoa(max(p.after, 1)))
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", allowedMethods)
 	case http.StatusUnsupportedMediaType:

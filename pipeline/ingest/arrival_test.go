@@ -336,7 +336,7 @@ func TestClientOf(t *testing.T) {
 				r.Header.Add("X-Forwarded-For", list)
 			}
 		}
-		if got := clientOf(r).String(); got != tt.want {
+		if got := (proxies{}).clientOf(r).String(); got != tt.want {
 			t.Errorf("from %s, forwarded for %q: %s, want %s", tt.peer, tt.forwarded, got, tt.want)
 		}
 	}

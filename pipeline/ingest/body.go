@@ -111,7 +111,7 @@ func (b *body) release() {
 // readBody reads the whole body. At most limit bytes are accepted, both as sent and
 // inflated. Memory grows with the bytes that have come, not with the announced
 // length.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) (*body, []byte, error) {
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int, from netip.Addr) (*body, []byte, error) {
 	if err := checkCoding(r.Header["Content-Encoding"]); err != nil {
 		return nil, nil, err
 	}
@@ -119,7 +119,7 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) (*
 		return nil, nil, tooLarge(limit)
 	}
 	b := bodies.Get().(*body)
-	*b = body{limit: limit, budget: &g.memory, arrivals: &g.arrivals, from: clientOf(r), paced: pacedBody{w: w, r: r, start: time.Now()}}
+	*b = body{limit: limit, budget: &g.memory, arrivals: &g.arrivals, from: from, paced: pacedBody{w: w, r: r, start: time.Now()}}
 	var err error
 	if b.raw, err = b.readAll(&b.paced, true); err != nil {
 		b.release()
@@ -167,7 +167,7 @@ func (b *body) inflate() (text []byte, err error) {
 		return nil, inReading(err, "gzip body")
 	}
 	if isGzip(b.inflated) {
-		return nil, &problem{http.StatusBadRequest, "gzip", "gzip inside gzip is not accepted"}
+		return nil, &problem{http.StatusBadRequest, "gzip", "gzip inside gzip is not accepted", 0}
 	}
 	return b.inflated, nil
 }
@@ -253,7 +253,7 @@ func (b *body) pay(n int, arriving bool) error {
 }
 
 func tooLarge(limit int) error {
-	return &problem{http.StatusRequestEntityTooLarge, "size", fmt.Sprintf("the body may have at most %d bytes, both as sent and inflated", limit)}
+	return &problem{http.StatusRequestEntityTooLarge, "size", fmt.Sprintf("the body may have at most %d bytes, both as sent and inflated", limit), 0}
 }
 
 func inReading(err error, what string) error {
@@ -264,7 +264,7 @@ func inReading(err error, what string) error {
 	case errors.As(err, &p):
 		return p
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &problem{http.StatusRequestTimeout, "slow", "the " + what + " came too slowly"}
+		return &problem{http.StatusRequestTimeout, "slow", "the " + what + " came too slowly", 0}
 	}
-	return &problem{http.StatusBadRequest, "body", "the " + what + " cannot be read completely: " + clip(err.Error())}
+	return &problem{http.StatusBadRequest, "body", "the " + what + " cannot be read completely: " + clip(err.Error()), 0}
 }

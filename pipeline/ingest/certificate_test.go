@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"offerstream/config"
 )
 
 // certify writes a certificate for 127.0.0.1 and its key, as of a time of change.
@@ -110,7 +112,7 @@ func TestHTTPS(t *testing.T) {
 		t.Errorf("the log is\n%s", text)
 	}
 	for _, files := range [][2]string{{cert, ""}, {"", key}, {cert, key}, {"no such file", key}} {
-		if _, err := New(Options{Log: log, WriteKeys: []string{"k"}, TLSCert: files[0], TLSKey: files[1]}); err == nil {
+		if _, err := New(Options{Log: log, WriteKeys: []string{"k"}, Exposure: config.Exposure{TLSCert: files[0], TLSKey: files[1]}}); err == nil {
 			t.Errorf("a gateway starts with %q", files)
 		}
 	}

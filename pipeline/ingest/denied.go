@@ -44,5 +44,5 @@ func (d *deniedLog) note(now int64, s *sender, why *event.Denied) {
 	}
 	d.each[why.Reason] = &deniedSample{at: now}
 	d.mu.Unlock()
-	d.log.Warn("an event was refused that its key may not send", "reason", why.Reason, "detail", clip(why.Detail), "key", s.key.Name, "not_logged_before", more)
+	d.log.Warn("an event was refused that its key may not send", "reason", why.Reason, "detail", clip(why.Detail), "key", s.key.Name, "request", s.request, "not_logged_before", more)
 }

@@ -50,25 +50,23 @@ type Log interface {
 
 // Options configure a Gateway. Zero values mean the defaults in parentheses.
 type Options struct {
-	Log         Log
-	WriteKeys   []string              // keys of role browser
-	ServerKeys  []string              // keys of role server
-	Keys        []config.Key          // further keys
-	KeysFile    string                // a file of further keys (config.ParseKeys), read again while Run runs; at least one key must be given in any of these ways
-	Timeout     time.Duration         // limit for the acknowledgement of one request's events (10 s)
-	Attempt     time.Duration         // limit for one publish, which is then repeated (2 s)
-	PackBytes   int                   // limit for one pack (256 KB); NATS accepts 1 MB by default
-	PackEvents  int                   // limit for one pack (2000)
-	QueueBytes  int                   // limit for what waits in one partition (4 MB); beyond it, 429
-	MemoryBytes int                   // limit for all requests together (128 MB); beyond it, 429
-	Origins     []string              // origins of pages whose scripts may send events, as https://shop.example; none: all may
-	TLSCert     string                // a file with the certificate and its chain, in PEM; Run serves HTTPS then, with HTTP/2
-	TLSKey      string                // the file of its key
-	Requests    int                   // limit for requests whose body is there (4096); beyond it, 429
-	Connections int                   // limit for connections (16384, or three quarters of the files that the process may open); beyond it, closed
-	Now         func() int64          // the clock for receivedAt, nanoseconds since 1970 (time.Now)
-	Metrics     prometheus.Registerer // (metrics are not shown)
-	Logger      *slog.Logger          // (slog.Default)
+	Log             Log
+	WriteKeys       []string              // keys of role browser
+	ServerKeys      []string              // keys of role server
+	Keys            []config.Key          // further keys
+	KeysFile        string                // a file of further keys (config.ParseKeys), read again while Run runs; at least one key must be given in any of these ways
+	Timeout         time.Duration         // limit for the acknowledgement of one request's events (10 s)
+	Attempt         time.Duration         // limit for one publish, which is then repeated (2 s)
+	PackBytes       int                   // limit for one pack (256 KB); NATS accepts 1 MB by default
+	PackEvents      int                   // limit for one pack (2000)
+	QueueBytes      int                   // limit for what waits in one partition (4 MB); beyond it, 429
+	MemoryBytes     int                   // limit for all requests together (128 MB); beyond it, 429
+	config.Exposure                       // with TLSCert Run serves HTTPS, with HTTP/2
+	Requests        int                   // limit for requests whose body is there (4096); beyond it, 429
+	Connections     int                   // limit for connections (16384, or three quarters of the files that the process may open); beyond it, closed
+	Now             func() int64          // the clock for receivedAt, nanoseconds since 1970 (time.Now)
+	Metrics         prometheus.Registerer // (metrics are not shown)
+	Logger          *slog.Logger          // (slog.Default)
 }
 
 func (o Options) withDefaults() Options {
@@ -110,7 +108,11 @@ type Gateway struct {
 	keysFile    keysFile
 	denied      deniedLog
 	certificate *certificate // nil: no HTTPS
-	lanes       []*lane      // one per partition
+	proxies     proxies
+	rates       *rates
+	redaction   *redaction // nil: all is stored
+	ids         requestIDs
+	lanes       []*lane // one per partition
 	letters     *letterbox
 	memory      budget
 	arrivals    arrivals
@@ -142,6 +144,7 @@ func New(opt Options) (*Gateway, error) {
 		opt:     opt,
 		memory:  budget{max: int64(opt.MemoryBytes)},
 		slots:   make(chan struct{}, opt.Requests),
+		proxies: opt.Proxies, rates: newRates(), redaction: newRedaction(opt.Exposure), ids: newRequestIDs(),
 		stopped: make(chan struct{}),
 	}
 	// One address may use half of what is there for connections and for bodies on

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"hash/maphash"
 	"net/http"
 	"strings"
 	"time"
@@ -34,6 +35,8 @@ func pathOf(r *http.Request) string {
 // ServeHTTP accepts events, and answers /healthz and /readyz.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := pathOf(r)
+	id := g.ids.of(r)
+	w.Header()[headerRequest] = []string{id}
 	g.allowOrigin(w, r)
 	if r.Method == http.MethodOptions {
 		preflight(w)
@@ -44,7 +47,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.serveOther(w, r, path)
 		return
 	}
-	t, err := g.take(w, r, rt)
+	t, err := g.take(w, r, rt, id)
 	if err == nil {
 		g.met.requests.Inc()
 		if rt.batch {
@@ -54,12 +57,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	p := g.problemOf(err)
+	p := g.problemOf(err, id)
 	g.met.answers.WithLabelValues(p.reason).Inc()
 	if p.status == http.StatusTooManyRequests {
 		g.met.limits.WithLabelValues(p.reason).Inc()
 	}
-	answer(w, p)
+	answer(w, p, id)
 }
 
 func (g *Gateway) serveOther(w http.ResponseWriter, r *http.Request, path string) {
@@ -79,12 +82,12 @@ func (g *Gateway) serveOther(w http.ResponseWriter, r *http.Request, path string
 		w.Write([]byte("ready\n"))
 	default:
 		g.met.answers.WithLabelValues(errPath.reason).Inc()
-		answer(w, errPath)
+		answer(w, errPath, w.Header()[headerRequest][0])
 	}
 }
 
 // problemOf returns what to tell the client about an error.
-func (g *Gateway) problemOf(err error) *problem {
+func (g *Gateway) problemOf(err error, id string) *problem {
 	var p *problem
 	if errors.As(err, &p) {
 		return p
@@ -95,7 +98,7 @@ func (g *Gateway) problemOf(err error) *problem {
 		if rej.Reason == "size" {
 			status = http.StatusRequestEntityTooLarge
 		}
-		return &problem{status, rej.Reason, clip(rej.Detail)}
+		return &problem{status, rej.Reason, clip(rej.Detail), 0}
 	}
 	var no *event.Denied
 	if errors.As(err, &no) {
@@ -103,23 +106,23 @@ func (g *Gateway) problemOf(err error) *problem {
 		if no.Reason == event.DeniedUnproved {
 			status = http.StatusUnauthorized
 		}
-		return &problem{status, no.Reason, clip(no.Detail)}
+		return &problem{status, no.Reason, clip(no.Detail), 0}
 	}
 	if errors.Is(err, errGone) {
 		return errLeft
 	}
-	g.opt.Logger.Debug("events not stored", "error", err) // the lane has logged a warning
+	g.opt.Logger.Debug("events not stored", "request", id, "error", err) // the lane has logged a warning
 	return errLog
 }
 
 // A tally is how many events of a request were accepted and refused, and how many of
-// the refused its key may not send.
-type tally struct{ accepted, refused, denied int }
+// the refused its key may not send, and how many are of bots.
+type tally struct{ accepted, refused, denied, bots int }
 
 // take handles one request. It returns nil once every accepted event of the
 // request is acknowledged. The request takes a slot when its body is there: how
 // long that takes is up to the client.
-func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tally, err error) {
+func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route, id string) (t tally, err error) {
 	if r.Method != http.MethodPost {
 		return t, errMethod
 	}
@@ -147,8 +150,13 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tall
 	if rt.batch {
 		limit = MaxBatchBytes
 	}
-	now := g.opt.Now()
-	b, text, err := g.readBody(w, r, limit)
+	now, from := g.opt.Now(), g.proxies.clientOf(r)
+	if key != nil {
+		if err := g.admitSender(key, from, now); err != nil {
+			return t, err
+		}
+	}
+	b, text, err := g.readBody(w, r, limit, from)
 	if err != nil {
 		return t, err
 	}
@@ -166,11 +174,16 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route) (t tall
 
 	req := requests.Get().(*request)
 	defer req.release()
-	req.key = key
-	if err = g.fill(req, ring, r, b, text, rt, now); err == nil {
+	req.key, req.id = key, id
+	if err = g.fill(req, ring, r, b, text, rt, now); req.key != nil && !isLimit(err) {
+		if over := g.chargeSender(req, from, now); err == nil {
+			err = over
+		}
+	}
+	if err == nil {
 		err = g.store(r.Context(), req)
 	}
-	return tally{req.events + req.facts + req.clocks, len(req.refused) + len(req.denied), len(req.denied)}, err
+	return tally{req.events + req.facts + req.clocks, len(req.refused) + len(req.denied) + req.bots, len(req.denied), req.bots}, err
 }
 
 // fill reads the events in the body's text into req, and releases the body. now is
@@ -202,15 +215,21 @@ func (g *Gateway) fill(req *request, ring *keyring, r *http.Request, b *body, te
 		if req.key = ring.find(given); req.key == nil {
 			return errKey
 		}
+		if err := g.admitSender(req.key, b.from, now); err != nil {
+			return err
+		}
 	}
 	from, err := newSender(req.key, ring.sets, r.Header, now)
 	if err != nil {
 		return err
 	}
-	req.sender = from.name()
+	req.sender, from.request = from.name(), req.id
 	a := admission{sender: from, receivedAt: value.FormatTime(now), translate: rt.of.event}
 	if g.opt.Log.Clock() == campaign.ClockEvent {
 		a.times = &g.times
+	}
+	if g.opt.DropBots && !from.trusted() {
+		a.bots = newBots(r.Header)
 	}
 	a.decoder = decoders.Get().(*event.Decoder)
 	defer decoders.Put(a.decoder)
@@ -247,7 +266,7 @@ func (g *Gateway) placeOne(req *request, a *admission, text []byte, v jsonValue,
 func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelope, err error) error {
 	switch {
 	case err == errTooManyEvents:
-		return &problem{http.StatusRequestEntityTooLarge, "size", err.Error()}
+		return &problem{http.StatusRequestEntityTooLarge, "size", err.Error(), 0}
 	case err != nil:
 		return bad("json", err)
 	}
@@ -263,6 +282,12 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 				a.sender.token = cmp.Or(textOf(a.context, memberToken), a.sender.token)
 			}
 			a.context = withoutToken(a.context)
+		}
+		if g.redaction != nil {
+			in := g.redaction.members["context"]
+			if a.context, _ = in.append(nil, a.context); in != nil && in.drop {
+				a.context = nil
+			}
 		}
 	}
 	if env.single {
@@ -299,26 +324,51 @@ func textOf(object []byte, member string) string {
 }
 
 func bad(reason string, err error) error {
-	return &problem{http.StatusBadRequest, reason, clip(err.Error())}
+	return &problem{http.StatusBadRequest, reason, clip(err.Error()), 0}
 }
 
 // place admits one event and adds it to its partition's parcel; a fact or a clock
 // event to the parcels of all partitions. raw is the event in the form of this gateway, as
 // far as it could be translated, for a dead letter.
 func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, def event.Type) (raw []byte, err error) {
-	raw = v.of(text)
-	if a.translate != nil {
-		if raw, v, err = a.translated(raw, v); err != nil {
-			return raw, err
-		}
-		text = raw
+	if text, v, err = g.form(a, text, v); err == nil {
+		err = g.placeForm(req, a, text, v, def)
 	}
+	if rej, ok := err.(*event.Reject); ok && g.redaction != nil && (rej.Reason == "json" || rej.Reason == "size") {
+		return withheld, err
+	}
+	return v.of(text), err
+}
+
+// form returns a text with the event in this gateway's form, as it may be stored, and where
+// it is in it. After an error it is as it came, or as far as it could be brought.
+func (g *Gateway) form(a *admission, text []byte, v jsonValue) (_ []byte, _ jsonValue, err error) {
+	if a.translate != nil {
+		if text, v, err = a.translated(text, v); err != nil {
+			return text, v, err
+		}
+	}
+	if g.redaction != nil {
+		return a.redacted(g.redaction, text, v)
+	}
+	return text, v, nil
+}
+
+// placeForm is place for an event in this gateway's form.
+func (g *Gateway) placeForm(req *request, a *admission, text []byte, v jsonValue, def event.Type) error {
 	from := len(req.text)
 	out, ev, err := a.admit(req.text, text, v, def)
 	if err != nil {
-		return raw, err
+		return err
+	}
+	if a.bots != nil && a.bots.sent(ev) {
+		req.bots++
+		return nil
 	}
 	req.text = out
+	if ev.OfUser() && g.opt.UserRate > 0 && !a.sender.trusted() {
+		req.share(maphash.String(g.rates.seed, ev.Key))
+	}
 	if ev.TimestampErr != nil {
 		g.met.problems.WithLabelValues("timestamp").Inc()
 	}
@@ -330,12 +380,12 @@ func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, de
 	default:
 		req.events++
 		req.add(g.lanes[event.Partition(ev.Key, len(g.lanes))], from)
-		return nil, nil
+		return nil
 	}
 	for _, l := range g.lanes {
 		req.add(l, from)
 	}
-	return nil, nil
+	return nil
 }
 
 // store sends what the request holds and waits for the acknowledgements of its
@@ -377,4 +427,5 @@ func (g *Gateway) tally(req *request) {
 	for _, reason := range req.denied {
 		g.met.rejected.WithLabelValues(reason).Inc()
 	}
+	g.met.rejected.WithLabelValues("bot").Add(float64(req.bots))
 }

@@ -18,7 +18,7 @@ type metrics struct {
 	unstored   *prometheus.CounterVec // refused events not stored, by reason
 	answers    *prometheus.CounterVec // requests not answered with 200, by reason
 	requests   prometheus.Counter     // requests answered with 200
-	limits     *prometheus.CounterVec // limits reached: requests, memory, queue, arrivals, address
+	limits     *prometheus.CounterVec // limits reached: requests, memory, queue, arrivals, address, those of rates, debtors
 	closed     *prometheus.CounterVec // connections beyond a limit: total, address
 	inFlight   prometheus.Gauge       // requests being handled
 	publish    prometheus.Histogram   // seconds from a pack's first sending to its acknowledgement
@@ -49,13 +49,13 @@ func newMetrics(r prometheus.Registerer, g *Gateway) *metrics {
 		clocks:     counter("clock_events_total", "Clock events acknowledged by every partition."),
 		facts:      counter("facts_total", "Facts acknowledged by every partition."),
 		keyErrors:  counter("keys_file_errors_total", "Readings of the file of keys that failed; the keys stay as they were."),
-		rejected:   vector("events_rejected_total", "Events refused, by reason; role, proof and unproved: the key may not send them.", "reason"),
+		rejected:   vector("events_rejected_total", "Events refused, by reason; role, proof and unproved: the key may not send them; bot: sent by a crawler.", "reason"),
 		problems:   vector("event_problems_total", "Events taken although a part of them cannot be read, by reason; timestamp: each counts as an event of when it was received.", "reason"),
 		letters:    counter("dead_letters_total", "Refused events of batches, stored as dead letters."),
 		unstored:   vector("dead_letters_not_stored_total", "Refused events of batches, not stored as dead letters, by reason.", "reason"),
 		requests:   counter("requests_ok_total", "Requests answered with 200."),
 		answers:    vector("requests_refused_total", "Requests not answered with 200, by reason.", "reason"),
-		limits:     vector("limits_reached_total", "Requests refused because a limit was reached, by limit.", "limit"),
+		limits:     vector("limits_reached_total", "Requests refused because a limit was reached, by limit; debtors: not refused, but not limited by a rate either, because too many senders are.", "limit"),
 		closed:     vector("connections_refused_total", "Connections closed at once because there are too many, in total or from one address.", "limit"),
 		publish:    histogram("publish_seconds", "Time from a pack's first sending to its acknowledgement.", prometheus.ExponentialBuckets(50e-6, 2, 18)),
 		failures:   counter("publish_failures_total", "Publishes that failed or timed out, including repeated ones."),
@@ -66,7 +66,7 @@ func newMetrics(r prometheus.Registerer, g *Gateway) *metrics {
 	for _, reason := range []string{"rate", "queue", "room", "log"} { // shown from the beginning, so that an increase can be seen
 		m.unstored.WithLabelValues(reason)
 	}
-	for _, reason := range []string{event.DeniedRole, event.DeniedProof, event.DeniedUnproved} {
+	for _, reason := range []string{event.DeniedRole, event.DeniedProof, event.DeniedUnproved, "bot"} {
 		m.rejected.WithLabelValues(reason)
 	}
 	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "offerstream_gateway_requests_in_flight", Help: "Requests being handled, whose body is there."})

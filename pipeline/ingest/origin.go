@@ -15,10 +15,12 @@ const allowedMethods = "GET, POST, OPTIONS"
 var (
 	anyOrigin  = []string{"*"}
 	varyOrigin = []string{"Origin"}
+	readable   = []string{"Retry-After, " + headerRequest} // for scripts of other origins
 )
 
 // allowOrigin says that the page's script may read the answer, if its origin may.
 func (g *Gateway) allowOrigin(w http.ResponseWriter, r *http.Request) {
+	w.Header()["Access-Control-Expose-Headers"] = readable
 	if len(g.opt.Origins) == 0 {
 		w.Header()["Access-Control-Allow-Origin"] = anyOrigin
 		return

@@ -38,6 +38,7 @@ type sender struct {
 	sets     *keySets
 	token    string // of the request: the batch's, else the header's
 	now      int64  // nanoseconds since 1970
+	request  string // its name
 
 	last struct { // the token that was checked last: most are the same in all of a batch
 		user, token string
@@ -52,7 +53,7 @@ const (
 	fromTrusted  = "trusted" // not in the header
 )
 
-var errSender = &problem{http.StatusBadRequest, "sender", "the header " + headerSender + " is neither " + fromBrowser + " nor " + fromVerified}
+var errSender = &problem{http.StatusBadRequest, "sender", "the header " + headerSender + " is neither " + fromBrowser + " nor " + fromVerified, 0}
 
 func newSender(key *config.Key, sets *keySets, h http.Header, now int64) (sender, error) {
 	s := sender{key: key, sets: sets, roles: key.Roles, verified: key.Verified, secret: key.Secret, token: h.Get(headerToken), now: now}
@@ -72,7 +73,9 @@ func newSender(key *config.Key, sets *keySets, h http.Header, now int64) (sender
 }
 
 // trusted reports whether the sender knows whom an event is about.
-func (s *sender) trusted() bool { return s.roles.Has(event.Server) || !s.roles.Has(event.Browser) }
+func (s *sender) trusted() bool { return trusted(s.roles) }
+
+func trusted(r event.Roles) bool { return r.Has(event.Server) || !r.Has(event.Browser) }
 
 // name is who the sender is for a dead letter, so that it can be sent again as his.
 func (s *sender) name() string {

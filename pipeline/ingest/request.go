@@ -29,6 +29,9 @@ type request struct {
 	sender  string      // for its dead letters
 	refused []refusal   // of a batch
 	denied  []string    // of a batch: why its key may not send an event, for each
+	bots    int         // events of bots, which are not stored
+	shares  []share     // of users whose events are limited
+	id      string      // for the log
 
 	open  atomic.Int32 // number of parcels that are not settled
 	state atomic.Int32 // live, and then one of the others for good
@@ -152,7 +155,7 @@ func (r *request) release() {
 	clear(r.parcels)
 	clear(r.refused)
 	r.text, r.entries, r.parcels, r.refused = r.text[:0], r.entries[:0], r.parcels[:0], r.refused[:0]
-	r.denied = r.denied[:0]
+	r.denied, r.shares, r.bots, r.id = r.denied[:0], r.shares[:0], 0, ""
 	r.err, r.events, r.facts, r.clocks, r.key, r.sender = nil, 0, 0, 0, nil, ""
 	r.state.Store(live)
 	requests.Put(r)

@@ -1,0 +1,45 @@
+package ingest
+
+import (
+	"net/http"
+
+	"github.com/mileusna/useragent"
+	"github.com/valyala/fastjson"
+
+	"offerstream/pipeline/event"
+)
+
+// bots tells the events of crawlers that tell who they are: they run the scripts of pages,
+// and would count as visitors.
+type bots struct {
+	agent string // the last one that was looked at
+	is    bool
+	whole bool // the request's own agent is a bot's
+}
+
+func newBots(h http.Header) *bots {
+	b := &bots{}
+	b.whole = b.bot(h.Get("User-Agent"))
+	return b
+}
+
+// maxAgent is how many bytes of an agent's name are looked at.
+const maxAgent = 512
+
+func (b *bots) bot(agent string) bool {
+	agent = agent[:min(len(agent), maxAgent)]
+	if agent != b.agent {
+		b.agent, b.is = agent, useragent.Parse(agent).Bot
+	}
+	return b.is
+}
+
+// sent reports whether a bot has sent the event. A server that passes events on leaves
+// the browser's agent in the context.
+func (b *bots) sent(ev *event.Event) bool {
+	if b.whole {
+		return true
+	}
+	agent := ev.Root.Get("context", "userAgent")
+	return agent != nil && agent.Type() == fastjson.TypeString && b.bot(string(agent.GetStringBytes()))
+}
