@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -9,9 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"offerstream/config"
 	"offerstream/pipeline/event"
 )
 
@@ -231,24 +229,163 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// TestRolesInDialects: who may say what holds in every dialect.
+// A tongue is how a dialect says that something has happened to a user, if it can: KEY in
+// the path stands for the key.
+type tongue struct {
+	path string
+	body func(key, name, user, anon, properties, token string) string
+	as   func(key string) func(*http.Request)
+	bulk bool // it may be refused in a batch
+}
+
+func member(name, v string) string {
+	if v == "" {
+		return ""
+	}
+	return fmt.Sprintf(",%q:%q", name, v)
+}
+
+// tokened is an object with a user token, if there is one.
+func tokened(object, token string) string {
+	if token == "" {
+		return object
+	}
+	return strings.TrimSuffix(object, "}") + `,"userToken":"` + token + `"}`
+}
+
+func tongues() []tongue {
+	unnamed := func(string) func(*http.Request) { return noAuth }
+	segment := func(_, name, user, anon, properties, token string) string {
+		return fmt.Sprintf(`{"type":"track","messageId":"m","event":%q%s%s,"properties":%s,"context":%s}`, name, member("userId", user), member("anonymousId", anon), properties, tokened(`{"library":{}}`, token))
+	}
+	batched := func(key, name, user, anon, properties, token string) string {
+		return batch(segment(key, name, user, anon, properties, token))
+	}
+	posthog := func(key, name, user, anon, properties, token string) string {
+		id := user
+		p := tokened(properties, token)
+		if user == "" {
+			id = anon
+			p = strings.Replace(p, "{", `{"$device_id":"`+anon+`",`, 1)
+		}
+		return fmt.Sprintf(`{"event":%q,"uuid":"m","distinct_id":%q,"properties":%s}`, name, id, p)
+	}
+	cloud := func(_, name, user, anon, properties, token string) string {
+		return fmt.Sprintf(`{"specversion":"1.0","id":"1","source":"s","type":%q%s%s,"data":%s}`, name, member("subject", user), member("anonymousid", anon), tokened(properties, token))
+	}
+	return []tongue{
+		{"/v1/t", segment, as, false},
+		{"/v1/import", batched, as, true},
+		{"/beacon/v1/batch?writeKey=KEY", batched, unnamed, true},
+		{"/api/s/track", segment, func(k string) func(*http.Request) { return inHeader("X-Write-Key", k) }, false},
+		{"/e/", func(key, name, user, anon, properties, token string) string {
+			return strings.Replace(posthog(key, name, user, anon, properties, token), "{", `{"api_key":"`+key+`",`, 1)
+		}, unnamed, true},
+		{"/batch/", func(key, name, user, anon, properties, token string) string {
+			return `{"api_key":"` + key + `","batch":[` + posthog(key, name, user, anon, properties, token) + `]}`
+		}, unnamed, true},
+		{"/v1/cloudevents", cloud, as, false},
+		{"/v1/cloudevents", func(key, name, user, anon, properties, token string) string {
+			return "[" + cloud(key, name, user, anon, properties, token) + "]"
+		}, as, true},
+	}
+}
+
+// TestRolesInDialects walks keys, events, proofs and dialects: who may say what does not
+// depend on the dialect.
 func TestRolesInDialects(t *testing.T) {
-	for _, c := range []struct {
-		path, body string // KEY stands for the key
-		change     func(key string) func(*http.Request)
+	const anyone, servers, proved = "browser verified both browser+feeder server server+feeder", "server both server+feeder", "browser verified browser+feeder"
+	for _, tt := range []struct {
+		name, user, anon string
+		by, token        string // the keys that may send it without ann's token, and with it
 	}{
-		{"/batch/", `{"api_key":"KEY","batch":[{"uuid":"m","event":"Consent Granted","distinct_id":"ann","properties":{"channel":"sms"}}]}`, func(string) func(*http.Request) { return noAuth }},
-		{"/api/s/track", `{"event":"Consent Granted","userId":"ann","messageId":"m","properties":{"channel":"sms"}}`, func(k string) func(*http.Request) { return inHeader("X-Write-Key", k) }},
-		{"/v1/cloudevents", `{"id":"1","source":"s","type":"Consent Granted","subject":"ann","data":{"channel":"sms"}}`, as},
-		{"/beacon/v1/batch?writeKey=KEY", `{"batch":[{"type":"track","event":"Consent Granted","userId":"ann"}]}`, func(string) func(*http.Request) { return noAuth }},
+		{"A", "ann", "x", anyone, ""},
+		{"A", "", "x", anyone, ""},
+		{"consent granted", "ann", "x", anyone, ""},
+		{"Consent Granted", "ann", "", servers, proved},
+		{"Consent Granted", "ann", "x", servers, proved},
+		{"Consent Granted", "bob", "ann", servers, ""},
+		{"Consent Granted", "", "ann", servers, ""},
+		{"Consent Revoked", "ann", "", servers, proved},
+		{"Coupon Redeemed", "ann", "", servers, ""},
+		{"Offer Delivered", "ann", "x", servers, ""},
+		{"Offer Failed", "ann", "", servers, ""},
+		{"Offer Shown", "ann", "x", anyone, ""},
+		{"Offer Dismissed", "", "x", anyone, ""},
 	} {
-		for _, k := range []config.Key{config.KeyOf("browser", "browser", event.Browser), config.KeyOf("server", "server", event.Server)} {
-			log := newFakeLog(1)
-			g := newRoleGateway(t, log, func(o *Options) { o.Metrics = prometheus.NewRegistry() })
-			w := post(g, strings.ReplaceAll(c.path, "KEY", k.Name), strings.ReplaceAll(c.body, "KEY", k.Name), c.change(k.Name))
-			if stored := len(log.all()) == 1; stored != (k.Name == "server") || len(log.dead()) > 0 {
-				t.Errorf("%s to %s: %d %s; stored %q", k.Name, c.path, w.Code, w.Body, log.all())
+		for i, d := range tongues() {
+			if (d.path == "/e/" || d.path == "/batch/") && tt.user != "" && tt.anon != "" {
+				continue // it has one id
+			}
+			for _, k := range roleKeys() {
+				for _, proof := range []string{"", token()} {
+					log := newFakeLog(1)
+					g := newRoleGateway(t, log)
+					w := post(g, strings.ReplaceAll(d.path, "KEY", url.QueryEscape(k.Name)), d.body(k.Name, tt.name, tt.user, tt.anon, `{"channel":"sms"}`, proof), d.as(k.Name))
+					may := strings.Contains(" "+tt.by+" ", " "+k.Name+" ") || proof != "" && strings.Contains(" "+tt.token+" ", " "+k.Name+" ")
+					where := fmt.Sprintf("%s of %q %q by %s in dialect %d, %s (token %v): %d %s", tt.name, tt.user, tt.anon, k.Name, i, d.path, proof != "", w.Code, w.Body)
+					switch all := log.all(); {
+					case len(all) > 0 != may || len(log.dead()) > 0:
+						t.Errorf("%s\nstored %q, dead %q", where, all, log.dead())
+					case d.bulk && w.Code != 200 || !d.bulk && (may && w.Code != 200 || !may && w.Code != 403 && w.Code != 401):
+						t.Error(where)
+					case may && strings.Contains(all[0], "userToken"):
+						t.Errorf("%s\nstored the token: %s", where, all[0])
+					case may && strings.Contains(all[0], `"proof":"none"`) != (strings.Contains(" "+proved+" ", " "+k.Name+" ") && (proof == "" || tt.user != "ann")):
+						t.Errorf("%s\nstored %s", where, all[0])
+					}
+				}
 			}
 		}
 	}
+}
+
+// TestPersonsInDialects: what makes one person of two ids needs no more rights in another
+// dialect, and ids that stand for nobody never make any.
+func TestPersonsInDialects(t *testing.T) {
+	const alias, identify = event.Alias, event.Identify
+	junk := []string{"undefined", "null", "[object Object]", "NaN", "None", "0", "00000000-0000-0000-0000-000000000000", "anonymousId", "ann"}
+	for _, tt := range []struct {
+		path, body string // ANON stands for the visitor's id
+		want       event.Type
+	}{
+		{"/v1/a", `{"userId":"ann","previousId":"ANON"}`, alias},
+		{"/v1/i", `{"userId":"ann","anonymousId":"ANON"}`, identify},
+		{"/api/s/alias", `{"userId":"ann","previousId":"ANON"}`, alias},
+		{"/api/s/identify", `{"userId":"ann","anonymousId":"ANON"}`, identify},
+		{"/beacon/v1/batch", `{"batch":[{"type":"alias","userId":"ann","previousId":"ANON"}]}`, alias},
+		{"/e/", `{"event":"$create_alias","properties":{"distinct_id":"ann","alias":"ANON"}}`, alias},
+		{"/batch/", `{"batch":[{"event":"$identify","distinct_id":"ann","properties":{"$anon_distinct_id":"ANON","$set":{"a":1}}}]}`, identify},
+	} {
+		for _, id := range append([]string{"visitor-1"}, junk...) {
+			for _, by := range []struct {
+				key, token string
+				proved     bool
+			}{{"server", "", true}, {"browser", token(), true}, {"browser", "", false}, {"verified", "", false}} {
+				log := newFakeLog(1)
+				w := post(newRoleGateway(t, log), tt.path, strings.ReplaceAll(tt.body, "ANON", id), as(by.key), with(headerToken, by.token))
+				want := ""
+				if by.proved && (id == "visitor-1" || id == "ann" && tt.want == identify) { // a visitor may have the name of a user
+					want = id
+				}
+				got := ""
+				for _, text := range log.all() {
+					got += merges(t, text)
+				}
+				if got != want || id == "visitor-1" && by.key != "verified" && (len(log.all()) != 1 || storedEvent(t, log.all()[0]).Type != tt.want) {
+					t.Errorf("%s %s with %s by %+v merges %q: %d %s, stored %q", tt.path, tt.body, id, by, got, w.Code, w.Body, log.all())
+				}
+			}
+		}
+	}
+	log := newFakeLog(1)
+	if w := post(newRoleGateway(t, log), "/v1/batch", batch(`{"type":"merge","messageId":"m","userId":"ann","mergeProperties":[{"type":"email","value":"a@b.c"}]}`), as("server")); w.Code != 200 || len(log.all()) != 0 || len(log.dead()) != 1 || log.dead()[0] != "type" {
+		t.Errorf("Rudder's merge: %d %s, stored %q, dead %q", w.Code, w.Body, log.all(), log.dead())
+	}
+}
+
+// merges is the visitor whom a stored event makes one with its user, "" if none.
+func merges(t *testing.T, text string) string {
+	visitor, _ := storedEvent(t, text).Claims()
+	return visitor
 }

@@ -76,6 +76,15 @@
 // connection is closed at once, and a request is refused with 429, while other
 // addresses go on. A body that comes too slowly is answered with 408 (arrival.go).
 //
+// Events are limited too, for each key that has a rate, and under keys of role browser for
+// each address and each user: rate.go.
+//
+// # What is not stored
+//
+// Between the dialect and admission a redaction takes members away (redact.go). Events of
+// crawlers are counted in place of being stored (bot.go). Both only where the settings ask
+// for it.
+//
 // # The log
 //
 // Events are written in packs: newline-delimited JSON, with events of one
