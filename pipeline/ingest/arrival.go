@@ -16,7 +16,7 @@ const (
 )
 
 // shedTimeout is how long the rest of a refused body is read, so that the client
-// can read the answer, before the connection is closed.
+// can read the answer, before the connection is closed. HTTP/2 ends the request alone.
 const shedTimeout = 500 * time.Millisecond
 
 // arrivals limits the bytes of memory that bodies hold while they are coming, and
@@ -85,7 +85,10 @@ func (p *pacedBody) Read(b []byte) (int, error) {
 
 // shed prepares to close a connection whose body is not wanted: the answer is sent
 // before the body has come, and little more of it is read.
-func shed(w http.ResponseWriter) {
+func shed(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor > 1 {
+		return
+	}
 	w.Header().Set("Connection", "close")
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(shedTimeout))
 }

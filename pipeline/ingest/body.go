@@ -123,7 +123,7 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int, fr
 	var err error
 	if b.raw, err = b.readAll(&b.paced, true); err != nil {
 		b.release()
-		shed(w)
+		shed(w, r)
 		return nil, nil, inReading(err, "body")
 	}
 	text, err := b.text()

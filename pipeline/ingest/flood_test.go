@@ -19,7 +19,7 @@ import (
 // TestBomb: a body that inflates to 1 GB takes less than 10 MB of memory, all that is
 // allocated counted, and its bytes are given back.
 func TestBomb(t *testing.T) {
-	bomb := zipped(`{"batch":[`) + strings.Repeat(zipped(strings.Repeat(" ", 1<<20)), 1<<10) // gzip may be in parts
+	bomb := zipped(`{"batch":[`) + strings.Repeat(zipped(strings.Repeat(" ", 16<<20)), 1<<6) // gzip may be in parts
 	g := newGateway(t, newFakeLog(1))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
