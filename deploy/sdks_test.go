@@ -53,25 +53,33 @@ type sdk struct {
 	always        bool   // not only with SDKS=all
 	nulls         bool   // it drops members that are null
 	loses         bool   // it does not send again what has failed, so the gateway stays
+	claims        bool   // it passes a user token on with identify and alias too
 }
 
 var sdks = []sdk{
-	{tool: "node", program: "segment-node.mjs", always: true},
-	{tool: "node", program: "rudder-node.mjs"},
+	{tool: "node", program: "segment-node.mjs", always: true, claims: true},
+	{tool: "node", program: "rudder-node.mjs", claims: true},
 	{tool: "node", program: "posthog-node.mjs", always: true},
 	{tool: "node", program: "jitsu-node.mjs", lacks: "alias visitor", always: true, loses: true},
 	{tool: "node", program: "cloudevents.mjs", lacks: "identify page group alias", always: true},
-	{tool: "page", program: "segment-page.mjs", always: true},
-	{tool: "page", program: "rudder-page.mjs", nulls: true},
-	{tool: "page", program: "posthog-page.mjs"},
+	{tool: "page", program: "segment-page.mjs", always: true, claims: true},
+	{tool: "page", program: "rudder-page.mjs", nulls: true, claims: true},
+	{tool: "page", program: "posthog-page.mjs", claims: true},
 	{tool: "page", program: "jitsu-page.mjs", lacks: "alias", loses: true},
-	{tool: "python", program: "segment-python.py"},
-	{tool: "java", program: "Segment", nulls: true},
-	{tool: "go", program: "segment"},
-	{tool: "go", program: "rudder"},
+	{tool: "python", program: "segment-python.py", claims: true},
+	{tool: "java", program: "Segment", nulls: true, claims: true},
+	{tool: "go", program: "segment", claims: true},
+	{tool: "go", program: "rudder", claims: true},
 }
 
-const sdkKey = "cSDKs0123456789012345678k" // a key of 25 characters, as Jitsu wants it
+const (
+	sdkKey    = "cSDKs0123456789012345678k" // a key of 25 characters, as Jitsu wants it
+	sdkSecret = "0123456789abcdef"          // of its user tokens
+)
+
+func sdkToken() string {
+	return ingest.UserToken([]byte(sdkSecret), "ann", time.Now().Add(time.Hour))
+}
 
 // TestSDKs lets SDKs as their vendors publish them play a scene against a gateway that goes
 // away for three seconds: nothing is lost or doubled, and times and values are right.
@@ -131,7 +139,6 @@ func (c tool) installIn(t *testing.T, dir string) {
 type restarting struct {
 	t    *testing.T
 	conn *broker.Conn
-	role event.Roles // of the SDK's key
 	addr string
 	stop func()
 }
@@ -152,7 +159,9 @@ func (r *restarting) start() {
 	}
 	var g *ingest.Gateway
 	if err == nil {
-		g, err = ingest.New(ingest.Options{Log: log, Keys: []config.Key{config.KeyOf("sdk", sdkKey, r.role)}, Logger: slog.New(slog.DiscardHandler)})
+		key := config.KeyOf("sdk", sdkKey, event.Browser)
+		key.Secret = []byte(sdkSecret)
+		g, err = ingest.New(ingest.Options{Log: log, Keys: []config.Key{key}, Logger: slog.New(slog.DiscardHandler)})
 	}
 	if err != nil {
 		r.t.Fatal(err)
@@ -179,10 +188,7 @@ func (s sdk) play(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	g := &restarting{t: t, conn: conn, role: event.Server, addr: "127.0.0.1:0"}
-	if s.tool == "page" {
-		g.role = event.Browser
-	}
+	g := &restarting{t: t, conn: conn, addr: "127.0.0.1:0"}
 	g.start()
 	defer func() { g.stop() }()
 
@@ -197,11 +203,11 @@ func (s sdk) play(t *testing.T, dir string) {
 		}
 	}
 	if s.tool == "page" {
-		s.look(ctx, t, dir, "http://"+g.addr, away, func() bool { return len(hear(t, conn, began).differs(s)) == 0 })
+		s.look(ctx, t, dir, "http://"+g.addr, away, func() bool { return len(hear(t, conn, s, began).differs(s)) == 0 })
 	} else {
 		s.run(ctx, t, dir, "http://"+g.addr, away)
 	}
-	got := hear(t, conn, began)
+	got := hear(t, conn, s, began)
 	got.check(s)
 	if letters := dead(t, conn); len(letters) > 0 {
 		t.Errorf("%d dead letters: %s", len(letters), letters[0])
@@ -211,7 +217,7 @@ func (s sdk) play(t *testing.T, dir string) {
 
 // run runs the program to its end.
 func (s sdk) run(ctx context.Context, t *testing.T, dir, url string, away func()) {
-	run := append(slices.Clone(tools[s.tool].run), s.program, url, sdkKey)
+	run := append(slices.Clone(tools[s.tool].run), s.program, url, sdkKey, sdkToken())
 	cmd := exec.CommandContext(ctx, run[0], run[1:]...)
 	cmd.Dir = dir
 	var said lines
@@ -245,7 +251,7 @@ func (s sdk) look(ctx context.Context, t *testing.T, dir, to string, away func()
 	defer shop.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	page := shop.URL + "/page.html?" + url.Values{"module": {"./" + s.program}, "to": {to, sdkKey}}.Encode()
+	page := shop.URL + "/page.html?" + url.Values{"module": {"./" + s.program}, "to": {to, sdkKey, sdkToken()}}.Encode()
 	var said lines
 	cmd := exec.CommandContext(ctx, "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(),
 		"--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36", "--enable-logging=stderr", "--remote-debugging-port=0", page)
@@ -287,9 +293,9 @@ func dead(t *testing.T, conn *broker.Conn) (all []string) {
 }
 
 // hear reads what the log has.
-func hear(t *testing.T, conn *broker.Conn, began time.Time) *heard {
+func hear(t *testing.T, conn *broker.Conn, s sdk, began time.Time) *heard {
 	t.Helper()
-	h := &heard{t: t, began: began, ids: map[string]map[string]bool{}, kinds: map[string]int{}}
+	h := &heard{t: t, page: s.tool == "page", began: began, ids: map[string]map[string]bool{}, kinds: map[string]int{}}
 	for p := range conn.Partitions {
 		if err := conn.ScanLog(t.Context(), p, 0, h.read); err != nil {
 			t.Fatal(err)
@@ -303,6 +309,7 @@ type heard struct {
 	t     *testing.T
 	began time.Time
 	n     int
+	page  bool                       // the SDK is one of a page
 	again int                        // events that are there more than once, under one id
 	ids   map[string]map[string]bool // by what the event is: its ids
 	kinds map[string]int
@@ -348,7 +355,16 @@ func (h *heard) read(m pipeline.Message) error {
 			h.odd = of.Properties
 		}
 		if visitor, ok := ev.Claims(); ok {
+			if h.page && ev.Type == event.Identify {
+				visitor = "visitor" // its id is the SDK's choice
+			}
 			h.kinds["claim of "+visitor]++
+		}
+		if strings.Contains(line, "userToken") {
+			h.t.Errorf("the token is stored: %s", line)
+		}
+		if ev.Name == "Consent Granted" && ev.NoProof {
+			h.t.Errorf("it is stored without proof: %s", line)
 		}
 		if ev.Type == event.Identify && of.Traits["city"] != "Seoul" {
 			h.t.Errorf("identify has no traits: %s", line)
@@ -368,8 +384,8 @@ func (h *heard) read(m pipeline.Message) error {
 
 // differs compares the events with the scene (sdks/scene.mjs).
 func (h *heard) differs(s sdk) (diff []string) {
-	want := map[string]int{"identify": 1, "page": 1, "group": 1, "alias": 1, "Odd": 1}
-	if s.tool != "page" { // whose key proves nobody's identity
+	want := map[string]int{"identify": 1, "page": 1, "group": 1, "alias": 1, "Consent Granted": 1, "Odd": 1}
+	if s.claims {
 		want["claim of visitor"], want["claim of visitor-2"] = 1, 1
 	}
 	claims := map[string]string{"identify": "visitor", "visitor": "visitor", "alias": "visitor-2"}
@@ -389,7 +405,7 @@ func (h *heard) differs(s sdk) (diff []string) {
 		}
 	}
 	for what, n := range h.kinds {
-		if want[what] == 0 && (s.tool == "page" || !strings.HasPrefix(what, "claim of")) {
+		if want[what] == 0 {
 			diff = append(diff, fmt.Sprintf("%s: %d, want none", what, n))
 		}
 	}

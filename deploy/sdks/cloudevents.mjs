@@ -1,5 +1,5 @@
 import { CloudEvent, HTTP } from 'cloudevents';
-import { key, play, url } from './scene.mjs';
+import { key, play, token, url } from './scene.mjs';
 
 // The package's own transport hides the status, so the program sends what it makes, again
 // and again until it is accepted.
@@ -26,6 +26,7 @@ await play({
       waiting = [];
     },
   ][n++ % 3](made(type, data)),
+  consent: (type, data) => send(HTTP.structured(made(type, { ...data, userToken: token }))),
   close: async () => {
     if (waiting.length) await send({ headers: { 'Content-Type': 'application/cloudevents-batch+json' }, body: JSON.stringify(waiting) });
   },

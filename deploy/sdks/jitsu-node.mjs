@@ -1,5 +1,5 @@
 import { jitsuAnalytics } from '@jitsu/js';
-import { key, play, url } from './scene.mjs';
+import { key, play, token, url } from './scene.mjs';
 
 const jitsu = jitsuAnalytics({ host: url, writeKey: key, s2s: true });
 
@@ -8,4 +8,5 @@ await play({
   track: (event, properties) => jitsu.track(event, properties),
   page: (name, properties) => jitsu.page(name, properties),
   group: (groupId, traits) => jitsu.group(groupId, traits),
+  consent: (event, properties) => jitsu.track(event, { ...properties, userToken: token }),
 });

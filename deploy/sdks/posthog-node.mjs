@@ -1,5 +1,5 @@
 import { PostHog } from 'posthog-node';
-import { key, play, url } from './scene.mjs';
+import { key, play, token, url } from './scene.mjs';
 
 const posthog = new PostHog(key, { host: url });
 
@@ -10,5 +10,6 @@ await play({
   page: (title, properties) => posthog.capture({ distinctId, event: '$pageview', properties: { title, ...properties } }),
   group: (groupKey, properties) => posthog.groupIdentify({ groupType: 'team', groupKey, properties, distinctId }),
   alias: (distinctId, alias) => posthog.alias({ distinctId, alias }),
+  consent: (event, properties) => posthog.capture({ distinctId, event, properties: { ...properties, userToken: token } }),
   close: () => posthog.shutdown(60000),
 });

@@ -2,7 +2,9 @@
 // burst, and events while the gateway is away. TestSDKs compares it with the log. It is
 // played by programs of Node.js, and by pages of page.html.
 const page = !globalThis.process;
-export const [url, key] = page ? new URLSearchParams(location.search).getAll('to') : process.argv.slice(2);
+// token proves that the user is ann: who sends with a browser's key may grant her consent
+// and name her visitors with it alone.
+export const [url, key, token] = page ? new URLSearchParams(location.search).getAll('to') : process.argv.slice(2);
 
 export const odd = {
   text: 'é "quoted" \\ \u2028 😀', empty: '', nothing: null, yes: true, big: 1e21, small: 0.1,
@@ -14,11 +16,12 @@ const burst = page ? 60 : 1000; // SDKs of pages hold 100 at most
 const sleep = (ms) => new Promise((ok) => setTimeout(ok, ms));
 const say = (what) => (page ? fetch('/' + what, { method: 'POST' }) : console.log(what));
 
-export async function play({ identify, track, page, group, alias, flush, close }) {
+export async function play({ identify, track, page, group, alias, consent, flush, close }) {
   await identify?.('ann', 'visitor', { city: 'Seoul' });
   await page?.('Home', { path: '/' });
   await group?.('staff', { floor: 3 });
   await alias?.('ann', 'visitor-2');
+  await consent('Consent Granted', { channel: 'sms' });
   await track('Odd', odd);
   for (let i = 0; i < burst; i++) await track('Burst', { i });
   await flush?.();

@@ -4,7 +4,8 @@ import time
 
 import segment.analytics as analytics
 
-url, key = sys.argv[1:]
+url, key, token = sys.argv[1:]
+proof = {'userToken': token}
 analytics.write_key = key
 analytics.host = url
 analytics.max_retries = 10
@@ -14,10 +15,11 @@ odd = {
     'text': 'é "quoted" \\ \u2028 😀', 'empty': '', 'nothing': None, 'yes': True, 'big': 1e21, 'small': 0.1,
     'list': [1, 'a', {'b': None}], 'deep': {'a': {'b': {'c': []}}}, 'a key.with dots': 1, 'none': float('nan'),
 }
-analytics.identify('ann', {'city': 'Seoul'}, anonymous_id='visitor')
+analytics.identify('ann', {'city': 'Seoul'}, anonymous_id='visitor', context=proof)
 analytics.page('ann', None, 'Home', {'path': '/'})
 analytics.group('ann', 'staff', {'floor': 3})
-analytics.alias('visitor-2', 'ann')
+analytics.alias('visitor-2', 'ann', context=proof)
+analytics.track('ann', 'Consent Granted', {'channel': 'sms'}, context=proof)
 analytics.track('ann', 'Odd', odd)
 for i in range(1000):
     analytics.track('ann', 'Burst', {'i': i})

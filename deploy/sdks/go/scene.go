@@ -15,6 +15,7 @@ type player struct {
 	page     func(name string, properties map[string]any) error
 	group    func(group string, traits map[string]any) error
 	alias    func(user, previous string) error
+	consent  func(event string, properties map[string]any) error // with the user token
 	close    func() error
 }
 
@@ -25,12 +26,13 @@ var odd = map[string]any{
 
 func main() {
 	log.SetFlags(0)
-	p, err := map[string]func(url, key string) (*player, error){"segment": withSegment, "rudder": withRudder}[os.Args[1]](os.Args[2], os.Args[3])
+	p, err := map[string]func(url, key, token string) (*player, error){"segment": withSegment, "rudder": withRudder}[os.Args[1]](os.Args[2], os.Args[3], os.Args[4])
 	must(err)
 	must(p.identify("ann", "visitor", map[string]any{"city": "Seoul"}))
 	must(p.page("Home", map[string]any{"path": "/"}))
 	must(p.group("staff", map[string]any{"floor": 3}))
 	must(p.alias("ann", "visitor-2"))
+	must(p.consent("Consent Granted", map[string]any{"channel": "sms"}))
 	must(p.track("Odd", odd))
 	for i := range 1000 {
 		must(p.track("Burst", map[string]any{"i": i}))

@@ -16,6 +16,7 @@ public class Segment {
   public static void main(String[] args) throws Exception {
     Analytics analytics = Analytics.builder(args[1]).endpoint(args[0]).flushInterval(1, TimeUnit.SECONDS).build();
 
+    Map<String, Object> proof = Map.of("userToken", args[2]);
     Map<String, Object> odd = new HashMap<>();
     odd.put("text", "é \"quoted\" \\ \u2028 😀");
     odd.put("empty", "");
@@ -27,10 +28,11 @@ public class Segment {
     odd.put("deep", Map.of("a", Map.of("b", Map.of("c", List.of()))));
     odd.put("a key.with dots", 1);
 
-    analytics.enqueue(IdentifyMessage.builder().userId("ann").anonymousId("visitor").traits(Map.of("city", "Seoul")));
+    analytics.enqueue(IdentifyMessage.builder().userId("ann").anonymousId("visitor").traits(Map.of("city", "Seoul")).context(proof));
     analytics.enqueue(PageMessage.builder("Home").userId("ann").properties(Map.of("path", "/")));
     analytics.enqueue(GroupMessage.builder("staff").userId("ann").traits(Map.of("floor", 3)));
-    analytics.enqueue(AliasMessage.builder("visitor-2").userId("ann"));
+    analytics.enqueue(AliasMessage.builder("visitor-2").userId("ann").context(proof));
+    analytics.enqueue(TrackMessage.builder("Consent Granted").userId("ann").properties(Map.of("channel", "sms")).context(proof));
     analytics.enqueue(TrackMessage.builder("Odd").userId("ann").properties(odd));
     for (int i = 0; i < 1000; i++) {
       analytics.enqueue(TrackMessage.builder("Burst").userId("ann").properties(Map.of("i", i)));
