@@ -23,6 +23,7 @@ import (
 // net/http would cost as much as the measured server.
 type client struct {
 	requests [][]byte
+	says     string // what each answer must say; "": anything
 	conns    []*clientConn
 	next     atomic.Uint64
 }
@@ -32,11 +33,21 @@ type clientConn struct {
 	in *bufio.Reader
 }
 
-// request returns a POST request as an SDK sends it.
-func request(path string, body []byte) []byte {
-	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: bench\r\nAuthorization: Basic %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-		path, base64.StdEncoding.EncodeToString([]byte(writeKey+":")), len(body))
+// request returns a POST request as an SDK of a server sends it.
+func request(path string, body []byte) []byte { return requestBy(path, basic(writeKey), body) }
+
+// requestBy is request with another header for the key. "": the key is elsewhere.
+func requestBy(path, header string, body []byte) []byte {
+	if header != "" {
+		header += "\r\n"
+	}
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: bench\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", path, header, len(body))
 	return append([]byte(head), body...)
+}
+
+// basic is the header of a key as user name of Basic authorization.
+func basic(key string) string {
+	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(key+":"))
 }
 
 func dial(addr string, conns int, requests [][]byte) (*client, error) {
@@ -60,8 +71,9 @@ func (c *client) close() {
 
 func (c *client) request() []byte { return c.requests[c.next.Add(1)%uint64(len(c.requests))] }
 
-// answer reads a response. Any status but 200 is an error.
-func (c *clientConn) answer() error {
+// answer reads a response. Any status but 200 is an error, and so is a body that does not
+// have says in it.
+func (c *clientConn) answer(says string) error {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {
 		return err
@@ -86,7 +98,11 @@ func (c *clientConn) answer() error {
 	if length < 0 {
 		return fmt.Errorf("%s, without a length", status)
 	}
-	if ok {
+	begin, err := c.in.Peek(min(length, c.in.Size()))
+	if err != nil {
+		return err
+	}
+	if ok && bytes.Contains(begin, []byte(says)) {
 		_, err := c.in.Discard(length)
 		return err
 	}
@@ -104,7 +120,7 @@ func (c *client) closed(ctx context.Context, most time.Duration) (float64, error
 		all.Go(func() {
 			for time.Since(start) < most && ctx.Err() == nil && errs[i] == nil {
 				if _, errs[i] = conn.Write(c.request()); errs[i] == nil {
-					errs[i] = conn.answer()
+					errs[i] = conn.answer(c.says)
 				}
 				counts[i]++
 			}
@@ -137,7 +153,7 @@ func (c *client) open(ctx context.Context, rate float64, most time.Duration) ([]
 		scheduled[conn] = answers
 		all.Go(func() {
 			for at := range answers {
-				if err := conn.answer(); err != nil {
+				if err := conn.answer(c.says); err != nil {
 					errs[i] = err
 					idle <- nil // ends the sending
 					continue

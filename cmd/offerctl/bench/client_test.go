@@ -35,7 +35,15 @@ func TestClient(t *testing.T) {
 	if took, err := c.open(t.Context(), 1000, 50*time.Millisecond); len(took) != 50 || err != nil {
 		t.Errorf("open loop: %d answers, %v", len(took), err)
 	}
-	refuse = true
+	c.says = "o"
+	if rate, err := c.closed(t.Context(), 20*time.Millisecond); rate <= 0 || err != nil {
+		t.Errorf("it says what it must: %f a second, %v", rate, err)
+	}
+	c.says = "yes"
+	if _, err := c.closed(t.Context(), time.Minute); err == nil || !strings.Contains(err.Error(), "200 OK: ok") {
+		t.Errorf("it says something else: %v", err)
+	}
+	refuse, c.says = true, ""
 	if _, err := c.closed(t.Context(), time.Minute); err == nil || !strings.Contains(err.Error(), "no such key") {
 		t.Errorf("refused: %v", err)
 	}

@@ -7,7 +7,9 @@
 //	          from an HTTP request to its offer (live.go), and the time to find
 //	          a user's state (lookup.go, stores.go, pages_*.go). With many
 //	          campaigns instead: how that compares with few (scale.go)
-//	gateway   the gateway, compared with a bare HTTP handler (gateway.go, client.go)
+//	gateway   the gateway, compared with a bare HTTP handler (gateway.go, client.go);
+//	          user tokens and other SDKs' forms of the same events, compared with
+//	          events without and in the gateway's own form (forms.go, tokens.go, dialects.go)
 //	backtest  a backtest of events from a pipe (backtest.go), without NATS
 //	group     hand-overs, kills and restores (group.go, group_load.go, rebuild.go)
 //	items     campaigns that read features of products (items.go): the rate of a

@@ -23,10 +23,12 @@ const (
 type gatewayTurns struct {
 	round int // turns of each server in a round
 	turn  time.Duration
+	forms int // turns of each form in a round
+	form  time.Duration
 	open  time.Duration // open loop
 }
 
-var defaultTurns = gatewayTurns{round: 3, turn: time.Second, open: 10 * time.Second}
+var defaultTurns = gatewayTurns{round: 3, turn: time.Second, forms: 5, form: 300 * time.Millisecond, open: 10 * time.Second}
 
 // A gatewayReport is the result of `bench --gateway`.
 type gatewayReport struct {
@@ -38,6 +40,9 @@ type gatewayReport struct {
 	BareP99    float64    `json:"bare_p99_ms"`
 	Single     loadReport `json:"single"`
 	Batch      loadReport `json:"batch"`
+
+	Tokens   map[string]formReport `json:"tokens"`   // hmac_single and so on: with user tokens; base: without
+	Dialects map[string]formReport `json:"dialects"` // posthog_batch and so on: as these SDKs send them; base: in the gateway's own form
 }
 
 // A loadReport has events per second, and microseconds of CPU per event in the
@@ -52,7 +57,8 @@ type loadReport struct {
 
 // gateway is `bench --gateway`: it compares the gateway with a bare handler that
 // publishes each event as a separate message. Both get the same requests from
-// the same clients, and have streams of the same kind on the same NATS.
+// the same clients, and have streams of the same kind on the same NATS. Then it compares
+// what the gateway takes of other forms of the same events.
 func (b *Run) gateway(ctx context.Context) (*gatewayReport, error) {
 	var servers [2]server
 	for i, role := range []string{"gateway", "bare"} {
@@ -63,18 +69,31 @@ func (b *Run) gateway(ctx context.Context) (*gatewayReport, error) {
 		defer stop()
 		servers[i] = server{role, addr, meter}
 	}
-	singles, batches := gatewayRequests(b.Users)
+	events := gatewayLoad(b.Users)
+	own := formOf("own", writeKey, events)
 	r := &gatewayReport{}
 	var err error
-	if r.Ratio, r.Single, err = b.compare(ctx, servers, singles, 1); err != nil {
+	if r.Ratio, r.Single, err = b.compare(ctx, servers, own.singles, 1); err != nil {
 		return nil, err
 	}
-	if r.RatioBatch, r.Batch, err = b.compare(ctx, servers, batches, gatewayBatch); err != nil {
+	if r.RatioBatch, r.Batch, err = b.compare(ctx, servers, own.batches, gatewayBatch); err != nil {
 		return nil, err
+	}
+	for _, more := range []struct {
+		of func([]string) ([]form, error)
+		to *map[string]formReport
+	}{{tokenForms, &r.Tokens}, {dialectForms, &r.Dialects}} {
+		forms, err := more.of(events)
+		if err != nil {
+			return nil, err
+		}
+		if *more.to, err = b.compareForms(ctx, servers[0], forms); err != nil {
+			return nil, err
+		}
 	}
 	b.say("%.0f events per second, open loop", gatewayRate)
 	for i, s := range servers {
-		took, err := b.pace(ctx, s, singles)
+		took, err := b.pace(ctx, s, own.singles)
 		if err != nil {
 			return nil, err
 		}
@@ -88,22 +107,13 @@ func (b *Run) gateway(ctx context.Context) (*gatewayReport, error) {
 	return r, nil
 }
 
-// gatewayRequests returns the same events as single requests and as batches.
-func gatewayRequests(users int) (singles, batches [][]byte) {
-	gen := newGenerator(1, users)
-	for range gatewayEvents / gatewayBatch {
-		batch := []byte(`{"batch":[`)
-		for i := range gatewayBatch {
-			if i > 0 {
-				batch = append(batch, ',')
-			}
-			from := len(batch)
-			batch = gen.next(batch)
-			singles = append(singles, request("/v1/track", batch[from:]))
-		}
-		batches = append(batches, request("/v1/batch", append(batch, ']', '}')))
+// gatewayLoad returns the events, in the gateway's own form.
+func gatewayLoad(users int) []string {
+	gen, events := newGenerator(1, users), make([]string, gatewayEvents)
+	for i := range events {
+		events[i] = string(gen.next(nil))
 	}
-	return singles, batches
+	return events
 }
 
 // A server is a process that receives events.
@@ -113,28 +123,53 @@ type server struct {
 	meter  string // the address that reports its resource usage
 }
 
+// A way is one way to send events.
+type way struct {
+	server
+	name     string // for messages
+	requests [][]byte
+	events   float64 // in each request
+	says     string  // what each answer must say; "": anything
+}
+
 // compare sends the same requests to both servers in turns, in a closed loop.
 func (b *Run) compare(ctx context.Context, servers [2]server, requests [][]byte, events float64) (ratio float64, r loadReport, err error) {
-	var ratios []float64
-	var rates, micros, packs [2][]float64
-	turns := b.Rounds * b.turns.round
+	var ways []way
+	for _, s := range servers {
+		ways = append(ways, way{s, fmt.Sprintf("%s, requests of %.0f events", s.prefix, events), requests, events, ""})
+	}
+	if events > 1 {
+		ways[0].says = noneRefused
+	}
+	loads, err := b.alternate(ctx, ways, b.Rounds*b.turns.round, b.turns.turn)
+	if err != nil {
+		return 0, r, err
+	}
+	g, bare := loads[0], loads[1]
+	return g.rateTo(bare), loadReport{g.rate(), bare.rate(), g.micros(), bare.micros(), g.pack()}, nil
+}
+
+// noneRefused is what the gateway says of a batch of which it has accepted every event.
+const noneRefused = `,"refused":0}`
+
+// alternate sends events in all the ways in turns, in a closed loop. Of each it returns the
+// loads of the turns.
+func (b *Run) alternate(ctx context.Context, ways []way, turns int, length time.Duration) ([]turnLoads, error) {
+	loads := make([]turnLoads, len(ways))
 	for turn := range turns + 1 {
-		b.say("requests of %.0f events: turn %d of %d", events, turn, turns)
-		for i := range servers {
-			k := (i + turn) % 2 // which one goes first alternates
-			l, err := b.load(ctx, servers[k], requests, events)
+		for i := range ways {
+			k := (i + turn) % len(ways) // which one goes first alternates
+			b.say("%s: turn %d of %d", ways[k].name, turn, turns)
+			l, err := b.load(ctx, ways[k], length)
 			if err != nil {
-				return 0, r, err
+				return nil, err
 			}
 			if turn > 0 { // the first turn only warms up
-				rates[k], micros[k], packs[k] = append(rates[k], l.rate), append(micros[k], l.micros), append(packs[k], l.pack)
+				loads[k] = append(loads[k], l)
 			}
 		}
-		if turn > 0 {
-			ratios = append(ratios, rates[0][turn-1]/rates[1][turn-1])
-		}
 	}
-	return median(ratios), loadReport{median(rates[0]), median(rates[1]), median(micros[0]), median(micros[1]), median(packs[0])}, nil
+	return loads, nil
 }
 
 // A turnLoad is the result of one turn of one server.
@@ -144,27 +179,52 @@ type turnLoad struct {
 	pack   float64 // events per message
 }
 
-func (b *Run) load(ctx context.Context, s server, requests [][]byte, events float64) (l turnLoad, err error) {
-	c, err := dial(s.addr, gatewayConns, requests)
+// turnLoads are the turns of one way. Its figures are their medians.
+type turnLoads []turnLoad
+
+func (t turnLoads) median(of func(turnLoad) float64) float64 {
+	var v []float64
+	for _, l := range t {
+		v = append(v, of(l))
+	}
+	return median(v)
+}
+
+func (t turnLoads) rate() float64   { return t.median(func(l turnLoad) float64 { return l.rate }) }
+func (t turnLoads) micros() float64 { return t.median(func(l turnLoad) float64 { return l.micros }) }
+func (t turnLoads) pack() float64   { return t.median(func(l turnLoad) float64 { return l.pack }) }
+
+// rateTo is the median of the ratios to the rates of the same turns of another way.
+func (t turnLoads) rateTo(other turnLoads) float64 {
+	var v []float64
+	for i := range t {
+		v = append(v, t[i].rate/other[i].rate)
+	}
+	return median(v)
+}
+
+func (b *Run) load(ctx context.Context, w way, length time.Duration) (l turnLoad, err error) {
+	c, err := dial(w.addr, gatewayConns, w.requests)
 	if err != nil {
 		return l, err
 	}
 	defer c.close()
-	before, err := s.used(ctx)
+	c.says = w.says
+	before, err := w.used(ctx)
 	if err != nil {
 		return l, err
 	}
-	rate, err := c.closed(ctx, b.turns.turn)
+	rate, err := c.closed(ctx, length)
 	if err != nil {
-		return l, fmt.Errorf("bench: %s: %w", s.prefix, err)
+		return l, fmt.Errorf("bench: %s: %w", w.name, err)
 	}
-	after, err := s.used(ctx)
+	after, err := w.used(ctx)
 	if err != nil {
 		return l, err
 	}
-	messages, err := b.forgetEvents(ctx, s.prefix)
-	sent := float64(c.next.Load()) * events
-	return turnLoad{rate * events, (after.CPU - before.CPU) * 1e6 / sent, sent / float64(messages)}, err
+	messages, err := b.forgetEvents(ctx, w.prefix)
+	sent := float64(c.next.Load()) * w.events
+	return turnLoad{rate * w.events, (after.CPU - before.CPU) * 1e6 / sent, sent / float64(messages)}, err
 }
 
 // pace runs the open loop. It returns sorted latencies.
@@ -232,5 +292,6 @@ func (r *gatewayReport) Print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\nat %.0f requests/s, open loop: p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms; bare: p99 %.2f ms\n", gatewayRate, r.P50, r.P99, r.P999, r.BareP99)
 	fmt.Fprintf(w, "the gateway's packs: %.1f events with one per request, %.1f with batches\n", r.Single.PackMean, r.Batch.PackMean)
+	r.printForms(w)
 	fmt.Fprintf(w, "\nThe bare handler checks nothing and publishes each event as a separate message. Above 1, the gateway, which checks and packs events, is faster.\n")
 }

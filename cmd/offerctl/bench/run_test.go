@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +38,8 @@ func TestBench(t *testing.T) {
 		{"campaigns", func(b *Run) { b.Campaigns = 10 }, "worker_per_s raw_per_s campaigns cpu_us_per_event allocs_per_event peak_mb"},
 		{"many campaigns", func(b *Run) { b.Campaigns = 250 }, "worker_per_s ratio_to_10 worker_10_per_s load_seconds bytes_per_campaign"},
 		{"rows", func(b *Run) { b.Campaigns, b.Rows = 250, true }, "worker_per_s ratio_to_10 worker_10_per_s load_seconds bytes_per_campaign"},
-		{"gateway", func(b *Run) { b.GatewayOnly = true }, "ratio_batch p50_ms p99_ms p999_ms gateway_per_s bare_per_s gateway_cpu_us_per_event"},
+		{"gateway", func(b *Run) { b.GatewayOnly = true }, `ratio_batch p50_ms p99_ms p999_ms gateway_per_s bare_per_s gateway_cpu_us_per_event
+			ratio_to_base per_s base_per_s base_cpu_us_per_event`},
 		{"group", func(b *Run) { b.GroupOnly = true }, `hand_overs hand_over_p50 hand_over_p99 restart_ms take_over_ms standby_ms p99_ms snapshot_p99 snapshots
 			rebuild_s restore_s snapshot_mb restore_mb_per_s read_mb_per_s`},
 		{"items", func(b *Run) { b.ItemsOnly, b.Partitions, b.Watchers = true, 3, 500 }, `without_per_s with_per_s cpu_us_per_event allocs_per_event peak_mb mail_messages_per_event offers hot_per_s hot_cost_ratio
@@ -51,7 +54,7 @@ func TestBench(t *testing.T) {
 			for ms := time.Millisecond; ; ms *= 4 { // a machine may be too slow for such short turns
 				b = Run{Events: 2000, Users: 200, Rounds: 1, LookupUsers: 2000,
 					search: liveSearch{from: 400, tries: 2, hold: 200 * ms, periods: 3, period: 300 * ms},
-					turns:  gatewayTurns{round: 1, turn: 100 * ms, open: 300 * ms}, groupTurn: 2500 * ms}
+					turns:  gatewayTurns{round: 1, turn: 100 * ms, forms: 1, form: 50 * ms, open: 300 * ms}, groupTurn: 2500 * ms}
 				one.set(&b)
 				var err error
 				if found, err = b.Measure(t.Context()); err != nil {
@@ -90,6 +93,13 @@ func TestBench(t *testing.T) {
 			}
 			if r, ok := found.(*workerReport); ok && b.Campaigns == 0 && !b.WorkerOnly && (r.Lookups.Users != 2000 || len(r.Packs) != len(packSizes)) {
 				t.Errorf("%+v", r)
+			}
+			if r, ok := found.(*gatewayReport); ok {
+				got := slices.Sorted(maps.Keys(r.Tokens))
+				got = append(got, slices.Sorted(maps.Keys(r.Dialects))...)
+				if want := "hmac_batch hmac_single jwt_batch jwt_single cloudevents_batch jitsu_single posthog_batch rudder_batch segment_single"; strings.Join(got, " ") != want {
+					t.Errorf("the forms are %s", got)
+				}
 			}
 			var out bytes.Buffer
 			found.Print(&out)

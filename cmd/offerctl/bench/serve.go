@@ -61,7 +61,7 @@ func (p part) takeEvents(out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		g, err := ingest.New(ingest.Options{Log: l, ServerKeys: []string{writeKey}, Metrics: prometheus.NewRegistry(), Logger: warnings})
+		g, err := ingest.New(ingest.Options{Log: l, ServerKeys: []string{writeKey}, Keys: pageKeys(), Metrics: prometheus.NewRegistry(), Logger: warnings})
 		if err != nil {
 			return err
 		}
