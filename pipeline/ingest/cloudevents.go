@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -63,59 +64,72 @@ func cloudText(r *http.Request, body []byte) ([]byte, error) {
 
 func cloudSplit(e *envelope, text []byte) error {
 	*e = envelope{events: e.events[:0]}
+	if list, ok := arrayOf(text); ok {
+		return e.readEvents(text, list)
+	}
 	v, err := soleValue(text)
 	if err != nil {
 		return err
-	}
-	if text[v.from] == '[' {
-		return e.readEvents(text, v)
 	}
 	e.events, e.single = append(e.events, v), true
 	return nil
 }
 
+// arrayOf is the text without the white space around it, if it begins like an array. Its
+// end is not looked for: readEvents, to which it goes, finds each event's.
+func arrayOf(text []byte) (list jsonValue, ok bool) {
+	text = bytes.TrimRight(text, " \t\r\n")
+	list.span = span{skipSpace(text, 0), len(text)}
+	return list, list.present() && text[list.from] == '['
+}
+
+// cloudFields are what is read of an event: JSON values as they came, nil for those that
+// it lacks.
+type cloudFields struct{ id, source, typ, subject, at, anonymous, data, coded []byte }
+
+func (f *cloudFields) field(name []byte) *[]byte {
+	switch string(name) {
+	case "id":
+		return &f.id
+	case "source":
+		return &f.source
+	case "type":
+		return &f.typ
+	case "subject":
+		return &f.subject
+	case "time":
+		return &f.at
+	case "anonymousid":
+		return &f.anonymous
+	case "data":
+		return &f.data
+	case "data_base64":
+		return &f.coded
+	}
+	return nil
+}
+
 func cloudEvent(dst, raw []byte, _ int64) ([]byte, error) {
-	var id, source, typ, subject, at, anonymous, data, coded []byte
-	err := fieldsOf(raw, func(name []byte) *[]byte {
-		switch string(name) {
-		case "id":
-			return &id
-		case "source":
-			return &source
-		case "type":
-			return &typ
-		case "subject":
-			return &subject
-		case "time":
-			return &at
-		case "anonymousid":
-			return &anonymous
-		case "data":
-			return &data
-		case "data_base64":
-			return &coded
-		}
-		return nil
-	})
-	if err != nil {
+	var f cloudFields
+	if err := fieldsOf(raw, f.field); err != nil {
 		return dst, event.Rejectf("json", "%v", err)
 	}
-	if !isText(id) || !isText(source) || !isText(typ) {
+	if !isText(f.id) || !isText(f.source) || !isText(f.typ) {
 		return dst, event.Rejectf("name", "a CloudEvent needs non-empty strings in id, source and type")
 	}
-	dst = append(append(dst, `{"type":"track","event":`...), typ...)
-	dst = appendMember(dst, "userId", subject)
-	dst = appendMember(dst, "anonymousId", anonymous)
-	dst = append(append(dst, `,"messageId":`...), source[:len(source)-1]...)
-	dst = append(append(dst, ' '), id[1:]...) // a source is a URI, and has no space
-	dst = appendMember(dst, "timestamp", at)
+	dst = append(append(dst, `{"type":"track","event":`...), f.typ...)
+	dst = appendMember(dst, "userId", f.subject)
+	dst = appendMember(dst, "anonymousId", f.anonymous)
+	dst = append(append(dst, `,"messageId":`...), f.source[:len(f.source)-1]...)
+	dst = append(append(dst, ' '), f.id[1:]...) // a source is a URI, and has no space
+	dst = appendMember(dst, "timestamp", f.at)
 	switch {
-	case data != nil && data[0] == '{':
-		dst = appendMember(dst, "properties", data)
-	case data != nil:
-		dst = append(append(append(dst, `,"properties":{"data":`...), data...), '}')
-	case coded != nil:
-		dst = append(append(append(dst, `,"properties":{"data_base64":`...), coded...), '}')
+	case f.data != nil && f.data[0] == '{':
+		dst = appendMember(dst, "properties", f.data)
+	case f.data != nil:
+		dst = append(append(append(dst, `,"properties":{"data":`...), f.data...), '}')
+	case f.coded != nil:
+		dst = append(append(append(dst, `,"properties":{"data_base64":`...), f.coded...), '}')
 	}
 	return append(dst, '}'), nil
 }

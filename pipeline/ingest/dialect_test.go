@@ -112,7 +112,7 @@ func TestPosthog(t *testing.T) {
 			want: []string{`{"type":"track","event":"A","userId":"ann","messageId":"m"` + sent}},
 		{name: "a wrong key", body: `{"api_key":"other","batch":[{"uuid":"m","event":"A","distinct_id":"ann"}]}`, status: 401},
 		{name: "no key", body: `{"batch":[]}`, status: 401},
-		{name: "not JSON", body: `{"api_key":"key-1","batch":[`, status: 401},
+		{name: "not JSON", body: `{"api_key":"key-1","batch":[`, status: 400},
 	} {
 		if c.path == "" {
 			c.path = "/batch/"

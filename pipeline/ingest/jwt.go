@@ -25,7 +25,7 @@ import (
 const (
 	longestJWT  = 8 << 10 // bytes
 	maxJWKS     = 1 << 20 // bytes of a file
-	knownTokens = 4096    // tokens that are known to be good; beyond it, that begins anew
+	knownTokens = 1 << 15 // tokens that are known to be good, twice: those found last, and as many before them
 )
 
 // isJWT reports whether a token has the form of a JWT: three parts.
@@ -37,8 +37,8 @@ func isJWT(token string) bool { return strings.Count(token, ".") == 2 }
 type keySets struct {
 	files map[string]*jose.JSONWebKeySet
 
-	mu   sync.Mutex
-	good map[[sha256.Size]byte]int64 // by key, token and user: the token's expiry, seconds since 1970
+	mu          sync.Mutex
+	good, older map[[sha256.Size]byte]int64 // by key, token and user: the token's expiry, seconds since 1970
 }
 
 // readKeySets reads the files that keys name. text tells whether any has changed.
@@ -92,13 +92,11 @@ func (s *keySets) proves(key *config.Key, token, user string, now int64) bool {
 	if len(token) > longestJWT {
 		return false
 	}
-	seconds := now / int64(time.Second)
-	known := sha256.Sum256([]byte(string(key.Hash[:]) + token + "\x00" + user))
-	s.mu.Lock()
-	until, ok := s.good[known]
-	s.mu.Unlock()
+	var memory [1 << 10]byte
+	sum := sha256.Sum256(append(append(append(append(memory[:0], key.Hash[:]...), token...), 0), user...))
+	until, ok := s.known(sum)
 	if ok {
-		return seconds < until
+		return now/int64(time.Second) < until
 	}
 	until, err := s.verify(key, token, user, time.Unix(0, now))
 	if err != nil {
@@ -106,11 +104,29 @@ func (s *keySets) proves(key *config.Key, token, user string, now int64) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.good) >= knownTokens {
-		clear(s.good)
-	}
-	s.good[known] = until
+	s.keep(sum, until)
 	return true
+}
+
+// known returns the expiry of a token that was found good.
+func (s *keySets) known(sum [sha256.Size]byte) (until int64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until, ok = s.good[sum]; ok {
+		return until, true
+	}
+	if until, ok = s.older[sum]; ok {
+		s.keep(sum, until)
+	}
+	return until, ok
+}
+
+// keep remembers a good token, as one found last. It forgets those found long ago.
+func (s *keySets) keep(sum [sha256.Size]byte, until int64) {
+	if len(s.good) >= knownTokens {
+		s.good, s.older = map[[sha256.Size]byte]int64{}, s.good
+	}
+	s.good[sum] = until
 }
 
 // verify returns when a token of the user expires, in seconds since 1970.

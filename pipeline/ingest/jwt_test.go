@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -201,5 +202,27 @@ func TestTokenPlaces(t *testing.T) {
 		if w.Code != 200 || len(got) != 1 || strings.Contains(got[0], "proof") == c.proved || strings.Contains(got[0], tok) || !json.Valid([]byte(got[0])) {
 			t.Errorf("%s %s: %d %s %q", c.path, c.body, w.Code, w.Body, got)
 		}
+	}
+}
+
+// TestKnownTokens: of the good tokens, as many are known as were found or asked for last.
+func TestKnownTokens(t *testing.T) {
+	sets, _, err := readKeySets(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := func(i int) [sha256.Size]byte { return sha256.Sum256([]byte{byte(i), byte(i >> 8), byte(i >> 16)}) }
+	for i := range 4 * knownTokens {
+		sets.keep(sum(i), int64(i))
+		if until, ok := sets.known(sum(0)); !ok || until != 0 {
+			t.Fatalf("after %d, the one that was always asked for: %d, %v", i, until, ok)
+		}
+	}
+	last := 4*knownTokens - 1
+	if until, ok := sets.known(sum(last - knownTokens/2)); !ok || until != int64(last-knownTokens/2) {
+		t.Errorf("one of the last: %d, %v", until, ok)
+	}
+	if _, ok := sets.known(sum(1)); ok || len(sets.good)+len(sets.older) > 2*knownTokens {
+		t.Errorf("one of the first is known: %v; %d and %d are", ok, len(sets.good), len(sets.older))
 	}
 }

@@ -53,15 +53,11 @@ func posthogText(_ *http.Request, body []byte) ([]byte, error) {
 
 func posthogSplit(e *envelope, text []byte) error {
 	*e = envelope{events: e.events[:0]}
-	whole, err := soleValue(text)
-	if err != nil {
-		return err
-	}
-	if text[whole.from] == '[' {
-		if err := e.readEvents(text, whole); err != nil {
+	if list, ok := arrayOf(text); ok {
+		if err := e.readEvents(text, list); err != nil {
 			return err
 		}
-	} else if err := e.readPosthog(text, whole); err != nil {
+	} else if err := e.readPosthog(text); err != nil {
 		return err
 	}
 	if e.writeKey == "" && len(e.events) > 0 { // older SDKs have it in each event
@@ -71,8 +67,8 @@ func posthogSplit(e *envelope, text []byte) error {
 }
 
 // readPosthog reads a body that is an object: an envelope, or one event.
-func (e *envelope) readPosthog(text []byte, whole jsonValue) error {
-	m := members{b: text, at: whole.from}
+func (e *envelope) readPosthog(text []byte) error {
+	m := members{b: text}
 	found := false
 	for {
 		key, val, ok := m.next()
@@ -97,10 +93,19 @@ func (e *envelope) readPosthog(text []byte, whole jsonValue) error {
 			}
 		}
 	}
-	if !found && m.err == nil {
+	switch {
+	case m.err != nil:
+		return m.err
+	case skipSpace(text, m.at) < len(text):
+		return errAfter
+	case !found:
+		whole, err := soleValue(text)
+		if err != nil {
+			return err
+		}
 		e.events = append(e.events, whole)
 	}
-	return m.err
+	return nil
 }
 
 // posthogKey is the key in an event.

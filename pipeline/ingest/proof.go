@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"hash"
 	"net/http"
 	"strconv"
 	"strings"
@@ -41,9 +42,11 @@ type sender struct {
 	request  string // its name
 
 	last struct { // the token that was checked last: most are the same in all of a batch
-		user, token string
+		user, token []byte
 		ok          bool
 	}
+	mac  hash.Hash // HMAC-SHA-256 under the secret, for the next user token; nil: none was checked yet
+	text []byte    // memory for the token that one is compared with
 }
 
 // Values of headerSender, and of pipeline.Dead's Sender.
@@ -106,12 +109,12 @@ func (s *sender) proves(ev *event.Event) bool {
 	if token == "" {
 		return false
 	}
-	if l := &s.last; l.user != user || l.token != token {
-		l.user, l.token = strings.Clone(user), strings.Clone(token)
+	if l := &s.last; string(l.user) != user || string(l.token) != token {
+		l.user, l.token = append(l.user[:0], user...), append(l.token[:0], token...)
 		if isJWT(token) {
 			l.ok = s.sets != nil && s.sets.proves(s.key, token, user, s.now)
 		} else {
-			l.ok = s.secret != nil && provesUser(s.secret, token, user, s.now)
+			l.ok = s.secret != nil && s.provesUser(l.token, user)
 		}
 	}
 	return s.last.ok
@@ -134,13 +137,19 @@ func hasToken(ev *event.Event, member string) bool { return ev.Root.Get(member, 
 
 // withoutToken is an object without its user token.
 func withoutToken(raw []byte) []byte {
-	out := []byte{'{'}
+	out := append(make([]byte, 0, len(raw)), '{')
 	for m := (members{b: raw}); ; {
 		key, val, ok := m.next()
 		if !ok {
 			return append(out, '}')
 		}
-		if name(key.of(raw)) == memberToken {
+		if n := key.of(raw); string(n) == memberToken || bytes.IndexByte(n, '\\') >= 0 && name(n) == memberToken {
+			if rest := raw[m.at:]; !mayHaveToken(rest) { // as nearly always: it need not be read
+				if len(out) == 1 {
+					rest = bytes.TrimPrefix(rest[skipSpace(rest, 0):], []byte{','})
+				}
+				return append(out, rest...)
+			}
 			continue
 		}
 		if len(out) > 1 {
@@ -156,26 +165,34 @@ func withoutToken(raw []byte) []byte {
 // expiry, a dot and the user id. The id is the text of userId, of a number its
 // decimal text.
 func UserToken(secret []byte, user string, expires time.Time) string {
-	return signedToken(secret, strconv.FormatInt(expires.Unix(), 10), user)
+	return string(appendToken(nil, hmac.New(sha256.New, secret), strconv.AppendInt(nil, expires.Unix(), 10), user))
 }
 
-func signedToken(secret []byte, expiry, user string) string {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte(expiry + "." + user))
-	return expiry + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+// appendToken appends the user token. mac is a new or a reset HMAC-SHA-256.
+func appendToken(dst []byte, mac hash.Hash, expiry []byte, user string) []byte {
+	from := len(dst)
+	dst = append(append(append(dst, expiry...), '.'), user...)
+	mac.Write(dst[from:])
+	dst = dst[:from+len(expiry)+1]
+	var sum [sha256.Size]byte
+	return base64.RawURLEncoding.AppendEncode(dst, mac.Sum(sum[:0]))
 }
 
-// provesUser reports whether a user token is valid for a user now, in nanoseconds
-// since 1970.
-func provesUser(secret []byte, token, user string, now int64) bool {
+// provesUser reports whether a user token is valid for a user now.
+func (s *sender) provesUser(token []byte, user string) bool {
 	const longest = 12 // digits of an expiry
-	expiry, _, _ := strings.Cut(token, ".")
-	if expiry == "" || len(expiry) > longest || strings.Trim(expiry, "0123456789") != "" {
+	expiry, _, _ := bytes.Cut(token, []byte{'.'})
+	if len(expiry) == 0 || len(expiry) > longest || len(bytes.Trim(expiry, "0123456789")) > 0 {
 		return false
 	}
-	if !hmac.Equal([]byte(token), []byte(signedToken(secret, expiry, user))) {
+	if s.mac == nil {
+		s.mac = hmac.New(sha256.New, s.secret)
+	} else {
+		s.mac.Reset()
+	}
+	if s.text = appendToken(s.text[:0], s.mac, expiry, user); !hmac.Equal(token, s.text) {
 		return false
 	}
-	seconds, err := strconv.ParseInt(expiry, 10, 64)
-	return err == nil && now/int64(time.Second) < seconds
+	seconds, err := strconv.ParseInt(string(expiry), 10, 64)
+	return err == nil && s.now/int64(time.Second) < seconds
 }

@@ -83,8 +83,11 @@ func TestUserToken(t *testing.T) {
 		UserToken([]byte(testSecret), "ann", time.Unix(-5, 0)):              false,
 		UserToken([]byte(testSecret), "ann", now.Add(100*365*24*time.Hour)): true,
 	} {
-		if got := provesUser([]byte(testSecret), tok, "ann", testNow); got != ok {
-			t.Errorf("%q: %v", tok, got)
+		s := sender{secret: []byte(testSecret), now: testNow}
+		for range 2 { // the second time with the same mac
+			if got := s.provesUser([]byte(tok), "ann"); got != ok {
+				t.Errorf("%q: %v", tok, got)
+			}
 		}
 	}
 	for _, user := range []string{`7`, `"7"`, `7.0`, `"é"`, `"\u00e9"`} { // a number counts as its text
@@ -233,4 +236,28 @@ func FuzzJudged(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWithoutToken: an object keeps all but its own token, wherever that stands.
+func TestWithoutToken(t *testing.T) {
+	for object, want := range map[string]string{
+		`{}`:                                                `{}`,
+		`{"a":1,"b":2}`:                                     `{"a":1,"b":2}`,
+		`{"userToken":"x"}`:                                 `{}`,
+		`{ "userToken" : "x" }`:                             `{}`,
+		`{"userToken":"x","a":1}`:                           `{"a":1}`,
+		`{"userToken":"x" , "a":1 ,"b":2}`:                  `{ "a":1 ,"b":2}`,
+		`{"a":1,"userToken":"x","b":[2]}`:                   `{"a":1,"b":[2]}`,
+		`{"a":1,"userToken":"x"}`:                           `{"a":1}`,
+		`{"userToken":1,"a":1,"userToken":2}`:               `{"a":1}`,
+		`{"userToken":1,"userToken":2}`:                     `{}`,
+		`{"user\u0054oken":1,"a":1}`:                        `{"a":1}`,
+		`{"userToken":1,"user\u0054oken":2,"a":"\u0054"}`:   `{"a":"\u0054"}`,
+		`{"userToken":"x","a":{"userToken":"y"}}`:           `{"a":{"userToken":"y"}}`,
+		`{"a":"userToken","userToken":"x","b":"userToken"}`: `{"a":"userToken","b":"userToken"}`,
+	} {
+		if got := string(withoutToken([]byte(object))); got != want {
+			t.Errorf("%s: %s, want %s", object, got, want)
+		}
+	}
 }
