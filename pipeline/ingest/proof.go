@@ -135,6 +135,29 @@ func mayHaveToken(raw []byte) bool {
 // hasToken reports whether a member of an event has a user token.
 func hasToken(ev *event.Event, member string) bool { return ev.Root.Get(member, memberToken) != nil }
 
+// soleToken is the place of the user token of an event that is known to have one: its
+// member with a comma. It is empty if the token's name is not there exactly once: then it
+// must be searched for among the members.
+func soleToken(raw []byte) span {
+	i := bytes.Index(raw, []byte(`"`+memberToken+`"`))
+	if i < 0 || mayHaveToken(raw[i+len(memberToken)+2:]) || bytes.Contains(raw[:i], []byte(`\u`)) {
+		return span{}
+	}
+	at := skipSpace(raw, skipSpace(raw, i+len(memberToken)+2)+1)
+	v, err := scanValue(raw, at)
+	if err != nil {
+		return span{}
+	}
+	if end := skipSpace(raw, v.to); raw[end] == ',' {
+		return span{i, end + 1}
+	}
+	before := len(bytes.TrimRight(raw[:i], " \t\r\n"))
+	if raw[before-1] == ',' {
+		before--
+	}
+	return span{before, v.to}
+}
+
 // withoutToken is an object without its user token.
 func withoutToken(raw []byte) []byte {
 	out := append(make([]byte, 0, len(raw)), '{')

@@ -39,10 +39,20 @@ func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	if mayHaveToken(raw) {
 		s.ofContext, s.ofProperties = hasToken(s.ev, "context"), hasToken(s.ev, "properties")
 	}
-	if s.ofContext || s.ofProperties || s.dropsAny() {
-		dst = s.appendKept(s.begin(dst), raw)
-	} else { // without its braces: an admitted event is an object without space around it
-		dst = append(s.begin(dst), raw[1:len(raw)-1]...)
+	dst = s.begin(dst)
+	var cut span // a token that is all there is to remove
+	kept := s.dropsAny()
+	if !kept && (s.ofContext || s.ofProperties) {
+		cut = soleToken(raw)
+		kept = !cut.present()
+	}
+	switch { // without its braces: an admitted event is an object without space around it
+	case kept:
+		dst = s.appendKept(dst, raw)
+	case cut.present():
+		dst = append(append(dst, raw[1:cut.from]...), raw[cut.to:len(raw)-1]...)
+	default:
+		dst = append(dst, raw[1:len(raw)-1]...)
 	}
 	// An admitted event keeps at least the member that names its user or item, so each of
 	// these needs a comma before it.
