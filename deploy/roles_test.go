@@ -181,6 +181,17 @@ func TestRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unlisten()
+	deafen, err := events.Listeners(g.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deafen()
+	hearing, stopHearing := context.WithCancel(ctx)
+	listens, told, heard := make(chan struct{}, 100), make(chan broker.Notice, 1000), make(chan error, 1)
+	go func() {
+		heard <- operator.Hear(hearing, broker.Wish{ID: "a1"}, func(n *broker.Notice) { told <- *n }, func(broker.Hearing) { listens <- struct{}{} }, func(bool) {})
+	}()
+	<-listens
 	sub, err := nats.Connect(as(ns, "subscriber"))
 	if err != nil {
 		t.Fatal(err)
@@ -228,6 +239,13 @@ func TestRoles(t *testing.T) {
 			fired = true
 		case <-time.After(20 * time.Millisecond): // the set may not be in force yet: send more
 		}
+	}
+	if one, two := <-told, <-told; one.Outcome != broker.Accepted || one.User != "u" || one.Key != "write key 1" || two.Outcome != broker.Refused || two.Reason != "type" {
+		t.Errorf("told: %+v %+v", one, two)
+	}
+	stopHearing()
+	if err := <-heard; err != nil {
+		t.Error(err)
 	}
 	await(t, ctx, "each partition with its owner and its standby", func() bool {
 		o, err := audit.Look(ctx, operator, within)
@@ -400,7 +418,7 @@ func TestLongAnswer(t *testing.T) {
 func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{
 		"gateway": {
-			"events.0.in": true, "dead.gateway": true,
+			"events.0.in": true, "dead.gateway": true, "query.listen.a": true, "query.listen": false,
 			"events.0.tick": false, "events.0.control": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "withheld.0": false, "dead.0": false,
 			"query.0": false, "query.status": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.CREATE.X": false, "$JS.API.STREAM.UPDATE.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false, "$JS.API.STREAM.MSG.GET.OFFERS": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false,
@@ -418,14 +436,14 @@ func refusals(t *testing.T, ns *server.Server) {
 			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.INFO.OFFERS.sender": true, "$JS.API.CONSUMER.DELETE.OFFERS.sender": true,
 			"$JS.API.CONSUMER.CREATE.OFFERS.sender.offers.web.>": true, "$JS.API.CONSUMER.CREATE.OFFERS.sender.withheld.>": false, "$JS.API.CONSUMER.CREATE.OFFERS.sender": false,
 			"$JS.API.CONSUMER.CREATE.OFFERS": false, "$JS.API.CONSUMER.DURABLE.CREATE.OFFERS.sender": false,
-			"events.0.in": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false,
+			"events.0.in": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false, "query.listen": false, "query.listen.a": false,
 			"$JS.API.STREAM.INFO.EVENTS-0": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.OFFERS": false, "$JS.API.STREAM.PURGE.OFFERS": false, "$JS.API.STREAM.MSG.DELETE.OFFERS": false,
 			"$KV.GROUP.member.a": false, "$JS.API.STREAM.INFO.KV_GROUP": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
 			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
 		},
 		"operator": {
-			"$JS.API.STREAM.DELETE.X": true, "$JS.API.STREAM.PURGE.X": true, "$KV.CAMPAIGNS.x": true, "query.0": true, "query.status": true, "offers-test.web": true,
+			"$JS.API.STREAM.DELETE.X": true, "$JS.API.STREAM.PURGE.X": true, "$KV.CAMPAIGNS.x": true, "query.0": true, "query.status": true, "query.listen": true, "offers-test.web": true,
 		},
 	} {
 		for subject, may := range subjects {
@@ -433,9 +451,9 @@ func refusals(t *testing.T, ns *server.Server) {
 		}
 	}
 	for role, subjects := range map[string]map[string]bool{
-		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.gateways": true, "query.status": false, "offers-test.>": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
-		"worker":     {"query.0": true, "offers-test.>": false, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
-		"subscriber": {"offers.>": true, "offers-test.>": true, "withheld.>": false, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, ">": false},
+		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.gateways": true, "query.listen": true, "query.listen.a": false, "query.status": false, "offers-test.>": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
+		"worker":     {"query.0": true, "query.listen.a": false, "offers-test.>": false, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
+		"subscriber": {"offers.>": true, "offers-test.>": true, "withheld.>": false, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, "query.listen.a": false, ">": false},
 		"operator":   {">": true},
 	} {
 		for subject, may := range subjects {

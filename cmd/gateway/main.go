@@ -96,6 +96,11 @@ func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 		log.Warn("cannot listen for requests for the status: offerctl status will not show what NATS refuses this gateway", "error", err)
 	}
 	defer unlisten()
+	deafen, err := events.Listeners(g.Listen)
+	if err != nil {
+		log.Warn("cannot take wishes to listen: offerctl listen will not show what this gateway receives", "error", err)
+	}
+	defer deafen()
 	return g.Run(ctx, l)
 }
 

@@ -45,6 +45,7 @@ var commands = []command{
 	{"status", "show which worker owns which partition, and how far it is behind", status},
 	{"verify", "compare the stored offers with those that the log yields", verify},
 	{"accept", "accept the loss of data that cannot be restored, after a partition has stopped", accept},
+	{"listen", "show events as they arrive, and what becomes of them", listen},
 	{"deadletters", "show events that could not be applied, and send them again", deadletters},
 	{"campaigns", "list, pause and roll back what is live, and give its files back", campaignsCommand},
 	{"coupons", "make a key for codes of coupons, check a code, and fill pools of codes", coupons},

@@ -133,6 +133,9 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 	if _, err := log.Report(); err != nil { // until the connection is closed
 		return err
 	}
+	if _, err := log.Listeners(n.gateway.Listen); err != nil { // likewise
+		return err
+	}
 	serveCtx, stop := context.WithCancel(context.Background())
 	n.stopGateway, n.gatewayDone = stop, make(chan error, 1)
 	go func() { n.gatewayDone <- n.gateway.Run(serveCtx, listen) }()

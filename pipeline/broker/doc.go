@@ -22,17 +22,19 @@
 //	                $O.SNAPSHOTS.C.<partition>.<sequence>.<random>   the pieces
 //	                $O.SNAPSHOTS.C.second.<partition>.<sequence>.<random>
 //
-// query.<p>, on which the partition's owner answers requests, and
+// query.<p>, on which the partition's owner answers requests, query.listen and
+// query.listen.<id>, on which gateways tell what arrives (listen.go), and
 // offers-test.<channel>, on which offerctl publishes test offers, are in no stream.
 //
 // A Conn (connect.go) is a connection to a deployment that Connect has
 // provisioned, or has checked against this process' options. Its methods are in
 // campaign.go, files.go and text.go (campaign sets), live.go and pauses.go (which
 // set is live, and what is paused), control.go (control messages), gateway.go
-// (writing packs), reader.go (reading a log), chain.go, record.go and mail.go (writing
-// offers, dead letters and mails), walk.go and deadletter.go (reading them), group.go (leases),
-// claim.go and report.go (what workers publish about themselves), snapshot.go and
-// second.go (storing and reading snapshots, and second states).
+// (writing packs), listen.go (what arrives, live), reader.go (reading a log),
+// chain.go, record.go and mail.go (writing offers, dead letters and mails), walk.go
+// and deadletter.go (reading them), group.go (leases), claim.go and report.go (what
+// workers publish about themselves), snapshot.go and second.go (storing and reading
+// snapshots, and second states).
 //
 // Workers use NATS through a Wire (wire.go), which is NATS itself (nats.go,
 // source.go) or a simulation.

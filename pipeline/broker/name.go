@@ -64,8 +64,11 @@ func (n Names) OffersStream() string { return n.stream("OFFERS") }
 
 // OffersSubjects are all subjects of OffersStream.
 func (n Names) OffersSubjects() []string {
-	return []string{n.subject("offers.*.*"), n.subject("withheld.*")}
+	return []string{n.OfferSubjects(), n.subject("withheld.*")}
 }
+
+// OfferSubjects is a filter for all offers, without withheld records.
+func (n Names) OfferSubjects() string { return n.subject("offers.*.*") }
 
 // OfferSubject is the subject of partition p's offers on a channel, a chain.
 func (n Names) OfferSubject(channel string, p int) string {
@@ -150,3 +153,9 @@ func (n Names) StatusSubject() string { return n.subject("query.status") }
 // GatewaysSubject is the subject on which each gateway answers with its
 // GatewayReport.
 func (n Names) GatewaysSubject() string { return n.subject("query.gateways") }
+
+// ListenSubject is the subject on which gateways take wishes to see what arrives.
+func (n Names) ListenSubject() string { return n.subject("query.listen") }
+
+// NoticesSubject is the subject on which gateways tell what a wish is for.
+func (n Names) NoticesSubject(wish string) string { return n.subject("query.listen." + wish) }

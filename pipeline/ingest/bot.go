@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/mileusna/useragent"
@@ -22,6 +23,9 @@ func newBots(h http.Header) *bots {
 	b.whole = b.bot(h.Get("User-Agent"))
 	return b
 }
+
+// errBot says that an event is a bot's. The request does not fail for that.
+var errBot = errors.New("sent by a crawler")
 
 // maxAgent is how many bytes of an agent's name are looked at.
 const maxAgent = 512

@@ -6,6 +6,7 @@
 //	     -> a parcel per partition (request.go) -> packs (pack.go) -> Log
 //
 //	refused events of a batch -> dead letters (letters.go) -> Log
+//	what has become of each event -> who listens (listen.go)
 //
 // # Requests
 //
@@ -84,6 +85,13 @@
 // Between the dialect and admission a redaction takes members away (redact.go). Events of
 // crawlers are counted in place of being stored (bot.go). Both only where the settings ask
 // for it.
+//
+// # Listeners
+//
+// Who wishes to is told what becomes of each event, and of each request that is refused
+// as a whole: by which key it came, and why it was refused (offerctl listen). An event
+// is told as accepted when the log has acknowledged it. What is told is not stored, and
+// limited; what is left out is counted, and that is told. See listen.go.
 //
 // # The log
 //

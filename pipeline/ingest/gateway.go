@@ -119,6 +119,7 @@ type Gateway struct {
 	connections connections
 	slots       chan struct{} // holds an element for each request being handled
 	times       logTimes
+	listeners   listeners
 	met         *metrics
 
 	leaving  atomic.Bool   // not ready any more, but requests are still accepted
@@ -248,6 +249,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 		g.drainErr = g.drain(ctx)
 		g.cancel()
 		g.ended.Wait()
+		g.listeners.close()
 	})
 	return g.drainErr
 }

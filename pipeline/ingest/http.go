@@ -55,6 +55,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		} else {
 			answerOK(w)
 		}
+		g.tell(path, t.heard, nil)
 		return
 	}
 	p := g.problemOf(err, id)
@@ -63,6 +64,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.met.limits.WithLabelValues(p.reason).Inc()
 	}
 	answer(w, p, id)
+	g.tell(path, t.heard, p)
 }
 
 func (g *Gateway) serveOther(w http.ResponseWriter, r *http.Request, path string) {
@@ -83,6 +85,9 @@ func (g *Gateway) serveOther(w http.ResponseWriter, r *http.Request, path string
 	default:
 		g.met.answers.WithLabelValues(errPath.reason).Inc()
 		answer(w, errPath, w.Header()[headerRequest][0])
+		if r.Method == http.MethodPost { // an SDK, and no browser that looks for an icon
+			g.tell(path, hearing{}, errPath)
+		}
 	}
 }
 
@@ -117,7 +122,10 @@ func (g *Gateway) problemOf(err error, id string) *problem {
 
 // A tally is how many events of a request were accepted and refused, and how many of
 // the refused its key may not send, and how many are of bots.
-type tally struct{ accepted, refused, denied, bots int }
+type tally struct {
+	accepted, refused, denied, bots int
+	heard                           hearing
+}
 
 // take handles one request. It returns nil once every accepted event of the
 // request is acknowledged. The request takes a slot when its body is there: how
@@ -151,6 +159,7 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route, id stri
 		limit = MaxBatchBytes
 	}
 	now, from := g.opt.Now(), g.proxies.clientOf(r)
+	t.heard = hearing{to: g.listeners.now.Load(), of: &g.listeners, at: now, key: key}
 	if key != nil {
 		if err := g.admitSender(key, from, now); err != nil {
 			return t, err
@@ -174,7 +183,7 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route, id stri
 
 	req := requests.Get().(*request)
 	defer req.release()
-	req.key, req.id = key, id
+	req.key, req.id, req.heard = key, id, t.heard
 	if err = g.fill(req, ring, r, b, text, rt, now); req.key != nil && !isLimit(err) {
 		if over := g.chargeSender(req, from, now); err == nil {
 			err = over
@@ -183,7 +192,8 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, rt route, id stri
 	if err == nil {
 		err = g.store(r.Context(), req)
 	}
-	return tally{req.events + req.facts + req.clocks, len(req.refused) + len(req.denied) + req.bots, len(req.denied), req.bots}, err
+	req.heard.key = req.key
+	return tally{req.events + req.facts + req.clocks, len(req.refused) + len(req.denied) + req.bots, len(req.denied), req.bots, req.heard}, err
 }
 
 // fill reads the events in the body's text into req, and releases the body. now is
@@ -249,7 +259,8 @@ func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Typ
 
 // placeOne is place for an event that is sent alone.
 func (g *Gateway) placeOne(req *request, a *admission, text []byte, v jsonValue, def event.Type) error {
-	_, err := g.place(req, a, text, v, def)
+	raw, err := g.place(req, a, text, v, def)
+	req.note(raw, def, err)
 	var rej *event.Reject
 	var no *event.Denied
 	switch {
@@ -258,6 +269,9 @@ func (g *Gateway) placeOne(req *request, a *admission, text []byte, v jsonValue,
 	case errors.As(err, &no):
 		g.met.rejected.WithLabelValues(no.Reason).Inc()
 		g.denied.note(a.sender.now, &a.sender, no)
+	case err == errBot: // its SDK need not send again
+		req.bots++
+		return nil
 	}
 	return err
 }
@@ -295,6 +309,7 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 	}
 	for _, v := range env.events {
 		raw, err := g.place(req, a, text, v, 0)
+		req.note(raw, 0, err)
 		var rej *event.Reject
 		var no *event.Denied
 		switch {
@@ -303,6 +318,8 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 		case errors.As(err, &no):
 			req.denied = append(req.denied, no.Reason)
 			g.denied.note(a.sender.now, &a.sender, no)
+		case err == errBot:
+			req.bots++
 		case err != nil:
 			return err
 		}
@@ -331,10 +348,13 @@ func bad(reason string, err error) error {
 // event to the parcels of all partitions. raw is the event in the form of this gateway, as
 // far as it could be translated, for a dead letter.
 func (g *Gateway) place(req *request, a *admission, text []byte, v jsonValue, def event.Type) (raw []byte, err error) {
-	if text, v, err = g.form(a, text, v); err == nil {
+	if text, v, err = g.form(a, text, v); err != nil && g.redaction != nil {
+		return withheld, err
+	}
+	if err == nil {
 		err = g.placeForm(req, a, text, v, def)
 	}
-	if rej, ok := err.(*event.Reject); ok && g.redaction != nil && (rej.Reason == "json" || rej.Reason == "size") {
+	if rej, ok := err.(*event.Reject); ok && g.redaction != nil && rej.Reason == "json" {
 		return withheld, err
 	}
 	return v.of(text), err
@@ -362,8 +382,7 @@ func (g *Gateway) placeForm(req *request, a *admission, text []byte, v jsonValue
 		return err
 	}
 	if a.bots != nil && a.bots.sent(ev) {
-		req.bots++
-		return nil
+		return errBot
 	}
 	req.text = out
 	if ev.OfUser() && g.opt.UserRate > 0 && !a.sender.trusted() {

@@ -89,7 +89,11 @@ func TestRedactDialects(t *testing.T) {
 	log := newFakeLog(1)
 	g := newGateway(t, log, redacting("properties.email,traits.phone", true))
 	post(g, "/batch/", `{"api_key":"key-1","batch":[{"event":"A","uuid":"m1","distinct_id":"u","properties":{"email":"SECRET","$ip":"198.51.100.7","$set":{"phone":"SECRET"}}},{"event":"$identify","uuid":"m2","distinct_id":"u","properties":{"$set":{"phone":"SECRET","a":1}}}]}`, noAuth)
+	post(g, "/batch/", `{"api_key":"key-1","batch":[{"event":"A","uuid":"m1","properties":{"email":"SECRET"}}]}`, noAuth) // has no id
 	post(g, "/v1/cloudevents", `{"id":"1","source":"s","type":"A","subject":"u","data":{"email":"SECRET"}}`)
+	if dead := log.letters; len(dead) != 1 || strings.Contains(string(dead[0].Raw), "SECRET") {
+		t.Errorf("dead letters: %q", dead)
+	}
 	if got := log.all(); len(got) != 3 || strings.Contains(strings.Join(got, ""), "SECRET") || !strings.Contains(got[0], "198.51.100.0") {
 		t.Errorf("%q", got)
 	}

@@ -32,6 +32,7 @@ type request struct {
 	bots    int         // events of bots, which are not stored
 	shares  []share     // of users whose events are limited
 	id      string      // for the log
+	heard   hearing     // what it will tell who listens
 
 	open  atomic.Int32 // number of parcels that are not settled
 	state atomic.Int32 // live, and then one of the others for good
@@ -156,7 +157,7 @@ func (r *request) release() {
 	clear(r.refused)
 	r.text, r.entries, r.parcels, r.refused = r.text[:0], r.entries[:0], r.parcels[:0], r.refused[:0]
 	r.denied, r.shares, r.bots, r.id = r.denied[:0], r.shares[:0], 0, ""
-	r.err, r.events, r.facts, r.clocks, r.key, r.sender = nil, 0, 0, 0, nil, ""
+	r.err, r.events, r.facts, r.clocks, r.key, r.sender, r.heard = nil, 0, 0, 0, nil, "", hearing{}
 	r.state.Store(live)
 	requests.Put(r)
 }
