@@ -155,9 +155,10 @@ func (e *Entity) duplicate(id string, now int64) bool {
 	for drop < n+1-ringAlways && seenAt(drop) <= young {
 		drop++
 	}
-	e.ring = slices.Delete(e.ring, 0, drop*seenBytes)
-	e.ring = le.AppendUint64(le.AppendUint64(e.ring, h), uint64(now))
-	e.tags = append(slices.Delete(e.tags, 0, drop), byte(h))
+	// What is dropped stays in memory until append makes room: moving the rest of a long
+	// ring at each event would cost more.
+	e.ring = le.AppendUint64(le.AppendUint64(e.ring[drop*seenBytes:], h), uint64(now))
+	e.tags = append(e.tags[drop:], byte(h))
 	return false
 }
 

@@ -187,31 +187,44 @@ func (s *session) timeOf(i int) int64 {
 	return s.started
 }
 
-// plainSite is the scheme and host of a URL if it can be found without parsing,
-// else "". It is fast, because most referrers are pages of the shop itself.
-func plainSite(u string) string {
-	i := strings.Index(u, "://")
-	if i < 0 || u[:i] != "https" && u[:i] != "http" {
-		return ""
+// sameSite reports whether a referrer and the page's URL have the same scheme and host, if
+// that can be found without parsing them. It is fast, because most referrers are pages of
+// the shop itself. A referrer that cannot be parsed sets nothing either; the URL can be.
+func sameSite(referrer, page string) bool {
+	site := plainSite(referrer)
+	if site == 0 || !strings.HasPrefix(page, referrer[:site]) {
+		return false
 	}
-	end := 0
-	for j := i + 3; j < len(u); j++ {
-		switch c := u[j]; {
-		case end == 0 && (c == '/' || c == '?' || c == '#'):
-			end = j
-		case end == 0 && !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '-'):
-			return ""
-		case c <= ' ' || c >= 0x7f || c == '%':
-			return ""
+	rest := page[site:]
+	if rest != "" && rest[0] != '/' && rest[0] != '?' && rest[0] != '#' {
+		return false
+	}
+	for i := range len(rest) {
+		if c := rest[i]; c <= ' ' || c >= 0x7f || c == '%' {
+			return false
 		}
 	}
-	if end == 0 {
-		end = len(u)
+	return true
+}
+
+// plainSite is the length of the scheme and host at the beginning of a URL, 0 if they
+// cannot be found without parsing.
+func plainSite(u string) int {
+	at := strings.Index(u, "://") + len("://")
+	if at < len("://") || u[:at] != "https://" && u[:at] != "http://" {
+		return 0
 	}
-	if end == i+3 {
-		return ""
+	end := at
+	for end < len(u) && u[end] != '/' && u[end] != '?' && u[end] != '#' {
+		if c := u[end]; !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '-') {
+			return 0
+		}
+		end++
 	}
-	return u[:end]
+	if end == at {
+		return 0
+	}
+	return end
 }
 
 // refer sets referrerHost and query from the event's referrer, unless that is a page
@@ -228,7 +241,7 @@ func (s *session) refer(ev *event.Event) {
 	if referrer == "" {
 		return
 	}
-	if site := plainSite(referrer); site != "" && site == plainSite(find("url")) {
+	if sameSite(referrer, find("url")) {
 		return
 	}
 	pick := func(name string) *url.URL {
