@@ -20,7 +20,9 @@ var (
 
 // allowOrigin says that the page's script may read the answer, if its origin may.
 func (g *Gateway) allowOrigin(w http.ResponseWriter, r *http.Request) {
-	w.Header()["Access-Control-Expose-Headers"] = readable
+	if r.Header["Origin"] != nil {
+		w.Header()["Access-Control-Expose-Headers"] = readable
+	}
 	if len(g.opt.Origins) == 0 {
 		w.Header()["Access-Control-Allow-Origin"] = anyOrigin
 		return
