@@ -40,7 +40,7 @@ var exposure = []setting{
 	{name: "address-rate", arg: "N", def: "1000", about: "events per second that one address may send with keys of role browser, in IPv6 one network of 64 bits; a minute's worth may come at once; beyond it, 429; 0: any number",
 		read: func(s *Settings, t string) (err error) { s.AddressRate, err = readInt(t, 0, maxRate); return },
 		show: func(s *Settings) string { return strconv.Itoa(s.AddressRate) }},
-	{name: "user-rate", arg: "N", def: "100", about: "the same for one user or visitor",
+	{name: "user-rate", arg: "N", def: "200", about: "the same for one user or visitor",
 		read: func(s *Settings, t string) (err error) { s.UserRate, err = readInt(t, 0, maxRate); return },
 		show: func(s *Settings) string { return strconv.Itoa(s.UserRate) }},
 	{name: "bots", arg: "HOW", def: "keep", about: "keep or drop: events with keys of role browser from crawlers that tell who they are, as Googlebot, are stored, or only counted",

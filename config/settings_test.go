@@ -43,7 +43,7 @@ func TestSettingsDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = Settings{NATS: "nats://127.0.0.1:4222", Replicas: 1, Retention: 7 * 24 * time.Hour, Durability: "warn", Addr: "127.0.0.1:8080", WriteKeys: []string{"a", "b"}, Exposure: Exposure{AddressRate: 1000, UserRate: 100}}
+	want = Settings{NATS: "nats://127.0.0.1:4222", Replicas: 1, Retention: 7 * 24 * time.Hour, Durability: "warn", Addr: "127.0.0.1:8080", WriteKeys: []string{"a", "b"}, Exposure: Exposure{AddressRate: 1000, UserRate: 200}}
 	if got := plainly(s); !reflect.DeepEqual(got, want) {
 		t.Errorf("gateway: %+v, want %+v", got, want)
 	}
@@ -65,7 +65,7 @@ log_level: debug
 		t.Fatal(err)
 	}
 	want := Settings{NATS: "tls://file:4222", Prefix: "env", Partitions: 16, Replicas: 2, Retention: 36 * time.Hour, Durability: "strict", MetricsAddr: ":0", LogLevel: slog.LevelDebug,
-		Addr: "127.0.0.1:8080", WriteKeys: []string{"x", "y"}, Exposure: Exposure{AddressRate: 1000, UserRate: 100}}
+		Addr: "127.0.0.1:8080", WriteKeys: []string{"x", "y"}, Exposure: Exposure{AddressRate: 1000, UserRate: 200}}
 	if got := plainly(s); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -127,7 +127,7 @@ func TestSettingsEffective(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(s.Effective())
-	want := "[nats=nats://me:***@a:4222,nats://***@b creds= prefix= partitions=0 replicas=1 retention=7d durability=warn addr=127.0.0.1:8080 write_key=***,*** server_key= keys= origins= tls_cert= tls_key= proxies= address_rate=1000 user_rate=100 bots=keep redact= addresses=keep metrics_addr= log_level=info]"
+	want := "[nats=nats://me:***@a:4222,nats://***@b creds= prefix= partitions=0 replicas=1 retention=7d durability=warn addr=127.0.0.1:8080 write_key=***,*** server_key= keys= origins= tls_cert= tls_key= proxies= address_rate=1000 user_rate=200 bots=keep redact= addresses=keep metrics_addr= log_level=info]"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
