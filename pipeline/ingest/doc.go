@@ -2,7 +2,7 @@
 //
 //	HTTP -> connections (connections.go) -> body (arrival.go, body.go)
 //	     -> envelope (scan.go, envelope.go) -> the dialect's events into ours (dialect.go)
-//	     -> admit one by one (admit.go) -> the log's text (splice.go)
+//	     -> place and admit one by one (place.go, admit.go) -> the log's text (splice.go)
 //	     -> a parcel per partition (request.go) -> packs (pack.go) -> Log
 //
 //	refused events of a batch -> dead letters (letters.go) -> Log
@@ -91,7 +91,7 @@
 // Who wishes to is told what becomes of each event, and of each request that is refused
 // as a whole: by which key it came, and why it was refused (offerctl listen). An event
 // is told as accepted when the log has acknowledged it. What is told is not stored, and
-// limited; what is left out is counted, and that is told. See listen.go.
+// limited; what is left out is counted, and that is told. See listen.go and hearing.go.
 //
 // # The log
 //

@@ -105,10 +105,16 @@ func (g *Gateway) admitSender(key *config.Key, from netip.Addr, now int64) error
 	if err := g.rates.keys.check(key.Hash, key.Rate, now); err != nil {
 		return err
 	}
+	return g.rates.addresses.check(from, g.addressRate(key, from), now)
+}
+
+// addressRate is the limit of what the key sends from an address, 0: any number. A proxy's
+// own address stands for many.
+func (g *Gateway) addressRate(key *config.Key, from netip.Addr) int {
 	if trusted(key.Roles) || g.proxies.has(from) {
-		return nil
+		return 0
 	}
-	return g.rates.addresses.check(from, g.opt.AddressRate, now)
+	return g.opt.AddressRate
 }
 
 // chargeSender is for a request that has been read.
@@ -121,9 +127,7 @@ func (g *Gateway) chargeSender(req *request, from netip.Addr, now int64) error {
 		}
 	}
 	limited := g.rates.keys.charge(req.key.Hash, req.key.Rate, max(events, 1), now)
-	if !trusted(req.key.Roles) && !g.proxies.has(from) {
-		limited = g.rates.addresses.charge(from, g.opt.AddressRate, max(events, 1), now) && limited
-	}
+	limited = g.rates.addresses.charge(from, g.addressRate(req.key, from), max(events, 1), now) && limited
 	for _, s := range req.shares {
 		limited = of.charge(s.user, g.opt.UserRate, s.events, now) && limited
 	}
