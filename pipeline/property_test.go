@@ -66,14 +66,7 @@ func TestProperty(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(met)) {
 		t.Logf("%8d %s", met[name], name)
 	}
-	if *seeds < 500 {
-		return
-	}
-	for _, name := range wantMet() {
-		if met[name] == 0 && *without == "" && *only == "" && *user == "" && *lines == 0 {
-			t.Errorf("%d seeds did not meet: %s", *seeds, name)
-		}
-	}
+	wantAllMet(t, met, wantMet())
 }
 
 // TestPropertyItems is TestProperty for sets with items and `to`, budgets and pools, and
@@ -92,9 +85,20 @@ func TestPropertyItems(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(met)) {
 		t.Logf("%8d %s", met[name], name)
 	}
-	for _, name := range oracle.RequiredMixed() {
-		if met[name] == 0 && *seeds >= 500 && *without == "" && *only == "" && *user == "" && *lines == 0 {
-			t.Errorf("%d seeds did not meet: %s", *seeds, name)
+	wantAllMet(t, met, oracle.RequiredMixed())
+}
+
+// wantAllMet fails where a run that begins at the first seed and has at least as many as
+// `go test` runs, none of them cut down, did not meet something. The rarest happen once in
+// hundreds of seeds, so another stretch of 500 may lack one.
+func wantAllMet(t *testing.T, met map[string]int, names []string) {
+	t.Helper()
+	if *seed != 1 || *seeds < 500 || *without != "" || *only != "" || *user != "" || *lines != 0 {
+		return
+	}
+	for _, name := range names {
+		if met[name] == 0 {
+			t.Errorf("%d seeds from %d did not meet: %s", *seeds, *seed, name)
 		}
 	}
 }
