@@ -16,7 +16,9 @@ import (
 // entities stay until they are committed. A cache is for one goroutine.
 //
 // Changes are numbered by generations, one for each checkpoint: an entity that
-// was last changed in generation g may leave once checkpoint g is committed.
+// was last changed in generation g may leave once checkpoint g is committed. A
+// checkpoint is encoded bit by bit while the fold goes on, so that no event waits for
+// all of it: an entity that the fold is about to change again is encoded before.
 type Cache struct {
 	store   Store
 	max     int64
@@ -25,11 +27,14 @@ type Cache struct {
 	newest  *cached // the head of the ring: newest.next is older, newest.prev is the oldest
 	bytes   int64
 
-	gen       uint64    // generation of the changes made now, from 1
-	committed uint64    // the last committed generation
-	dirty     []*cached // the entities changed in gen
-	changed   int       // estimated bytes of dirty
-	expected  int       // bytes of the message under way, which its steps may add
+	gen       uint64       // generation of the changes made now, from 1
+	committed uint64       // the last committed generation
+	dirty     []*cached    // the entities changed in gen
+	changed   int          // estimated bytes of dirty
+	batch     *state.Batch // takes the changes of the generation before gen; nil: it has all of them
+	ending    []*cached    // the entities with these changes; batch has those before next, and perhaps later ones
+	next      int
+	expected  int // bytes of the message under way, which its steps may add
 	buf       []byte
 	count     uint64 // number of lookups
 }
@@ -50,6 +55,7 @@ type cached struct {
 	due        int64        // its timer in the store or in the batch under way
 	stored     bool         // it has a record in the store or in the batch under way
 	gen        uint64       // the generation in which it was last changed; 0: unchanged
+	encoded    uint64       // the last generation whose changes are in a batch
 	prev, next *cached
 }
 
@@ -97,6 +103,7 @@ func (c *Cache) Entity(key string) (*pipeline.Entity, error) {
 			return nil, err
 		}
 	}
+	c.encodeBefore(e)
 	if e.gen != c.gen {
 		e.gen = c.gen
 		c.dirty = append(c.dirty, e)
@@ -110,11 +117,13 @@ func (c *Cache) Entity(key string) (*pipeline.Entity, error) {
 }
 
 // Read returns the entity, a new one if there is none, and keeps it in memory. It
-// does not count as changed. The entity that Entity returned last stays valid: it
-// has changes that are not committed, and so does not leave.
+// does not count as changed, though the set in force may change how it is held. The
+// entity that Entity returned last stays valid: it has changes that are not
+// committed, and so does not leave.
 func (c *Cache) Read(key string) (*pipeline.Entity, error) {
 	if e := c.entries[key]; e != nil {
 		c.touch(e)
+		c.encodeBefore(e)
 		return e.entity, nil
 	}
 	c.evict()
@@ -230,41 +239,65 @@ func (c *Cache) evict() {
 	}
 }
 
-// encode puts all changes into the batch and begins the next generation. It
-// returns the generation that has ended.
-func (c *Cache) encode(b *state.Batch) uint64 {
-	for i, e := range c.dirty {
-		key := e.entity.Key
-		due := e.entity.Due()
-		before := b.Bytes()
-		c.bytes -= weight(e)
-		if e.entity.Empty() {
-			if e.stored {
-				b.Delete(key, e.pieces)
-			}
-			e.size, e.pieces, e.stored = 0, nil, false
-		} else {
-			c.buf = e.entity.AppendBinary(c.buf[:0])
-			e.pieces = b.Put(key, c.buf, e.pieces)
-			e.size, e.stored = len(c.buf), true
-		}
-		e.wrote = b.Bytes() - before
-		c.bytes += weight(e)
-		if e.due != due {
-			if e.due != pipeline.NoDue {
-				b.Unschedule(e.due, key)
-			}
-			if due != pipeline.NoDue {
-				b.Schedule(due, key)
-			}
-			e.due = due
-		}
-		c.dirty[i] = nil
-	}
-	c.dirty, c.changed = c.dirty[:0], 0
+// begin ends the generation of the changes made now, and lets encode put them into
+// the batch. It returns that generation.
+func (c *Cache) begin(b *state.Batch) uint64 {
+	c.batch, c.next = b, 0
+	c.ending, c.dirty = c.dirty, c.ending[:0]
+	c.changed = 0
 	ended := c.gen
 	c.gen++
 	return ended
+}
+
+// encode puts the changes of the generation that has ended into its batch, until it has
+// put about so many bytes. It reports whether the batch has all of them.
+func (c *Cache) encode(most int) (done bool) {
+	if c.batch == nil {
+		return true
+	}
+	for had := c.batch.Bytes(); c.next < len(c.ending); c.next++ {
+		if c.batch.Bytes()-had >= most {
+			return false
+		}
+		c.encodeBefore(c.ending[c.next])
+		c.ending[c.next] = nil
+	}
+	c.batch, c.ending = nil, c.ending[:0]
+	return true
+}
+
+// encodeBefore encodes an entity that may be changed, if the batch under way lacks it.
+func (c *Cache) encodeBefore(e *cached) {
+	ending := c.gen - 1
+	if c.batch == nil || e.gen != ending || e.encoded == ending {
+		return
+	}
+	e.encoded = ending
+	b, key, due := c.batch, e.entity.Key, e.entity.Due()
+	before := b.Bytes()
+	c.bytes -= weight(e)
+	if e.entity.Empty() {
+		if e.stored {
+			b.Delete(key, e.pieces)
+		}
+		e.size, e.pieces, e.stored = 0, nil, false
+	} else {
+		c.buf = e.entity.AppendBinary(c.buf[:0])
+		e.pieces = b.Put(key, c.buf, e.pieces)
+		e.size, e.stored = len(c.buf), true
+	}
+	e.wrote = b.Bytes() - before
+	c.bytes += weight(e)
+	if e.due != due {
+		if e.due != pipeline.NoDue {
+			b.Unschedule(e.due, key)
+		}
+		if due != pipeline.NoDue {
+			b.Schedule(due, key)
+		}
+		e.due = due
+	}
 }
 
 // MaxShrink is the largest useful argument of Full: with it a checkpoint follows

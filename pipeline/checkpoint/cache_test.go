@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -79,12 +80,34 @@ func cacheAgainstMemory(t *testing.T, max int64, cancels bool) {
 	all := pipeline.Memory{}
 	cached, plain := newFold(t, sets, c), newFold(t, sets, all)
 	batch := store.NewBatch()
-	under := uint64(0) // the checkpoint that is encoded but not committed; 0: none
+	under := uint64(0) // the checkpoint that is being encoded, or encoded, but not committed; 0: none
+	whole := false     // it is encoded
+	var want map[string]string
+	begin := func() {
+		batch.Reset()
+		under, whole, want = c.begin(batch), false, map[string]string{}
+		for key, e := range all {
+			want[key] = string(e.AppendBinary(nil))
+		}
+	}
 	commit := func() {
+		c.encode(math.MaxInt)
 		if err := store.Commit(batch, []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		c.committed, under = under, 0
+		stored := map[string]string{}
+		if err := store.Entities("", func(key string, b []byte, _ state.Pieces) error { stored[key] = string(b); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		for key, b := range want {
+			if stored[key] != b {
+				t.Fatalf("the checkpoint has another state of %s than there was when it began", key)
+			}
+		}
+		if len(stored) != len(want) {
+			t.Fatalf("the checkpoint has %d users, want %d", len(stored), len(want))
+		}
 	}
 	const users = 30
 	for i := range 3000 {
@@ -98,11 +121,12 @@ func cacheAgainstMemory(t *testing.T, max int64, cancels bool) {
 		}
 		switch r := rng.IntN(20); {
 		case r == 0 && under == 0:
-			batch.Reset()
-			under = c.encode(batch)
-		case r == 1 && under != 0:
+			begin()
+		case r == 1 && whole:
 			commit()
-		case r == 2:
+		case r < 5 && under != 0:
+			whole = c.encode(rng.IntN(2000))
+		case r == 5:
 			sameUser(t, c, all, "u:"+user)
 		}
 		c.check(t)
@@ -116,8 +140,7 @@ func cacheAgainstMemory(t *testing.T, max int64, cancels bool) {
 	if under != 0 {
 		commit()
 	}
-	batch.Reset()
-	under = c.encode(batch)
+	begin()
 	commit()
 	if _, err := store.Check(dueOf); err != nil {
 		t.Error(err)
@@ -228,7 +251,8 @@ func TestLooksChangeNothing(t *testing.T) {
 		effects(t, f, pipeline.Message{Seq: uint64(i + 2), Stored: int64(i) * 1e7, Kind: pipeline.In, Data: view(i, fmt.Sprint("user", rng.IntN(users)))})
 		if rng.IntN(20) == 0 {
 			batch.Reset()
-			g := c.encode(batch)
+			g := c.begin(batch)
+			c.encode(math.MaxInt)
 			if err := store.Commit(batch, []byte("x")); err != nil {
 				t.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"encoding/json"
+	"math"
 
 	"offerstream/pipeline"
 	"offerstream/state"
@@ -9,11 +10,14 @@ import (
 
 // A Writer stores checkpoints of a cache, one at a time:
 //
-//	Encode   takes all changes and the cursor, between two steps of the fold
-//	Commit   stores them; the fold may go on meanwhile
+//	Begin    takes the cursor, between two steps of the fold: what has changed up to
+//	         here is the checkpoint's
+//	Some     encodes a part of that; the fold may go on between two parts, as the
+//	         cache encodes what is about to change
+//	Commit   stores all of it; the fold may go on meanwhile
 //	Done     lets the stored entities leave the cache
 //
-// Encode and Done are for the goroutine of the cache. After a failed Commit the
+// All but Commit are for the goroutine of the cache. After a failed Commit the
 // writer and its cache cannot be used any more.
 type Writer struct {
 	cache  *Cache
@@ -29,12 +33,12 @@ func NewWriter(c *Cache, epoch uint32) *Writer {
 	return &Writer{cache: c, batch: c.store.NewBatch(), epoch: epoch}
 }
 
-// Encode takes all changes in the cache, and the cursor. It includes the note with
-// Cursor.Since if another campaign set has come into force since the last
+// Begin begins a checkpoint with the changes in the cache, and the cursor. It includes
+// the note with Cursor.Since if another campaign set has come into force since the last
 // checkpoint.
-func (w *Writer) Encode(cursor pipeline.Cursor) error {
+func (w *Writer) Begin(cursor pipeline.Cursor) error {
 	w.batch.Reset()
-	w.gen = w.cache.encode(w.batch)
+	w.gen = w.cache.begin(w.batch)
 	since := cursor.Since
 	cursor.Since = nil
 	w.cursor = cursor
@@ -47,6 +51,19 @@ func (w *Writer) Encode(cursor pipeline.Cursor) error {
 	}
 	w.batch.Note(noteSince, j)
 	w.epoch = cursor.Epoch
+	return nil
+}
+
+// Some encodes about so many bytes of the checkpoint. It reports whether the checkpoint
+// is encoded.
+func (w *Writer) Some(bytes int) (done bool) { return w.cache.encode(bytes) }
+
+// Encode is Begin, and Some of all.
+func (w *Writer) Encode(cursor pipeline.Cursor) error {
+	if err := w.Begin(cursor); err != nil {
+		return err
+	}
+	w.Some(math.MaxInt)
 	return nil
 }
 

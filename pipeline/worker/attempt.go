@@ -73,7 +73,7 @@ func (p *partition) live(ctx context.Context, conn *broker.Conn) (err error) {
 		a.leaveSecond()
 		a.chains.Close()
 		a.reader.Close()
-		a.commit.wait() // the next attempt reads from the store whether it succeeded
+		a.commit.end() // the next attempt reads from the store whether it succeeded
 	}()
 	err = a.loop(ctx, within)
 	if errors.Is(err, errEnded) {
@@ -181,6 +181,9 @@ func (a *attempt) loop(ctx, within context.Context) error {
 		if err := a.checkpoint(within, false); err != nil {
 			return err
 		}
+		if a.commit.more(within, a.p.w.opt.encode) {
+			continue
+		}
 		if !took {
 			a.reader.Wait(ctx, a.p.wake, min(a.untilTick(), beat.Sub(a.now())))
 		}
@@ -277,25 +280,25 @@ func (a *attempt) checkpoint(ctx context.Context, now bool) error {
 			return nil
 		}
 	}
-	if err := a.commit.wait(); err != nil {
+	if err := a.commit.wait(ctx); err != nil {
 		return err
 	}
 	a.last, a.moved = a.now(), false
 	a.p.grow(a.last)
-	return a.commit.begin(ctx, a.fold.Cursor())
+	return a.commit.begin(a.fold.Cursor())
 }
 
 // leave makes a last checkpoint, so that the next attempt need not fold the same
 // messages again.
 func (a *attempt) leave(ctx context.Context) error {
-	if err := a.commit.wait(); err != nil {
+	if err := a.commit.wait(ctx); err != nil {
 		return err
 	}
 	a.count(true)
-	if err := a.commit.begin(ctx, a.fold.Cursor()); err != nil {
+	if err := a.commit.begin(a.fold.Cursor()); err != nil {
 		return err
 	}
-	return a.commit.wait()
+	return a.commit.wait(ctx)
 }
 
 // setError makes an error loud if only another campaign set or another binary can

@@ -209,7 +209,7 @@ func (s *shop) check(dir string) {
 		for offer, n := range o.offers {
 			want[offer] += n
 		}
-		store, err := state.Open(filepath.Join(dir, fmt.Sprint("partition-", p)), state.Options{Identity: state.Identity{Partitions: s.c.Partitions, Partition: p}, MemTable: 64 << 20})
+		store, err := openState(filepath.Join(dir, fmt.Sprint("partition-", p)), state.Options{Identity: state.Identity{Partitions: s.c.Partitions, Partition: p}, MemTable: 64 << 20})
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -602,7 +602,7 @@ func TestBackfillLostAtSwitch(t *testing.T) {
 			case "before an acceptance":
 				ofAnotherLog(t, second, func(c *pipeline.Cursor) { c.Accepted = 7 })
 			case "another", "damaged":
-				store, err := state.Open(second, o)
+				store, err := openState(second, o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -820,7 +820,7 @@ func TestBackfillAudit(t *testing.T) {
 // archived stores a snapshot of the state that a worker has left.
 func (s *shop) archived(dir string) (seq uint64) {
 	s.t.Helper()
-	store, err := state.Open(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
+	store, err := openState(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
 	if err != nil {
 		s.t.Fatal(err)
 	}

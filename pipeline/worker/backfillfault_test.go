@@ -106,7 +106,7 @@ func TestBackfillExpired(t *testing.T) {
 // than the log has, and returns a snapshot of it.
 func ofAnotherLog(t *testing.T, dir string, change func(*pipeline.Cursor)) (cursor pipeline.Cursor, snapshot []byte) {
 	t.Helper()
-	store, err := state.Open(dir, state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
+	store, err := openState(dir, state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestBackfillOtherLogAtEnd(t *testing.T) {
 				c.Stored++
 			}
 		})
-		store, err := state.Open(second, state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
+		store, err := openState(second, state.Options{Identity: state.Identity{Partitions: 1}, MemTable: 64 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 	"offerstream/state"
 )
 
-// A committer stores checkpoints, one at a time, each after all records before
-// its cursor are stored: see doc.go. All methods but commit are for the
+// A committer encodes and stores checkpoints, one at a time, each after all records
+// before its cursor are stored: see doc.go. All methods but commit are for the
 // partition's task.
 type committer struct {
 	world  task.World
@@ -25,6 +26,7 @@ type committer struct {
 	chains *broker.Chains
 	met    *metrics
 	busy   bool          // a checkpoint is under way
+	whole  bool          // and encoded
 	took   time.Duration // how long its encoding took
 	stored uint64        // the last message in the last stored checkpoint
 
@@ -37,15 +39,25 @@ func newCommitter(a *attempt) *committer {
 	return &committer{world: a.p.w.world, wake: a.p.wake, writer: checkpoint.NewWriter(a.cache, a.from.Epoch), fold: a.fold, chains: a.chains, met: a.p.w.met}
 }
 
-// begin encodes what has changed in the cache, and stores it while the fold goes
-// on.
-func (c *committer) begin(ctx context.Context, cursor pipeline.Cursor) error {
-	start := c.world.Now()
-	if err := c.writer.Encode(cursor); err != nil {
-		return err
+// begin begins a checkpoint with what has changed in the cache. It is for more to
+// encode and store it.
+func (c *committer) begin(cursor pipeline.Cursor) error {
+	c.busy, c.whole, c.took = true, false, 0
+	return c.writer.Begin(cursor)
+}
+
+// more encodes about so many bytes of the checkpoint under way. Once it is encoded, it
+// is stored while the fold goes on. more reports whether there is more to encode.
+func (c *committer) more(ctx context.Context, bytes int) bool {
+	if !c.busy || c.whole {
+		return false
 	}
-	c.took = c.world.Now().Sub(start)
-	c.busy = true
+	start := c.world.Now()
+	c.whole = c.writer.Some(bytes)
+	c.took += c.world.Now().Sub(start)
+	if !c.whole {
+		return true
+	}
 	c.world.Go(func() {
 		err := c.commit(ctx)
 		c.mu.Lock()
@@ -53,7 +65,7 @@ func (c *committer) begin(ctx context.Context, cursor pipeline.Cursor) error {
 		c.mu.Unlock()
 		c.wake.Set()
 	})
-	return nil
+	return false
 }
 
 func (c *committer) commit(ctx context.Context) error {
@@ -96,14 +108,24 @@ func (c *committer) poll() error {
 	return err
 }
 
-// wait blocks until no checkpoint is under way.
-func (c *committer) wait() error {
+// wait encodes the rest of the checkpoint under way, and blocks until it has ended.
+func (c *committer) wait(ctx context.Context) error {
+	c.more(ctx, math.MaxInt)
 	for {
 		if err := c.poll(); err != nil || !c.busy {
 			return err
 		}
 		c.wake.Wait(context.Background(), task.Forever)
 	}
+}
+
+// end gives up a checkpoint that is not encoded yet, and waits for one that is being
+// stored.
+func (c *committer) end() {
+	if c.busy && !c.whole {
+		c.busy = false
+	}
+	c.wait(context.Background())
 }
 
 // errStore means that a commit has failed. Whether it is in the store is known

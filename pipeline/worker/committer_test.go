@@ -109,7 +109,7 @@ func TestKillWithinMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd.Wait()
-		store, err := state.Open(fmt.Sprint(dir, "/partition-0"), state.Options{Identity: state.Identity{Partitions: 1}})
+		store, err := openState(fmt.Sprint(dir, "/partition-0"), state.Options{Identity: state.Identity{Partitions: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +136,7 @@ func TestKillWithinMessage(t *testing.T) {
 func TestCommitThatFails(t *testing.T) {
 	ns := startNATS(t, t.TempDir(), -1)
 	c := connect(t, ns.ClientURL(), 1)
-	store, err := state.Open(t.TempDir(), state.Options{})
+	store, err := openState(t.TempDir(), state.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,10 +149,10 @@ func TestCommitThatFails(t *testing.T) {
 	writer := checkpoint.NewWriter(checkpoint.NewCache(store, 1<<20, checkpoint.Lookups{}), 0)
 	cm := &committer{world: task.Real{}, wake: task.Real{}.NewSignal(), writer: writer, chains: chains, met: met}
 	store.Close()
-	if err := cm.begin(within(t), pipeline.Cursor{Seq: 1}); err != nil {
+	if err := cm.begin(pipeline.Cursor{Seq: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if err := cm.wait(); !errors.Is(err, errStore) {
+	if err := cm.wait(within(t)); !errors.Is(err, errStore) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/event"
+	"offerstream/state"
 )
 
 // refuses runs a worker that can never work, and returns why.
@@ -136,4 +138,14 @@ func TestTwoGroups(t *testing.T) {
 		}
 	}
 	verified(t, c)
+}
+
+// openState opens the state of a partition whose worker has ended. Its lock lives as
+// long as any process has its file open, and a child that another test starts has it for
+// a moment, until it runs its own program: so this waits for such a moment's end.
+func openState(dir string, o state.Options) (*state.Store, error) {
+	syscall.ForkLock.RLock()
+	//lint:ignore SA2001 it is enough to have waited
+	syscall.ForkLock.RUnlock()
+	return state.Open(dir, o)
 }

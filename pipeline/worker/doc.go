@@ -8,9 +8,9 @@
 //
 //	reader -> fold -> entities in the cache, records to the chains
 //	   |
-//	   checkpoint: changes are encoded between two steps, with the cursor
-//	   |           (package checkpoint), and stored while the fold goes on
-//	   |           (committer.go):
+//	   checkpoint: it takes the cursor between two steps; the changes up to there
+//	   |           are encoded a few at a time (package checkpoint), and stored
+//	   |           while the fold goes on (committer.go):
 //	   await:      wait until every record up to the cursor is stored on its chain
 //	   commit:     entities, timers and cursor in one transaction
 //

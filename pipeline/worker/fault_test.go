@@ -351,7 +351,7 @@ func TestLoud(t *testing.T) {
 // that: the one that had stopped, and one without state.
 func goesOn(t *testing.T, c *broker.Conn, url, dir, hash string) {
 	t.Helper()
-	st, err := state.Open(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, Log: quiet()})
+	st, err := openState(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, Log: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,7 @@ func TestHeavyUser(t *testing.T) {
 // checked checks a directory that a worker has left.
 func checked(t *testing.T, c *broker.Conn, dir string) {
 	t.Helper()
-	s, err := state.Open(dir+"/partition-0", state.Options{Identity: state.Identity{Prefix: c.Names.Prefix, Partitions: 1}, MemTable: 64 << 20})
+	s, err := openState(dir+"/partition-0", state.Options{Identity: state.Identity{Prefix: c.Names.Prefix, Partitions: 1}, MemTable: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

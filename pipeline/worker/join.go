@@ -77,7 +77,7 @@ func (a *attempt) stores(ctx context.Context) error {
 	if err := a.checkpoint(ctx, true); err != nil {
 		return err
 	}
-	return a.commit.wait()
+	return a.commit.wait(ctx)
 }
 
 // interrupted returns why the attempt has to end.

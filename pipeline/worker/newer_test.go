@@ -17,7 +17,7 @@ import (
 // directory, which no worker uses, and returns a snapshot of it.
 func changeState(t *testing.T, dir string, change func(b *state.Batch, cursor []byte) []byte) []byte {
 	t.Helper()
-	st, err := state.Open(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, Log: quiet()})
+	st, err := openState(filepath.Join(dir, "partition-0"), state.Options{Identity: state.Identity{Partitions: 1}, Log: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}

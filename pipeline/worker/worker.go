@@ -36,6 +36,7 @@ type Options struct {
 	Log        *slog.Logger                                    // (slog.Default)
 
 	joining  func() error                          // called between the transactions of a join; its error ends the attempt (none)
+	encode   int                                   // bytes of a checkpoint to encode at a time, in the order of 100 us: events wait for no more (32 KB)
 	memTable int64                                 // size of the stores' memtables; a checkpoint may take 15% of it (64 MB)
 	world    task.World                            // (task.Real)
 	disk     disk                                  // (machine)
@@ -54,6 +55,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Confirm == 0 {
 		o.Confirm = 20 * time.Second
+	}
+	if o.encode == 0 {
+		o.encode = 32 << 10
 	}
 	if o.memTable == 0 {
 		o.memTable = 64 << 20
