@@ -1,9 +1,6 @@
 package event
 
-import (
-	"encoding/binary"
-	"math/bits"
-)
+import "offerstream/pipeline/value"
 
 // skip.go steps over JSON without parsing it. What it steps over is valid JSON.
 
@@ -28,7 +25,7 @@ func skipText(b []byte, i int) (end int, plain bool) {
 	}
 	plain = true
 	for i++; ; {
-		i = ordinary(b, i)
+		i = value.Ordinary(b, i)
 		if i == len(b) || b[i] < ' ' {
 			return -1, false
 		}
@@ -40,24 +37,6 @@ func skipText(b []byte, i int) (end int, plain bool) {
 			return -1, false
 		}
 	}
-}
-
-// ordinary returns the offset of the first byte from i on that is a quote, a
-// backslash or a control character, len(b) if there is none. It looks at eight
-// bytes at once; the lowest bit of a mask is that of the first such byte.
-func ordinary(b []byte, i int) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
-		quote, back := x^('"'*ones), x^('\\'*ones)
-		if m := ((quote-ones)&^quote | (back-ones)&^back | (x-' '*ones)&^x) & highs; m != 0 {
-			return i + bits.TrailingZeros64(m)>>3
-		}
-	}
-	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
-		i++
-	}
-	return i
 }
 
 // skipEscape returns the offset of the end of the escape that begins at i, -1 if it

@@ -39,20 +39,24 @@ func (e *envelope) read(body []byte) error {
 	m := members{b: body}
 	found := false
 	for {
-		key, val, ok := m.next()
+		key, ok := m.key()
 		if !ok {
 			break
 		}
 		k := name(key.of(body))
-		if k == "batch" {
-			if found {
-				return fmt.Errorf("the envelope has two members named batch")
-			}
+		if k == "batch" && !found {
 			found = true
-			if err := e.readEvents(body, val); err != nil {
+			if err := e.readBatch(&m); err != nil {
 				return err
 			}
 			continue
+		}
+		val, ok := m.value()
+		if !ok {
+			break
+		}
+		if k == "batch" {
+			return fmt.Errorf("the envelope has two members named batch")
 		}
 		if err := e.readMember(body, k, val); err != nil {
 			return err
@@ -101,7 +105,53 @@ func (e *envelope) readMember(body []byte, k string, val jsonValue) error {
 	return nil
 }
 
+// readBatch reads the events of the member whose key has just been read.
+func (e *envelope) readBatch(m *members) error {
+	if end, ok := e.takeEvents(m.b, m.at); ok {
+		m.at = end
+		return nil
+	}
+	list, ok := m.value()
+	if !ok {
+		return m.err
+	}
+	return e.readEvents(m.b, list)
+}
+
+// takeEvents reads the array of events that begins at i, and returns the index after it.
+// It need not know before where the array ends, as readEvents must, so that a batch is
+// scanned once. ok is false if anything is wrong with the array: readEvents says what.
+func (e *envelope) takeEvents(body []byte, i int) (end int, ok bool) {
+	e.events = e.events[:0]
+	if i >= len(body) || body[i] != '[' {
+		return 0, false
+	}
+	if i = skipSpace(body, i+1); i < len(body) && body[i] == ']' {
+		return i + 1, true
+	}
+	for len(e.events) < MaxBatchEvents {
+		v, err := scanValue(body, i)
+		if err != nil {
+			break
+		}
+		e.events = append(e.events, v)
+		if i = skipSpace(body, v.to); i == len(body) {
+			break
+		}
+		switch body[i] {
+		case ']':
+			return i + 1, true
+		case ',':
+			i = skipSpace(body, i+1)
+		default:
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
 func (e *envelope) readEvents(body []byte, list jsonValue) error {
+	e.events = e.events[:0]
 	if body[list.from] != '[' {
 		return fmt.Errorf("batch must be an array")
 	}

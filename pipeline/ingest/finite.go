@@ -29,7 +29,7 @@ func appendFinite(dst, text []byte) []byte {
 			i = end
 			continue
 		}
-		if n := lengthOfNotFinite(text[i:]); n > 0 && (i == 0 || classes[text[i-1]] != inScalar) && (i+n == len(text) || classes[text[i+n]] != inScalar) {
+		if n := lengthOfNotFinite(text[i:]); n > 0 && (i == 0 || !inScalar[text[i-1]]) && (i+n == len(text) || !inScalar[text[i+n]]) {
 			dst = append(dst, "null"...)
 			i += n
 			continue

@@ -71,18 +71,23 @@ func (e *envelope) readPosthog(text []byte) error {
 	m := members{b: text}
 	found := false
 	for {
-		key, val, ok := m.next()
+		key, ok := m.key()
 		if !ok {
 			break
 		}
-		switch name(key.of(text)) {
-		case "batch", "data":
-			if !found {
-				found = true
-				if err := e.readEvents(text, val); err != nil {
-					return err
-				}
+		k := name(key.of(text))
+		if (k == "batch" || k == "data") && !found {
+			found = true
+			if err := e.readBatch(&m); err != nil {
+				return err
 			}
+			continue
+		}
+		val, ok := m.value()
+		if !ok {
+			break
+		}
+		switch k {
 		case "api_key", "token":
 			if e.writeKey == "" {
 				e.writeKey = stringOf(val.of(text))

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+
+	"offerstream/pipeline/value"
 )
 
 // maxDepth is how deep an event's JSON may nest. This scan, which does not
@@ -58,7 +61,7 @@ func scanValue(b []byte, i int) (v jsonValue, err error) {
 			v.newlines = true
 		case ' ', '\t':
 		default: // a number or a literal: read it to its end
-			for i+1 < len(b) && classes[b[i+1]] == inScalar {
+			for i+1 < len(b) && inScalar[b[i+1]] {
 				i++
 			}
 		}
@@ -85,35 +88,26 @@ var errAfter = errors.New("the body goes on after the event")
 // scanString returns the index after the string that begins at b[i], or -1 if the
 // string does not end, and whether it has a raw control character.
 func scanString(b []byte, i int) (end int, control bool) {
-	for i++; i < len(b); i++ {
-		switch classes[b[i]] & (isQuote | isEscape | isControl) {
-		case isQuote:
+	for i++; ; i++ {
+		if i = value.Ordinary(b, i); i >= len(b) {
+			return -1, control
+		}
+		switch b[i] {
+		case '"':
 			return i + 1, control
-		case isEscape:
+		case '\\': // the next byte is part of the string, whatever it is
 			i++
-		case isControl:
+		default:
 			control = true
 		}
 	}
-	return -1, control
 }
 
-const (
-	inScalar  = 0
-	isQuote   = 1 << iota // ends a string
-	isEscape              // makes the next byte part of the string
-	isControl             // must not be in a string unescaped
-	isOther               // ends a number or a literal
-)
-
-var classes = func() (t [256]uint8) {
-	for c := range 0x20 {
-		t[c] = isControl
+// inScalar has the bytes that numbers and literals consist of, and many others.
+var inScalar = func() (t [256]bool) {
+	for c := ' '; c < 256; c++ {
+		t[c] = !strings.ContainsRune(` {}[],:"\`, c)
 	}
-	for _, c := range []byte(" {}[],:") {
-		t[c] = isOther
-	}
-	t['"'], t['\\'] = isQuote, isEscape
 	return t
 }()
 
@@ -135,7 +129,26 @@ type members struct {
 // next reads a member. It returns false on an error, and at the closing brace;
 // then at is the index after the brace.
 func (m *members) next() (key span, val jsonValue, ok bool) {
-	fail := func(err error) (span, jsonValue, bool) { m.err = err; return span{}, jsonValue{}, false }
+	if key, ok = m.key(); !ok {
+		return key, val, false
+	}
+	val, ok = m.value()
+	return key, val, ok
+}
+
+// value reads the value that follows a key.
+func (m *members) value() (val jsonValue, ok bool) {
+	if val, m.err = scanValue(m.b, m.at); m.err != nil {
+		return jsonValue{}, false
+	}
+	m.at = val.to
+	return val, true
+}
+
+// key reads a member's name, and returns false where next does. Then at is where the
+// member's value begins, which the caller reads.
+func (m *members) key() (key span, ok bool) {
+	fail := func(err error) (span, bool) { m.err = err; return span{}, false }
 	i := skipSpace(m.b, m.at)
 	switch {
 	case !m.opened:
@@ -146,11 +159,11 @@ func (m *members) next() (key span, val jsonValue, ok bool) {
 		i = skipSpace(m.b, i+1)
 		if i < len(m.b) && m.b[i] == '}' {
 			m.at = i + 1
-			return span{}, jsonValue{}, false
+			return span{}, false
 		}
 	case i < len(m.b) && m.b[i] == '}':
 		m.at = i + 1
-		return span{}, jsonValue{}, false
+		return span{}, false
 	case i < len(m.b) && m.b[i] == ',':
 		i = skipSpace(m.b, i+1)
 	default:
@@ -167,12 +180,8 @@ func (m *members) next() (key span, val jsonValue, ok bool) {
 	if i = skipSpace(m.b, end); i >= len(m.b) || m.b[i] != ':' {
 		return fail(fmt.Errorf("expected a colon at byte %d", i))
 	}
-	val, err := scanValue(m.b, skipSpace(m.b, i+1))
-	if err != nil {
-		return fail(err)
-	}
-	m.at = val.to
-	return key, val, true
+	m.at = skipSpace(m.b, i+1)
+	return key, true
 }
 
 // name returns a member's name without escapes.

@@ -2,7 +2,9 @@ package value
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"sort"
 	"strconv"
 	"strings"
@@ -279,4 +281,23 @@ func appendEscape(dst []byte, c byte) []byte {
 		return utf8.AppendRune(dst, utf8.RuneError)
 	}
 	return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+}
+
+// Ordinary returns the offset of the first byte from i on that ends the ordinary part
+// of a JSON string: a quote, a backslash or a control character. If there is none, it
+// is len(b) or more. It looks at eight bytes at once; the lowest bit of a mask is that
+// of the first such byte.
+func Ordinary(b []byte, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		quote, back := x^('"'*ones), x^('\\'*ones)
+		if m := ((quote-ones)&^quote | (back-ones)&^back | (x-' '*ones)&^x) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+	}
+	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
 }
