@@ -62,6 +62,21 @@ func (d *Decoder) AdmitLive(raw []byte, fallback Type) (*Event, error) {
 	return d.decode(raw, fallback)
 }
 
+// AdmitScan is AdmitLive for who can do without the parsed event: its Root is nil if it
+// could be scanned, which takes a third of the time.
+func (d *Decoder) AdmitScan(raw []byte, fallback Type) (*Event, error) {
+	if err := measured(raw); err != nil {
+		return nil, err
+	}
+	if d.scan(raw) { // then it is JSON, and has a type
+		return &d.ev, nil
+	}
+	if err := valid(raw); err != nil {
+		return nil, err
+	}
+	return d.decode(raw, fallback)
+}
+
 // Admit is AdmitLive for a line of a file, in which an unreadable timestamp is
 // refused.
 func (d *Decoder) Admit(raw []byte, fallback Type) (*Event, error) {
@@ -70,18 +85,9 @@ func (d *Decoder) Admit(raw []byte, fallback Type) (*Event, error) {
 }
 
 // AdmitLine is Admit for an event that will be folded, not written to the log.
-// The event's Root may be nil.
+// The event's Root may be nil, as with AdmitScan.
 func (d *Decoder) AdmitLine(raw []byte) (*Event, error) {
-	if err := measured(raw); err != nil {
-		return nil, err
-	}
-	if d.scan(raw) { // then it is JSON, and all its times can be read
-		return &d.ev, nil
-	}
-	if err := valid(raw); err != nil {
-		return nil, err
-	}
-	ev, err := d.decode(raw, 0)
+	ev, err := d.AdmitScan(raw, 0)
 	return timed(ev, err)
 }
 

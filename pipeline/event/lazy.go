@@ -1,6 +1,9 @@
 package event
 
 import (
+	"bytes"
+	"unsafe"
+
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/value"
@@ -32,7 +35,7 @@ func (e *Event) lazyObject(m Member) *fastjson.Value {
 	return s.parsed
 }
 
-var pathTo = [noMember][]string{InProperties: {"properties"}, InCampaign: {"context", "campaign"}, InPage: {"context", "page"}}
+var pathTo = [noMember][]string{InProperties: {"properties"}, InContext: {"context"}, InCampaign: {"context", "campaign"}, InPage: {"context", "page"}}
 
 // AliasText is the text of a member of properties, campaign or page, "" if it
 // is not a text. It is valid as long as the event. It parses the object only
@@ -50,6 +53,33 @@ func (e *Event) AliasText(in Member, key string) string {
 		}
 	}
 	return value.AliasText(e.Get(pathTo[in]...).Get(key))
+}
+
+// TextIn is a member of properties or of the context: its text if it is one, and whether
+// the event has it at all. The text is valid as long as the event.
+func (e *Event) TextIn(in Member, key string) (text string, is, has bool) {
+	if e.Root == nil {
+		v, plain := find(e.dec.member(in), key)
+		switch {
+		case plain && v == nil:
+			return "", false, false
+		case plain && v[0] != '"':
+			return "", false, true
+		case plain && bytes.IndexByte(v, '\\') < 0:
+			return unsafe.String(unsafe.SliceData(v[1:]), len(v)-2), true, true
+		}
+	}
+	v := e.Get(pathTo[in]...).Get(key)
+	return value.AliasText(v), v != nil && v.Type() == fastjson.TypeString, v != nil
+}
+
+// Has reports whether the outer object has a member of the format's; of a scanned event
+// one of those of memberOf, and properties, traits or context only if it is an object.
+func (e *Event) Has(name string) bool {
+	if e.Root != nil {
+		return e.Root.Exists(name)
+	}
+	return e.dec.member(memberOf(name)) != nil
 }
 
 // find is a member of an object, nil if the object lacks it; plain is false if

@@ -9,7 +9,7 @@ import (
 )
 
 // Most events of the log were admitted before, and a fold reads few of their
-// fields. Therefore scan reads only the members of the outer object, and skips
+// fields, as does a gateway. Therefore scan reads only the members of the outer object, and skips
 // over properties, traits and context; each of these is parsed when it is first
 // used. scan accepts only a subset of what the parser accepts: it leaves every
 // unusual event to the parser, which also reports what is wrong with it.
@@ -36,6 +36,8 @@ const (
 	inReceivedAt
 	inLogTime
 	inProof
+	inUserToken
+	inWriteKey
 	InCampaign // context.campaign
 	InPage     // context.page
 	noMember
@@ -92,6 +94,10 @@ func memberOf(key string) Member {
 		return inLogTime
 	case "proof":
 		return inProof
+	case "userToken":
+		return inUserToken
+	case "writeKey":
+		return inWriteKey
 	}
 	return noMember
 }

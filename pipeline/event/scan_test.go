@@ -52,6 +52,22 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// TestScanTokens is TestScan for members that the gateway looks for.
+func TestScanTokens(t *testing.T) {
+	const begin = `{"type":"page","userId":"u","messageId":"m"`
+	for _, rest := range []string{
+		`,"context":{"userToken":"t"}`, `,"context":{"userToken":""},"properties":{"userToken":"t"}`, `,"context":{"userToken":7},"properties":{"userToken":"t"}`,
+		`,"properties":{"a":{"userToken":"x"},"userToken":"a\u0062c","userToken":"second"}`, `,"properties":{"user\u0054oken":"t","userToken":"second"}`,
+		`,"properties":{"userToken":null},"context":[]`, `,"properties":null,"context":{"userToken" : "t" ,"locale":"de"}`,
+		`,"userToken":"t","writeKey":null,"proof":"none","receivedAt":"2026-01-02T15:04:05Z"`, `,"userToken":"t","userToken":"second","context":{"userToken":"t"},"context":{"userToken":"second"}`,
+		`,"logTime":"2026-01-02T15:04:05Z","sentAt":"2026-01-02T15:04:05Z"`,
+	} {
+		if !compareScan(t, []byte(begin+rest+"}")) {
+			t.Errorf("%s is not scanned", rest)
+		}
+	}
+}
+
 // compareScan checks that raw, if it can be scanned, reads as when it is
 // parsed. It reports whether raw can be scanned.
 func compareScan(t *testing.T, raw []byte) bool {
@@ -81,6 +97,19 @@ func compareScan(t *testing.T, raw []byte) bool {
 	}{{InPage, "url"}, {InPage, "referrer"}, {InCampaign, "source"}, {InProperties, "referrer"}, {InProperties, "category"}} {
 		if g, w := scan.ev.AliasText(where.in, where.key), b.AliasText(where.in, where.key); g != w {
 			t.Errorf("%s\nscanned, the text at %v is %q; parsed, it is %q", raw, where, g, w)
+		}
+	}
+	for _, in := range []Member{InProperties, InContext} {
+		for _, key := range []string{"userToken", "category", "price", "locale"} {
+			text, is, has := scan.ev.TextIn(in, key)
+			if t2, is2, has2 := b.TextIn(in, key); text != t2 || is != is2 || has != has2 {
+				t.Errorf("%s\nscanned, %q in %v is %q %v %v; parsed, it is %q %v %v", raw, key, in, text, is, has, t2, is2, has2)
+			}
+		}
+	}
+	for _, member := range []string{"proof", "userToken", "writeKey", "receivedAt", "logTime", "sentAt", "type", "messageId"} {
+		if g, w := scan.ev.Has(member), b.Has(member); g != w {
+			t.Errorf("%s\nscanned, it has %s: %v; parsed, %v", raw, member, g, w)
 		}
 	}
 	var resumed Decoder

@@ -75,7 +75,10 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 	if err := unreadable(raw, v); err != nil {
 		return dst, nil, err
 	}
-	ev, err := a.decoder.AdmitLive(raw, def)
+	ev, err := a.decoder.AdmitScan(raw, def)
+	if err == nil && ev.Root == nil && a.needsParsed(ev) {
+		ev, err = a.decoder.DecodeAs(raw, def)
+	}
 	if err != nil {
 		if rej, ok := err.(*event.Reject); ok && rej.Type != "" {
 			if no := event.JudgeType(rej.Type, a.sender.roles); no != nil {
@@ -121,6 +124,13 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 		}
 	}
 	return s.append(dst, raw, v.newlines), ev, nil
+}
+
+// needsParsed reports whether more must be known of a scanned event than the scan tells:
+// a member that is null is one to remove if another takes its place, and an event with
+// its own user token is searched for it.
+func (a *admission) needsParsed(ev *event.Event) bool {
+	return a.context != nil && !ev.Has("context") || ev.Type == event.Identify && !ev.Has("traits") || ev.Has(memberToken)
 }
 
 // judge returns an error if the sender may not send the event. Under identity:

@@ -3,9 +3,9 @@ package ingest
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/mileusna/useragent"
-	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/event"
 )
@@ -33,7 +33,8 @@ const maxAgent = 512
 func (b *bots) bot(agent string) bool {
 	agent = agent[:min(len(agent), maxAgent)]
 	if agent != b.agent {
-		b.agent, b.is = agent, useragent.Parse(agent).Bot
+		b.agent = strings.Clone(agent) // it may be in an event's memory
+		b.is = useragent.Parse(b.agent).Bot
 	}
 	return b.is
 }
@@ -44,6 +45,6 @@ func (b *bots) sent(ev *event.Event) bool {
 	if b.whole {
 		return true
 	}
-	agent := ev.Root.Get("context", "userAgent")
-	return agent != nil && agent.Type() == fastjson.TypeString && b.bot(string(agent.GetStringBytes()))
+	agent, is, _ := ev.TextIn(event.InContext, "userAgent")
+	return is && b.bot(agent)
 }

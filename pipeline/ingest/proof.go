@@ -99,11 +99,8 @@ func (s *sender) proves(ev *event.Event) bool {
 	}
 	token, user := s.token, ev.User()
 	if mayHaveToken(ev.Raw) {
-		for _, at := range tokenPlaces {
-			if own := ev.Root.Get(at...); own != nil && own.Type() == fastjson.TypeString {
-				token = value.AliasText(own)
-				break
-			}
+		if own, is := tokenOf(ev); is {
+			token = own
 		}
 	}
 	if token == "" {
@@ -120,9 +117,21 @@ func (s *sender) proves(ev *event.Event) bool {
 	return s.last.ok
 }
 
-// tokenPlaces are where an event may have its user token: SDKs let a page add to the
-// context or the properties only. The first that is there counts.
-var tokenPlaces = [...][]string{{memberToken}, {"context", memberToken}, {"properties", memberToken}}
+// tokenOf is the event's own user token. SDKs let a page add to the context or the
+// properties only. The first text that is there counts.
+func tokenOf(ev *event.Event) (token string, is bool) {
+	if ev.Root != nil { // a scanned event has none in the outer object: see needsParsed
+		if own := ev.Root.Get(memberToken); own != nil && own.Type() == fastjson.TypeString {
+			return value.AliasText(own), true
+		}
+	}
+	for _, in := range [...]event.Member{event.InContext, event.InProperties} {
+		if token, is, _ = ev.TextIn(in, memberToken); is {
+			return token, true
+		}
+	}
+	return "", false
+}
 
 const memberToken = "userToken"
 
@@ -133,7 +142,10 @@ func mayHaveToken(raw []byte) bool {
 }
 
 // hasToken reports whether a member of an event has a user token.
-func hasToken(ev *event.Event, member string) bool { return ev.Root.Get(member, memberToken) != nil }
+func hasToken(ev *event.Event, in event.Member) bool {
+	_, _, has := ev.TextIn(in, memberToken)
+	return has
+}
 
 // soleToken is the place of the user token of an event that is known to have one: its
 // member with a comma. It is empty if the token's name is not there exactly once: then it

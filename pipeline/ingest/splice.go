@@ -37,7 +37,7 @@ type splice struct {
 func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	start := len(dst)
 	if mayHaveToken(raw) {
-		s.ofContext, s.ofProperties = hasToken(s.ev, "context"), hasToken(s.ev, "properties")
+		s.ofContext, s.ofProperties = hasToken(s.ev, event.InContext), hasToken(s.ev, event.InProperties)
 	}
 	dst = s.begin(dst)
 	var cut span // a token that is all there is to remove
@@ -126,6 +126,12 @@ func (s *splice) appendKept(dst, raw []byte) []byte {
 // dropsAny reports whether the event has a member that the splice replaces or
 // removes.
 func (s *splice) dropsAny() (any bool) {
+	if s.ev.Root == nil { // it has a type and an id, and nothing takes the place of what it has
+		for _, name := range [...]string{"proof", "writeKey", "receivedAt", "logTime"} {
+			any = any || s.ev.Has(name) && s.drops(name)
+		}
+		return any
+	}
 	s.ev.Root.GetObject().Visit(func(key []byte, _ *fastjson.Value) { any = any || s.drops(string(key)) })
 	return any
 }
@@ -158,6 +164,9 @@ func (s *splice) newType() bool { return isAbsent(s.ev, "type") }
 func (s *splice) newID() bool { return s.ev.Type != event.Clock && !s.ev.HasID }
 
 func isAbsent(ev *event.Event, member string) bool {
+	if ev.Root == nil {
+		return !ev.Has(member)
+	}
 	v := ev.Root.Get(member)
 	return v == nil || v.Type() == fastjson.TypeNull
 }
