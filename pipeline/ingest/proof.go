@@ -138,7 +138,22 @@ const memberToken = "userToken"
 // mayHaveToken reports whether an event may have a user token. Nearly all have none, and
 // need not be searched.
 func mayHaveToken(raw []byte) bool {
-	return bytes.Contains(raw, []byte(memberToken)) || bytes.Contains(raw, []byte(`\u`)) // its name may be escaped
+	return indexToken(raw) >= 0 || bytes.Contains(raw, []byte(`\u`)) // its name may be escaped
+}
+
+// indexToken is where the name of a user token stands first, -1 if nowhere. It looks for
+// the name's end, which begins with a letter that is rare in events.
+func indexToken(raw []byte) int {
+	const begin, end = "user", "Token" // memberToken
+	for from := 0; ; from += len(end) {
+		i := bytes.Index(raw[from:], []byte(end))
+		if i < 0 {
+			return -1
+		}
+		if from += i; bytes.HasSuffix(raw[:from], []byte(begin)) {
+			return from - len(begin)
+		}
+	}
 }
 
 // hasToken reports whether a member of an event has a user token.
@@ -147,16 +162,19 @@ func hasToken(ev *event.Event, in event.Member) bool {
 	return has
 }
 
-// soleToken is the place of the user token of an event that is known to have one: its
-// member with a comma. It is empty if the token's name is not there exactly once: then it
-// must be searched for among the members.
-func soleToken(raw []byte) span {
-	i := bytes.Index(raw, []byte(`"`+memberToken+`"`))
-	if i < 0 || mayHaveToken(raw[i+len(memberToken)+2:]) || bytes.Contains(raw[:i], []byte(`\u`)) {
+// soleToken is the place of a member with a user token, with its comma, whose name stands
+// at i. It is empty if that may be no member's name.
+func soleToken(raw []byte, i int) span {
+	end := i + len(memberToken)
+	if raw[i-1] != '"' || raw[end] != '"' {
 		return span{}
 	}
-	at := skipSpace(raw, skipSpace(raw, i+len(memberToken)+2)+1)
-	v, err := scanValue(raw, at)
+	i--
+	at := skipSpace(raw, end+1)
+	if raw[at] != ':' {
+		return span{}
+	}
+	v, err := scanValue(raw, skipSpace(raw, at+1))
 	if err != nil {
 		return span{}
 	}

@@ -1,7 +1,9 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -259,5 +261,28 @@ func TestWithoutToken(t *testing.T) {
 		if got := string(withoutToken([]byte(object))); got != want {
 			t.Errorf("%s: %s, want %s", object, got, want)
 		}
+	}
+}
+
+// TestIndexToken: the name of a user token is found where a plain search finds it.
+func TestIndexToken(t *testing.T) {
+	const seed = 5
+	rng := rand.New(rand.NewPCG(seed, seed))
+	found := 0
+	for range 10_000 {
+		var text []byte
+		for range rng.IntN(6) {
+			text = append(text, [...]string{"user", "Token", "userToken", "T", "r", `"`}[rng.IntN(6)]...)
+		}
+		got, want := indexToken(text), bytes.Index(text, []byte(memberToken))
+		if got != want {
+			t.Fatalf("seed %d: in %q at %d, want %d", seed, text, got, want)
+		}
+		if got > 0 {
+			found++
+		}
+	}
+	if found < 100 {
+		t.Errorf("seed %d: found only %d", seed, found)
 	}
 }

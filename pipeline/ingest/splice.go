@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"bytes"
+
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/event"
@@ -36,14 +38,14 @@ type splice struct {
 // append appends the event on one line, without the line break.
 func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	start := len(dst)
-	if mayHaveToken(raw) {
-		s.ofContext, s.ofProperties = hasToken(s.ev, event.InContext), hasToken(s.ev, event.InProperties)
-	}
+	sole := s.findTokens(raw)
 	dst = s.begin(dst)
 	var cut span // a token that is all there is to remove
 	kept := s.dropsAny()
 	if !kept && (s.ofContext || s.ofProperties) {
-		cut = soleToken(raw)
+		if sole >= 0 {
+			cut = soleToken(raw, sole)
+		}
 		kept = !cut.present()
 	}
 	switch { // without its braces: an admitted event is an object without space around it
@@ -85,6 +87,22 @@ func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 		oneLine(dst[start:])
 	}
 	return dst
+}
+
+// findTokens looks for user tokens in the context and the properties. It returns where the
+// name of a token stands if that is nowhere else in the event, else -1.
+func (s *splice) findTokens(raw []byte) (sole int) {
+	sole = indexToken(raw)
+	escaped := bytes.Contains(raw, []byte(`\u`))
+	switch {
+	case sole < 0 && !escaped:
+		return -1
+	case escaped || indexToken(raw[sole+len(memberToken):]) >= 0:
+		sole = -1
+	}
+	s.ofContext = hasToken(s.ev, event.InContext)
+	s.ofProperties = (sole < 0 || !s.ofContext) && hasToken(s.ev, event.InProperties)
+	return sole
 }
 
 // begin opens the object, with the stamp. An event keeps at least one member, as
