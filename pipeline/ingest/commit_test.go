@@ -186,3 +186,62 @@ func TestSlowPartition(t *testing.T) {
 		}
 	})
 }
+
+// TestLateLimit: a limit that goes off just when a request is acknowledged does not fail
+// the next one that has its memory.
+func TestLateLimit(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		acknowledged := 0
+		for range 5000 {
+			r := requests.Get().(*request)
+			if s := r.state.Load(); s != live || len(r.done) > 0 {
+				t.Fatalf("a new request is in state %d, and has %d outcomes", s, len(r.done))
+			}
+			r.open.Store(1)
+			go func() {
+				time.Sleep(time.Second)
+				r.settle()
+			}()
+			if err := r.wait(nil, time.Second); err == nil {
+				acknowledged++
+			} else if err != errDeadline {
+				t.Fatal(err)
+			}
+			r.release()
+			synctest.Wait()
+		}
+		if acknowledged == 0 {
+			t.Error("none was acknowledged")
+		}
+	})
+}
+
+// TestEndedLane: requests that wait in a lane fail when it ends, and so do those that
+// come afterwards.
+func TestEndedLane(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		log := newFakeLog(1)
+		log.publish = func(ctx context.Context, _ int, _ string, _ []byte) error { <-ctx.Done(); return ctx.Err() }
+		g := newGateway(t, log, func(o *Options) { o.Attempt = time.Hour })
+		var all sync.WaitGroup
+		for n := range 3 {
+			all.Go(func() {
+				if w, took := timed(g, "/v1/page", numbered("u", n)); w.Code != 503 || took != time.Second {
+					t.Errorf("request %d: %d after %s", n, w.Code, took)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		g.stop(errFake)
+		all.Wait()
+		r := requests.Get().(*request)
+		r.add(g.lanes[0], 0)
+		start := time.Now()
+		if !dispatch(r) || r.wait(nil, time.Minute) != errStopped || time.Since(start) > 0 {
+			t.Errorf("a request of a lane that has ended: %v after %s", r.err, time.Since(start))
+		}
+		if n := g.queued(); n != 0 {
+			t.Errorf("%.0f bytes are queued", n)
+		}
+	})
+}

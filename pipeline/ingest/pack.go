@@ -41,6 +41,7 @@ type lane struct {
 
 	mu      sync.Mutex
 	waiting []*parcel
+	ended   bool // nothing more is sent
 	wake    chan struct{}
 
 	packs   uint64 // number of packs; for run alone
@@ -107,19 +108,42 @@ func dispatch(r *request) bool {
 	r.open.Store(int32(len(r.parcels)))
 	for i := range r.parcels {
 		p := &r.parcels[i]
-		p.lane.mu.Lock()
-		p.lane.waiting = append(p.lane.waiting, p)
-		p.lane.mu.Unlock()
-		select {
-		case p.lane.wake <- struct{}{}:
-		default:
-		}
+		p.lane.put(p)
 	}
 	return true
 }
 
+// put adds a parcel to those that wait.
+func (l *lane) put(p *parcel) {
+	l.mu.Lock()
+	l.waiting = append(l.waiting, p)
+	ended := l.ended
+	l.mu.Unlock()
+	if ended {
+		l.end()
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// end fails the requests that wait, and from then on those that come.
+func (l *lane) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	for _, p := range l.waiting {
+		l.unreserve(p.bytes)
+		p.req.fail(errStopped)
+	}
+	l.waiting = nil
+}
+
 // run publishes packs until ctx is done.
 func (l *lane) run(ctx context.Context) {
+	defer l.end()
 	var p pack
 	for {
 		if !l.gather(&p) {

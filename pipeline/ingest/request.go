@@ -38,6 +38,8 @@ type request struct {
 	state atomic.Int32 // live, and then one of the others for good
 	err   error        // why it failed; read after done
 	done  chan struct{}
+	limit *time.Timer // fails it at its deadline
+	late  bool        // limit may still fail it
 }
 
 const (
@@ -62,7 +64,12 @@ type parcel struct {
 	bytes int // bytes that are not settled yet, as reserved in the lane
 }
 
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+var requests = sync.Pool{New: func() any {
+	r := &request{done: make(chan struct{}, 1)}
+	r.limit = time.AfterFunc(time.Hour, func() { r.fail(errDeadline) })
+	r.limit.Stop()
+	return r
+}}
 
 // add adds the event text[from:] to the lane's parcel.
 func (r *request) add(l *lane, from int) {
@@ -121,32 +128,29 @@ var (
 	errStopped  = errors.New("the gateway has stopped")
 )
 
-// wait returns when every event is acknowledged (nil), when one has failed, at
-// the deadline, or when gone or stopped is closed. After an error, lanes send
-// nothing more of the request.
-func (r *request) wait(gone, stopped <-chan struct{}) error {
-	timer := time.NewTimer(time.Until(r.deadline))
-	defer timer.Stop()
-	err := errDeadline
+// wait returns when every event is acknowledged (nil), when one has failed, when the
+// request's time is over, or when gone is closed. After an error, lanes send nothing
+// more of the request. Lanes that end fail the requests that they have.
+//
+// What all requests would wait for is not in the select: each would take its lock.
+func (r *request) wait(gone <-chan struct{}, most time.Duration) error {
+	r.limit.Reset(most)
 	select {
 	case <-r.done:
-		return r.err
-	case <-timer.C:
 	case <-gone:
-		err = errGone
-	case <-stopped:
-		err = errStopped
+		if r.state.CompareAndSwap(live, abandoned) {
+			r.limit.Stop()
+			return errGone
+		}
+		<-r.done
 	}
-	if r.state.CompareAndSwap(live, abandoned) {
-		return err
-	}
-	<-r.done
+	r.late = !r.limit.Stop()
 	return r.err
 }
 
 // release returns the request to the pool, if no lane can still read it.
 func (r *request) release() {
-	if s := r.state.Load(); s == failed || s == abandoned {
+	if s := r.state.Load(); s == failed || s == abandoned || r.late {
 		return
 	}
 	if cap(r.text) > pooledBytes {
