@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -176,10 +177,10 @@ func (r *letterRoom) take(ctx context.Context, c *Conn, n int) error {
 // first copy.
 func (g *GatewayLog) publish(ctx context.Context, highest *atomic.Uint64, m *nats.Msg, id string) error {
 	before := highest.Load()
-	ack, err := g.conn.JS.PublishMsg(ctx, m, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
+	ack, err := g.send(ctx, m, id)
 	switch {
-	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return fmt.Errorf("publish to %s: no stream accepts it now: %w", m.Subject, err)
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("publish to %s: no stream accepts it now: %w", m.Subject, jetstream.ErrNoStreamResponse)
 	case err != nil:
 		return fmt.Errorf("publish to %s: %w", m.Subject, err)
 	case ack.Sequence <= before && !ack.Duplicate:
@@ -192,4 +193,34 @@ func (g *GatewayLog) publish(ctx context.Context, highest *atomic.Uint64, m *nat
 			return nil
 		}
 	}
+}
+
+// send publishes a message once, and reads the acknowledgement. It is what JetStream's
+// PublishMsg does, which would decode JSON.
+func (g *GatewayLog) send(ctx context.Context, m *nats.Msg, id string) (ack jetstream.PubAck, err error) {
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	m.Header[jetstream.MsgIDHeader] = []string{id}
+	answer, err := g.conn.NC.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return ack, err
+	}
+	if seq, ok := plainAck(answer.Data); ok {
+		ack.Sequence = seq
+		return ack, nil
+	}
+	var told struct {
+		jetstream.PubAck
+		Error *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(answer.Data, &told); {
+	case err != nil:
+		return ack, fmt.Errorf("decode the answer %q: %w", answer.Data, err)
+	case told.Error != nil:
+		return ack, told.Error
+	case told.Sequence == 0:
+		return ack, fmt.Errorf("decode the answer %q: it has no sequence", answer.Data)
+	}
+	return told.PubAck, nil
 }
