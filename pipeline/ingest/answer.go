@@ -117,12 +117,18 @@ func answerOK(w http.ResponseWriter) {
 // accepted and refused. Of the refused, denied are those that the key may not send, and
 // bots those of crawlers.
 func answerBatch(w http.ResponseWriter, t tally) {
-	body := fmt.Appendf(make([]byte, 0, 96), `{"success":true,"ok":true,"status":1,"accepted":%d,"refused":%d`, t.accepted, t.refused)
+	body := append(make([]byte, 0, 128), `{"success":true,"ok":true,"status":1`...)
+	count := func(name string, n int) {
+		body = append(append(append(body, `,"`...), name...), `":`...)
+		body = strconv.AppendInt(body, int64(n), 10)
+	}
+	count("accepted", t.accepted)
+	count("refused", t.refused)
 	if t.denied > 0 {
-		body = fmt.Appendf(body, `,"denied":%d`, t.denied)
+		count("denied", t.denied)
 	}
 	if t.bots > 0 {
-		body = fmt.Appendf(body, `,"bots":%d`, t.bots)
+		count("bots", t.bots)
 	}
 	body = append(body, '}')
 	h := w.Header()

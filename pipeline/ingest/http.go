@@ -260,6 +260,9 @@ func (g *Gateway) fillOne(req *request, a *admission, text []byte, def event.Typ
 func (g *Gateway) placeOne(req *request, a *admission, text []byte, v jsonValue, def event.Type) error {
 	raw, err := g.place(req, a, text, v, def)
 	req.note(raw, def, err)
+	if err == nil { // without memory for what errors.As finds
+		return nil
+	}
 	var rej *event.Reject
 	var no *event.Denied
 	switch {
@@ -309,6 +312,9 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 	for _, v := range env.events {
 		raw, err := g.place(req, a, text, v, 0)
 		req.note(raw, 0, err)
+		if err == nil { // without memory for what errors.As finds
+			continue
+		}
 		var rej *event.Reject
 		var no *event.Denied
 		switch {
@@ -319,7 +325,7 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 			g.denied.note(a.sender.now, &a.sender, no)
 		case err == errBot:
 			req.bots++
-		case err != nil:
+		default:
 			return err
 		}
 	}
