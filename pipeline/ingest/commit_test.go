@@ -198,11 +198,12 @@ func TestLateLimit(t *testing.T) {
 				t.Fatalf("a new request is in state %d, and has %d outcomes", s, len(r.done))
 			}
 			r.open.Store(1)
+			r.deadline = time.Now().Add(time.Second)
 			go func() {
 				time.Sleep(time.Second)
 				r.settle()
 			}()
-			if err := r.wait(nil, time.Second); err == nil {
+			if err := r.wait(t.Context(), time.Second); err == nil {
 				acknowledged++
 			} else if err != errDeadline {
 				t.Fatal(err)
@@ -237,7 +238,7 @@ func TestEndedLane(t *testing.T) {
 		r := requests.Get().(*request)
 		r.add(g.lanes[0], 0)
 		start := time.Now()
-		if !dispatch(r) || r.wait(nil, time.Minute) != errStopped || time.Since(start) > 0 {
+		if !dispatch(r) || r.wait(t.Context(), time.Minute) != errStopped || time.Since(start) > 0 {
 			t.Errorf("a request of a lane that has ended: %v after %s", r.err, time.Since(start))
 		}
 		if n := g.queued(); n != 0 {

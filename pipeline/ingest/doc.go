@@ -75,7 +75,8 @@
 // (Options.Connections, half of Options.MemoryBytes) and, to half of that, for each
 // address (address.go says which address counts behind a proxy). Beyond these limits a
 // connection is closed at once, and a request is refused with 429, while other
-// addresses go on. A body that comes too slowly is answered with 408 (arrival.go).
+// addresses go on. A body that comes too slowly is answered with 408 (arrival.go). The
+// request of a client that leaves is given up within a quarter of a second (quiet.go).
 //
 // Events are limited too, for each key that has a rate, and under keys of role browser for
 // each address and each user: rate.go.

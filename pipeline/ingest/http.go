@@ -368,7 +368,7 @@ func (g *Gateway) store(ctx context.Context, req *request) error {
 	}
 	letters := g.letters.put(req.key, req.sender, req.text, req.refused)
 	if len(req.parcels) > 0 {
-		if err := req.wait(ctx.Done(), g.opt.Timeout); err != nil {
+		if err := req.wait(ctx, g.opt.Timeout); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,7 @@ import (
 //
 // The handler fills it, dispatches it and waits for one outcome. Lanes read text
 // and entries until their parcel is settled, so a request whose handler has left
-// early (abandoned) is never reused.
+// early (abandoned) is never reused; nor is one whose timer has gone off (late).
 type request struct {
 	text     []byte
 	entries  []entry
@@ -38,8 +39,9 @@ type request struct {
 	state atomic.Int32 // live, and then one of the others for good
 	err   error        // why it failed; read after done
 	done  chan struct{}
-	limit *time.Timer // fails it at its deadline
-	late  bool        // limit may still fail it
+	ctx   context.Context // of the HTTP request; set while it waits
+	limit *time.Timer     // calls look while it waits
+	late  atomic.Bool     // look was called, or may still be: it is never reused
 }
 
 const (
@@ -66,7 +68,7 @@ type parcel struct {
 
 var requests = sync.Pool{New: func() any {
 	r := &request{done: make(chan struct{}, 1)}
-	r.limit = time.AfterFunc(time.Hour, func() { r.fail(errDeadline) })
+	r.limit = time.AfterFunc(time.Hour, r.look)
 	r.limit.Stop()
 	return r
 }}
@@ -128,29 +130,49 @@ var (
 	errStopped  = errors.New("the gateway has stopped")
 )
 
-// wait returns when every event is acknowledged (nil), when one has failed, when the
-// request's time is over, or when gone is closed. After an error, lanes send nothing
-// more of the request. Lanes that end fail the requests that they have.
+// wait returns when every event is acknowledged (nil), when one has failed, at the
+// deadline, or when the client has left. After an error, lanes send nothing more of the
+// request. Lanes that end fail the requests that they have.
 //
 // What all requests would wait for is not in the select: each would take its lock.
-func (r *request) wait(gone <-chan struct{}, most time.Duration) error {
-	r.limit.Reset(most)
+func (r *request) wait(ctx context.Context, most time.Duration) error {
+	r.ctx = ctx
+	r.limit.Reset(min(most, leftEvery))
 	select {
 	case <-r.done:
-	case <-gone:
+	case <-ctx.Done():
 		if r.state.CompareAndSwap(live, abandoned) {
 			r.limit.Stop()
 			return errGone
 		}
 		<-r.done
 	}
-	r.late = !r.limit.Stop()
+	if !r.limit.Stop() {
+		r.late.Store(true)
+	}
 	return r.err
+}
+
+// look fails a request that waits if its client has left, or if its time is over.
+func (r *request) look() {
+	r.late.Store(true)
+	if r.state.Load() != live {
+		return
+	}
+	most := time.Until(r.deadline)
+	switch {
+	case most <= 0:
+		r.fail(errDeadline)
+	case left(r.ctx):
+		r.fail(errGone)
+	default:
+		r.limit.Reset(min(most, leftEvery))
+	}
 }
 
 // release returns the request to the pool, if no lane can still read it.
 func (r *request) release() {
-	if s := r.state.Load(); s == failed || s == abandoned || r.late {
+	if s := r.state.Load(); s == failed || s == abandoned || r.late.Load() {
 		return
 	}
 	if cap(r.text) > pooledBytes {
@@ -161,7 +183,7 @@ func (r *request) release() {
 	clear(r.refused)
 	r.text, r.entries, r.parcels, r.refused = r.text[:0], r.entries[:0], r.parcels[:0], r.refused[:0]
 	r.denied, r.shares, r.bots, r.id = r.denied[:0], r.shares[:0], 0, ""
-	r.err, r.events, r.facts, r.clocks, r.key, r.sender, r.heard = nil, 0, 0, 0, nil, "", hearing{}
+	r.err, r.events, r.facts, r.clocks, r.key, r.sender, r.heard, r.ctx = nil, 0, 0, 0, nil, "", hearing{}, nil
 	r.state.Store(live)
 	requests.Put(r)
 }

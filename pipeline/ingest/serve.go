@@ -36,6 +36,7 @@ func (g *Gateway) Run(ctx context.Context, api net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ConnState:         g.connections.watch,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(g.opt.Logger.Handler(), slog.LevelDebug),
 	}
 	watch, unwatch := context.WithCancel(ctx)
@@ -44,7 +45,7 @@ func (g *Gateway) Run(ctx context.Context, api net.Listener) error {
 	served := make(chan error, 1)
 	go func() {
 		if g.certificate == nil {
-			served <- srv.Serve(api)
+			served <- srv.Serve(quietListener{api})
 			return
 		}
 		srv.TLSConfig = g.certificate.config()
