@@ -419,14 +419,14 @@ func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{
 		"gateway": {
 			"events.0.in": true, "dead.gateway": true, "query.listen.a": true, "query.listen": false,
-			"events.0.tick": false, "events.0.control": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "withheld.0": false, "dead.0": false,
+			"events.0.tick": false, "events.0.control": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "withheld.0": false, "page.0": false, "dead.0": false,
 			"query.0": false, "query.status": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.CREATE.X": false, "$JS.API.STREAM.UPDATE.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false, "$JS.API.STREAM.MSG.GET.OFFERS": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false,
 			"$KV.GROUP.member.a": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.DIRECT.GET.KV_GROUP.$KV.GROUP.member.a": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
 			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
 		},
 		"worker": {
-			"offers.web.0": true, "withheld.0": true, "dead.0": true, "events.0.from.1": true, "events.0.from": false, "events.0.accept": false, "$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
+			"offers.web.0": true, "withheld.0": true, "page.0": true, "dead.0": true, "events.0.from.1": true, "events.0.from": false, "events.0.accept": false, "$JS.API.STREAM.INFO.X": true, "$JS.API.CONSUMER.CREATE.X": true,
 			"events.0.in": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.paused": true, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false,
 			"$JS.API.STREAM.MSG.DELETE.X": false, "$JS.API.STREAM.UPDATE.X": false, "$JS.API.STREAM.RESTORE.X": false,
 			"$KV.GROUP.member.a": true, "$KV.GROUP.a": false, "$JS.API.STREAM.PURGE.KV_GROUP": false, "$JS.API.STREAM.DELETE.KV_GROUP": false,
@@ -453,7 +453,7 @@ func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{
 		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.gateways": true, "query.listen": true, "query.listen.a": false, "query.status": false, "offers-test.>": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
 		"worker":     {"query.0": true, "query.listen.a": false, "offers-test.>": false, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
-		"subscriber": {"offers.>": true, "offers-test.>": true, "withheld.>": false, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, "query.listen.a": false, ">": false},
+		"subscriber": {"offers.>": true, "offers-test.>": true, "withheld.>": false, "page.>": false, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, "query.listen.a": false, ">": false},
 		"operator":   {">": true},
 	} {
 		for subject, may := range subjects {

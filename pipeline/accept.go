@@ -50,7 +50,7 @@ func readAcceptance(data []byte) (*Acceptance, error) {
 		return nil, err
 	}
 	for name := range a.Chains {
-		if name != deadChain && name != withheldChain && !strings.HasPrefix(name, offersPrefix) {
+		if name != deadChain && name != withheldChain && name != pageChain && !strings.HasPrefix(name, offersPrefix) {
 			return nil, fmt.Errorf("%q is not the name of a chain", name)
 		}
 	}

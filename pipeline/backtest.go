@@ -157,7 +157,9 @@ func (b *Backtest) step(ev *event.Event, out func(*Offer)) error {
 			return err
 		}
 		for _, e := range b.fold.Effects() {
-			out(e.Offer)
+			if e.Offer != nil { // else it is a page record
+				out(e.Offer)
+			}
 		}
 	}
 }

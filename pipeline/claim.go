@@ -82,6 +82,7 @@ func (s *step) onClaim(m *mail, r *value.Reader) {
 	w.Uint(before.Revision)
 	w.Text(before.Set)
 	s.send(m.from, mailRecord, e.AppendBinary(w.B))
+	s.tellMerged(m.from)
 	for i := range e.waiting { // it is counted where it ends
 		s.live.tally.counts(e.waiting[i].campaign).Evaluated--
 	}

@@ -18,17 +18,19 @@ import (
 const (
 	offersPrefix  = "offers." // and the channel
 	withheldChain = "withheld"
+	pageChain     = "page"
 	deadChain     = "dead"
 )
 
 // An Effect is a record that a step appends to a chain of its partition.
 type Effect struct {
-	Chain string // "offers.<channel>", "withheld", "dead", or that of mails to a partition (MailChain)
+	Chain string // "offers.<channel>", "withheld", "page", "dead", or that of mails to a partition (MailChain)
 	Pos   Position
-	Offer *Offer // set on chains offers.* and withheld
-	Dead  *Dead  // set on chain dead
-	Mark  *Mark  // set if an Acceptance continues the chain; that of a chain of mails is a mail
-	Mail  []byte // set on chains of mails (AppendPacked); it does not alias anything
+	Offer *Offer      // set on chains offers.* and withheld
+	Page  *PageRecord // set on chain page
+	Dead  *Dead       // set on chain dead
+	Mark  *Mark       // set if an Acceptance continues the chain; that of a chain of mails is a mail
+	Mail  []byte      // set on chains of mails (AppendPacked); it does not alias anything
 }
 
 // A Dead is a dead letter: what could not be applied, and why.
@@ -109,7 +111,7 @@ type Fold struct {
 // all entities with pending evaluations.
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
 	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine, until: endOfTime}
-	f.step.out, f.step.read, f.step.second = f.offer, f.readIn, cursor.Second
+	f.step.out, f.step.page, f.step.read, f.step.second = f.offer, f.pageRecord, f.readIn, cursor.Second
 	f.step.cur, f.step.newRef, f.step.unnumbered = &f.cur, f.newRef, true
 	set, err := f.set(cursor.Set)
 	if err != nil {

@@ -44,8 +44,8 @@ func FuzzFold(f *testing.F) {
 					t.Fatal(err)
 				}
 				for _, e := range fold.Effects() {
-					if (e.Offer == nil) == (e.Dead == nil) {
-						t.Fatalf("an effect is not either an offer or a dead letter: %+v", e)
+					if kinds := truth(e.Offer != nil) + truth(e.Page != nil) + truth(e.Dead != nil); kinds != 1 {
+						t.Fatalf("an effect is not either an offer, a page record or a dead letter: %+v", e)
 					}
 				}
 			}

@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "TestGolden makes testdata/golden/<Engin
 //	set.json       a Definition
 //	events.jsonl   events, some of which are refused
 //	offers.jsonl   the offers of a backtest
-//	effects.jsonl  the offers and dead letters of the log that goldenLog makes
+//	effects.jsonl  the offers, page records and dead letters of the log that goldenLog makes
 type golden struct{ set, events, offers, effects []byte }
 
 func goldenDir(engine int) string {
@@ -246,9 +246,12 @@ func foldGolden(t *testing.T, set *Set, lines [][]byte, newest int) (out []byte)
 			}
 			for _, e := range f.Effects() {
 				line := map[string]any{"chain": e.Chain, "position": e.Pos}
-				if e.Dead != nil {
+				switch {
+				case e.Dead != nil:
 					line["dead"] = e.Dead.Reason
-				} else {
+				case e.Page != nil:
+					line["page"], line["id"] = e.Page, e.Page.ID
+				default:
 					line["offer"] = e.Offer
 					if granted := e.Offer.Granted(); granted != "" {
 						line["granted"] = granted

@@ -20,6 +20,7 @@ type posted struct {
 	held   []Effect // mails that are not delivered yet
 	offers []string // campaign, user, key and data of each offer
 	sent   []Effect // all offers
+	pages  []Effect // page records
 
 	recount *Recount // nil: nothing is counted again
 }
@@ -88,6 +89,8 @@ func (p *posted) message(kind Kind, data []byte) {
 			case e.Offer != nil:
 				p.sent = append(p.sent, e)
 				p.offers = append(p.offers, strings.TrimSpace(fmt.Sprint(e.Offer.Campaign, " ", e.Offer.User, " ", e.Offer.Key, " ", string(e.Offer.Data))))
+			case e.Page != nil:
+				p.pages = append(p.pages, e)
 			case e.Mail != nil:
 				p.held = append(p.held, e)
 			}

@@ -208,6 +208,8 @@ func compareCase(t *testing.T, c oracle.Case, met map[string]int) (*Backtest, []
 	}
 	b.fold.Partition(0, c.Partitions)
 	var got []*Offer
+	var pages []oracle.Page
+	b.fold.step.page = func(r *PageRecord) { pages = append(pages, oracle.Page{ID: r.ID, JSON: string(r.JSON())}) }
 	for i, line := range c.Events {
 		for _, control := range c.Controls {
 			if control.At == i {
@@ -229,6 +231,19 @@ func compareCase(t *testing.T, c oracle.Case, met map[string]int) (*Backtest, []
 		}
 		if g != w {
 			t.Errorf("offer %d:\n   core %s\n oracle %s", i, g, w)
+			break
+		}
+	}
+	for i := range max(len(pages), len(want.Pages)) {
+		var g, w oracle.Page
+		if i < len(pages) {
+			g = pages[i]
+		}
+		if i < len(want.Pages) {
+			w = want.Pages[i]
+		}
+		if g != w {
+			t.Errorf("page record %d:\n   core %s %s\n oracle %s %s", i, g.ID, g.JSON, w.ID, w.JSON)
 			break
 		}
 	}

@@ -16,6 +16,7 @@ type step struct {
 	live       *liveSet
 	read       func(key string) (*Entity, error) // of another entity, such as a fact
 	out        func(o *Offer)                    // takes the offers that go out, and those that are withheld
+	page       func(r *PageRecord)               // takes what gateways have to know
 	tracing    func(*Trace)                      // nil: nothing is traced
 	triggering func(*TriggerTrace)               // nil: triggers are not traced
 	triggersOf []string                          // campaigns; none: of all, unless there are too many

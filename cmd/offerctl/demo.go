@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/config"
 	"offerstream/pipeline"
@@ -236,7 +237,15 @@ func (d *demoRun) stored(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return int(st.CachedInfo().State.Msgs), nil
+	n := st.CachedInfo().State.Msgs
+	pages, err := st.Info(ctx, jetstream.WithSubjectFilter(d.node.conn.Names.PageSubjects()))
+	if err != nil {
+		return 0, err
+	}
+	for _, records := range pages.State.Subjects {
+		n -= min(n, records)
+	}
+	return int(n), nil
 }
 
 func (d *demoRun) welcome() {
@@ -364,6 +373,9 @@ func (d *demoRun) writeOffers(ctx context.Context) error {
 	w := bufio.NewWriter(f)
 	for p := range d.node.conn.Partitions {
 		err := d.node.conn.ScanOffers(ctx, p, func(r broker.Record) error {
+			if r.Chain == "page" {
+				return nil
+			}
 			w.Write(r.Data)
 			return w.WriteByte('\n')
 		})

@@ -157,11 +157,11 @@ func (a *acceptance) read(ctx context.Context, name string) (*onChain, error) {
 	})
 }
 
-// lost reports whether the chain of an offer that the log gives neither has the
-// offer nor can have had it before it was trimmed.
-func (a *acceptance) lost(e pipeline.Effect) bool {
+// lost reports whether the chain of an offer or page record that the log gives neither
+// has it, by its id, nor can have had it before it was trimmed.
+func (a *acceptance) lost(e pipeline.Effect, id string) bool {
 	c := a.there[e.Chain]
-	return c == nil || e.Pos.N >= c.oldest && !c.ids[xxhash.Sum64String(e.Offer.ID)]
+	return c == nil || e.Pos.N >= c.oldest && !c.ids[xxhash.Sum64String(id)]
 }
 
 func (a *acceptance) run(ctx context.Context) error {
@@ -368,9 +368,12 @@ func (a *acceptance) apply(ctx context.Context, m pipeline.Message, last bool) e
 				}
 			case e.Mail != nil && a.mails.lost(e):
 				a.loseMail(e)
-			case e.Offer != nil && a.lost(e):
+			case e.Offer != nil && a.lost(e, e.Offer.ID):
 				a.done.Lost++
 				a.opt.Lost(Example{"lost", e.Offer.ID, a.p, e.Chain, e.Pos.N, e.Pos.S, "the log gives it, and its chain does not have it"})
+			case e.Page != nil && a.lost(e, e.Page.ID):
+				a.done.Lost++
+				a.opt.Lost(Example{"lost", e.Page.ID, a.p, e.Chain, e.Pos.N, e.Pos.S, "the log gives it, and its chain does not have it"})
 			}
 		}
 		if a.cache.Full(a.shrink) || !more {

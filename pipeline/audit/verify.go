@@ -89,7 +89,11 @@ func (e Example) String() string {
 	if _, ok := pipeline.MailsTo(e.Chain); ok {
 		return fmt.Sprintf("%s: mail %d of %s.%d, from message %d: %s", e.What, e.N, e.Chain, e.Partition, e.S, e.Detail)
 	}
-	return fmt.Sprintf("%s: offer %s, record %d of %s.%d, from message %d: %s", e.What, e.ID, e.N, e.Chain, e.Partition, e.S, e.Detail)
+	what := "offer"
+	if e.Chain == "page" {
+		what = "page record"
+	}
+	return fmt.Sprintf("%s: %s %s, record %d of %s.%d, from message %d: %s", e.What, what, e.ID, e.N, e.Chain, e.Partition, e.S, e.Detail)
 }
 
 // OK reports whether there are no errors.
@@ -234,7 +238,7 @@ func (v *verification) beginChains(ctx context.Context) error {
 }
 
 // compare compares an effect of message seq with the stored record, if the effect
-// is an offer or a mark of the last acceptance. It returns buf, perhaps enlarged,
+// is an offer, a page record or a mark of the last acceptance. It returns buf, perhaps enlarged,
 // for the next call.
 func (v *verification) compare(ctx context.Context, seq uint64, e pipeline.Effect, buf []byte) (_ []byte, err error) {
 	var given record
@@ -244,12 +248,14 @@ func (v *verification) compare(ctx context.Context, seq uint64, e pipeline.Effec
 		return buf, v.compareMail(ctx, seq, e)
 	case e.Mark != nil && seq == v.accepted && e.Chain != "dead":
 		given, from = record{pos: e.Pos, id: broker.MarkID(e), hash: xxhash.Sum64(nil)}, e.Pos.N
-	case e.Offer == nil:
+	case e.Offer == nil && e.Page == nil:
 		return buf, nil
 	case seq < v.accepted:
 		v.sums.Offers++
 		v.sums.Trimmed++
 		return buf, nil
+	case e.Page != nil:
+		given = record{pos: e.Pos, id: e.Page.ID, hash: xxhash.Sum64(e.Page.JSON())}
 	default:
 		if buf, err = e.Offer.AppendJSON(buf[:0]); err != nil {
 			return buf, err

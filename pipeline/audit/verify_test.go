@@ -18,6 +18,7 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/checkpoint"
+	"offerstream/pipeline/value"
 )
 
 // A tampering changes the list of all stored records.
@@ -146,6 +147,64 @@ func TestVerify(t *testing.T) {
 				t.Errorf("examples: %v, want one like %q", got.Examples, tc.like)
 			}
 		})
+	}
+}
+
+// TestVerifyPage: page records are compared as offers are.
+func TestVerifyPage(t *testing.T) {
+	ns := startNATS(t, t.TempDir())
+	c := connect(t, ns.ClientURL(), 1)
+	hash := apply(t, c, views(t, 1))
+	w := start(t, ns.ClientURL(), t.TempDir())
+	w.inForce(t, hash)
+	for _, visitor := range []string{"v1", "v2"} {
+		publish(t, c, []scripted{{0, fmt.Appendf(nil, `{"type":"identify","userId":"ada","anonymousId":%q,"messageId":%[1]q,"receivedAt":%q}`, visitor, value.FormatTime(time.Now().UnixNano()))}})
+	}
+	page := func() (all []string) {
+		if err := c.ScanOffers(within(t), 0, func(r broker.Record) error { all = append(all, r.Chain+" "+string(r.Data)); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	await(t, "the visitors are merged", func() bool { return len(page()) == 2 })
+	w.applied(t, c)
+	w.stop(t)
+	if all := page(); !strings.HasPrefix(all[1], `page {"type":"merged","visitor":"v2","user":"ada",`) {
+		t.Errorf("stored are %v", all)
+	}
+	var sound []*nats.Msg
+	tamper(t, c, func(all []*nats.Msg) []*nats.Msg { sound = all; return all })
+	for _, tc := range []struct {
+		name   string
+		change tampering
+		want   Sums
+		like   string
+	}{
+		{"unchanged", func(m []*nats.Msg) []*nats.Msg { return m }, Sums{Stored: 2}, ""},
+		{"one removed", func(m []*nats.Msg) []*nats.Msg { return m[:1] }, Sums{Stored: 1, Missing: 1}, "missing: page record"},
+		{"another user", func(m []*nats.Msg) []*nats.Msg {
+			m[0] = with(m[0])
+			m[0].Data = bytes.Replace(m[0].Data, []byte("ada"), []byte("eve"), 1)
+			return m
+		}, Sums{Stored: 2, Different: 1}, "it is stored with other data"},
+	} {
+		tamper(t, c, func([]*nats.Msg) []*nats.Msg { return tc.change(slices.Clone(sound)) })
+		got, err := Verify(within(t), c, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tc.want.Applied, tc.want.Offers, got.Mails = 2, 2, MailSums{}
+		if got.Sums != tc.want || tc.like != "" && !strings.Contains(got.Examples[0].String(), tc.like) {
+			t.Errorf("%s: %+v %v, want %+v", tc.name, got.Sums, got.Examples, tc.want)
+		}
+	}
+	tamper(t, c, func([]*nats.Msg) []*nats.Msg { return sound[:1] })
+	opt := accepting(t, ns.ClientURL())
+	var lost []Example
+	opt.Lost = func(e Example) { lost = append(lost, e) }
+	done, err := Accept(within(t), c, opt)
+	if err != nil || done.Lost != 1 || len(lost) != 1 || lost[0].Chain != "page" || done.Chains["page"] <= done.After {
+		t.Errorf("accepted: %+v, %v, %v", done, lost, err)
 	}
 }
 

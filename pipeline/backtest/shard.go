@@ -211,6 +211,9 @@ func (s *shard) take(b *batch, at place) error {
 // takeStep takes the offers of the last step.
 func (s *shard) takeStep(b *batch, at place) {
 	for _, e := range s.core.Fold().Effects() {
+		if e.Offer == nil { // a page record
+			continue
+		}
 		b.offers[s.n] = append(b.offers[s.n], placed{at, e.Offer})
 		if !e.Offer.Withheld {
 			s.reach(e.Offer.Campaign)

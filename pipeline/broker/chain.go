@@ -128,8 +128,8 @@ func (cs *Chains) stored(ctx context.Context) (names []string, err error) {
 	return append(names, dead...), err
 }
 
-// OfferChains lists a partition's chains of offers that have records, that of the
-// withheld records included.
+// OfferChains lists a partition's chains of offers that have records, those of the
+// withheld and page records included.
 func (c *Conn) OfferChains(ctx context.Context, partition int) ([]string, error) {
 	return c.chainsUnder(ctx, partition, c.Names.OffersStream(), c.Names.OfferChainsOf(partition)...)
 }

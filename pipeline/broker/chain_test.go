@@ -81,7 +81,13 @@ func onlyThese(t *testing.T, c *Conn, want map[string][]pipeline.Effect) {
 			t.Fatalf("%s has %d records, want %d", chain, len(got[chain]), len(all))
 		}
 		for i, e := range all {
-			if r := got[chain][i]; r.Pos != e.Pos || r.ID != e.Offer.ID {
+			id := ""
+			if e.Offer != nil {
+				id = e.Offer.ID
+			} else {
+				id = e.Page.ID
+			}
+			if r := got[chain][i]; r.Pos != e.Pos || r.ID != id {
 				t.Fatalf("%s: record %d is %+v", chain, i+1, r)
 			}
 		}
@@ -447,9 +453,9 @@ func TestNoRecord(t *testing.T) {
 	isLoud(t, err, "not a record of a chain")
 }
 
-// TestWithheld: withheld records are a chain as offers are, whose tail is read when
-// it is opened again. They have a type of their own, and whoever subscribes to
-// offers gets none.
+// TestWithheld: withheld and page records are chains as offers are, whose tails are
+// read when they are opened again. They have types of their own, and whoever subscribes
+// to offers gets none.
 func TestWithheld(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2, Prefix: "x"})
 	offers, err := c.NC.SubscribeSync(c.Names.OffersSubjects()[0])
@@ -457,9 +463,13 @@ func TestWithheld(t *testing.T) {
 		t.Fatal(err)
 	}
 	record := func(chain string, n, s uint64) pipeline.Effect {
-		return pipeline.Effect{Chain: chain, Pos: pipeline.Position{N: n, S: s, T: int64(s) * 1000}, Offer: &pipeline.Offer{ID: fmt.Sprint(chain, n), Channel: "web", User: "ada", Withheld: chain == "withheld"}}
+		pos := pipeline.Position{N: n, S: s, T: int64(s) * 1000}
+		if chain == "page" {
+			return pipeline.Effect{Chain: chain, Pos: pos, Page: &pipeline.PageRecord{ID: fmt.Sprint(chain, n), Type: pipeline.PageMerged, Visitor: "v", User: "ada", Time: "2026-01-01T10:00:00Z"}}
+		}
+		return pipeline.Effect{Chain: chain, Pos: pos, Offer: &pipeline.Offer{ID: fmt.Sprint(chain, n), Channel: "web", User: "ada", Withheld: chain == "withheld"}}
 	}
-	all := []pipeline.Effect{record("withheld", 1, 2), record("offers.web", 1, 3), record("withheld", 2, 4)}
+	all := []pipeline.Effect{record("withheld", 1, 2), record("offers.web", 1, 3), record("page", 1, 3), record("withheld", 2, 4)}
 	appendSome := func(cursor pipeline.Cursor, some []pipeline.Effect) *Chains {
 		cs := openChains(t, c, cursor, Known{})
 		appendAll(t, cs, some)
@@ -474,17 +484,21 @@ func TestWithheld(t *testing.T) {
 	if tail := cs.chains["withheld"].tail; tail.N != 2 {
 		t.Errorf("the chain was opened at %+v", tail)
 	}
-	onlyThese(t, c, map[string][]pipeline.Effect{"withheld": {all[0], all[2]}, "offers.web": all[1:2]})
-	if tails, err := c.ChainTails(limited(t), 0); err != nil || len(tails) != 2 || tails["withheld"].N != 2 {
+	onlyThese(t, c, map[string][]pipeline.Effect{"withheld": {all[0], all[3]}, "offers.web": all[1:2], "page": all[2:3]})
+	if tails, err := c.ChainTails(limited(t), 0); err != nil || len(tails) != 3 || tails["withheld"].N != 2 || tails["page"].N != 1 {
 		t.Errorf("tails %+v, %v", tails, err)
 	}
-	for p, want := range []string{"[offers.web withheld]", "[]"} {
+	for p, want := range []string{"[offers.web page withheld]", "[]"} {
 		if names, err := c.OfferChains(limited(t), p); err != nil || fmt.Sprint(names) != want {
 			t.Errorf("partition %d has chains %v, %v", p, names, err)
 		}
 	}
 	m, err := c.Wire.Last(limited(t), c.Names.OffersStream(), c.Names.WithheldSubject(0))
 	if err != nil || m.Header.Get("ce-type") != "offerstream.withheld" || !strings.HasSuffix(string(m.Data), `"withheld":true}`) {
+		t.Errorf("%v %s, %v", m.Header, m.Data, err)
+	}
+	m, err = c.Wire.Last(limited(t), c.Names.OffersStream(), c.Names.PageSubject(0))
+	if err != nil || m.Header.Get("ce-type") != "offerstream.merged" || m.Header.Get("ce-id") != "page1" || m.Header.Get("ce-subject") != "ada" || string(m.Data) != `{"type":"merged","visitor":"v","user":"ada","time":"2026-01-01T10:00:00Z"}` {
 		t.Errorf("%v %s, %v", m.Header, m.Data, err)
 	}
 	got, err := offers.NextMsg(5 * time.Second)

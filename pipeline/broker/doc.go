@@ -5,7 +5,7 @@
 // buckets):
 //
 //	EVENTS-<p>    events.<p>.in, .tick, .control, .accept, .from.<q>: partition p's log
-//	OFFERS        offers.<channel>.<p>, withheld.<p>: its chains
+//	OFFERS        offers.<channel>.<p>, withheld.<p>, page.<p>: its chains
 //	DEADLETTERS   dead.<p>, a chain too; dead.gateway, many letters in a message (deadletter.go)
 //	CAMPAIGNS     a KV bucket:
 //	                deployment      {"partitions": 8}, written once

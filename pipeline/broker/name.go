@@ -22,7 +22,7 @@ func (n Names) check() error {
 	switch n.Prefix {
 	case "":
 		return nil
-	case "events", "offers", "offers-test", "withheld", "dead", "query":
+	case "events", "offers", "offers-test", "withheld", "page", "dead", "query":
 		return &Refusal{"prefix " + n.Prefix, "it is the first word of subjects without a prefix", "choose another one"}
 	}
 	if !prefixes.MatchString(n.Prefix) {
@@ -59,15 +59,16 @@ func (n Names) EventsSubjects(p int) []string {
 	return []string{n.EventsSubject(p, "in"), n.EventsSubject(p, "tick"), n.EventsSubject(p, "control"), n.EventsSubject(p, "accept"), n.EventsSubject(p, "from.*")}
 }
 
-// OffersStream holds the offers and the withheld records of all partitions.
+// OffersStream holds the offers, the withheld records and the page records of all
+// partitions.
 func (n Names) OffersStream() string { return n.stream("OFFERS") }
 
 // OffersSubjects are all subjects of OffersStream.
 func (n Names) OffersSubjects() []string {
-	return []string{n.OfferSubjects(), n.subject("withheld.*")}
+	return []string{n.OfferSubjects(), n.subject("withheld.*"), n.PageSubjects()}
 }
 
-// OfferSubjects is a filter for all offers, without withheld records.
+// OfferSubjects is a filter for all offers, without withheld and page records.
 func (n Names) OfferSubjects() string { return n.subject("offers.*.*") }
 
 // OfferSubject is the subject of partition p's offers on a channel, a chain.
@@ -75,15 +76,24 @@ func (n Names) OfferSubject(channel string, p int) string {
 	return n.ChainSubject("offers."+channel, p)
 }
 
-// OffersOf is a filter for all of partition p's offers, without withheld records.
+// PageSubjects is a filter for all page records.
+func (n Names) PageSubjects() string { return n.subject("page.*") }
+
+// PageSubject is the subject of partition p's page records, a chain.
+func (n Names) PageSubject(p int) string { return n.ChainSubject("page", p) }
+
+// OffersOf is a filter for all of partition p's offers, without withheld and page
+// records.
 func (n Names) OffersOf(p int) string { return n.OfferSubject("*", p) }
 
 // WithheldSubject is the subject of partition p's withheld records, a chain.
 func (n Names) WithheldSubject(p int) string { return n.ChainSubject("withheld", p) }
 
-// OfferChainsOf are filters for all of partition p's chains of offers, that of the
-// withheld records included.
-func (n Names) OfferChainsOf(p int) []string { return []string{n.OffersOf(p), n.WithheldSubject(p)} }
+// OfferChainsOf are filters for all of partition p's chains in OffersStream: of offers,
+// of withheld records and of page records.
+func (n Names) OfferChainsOf(p int) []string {
+	return []string{n.OffersOf(p), n.WithheldSubject(p), n.PageSubject(p)}
+}
 
 // TestSubject is the subject of test offers on a channel. No stream has it: they
 // reach only those who listen.
@@ -99,7 +109,8 @@ func (n Names) DeadSubject(p int) string { return n.ChainSubject("dead", p) }
 func (n Names) DeadGateway() string { return n.subject("dead.gateway") }
 
 // ChainSubject is the subject of a chain of partition p. The chain is named as
-// in pipeline.Effect: "offers.<channel>", "withheld", "dead", or "events.<q>.from"
+// in pipeline.Effect: "offers.<channel>", "withheld", "page", "dead", or
+// "events.<q>.from"
 // for mails to partition q.
 func (n Names) ChainSubject(chain string, p int) string {
 	return n.subject(chain + "." + strconv.Itoa(p))

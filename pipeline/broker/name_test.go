@@ -21,6 +21,7 @@ func TestNames(t *testing.T) {
 			{n.DeadSubject(3), c.dead}, {n.ChainSubject("dead", 3), c.dead}, {n.DeadGateway(), c.gateway}, {n.QuerySubject(3), c.query},
 			{n.ChainStream("dead"), n.DeadStream()}, {n.ChainStream("offers.sms"), n.OffersStream()},
 			{n.WithheldSubject(3), c.withheld}, {n.ChainStream("withheld"), n.OffersStream()},
+			{n.PageSubject(3), strings.Replace(c.withheld, "withheld", "page", 1)}, {n.ChainStream("page"), n.OffersStream()}, {n.chainOf(n.PageSubject(3)), "page"},
 			{n.ChainSubject("events.5.from", 3), strings.Replace(c.in, "3.in", "5.from.3", 1)}, {n.ChainStream("events.5.from"), n.EventsStream(5)},
 			{n.chainOf(c.offer), "offers.sms"}, {n.chainOf(c.withheld), "withheld"}, {n.chainOf(c.dead), "dead"},
 		} {

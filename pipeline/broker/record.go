@@ -49,8 +49,8 @@ const maxLetter = 900 << 10
 // maxDetail is the size in bytes to which a dead letter's detail is cut.
 const maxDetail = 1024
 
-// message returns the message that publishes an effect: for an offer or a withheld
-// record a CloudEvent in binary mode, for a dead letter the event as it came.
+// message returns the message that publishes an effect: for an offer, a withheld or a
+// page record a CloudEvent in binary mode, for a dead letter the event as it came.
 func message(subject string, e pipeline.Effect) (*nats.Msg, error) {
 	m := &nats.Msg{Subject: subject, Header: nats.Header{}}
 	return m, compose(m, e)
@@ -68,6 +68,8 @@ func compose(m *nats.Msg, e pipeline.Effect) error {
 		putMark(m, e)
 	case e.Offer != nil:
 		return putOffer(m, e.Offer)
+	case e.Page != nil:
+		putPage(m, e.Page)
 	case e.Dead != nil:
 		putDead(m, *e.Dead)
 	}
@@ -95,29 +97,40 @@ func putOffer(m *nats.Msg, o *pipeline.Offer) error {
 	if o.Withheld {
 		kind = "offerstream.withheld"
 	}
-	for _, a := range [...][2]string{
-		{"ce-specversion", "1.0"},
-		{"ce-id", o.ID},
-		{"ce-source", "offerstream"},
-		{"ce-type", kind},
-		{"ce-subject", o.User},
-		{"ce-time", o.Time},
-		{"ce-datacontenttype", "application/json"},
-		{"ce-campaign", o.Campaign},
-		{"ce-expirytime", o.Expires},
-	} {
-		if a[1] != "" {
-			setHeader(m.Header, a[0], percent(a[1]))
-		} else {
-			delete(m.Header, a[0])
-		}
-	}
+	putCloudEvent(m.Header, o.ID, kind, o.User, o.Time, o.Campaign, o.Expires)
 	if granted := o.Granted(); granted != "" {
 		setHeader(m.Header, HeaderGrants, granted)
 	} else {
 		delete(m.Header, HeaderGrants)
 	}
 	return nil
+}
+
+// putPage makes m the message of a page record.
+func putPage(m *nats.Msg, r *pipeline.PageRecord) {
+	m.Data = append(m.Data[:0], r.JSON()...)
+	putCloudEvent(m.Header, r.ID, "offerstream."+r.Type, r.User, r.Time, r.Campaign, "")
+}
+
+// putCloudEvent sets the attributes of a CloudEvent with data in JSON.
+func putCloudEvent(h nats.Header, id, kind, user, time, campaign, expires string) {
+	for _, a := range [...][2]string{
+		{"ce-specversion", "1.0"},
+		{"ce-id", id},
+		{"ce-source", "offerstream"},
+		{"ce-type", kind},
+		{"ce-subject", user},
+		{"ce-time", time},
+		{"ce-datacontenttype", "application/json"},
+		{"ce-campaign", campaign},
+		{"ce-expirytime", expires},
+	} {
+		if a[1] != "" {
+			setHeader(h, a[0], percent(a[1]))
+		} else {
+			delete(h, a[0])
+		}
+	}
 }
 
 // TestMessage returns the message that publishes a test offer: that of a real one,

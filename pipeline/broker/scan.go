@@ -69,16 +69,16 @@ func (c *Conn) Begins(ctx context.Context, partition int) (seq uint64, stored in
 
 // A Record is one message of a chain.
 type Record struct {
-	Chain string // "offers.<channel>", "withheld" or "dead"
+	Chain string // "offers.<channel>", "withheld" or "page"
 	Pos   pipeline.Position
-	ID    string // ce-id of an offer
+	ID    string // ce-id
 	Data  []byte
 
 	Granted string // HeaderGrants
 }
 
 // ScanOffers calls fn with each record on a partition's chains of offers, that of
-// the withheld records included, in the order in which they were stored.
+// the withheld and page records included, in the order in which they were stored.
 func (c *Conn) ScanOffers(ctx context.Context, partition int, fn func(Record) error) error {
 	con, err := c.JS.CreateConsumer(ctx, c.Names.OffersStream(), jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubjects: c.Names.OfferChainsOf(partition),

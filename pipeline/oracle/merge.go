@@ -40,6 +40,7 @@ func (u *user) claim(visitor string) {
 			w.deliver(owner, func(u *user) { delete(u.claimed, visitor) })
 			return
 		}
+		w.out.tell(told{Type: "merged", Visitor: visitor[2:], User: owner[2:], Time: clock(w.now)}, visitor, owner, clock(w.now))
 		record := *a
 		*a = user{set: a.set, language: a.language, out: a.out, w: w, key: visitor, born: a.born, owner: owner, last: a.lastEvent()}
 		w.deliver(owner, func(u *user) { u.join(&record) })

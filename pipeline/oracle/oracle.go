@@ -16,7 +16,7 @@
 // What is more than one user: world (all that there is, and the queue of messages),
 // feed (what items are told), item and users (state of items), reads and ask (campaigns
 // that read items, and those with `to`), budget, merge, absorb and listing (a visitor
-// who becomes a user).
+// who becomes a user), page (what gateways are told of that).
 //
 // It speaks the whole language but the codes of coupons, which read COUPON: pools of
 // codes never end.
@@ -51,6 +51,7 @@ type Result struct {
 	// that advances log time to or past their due time, ordered by due time and
 	// entity key; then those of that event.
 	Offers      []Offer
+	Pages       []Page                    // in the order of the steps
 	Counts      map[string]map[string]int // campaign, with its row -> outcome -> evaluations
 	Evaluations map[string]int            // campaign, with its row -> evaluations that began
 	Rejected    int                       // lines that the gateway would refuse

@@ -139,6 +139,9 @@ func (r *Recording) step(ev *event.Event, log, own int64) error {
 			return err
 		}
 		for _, e := range r.fold.Effects() {
+			if e.Page != nil {
+				continue
+			}
 			if e.Offer == nil {
 				return fmt.Errorf("the event cannot be applied: %s", e.Dead.Detail)
 			}

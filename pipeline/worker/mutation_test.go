@@ -175,6 +175,8 @@ var mutations = []mutation{
 	{"M1: a visitor belongs to one user", "claim.go", "	if e.owner != \"\" {\n		s.refusedClaims++", "	if false {\n		s.refusedClaims++", byCore},
 	{"M1: a record that no claim waits for is dropped", "claim.go", "	if i < 0 {\n		s.strays++\n		s.dropRecord(a)", "	if false {\n		s.strays++\n		s.dropRecord(a)", byCore},
 	{"M1: an answer ends the claim", "claim.go", "		s.entity.claims = slices.Delete(s.entity.claims, i, i+1)\n", "", byCore},
+	{"a visitor that has given its record is told of", "claim.go", "	s.tellMerged(m.from)\n", "", bySimulation},
+	{"page records are a chain of their own", "page.go", "Effect{Chain: pageChain,", "Effect{Chain: withheldChain,", byCore},
 	{"M2: items are told", "merge.go", "		s.send(item, mailRename, w.B)\n", "		_ = item\n", byCore},
 	{"M2: what the visitor sent before is passed over", "feed.go", "stale := s.renamedAfter(m)", "stale := false && s.renamedAfter(m)", byCore},
 	{"M2: an item forgets it when all has come", "claim.go", "return !after(r.at, s.got(r.p)) })", "return false })", byCore},
@@ -212,7 +214,7 @@ var mutations = []mutation{
 }
 
 // coreTests are the tests of package pipeline that notice a mutation of it.
-const coreTests = "^(TestAccept|TestMark|TestRevisions|TestSwitch.*|TestSecond.*|TestDormant|TestLaterTrigger|TestGoesOn|TestJoinGoesOn|TestRollback|TestRetired.*|TestBackfillReadsAsReplay|TestAsk.*|TestLost|TestFeedOrder|TestTo.*|TestBudget.*|TestPool|TestImportAgain|TestMerge.*|TestUnion.*|TestForward|TestClaim.*|TestMail.*|TestReturnedOnce|TestGrant.*|TestRenamedForgotten|TestRemains.*|TestRecord.*|TestCursorVersion)$"
+const coreTests = "^(TestAccept|TestMark|TestRevisions|TestSwitch.*|TestSecond.*|TestDormant|TestLaterTrigger|TestGoesOn|TestJoinGoesOn|TestRollback|TestRetired.*|TestBackfillReadsAsReplay|TestAsk.*|TestLost|TestFeedOrder|TestTo.*|TestBudget.*|TestPool|TestImportAgain|TestMerge.*|TestUnion.*|TestForward|TestClaim.*|TestMail.*|TestReturnedOnce|TestGrant.*|TestRenamedForgotten|TestRemains.*|TestRecord.*|TestCursorVersion|TestPage.*)$"
 
 // sources returns the directory of this package's sources.
 func sources(t *testing.T) string {

@@ -323,6 +323,12 @@ func (g *simGroup) exactRecord(subject string, e pipeline.Effect, stored map[str
 		}
 		g.counts.offers++
 	}
+	if e.Page != nil {
+		if want := e.Page.JSON(); string(want) != string(r.Data) || r.Header.Get("ce-id") != e.Page.ID {
+			return fmt.Errorf("%s: record %d is %s %s, the log gives %s %s", subject, pos.N, r.Header.Get("ce-id"), r.Data, e.Page.ID, want)
+		}
+		g.counts.pages++
+	}
 	return nil
 }
 

@@ -160,7 +160,11 @@ func (w *simWhole) folded(f *simFold, m broker.Stored, effects []pipeline.Effect
 			return nil
 		})
 	}
+	merged := map[string]string{} // users, by visitor
 	for _, e := range effects {
+		if e.Page != nil && e.Page.Type == pipeline.PageMerged {
+			merged["a:"+e.Page.Visitor] = "u:" + e.Page.User
+		}
 		if e.Mail == nil || e.Pos.N == 0 {
 			continue
 		}
@@ -170,7 +174,9 @@ func (w *simWhole) folded(f *simFold, m broker.Stored, effects []pipeline.Effect
 		case simClaim:
 			w.claims[readRef(&l.body)] = l.from
 		case simRecord:
-			w.records[l.from]++
+			if w.records[l.from]++; merged[l.from] != l.to { // it comes in the same step, before the mail
+				w.fail("%s has given %s its record, and no page record says so", l.from, l.to)
+			}
 		case simGranted:
 			l.grants(func(g simGrant) {
 				b := w.budget(g.of, def)
@@ -346,7 +352,7 @@ func (w *simWhole) spent() error {
 	}
 	for _, r := range w.g.broker.stream("OFFERS").messages {
 		var o pipeline.Offer
-		if json.Unmarshal(r.Data, &o) != nil || o.Withheld {
+		if json.Unmarshal(r.Data, &o) != nil || o.Withheld || strings.HasPrefix(r.Subject, "page.") {
 			continue
 		}
 		if out["c:"+o.Campaign]++; ids[o.ID] && w.g.counts.cuts == 0 && w.g.shop != nil {
