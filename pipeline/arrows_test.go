@@ -36,7 +36,8 @@ var arrows = map[string]string{
 	"pipeline/task":            "",
 	"pipeline/broker":          core + " pipeline/task",
 	"pipeline/broker/embedded": "",
-	"pipeline/ingest":          core + " pipeline/broker pipeline/task config",
+	"pipeline/page":            core + " pipeline/broker",
+	"pipeline/ingest":          core + " pipeline/broker pipeline/page pipeline/task config",
 	"pipeline/checkpoint":      core + " pipeline/broker state",
 	"pipeline/backfill":        core + " pipeline/broker pipeline/task pipeline/checkpoint state",
 	"pipeline/worker":          core + " pipeline/broker pipeline/task pipeline/checkpoint pipeline/backfill state",
@@ -48,7 +49,7 @@ var arrows = map[string]string{
 	"deploy/load":              "", // sends what deploy/change.sh needs
 
 	// The programs, which join the other packages.
-	"cmd/gateway":        core + " pipeline/broker pipeline/ingest config",
+	"cmd/gateway":        core + " pipeline/broker pipeline/page pipeline/ingest config",
 	"cmd/worker":         core + " pipeline/broker pipeline/worker config",
 	"cmd/offerctl":       "*",
 	"cmd/offerctl/bench": "*",
@@ -59,7 +60,7 @@ const core = "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/
 
 // edges are the packages under pipeline that do input and output; all others
 // there are pure.
-var edges = []string{"pipeline/task", "pipeline/broker", "pipeline/ingest", "pipeline/checkpoint", "pipeline/backfill", "pipeline/worker", "pipeline/audit", "pipeline/backtest", "pipeline/oracle"}
+var edges = []string{"pipeline/task", "pipeline/broker", "pipeline/page", "pipeline/ingest", "pipeline/checkpoint", "pipeline/backfill", "pipeline/worker", "pipeline/audit", "pipeline/backtest", "pipeline/oracle"}
 
 // impure lists what a pure package may not import, with all packages below it.
 var impure = []string{"os", "io/fs", "net/http", "log", "math/rand", "crypto/rand", "runtime", "path/filepath", "syscall",

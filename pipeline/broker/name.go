@@ -9,6 +9,9 @@ import (
 	"offerstream/pipeline"
 )
 
+// WebChannel is the channel of offers that are shown on pages.
+const WebChannel = "web"
+
 // Names are the names of one deployment's subjects, streams and buckets. Several
 // deployments can share one NATS under different prefixes.
 type Names struct{ Prefix string }
@@ -94,6 +97,9 @@ func (n Names) WithheldSubject(p int) string { return n.ChainSubject("withheld",
 func (n Names) OfferChainsOf(p int) []string {
 	return []string{n.OffersOf(p), n.WithheldSubject(p), n.PageSubject(p)}
 }
+
+// WebSubjects is a filter for all offers on pages.
+func (n Names) WebSubjects() string { return n.subject("offers." + WebChannel + ".*") }
 
 // TestSubject is the subject of test offers on a channel. No stream has it: they
 // reach only those who listen.

@@ -37,6 +37,7 @@ const (
 	inLogTime
 	inProof
 	inUserToken
+	inVisitorToken
 	inWriteKey
 	InCampaign // context.campaign
 	InPage     // context.page
@@ -96,6 +97,8 @@ func memberOf(key string) Member {
 		return inProof
 	case "userToken":
 		return inUserToken
+	case "visitorToken":
+		return inVisitorToken
 	case "writeKey":
 		return inWriteKey
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/event"
+	"offerstream/pipeline/page"
 	"offerstream/pipeline/value"
 )
 
@@ -24,6 +25,7 @@ type admission struct {
 	translate func(dst, raw []byte, now int64) ([]byte, error) // dialect.event
 	form      []byte                                           // memory for the text of an event that is translated
 	kept      []byte                                           // memory for the text of an event that is redacted
+	visitors  *page.Keys                                       // nil: no gateway issues ids
 	bots      *bots                                            // nil: bots are not told from others
 }
 
@@ -128,9 +130,9 @@ func (a *admission) admit(dst, body []byte, v jsonValue, def event.Type) ([]byte
 
 // needsParsed reports whether more must be known of a scanned event than the scan tells:
 // a member that is null is one to remove if another takes its place, and an event with
-// its own user token is searched for it.
+// a token of its own is searched for it.
 func (a *admission) needsParsed(ev *event.Event) bool {
-	return a.context != nil && !ev.Has("context") || ev.Type == event.Identify && !ev.Has("traits") || ev.Has(memberToken)
+	return a.context != nil && !ev.Has("context") || ev.Type == event.Identify && !ev.Has("traits") || ev.Has(memberToken) || ev.Has(memberVisitor)
 }
 
 // judge returns an error if the sender may not send the event. Under identity:
@@ -140,8 +142,8 @@ func (a *admission) judge(raw []byte, ev *event.Event) (_ []byte, _ *event.Event
 	proved := false
 	if ev.OfUser() && !a.sender.trusted() {
 		proved = a.sender.proves(ev)
-		stamp = !proved
-		if stamp && a.sender.verified && ev.Key[0] == 'u' {
+		stamp = !proved || a.takesVisitor(ev)
+		if !proved && a.sender.verified && ev.Key[0] == 'u' {
 			if raw, ev, err = a.disown(raw, ev); err != nil {
 				return nil, nil, false, err
 			}

@@ -91,6 +91,12 @@ var remedies = map[string]string{
 	"user":         "send the user's id as a text",
 	"role":         "send it with a key that has the role (README, Keys)",
 	"proof":        "send it with the user's token, or from the shop's server (README, Keys)",
+	"token":        "send Authorization: Bearer with the token of POST /v1/visitor, or with a user token, X-Write-Key and Offerstream-User (deploy/PAGE.md)",
+	"expired":      "POST the token to /v1/visitor for the next one, or ask the shop's server for another user token",
+	"whose":        "send a token alone; or with a key of role server one of user=ID and visitor=ID in the address",
+	"get":          "use GET, and for /v1/visitor POST",
+	"streams":      "close a stream, or come again after the seconds that Retry-After names",
+	"board":        "come again after the seconds that Retry-After names",
 	"unproved":     "send the user's token with it, or an anonymousId (README, Keys)",
 }
 

@@ -21,13 +21,14 @@ type envelope struct {
 	context  span   // a JSON object; empty if it is missing or not an object
 	writeKey string
 	token    string // a user token
+	visitor  string // a visitor's token
 	single   bool   // the body is one event, and not in a batch
 
 	seen [len(envelopeMembers)]bool // which of them were there already
 }
 
 // envelopeMembers are the members that are read, besides batch. Of equal ones the first counts, as in events.
-var envelopeMembers = [...]string{"sentAt", "writeKey", "context", "userToken"}
+var envelopeMembers = [...]string{"sentAt", "writeKey", "context", memberToken, memberVisitor}
 
 var errTooManyEvents = fmt.Errorf("the batch has more than %d events: send several batches", MaxBatchEvents)
 
@@ -95,8 +96,10 @@ func (e *envelope) readMember(body []byte, k string, val jsonValue) error {
 		e.sentAt = stringOf(val.of(body))
 	case "writeKey":
 		e.writeKey = stringOf(val.of(body))
-	case "userToken":
+	case memberToken:
 		e.token = stringOf(val.of(body))
+	case memberVisitor:
+		e.visitor = stringOf(val.of(body))
 	case "context":
 		if body[val.from] == '{' {
 			e.context = val.span

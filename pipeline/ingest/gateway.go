@@ -19,6 +19,7 @@ import (
 	"offerstream/config"
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/page"
 )
 
 // Limits of one request.
@@ -61,6 +62,7 @@ type Options struct {
 	PackEvents      int                   // limit for one pack (2000)
 	QueueBytes      int                   // limit for what waits in one partition (4 MB); beyond it, 429
 	MemoryBytes     int                   // limit for all requests together (128 MB); beyond it, 429
+	Page            *page.Page            // serves offers to pages (none are served)
 	config.Exposure                       // with TLSCert Run serves HTTPS, with HTTP/2
 	Requests        int                   // limit for requests whose body is there (4096); beyond it, 429
 	Connections     int                   // limit for connections (16384, or three quarters of the files that the process may open); beyond it, closed

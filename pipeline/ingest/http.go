@@ -41,6 +41,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		preflight(w)
 		return
 	}
+	if g.opt.Page != nil && g.serveOffers(w, r, path, id) {
+		return
+	}
 	rt, ok := routes[path]
 	if !ok {
 		g.serveOther(w, r, path)
@@ -233,7 +236,7 @@ func (g *Gateway) fill(req *request, ring *keyring, r *http.Request, b *body, te
 		return err
 	}
 	req.sender, from.request = from.name(), req.id
-	a := admission{sender: from, receivedAt: value.FormatTime(now), translate: rt.of.event}
+	a := admission{sender: from, visitors: g.visitors(), receivedAt: value.FormatTime(now), translate: rt.of.event}
 	if g.opt.Log.Clock() == campaign.ClockEvent {
 		a.times = &g.times
 	}
@@ -292,10 +295,16 @@ func (g *Gateway) fillBatch(req *request, a *admission, text []byte, env *envelo
 	if env.token != "" {
 		a.sender.token = env.token
 	}
+	if env.visitor != "" {
+		a.sender.visitor = env.visitor
+	}
 	if env.context.present() {
 		if a.context = env.context.of(text); mayHaveToken(a.context) {
 			if env.token == "" {
 				a.sender.token = cmp.Or(textOf(a.context, memberToken), a.sender.token)
+			}
+			if env.visitor == "" {
+				a.sender.visitor = cmp.Or(textOf(a.context, memberVisitor), a.sender.visitor)
 			}
 			a.context = withoutToken(a.context)
 		}

@@ -87,25 +87,25 @@ func readJWKS(name string) ([]byte, *jose.JSONWebKeySet, error) {
 	return b, &set, nil
 }
 
-// proves reports whether a JWT under a key is a user's now, in nanoseconds since 1970.
-func (s *keySets) proves(key *config.Key, token, user string, now int64) bool {
+// proves reports whether a JWT under a key is a user's now, in nanoseconds since 1970, and
+// until when, in seconds since 1970.
+func (s *keySets) proves(key *config.Key, token, user string, now int64) (until int64, ok bool) {
 	if len(token) > longestJWT {
-		return false
+		return 0, false
 	}
 	var memory [1 << 10]byte
 	sum := sha256.Sum256(append(append(append(append(memory[:0], key.Hash[:]...), token...), 0), user...))
-	until, ok := s.known(sum)
-	if ok {
-		return now/int64(time.Second) < until
+	if until, ok = s.known(sum); ok {
+		return until, now/int64(time.Second) < until
 	}
 	until, err := s.verify(key, token, user, time.Unix(0, now))
 	if err != nil {
-		return false
+		return 0, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keep(sum, until)
-	return true
+	return until, true
 }
 
 // known returns the expiry of a token that was found good.

@@ -125,7 +125,7 @@ func (b *letterbox) keep(keys []config.Key) {
 }
 
 // appendLetter appends a refused event as it came, but without what is secret in it:
-// the values of userToken and writeKey are empty. Who reads dead letters could
+// the values of userToken, visitorToken and writeKey are empty. Who reads dead letters could
 // otherwise act as the user, or as the server.
 func appendLetter(dst, raw []byte) []byte {
 	copied := 0
@@ -135,7 +135,7 @@ func appendLetter(dst, raw []byte) []byte {
 			return append(dst, raw[copied:]...)
 		}
 		switch name(key.of(raw)) {
-		case "userToken", "writeKey":
+		case memberToken, memberVisitor, "writeKey":
 			dst = append(append(dst, raw[copied:val.from]...), `""`...)
 			copied = val.to
 		}

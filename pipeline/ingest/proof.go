@@ -20,8 +20,9 @@ import (
 
 // Headers of a request.
 const (
-	headerToken  = "Offerstream-User-Token" // a user token, as userToken in the body
-	headerSender = "Offerstream-Sender"     // who has sent the events before, see sender
+	headerToken   = "Offerstream-User-Token"    // a user token, as userToken in the body
+	headerVisitor = "Offerstream-Visitor-Token" // a visitor's token, as visitorToken in the body
+	headerSender  = "Offerstream-Sender"        // who has sent the events before, see sender
 )
 
 // A sender is who sends a request: what its key may do, and what proof of users it
@@ -38,6 +39,7 @@ type sender struct {
 	secret   []byte // of user tokens; nil: none of this kind is taken
 	sets     *keySets
 	token    string // of the request: the batch's, else the header's
+	visitor  string // a visitor's token of the request, likewise
 	now      int64  // nanoseconds since 1970
 	request  string // its name
 
@@ -59,7 +61,7 @@ const (
 var errSender = &problem{http.StatusBadRequest, "sender", "the header " + headerSender + " is neither " + fromBrowser + " nor " + fromVerified, 0}
 
 func newSender(key *config.Key, sets *keySets, h http.Header, now int64) (sender, error) {
-	s := sender{key: key, sets: sets, roles: key.Roles, verified: key.Verified, secret: key.Secret, token: h.Get(headerToken), now: now}
+	s := sender{key: key, sets: sets, roles: key.Roles, verified: key.Verified, secret: key.Secret, token: h.Get(headerToken), visitor: h.Get(headerVisitor), now: now}
 	switch as := h.Get(headerSender); as {
 	case "":
 		return s, nil
@@ -94,12 +96,12 @@ func (s *sender) name() string {
 // proves reports whether the event, or its request, has a user token of the user
 // whom the event is about.
 func (s *sender) proves(ev *event.Event) bool {
-	if s.secret == nil && (s.sets == nil || s.key.JWKS == "") || !strings.HasPrefix(ev.Key, "u:") {
+	if !s.takesTokens() || !strings.HasPrefix(ev.Key, "u:") {
 		return false
 	}
 	token, user := s.token, ev.User()
 	if mayHaveToken(ev.Raw) {
-		if own, is := tokenOf(ev); is {
+		if own, is := tokenOf(ev, memberToken); is {
 			token = own
 		}
 	}
@@ -108,64 +110,88 @@ func (s *sender) proves(ev *event.Event) bool {
 	}
 	if l := &s.last; string(l.user) != user || string(l.token) != token {
 		l.user, l.token = append(l.user[:0], user...), append(l.token[:0], token...)
-		if isJWT(token) {
-			l.ok = s.sets != nil && s.sets.proves(s.key, token, user, s.now)
-		} else {
-			l.ok = s.secret != nil && s.provesUser(l.token, user)
-		}
+		_, l.ok = s.until(l.token, user)
 	}
 	return s.last.ok
 }
 
-// tokenOf is the event's own user token. SDKs let a page add to the context or the
+// takesTokens reports whether the sender's key takes any user token.
+func (s *sender) takesTokens() bool { return s.secret != nil || s.sets != nil && s.key.JWKS != "" }
+
+// until reports whether a user token is valid for a user now, and until when, in seconds
+// since 1970.
+func (s *sender) until(token []byte, user string) (at int64, ok bool) {
+	if text := string(token); isJWT(text) {
+		if s.sets == nil {
+			return 0, false
+		}
+		return s.sets.proves(s.key, text, user, s.now)
+	}
+	if s.secret == nil {
+		return 0, false
+	}
+	return s.provesUser(token, user)
+}
+
+// tokenOf is the event's own token of a kind. SDKs let a page add to the context or the
 // properties only. The first text that is there counts.
-func tokenOf(ev *event.Event) (token string, is bool) {
+func tokenOf(ev *event.Event, member string) (token string, is bool) {
 	if ev.Root != nil { // a scanned event has none in the outer object: see needsParsed
-		if own := ev.Root.Get(memberToken); own != nil && own.Type() == fastjson.TypeString {
+		if own := ev.Root.Get(member); own != nil && own.Type() == fastjson.TypeString {
 			return value.AliasText(own), true
 		}
 	}
 	for _, in := range [...]event.Member{event.InContext, event.InProperties} {
-		if token, is, _ = ev.TextIn(in, memberToken); is {
+		if token, is, _ = ev.TextIn(in, member); is {
 			return token, true
 		}
 	}
 	return "", false
 }
 
-const memberToken = "userToken"
+// Members that are tokens: of a user, and of a visitor (visitor.go).
+const (
+	memberToken   = "userToken"
+	memberVisitor = "visitorToken"
+)
 
-// mayHaveToken reports whether an event may have a user token. Nearly all have none, and
+// mayHaveToken reports whether an event may have a token. Nearly all have none, and
 // need not be searched.
 func mayHaveToken(raw []byte) bool {
-	return indexToken(raw) >= 0 || bytes.Contains(raw, []byte(`\u`)) // its name may be escaped
+	return indexToken(raw).present() || bytes.Contains(raw, []byte(`\u`)) // its name may be escaped
 }
 
-// indexToken is where the name of a user token stands first, -1 if nowhere. It looks for
-// the name's end, which begins with a letter that is rare in events.
-func indexToken(raw []byte) int {
-	const begin, end = "user", "Token" // memberToken
-	for from := 0; ; from += len(end) {
+// indexToken is where the name of a token stands first; empty if nowhere. It looks for
+// the end of the names, which begins with a letter that is rare in events.
+func indexToken(raw []byte) span {
+	const end = "Token"
+	for from := 0; ; {
 		i := bytes.Index(raw[from:], []byte(end))
 		if i < 0 {
-			return -1
+			return span{}
 		}
-		if from += i; bytes.HasSuffix(raw[:from], []byte(begin)) {
-			return from - len(begin)
+		from += i + len(end)
+		for _, member := range [...]string{memberToken, memberVisitor} {
+			if bytes.HasSuffix(raw[:from], []byte(member)) {
+				return span{from - len(member), from}
+			}
 		}
 	}
 }
 
-// hasToken reports whether a member of an event has a user token.
+// hasToken reports whether a member of an event has a token.
 func hasToken(ev *event.Event, in event.Member) bool {
 	_, _, has := ev.TextIn(in, memberToken)
+	if !has {
+		_, _, has = ev.TextIn(in, memberVisitor)
+	}
 	return has
 }
 
-// soleToken is the place of a member with a user token, with its comma, whose name stands
-// at i. It is empty if that may be no member's name.
-func soleToken(raw []byte, i int) span {
-	end := i + len(memberToken)
+// soleToken is the place of a member with a token, with its comma, whose name stands at
+// key. It is empty if that may be no member's name.
+func soleToken(raw []byte, key span) span {
+	i, end := key.from, key.to
 	if raw[i-1] != '"' || raw[end] != '"' {
 		return span{}
 	}
@@ -188,7 +214,7 @@ func soleToken(raw []byte, i int) span {
 	return span{before, v.to}
 }
 
-// withoutToken is an object without its user token.
+// withoutToken is an object without its tokens.
 func withoutToken(raw []byte) []byte {
 	out := append(make([]byte, 0, len(raw)), '{')
 	for m := (members{b: raw}); ; {
@@ -196,7 +222,7 @@ func withoutToken(raw []byte) []byte {
 		if !ok {
 			return append(out, '}')
 		}
-		if n := key.of(raw); string(n) == memberToken || bytes.IndexByte(n, '\\') >= 0 && name(n) == memberToken {
+		if n := key.of(raw); isToken(n) {
 			if rest := raw[m.at:]; !mayHaveToken(rest) { // as nearly always: it need not be read
 				if len(out) == 1 {
 					rest = bytes.TrimPrefix(rest[skipSpace(rest, 0):], []byte{','})
@@ -210,6 +236,14 @@ func withoutToken(raw []byte) []byte {
 		}
 		out = append(out, raw[key.from-1:val.to]...)
 	}
+}
+
+// isToken reports whether the name of a member, as it was sent, is that of a token.
+func isToken(n []byte) bool {
+	if bytes.IndexByte(n, '\\') >= 0 {
+		n = []byte(name(n))
+	}
+	return string(n) == memberToken || string(n) == memberVisitor
 }
 
 // UserToken is the user token of a user id, which proves until it expires that a
@@ -231,12 +265,12 @@ func appendToken(dst []byte, mac hash.Hash, expiry []byte, user string) []byte {
 	return base64.RawURLEncoding.AppendEncode(dst, mac.Sum(sum[:0]))
 }
 
-// provesUser reports whether a user token is valid for a user now.
-func (s *sender) provesUser(token []byte, user string) bool {
+// provesUser is until for a token that is no JWT.
+func (s *sender) provesUser(token []byte, user string) (at int64, ok bool) {
 	const longest = 12 // digits of an expiry
 	expiry, _, _ := bytes.Cut(token, []byte{'.'})
 	if len(expiry) == 0 || len(expiry) > longest || len(bytes.Trim(expiry, "0123456789")) > 0 {
-		return false
+		return 0, false
 	}
 	if s.mac == nil {
 		s.mac = hmac.New(sha256.New, s.secret)
@@ -244,8 +278,8 @@ func (s *sender) provesUser(token []byte, user string) bool {
 		s.mac.Reset()
 	}
 	if s.text = appendToken(s.text[:0], s.mac, expiry, user); !hmac.Equal(token, s.text) {
-		return false
+		return 0, false
 	}
-	seconds, err := strconv.ParseInt(string(expiry), 10, 64)
-	return err == nil && s.now/int64(time.Second) < seconds
+	at, err := strconv.ParseInt(string(expiry), 10, 64)
+	return at, err == nil && s.now/int64(time.Second) < at
 }

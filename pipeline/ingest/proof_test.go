@@ -87,7 +87,7 @@ func TestUserToken(t *testing.T) {
 	} {
 		s := sender{secret: []byte(testSecret), now: testNow}
 		for range 2 { // the second time with the same mac
-			if got := s.provesUser([]byte(tok), "ann"); got != ok {
+			if _, got := s.provesUser([]byte(tok), "ann"); got != ok {
 				t.Errorf("%q: %v", tok, got)
 			}
 		}
@@ -264,7 +264,7 @@ func TestWithoutToken(t *testing.T) {
 	}
 }
 
-// TestIndexToken: the name of a user token is found where a plain search finds it.
+// TestIndexToken: the name of a token is found where a plain search finds it.
 func TestIndexToken(t *testing.T) {
 	const seed = 5
 	rng := rand.New(rand.NewPCG(seed, seed))
@@ -272,13 +272,19 @@ func TestIndexToken(t *testing.T) {
 	for range 10_000 {
 		var text []byte
 		for range rng.IntN(6) {
-			text = append(text, [...]string{"user", "Token", "userToken", "T", "r", `"`}[rng.IntN(6)]...)
+			text = append(text, [...]string{"user", "Token", "userToken", "T", "r", `"`, "visito", "visitorToken"}[rng.IntN(8)]...)
 		}
-		got, want := indexToken(text), bytes.Index(text, []byte(memberToken))
+		var want span
+		for _, member := range [...]string{memberToken, memberVisitor} {
+			if i := bytes.Index(text, []byte(member)); i >= 0 && (!want.present() || i < want.from) {
+				want = span{i, i + len(member)}
+			}
+		}
+		got := indexToken(text)
 		if got != want {
 			t.Fatalf("seed %d: in %q at %d, want %d", seed, text, got, want)
 		}
-		if got > 0 {
+		if got.from > 0 {
 			found++
 		}
 	}

@@ -73,6 +73,9 @@ func (g *Gateway) shutdown(srv *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	g.leaving.Store(true)
+	if g.opt.Page != nil {
+		g.opt.Page.Close() // or the server would wait for the streams
+	}
 	err := srv.Shutdown(ctx)
 	if err != nil {
 		srv.Close()

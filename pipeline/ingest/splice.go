@@ -14,6 +14,7 @@ import (
 //
 //	proof       "none", first in the object, if a browser sent the event without proof of its user; else removed
 //	userToken   removed, also from context and properties: it proves the user to whoever has it
+//	visitorToken  the same: it proves the visitor
 //	writeKey    removed: that of a server is secret
 //	receivedAt  always the gateway's
 //	messageId   added if the event has none, neither a text nor a number: the hash of the event's bytes
@@ -32,7 +33,7 @@ type splice struct {
 	traits      []byte // nil: do not change them
 	dropLogTime bool
 
-	ofContext, ofProperties bool // they have a user token
+	ofContext, ofProperties bool // they have a token
 }
 
 // append appends the event on one line, without the line break.
@@ -43,7 +44,7 @@ func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	var cut span // a token that is all there is to remove
 	kept := s.dropsAny()
 	if !kept && (s.ofContext || s.ofProperties) {
-		if sole >= 0 {
+		if sole.present() {
 			cut = soleToken(raw, sole)
 		}
 		kept = !cut.present()
@@ -89,19 +90,19 @@ func (s *splice) append(dst, raw []byte, newlines bool) []byte {
 	return dst
 }
 
-// findTokens looks for user tokens in the context and the properties. It returns where the
-// name of a token stands if that is nowhere else in the event, else -1.
-func (s *splice) findTokens(raw []byte) (sole int) {
+// findTokens looks for tokens in the context and the properties. It returns where the
+// name of a token stands if there is no other in the event, else an empty place.
+func (s *splice) findTokens(raw []byte) (sole span) {
 	sole = indexToken(raw)
 	escaped := bytes.Contains(raw, []byte(`\u`))
 	switch {
-	case sole < 0 && !escaped:
-		return -1
-	case escaped || indexToken(raw[sole+len(memberToken):]) >= 0:
-		sole = -1
+	case !sole.present() && !escaped:
+		return span{}
+	case escaped || indexToken(raw[sole.to:]).present():
+		sole = span{}
 	}
 	s.ofContext = hasToken(s.ev, event.InContext)
-	s.ofProperties = (sole < 0 || !s.ofContext) && hasToken(s.ev, event.InProperties)
+	s.ofProperties = (!sole.present() || !s.ofContext) && hasToken(s.ev, event.InProperties)
 	return sole
 }
 
@@ -157,7 +158,7 @@ func (s *splice) dropsAny() (any bool) {
 // drops reports whether the splice replaces or removes a member.
 func (s *splice) drops(name string) bool {
 	switch name {
-	case "proof", "userToken", "writeKey", "receivedAt":
+	case "proof", memberToken, memberVisitor, "writeKey", "receivedAt":
 		return true
 	case "logTime":
 		return s.dropLogTime || s.logTime != ""
