@@ -20,6 +20,7 @@ type Exposure struct {
 	UserRate     int            // the same for one user or visitor
 	DropBots     bool           // events of browsers whose user agent is a bot's are not stored
 	Redact       [][]string     // paths of members that are not stored
+	VisitorKeys  [][]byte       // sign the ids and tokens of visitors; none: no offers are served to pages
 	CutAddresses bool           // IP addresses in events are stored without their last part
 }
 
@@ -52,6 +53,9 @@ var exposure = []setting{
 	{name: "addresses", arg: "HOW", def: "keep", about: "keep or cut: of the IP addresses that SDKs put into events (context.ip, properties.ip, properties.$ip) all is stored, or the network alone, of 24 bits and in IPv6 of 48",
 		read: func(s *Settings, t string) (err error) { s.CutAddresses, err = readEither(t, "keep", "cut"); return },
 		show: func(s *Settings) string { return either(s.CutAddresses, "keep", "cut") }},
+	{name: "visitor-key", arg: "FILE", about: "a file with the key under which ids and tokens of visitors are signed, 32 or more hexadecimal digits, the same for all gateways; further lines are older keys; with it, the gateway serves web offers to pages (deploy/PAGE.md). The variable may also have the keys themselves, separated by commas",
+		read: func(s *Settings, t string) (err error) { s.VisitorKeys, err = ReadVisitorKeys(t); return },
+		show: func(s *Settings) string { return either(len(s.VisitorKeys) > 0, "", "***") }},
 }
 
 // maxRate is the highest limit of events per second.

@@ -10,8 +10,8 @@ import (
 // TestExposure: a command with flags of its own reads the same settings.
 func TestExposure(t *testing.T) {
 	for args, want := range map[string]string{
-		"": "[0.0.0.0/0 1000 200 false  false]",
-		"--proxies=203.0.113.0/24,2001:db8::/32,198.51.100.7 --address-rate=0 --user-rate=5 --bots=drop --redact=context.ip,traits.address.street --addresses=cut": "[203.0.113.0/24,2001:db8::/32,198.51.100.7/32 0 5 true context.ip,traits.address.street true]",
+		"": "[0.0.0.0/0 1000 200 false  false ]",
+		"--proxies=203.0.113.0/24,2001:db8::/32,198.51.100.7 --address-rate=0 --user-rate=5 --bots=drop --redact=context.ip,traits.address.street --addresses=cut": "[203.0.113.0/24,2001:db8::/32,198.51.100.7/32 0 5 true context.ip,traits.address.street true ]",
 		"--proxies=203.0.113.1/24": `--proxies: "203.0.113.1/24" is not a network`,
 		"--proxies=shop.example":   `--proxies: "shop.example" is not a network`,
 		"--address-rate=-1":        `--address-rate: "-1" is not a whole number`,

@@ -23,6 +23,7 @@ import (
 	"offerstream/config"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/ingest"
+	"offerstream/pipeline/page"
 )
 
 func main() {
@@ -86,7 +87,12 @@ func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 		return err
 	}
 	defer l.Close()
-	g, err := ingest.New(ingest.Options{Log: events, WriteKeys: set.WriteKeys, ServerKeys: set.ServerKeys, KeysFile: set.KeysFile, Exposure: set.Exposure, Metrics: reg, Logger: log})
+	var offers *page.Page
+	if len(set.VisitorKeys) > 0 {
+		offers = page.New(page.Options{Keys: page.NewKeys(set.VisitorKeys), Metrics: reg, Logger: log})
+		go offers.Run(ctx, conn) // until the connection is closed
+	}
+	g, err := ingest.New(ingest.Options{Log: events, Page: offers, WriteKeys: set.WriteKeys, ServerKeys: set.ServerKeys, KeysFile: set.KeysFile, Exposure: set.Exposure, Metrics: reg, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/ingest"
+	"offerstream/pipeline/page"
 	"offerstream/pipeline/worker"
 )
 
@@ -126,7 +129,12 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 			return err
 		}
 	}
-	if n.gateway, err = ingest.New(ingest.Options{Log: log, WriteKeys: given(n.opt.writeKey), ServerKeys: given(n.opt.serverKey), Keys: n.opt.keys, KeysFile: n.opt.keysFile, Exposure: n.opt.exposure,
+	visitors, err := n.visitorKeys()
+	if err != nil {
+		return err
+	}
+	offers := page.New(page.Options{Keys: page.NewKeys(visitors), Metrics: n.reg, Logger: n.opt.log})
+	if n.gateway, err = ingest.New(ingest.Options{Log: log, Page: offers, WriteKeys: given(n.opt.writeKey), ServerKeys: given(n.opt.serverKey), Keys: n.opt.keys, KeysFile: n.opt.keysFile, Exposure: n.opt.exposure,
 		Metrics: n.reg, Logger: n.opt.log}); err != nil {
 		return err
 	}
@@ -136,10 +144,30 @@ func (n *node) startGateway(ctx context.Context, listen net.Listener) error {
 	if _, err := log.Listeners(n.gateway.Listen); err != nil { // likewise
 		return err
 	}
+	go offers.Run(context.Background(), n.conn) // likewise
 	serveCtx, stop := context.WithCancel(context.Background())
 	n.stopGateway, n.gatewayDone = stop, make(chan error, 1)
 	go func() { n.gatewayDone <- n.gateway.Run(serveCtx, listen) }()
 	return nil
+}
+
+// visitorKeys are those of the settings, else the one in the directory, which is made once.
+func (n *node) visitorKeys() ([][]byte, error) {
+	if keys := n.opt.exposure.VisitorKeys; len(keys) > 0 {
+		return keys, nil
+	}
+	name := filepath.Join(n.opt.dir, "visitor.key")
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		_, err = f.WriteString(page.NewKey() + "\n")
+		err = errors.Join(err, f.Close())
+	} else if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key of visitors: %w", err)
+	}
+	return config.ReadVisitorKeys(name)
 }
 
 // given is a list of a key, if there is one.

@@ -25,8 +25,6 @@ import (
 	"offerstream/pipeline/page"
 )
 
-const testVisitorKey = "000102030405060708090a0b0c0d0e0f"
-
 // A pageScene is a deployment with one partition, and a gateway that serves offers.
 type pageScene struct {
 	t    *testing.T
@@ -63,9 +61,7 @@ func newPageScene(t *testing.T, change ...func(*page.Options)) *pageScene {
 			t.Fatal(err)
 		}
 	}
-	if s.keys, err = page.ParseKeys(testVisitorKey); err != nil {
-		t.Fatal(err)
-	}
+	s.keys = page.NewKeys([][]byte{[]byte("a key of visitors")})
 	s.start(change...)
 	return s
 }
@@ -356,10 +352,7 @@ func TestOffersOfOthers(t *testing.T) {
 	}
 	await(t, "all offers are read", func() bool { all, _ := s.page.List("a:u:ann"); return len(all) == 1 })
 	expired, _ := s.keys.Token(vis, time.Now().Add(-time.Hour))
-	foreign, err := page.ParseKeys("ff0102030405060708090a0b0c0d0e0f")
-	if err != nil {
-		t.Fatal(err)
-	}
+	foreign := page.NewKeys([][]byte{[]byte("another's key")})
 	forged, _ := foreign.Token(vis, time.Now())
 	unissued, _ := s.keys.Token("ov_"+strings.Repeat("A", 43), time.Now())
 	userAs := func(user, as string) http.Header {

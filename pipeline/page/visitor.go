@@ -7,8 +7,6 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -37,39 +35,17 @@ const (
 	randomSize = 26 // of rand.Text
 	checkSize  = 16
 	idSize     = len(idPrefix) + randomSize + 1 + checkSize
-	leastKey   = 16 // bytes
-	mostKeys   = 8
 )
 
-// ParseKeys reads keys, one a line or with commas between them, each at least 32
-// hexadecimal digits. Errors do not quote them.
-func ParseKeys(text string) (*Keys, error) {
-	k := &Keys{}
-	for _, one := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == '\r' || r == ' ' || r == '\t' }) {
-		b, err := hex.DecodeString(one)
-		if err != nil || len(b) < leastKey {
-			return nil, fmt.Errorf("key %d is not %d or more hexadecimal digits: make one with `openssl rand -hex 32`", len(k.all)+1, 2*leastKey)
-		}
-		k.all = append(k.all, b)
-	}
-	switch {
-	case len(k.all) == 0:
-		return nil, errors.New("there is no key: make one with `openssl rand -hex 32`")
-	case len(k.all) > mostKeys:
-		return nil, fmt.Errorf("there are %d keys, at most %d are taken: remove those that have signed nothing for 90 days", len(k.all), mostKeys)
-	}
-	return k, nil
-}
+// NewKeys returns the keys of a deployment. There is at least one.
+func NewKeys(all [][]byte) *Keys { return &Keys{all} }
 
-// NewKey returns a key in the form that ParseKeys reads.
+// NewKey returns a new key, in hexadecimal digits.
 func NewKey() string {
 	b := make([]byte, 32)
 	rand.Read(b)
 	return hex.EncodeToString(b)
 }
-
-// Number is how many keys there are.
-func (k *Keys) Number() int { return len(k.all) }
 
 func mac(key []byte, what, text string) []byte {
 	h := hmac.New(sha256.New, key)
