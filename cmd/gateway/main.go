@@ -91,6 +91,7 @@ func serve(ctx context.Context, set *config.Settings, log *slog.Logger) error {
 	if len(set.VisitorKeys) > 0 {
 		offers = page.New(page.Options{Keys: page.NewKeys(set.VisitorKeys), Metrics: reg, Logger: log})
 		go offers.Run(ctx, conn) // until the connection is closed
+		log.Info("offers on pages", "script", page.Script.Path, "integrity", page.Script.Integrity)
 	}
 	g, err := ingest.New(ingest.Options{Log: events, Page: offers, WriteKeys: set.WriteKeys, ServerKeys: set.ServerKeys, KeysFile: set.KeysFile, Exposure: set.Exposure, Metrics: reg, Logger: log})
 	if err != nil {

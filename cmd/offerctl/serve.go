@@ -14,6 +14,7 @@ import (
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/coupon"
+	"offerstream/pipeline/page"
 )
 
 // serve is `offerctl serve`.
@@ -105,6 +106,11 @@ asked. Files with mistakes are not made live; the mistakes are shown.`,
 		scheme = "https"
 	}
 	fmt.Fprintf(std.out, "events: %s://%s/v1/batch   offers: offers.> on %s\n", scheme, n.addr, n.natsURL())
+	shown := o.writeKey
+	if shown == "" {
+		shown = "KEY"
+	}
+	fmt.Fprintf(std.out, "pages:  %s\n", page.Script.Tag(fmt.Sprintf("%s://%s", scheme, n.addr), shown))
 	stopWatch := func() {}
 	if *watch {
 		stopWatch = files.start(ctx, n.conn)

@@ -135,9 +135,9 @@ func (s *pageScene) record(format string, args ...any) {
 }
 
 // visitor asks for an id.
-func (s *pageScene) visitor(old string) (id, token string) {
+func (s *pageScene) visitor(old string, query ...string) (id, token string) {
 	s.t.Helper()
-	r, _ := http.NewRequest("POST", s.url+"/v1/visitor", nil)
+	r, _ := http.NewRequest("POST", s.url+"/v1/visitor"+strings.Join(query, ""), nil)
 	if old != "" {
 		r.Header.Set("Authorization", "Bearer "+old)
 	}
@@ -466,6 +466,9 @@ func TestVisitorRenews(t *testing.T) {
 	}
 	if got, _ := s.visitor(token + "x"); got == id {
 		t.Error("a wrong token renews an id")
+	}
+	if got, _ := s.visitor(token, "?new"); got == id {
+		t.Error("who asks for a new id gets his own")
 	}
 	for site, want := range map[string]bool{"same-origin": true, "same-site": true, "cross-site": false, "none": false, "": false} {
 		r := httptest.NewRequest("POST", "https://shop.example/v1/visitor", nil)

@@ -52,7 +52,7 @@ const (
 
 // issueVisitor answers POST /v1/visitor: the id and a token of a new visitor, or of the one
 // whose token the request has, in the header Authorization or the cookie, also for a time
-// after it has expired. The cookie is set where the gateway is on the shop's domain: a page
+// after it has expired; with ?new, as at a logout, of a new one in any case. The cookie is set where the gateway is on the shop's domain: a page
 // of the same origin need not keep the token then, and no script can read it.
 func (g *Gateway) issueVisitor(w http.ResponseWriter, r *http.Request) error {
 	now, from := time.Unix(0, g.opt.Now()), g.proxies.clientOf(r)
@@ -71,7 +71,7 @@ func (g *Gateway) issueVisitor(w http.ResponseWriter, r *http.Request) error {
 	}
 	keys := g.visitors()
 	id, expired, ok := keys.Open(token)
-	if !ok || now.Sub(expired) > page.Forget {
+	if !ok || now.Sub(expired) > page.Forget || r.URL.RawQuery == "new" {
 		id = keys.NewID()
 	}
 	token, expires := keys.Token(id, now)
