@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -35,6 +36,7 @@ type pageScene struct {
 	g    *Gateway
 	url  string
 	stop func()
+	logs []*fakeLog // of each gateway
 }
 
 func newPageScene(t *testing.T, change ...func(*page.Options)) *pageScene {
@@ -83,12 +85,22 @@ func (s *pageScene) start(change ...func(*page.Options)) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	ended := make(chan struct{})
 	go func() { s.page.Run(ctx, s.conn); close(ended) }()
-	s.g = newGateway(s.t, newFakeLog(1), func(o *Options) {
+	s.logs = append(s.logs, newFakeLog(1))
+	s.g = newGateway(s.t, s.logs[len(s.logs)-1], func(o *Options) {
 		o.Page, o.Now = s.page, nil
 		o.WriteKeys = []string{"browser"}
 		o.Keys = []config.Key{{Name: "web", Hash: config.KeyOf("web", "web", event.Browser).Hash, Roles: event.Browser, Secret: []byte(testSecret)}}
 	})
-	srv := httptest.NewServer(s.g)
+	srv := httptest.NewUnstartedServer(s.g)
+	if s.url != "" { // it was started before, and pages come again
+		l, err := net.Listen("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		srv.Listener.Close()
+		srv.Listener = l
+	}
+	srv.Start()
 	s.url = srv.URL
 	s.stop = func() { s.page.Close(); srv.CloseClientConnections(); srv.Close(); cancel(); <-ended }
 	s.t.Cleanup(func() { s.stop() })

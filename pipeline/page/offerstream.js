@@ -177,6 +177,7 @@
 
   window.offerstream = {
     start(o) {
+      stop()
       const s = script?.dataset || {}
       opt = { gateway: script?.src.replace(/\/v1\/[^/]*$/, ''), key: s.key, as: s.as, links: s.links?.split(',') || [location.host], label: 'Offer', close: 'Close', ...o }
       user = opt.user
