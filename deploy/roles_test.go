@@ -27,6 +27,7 @@ import (
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/ingest"
+	"offerstream/pipeline/page"
 	"offerstream/pipeline/worker"
 )
 
@@ -172,7 +173,9 @@ func TestRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	g, err := ingest.New(ingest.Options{Log: events, WriteKeys: []string{"k"}, Logger: logger})
+	offers := page.New(page.Options{Keys: page.NewKeys([][]byte{[]byte("a key of visitors")}), Logger: logger})
+	go offers.Run(ctx, c)
+	g, err := ingest.New(ingest.Options{Log: events, Page: offers, WriteKeys: []string{"k"}, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,9 +214,9 @@ func TestRoles(t *testing.T) {
 			t.Errorf("the subscriber could create a consumer of what is withheld (%s): %s, %v", filter, m.Data, err)
 		}
 	}
-	offers := make(chan string, 100)
+	sent := make(chan string, 100)
 	consuming, err := consumer.Consume(func(m jetstream.Msg) {
-		offers <- m.Headers().Get("ce-campaign")
+		sent <- m.Headers().Get("ce-campaign")
 		m.Ack()
 	})
 	if err != nil {
@@ -232,7 +235,7 @@ func TestRoles(t *testing.T) {
 		select {
 		case <-ctx.Done():
 			t.Fatalf("no offer came\n%s", log.String())
-		case campaign := <-offers:
+		case campaign := <-sent:
 			if campaign != "hello" {
 				t.Errorf("an offer of campaign %q", campaign)
 			}
@@ -240,6 +243,7 @@ func TestRoles(t *testing.T) {
 		case <-time.After(20 * time.Millisecond): // the set may not be in force yet: send more
 		}
 	}
+	await(t, ctx, "the gateway has the offer for the page", func() bool { all, err := offers.List("u:u"); return err == nil && len(all) == 1 })
 	if one, two := <-told, <-told; one.Outcome != broker.Accepted || one.User != "u" || one.Key != "write key 1" || two.Outcome != broker.Refused || two.Reason != "type" {
 		t.Errorf("told: %+v %+v", one, two)
 	}
@@ -419,6 +423,9 @@ func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{
 		"gateway": {
 			"events.0.in": true, "dead.gateway": true, "query.listen.a": true, "query.listen": false,
+			"$JS.API.CONSUMER.CREATE.OFFERS.a.offers.web.*": true, "$JS.API.CONSUMER.CREATE.OFFERS.a.page.*": true, "$JS.FC.OFFERS.a": true,
+			"$JS.API.CONSUMER.CREATE.OFFERS.a.offers.sms.*": false, "$JS.API.CONSUMER.CREATE.OFFERS.a.offers.>": false, "$JS.API.CONSUMER.CREATE.OFFERS.a.withheld.*": false, "$JS.API.CONSUMER.CREATE.OFFERS.a": false, "$JS.API.CONSUMER.CREATE.OFFERS": false,
+			"$JS.API.CONSUMER.MSG.NEXT.OFFERS.sender": false, "$JS.API.CONSUMER.DELETE.OFFERS.sender": false,
 			"events.0.tick": false, "events.0.control": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "withheld.0": false, "page.0": false, "dead.0": false,
 			"query.0": false, "query.status": false, "$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.CREATE.X": false, "$JS.API.STREAM.UPDATE.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.X": false, "$JS.API.STREAM.PURGE.X": false, "$JS.API.STREAM.MSG.GET.OFFERS": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false,

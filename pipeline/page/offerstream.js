@@ -60,7 +60,7 @@
   }
   const link = v => {
     try {
-      const u = new URL(v, location)
+      const u = new URL(v ?? 'none:', location)
       return /^https?:$/.test(u.protocol) && opt.links.includes(u.host) ? u.href : ''
     } catch { return '' }
   }

@@ -238,7 +238,6 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, reader Reader) erro
 	}
 	defer p.unwatch(s)
 	wr := &writer{page: p, w: w, rc: http.NewResponseController(w), has: has}
-	wr.rc.SetReadDeadline(time.Time{}) // that for the request's body would end the stream
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")

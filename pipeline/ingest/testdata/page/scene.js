@@ -62,7 +62,7 @@ const scene = async () => {
   await mine({ campaign: 'slot', data: { slot: 'top', title: 'slot' } })
   equal((await appears('slot')).parentNode === document.querySelector('[data-offerstream-slot]'), true, 'the slot')
   await mine({ campaign: 'second', data: { title: 'second' } })
-  await appears('second')
+  equal((await appears('second')).querySelectorAll('a').length, 0, 'links of an offer without one')
   equal(document.activeElement.id, 'search', 'the focus')
 
   // Dismissal.
