@@ -10,6 +10,8 @@
 //	gateway   the gateway, compared with a bare HTTP handler (gateway.go, client.go);
 //	          user tokens and other SDKs' forms of the same events, compared with
 //	          events without and in the gateway's own form (forms.go, tokens.go, dialects.go)
+//	page      offers on pages (page.go): the time from a stored offer to its page, and the
+//	          memory of idle streams
 //	backtest  a backtest of events from a pipe (backtest.go), without NATS
 //	group     hand-overs, kills and restores (group.go, group_load.go, rebuild.go)
 //	items     campaigns that read features of products (items.go): the rate of a

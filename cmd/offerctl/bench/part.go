@@ -27,7 +27,7 @@ import (
 // part, so that NATS, the measured program and the load generator are separate
 // processes.
 type part struct {
-	Role   string // nats, read, work, worker, gateway, bare, lookup, backtest, sequential, decode or load
+	Role   string // nats, read, work, worker, gateway, pages, bare, lookup, backtest, sequential, decode or load
 	Dir    string
 	URL    string
 	Prefix string
@@ -56,8 +56,9 @@ type result struct {
 	Peak     int64   `json:"peak"`   // the most memory used, in bytes
 	Users    int     `json:"users"`
 	Offers   uint64  `json:"offers"`
-	Cores    int     `json:"cores"` // for backtest: how many it could use
-	Heap     int64   `json:"heap"`  // for load: bytes by which the heap has grown
+	Cores    int     `json:"cores"`    // for backtest: how many it could use
+	Heap     int64   `json:"heap"`     // for load: bytes by which the heap has grown
+	Resident int64   `json:"resident"` // bytes of memory used now; 0 where that is not known
 }
 
 const partEnv = "OFFERSTREAM_BENCH_PART"
@@ -103,7 +104,7 @@ func (p part) run(out io.Writer, backtest Backtest) error {
 		return p.work(out)
 	case "worker":
 		return p.worker(out)
-	case "gateway", "bare":
+	case "gateway", "pages", "bare":
 		return p.takeEvents(out)
 	case "lookup":
 		return p.lookup(out)
@@ -336,25 +337,33 @@ func (m *meter) done() result {
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
 	r.Allocs = ms.Mallocs - m.allocs
-	r.Peak = peakBytes()
+	r.Peak, r.Resident = peakBytes(), statusBytes("VmRSS:")
 	return r
 }
 
 // peakBytes returns the most memory that this process has used. On Linux it does
 // not use getrusage, whose figure a child inherits from its parent, the bench.
 func peakBytes() int64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if _, after, ok := strings.Cut(string(status), "VmHWM:"); err == nil && ok {
-		var kb int64
-		if _, err := fmt.Sscan(after, &kb); err == nil {
-			return kb << 10
-		}
+	if n := statusBytes("VmHWM:"); n > 0 {
+		return n
 	}
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return 0
 	}
 	return u.Maxrss << 10
+}
+
+// statusBytes is a size that Linux tells of this process; 0: it is not Linux.
+func statusBytes(name string) int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if _, after, ok := strings.Cut(string(status), name); err == nil && ok {
+		var kb int64
+		if _, err := fmt.Sscan(after, &kb); err == nil {
+			return kb << 10
+		}
+	}
+	return 0
 }
 
 func cpuSeconds() float64 {

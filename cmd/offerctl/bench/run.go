@@ -20,14 +20,15 @@ type Run struct {
 	Events, Users, Campaigns, Rounds int
 	LookupUsers                      int
 	Rows                             bool // the campaigns about single products are rows of one
-	WorkerOnly, GatewayOnly          bool // at most one of these five
+	WorkerOnly, GatewayOnly          bool // at most one of these six
 	BacktestOnly, GroupOnly          bool
-	ItemsOnly                        bool
+	ItemsOnly, PageOnly              bool
 	Partitions, Watchers             int                              // with ItemsOnly
 	Say                              func(format string, args ...any) // shows what is being done; may be nil
 
 	search    liveSearch
 	turns     gatewayTurns
+	page      pageLoad
 	groupTurn time.Duration // length of a turn with snapshots, and of one without
 
 	dir  string
@@ -37,7 +38,7 @@ type Run struct {
 
 // New returns a run of the usual length. The caller sets its sizes.
 func New() *Run {
-	return &Run{search: defaultSearch, turns: defaultTurns, groupTurn: defaultGroupTurn}
+	return &Run{search: defaultSearch, turns: defaultTurns, page: defaultPageLoad, groupTurn: defaultGroupTurn}
 }
 
 // A Finding is the result of a run. As JSON it is one object, in which `ratio` is
@@ -61,6 +62,9 @@ func (b *Run) Measure(ctx context.Context) (found Finding, err error) {
 	defer stop()
 	if b.GatewayOnly {
 		return b.gateway(ctx)
+	}
+	if b.PageOnly {
+		return b.pages(ctx)
 	}
 	if b.GroupOnly {
 		return b.group(ctx)

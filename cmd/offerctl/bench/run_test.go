@@ -40,6 +40,7 @@ func TestBench(t *testing.T) {
 		{"rows", func(b *Run) { b.Campaigns, b.Rows = 250, true }, "worker_per_s ratio_to_10 worker_10_per_s load_seconds bytes_per_campaign"},
 		{"gateway", func(b *Run) { b.GatewayOnly = true }, `ratio_batch p50_ms p99_ms p999_ms gateway_per_s bare_per_s gateway_cpu_us_per_event
 			ratio_to_base per_s base_per_s base_cpu_us_per_event`},
+		{"page", func(b *Run) { b.PageOnly = true }, `p50_ms p99_ms offers streams event_p99_ms list_p50_ms list_p99_ms idle idle_mb`},
 		{"group", func(b *Run) { b.GroupOnly = true }, `hand_overs hand_over_p50 hand_over_p99 restart_ms take_over_ms standby_ms p99_ms snapshot_p99 snapshots
 			rebuild_s restore_s snapshot_mb restore_mb_per_s read_mb_per_s`},
 		{"items", func(b *Run) { b.ItemsOnly, b.Partitions, b.Watchers = true, 3, 500 }, `without_per_s with_per_s cpu_us_per_event allocs_per_event peak_mb mail_messages_per_event offers hot_per_s hot_cost_ratio
@@ -54,7 +55,8 @@ func TestBench(t *testing.T) {
 			for ms := time.Millisecond; ; ms *= 4 { // a machine may be too slow for such short turns
 				b = Run{Events: 2000, Users: 200, Rounds: 1, LookupUsers: 2000,
 					search: liveSearch{from: 400, tries: 2, hold: 200 * ms, periods: 3, period: 300 * ms},
-					turns:  gatewayTurns{round: 1, turn: 100 * ms, forms: 1, form: 50 * ms, open: 300 * ms}, groupTurn: 2500 * ms}
+					turns:  gatewayTurns{round: 1, turn: 100 * ms, forms: 1, form: 50 * ms, open: 300 * ms}, groupTurn: 2500 * ms,
+					page: pageLoad{idle: 20, streams: 100, hold: 300 * ms, offers: 400, events: 100, lists: 100}}
 				one.set(&b)
 				var err error
 				if found, err = b.Measure(t.Context()); err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/ingest"
+	"offerstream/pipeline/page"
 	"offerstream/pipeline/worker"
 )
 
@@ -55,13 +56,21 @@ func (p part) takeEvents(out io.Writer) error {
 	m := measure()
 	go http.Serve(meter, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(m.done()) }))
 	serve := func() error { return http.Serve(events, &bareHandler{conn: c}) }
-	if p.Role == "gateway" { // as cmd/gateway does
+	if p.Role != "bare" { // as cmd/gateway does
 		ingest.TuneHeap()
 		l, err := c.OpenGatewayLog(ctx)
 		if err != nil {
 			return err
 		}
-		g, err := ingest.New(ingest.Options{Log: l, ServerKeys: []string{writeKey}, Keys: pageKeys(), Metrics: prometheus.NewRegistry(), Logger: warnings})
+		var offers *page.Page
+		if p.Role == "pages" {
+			offers = page.New(page.Options{Keys: pageVisitors, Logger: warnings})
+			go offers.Run(ctx, c)
+			for _, err := offers.List(""); err != nil; _, err = offers.List("") {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		g, err := ingest.New(ingest.Options{Log: l, Page: offers, ServerKeys: []string{writeKey}, Keys: pageKeys(), Metrics: prometheus.NewRegistry(), Logger: warnings})
 		if err != nil {
 			return err
 		}
