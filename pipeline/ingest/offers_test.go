@@ -52,17 +52,6 @@ func newPageScene(t *testing.T, change ...func(*page.Options)) *pageScene {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.conn.Close)
-	st, err := s.conn.JS.Stream(t.Context(), s.conn.Names.OffersStream())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf := st.CachedInfo().Config
-	if !slices.Contains(conf.Subjects, s.conn.Names.PageSubjects()) {
-		conf.Subjects = append(conf.Subjects, s.conn.Names.PageSubjects())
-		if _, err := s.conn.JS.UpdateStream(t.Context(), conf); err != nil {
-			t.Fatal(err)
-		}
-	}
 	s.keys = page.NewKeys([][]byte{[]byte("a key of visitors")})
 	s.start(change...)
 	return s

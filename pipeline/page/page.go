@@ -199,14 +199,6 @@ func (p *Page) forget() {
 	p.endAll(endAgain)
 }
 
-// A record is one on page.<p>.
-type record struct {
-	Type    string `json:"type"` // merged, redeemed or voided
-	Visitor string `json:"visitor"`
-	User    string `json:"user"`
-	Offer   string `json:"offer"`
-}
-
 // apply puts a message of OFFERS onto the board.
 func (p *Page) apply(m broker.Stored, web bool) {
 	now := p.opt.Now()
@@ -222,18 +214,18 @@ func (p *Page) apply(m broker.Stored, web bool) {
 			}
 		}
 	} else {
-		var r record
+		var r pipeline.PageRecord
 		if json.Unmarshal(m.Data, &r) != nil {
 			r.Type = ""
 		}
 		switch {
-		case r.Type == "merged" && r.Visitor != "" && r.User != "":
+		case r.Type == pipeline.PageMerged && r.Visitor != "" && r.User != "":
 			put = func() []Change { return p.board.Merge(event.UserKey(r.Visitor, true), event.UserKey(r.User, false)) }
-		case r.Type == "redeemed":
+		case r.Type == pipeline.PageRedeemed:
 			put = func() []Change { return p.board.Redeem(r.Offer) }
-		case r.Type == "voided":
+		case r.Type == pipeline.PageVoided:
 			put = func() []Change { return p.board.Void(r.Offer) }
-		} // there may be other types later, and marks
+		} // marks have no data, and there may be other types later
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -39,7 +39,7 @@ const (
 // A Stream is an open stream of a page.
 type Stream struct {
 	reader Reader
-	queue  chan told
+	queue  chan *told
 	ended  chan struct{} // closed when end is set
 	end    ending
 }
@@ -76,7 +76,7 @@ func (p *Page) tell(all []Change) {
 				continue
 			}
 			select {
-			case s.queue <- told{c, p.at}:
+			case s.queue <- &told{c, p.at}:
 			default:
 				p.met.slow.Inc()
 				s.finish(endSlow)
@@ -109,7 +109,7 @@ func (p *Page) Close() {
 }
 
 // watch begins a stream, with what its reader can see now.
-func (p *Page) watch(r Reader, has []string) (s *Stream, news []told, err error) {
+func (p *Page) watch(r Reader, has []string) (s *Stream, news []*told, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	limit := ""
@@ -127,7 +127,7 @@ func (p *Page) watch(r Reader, has []string) (s *Stream, news []told, err error)
 		p.met.refuse.WithLabelValues(limit).Inc()
 		return nil, nil, &LimitError{limit}
 	}
-	s = &Stream{reader: r, queue: make(chan told, p.opt.Queue), ended: make(chan struct{})}
+	s = &Stream{reader: r, queue: make(chan *told, p.opt.Queue), ended: make(chan struct{})}
 	p.watching[r.Key] = append(p.watching[r.Key], s)
 	p.streams++
 	if r.From != nil {
@@ -140,12 +140,12 @@ func (p *Page) watch(r Reader, has []string) (s *Stream, news []told, err error)
 	open := p.board.Open(nil, r.Key, p.opt.Now())
 	for _, id := range has {
 		if !slices.ContainsFunc(open, func(o *Offer) bool { return o.ID == id }) {
-			news = append(news, told{Change{Offer: &Offer{ID: id}, Why: p.board.Hidden(r.Key, id)}, p.at})
+			news = append(news, &told{Change{Offer: &Offer{ID: id}, Why: p.board.Hidden(r.Key, id)}, p.at})
 		}
 	}
 	for _, o := range open {
 		if !slices.Contains(has, o.ID) {
-			news = append(news, told{Change{Offer: o}, p.at})
+			news = append(news, &told{Change{Offer: o}, p.at})
 		}
 	}
 	return s, news, nil
@@ -325,7 +325,7 @@ type writer struct {
 
 // change adds an event of an offer that appears or is taken back. What the page has, or has
 // not, is not told again: it came with the stream's beginning.
-func (w *writer) change(t told) {
+func (w *writer) change(t *told) {
 	id := t.Offer.ID
 	i := slices.Index(w.has, id)
 	if (i >= 0) == (t.Why == "") {
