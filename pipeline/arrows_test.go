@@ -43,6 +43,7 @@ var arrows = map[string]string{
 	"pipeline/worker":          core + " pipeline/broker pipeline/task pipeline/checkpoint pipeline/backfill state",
 	"pipeline/audit":           core + " pipeline/broker pipeline/task pipeline/checkpoint pipeline/backfill state",
 	"pipeline/backtest":        core + " pipeline/broker pipeline/audit",
+	"pipeline/deliver":         core + " pipeline/broker",
 	"state":                    "",
 	"config":                   core + " pipeline/lazyregexp pipeline/scenario pipeline/window pipeline/zone pipeline/expr",
 	"deploy":                   "",
@@ -60,7 +61,7 @@ const core = "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/
 
 // edges are the packages under pipeline that do input and output; all others
 // there are pure.
-var edges = []string{"pipeline/task", "pipeline/broker", "pipeline/page", "pipeline/ingest", "pipeline/checkpoint", "pipeline/backfill", "pipeline/worker", "pipeline/audit", "pipeline/backtest", "pipeline/oracle"}
+var edges = []string{"pipeline/task", "pipeline/broker", "pipeline/page", "pipeline/ingest", "pipeline/checkpoint", "pipeline/backfill", "pipeline/worker", "pipeline/audit", "pipeline/backtest", "pipeline/deliver", "pipeline/oracle"}
 
 // impure lists what a pure package may not import, with all packages below it.
 var impure = []string{"os", "io/fs", "net/http", "log", "math/rand", "crypto/rand", "runtime", "path/filepath", "syscall",

@@ -218,6 +218,9 @@ func (f *Fold) At() (seq, applied uint64, logTime int64, set string) {
 	return f.cur.Seq, f.cur.Applied, f.cur.LogTime, f.cur.Set
 }
 
+// Stored is the stored time of the last message that was applied completely.
+func (f *Fold) Stored() int64 { return f.cur.Stored }
+
 // Effects are the records that the last step appends to chains. They are valid
 // until the next step.
 func (f *Fold) Effects() []Effect { return f.effects }

@@ -42,6 +42,7 @@ var commands = []command{
 	{"user", "show what is stored about a user", user},
 	{"item", "show what is stored about an item", item},
 	{"send-test", "render a campaign's offer for a user now, and publish it as a test", sendTest},
+	{"deliver", "send the offers of a channel to a webhook, or by SMS, push or mail", deliverOffers},
 	{"status", "show which worker owns which partition, and how far it is behind", status},
 	{"verify", "compare the stored offers with those that the log yields", verify},
 	{"accept", "accept the loss of data that cannot be restored, after a partition has stopped", accept},

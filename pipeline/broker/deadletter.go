@@ -11,15 +11,17 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
 )
 
 // A DeadLetter is an event that could not be applied, as it is stored: a record
-// of chain dead.<p>, or an event that the gateway refused.
+// of chain dead.<p>, or an event that the gateway refused. Or it is an offer that could
+// not be delivered.
 type DeadLetter struct {
-	Source string            // a partition's number, or "gateway"
-	Number uint64            // on the chain; from the gateway, the sequence in DEADLETTERS
+	Source string            // a partition's number, FromGateway or FromDeliver
+	Number uint64            // on the chain; of the other sources, the sequence in DEADLETTERS
 	Part   int               // from the gateway, its place in that message, from 1; 0 if the message is one letter
 	Pos    pipeline.Position // of a chain's record; zero from the gateway
 	Stored time.Time
@@ -40,6 +42,33 @@ func (d *DeadLetter) ID() string {
 
 // FromGateway is the Source of the dead letters of the gateway.
 const FromGateway = "gateway"
+
+// FromDeliver is the Source of offers that could not be delivered.
+const FromDeliver = "deliver"
+
+// Undelivered stores offers that could not be delivered as dead letters. Like gateways
+// they use half of DEADLETTERS, as the rest is for the workers.
+type Undelivered struct {
+	conn *Conn
+	room letterRoom
+}
+
+// Undelivered returns where such offers are stored.
+func (c *Conn) Undelivered() *Undelivered { return &Undelivered{conn: c} }
+
+// Put stores an offer, and returns when it is acknowledged. Within two minutes it is
+// stored once under the same id. Without room it returns ErrNoRoom.
+func (u *Undelivered) Put(ctx context.Context, id string, d pipeline.Dead) error {
+	m := &nats.Msg{Subject: u.conn.Names.DeadDeliver(), Header: nats.Header{}}
+	putDead(m, d)
+	if err := u.room.take(ctx, u.conn, len(m.Data)); err != nil {
+		return err
+	}
+	if _, err := u.conn.JS.PublishMsg(ctx, m, jetstream.WithMsgID(id)); err != nil {
+		return fmt.Errorf("publish to %s: %w", m.Subject, err)
+	}
+	return nil
+}
 
 // headerLetters is the header of a message of the gateway's that holds several
 // letters: how many. Each of them is a line with a letterHead, then the event as
@@ -168,7 +197,7 @@ func letters(m *walked) []*DeadLetter {
 	if text, err := url.PathUnescape(d.Detail); err == nil {
 		d.Detail = text
 	}
-	if pos, err := ParsePosition(m.header); err == nil && d.Source != FromGateway {
+	if pos, err := ParsePosition(m.header); err == nil && d.Source != FromGateway && d.Source != FromDeliver {
 		d.Pos, d.Number = pos, pos.N
 	}
 	return []*DeadLetter{&d}

@@ -131,8 +131,9 @@ func (g *GatewayLog) DeadLetters(ctx context.Context, id string, letters []pipel
 	return g.publish(ctx, &g.seqs[g.conn.Partitions], m, id)
 }
 
-// ErrNoRoom means that DEADLETTERS has no room for letters of gateways.
-var ErrNoRoom = errors.New("no room for dead letters of gateways")
+// ErrNoRoom means that DEADLETTERS has no room for letters of gateways and of offers
+// that could not be delivered.
+var ErrNoRoom = errors.New("no room for dead letters of gateways and senders")
 
 // letterRoom is what a gateway may still store in DEADLETTERS. The stream refuses
 // every message when it is full, and a partition does not go on before its own
@@ -165,8 +166,8 @@ func (r *letterRoom) take(ctx context.Context, c *Conn, n int) error {
 		r.left = min(left, max(half/roomSteps, int64(n)))
 	}
 	if r.left < int64(n) {
-		return fmt.Errorf("%w: half of stream %s is used, and the rest is for the workers: read them with `offerctl deadletters list`, then purge the gateways' with `nats stream purge %s --subject %s`, or raise the stream's max_bytes",
-			ErrNoRoom, c.Names.DeadStream(), c.Names.DeadStream(), c.Names.DeadGateway())
+		return fmt.Errorf("%w: half of stream %s is used, and the rest is for the workers: read them with `offerctl deadletters list`, then purge the gateways' with `nats stream purge %s --subject %s`, or those of offers with `--subject %s`, or raise the stream's max_bytes",
+			ErrNoRoom, c.Names.DeadStream(), c.Names.DeadStream(), c.Names.DeadGateway(), c.Names.DeadDeliver())
 	}
 	r.left -= int64(n)
 	return nil

@@ -114,6 +114,12 @@ func (n Names) DeadSubject(p int) string { return n.ChainSubject("dead", p) }
 // DeadGateway is the subject of the gateway's dead letters. It is not a chain.
 func (n Names) DeadGateway() string { return n.subject("dead.gateway") }
 
+// DeadDeliver is the subject of offers that could not be delivered. It is not a chain.
+func (n Names) DeadDeliver() string { return n.subject("dead." + FromDeliver) }
+
+// ChannelSubjects is a filter for the offers of one channel.
+func (n Names) ChannelSubjects(channel string) string { return n.subject("offers." + channel + ".*") }
+
 // ChainSubject is the subject of a chain of partition p. The chain is named as
 // in pipeline.Effect: "offers.<channel>", "withheld", "page", "dead", or
 // "events.<q>.from"

@@ -71,10 +71,13 @@ type Query struct {
 	Render  *pipeline.RenderQuery `json:"render,omitempty"`  // asks for a test offer instead of the user
 	Pending bool                  `json:"pending,omitempty"` // asks for the Pending of the partition instead
 	Held    bool                  `json:"held,omitempty"`    // asks for the pipeline.Holdings of the partition instead
+
+	Deliver *pipeline.DeliveryQuery `json:"deliver,omitempty"` // asks whether an offer to the user may go out now
 }
 
 // An Answer has a pipeline.User, a pipeline.Item, a pipeline.PoolState, a
-// pipeline.Rendering, a Pending or pipeline.Holdings, or the reason why there is none.
+// pipeline.Rendering, a Pending, pipeline.Holdings or a pipeline.Delivery, or the reason
+// why there is none.
 type Answer struct {
 	Error    string          `json:"error,omitempty"`
 	User     json.RawMessage `json:"user,omitempty"`
@@ -83,6 +86,8 @@ type Answer struct {
 	Held     json.RawMessage `json:"held,omitempty"`
 	Rendered json.RawMessage `json:"rendered,omitempty"`
 	Pending  *Pending        `json:"pending,omitempty"`
+
+	Delivery *pipeline.Delivery `json:"delivery,omitempty"`
 }
 
 // A Pending is what is pending in a partition, as of its last checkpoint, and what a

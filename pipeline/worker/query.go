@@ -68,6 +68,13 @@ func (a *attempt) find(data []byte) (answer broker.Answer) {
 	if err := json.Unmarshal(data, &q); err != nil || q.Key == "" && !q.Held {
 		return broker.Answer{Error: "the query cannot be decoded: use the offerctl of the worker's version"}
 	}
+	if q.Deliver != nil {
+		var err error
+		if answer.Delivery, err = a.delivery(&q); err != nil {
+			answer.Error = err.Error()
+		}
+		return answer
+	}
 	found, to, err := a.look(&q, &answer)
 	if err == nil {
 		*to, err = json.Marshal(found)
@@ -99,6 +106,23 @@ func (a *attempt) look(q *broker.Query, answer *broker.Answer) (found any, to *j
 	}
 	found, err = a.fold.User(q.Key)
 	return found, &answer.User, err
+}
+
+// deliveryLag is how old the last applied message may be, while others wait, for the
+// state to count as that of now: consent may have been revoked in those.
+const deliveryLag = 10 * time.Second
+
+// delivery answers whether an offer may go out now.
+func (a *attempt) delivery(q *broker.Query) (*pipeline.Delivery, error) {
+	if !pipeline.IsUser(q.Key) {
+		return nil, fmt.Errorf("%q is not the key of a user", q.Key)
+	}
+	now := a.present()
+	if now != 0 && !a.reader.CaughtUp() && now-a.fold.Stored() > int64(deliveryLag) {
+		return &pipeline.Delivery{Behind: true}, nil
+	}
+	q.Deliver.Now = now
+	return a.fold.Delivery(q.Key, *q.Deliver)
 }
 
 // present is the time of now, which log time may be long behind if nothing has come

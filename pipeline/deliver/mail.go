@@ -1,0 +1,139 @@
+package deliver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	netmail "net/mail"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/wneessen/go-mail"
+)
+
+// A mailer sends messages as mails, each over a connection of its own.
+type mailer struct {
+	receiver *Receiver
+	host     string
+	port     int
+	from     string
+	domain   string // of Message-ID
+}
+
+// Ports of mail servers.
+const (
+	portSubmission  = 587
+	portSubmissions = 465 // with TLS from the beginning
+)
+
+func newMailer(r *Receiver, to *url.URL) (*mailer, error) {
+	from, err := netmail.ParseAddress(r.From)
+	if err != nil {
+		return nil, fmt.Errorf("the sender of mails, %q, is not an address: give one such as \"Shop <news@shop.example>\"", r.From)
+	}
+	if (r.Username == "") != (r.Token == nil) {
+		return nil, errors.New("a user of the mail server needs a password, and a password a user")
+	}
+	s := &mailer{receiver: r, host: to.Hostname(), port: portSubmission, from: from.String(), domain: from.Address[strings.LastIndexByte(from.Address, '@')+1:]}
+	if to.Scheme == "smtps" {
+		s.port = portSubmissions
+	}
+	if text := to.Port(); text != "" {
+		if s.port, err = strconv.Atoi(text); err != nil {
+			return nil, fmt.Errorf("the port of the mail server, %q, is not a number", text)
+		}
+	}
+	_, err = s.client(to.Scheme == "smtps")
+	return s, err
+}
+
+// client returns a client for one connection.
+func (s *mailer) client(implicit bool) (*mail.Client, error) {
+	dialer := newDialer(s.receiver.AllowPrivate)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, address)
+	}
+	if implicit {
+		secure := &tls.Dialer{NetDialer: dialer, Config: &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12}}
+		dial = secure.DialContext
+	}
+	opts := []mail.Option{mail.WithPort(s.port), mail.WithDialContextFunc(dial)}
+	switch {
+	case implicit:
+		opts = append(opts, mail.WithSSL())
+	case s.receiver.AllowPrivate:
+		opts = append(opts, mail.WithTLSPolicy(mail.TLSOpportunistic))
+	default:
+		opts = append(opts, mail.WithTLSPolicy(mail.TLSMandatory))
+	}
+	if s.receiver.Username != "" {
+		opts = append(opts, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover), mail.WithUsername(s.receiver.Username), mail.WithPassword(s.receiver.Token.Text()))
+	}
+	c, err := mail.NewClient(s.host, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("the mail server: %w", err)
+	}
+	return c, nil
+}
+
+func (s *mailer) send(ctx context.Context, m *message) *failure {
+	msg := mail.NewMsg()
+	if err := errors.Join(msg.From(s.from), msg.To(m.to)); err != nil {
+		return &failure{reason: reasonNoAddress, detail: err.Error(), verdict: never}
+	}
+	msg.Subject(m.subject)
+	msg.SetMessageIDWithValue(m.id + "@" + s.domain) // the same each time, so that a repetition can be recognised
+	msg.SetDateWithValue(m.at)
+	msg.SetBodyString(mail.TypeTextPlain, m.text)
+	if m.html != "" {
+		msg.AddAlternativeString(mail.TypeTextHTML, m.html)
+	}
+	u, _ := url.Parse(s.receiver.URL)
+	c, err := s.client(u.Scheme == "smtps")
+	if err == nil {
+		err = c.DialAndSendWithContext(ctx, msg)
+	}
+	if err == nil || msg.IsDelivered() {
+		return nil
+	}
+	return unmailed(ctx, err)
+}
+
+// unmailed is the failure of a mail. A permanent answer to its content or its recipient
+// is about this mail.
+func unmailed(ctx context.Context, err error) *failure {
+	f := unsent(ctx, err)
+	var send *mail.SendError
+	if errors.As(err, &send) {
+		f.reason = "smtp_4xx"
+		if !send.IsTemp() && send.ErrorCode() >= 500 && (send.Reason == mail.ErrSMTPRcptTo || send.Reason == mail.ErrSMTPData || send.Reason == mail.ErrSMTPDataClose) {
+			f.reason, f.verdict = "smtp_5xx", never
+		}
+	}
+	return f
+}
+
+// mailOf makes the texts of a mail.
+func (p *preset) mailOf(m *message, v *view) error {
+	for _, part := range [...]struct {
+		name string
+		to   *string
+	}{{"subject", &m.subject}, {"text", &m.text}, {"html", &m.html}} {
+		t := p.text.Lookup(part.name)
+		if t == nil {
+			continue
+		}
+		b, err := execute(t, v)
+		if err != nil {
+			return err
+		}
+		*part.to = strings.TrimSpace(string(b))
+	}
+	if strings.ContainsAny(m.subject, "\r\n") {
+		return errors.New("the subject has more than one line")
+	}
+	return nil
+}
