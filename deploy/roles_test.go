@@ -56,7 +56,7 @@ func startNATS(t *testing.T, patches ...string) *server.Server {
 	}
 	conf = []byte(strings.NewReplacer(patches...).Replace(string(conf)))
 	t.Setenv("SERVER_NAME", "nats-0")
-	for _, role := range []string{"GATEWAY", "WORKER", "SUBSCRIBER", "OPERATOR", "SYS"} {
+	for _, role := range []string{"GATEWAY", "WORKER", "SUBSCRIBER", "DELIVER", "OPERATOR", "SYS"} {
 		t.Setenv(role+"_PASSWORD", strings.ToLower(role))
 	}
 	path := filepath.Join(t.TempDir(), "nats.conf")
@@ -224,6 +224,8 @@ func TestRoles(t *testing.T) {
 	}
 	defer consuming.Stop()
 
+	delivered := deliverAsRole(t, ns, logger)
+
 	// Send events until the first offer: those before the set is in force cause none.
 	for n, fired := 0, false; !fired; n++ {
 		body := fmt.Sprintf(`{"writeKey":"k","batch":[{"type":"page","userId":"u","messageId":"%d"},{"type":"nonsense"}]}`, n)
@@ -251,6 +253,7 @@ func TestRoles(t *testing.T) {
 	if err := <-heard; err != nil {
 		t.Error(err)
 	}
+	await(t, ctx, "a sender delivers it", func() bool { return delivered() > 0 })
 	await(t, ctx, "each partition with its owner and its standby", func() bool {
 		o, err := audit.Look(ctx, operator, within)
 		if err != nil {
@@ -449,6 +452,14 @@ func refusals(t *testing.T, ns *server.Server) {
 			"$KV.GROUP.member.a": false, "$JS.API.STREAM.INFO.KV_GROUP": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
 			"$O.SNAPSHOTS.M.a": false, "$O.SNAPSHOTS.C.0.1.a": false, "$JS.API.STREAM.PURGE.OBJ_SNAPSHOTS": false, "$JS.API.STREAM.MSG.GET.OBJ_SNAPSHOTS": false, "$JS.API.CONSUMER.CREATE.OBJ_SNAPSHOTS.a": false,
 		},
+		"deliver": {
+			"dead.deliver": true, "query.0": true, "query.status": false, "query.gateways": false, "query.listen": false, "query.listen.a": false, "dead.0": false, "dead.gateway": false,
+			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.CREATE.OFFERS.a.offers.web.*": true, "$JS.API.CONSUMER.CREATE.OFFERS.a.withheld.*": false, "$JS.API.CONSUMER.CREATE.OFFERS.a": false, "$JS.API.CONSUMER.CREATE.OFFERS": false,
+			"$JS.API.CONSUMER.DURABLE.CREATE.OFFERS.a": false, "$JS.API.CONSUMER.DELETE.OFFERS.a": false, "$JS.API.CONSUMER.INFO.OFFERS.a": true, "$JS.API.CONSUMER.MSG.NEXT.OFFERS.a": true, "$JS.API.CONSUMER.CREATE.EVENTS-0.a.events.>": false,
+			"$JS.API.DIRECT.GET.KV_CAMPAIGNS.$KV.CAMPAIGNS.deployment": true, "$JS.API.DIRECT.GET.KV_CAMPAIGNS.$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.MSG.GET.OFFERS": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.DEADLETTERS": false, "$JS.API.STREAM.MSG.GET.KV_CAMPAIGNS": false,
+			"events.0.in": false, "events.0.control": false, "offers.web.0": false, "offers-test.web": false, "withheld.0": false, "$KV.CAMPAIGNS.live": false, "$KV.CAMPAIGNS.paused": false, "$KV.GROUP.member.a": false, "$O.SNAPSHOTS.M.a": false,
+			"$JS.API.STREAM.CREATE.X": false, "$JS.API.STREAM.UPDATE.OFFERS": false, "$JS.API.STREAM.DELETE.OFFERS": false, "$JS.API.STREAM.PURGE.DEADLETTERS": false, "$JS.API.STREAM.MSG.DELETE.OFFERS": false,
+		},
 		"operator": {
 			"$JS.API.STREAM.DELETE.X": true, "$JS.API.STREAM.PURGE.X": true, "$KV.CAMPAIGNS.x": true, "query.0": true, "query.status": true, "query.listen": true, "offers-test.web": true,
 		},
@@ -461,6 +472,7 @@ func refusals(t *testing.T, ns *server.Server) {
 		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.gateways": true, "query.listen": true, "query.listen.a": false, "query.status": false, "offers-test.>": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
 		"worker":     {"query.0": true, "query.listen.a": false, "offers-test.>": false, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
 		"subscriber": {"offers.>": true, "offers-test.>": true, "withheld.>": false, "page.>": false, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, "query.listen.a": false, ">": false},
+		"deliver":    {"_INBOX_offerstream-deliver.x": true, "_INBOX.x": false, "_INBOX_offerstream-worker.>": false, "offers.>": false, "offers-test.>": false, "withheld.>": false, "events.>": false, "query.*": false, "query.listen.a": false, "dead.>": false, "$KV.GROUP.>": false, ">": false},
 		"operator":   {">": true},
 	} {
 		for subject, may := range subjects {

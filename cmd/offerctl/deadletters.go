@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
@@ -24,7 +25,8 @@ func deadletters(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "deadletters list|replay [flags]", `
 Dead letters are events that were not applied: events that the gateway refused
 within a batch (gateway/SEQ.N), and events or timers that triggered a bug or could
-not be read (PARTITION/N).
+not be read (PARTITION/N). Offers that offerctl deliver has given up are dead letters
+too (deliver/SEQ); list shows them, and nothing sends them again.
 
 A gateway that gets very many bad events stores a part of them. Its metrics count
 all.
@@ -112,7 +114,7 @@ func (d *letters) flags(fs *flags) (all, gateway *bool) {
 }
 
 // letterID also matches gateway/SEQ: older gateways stored each letter as a message.
-var letterID = regexp.MustCompile(`^((gateway|0|[1-9][0-9]*)/[1-9][0-9]*|gateway/[1-9][0-9]*\.[1-9][0-9]*)$`)
+var letterID = regexp.MustCompile(`^((gateway|deliver|0|[1-9][0-9]*)/[1-9][0-9]*|gateway/[1-9][0-9]*\.[1-9][0-9]*)$`)
 
 // sinceWhen reads a time, or a duration before now.
 func sinceWhen(v string, now time.Time) (time.Time, error) {
@@ -200,6 +202,9 @@ func (d *letters) show(l *broker.DeadLetter) error {
 		s.Logged = value.FormatTime(l.Pos.T)
 	}
 	id, key := event.Whose(l.Raw)
+	if o := new(pipeline.Offer); l.Source == broker.FromDeliver && json.Unmarshal(l.Raw, o) == nil && o.User != "" {
+		key = o.Entity()
+	}
 	s.MessageID = id
 	if kind, item, ok := event.ItemParts(key); ok {
 		s.Item = kind + "/" + item
@@ -319,6 +324,9 @@ func sentBy(l *broker.DeadLetter, ev *event.Event) string {
 // send sends the event of a dead letter, if it is valid.
 func (d *letters) send(ctx context.Context, l *broker.DeadLetter) error {
 	ev, err := d.dec.AdmitLive(l.Raw, 0)
+	if l.Source == broker.FromDeliver {
+		err = errors.New("it is an offer, not an event")
+	}
 	if err == nil && ev.Type == event.Clock {
 		err = errors.New("it is a clock event: offerctl replay sends one at its end")
 	}

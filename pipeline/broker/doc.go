@@ -6,7 +6,8 @@
 //
 //	EVENTS-<p>    events.<p>.in, .tick, .control, .accept, .from.<q>: partition p's log
 //	OFFERS        offers.<channel>.<p>, withheld.<p>, page.<p>: its chains
-//	DEADLETTERS   dead.<p>, a chain too; dead.gateway, many letters in a message (deadletter.go)
+//	DEADLETTERS   dead.<p>, a chain too; dead.gateway, many letters in a message, and
+//	              dead.deliver, offers that were given up (deadletter.go)
 //	CAMPAIGNS     a KV bucket:
 //	                deployment      {"partitions": 8}, written once
 //	                live            Live, the record: which set is live (older versions: its hash)
