@@ -79,6 +79,7 @@ func (s *said) String() string {
 type deployment struct {
 	t    testing.TB
 	ns   *embedded.Server
+	url  string
 	conn *broker.Conn
 	n    []uint64 // offers by partition
 
@@ -89,13 +90,18 @@ type deployment struct {
 
 func deploy(t testing.TB) *deployment {
 	t.Helper()
-	ns, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Port: -1, Log: slog.New(slog.DiscardHandler)})
+	return deployIn(t, t.TempDir())
+}
+
+func deployIn(t testing.TB, dir string) *deployment {
+	t.Helper()
+	ns, err := embedded.Start(embedded.Options{Dir: dir, Port: -1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(ns.Shutdown)
-	d := &deployment{t: t, ns: ns, n: make([]uint64, partitions)}
-	d.conn = d.connect(broker.Options{Partitions: partitions})
+	d := &deployment{t: t, ns: ns, url: ns.ClientURL(), n: make([]uint64, partitions)}
+	d.conn = d.connect(broker.Options{Partitions: partitions, Reconnect: true})
 	for p := range partitions {
 		stop, err := d.conn.Wire.Listen(d.conn.Names.QuerySubject(p), d.owner)
 		if err != nil {
@@ -111,7 +117,7 @@ func deploy(t testing.TB) *deployment {
 
 func (d *deployment) connect(o broker.Options) *broker.Conn {
 	d.t.Helper()
-	o.URL, o.Client, o.Log = d.ns.ClientURL(), "offerstream-deliver", slog.New(slog.DiscardHandler)
+	o.URL, o.Client, o.Log = d.url, "offerstream-deliver", slog.New(slog.DiscardHandler)
 	c, err := broker.Connect(limited(d.t), o)
 	if err != nil {
 		d.t.Fatal(err)
@@ -351,6 +357,7 @@ func (r *receiver) ids(user string) (ids []string) {
 // TestWebhook: an offer goes out once, signed with all keys so that the library of
 // Standard Webhooks takes it, and is acknowledged.
 func TestWebhook(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	to := receive(t, nil)
 	o := offerOf("0a1b", "ada")
@@ -395,6 +402,7 @@ func TestWebhook(t *testing.T) {
 // TestRetry: what fails is tried again, signed anew, until it succeeds; the offers of a
 // user stay in order, and those of others do not wait.
 func TestRetry(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	release := make(chan struct{})
 	to := receive(t, func(w http.ResponseWriter, g got, n int) {

@@ -270,10 +270,3 @@ func (g *holding) messages(before time.Time) (all []jetstream.Msg) {
 	}
 	return all
 }
-
-// count is how many offers are held.
-func (g *holding) count() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.all)
-}

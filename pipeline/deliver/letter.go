@@ -21,7 +21,7 @@ func (d *Deliverer) bury(ctx, hard context.Context, h *held, end *ending) bool {
 			return true
 		}
 		d.opt.Log.Error("an offer that is given up cannot be stored as a dead letter: it waits", "offer", h.who(), "error", err)
-		d.sleep(ctx, min(time.Second<<min(tries, 5), 30*time.Second))
+		d.sleep(ctx, min(d.opt.firstWait<<min(tries, 5), 30*time.Second))
 		if ctx.Err() != nil {
 			return false
 		}

@@ -110,7 +110,7 @@ func (d *Deliverer) reporter(ctx context.Context, ended <-chan struct{}) {
 			}
 			if ctx.Err() == nil {
 				d.opt.Log.Error("the gateway does not take the events about offers: they wait, and their offers are not acknowledged", "events", len(some), "error", err)
-				d.sleep(ctx, min(time.Second<<min(tries, 5), 30*time.Second))
+				d.sleep(ctx, min(d.opt.firstWait<<min(tries, 5), 30*time.Second))
 			}
 		}
 	}
