@@ -58,20 +58,17 @@ func (d *Deliverer) open(ctx context.Context) (jetstream.Consumer, error) {
 // take takes offers and puts them on their lanes, until ctx is done or the receiver is
 // gone.
 func (d *Deliverer) take(ctx, hard context.Context, con jetstream.Consumer) error {
+	lanes, end := context.WithCancel(ctx)
+	defer end()
 	go func() {
 		select {
-		case <-ctx.Done():
+		case <-lanes.Done():
 		case <-d.stopped:
+			end()
 		}
 		d.wakeUp()
 	}()
 	over := func() bool { return ctx.Err() != nil || d.isStopped() }
-	lanes, end := context.WithCancel(ctx)
-	defer end()
-	go func() {
-		<-d.stopped
-		end()
-	}()
 	for {
 		n := d.room(over)
 		if over() {
@@ -122,28 +119,35 @@ func (d *Deliverer) taken(ctx, hard context.Context, m jetstream.Msg) {
 		return
 	}
 	d.met.behind.Set(float64(meta.NumPending))
-	if m.Headers().Get("ce-type") != offerType { // a mark
+	pos, err := broker.ParsePosition(m.Headers())
+	mark := m.Headers().Get("ce-type") != offerType
+	if meta.NumDelivered == 1 && err == nil {
+		d.follows(m.Subject(), pos.N, mark)
+	}
+	if mark {
 		_ = m.Ack()
 		d.passed(meta.Sequence.Stream)
 		return
 	}
-	h := &held{seq: meta.Sequence.Stream, stored: meta.Timestamp, raw: m.Data(), key: m.Subject()}
-	if h.offer, err = readOffer(m.Data()); err != nil {
-		h.damaged = err
-	} else {
+	h := &held{seq: meta.Sequence.Stream, stored: meta.Timestamp, raw: m.Data(), key: m.Subject(), s: pos.S, t: pos.T, damaged: err}
+	var notOffer, noPartition error
+	if h.offer, notOffer = readOffer(m.Data()); notOffer == nil {
 		h.key = h.offer.Entity()
 	}
-	p, err := strconv.Atoi(m.Subject()[strings.LastIndexByte(m.Subject(), '.')+1:])
-	if err != nil && h.damaged == nil {
-		h.damaged = fmt.Errorf("subject %s has no partition", m.Subject())
-	}
-	h.partition = p
-	pos, err := broker.ParsePosition(m.Headers())
-	if err != nil && h.damaged == nil {
-		h.damaged = err
-	}
-	h.s, h.t = pos.S, pos.T
+	h.partition, noPartition = strconv.Atoi(m.Subject()[strings.LastIndexByte(m.Subject(), '.')+1:])
+	h.damaged = errors.Join(h.damaged, notOffer, noPartition)
 	d.put(ctx, h, m, func() { d.deliver(ctx, hard, h) })
+}
+
+// follows warns if offers were left out before the one with number n on a subject: they
+// were trimmed before they could be taken. A mark leaves numbers out.
+func (d *Deliverer) follows(subject string, n uint64, mark bool) {
+	last := d.numbers[subject]
+	d.numbers[subject] = n
+	if !mark && last != 0 && n > last+1 {
+		d.met.missed.Add(float64(n - last - 1))
+		d.opt.Log.Error("OFFERS MISSED: the stream has trimmed them before they could be sent", "subject", subject, "after", last, "before", n)
+	}
 }
 
 // heartbeats tells the server of each offer that it is still being worked on, often

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,6 +67,8 @@ type Deliverer struct {
 	met     *metrics
 	reports chan *report
 
+	numbers map[string]uint64 // the last on each subject; of take
+
 	holding // what was taken and is not acknowledged
 
 	pauseMu sync.Mutex
@@ -106,11 +109,11 @@ func New(o Options) (*Deliverer, error) {
 	if o.Name == "" {
 		o.Name = "deliver-" + o.Channel + "-" + o.Receiver.Preset
 	}
-	if !campaign.Channel(o.Name) && len(o.Name) > 64 {
+	if len(o.Name) > 64 || strings.ContainsFunc(o.Name, func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789_-", r) }) {
 		return nil, fmt.Errorf("%q is not a name for a consumer: at most 64 of a-z, 0-9, _ and -", o.Name)
 	}
 	d := &Deliverer{opt: o, backoff: newBackoff(o.firstWait, o.lastWait, o.Seed), slots: make(chan struct{}, o.Concurrency),
-		met: newMetrics(o.Metrics, o.Channel), reports: make(chan *report), stopped: make(chan struct{})}
+		reports: make(chan *report), numbers: map[string]uint64{}, stopped: make(chan struct{})}
 	if o.Rate > 0 {
 		d.limiter = rate.NewLimiter(rate.Limit(o.Rate), max(1, int(o.Rate/10)))
 	}
@@ -118,6 +121,7 @@ func New(o Options) (*Deliverer, error) {
 		d.dead = o.Conn.Undelivered()
 	}
 	d.holding.init()
+	d.met = newMetrics(o.Metrics, o.Channel, &d.holding)
 	return d, d.receive(&o)
 }
 

@@ -255,7 +255,13 @@ func (d *deployment) start(o Options) *running {
 	ctx, end := context.WithCancel(d.t.Context())
 	r.end = end
 	go func() { r.done <- r.Run(ctx) }()
-	d.t.Cleanup(func() { r.stop() })
+	d.t.Cleanup(func() {
+		r.stop()
+		if d.t.Failed() {
+			text := r.log.String()
+			d.t.Logf("the log ends:\n%s", text[max(0, len(text)-3000):])
+		}
+	})
 	return r
 }
 

@@ -21,8 +21,6 @@ type ending struct {
 // deliver works on an offer until it is delivered, given up or parked, or until ctx is
 // done: then it stays what it was. What has begun may go on until hard is done.
 func (d *Deliverer) deliver(ctx, hard context.Context, h *held) {
-	d.met.waiting.Inc()
-	defer d.met.waiting.Dec()
 	end := d.work(ctx, hard, h)
 	if end == nil {
 		return
@@ -33,12 +31,12 @@ func (d *Deliverer) deliver(ctx, hard context.Context, h *held) {
 	if d.opt.Report != nil && !d.tell(hard, h, end) {
 		return
 	}
-	d.count(h, end)
+	d.note(h, end)
 	d.acknowledge(h)
 }
 
-// count counts an ending and logs why an offer was not delivered.
-func (d *Deliverer) count(h *held, end *ending) {
+// note counts an ending and logs why an offer was not delivered.
+func (d *Deliverer) note(h *held, end *ending) {
 	if end.delivered {
 		d.met.sent.Inc()
 		d.met.latency.Observe(time.Since(h.stored).Seconds())

@@ -131,6 +131,30 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// TestMissed: a gap in the numbers of a subject's offers is told; what is not an offer
+// becomes a dead letter.
+func TestMissed(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	to := receive(t, nil)
+	d.offers(1, "ada")
+	for p := range d.n {
+		d.n[p] += 5
+	}
+	d.offers(2, "ada")
+	damaged := offerOf("ada-3", "ada")
+	damaged.Test = true
+	d.offer(damaged)
+	r := d.start(Options{Receiver: d.webhook(to)})
+	await(t, "all have ended", func() bool { return r.metric("sent_total", "") == 3 && r.metric("failed_total", "damaged") == 1 })
+	if r.metric("missed_total", "") != 5 || !strings.Contains(r.log.String(), "OFFERS MISSED") {
+		t.Errorf("%v missed\n%s", r.metric("missed_total", ""), r.log)
+	}
+	if got := d.dead(); len(got) != 1 || !strings.HasPrefix(got[0], "damaged message 4 by") {
+		t.Errorf("dead letters %q", got)
+	}
+}
+
 // TestRetryAfter: of 429 and 503 the receiver's Retry-After holds, for all offers of the
 // channel.
 func TestRetryAfter(t *testing.T) {

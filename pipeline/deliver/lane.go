@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,8 +42,13 @@ func readOffer(raw []byte) (*pipeline.Offer, error) {
 	if err := json.Unmarshal(raw, o); err != nil {
 		return nil, fmt.Errorf("it is not an offer: %w", err)
 	}
-	if o.ID == "" || o.User == "" {
-		return nil, fmt.Errorf("it is not an offer: it has no id or no user")
+	switch {
+	case o.ID == "" || o.User == "":
+		return nil, errors.New("it is not an offer: it has no id or no user")
+	case len(o.ID) > 128 || strings.ContainsFunc(o.ID, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '.' }): // it is signed with dots around it
+		return nil, errors.New("it is not an offer: its id is none")
+	case o.Withheld || o.Test:
+		return nil, errors.New("it is withheld, or a test")
 	}
 	return o, nil
 }
@@ -269,4 +276,11 @@ func (g *holding) messages(before time.Time) (all []jetstream.Msg) {
 		}
 	}
 	return all
+}
+
+// count is how many offers are held.
+func (g *holding) count() float64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return float64(len(g.all))
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/wneessen/go-mail"
 )
@@ -21,6 +22,7 @@ type mailer struct {
 	port     int
 	from     string
 	domain   string // of Message-ID
+	implicit bool   // TLS from the beginning
 }
 
 // Ports of mail servers.
@@ -38,7 +40,7 @@ func newMailer(r *Receiver, to *url.URL) (*mailer, error) {
 		return nil, errors.New("a user of the mail server needs a password, and a password a user")
 	}
 	s := &mailer{receiver: r, host: to.Hostname(), port: portSubmission, from: from.String(), domain: from.Address[strings.LastIndexByte(from.Address, '@')+1:]}
-	if to.Scheme == "smtps" {
+	if s.implicit = to.Scheme == "smtps"; s.implicit {
 		s.port = portSubmissions
 	}
 	if text := to.Port(); text != "" {
@@ -46,23 +48,23 @@ func newMailer(r *Receiver, to *url.URL) (*mailer, error) {
 			return nil, fmt.Errorf("the port of the mail server, %q, is not a number", text)
 		}
 	}
-	_, err = s.client(to.Scheme == "smtps")
+	_, err = s.client(DefaultTimeout)
 	return s, err
 }
 
 // client returns a client for one connection.
-func (s *mailer) client(implicit bool) (*mail.Client, error) {
+func (s *mailer) client(timeout time.Duration) (*mail.Client, error) {
 	dialer := newDialer(s.receiver.AllowPrivate)
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		return dialer.DialContext(ctx, network, address)
 	}
-	if implicit {
+	if s.implicit {
 		secure := &tls.Dialer{NetDialer: dialer, Config: &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12}}
 		dial = secure.DialContext
 	}
-	opts := []mail.Option{mail.WithPort(s.port), mail.WithDialContextFunc(dial)}
+	opts := []mail.Option{mail.WithPort(s.port), mail.WithDialContextFunc(dial), mail.WithTimeout(timeout)}
 	switch {
-	case implicit:
+	case s.implicit:
 		opts = append(opts, mail.WithSSL())
 	case s.receiver.AllowPrivate:
 		opts = append(opts, mail.WithTLSPolicy(mail.TLSOpportunistic))
@@ -81,8 +83,8 @@ func (s *mailer) client(implicit bool) (*mail.Client, error) {
 
 func (s *mailer) send(ctx context.Context, m *message) *failure {
 	msg := mail.NewMsg()
-	if err := errors.Join(msg.From(s.from), msg.To(m.to)); err != nil {
-		return &failure{reason: reasonNoAddress, detail: err.Error(), verdict: never}
+	if msg.From(s.from) != nil || msg.To(m.to) != nil { // the sender was checked before
+		return &failure{reason: reasonNoAddress, detail: "the user's address is not one of mail", verdict: never}
 	}
 	msg.Subject(m.subject)
 	msg.SetMessageIDWithValue(m.id + "@" + s.domain) // the same each time, so that a repetition can be recognised
@@ -91,8 +93,8 @@ func (s *mailer) send(ctx context.Context, m *message) *failure {
 	if m.html != "" {
 		msg.AddAlternativeString(mail.TypeTextHTML, m.html)
 	}
-	u, _ := url.Parse(s.receiver.URL)
-	c, err := s.client(u.Scheme == "smtps")
+	deadline, _ := ctx.Deadline()
+	c, err := s.client(max(time.Until(deadline), time.Millisecond))
 	if err == nil {
 		err = c.DialAndSendWithContext(ctx, msg)
 	}
@@ -109,6 +111,7 @@ func unmailed(ctx context.Context, err error) *failure {
 	var send *mail.SendError
 	if errors.As(err, &send) {
 		f.reason = "smtp_4xx"
+		f.detail, _, _ = strings.Cut(f.detail, ", affected recipient(s)") // not into logs
 		if !send.IsTemp() && send.ErrorCode() >= 500 && (send.Reason == mail.ErrSMTPRcptTo || send.Reason == mail.ErrSMTPData || send.Reason == mail.ErrSMTPDataClose) {
 			f.reason, f.verdict = "smtp_5xx", never
 		}

@@ -5,13 +5,13 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics are a channel's metrics, all named offerstream_deliver_..., with the label
 // channel.
 type metrics struct {
-	sent, parked, unanswered, letters, reported prometheus.Counter
-	retries, failed                             *prometheus.CounterVec
-	waiting, behind, stopped                    prometheus.Gauge
-	attempt, latency                            prometheus.Histogram
+	sent, parked, unanswered, missed, letters, reported prometheus.Counter
+	retries, failed                                     *prometheus.CounterVec
+	behind, stopped                                     prometheus.Gauge
+	attempt, latency                                    prometheus.Histogram
 }
 
-func newMetrics(r prometheus.Registerer, channel string) *metrics {
+func newMetrics(r prometheus.Registerer, channel string, g *holding) *metrics {
 	if r == nil {
 		r = prometheus.NewRegistry()
 	}
@@ -36,15 +36,17 @@ func newMetrics(r prometheus.Registerer, channel string) *metrics {
 		r.MustRegister(h)
 		return h
 	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "offerstream_deliver_waiting", ConstLabels: of,
+		Help: "Offers that are being sent, or wait in this process: for the one before, the next attempt, an answer, or the gateway."}, g.count))
 	return &metrics{
 		sent:       counter("sent_total", "Offers that the receiver has taken."),
 		retries:    vector("retries_total", "Failed attempts that are made again, by reason.", "reason"),
 		failed:     vector("failed_total", "Offers that are not delivered, by reason: those that may not go out any more, and those that were given up.", "reason"),
+		missed:     counter("missed_total", "Offers that OFFERS has trimmed before they could be taken."),
 		letters:    counter("dead_letters_total", "Offers that were given up and stored as dead letters."),
 		parked:     counter("parked_total", "Times that an offer was given back until quiet hours are over."),
 		unanswered: counter("unanswered_total", "Questions whether an offer may go out that no worker has answered; it waits."),
 		reported:   counter("reported_total", "Events about offers that the gateway has taken."),
-		waiting:    gauge("waiting", "Offers that are being sent, or wait for the next attempt, an answer, or the gateway."),
 		behind:     gauge("behind", "Offers that were not taken yet, when the last one was."),
 		stopped:    gauge("stopped", "1 if the receiver is gone: nothing is sent until an operator acts."),
 		attempt:    histogram("attempt_seconds", "Time of an attempt.", prometheus.ExponentialBuckets(0.001, 2, 16)),

@@ -1,0 +1,228 @@
+package deliver
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net"
+	netmail "net/mail"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A postOffice is a mail server that keeps what it gets, and answers RCPT TO as it is
+// told.
+type postOffice struct {
+	net.Listener
+	mu    sync.Mutex
+	rcpt  func(address string, n int) string // n: how often it came; "": it is taken
+	seen  map[string]int
+	mails []string
+	auth  []string
+}
+
+func openPostOffice(t *testing.T, rcpt func(string, int) string) *postOffice {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &postOffice{Listener: l, rcpt: rcpt, seen: map[string]int{}}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go o.serve(c)
+		}
+	}()
+	return o
+}
+
+func (o *postOffice) serve(c net.Conn) {
+	defer c.Close()
+	say := func(format string, args ...any) { fmt.Fprintf(c, format+"\r\n", args...) }
+	say("220 post.example ESMTP")
+	in := bufio.NewReader(c)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.TrimRight(line, "\r\n")
+		switch verb := strings.ToUpper(strings.Fields(line + " x")[0]); verb {
+		case "EHLO":
+			say("250-post.example\r\n250-8BITMIME\r\n250 AUTH PLAIN")
+		case "AUTH":
+			o.mu.Lock()
+			o.auth = append(o.auth, line)
+			o.mu.Unlock()
+			say("235 ok")
+		case "RCPT":
+			address := line[strings.IndexByte(line, '<')+1 : strings.IndexByte(line, '>')]
+			o.mu.Lock()
+			o.seen[address]++
+			answer := ""
+			if o.rcpt != nil {
+				answer = o.rcpt(address, o.seen[address])
+			}
+			o.mu.Unlock()
+			if answer == "" {
+				answer = "250 ok"
+			}
+			say("%s", answer)
+		case "DATA":
+			say("354 go on")
+			var b strings.Builder
+			for {
+				l, err := in.ReadString('\n')
+				if err != nil {
+					return
+				}
+				if l == ".\r\n" {
+					break
+				}
+				b.WriteString(strings.TrimPrefix(l, "."))
+			}
+			o.mu.Lock()
+			o.mails = append(o.mails, b.String())
+			o.mu.Unlock()
+			say("250 stored")
+		case "QUIT":
+			say("221 bye")
+			return
+		default:
+			say("250 ok")
+		}
+	}
+}
+
+// TestMail sends offers as mails: to the trait, with a Message-ID that is the same each
+// time. What the server refuses for good is given up, what it refuses for now is not.
+func TestMail(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	post := openPostOffice(t, func(address string, n int) string {
+		switch {
+		case address == "nobody@x.example":
+			return "550 5.1.1 no such user"
+		case address == "bob@x.example" && n == 1:
+			return "450 4.2.1 later"
+		}
+		return ""
+	})
+	d.say(traitsOf(map[string]string{"email": `"Ada <ada@x.example>"`}))
+	o := offerOf("ada-1", "ada")
+	o.Data = json.RawMessage(`{"title":"Täschchen\u00a0für Sie","text":"Hello,\n.\nbags","html":"<p>bags</p>"}`)
+	d.offer(o)
+	for user, to := range map[string]string{"bob": "bob@x.example", "nobody": "nobody@x.example", "bad": "a@x.example, b@x.example"} {
+		o := offerOf(user+"-1", user)
+		o.Data = json.RawMessage(fmt.Sprintf(`{"to":%q,"title":"x","text":"y"}`, to))
+		d.offer(o)
+	}
+	r := d.start(Options{Receiver: Receiver{Preset: "smtp", URL: "smtp://" + post.Addr().String(), From: "Shop <news@shop.example>"}})
+	await(t, "all have ended", func() bool { return r.metric("sent_total", "") == 2 && r.metric("failed_total", "") == 2 })
+	if r.metric("retries_total", "smtp_4xx") != 1 || r.metric("failed_total", "smtp_5xx") != 1 || r.metric("failed_total", "no_address") != 1 || len(d.dead()) != 1 || !strings.Contains(d.dead()[0], "no such user") {
+		t.Errorf("dead %q\n%s", d.dead(), r.log)
+	}
+	post.mu.Lock()
+	defer post.mu.Unlock()
+	if strings.Contains(r.log.String(), "@x.example") {
+		t.Errorf("the log has addresses\n%s", r.log)
+	}
+	if len(post.mails) != 2 {
+		t.Fatalf("%d mails", len(post.mails))
+	}
+	for _, text := range post.mails {
+		m, err := netmail.ReadMessage(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := m.Header
+		if h.Get("From") != `"Shop" <news@shop.example>` || h.Get("Date") == "" {
+			t.Errorf("%v", h)
+		}
+		if h.Get("Message-ID") != "<ada-1@shop.example>" {
+			continue
+		}
+		subject, err := new(mime.WordDecoder).DecodeHeader(h.Get("Subject"))
+		if err != nil || subject != "Täschchen\u00a0für Sie" || h.Get("To") != `"Ada" <ada@x.example>` {
+			t.Errorf("subject %q, to %q: %v", subject, h.Get("To"), err)
+		}
+		_, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parts []string
+		for mr := multipart.NewReader(m.Body, params["boundary"]); ; {
+			p, err := mr.NextPart()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts = append(parts, strings.ReplaceAll(string(b), "\r\n", "\n"))
+		}
+		if len(parts) != 2 || parts[0] != "Hello,\n.\nbags" || parts[1] != "<p>bags</p>" {
+			t.Errorf("parts %q", parts)
+		}
+	}
+}
+
+// TestMailTLS: without --allow-private a mail server must speak TLS, and with smtps it
+// must from the beginning; an injected header is refused.
+func TestMailTLS(t *testing.T) {
+	post := openPostOffice(t, nil)
+	m := &message{id: "1", to: "ada@x.example", subject: "s", text: "t", at: time.Now()}
+	for scheme, want := range map[string]string{"smtp": "", "smtps": "tls: first record does not look like a TLS handshake"} {
+		d, err := New(Options{Channel: "email", Receiver: Receiver{Preset: "smtp", URL: scheme + "://" + post.Addr().String(), From: "a@shop.example", AllowPrivate: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fail := d.to.send(limited(t), m); (fail == nil) != (want == "") || fail != nil && !strings.Contains(fail.detail, want) {
+			t.Errorf("%s: %+v, want %s", scheme, fail, want)
+		}
+	}
+	d, err := New(Options{Channel: "email", Receiver: Receiver{Preset: "smtp", URL: "smtp://" + post.Addr().String(), From: "a@shop.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fail := d.to.send(limited(t), m); fail == nil || fail.reason != reasonPrivate {
+		t.Errorf("to a private address: %+v", fail)
+	}
+	d, err = New(Options{Channel: "email", Receiver: Receiver{Preset: "smtp", URL: "smtp://" + post.Addr().String(), From: "a@shop.example", AllowPrivate: true, Username: "u", Token: SecretText("p")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fail := d.to.send(limited(t), m); fail == nil || len(post.auth) > 0 {
+		t.Errorf("a password without TLS: %+v, sent %q", fail, post.auth)
+	}
+	d, err = New(Options{Channel: "email", Receiver: Receiver{Preset: "smtp", URL: "smtp://post.example", From: "a@shop.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := d.to.(*mailer)
+	c, err := s.client(time.Second)
+	if err != nil || c.TLSPolicy() != "TLSMandatory" {
+		t.Errorf("TLS is %s, %v", c.TLSPolicy(), err)
+	}
+	o := offerOf("1", "ada")
+	o.Data = json.RawMessage(`{"to":"a@x.example","title":"a\r\nBcc: b@x.example","text":"x"}`)
+	if _, fail := d.preset.message(&held{offer: o}, nil, time.Now()); fail == nil || !strings.Contains(fail.detail, "more than one line") {
+		t.Errorf("a header in the subject: %+v", fail)
+	}
+	if len(post.mails) != 1 {
+		t.Errorf("%d mails", len(post.mails))
+	}
+}
