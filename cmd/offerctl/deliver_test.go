@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"offerstream/config"
 	"offerstream/pipeline"
+	"offerstream/pipeline/deliver"
 )
 
 // A delivering is a running `offerctl deliver`.
@@ -202,6 +205,43 @@ func TestDeliverFlags(t *testing.T) {
 		var errs bytes.Buffer
 		if code := run(t.Context(), append([]string{"deliver", "--nats", "nats://127.0.0.1:1"}, c.args...), stdio{strings.NewReader(""), io.Discard, &errs}); code != 2 || !strings.Contains(errs.String(), c.want) {
 			t.Errorf("%q: exit %d, %s, want %s", c.args, code, errs.String(), c.want)
+		}
+	}
+}
+
+// TestSendersDoc: deploy/SENDERS.md has all flags and metrics of deliver, and no others;
+// the body that it shows is what the receiver gets.
+func TestSendersDoc(t *testing.T) {
+	b, err := os.ReadFile("../../deploy/SENDERS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, help := string(b), helpOf(t, "offerctl", "deliver")
+	flags := regexp.MustCompile(`(?m)^  --([a-z-]+)`)
+	has := map[string]bool{}
+	for _, m := range flags.FindAllStringSubmatch(help, -1) {
+		has[m[1]] = true
+		if m[1] != "prefix" && !strings.Contains(doc, "--"+m[1]) {
+			t.Errorf("SENDERS.md has nothing about --%s", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile("(?:^|[ `(])--([a-z-]+)").FindAllStringSubmatch(doc, -1) {
+		if !has[m[1]] {
+			t.Errorf("SENDERS.md shows --%s: there is no such flag", m[1])
+		}
+	}
+	src, err := os.ReadFile("../../pipeline/deliver/metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?:counter|vector|gauge|histogram)\("(\w+)"`).FindAllStringSubmatch(string(src), -1) {
+		if !strings.Contains(doc, "`"+m[1]+"`") {
+			t.Errorf("SENDERS.md has nothing about the metric %s", m[1])
+		}
+	}
+	for _, p := range deliver.Presets() {
+		if !strings.Contains(doc, "| `"+p+"` |") || !strings.Contains(help, p) {
+			t.Errorf("SENDERS.md or the help has nothing about preset %s", p)
 		}
 	}
 }

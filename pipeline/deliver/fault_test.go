@@ -263,9 +263,7 @@ func TestQuietHours(t *testing.T) {
 			t.Errorf("it went out %v before quiet hours were over", over.Sub(g.at))
 		}
 	}
-	if d.left("deliver-push-webhook") != 0 {
-		t.Error("it is not acknowledged")
-	}
+	await(t, "it is acknowledged", func() bool { return d.left("deliver-push-webhook") == 0 })
 }
 
 // TestSlow: while an offer is being sent, the server hears of it more often than it
