@@ -112,13 +112,16 @@ func (a *attempt) look(q *broker.Query, answer *broker.Answer) (found any, to *j
 // state to count as that of now: consent may have been revoked in those.
 const deliveryLag = 10 * time.Second
 
+// lags reports whether the state is too old for that.
+func lags(caughtUp bool, now, stored int64) bool { return !caughtUp && now-stored > int64(deliveryLag) }
+
 // delivery answers whether an offer may go out now.
 func (a *attempt) delivery(q *broker.Query) (*pipeline.Delivery, error) {
 	if !pipeline.IsUser(q.Key) {
 		return nil, fmt.Errorf("%q is not the key of a user", q.Key)
 	}
 	now := a.present()
-	if now != 0 && !a.reader.CaughtUp() && now-a.fold.Stored() > int64(deliveryLag) {
+	if now != 0 && lags(a.reader.CaughtUp(), now, a.fold.Stored()) {
 		return &pipeline.Delivery{Behind: true}, nil
 	}
 	q.Deliver.Now = now
