@@ -16,21 +16,22 @@ import (
 // package that is not listed fails the test. Tests may import anything.
 var arrows = map[string]string{
 	// The core, from the bottom up.
-	"pipeline/value":      "",
-	"pipeline/lazyregexp": "",
-	"pipeline/event":      "pipeline/value",
-	"pipeline/campaign":   "pipeline/lazyregexp",
-	"pipeline/coupon":     "", // for programs of a shop too
-	"pipeline/window":     "pipeline/value",
-	"pipeline/zone":       "pipeline/value",
-	"pipeline/expr":       "pipeline/value pipeline/lazyregexp pipeline/event pipeline/campaign pipeline/zone",
-	"pipeline":            "pipeline/value pipeline/lazyregexp pipeline/event pipeline/campaign pipeline/coupon pipeline/window pipeline/zone pipeline/expr",
-	"pipeline/scenario":   "pipeline pipeline/lazyregexp pipeline/value pipeline/event pipeline/campaign pipeline/zone pipeline/explain",
-	"pipeline/explain":    "pipeline pipeline/value pipeline/campaign pipeline/zone",
-	"pipeline/change":     "pipeline pipeline/value pipeline/campaign pipeline/expr",
-	"pipeline/survey":     "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/expr",
-	"pipeline/report":     "pipeline pipeline/value pipeline/campaign pipeline/zone pipeline/backtest pipeline/explain",
-	"pipeline/oracle":     "", // a second implementation of the semantics, for tests only
+	"pipeline/value":       "",
+	"pipeline/lazyregexp":  "",
+	"pipeline/event":       "pipeline/value",
+	"pipeline/campaign":    "pipeline/lazyregexp",
+	"pipeline/coupon":      "", // for programs of a shop too
+	"pipeline/unsubscribe": "",
+	"pipeline/window":      "pipeline/value",
+	"pipeline/zone":        "pipeline/value",
+	"pipeline/expr":        "pipeline/value pipeline/lazyregexp pipeline/event pipeline/campaign pipeline/zone",
+	"pipeline":             "pipeline/value pipeline/lazyregexp pipeline/event pipeline/campaign pipeline/coupon pipeline/unsubscribe pipeline/window pipeline/zone pipeline/expr",
+	"pipeline/scenario":    "pipeline pipeline/lazyregexp pipeline/value pipeline/event pipeline/campaign pipeline/zone pipeline/explain",
+	"pipeline/explain":     "pipeline pipeline/value pipeline/campaign pipeline/zone",
+	"pipeline/change":      "pipeline pipeline/value pipeline/campaign pipeline/expr",
+	"pipeline/survey":      "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/expr",
+	"pipeline/report":      "pipeline pipeline/value pipeline/campaign pipeline/zone pipeline/backtest pipeline/explain",
+	"pipeline/oracle":      "", // a second implementation of the semantics, for tests only
 
 	// The edges.
 	"pipeline/task":            "",
@@ -57,7 +58,7 @@ var arrows = map[string]string{
 }
 
 // core is what packages outside of the core may import of it.
-const core = "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/coupon"
+const core = "pipeline pipeline/value pipeline/event pipeline/campaign pipeline/coupon pipeline/unsubscribe"
 
 // edges are the packages under pipeline that do input and output; all others
 // there are pure.

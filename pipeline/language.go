@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -235,12 +236,13 @@ func (c *compiler) hint(name string, p place) string {
 
 // misplaced tells where names can be used that are known only in some places.
 var misplaced = map[string]string{
-	"before": "before.x is x without this event: before.session, before.profile and before with each feature",
-	"facts":  "facts are declared in `facts`, and read as facts.weather[key].field",
-	"local":  "known are local.hour, local.minute, local.weekday and local.date",
-	"row":    "rows are those of `for_each`; known are the names of their values",
-	"item":   "item is known in `of` under a bare `by`, and in templates of a campaign with `choose`",
-	"coupon": "coupon.code, coupon.url and coupon.expires are known in templates of an offer with `coupon`",
+	"before":          "before.x is x without this event: before.session, before.profile and before with each feature",
+	"facts":           "facts are declared in `facts`, and read as facts.weather[key].field",
+	"local":           "known are local.hour, local.minute, local.weekday and local.date",
+	"row":             "rows are those of `for_each`; known are the names of their values",
+	"item":            "item is known in `of` under a bare `by`, and in templates of a campaign with `choose`",
+	"unsubscribe_url": "unsubscribe_url is known in templates of an offer whose channel has `consent: required`: on others there is no consent that the link could revoke",
+	"coupon":          "coupon.code, coupon.url and coupon.expires are known in templates of an offer with `coupon`",
 }
 
 // rowNames are the names of the values of the campaign's rows.
@@ -361,6 +363,9 @@ func (c *compiler) shown(cp *compiled, w wording) *expr.Language {
 	if cp.def.Offer.Coupon != nil {
 		more = append(more, variable{name: "coupon.code", typ: cel.StringType}, variable{name: "coupon.url", typ: cel.StringType}, variable{name: "coupon.expires", typ: cel.TimestampType})
 	}
+	if c.unsubscribes(cp) {
+		more = append(more, variable{name: unsubscribeURL, typ: cel.StringType})
+	}
 	if len(more) == 0 {
 		return w.state
 	}
@@ -373,6 +378,18 @@ func (c *compiler) shown(cp *compiled, w wording) *expr.Language {
 		more = append(more, v)
 	}
 	return c.worded(nil, more, cp.atSessionEnd(), false).state
+}
+
+// unsubscribeURL is the name of the link with which the user revokes his consent to the
+// offer's channel.
+const unsubscribeURL = "unsubscribe_url"
+
+// unsubscribes reports whether templates of a campaign can use unsubscribeURL: they name
+// it, no feature or `let` has that name, and the channel needs consent.
+func (c *compiler) unsubscribes(cp *compiled) bool {
+	p := c.set.def.Consent
+	return p != nil && slices.Contains(p.Required, cp.def.Offer.Channel) && bytes.Contains(cp.def.Offer.Data, []byte(unsubscribeURL)) && cp.let(unsubscribeURL) == nil &&
+		!slices.ContainsFunc(c.set.def.Features, func(f campaign.Feature) bool { return f.Name == unsubscribeURL })
 }
 
 // loose is the feature's type in a loosened language: dyn if it is a number

@@ -11,6 +11,7 @@ import (
 
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/expr"
+	"offerstream/pipeline/unsubscribe"
 	"offerstream/pipeline/value"
 	"offerstream/pipeline/zone"
 )
@@ -92,6 +93,9 @@ func (s *scope) ResolveName(name string) (any, bool) {
 	}
 	if of, in, dotted := strings.Cut(name, "."); dotted {
 		return s.dotted(of, in)
+	}
+	if name == unsubscribeURL {
+		return types.String(unsubscribe.Placeholder), true
 	}
 	return expr.Common(s, name)
 }

@@ -63,6 +63,9 @@ func newLanguage(set *definition) (*language, error) {
 		l.features[f.Name] = f
 		opts = append(opts, cel.Variable(f.Name, cel.DynType))
 	}
+	if l.features["unsubscribe_url"] == nil && !lets["unsubscribe_url"] {
+		opts = append(opts, cel.Variable("unsubscribe_url", cel.DynType))
+	}
 	var err error
 	l.env, err = cel.NewCustomEnv(opts...)
 	return l, err

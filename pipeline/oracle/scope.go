@@ -94,6 +94,9 @@ func (sc *scope) ResolveName(name string) (any, bool) {
 		}
 		return v, true
 	}
+	if name == "unsubscribe_url" {
+		return types.String("https://unsubscribe.invalid/offerstream"), true
+	}
 	return nil, false
 }
 
