@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"offerstream/pipeline/unsubscribe"
 )
 
 // An Exposure is what a gateway on the open internet is told about it. The zero value
@@ -22,6 +24,8 @@ type Exposure struct {
 	Redact       [][]string     // paths of members that are not stored
 	VisitorKeys  [][]byte       // sign the ids and tokens of visitors; none: no offers are served to pages
 	CutAddresses bool           // IP addresses in events are stored without their last part
+
+	Unsubscribe *unsubscribe.Keys // of the links that it serves; nil: it serves none
 }
 
 // exposure are the settings of an Exposure.
@@ -56,6 +60,21 @@ var exposure = []setting{
 	{name: "visitor-key", arg: "FILE", about: "a file with the key under which ids and tokens of visitors are signed, 32 or more hexadecimal digits, the same for all gateways; further lines are older keys; with it, the gateway serves web offers to pages (deploy/PAGE.md). The variable may also have the keys themselves, separated by commas",
 		read: func(s *Settings, t string) (err error) { s.VisitorKeys, err = ReadVisitorKeys(t); return },
 		show: func(s *Settings) string { return either(len(s.VisitorKeys) > 0, "", "***") }},
+	{name: "unsubscribe-keys", arg: "FILE", about: "keys of unsubscribe links, one a line, as offerctl deliver has them: links under each of them are served; empty: none are",
+		read: func(s *Settings, t string) (err error) { s.Unsubscribe, err = readUnsubscribeKeys(t); return },
+		show: func(s *Settings) string { return either(s.Unsubscribe != nil, "", "***") }},
+}
+
+// readUnsubscribeKeys reads a file of keys.
+func readUnsubscribeKeys(name string) (*unsubscribe.Keys, error) {
+	if name == "" {
+		return nil, nil
+	}
+	b, err := ReadKeysFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return unsubscribe.Parse(string(b))
 }
 
 // maxRate is the highest limit of events per second.

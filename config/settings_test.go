@@ -127,7 +127,7 @@ func TestSettingsEffective(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(s.Effective())
-	want := "[nats=nats://me:***@a:4222,nats://***@b creds= prefix= partitions=0 replicas=1 retention=7d durability=warn addr=127.0.0.1:8080 write_key=***,*** server_key= keys= origins= tls_cert= tls_key= proxies= address_rate=1000 user_rate=200 bots=keep redact= addresses=keep visitor_key= metrics_addr= log_level=info]"
+	want := "[nats=nats://me:***@a:4222,nats://***@b creds= prefix= partitions=0 replicas=1 retention=7d durability=warn addr=127.0.0.1:8080 write_key=***,*** server_key= keys= origins= tls_cert= tls_key= proxies= address_rate=1000 user_rate=200 bots=keep redact= addresses=keep visitor_key= unsubscribe_keys= metrics_addr= log_level=info]"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -75,6 +75,10 @@ func (g *Gateway) serveOther(w http.ResponseWriter, r *http.Request, path string
 		w.Write(s.body(r, part))
 		return
 	}
+	if token, ok := g.unsubscribePath(path); ok {
+		g.serveUnsubscribe(w, r, token)
+		return
+	}
 	switch path {
 	case "/healthz":
 		w.Write([]byte("ok\n"))
