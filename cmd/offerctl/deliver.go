@@ -20,13 +20,14 @@ import (
 
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/deliver"
+	"offerstream/pipeline/unsubscribe"
 )
 
 // deliverFlags are what deliver is told.
 type deliverFlags struct {
-	opt                                   deliver.Options
-	url, urlFile, template, secret, token string
-	start, report, keyFile, metrics       string
+	opt                                    deliver.Options
+	url, urlFile, template, secret, token  string
+	start, report, keyFile, metrics, links string
 }
 
 // deliverOffers is `offerctl deliver`.
@@ -75,6 +76,8 @@ OFFERSTREAM_SERVER_KEY.`,
 	fs.DurationVar(&o.Within, "within", deliver.DefaultWithin, "give an offer up so long after it was stored, `D`; never later than it expires")
 	fs.StringVar(&f.report, "report", "", "send the events Offer Delivered and Offer Failed to this gateway, `URL`")
 	fs.StringVar(&f.keyFile, "key-file", "", "a `FILE` with a key of role server for --report")
+	fs.StringVar(&r.UnsubscribeFrom, "unsubscribe", "", "the gateway's `URL` that links to unsubscribe begin with")
+	fs.StringVar(&f.links, "unsubscribe-key-file", "", "a `FILE` with the keys of these links, as the gateway's --unsubscribe-keys")
 	fs.StringVar(&f.metrics, "metrics", "", "serve /metrics, /healthz and /readyz on this `ADDRESS`")
 	if err := fs.none(args); err != nil {
 		return err
@@ -128,6 +131,15 @@ func (f *deliverFlags) check(log *slog.Logger) (err error) {
 	}
 	if r.Token, err = secret("--token-file", f.token, "OFFERSTREAM_DELIVER_TOKEN", log); err != nil {
 		return err
+	}
+	links, err := secret("--unsubscribe-key-file", f.links, "", log)
+	if err != nil {
+		return err
+	}
+	if links != nil {
+		if r.Unsubscribe, err = unsubscribe.Parse(links.Text()); err != nil {
+			return err
+		}
 	}
 	if f.template != "" {
 		b, err := os.ReadFile(f.template)
@@ -205,7 +217,7 @@ func secret(name, file, env string, log *slog.Logger) (*deliver.Secret, error) {
 		}
 		return s, nil
 	}
-	if text := strings.TrimSpace(os.Getenv(env)); text != "" {
+	if text := strings.TrimSpace(os.Getenv(env)); env != "" && text != "" {
 		return deliver.SecretText(text), nil
 	}
 	return nil, nil

@@ -21,14 +21,15 @@ type failure struct {
 
 // Reasons of failures, besides http_<class> such as http_5xx, and what presets know.
 const (
-	reasonTimeout    = "timeout"         // no answer in time
-	reasonConnection = "connection"      // no connection, or it broke
-	reasonPrivate    = "private_address" // see errPrivate
-	reasonTemplate   = "template"        // the offer does not fit the template
-	reasonNoAddress  = "no_address"      // the user has no address for the channel
-	reasonSecret     = "secret"          // the secret or token cannot be used
-	reasonGone       = "gone"            // 410
-	reasonAttempts   = "attempts"        // as many as it may have
-	reasonAge        = "too_old"         // longer in OFFERS than it may be
-	reasonDamaged    = "damaged"         // the message in OFFERS is not an offer
+	reasonTimeout     = "timeout"         // no answer in time
+	reasonConnection  = "connection"      // no connection, or it broke
+	reasonPrivate     = "private_address" // see errPrivate
+	reasonTemplate    = "template"        // the offer does not fit the template
+	reasonNoAddress   = "no_address"      // the user has no address for the channel
+	reasonSecret      = "secret"          // the secret or token cannot be used
+	reasonUnsubscribe = "unsubscribe"     // the link to unsubscribe cannot be made
+	reasonGone        = "gone"            // 410
+	reasonAttempts    = "attempts"        // as many as it may have
+	reasonAge         = "too_old"         // longer in OFFERS than it may be
+	reasonDamaged     = "damaged"         // the message in OFFERS is not an offer
 )

@@ -93,6 +93,10 @@ func (s *mailer) send(ctx context.Context, m *message) *failure {
 	if m.html != "" {
 		msg.AddAlternativeString(mail.TypeTextHTML, m.html)
 	}
+	if m.unsubscribe != "" { // RFC 8058: mail programs show a button of their own, and use it with one POST
+		msg.SetGenHeader(mail.HeaderListUnsubscribe, "<"+m.unsubscribe+">")
+		msg.SetGenHeader(mail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
+	}
 	deadline, _ := ctx.Deadline()
 	c, err := s.client(max(time.Until(deadline), time.Millisecond))
 	if err == nil {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"offerstream/pipeline/unsubscribe"
 )
 
 // A postOffice is a mail server that keeps what it gets, and answers RCPT TO as it is
@@ -119,14 +121,18 @@ func TestMail(t *testing.T) {
 	})
 	d.say(traitsOf(map[string]string{"email": `"Ada <ada@x.example>"`}))
 	o := offerOf("ada-1", "ada")
-	o.Data = json.RawMessage(`{"title":"Täschchen\u00a0für Sie","text":"Hello,\n.\nbags","html":"<p>bags</p>"}`)
+	o.Data = json.RawMessage(`{"title":"Täschchen\u00a0für Sie","text":"Hello,\n.\nbags","html":"<p>bags</p>","stop":"` + unsubscribe.Placeholder + `"}`)
+	keys, err := unsubscribe.Parse("0123456789abcdef")
+	if err != nil {
+		t.Fatal(err)
+	}
 	d.offer(o)
 	for user, to := range map[string]string{"bob": "bob@x.example", "nobody": "nobody@x.example", "bad": "a@x.example, b@x.example"} {
 		o := offerOf(user+"-1", user)
 		o.Data = json.RawMessage(fmt.Sprintf(`{"to":%q,"title":"x","text":"y"}`, to))
 		d.offer(o)
 	}
-	r := d.start(Options{Receiver: Receiver{Preset: "smtp", URL: "smtp://" + post.Addr().String(), From: "Shop <news@shop.example>"}})
+	r := d.start(Options{Receiver: Receiver{Preset: "smtp", URL: "smtp://" + post.Addr().String(), From: "Shop <news@shop.example>", Unsubscribe: keys, UnsubscribeFrom: "https://events.shop.example"}})
 	await(t, "all have ended", func() bool { return r.metric("sent_total", "") == 2 && r.metric("failed_total", "") == 2 })
 	if r.metric("retries_total", "smtp_4xx") != 1 || r.metric("failed_total", "smtp_5xx") != 1 || r.metric("failed_total", "no_address") != 1 || len(d.dead()) != 1 || !strings.Contains(d.dead()[0], "no such user") {
 		t.Errorf("dead %q\n%s", d.dead(), r.log)
@@ -149,7 +155,14 @@ func TestMail(t *testing.T) {
 			t.Errorf("%v", h)
 		}
 		if h.Get("Message-ID") != "<ada-1@shop.example>" {
+			if h.Get("List-Unsubscribe") != "" {
+				t.Error("a mail without a link has one in its header")
+			}
 			continue
+		}
+		token, _ := strings.CutPrefix(strings.Trim(h.Get("List-Unsubscribe"), "<>"), "https://events.shop.example/v1/unsubscribe/")
+		if l, ok := keys.Open(token); !ok || l != (unsubscribe.Link{User: "ada", Channel: "push"}) || h.Get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click" {
+			t.Errorf("%q and %q", h.Get("List-Unsubscribe"), h.Get("List-Unsubscribe-Post"))
 		}
 		subject, err := new(mime.WordDecoder).DecodeHeader(h.Get("Subject"))
 		if err != nil || subject != "Täschchen\u00a0für Sie" || h.Get("To") != `"Ada" <ada@x.example>` {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/unsubscribe"
 )
 
 // A Receiver is where the offers of a channel go.
@@ -29,6 +30,9 @@ type Receiver struct {
 	Token    *Secret // a bearer token, or the password for the mail server
 	Username string  // for the mail server
 	From     string  // the sender of mails
+
+	Unsubscribe     *unsubscribe.Keys // of the links with which users revoke their consent; nil: none are made
+	UnsubscribeFrom string            // the address of the gateway that serves them
 
 	AllowPrivate bool // the receiver may be at an address that is not of the internet, and without TLS
 }
@@ -46,7 +50,8 @@ type preset struct {
 	judge       func(status int, answer []byte) (string, verdict) // of a status that is not 2xx, 3xx, 429 or 503; nil: again
 
 	text   *template.Template
-	traits []string // that it reads, and trait
+	traits []string                     // that it reads, and trait
+	links  func(*pipeline.Offer) string // to unsubscribe; nil: there are none
 }
 
 var presets = []preset{
@@ -134,6 +139,9 @@ func (d *Deliverer) receive(o *Options) error {
 	if p.trait != "" && !slices.Contains(p.traits, p.trait) {
 		p.traits = append(p.traits, p.trait)
 	}
+	if p.links, err = r.links(); err != nil {
+		return err
+	}
 	d.preset = &p
 	switch {
 	case p.signed && r.Secret == nil:
@@ -174,6 +182,40 @@ func (r *Receiver) address(p *preset) (*url.URL, error) {
 	return u, nil
 }
 
+// links returns what makes the links with which users revoke their consent.
+func (r *Receiver) links() (func(*pipeline.Offer) string, error) {
+	if r.Unsubscribe == nil && r.UnsubscribeFrom == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(r.UnsubscribeFrom)
+	switch {
+	case r.Unsubscribe == nil:
+		return nil, errors.New("links to unsubscribe need a key, which the gateway has too")
+	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !r.AllowPrivate):
+		return nil, errors.New("the address of links to unsubscribe is not one of a gateway: give one such as https://events.shop.example")
+	}
+	base := strings.TrimRight(u.String(), "/") + unsubscribe.Path
+	return func(o *pipeline.Offer) string {
+		return base + r.Unsubscribe.Token(unsubscribe.Link{User: o.User, Anonymous: o.Anon, Channel: o.Channel})
+	}, nil
+}
+
+// linked puts the link to unsubscribe where the offer has its placeholder. link is "" if
+// it has none.
+func (p *preset) linked(o *pipeline.Offer, raw []byte) (_ *pipeline.Offer, _ []byte, link string, err error) {
+	place := []byte(unsubscribe.Placeholder)
+	switch {
+	case !bytes.Contains(raw, place):
+		return o, raw, "", nil
+	case p.links == nil:
+		return nil, nil, "", errors.New("the offer has a link to unsubscribe, and there is no key for it: a message without the link must not go out")
+	}
+	is := *o
+	link = p.links(o) // which needs no escape in JSON
+	is.Data = bytes.ReplaceAll(o.Data, place, []byte(link))
+	return &is, bytes.ReplaceAll(raw, place, []byte(link)), link, nil
+}
+
 // A message is an offer in the form that the receiver takes.
 type message struct {
 	id   string // the offer's
@@ -182,6 +224,7 @@ type message struct {
 	body []byte // of a request
 
 	subject, text, html string // of a mail
+	unsubscribe         string // the link to unsubscribe; "": there is none
 }
 
 // maxBody is the largest message, in bytes.
@@ -189,14 +232,18 @@ const maxBody = 1 << 20
 
 // message makes the message of an offer.
 func (p *preset) message(h *held, traits map[string]json.RawMessage, now time.Time) (*message, *failure) {
-	v, err := p.view(h, traits, now)
+	o, raw, link, err := p.linked(h.offer, h.raw)
+	if err != nil {
+		return nil, &failure{reason: reasonUnsubscribe, detail: err.Error(), verdict: never}
+	}
+	v, err := p.view(o, raw, traits, now)
 	if err != nil {
 		return nil, &failure{reason: reasonTemplate, detail: err.Error(), verdict: never}
 	}
 	if p.trait != "" && v.To == "" {
 		return nil, &failure{reason: reasonNoAddress, detail: fmt.Sprintf("neither the offer's data has `to` nor the user a trait %s that is a text", p.trait), verdict: never}
 	}
-	m := &message{id: h.offer.ID, to: v.To, at: now}
+	m := &message{id: o.ID, to: v.To, at: now, unsubscribe: link}
 	if p.mail {
 		err = p.mailOf(m, v)
 	} else {
@@ -234,9 +281,9 @@ type view struct {
 }
 
 // view makes what templates see of an offer.
-func (p *preset) view(h *held, traits map[string]json.RawMessage, now time.Time) (*view, error) {
-	v := &view{Offer: h.offer, JSON: string(h.raw), Traits: map[string]any{}}
-	if err := decode(h.offer.Data, &v.Data); err != nil {
+func (p *preset) view(o *pipeline.Offer, raw []byte, traits map[string]json.RawMessage, now time.Time) (*view, error) {
+	v := &view{Offer: o, JSON: string(raw), Traits: map[string]any{}}
+	if err := decode(o.Data, &v.Data); err != nil {
 		return nil, fmt.Errorf("the offer's data: %w", err)
 	}
 	for _, name := range p.traits {
@@ -251,7 +298,7 @@ func (p *preset) view(h *held, traits map[string]json.RawMessage, now time.Time)
 		}
 		v.Traits[name] = is
 	}
-	if e := h.expires(); e != 0 {
+	if e := nanoseconds(o.Expires); e != 0 {
 		v.TTL = max((e-now.UnixNano())/int64(time.Second), 1)
 	}
 	if p.trait != "" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"offerstream/pipeline"
+	"offerstream/pipeline/unsubscribe"
 )
 
 // traitsOf answers with traits for all that are asked for.
@@ -180,6 +181,54 @@ func TestSlack(t *testing.T) {
 	r := d.start(Options{Receiver: Receiver{Preset: "slack", URL: to.URL}})
 	await(t, "it stops", func() bool { return r.metric("stopped", "") == 1 })
 	same(t, to.got()[0].body, `{"text":"&lt;!channel&gt; a &amp; b"}`)
+}
+
+// TestUnsubscribe: where an offer has the placeholder of a link to unsubscribe, the
+// message has the link, which the gateway's key opens. Without a key it does not go out.
+func TestUnsubscribe(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	to := receive(t, nil)
+	keys, err := unsubscribe.Parse("0123456789abcdef")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := offerOf("ada-1", "ada")
+	o.Anon = true
+	o.Data = json.RawMessage(`{"text":"10%; stop: ` + unsubscribe.Placeholder + `"}`)
+	d.offer(o)
+	d.offers(1, "bob")
+	r := d.start(Options{Receiver: Receiver{Preset: "webhook", URL: to.URL, Secret: SecretText(key), Unsubscribe: keys, UnsubscribeFrom: "https://events.shop.example/"}})
+	await(t, "they are delivered", func() bool { return r.metric("sent_total", "") == 2 })
+	r.stop()
+	for _, g := range to.got() {
+		var body struct {
+			Data struct{ Data struct{ Text string } }
+		}
+		if err := json.Unmarshal(g.body, &body); err != nil {
+			t.Fatal(err)
+		}
+		if g.id == "bob-1" {
+			continue
+		}
+		token, ok := strings.CutPrefix(body.Data.Data.Text, "10%; stop: https://events.shop.example/v1/unsubscribe/")
+		if l, opens := keys.Open(token); !ok || !opens || l != (unsubscribe.Link{User: "ada", Anonymous: true, Channel: "push"}) {
+			t.Errorf("%s opens %+v", g.body, l)
+		}
+	}
+	again := *o
+	again.ID = "ada-2"
+	d.offer(&again)
+	r = d.start(Options{Receiver: d.webhook(to)})
+	await(t, "without a key it does not go out", func() bool { return r.metric("failed_total", "unsubscribe") == 1 })
+	if dead := d.dead(); len(dead) != 1 || !strings.HasPrefix(dead[0], "unsubscribe ada-2") || len(to.got()) != 2 {
+		t.Errorf("dead %q, %d requests", dead, len(to.got()))
+	}
+	for _, from := range []string{"", "http://events.shop.example", "https://u:p@events.shop.example", "https://events.shop.example?a=b"} {
+		if _, err := New(Options{Channel: "push", Receiver: Receiver{Preset: "slack", URL: "https://x.example", Unsubscribe: keys, UnsubscribeFrom: from}}); err == nil {
+			t.Errorf("links at %q", from)
+		}
+	}
 }
 
 // TestTemplates: a template of one's own sees the offer and the traits that it names;
