@@ -173,7 +173,7 @@ func (r *Receiver) address(p *preset) (*url.URL, error) {
 	}
 	switch {
 	case err != nil || u.Hostname() == "" || !slices.Contains(schemes, u.Scheme):
-		return nil, fmt.Errorf("the receiver's URL is none that preset %s can use: give one such as %s://HOST/...", p.name, schemes[0])
+		return nil, fmt.Errorf("the receiver's URL is none that preset %s can use: give one such as %s://HOST", p.name, schemes[0])
 	case u.Scheme == "http" && !r.AllowPrivate:
 		return nil, errors.New("the receiver's URL is http, which everybody on the way can read: give https, or --allow-private for a receiver in this network")
 	case u.User != nil && p.mail:
