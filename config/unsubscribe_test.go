@@ -38,7 +38,7 @@ func TestUnsubscribeKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, a := range s.Effective() {
-		if a.Key == "unsubscribe_keys" && a.Value.String() != "given" {
+		if a.Key == "unsubscribe_keys" && a.Value.String() != "***" {
 			t.Errorf("it shows %s", a.Value)
 		}
 	}
