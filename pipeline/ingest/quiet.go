@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"sync/atomic"
@@ -14,7 +15,8 @@ import (
 // milliseconds. So a quietConn ends this read at once, and who waits longer than
 // leftEvery looks whether the client is still there.
 //
-// That holds for TCP. With TLS, and where one cannot look, the server reads as ever.
+// That holds for TCP, and for requests with events. With TLS, where one cannot look, and
+// during a GET, such as a stream of offers, the server reads as ever.
 
 // leftEvery is the time between two looks at whether the client of a request that waits
 // is still there.
@@ -37,14 +39,19 @@ func (l quietListener) Accept() (net.Conn, error) {
 type quietConn struct {
 	*net.TCPConn
 	asked atomic.Bool // for a single byte, by the last Read
+	get   atomic.Bool // the last Read has the beginning of a GET
 }
 
 func (c *quietConn) Read(b []byte) (int, error) {
-	if len(b) == 1 && c.asked.CompareAndSwap(false, true) {
+	if len(b) == 1 && !c.get.Load() && c.asked.CompareAndSwap(false, true) {
 		return 0, nil
 	}
 	c.asked.Store(false)
-	return c.TCPConn.Read(b)
+	n, err := c.TCPConn.Read(b)
+	if n > 1 { // the server may have read the first byte during the request before
+		c.get.Store(bytes.HasPrefix(b[:n], []byte("GET ")) || bytes.HasPrefix(b[:n], []byte("ET ")))
+	}
+	return n, err
 }
 
 type quietKey struct{}

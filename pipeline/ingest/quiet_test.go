@@ -121,3 +121,38 @@ func TestQuietReads(t *testing.T) {
 		}
 	}
 }
+
+// TestClientLeavesGet: a GET, such as a stream of offers, is told at once that its client
+// has left, also if another request came before it on the connection.
+func TestClientLeavesGet(t *testing.T) {
+	l := listen(t)
+	entered, left := make(chan struct{}, 1), make(chan struct{})
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			entered <- struct{}{}
+			<-r.Context().Done()
+			left <- struct{}{}
+		}
+	})}
+	go srv.Serve(quietListener{l})
+	t.Cleanup(func() { srv.Close() })
+	for _, before := range []int{0, 1, 2} {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(c)
+		for range before {
+			io.WriteString(c, head("/v1/page", len(good))+good)
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body)
+		}
+		io.WriteString(c, "GET /v1/offers/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-entered
+		c.Close()
+		<-left
+	}
+}
