@@ -123,7 +123,16 @@ func TestDelivery(t *testing.T) {
 	if got, _ := f.Delivery("u:yes", q); asJSON(got) != `{"behind":true}` {
 		t.Errorf("of an offer from behind the state: %s", asJSON(got))
 	}
+	q.S, q.T, q.Now = 0, 0, moment("01T12:00:00")+int64(def.Forget.Known)
+	if got, _ := f.Delivery("u:yes", q); got.Stops != "consent" {
+		t.Errorf("of a user who is forgotten: %s", asJSON(got))
+	}
 	if state() != before {
 		t.Error("it has changed the state")
+	}
+	q.Now = moment("01T12:00:00")
+	f.ents.(Memory)["u:no"].claims = []claim{{visitor: "a:other"}}
+	if got, _ := f.Delivery("u:no", q); !got.Behind {
+		t.Errorf("of a user who waits for what a visitor has consented to: %s", asJSON(got))
 	}
 }

@@ -62,7 +62,8 @@
 // that begins or ends elsewhere than its log (refold.go), or is of some users only
 // (only.go); the state of a user (user.go), an item (itemview.go), a budget or a pool
 // (budgetview.go) in readable form; and an offer rendered as a test
-// (sendtest.go), with what would stop it (stops.go). A new aggregate is a row of
+// (sendtest.go), with what would stop it (stops.go); and whether an offer that is stored
+// may still go out (delivery.go). A new aggregate is a row of
 // window.Aggregates; a new gate is a row of gates, with its outcome.
 //
 // Four packages say what folds did, from their traces and counts: explain puts a user's

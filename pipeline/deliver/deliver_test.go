@@ -77,11 +77,13 @@ func (s *said) String() string {
 // A deployment is NATS with streams, and owners of its partitions who say what a test
 // lets them say.
 type deployment struct {
-	t    testing.TB
-	ns   *embedded.Server
-	url  string
-	conn *broker.Conn
-	n    []uint64 // offers by partition
+	t   testing.TB
+	ns  *embedded.Server
+	url string
+
+	prefix string
+	conn   *broker.Conn
+	n      []uint64 // offers by partition
 
 	mu     sync.Mutex
 	answer func(key string, q *pipeline.DeliveryQuery) *pipeline.Delivery // nil: any may go out
@@ -90,17 +92,17 @@ type deployment struct {
 
 func deploy(t testing.TB) *deployment {
 	t.Helper()
-	return deployIn(t, t.TempDir())
+	return deployIn(t, t.TempDir(), "")
 }
 
-func deployIn(t testing.TB, dir string) *deployment {
+func deployIn(t testing.TB, dir, prefix string) *deployment {
 	t.Helper()
 	ns, err := embedded.Start(embedded.Options{Dir: dir, Port: -1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(ns.Shutdown)
-	d := &deployment{t: t, ns: ns, url: ns.ClientURL(), n: make([]uint64, partitions)}
+	d := &deployment{t: t, ns: ns, url: ns.ClientURL(), prefix: prefix, n: make([]uint64, partitions)}
 	d.conn = d.connect(broker.Options{Partitions: partitions, Reconnect: true})
 	for p := range partitions {
 		stop, err := d.conn.Wire.Listen(d.conn.Names.QuerySubject(p), d.owner)
@@ -117,7 +119,7 @@ func deployIn(t testing.TB, dir string) *deployment {
 
 func (d *deployment) connect(o broker.Options) *broker.Conn {
 	d.t.Helper()
-	o.URL, o.Client, o.Log = d.url, "offerstream-deliver", slog.New(slog.DiscardHandler)
+	o.Prefix, o.URL, o.Client, o.Log = d.prefix, d.url, "offerstream-deliver", slog.New(slog.DiscardHandler)
 	c, err := broker.Connect(limited(d.t), o)
 	if err != nil {
 		d.t.Fatal(err)

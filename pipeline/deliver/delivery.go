@@ -188,11 +188,12 @@ func (d *Deliverer) after(h *held, fail *failure) turn {
 	case never:
 		return turn{end: &ending{reason: fail.reason, detail: h.failed(), dead: fail.reason != reasonNoAddress}}
 	}
-	d.met.retries.WithLabelValues(fail.reason).Inc()
-	d.opt.Log.Info("an attempt failed", "offer", h.offer.ID, "attempt", h.attempts, "reason", fail.reason, "detail", fail.detail)
 	if fail.after > 0 {
 		d.pause(time.Now().Add(fail.after))
+		d.opt.Log.Warn("the receiver asks to be left alone: nothing is sent meanwhile", "for", fail.after)
 	}
+	d.met.retries.WithLabelValues(fail.reason).Inc()
+	d.opt.Log.Info("an attempt failed", "offer", h.offer.ID, "attempt", h.attempts, "reason", fail.reason, "detail", fail.detail)
 	return turn{wait: fail.after}
 }
 

@@ -131,6 +131,23 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// TestPrefix: a deployment with a prefix.
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	d := deployIn(t, t.TempDir(), "shop")
+	to := receive(t, func(w http.ResponseWriter, g got, _ int) {
+		if g.id == "bob-1" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	d.offers(1, "ada", "bob")
+	r := d.start(Options{Receiver: d.webhook(to), Attempts: 1})
+	await(t, "both have ended", func() bool { return r.metric("sent_total", "") == 1 && r.metric("dead_letters_total", "") == 1 })
+	if dead := d.dead(); len(dead) != 1 || d.left("deliver-push-webhook") < 0 {
+		t.Errorf("dead %q", dead)
+	}
+}
+
 // TestMissed: a gap in the numbers of a subject's offers is told; what is not an offer
 // becomes a dead letter.
 func TestMissed(t *testing.T) {
@@ -182,6 +199,35 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("%d: %d requests\n%s", status, len(all), r.log)
 		}
 		r.stop()
+	}
+}
+
+// TestStale: an offer that waits for the receiver after the answer is asked about again.
+func TestStale(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	to := receive(t, func(w http.ResponseWriter, g got, n int) {
+		if g.id == "ada-1" && n == 1 {
+			w.Header().Set("Retry-After", "3")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+	})
+	asked := 0
+	d.say(func(key string, _ *pipeline.DeliveryQuery) *pipeline.Delivery {
+		if key == "u:bob" {
+			if asked++; asked > 1 { // revoked meanwhile
+				return &pipeline.Delivery{Stops: "consent"}
+			}
+		}
+		return &pipeline.Delivery{}
+	})
+	d.offers(1, "ada")
+	r := d.start(Options{Receiver: d.webhook(to), Concurrency: 1})
+	await(t, "the receiver asks to wait", func() bool { return r.metric("retries_total", "http_429") == 1 })
+	d.offers(1, "bob")
+	await(t, "both have ended", func() bool { return r.metric("sent_total", "") == 1 && r.metric("failed_total", "consent") == 1 })
+	if n := len(to.ids("bob")); n > 0 {
+		t.Errorf("%d were sent on an old answer", n)
 	}
 }
 

@@ -224,6 +224,20 @@ func TestUnsubscribe(t *testing.T) {
 	if dead := d.dead(); len(dead) != 1 || !strings.HasPrefix(dead[0], "unsubscribe ada-2") || len(to.got()) != 2 {
 		t.Errorf("dead %q, %d requests", dead, len(to.got()))
 	}
+	d2, err := New(Options{Channel: "push", Receiver: Receiver{Preset: "slack", URL: "https://x.example", Unsubscribe: keys, UnsubscribeFrom: "https://events.shop.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, fail := d2.preset.message(&held{offer: o, raw: raw}, nil, time.Now()); fail != nil || !strings.Contains(string(m.body), "https://events.shop.example/v1/unsubscribe/") || strings.Contains(string(m.body), "invalid") {
+		t.Errorf("in a text: %v %+v", m, fail)
+	}
+	if !strings.Contains(string(o.Data), unsubscribe.Placeholder) {
+		t.Error("the offer itself is changed")
+	}
 	for _, from := range []string{"", "http://events.shop.example", "https://u:p@events.shop.example", "https://events.shop.example?a=b"} {
 		if _, err := New(Options{Channel: "push", Receiver: Receiver{Preset: "slack", URL: "https://x.example", Unsubscribe: keys, UnsubscribeFrom: from}}); err == nil {
 			t.Errorf("links at %q", from)

@@ -108,7 +108,7 @@ func TestKill(t *testing.T) {
 func TestBrokerRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	d := deployIn(t, dir)
+	d := deployIn(t, dir, "")
 	to := receive(t, nil)
 	d.offers(50, "ada", "bob")
 	r := d.start(Options{Receiver: d.webhook(to), Rate: 100, ackWait: 2 * time.Second})
