@@ -7,6 +7,7 @@
 //
 //	refused events of a batch -> dead letters (letters.go) -> Log
 //	what has become of each event -> who listens (listen.go)
+//	open offers (package page) -> pages (offers.go)
 //
 // # Requests
 //
@@ -48,6 +49,10 @@
 // verified, an event whose userId lacks proof is keyed by its anonymousId, and the id
 // becomes the property claimed_user_id (claim.go); without an anonymousId it is refused,
 // alone with 401.
+//
+// Offers on pages have their own rule of who may see whose (offers.go), and package page
+// does the rest. A visitor whose id a gateway has issued is claimed with his token alone
+// (visitor.go).
 //
 // The header Offerstream-Sender, browser or verified, makes a request's events those of
 // such a key without proof, whatever its own key is. offerctl deadletters replay sends

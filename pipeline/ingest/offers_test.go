@@ -29,6 +29,7 @@ import (
 // A pageScene is a deployment with one partition, and a gateway that serves offers.
 type pageScene struct {
 	t    *testing.T
+	ns   *embedded.Server
 	conn *broker.Conn
 	keys *page.Keys
 	sent uint64
@@ -46,7 +47,7 @@ func newPageScene(t *testing.T, change ...func(*page.Options)) *pageScene {
 		t.Fatal(err)
 	}
 	t.Cleanup(ns.Shutdown)
-	s := &pageScene{t: t}
+	s := &pageScene{t: t, ns: ns}
 	s.conn, err = broker.Connect(limitedTest(t), broker.Options{InProcess: ns, Partitions: 1, Reconnect: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -335,6 +336,33 @@ func TestOffersMerge(t *testing.T) {
 		t.Errorf("the visitor has %d %s", code, body)
 	}
 	s.stream(byUser("ann/é"), e.last).want("offer 2") // the page has the first already
+	s.stop()
+	s.start()
+	s.stream(byUser("ann/é"), "").want("offer 1", "offer 2")
+	s.stream(byToken(token), "").want("login", "")
+}
+
+// TestOffersShrunk: where OFFERS has lost what the gateway has read, its streams end and
+// its board is made again of what is there.
+func TestOffersShrunk(t *testing.T) {
+	s := newPageScene(t)
+	for _, campaign := range []string{"x", "y"} {
+		s.offer("ann", false, campaign)
+	}
+	e := s.stream(byUser("ann"), "")
+	e.want("offer 1", "offer 2")
+	if err := s.conn.JS.DeleteStream(t.Context(), s.conn.Names.OffersStream()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := broker.Connect(limitedTest(t), broker.Options{InProcess: s.ns, Log: slog.New(slog.DiscardHandler)}) // makes it again
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	e.want("again  restart", "")
+	id := s.offer("ann", false, "z")
+	s.awaitOpen("u:ann", id)
+	s.stream(byUser("ann"), e.last).want("gone 1 ended", "gone 2 ended", "offer 3")
 }
 
 // TestOffersOfOthers walks every kind of token and key, over every id and endpoint: none

@@ -52,6 +52,8 @@ export interface Offerstream {
   start(options?: Options): void
   /** The visitor's id, for an SDK: analytics.setAnonymousId(await offerstream.visitor()). */
   visitor(): Promise<string>
+  /** The visitor's token, which an SDK's identify needs (visitorToken) where the id is the gateway's. */
+  token(): Promise<string>
   page(name?: string, properties?: Record<string, unknown>): Promise<void>
   track(event: string, properties?: Record<string, unknown>): Promise<void>
   identify(userId: string, more?: { token?: User['token']; traits?: Record<string, unknown> }): Promise<void>

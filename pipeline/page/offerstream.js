@@ -47,7 +47,7 @@
     mem.s[o.id] = seen | bit
     for (const id of Object.keys(mem.s).slice(0, -50)) delete mem.s[id]
     save()
-    if (!(seen & bit)) send('system', 'Offer ' + what, { offer_id: o.id, campaign: o.campaign }, { messageId: what + '-' + o.id }).catch(() => {})
+    if (!(seen & bit)) send('system', 'Offer ' + what, { offer_id: o.id, campaign: o.campaign, channel: 'web' }, { messageId: what + '-' + o.id }).catch(() => {})
   }
 
   // What an offer says.
@@ -188,6 +188,7 @@
       stream()
     },
     visitor: async () => (await visit()).id,
+    token: async () => (await visit()).token,
     track: (name, properties) => send('track', name, properties),
     page: (name, properties) => send('page', undefined, properties, { name }),
     async identify(id, { token, traits } = {}) {

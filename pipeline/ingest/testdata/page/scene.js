@@ -39,7 +39,7 @@ const scene = async () => {
   equal(getComputedStyle(banner.parentNode).position, 'fixed', 'its style')
   await until('it is told that it was shown', async () => (await sent('Offer Shown', first)).length)
   const [e] = await sent('Offer Shown', first)
-  equal([e.type, e.anonymousId, e.properties.campaign, e.visitorToken], ['system', id, 'html', undefined], 'the event')
+  equal([e.type, e.anonymousId, e.properties.campaign, e.properties.channel, e.visitorToken], ['system', id, 'html', 'web', undefined], 'the event')
   a.addEventListener('click', e => e.preventDefault())
   a.click()
   await until('the click is told', async () => (await sent('Offer Clicked', first)).length)
