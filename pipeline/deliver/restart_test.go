@@ -128,7 +128,9 @@ func TestBrokerRestart(t *testing.T) {
 	}
 	t.Cleanup(ns.Shutdown)
 	await(t, "all are acknowledged", func() bool {
-		con, err := d.conn.JS.Consumer(limited(t), "OFFERS", "deliver-push-webhook")
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // an answer may be lost with the connection
+		defer cancel()
+		con, err := d.conn.JS.Consumer(ctx, "OFFERS", "deliver-push-webhook")
 		return err == nil && con.CachedInfo().NumAckPending+int(con.CachedInfo().NumPending) == 0
 	})
 	for _, user := range []string{"ada", "bob"} {
