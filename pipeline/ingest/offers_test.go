@@ -199,7 +199,6 @@ type sse struct {
 	in   *bufio.Scanner
 	stop context.CancelFunc
 	last string // id
-	has  []string
 }
 
 func (s *pageScene) stream(h http.Header, last string) *sse {
@@ -340,6 +339,24 @@ func TestOffersMerge(t *testing.T) {
 	s.start()
 	s.stream(byUser("ann/é"), "").want("offer 1", "offer 2")
 	s.stream(byToken(token), "").want("login", "")
+}
+
+// TestOffersOrder: a gateway that begins reads both kinds of records in the order in which
+// they were stored. Here the user's offer, which has expired, replaces the visitor's only if
+// the merge is taken to be before it.
+func TestOffersOrder(t *testing.T) {
+	s := newPageScene(t)
+	s.offer("sdk", true, "c")
+	s.offer("ann", false, "c", func(o *pipeline.Offer) { o.Expires = time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano) })
+	s.record(`{"type":"merged","visitor":"sdk","user":"ann"}`)
+	for range 2 {
+		s.awaitOpen("u:ann", offerID(1))
+		s.stop()
+		s.start()
+	}
+	if all, _ := s.page.List("u:ann"); len(all) != 1 {
+		t.Errorf("the user has %d offers", len(all))
+	}
 }
 
 // TestOffersShrunk: where OFFERS has lost what the gateway has read, its streams end and
@@ -610,5 +627,52 @@ func TestVisitorClaims(t *testing.T) {
 				t.Errorf("%s, %s: a token is stored: %s", name, typ, stored)
 			}
 		}
+	}
+}
+
+// TestOffersDrain: a gateway that is told to stop tells its streams to come again, and ends
+// although they were open.
+func TestOffersDrain(t *testing.T) {
+	s := newPageScene(t)
+	id, token := s.visitor("")
+	api := listen(t)
+	ctx, term := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- s.g.Run(ctx, api) }()
+	s.url = "http://" + api.Addr().String()
+	e := s.stream(byToken(token), "")
+	s.offer(id, true, "x")
+	e.want("offer 1")
+	term()
+	e.want("again  restart", "")
+	select {
+	case err := <-ran:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-limitedTest(t).Done():
+		t.Fatal("the gateway does not end")
+	}
+}
+
+// TestVisitorRate: one address gets so many ids in a minute; a proxy's own is not limited.
+func TestVisitorRate(t *testing.T) {
+	s := newPageScene(t)
+	s.g.opt.AddressRate = 1
+	issue := func(addr string) *httptest.ResponseRecorder {
+		r, w := httptest.NewRequest("POST", "/v1/visitor", nil), httptest.NewRecorder()
+		r.RemoteAddr = addr + ":1"
+		s.g.ServeHTTP(w, r)
+		return w
+	}
+	n := 0
+	for ; n < 1000 && issue("203.0.113.7").Code == 200; n++ {
+	}
+	w := issue("203.0.113.7")
+	if n < 60 || n > 200 || w.Code != 429 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "address_rate") {
+		t.Errorf("after %d: %d %s", n, w.Code, w.Body)
+	}
+	if other, proxy := issue("203.0.113.8").Code, issue("127.0.0.1").Code; other != 200 || proxy != 200 {
+		t.Errorf("another address %d, a proxy %d", other, proxy)
 	}
 }

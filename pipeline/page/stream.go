@@ -323,8 +323,8 @@ type writer struct {
 	has  []string // ids of the offers that the page has
 }
 
-// change adds an event of an offer that appears or is taken back. What the page has, or has
-// not, is not told again: it came with the stream's beginning.
+// change adds an event of an offer that appears or is taken back. Whatever the board says, a
+// page is not told of what it has, nor that something goes which it has not.
 func (w *writer) change(t *told) {
 	id := t.Offer.ID
 	i := slices.Index(w.has, id)
