@@ -38,7 +38,7 @@ const within = 2 * time.Minute
 // startNATS runs nats-server with the shipped configuration, on a free port and
 // in a temporary directory. patches are pairs: each first text is replaced
 // everywhere by the second.
-func startNATS(t *testing.T, patches ...string) *server.Server {
+func startNATS(t testing.TB, patches ...string) *server.Server {
 	t.Helper()
 	conf, err := os.ReadFile("nats.conf")
 	if err != nil {
@@ -102,7 +102,7 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-func await(t *testing.T, ctx context.Context, what string, ok func() bool) {
+func await(t testing.TB, ctx context.Context, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -425,7 +425,7 @@ func TestLongAnswer(t *testing.T) {
 func refusals(t *testing.T, ns *server.Server) {
 	for role, subjects := range map[string]map[string]bool{
 		"gateway": {
-			"events.0.in": true, "dead.gateway": true, "query.listen.a": true, "query.listen": false,
+			"events.0.in": true, "dead.gateway": true, "query.listen.a": true, "query.listen": false, "query.coupons.0": true,
 			"$JS.API.CONSUMER.CREATE.OFFERS.a.offers.web.*": true, "$JS.API.CONSUMER.CREATE.OFFERS.a.page.*": true, "$JS.FC.OFFERS.a": true,
 			"$JS.API.CONSUMER.CREATE.OFFERS.a.offers.sms.*": false, "$JS.API.CONSUMER.CREATE.OFFERS.a.offers.>": false, "$JS.API.CONSUMER.CREATE.OFFERS.a.withheld.*": false, "$JS.API.CONSUMER.CREATE.OFFERS.a": false, "$JS.API.CONSUMER.CREATE.OFFERS": false,
 			"$JS.API.CONSUMER.MSG.NEXT.OFFERS.sender": false, "$JS.API.CONSUMER.DELETE.OFFERS.sender": false,
@@ -446,7 +446,7 @@ func refusals(t *testing.T, ns *server.Server) {
 			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.INFO.OFFERS.sender": true, "$JS.API.CONSUMER.DELETE.OFFERS.sender": true,
 			"$JS.API.CONSUMER.CREATE.OFFERS.sender.offers.web.>": true, "$JS.API.CONSUMER.CREATE.OFFERS.sender.withheld.>": false, "$JS.API.CONSUMER.CREATE.OFFERS.sender": false,
 			"$JS.API.CONSUMER.CREATE.OFFERS": false, "$JS.API.CONSUMER.DURABLE.CREATE.OFFERS.sender": false,
-			"events.0.in": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false, "query.listen": false, "query.listen.a": false,
+			"events.0.in": false, "events.0.from.1": false, "offers.web.0": false, "offers-test.web": false, "dead.gateway": false, "$KV.CAMPAIGNS.live": false, "query.0": false, "query.status": false, "query.listen": false, "query.listen.a": false, "query.coupons.0": false,
 			"$JS.API.STREAM.INFO.EVENTS-0": false, "$JS.API.CONSUMER.CREATE.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false,
 			"$JS.API.STREAM.DELETE.OFFERS": false, "$JS.API.STREAM.PURGE.OFFERS": false, "$JS.API.STREAM.MSG.DELETE.OFFERS": false,
 			"$KV.GROUP.member.a": false, "$JS.API.STREAM.INFO.KV_GROUP": false, "$JS.API.STREAM.MSG.GET.KV_GROUP": false, "$JS.API.CONSUMER.CREATE.KV_GROUP.a": false,
@@ -469,8 +469,8 @@ func refusals(t *testing.T, ns *server.Server) {
 		}
 	}
 	for role, subjects := range map[string]map[string]bool{
-		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.gateways": true, "query.listen": true, "query.listen.a": false, "query.status": false, "offers-test.>": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
-		"worker":     {"query.0": true, "query.listen.a": false, "offers-test.>": false, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
+		"gateway":    {"_INBOX_offerstream-gateway.x": true, "query.coupons.0": false, "query.gateways": true, "query.listen": true, "query.listen.a": false, "query.status": false, "offers-test.>": false, "_INBOX_offerstream-worker.>": false, "events.>": false, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, ">": false},
+		"worker":     {"query.0": true, "query.coupons.0": true, "query.listen.a": false, "offers-test.>": false, "query.status": true, "_INBOX_offerstream-worker.x": true, ">": false},
 		"subscriber": {"offers.>": true, "offers-test.>": true, "withheld.>": false, "page.>": false, "_INBOX.x": true, "$KV.GROUP.>": false, "$O.SNAPSHOTS.>": false, "events.>": false, "_INBOX_offerstream-worker.>": false, "query.*": false, "query.listen.a": false, ">": false},
 		"deliver":    {"_INBOX_offerstream-deliver.x": true, "_INBOX.x": false, "_INBOX_offerstream-worker.>": false, "offers.>": false, "offers-test.>": false, "withheld.>": false, "events.>": false, "query.*": false, "query.listen.a": false, "dead.>": false, "$KV.GROUP.>": false, ">": false},
 		"operator":   {">": true},

@@ -188,6 +188,7 @@ func (s *step) offer(e *evaluation, id string) (*Offer, error) {
 		}
 		o.Coupon = s.coupon(spec.Coupon, s.live.def.Coupons, e.campaign, s.entity.Key, id, expires)
 		e.fromPool(o.Coupon, s.live.def.Coupons)
+		o.pooled, o.until = e.c.pool() != "", expires
 		sc.coupon, sc.couponExpires = o.Coupon, expires
 	}
 	if e.c.data != nil {

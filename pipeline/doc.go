@@ -42,6 +42,8 @@
 //	            questions of users and answers of items (ask.go); an item that reaches
 //	            the users in a list (fanout.go)
 //	budgets     what all users share (budget.go), and pools of codes (pool.go)
+//	coupons     what becomes of those of a user (redeem.go), and what gateways are told of
+//	            that, and of merges (page.go)
 //	merge       a visitor who logs in: claims, records, what is forwarded (claim.go),
 //	            two states that become one (merge.go), and what a backfill has of such
 //	            a visitor (remains.go)

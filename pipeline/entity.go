@@ -53,8 +53,9 @@ type Entity struct {
 	fan                  *fan       // of an item: what it is sending to users
 	budget               *budget
 	pool                 *pool
-	codes                []string // of a chunk of a pool
-	orphans              []grant  // of evaluations that a change of sets has cancelled: to be given back in the next step
+	codes                []string     // of a chunk of a pool
+	coupons              []heldCoupon // those with which offers went out, the oldest first
+	orphans              []grant      // of evaluations that a change of sets has cancelled: to be given back in the next step
 
 	binding
 	scheduled int64 // the due time that the fold's queue holds for the entity; NoDue: none
@@ -125,9 +126,14 @@ func (e *Entity) Empty() bool { return e.seq == 0 }
 // forgotten reports whether the user was away for so long that all is forgotten
 // (LANGUAGE.md, rule 18). second: what is overdue in a second state keeps nothing.
 func (e *Entity) forgotten(now int64, second bool) bool {
-	f := e.live.def.Forget.Known
+	return e.forgottenUnder(e.live.def, now, second)
+}
+
+// forgottenUnder is forgotten under a set.
+func (e *Entity) forgottenUnder(def *campaign.Definition, now int64, second bool) bool {
+	f := def.Forget.Known
 	if e.Key[0] == 'a' {
-		f = e.live.def.Forget.Anonymous
+		f = def.Forget.Anonymous
 	}
 	return e.seq > 0 && f > 0 && value.Minus(now, e.last) >= int64(f) && !e.waitsFor(now, second) && len(e.claims) == 0
 }

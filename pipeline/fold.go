@@ -112,6 +112,7 @@ type Fold struct {
 func NewFold(cursor Cursor, sets func(hash string) (*Set, error), ents Entities) (*Fold, error) {
 	f := &Fold{cur: cursor.clone(), sets: sets, ents: ents, newest: Engine, until: endOfTime}
 	f.step.out, f.step.page, f.step.read, f.step.second = f.offer, f.pageRecord, f.readIn, cursor.Second
+	f.step.couponKeys = func() *coupon.Keys { return f.coupons }
 	f.step.cur, f.step.newRef, f.step.unnumbered = &f.cur, f.newRef, true
 	set, err := f.set(cursor.Set)
 	if err != nil {

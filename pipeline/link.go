@@ -47,6 +47,7 @@ func (e *Entity) appendLinks(w *value.Writer) {
 		}
 	})
 	w.Section(sectionMerged, func() { e.appendMerged(w) })
+	w.Section(sectionCoupons, func() { e.appendCoupons(w) })
 }
 
 // link decodes one of these sections.
@@ -79,6 +80,8 @@ func (e *Entity) link(number uint64, r *value.Reader) error {
 		}
 	case sectionMerged:
 		e.readMerged(r)
+	case sectionCoupons:
+		e.readCoupons(r)
 	default:
 		return fmt.Errorf("section %d is unknown", number)
 	}

@@ -22,6 +22,7 @@ func (s *step) merge(a *Entity, m *mail) {
 	e.mergeTraits(a, s.live.tally.features)
 	e.mergeSession(a, s.now)
 	e.mergeSent(a)
+	e.mergeCoupons(a, s.now)
 	e.mergeConsent(a)
 	s.mergeSequences(a)
 	s.mergePending(a)

@@ -30,6 +30,8 @@ type Offer struct {
 	Data     json.RawMessage `json:"data,omitempty"`
 	Withheld bool            `json:"withheld,omitempty"`
 	grants   []grant         // with which it goes out (Granted)
+	pooled   bool            // a pool gave the coupon's code
+	until    int64           // when the coupon expires; NoDue: never
 	Test     bool            `json:"test,omitempty"` // Fold.Render made it: it is on no chain and counted nowhere
 }
 

@@ -34,6 +34,7 @@ func TestPartitions(t *testing.T) {
 		}
 		b, _ := NewBacktest(def)
 		want := map[string]string{}
+		b.fold.step.page = func(r *PageRecord) { want[r.Type+r.ID+r.Time] = string(r.JSON()) }
 		for _, line := range events {
 			if err := b.Line(line, func(o *Offer) { want[o.ID+o.Time] = asJSON(o) }); err != nil {
 				t.Fatal(err)
@@ -151,6 +152,10 @@ func foldResumed(t *testing.T, set *Set, log []Message, rng *rand.Rand, offers m
 			}
 			for _, e := range f.Effects() {
 				checkPosition(t, e, m, last)
+				if e.Page != nil {
+					offers[e.Page.Type+e.Page.ID+e.Page.Time] = string(e.Page.JSON())
+					continue
+				}
 				if e.Offer == nil {
 					t.Fatalf("a dead letter: %+v", e.Dead)
 				}

@@ -15,7 +15,7 @@ import (
 // section, or at the end of an existing one, where only versions that have them
 // are read for them.
 const (
-	RecordVersion = 7 // 7: what engine 5 needs (from sectionViews on); Cursor.Got to Cursor.Fan
+	RecordVersion = 7 // 7: what engine 5 needs (from sectionViews on, but for sectionOut); Cursor.Got to Cursor.Fan
 	oldestRecord  = 6
 )
 
@@ -59,6 +59,7 @@ const (
 	sectionPool      = 19
 	sectionCodes     = 20 // of a chunk of a pool
 	sectionMerged    = 21 // of a user the visitors that have become it; of a visitor the claim, and what a switch has found of it
+	sectionCoupons   = 22 // those with which offers went out
 	sectionOut       = 13 // of the offers in sectionOffers: the place of the campaign in sectionSent, the match key, the time
 )
 

@@ -63,6 +63,10 @@ func linked(t *testing.T) *Entity {
 	e.budget = &budget{terms: 13, day: "2026-01-01", spent: e.states[0], lent: lent{newest: granted[:1]}}
 	e.pool = &pool{first: 1, next: 3, taken: 2, imported: 5000, given: 1002, returned: []string{"SPRING-0"}, out: []string{"SPRING-9"}, lent: lent{newest: granted[1:], kept: []Ref{ref(2)}}}
 	e.codes = []string{"SPRING-2", "SPRING-3"}
+	e.coupons = []heldCoupon{
+		{offer: "0f", campaign: "cart/r1", to: "a:w", at: 16, expires: 17, order: "o1", used: 18, voided: []string{"o2", "o3"}},
+		{offer: "1f", campaign: "cart", to: "u:u", code: "SPRING-1", at: 19, expires: NoDue},
+	}
 	claimed := ref(6)
 	e.merged = []merged{{visitor: "a:w", ref: ref(7), at: 1_700_000_000e9, viewed: true, ends: 1_700_000_001e9}, {visitor: "a:z", ref: ref(8)}}
 	e.claimed, e.remains = &claimed, &remains{due: 1_700_000_002e9, set: "0123", body: []byte("record")}

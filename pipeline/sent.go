@@ -86,8 +86,8 @@ func (e *Entity) sentAfter(channels []string, cutoff int64) int {
 	return n
 }
 
-// wentOut remembers an offer for limits, caps, the pause and duplicates; a withheld
-// one for limits and duplicates alone.
+// wentOut remembers an offer for limits, caps, the pause, duplicates and its coupon; a
+// withheld one for limits and duplicates alone.
 func (e *Entity) wentOut(c *liveCampaign, o *Offer, now int64) {
 	s := e.sentOf(c.id)
 	if s == nil {
@@ -103,6 +103,9 @@ func (e *Entity) wentOut(c *liveCampaign, o *Offer, now int64) {
 			e.channels = append(e.channels, channelSent{channel: o.Channel})
 		}
 		e.channels[i].times = keepNewest(append(e.channels[i].times, now), e.live.keepSent)
+	}
+	if o.Coupon != nil && !o.Withheld && e.live.def.Engine >= redeemEngine {
+		e.holdCoupon(o, now)
 	}
 	e.offers = keepNewest(append(e.offers, remembered{o.ID, c.id, o.Key, now}), rememberedOffers)
 }

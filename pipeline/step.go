@@ -6,6 +6,7 @@ import (
 
 	"github.com/valyala/fastjson"
 
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/window"
 )
@@ -29,6 +30,7 @@ type step struct {
 	newRef        func(e *Entity) Ref  // gives a question its Ref
 	got           func(p int) Position // the origin of the last mail of a partition; nil: there are no partitions
 	fromPartition int                  // the sender of the mail whose step it is
+	couponKeys    func() *coupon.Keys  // under which codes of coupons are made; nil: codes are placeholders
 	unnumbered    bool                 // a backtest of a file, which has no codes
 	strays        uint64               // mails that nothing waited for
 	refusedClaims uint64               // claims of visitors that belong to a user already
@@ -126,6 +128,7 @@ func (s *step) onEvent(e *Entity, ev *event.Event, now int64) {
 		s.forwardEvent(ev) // of a second state: it sends nothing, but the visitor is not forgotten earlier than by the live fold
 		return
 	}
+	s.redeem(ev)
 	if e.duplicate(ev.ID, now) {
 		s.duplicates++
 		return

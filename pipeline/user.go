@@ -27,6 +27,8 @@ type User struct {
 	Sent     []UserSent                 `json:"sent"`     // by campaign
 	Offers   []string                   `json:"offers"`   // remembered ids of offers, oldest first
 
+	Coupons []UserCoupon `json:"coupons,omitempty"` // oldest first
+
 	Owner  string     `json:"owner,omitempty"`  // of a visitor: the key of the user that it has become, who has all that was known of it
 	Claims []string   `json:"claims,omitempty"` // the visitors whose records the user waits for
 	Lists  []UserList `json:"lists,omitempty"`  // lists of items that hold the user, by item
@@ -70,6 +72,19 @@ type UserGrant struct {
 	Value float64 `json:"value,omitempty"` // of a budget
 	Code  string  `json:"code,omitempty"`  // of a pool
 	Time  string  `json:"time"`            // log time there
+}
+
+// A UserCoupon is a coupon with which an offer went out.
+type UserCoupon struct {
+	Offer    string   `json:"offer"`
+	Campaign string   `json:"campaign"`
+	Code     string   `json:"code,omitempty"`    // of a pool; that of others is not stored
+	Visitor  string   `json:"visitor,omitempty"` // who got it, and has become the user
+	Given    string   `json:"given"`             // log time at which the offer went out
+	Expires  string   `json:"expires,omitempty"`
+	OrderID  string   `json:"orderId,omitempty"`  // that has used it
+	Redeemed string   `json:"redeemed,omitempty"` // log time of that
+	Voided   []string `json:"voided,omitempty"`   // orders that had used it, and were cancelled
 }
 
 // A UserConsent is the newest that the user has said about a channel, or about
@@ -133,6 +148,7 @@ func (f *Fold) User(key string) (*User, error) {
 	for _, o := range e.offers {
 		v.Offers = append(v.Offers, o.id)
 	}
+	v.holds(e, now)
 	v.Owner = e.owner
 	for _, c := range e.claims {
 		v.Claims = append(v.Claims, c.visitor)
@@ -140,6 +156,26 @@ func (f *Fold) User(key string) (*User, error) {
 	v.Lists = e.heldBy()
 	v.waiting(e)
 	return v, nil
+}
+
+// holds fills in the coupons.
+func (v *User) holds(e *Entity, now int64) {
+	for _, c := range e.coupons {
+		if c.gone(now) {
+			continue
+		}
+		is := UserCoupon{Offer: c.offer, Campaign: c.campaign, Code: c.code, Given: value.FormatTime(c.at), OrderID: c.order, Voided: c.voided}
+		if c.to != e.Key {
+			is.Visitor = c.to
+		}
+		if c.expires != NoDue {
+			is.Expires = value.FormatTime(c.expires)
+		}
+		if c.order != "" {
+			is.Redeemed = value.FormatTime(c.used)
+		}
+		v.Coupons = append(v.Coupons, is)
+	}
 }
 
 // User is Fold.User.

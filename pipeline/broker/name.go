@@ -170,6 +170,11 @@ func (n Names) pieceSubject(id string) string { return "$O." + n.SnapshotsBucket
 // QuerySubject is the subject on which partition p's owner answers requests.
 func (n Names) QuerySubject(p int) string { return n.subject("query." + strconv.Itoa(p)) }
 
+// CouponsSubject is the subject on which partition p's owner answers gateways about
+// coupons. It is another than QuerySubject, so that gateways need not be allowed to ask
+// about users.
+func (n Names) CouponsSubject(p int) string { return n.subject("query.coupons." + strconv.Itoa(p)) }
+
 // StatusSubject is the subject on which each worker answers with its Report.
 func (n Names) StatusSubject() string { return n.subject("query.status") }
 

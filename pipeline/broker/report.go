@@ -75,6 +75,16 @@ type Query struct {
 	Deliver *pipeline.DeliveryQuery `json:"deliver,omitempty"` // asks whether an offer to the user may go out now
 }
 
+// A CouponQuery asks a partition's owner about a code of a user, when it has applied the
+// log up to a message. It goes to the partition's CouponsSubject and is answered with an
+// Answer.
+type CouponQuery struct {
+	Key   string `json:"key"` // key of the user's entity
+	Code  string `json:"code"`
+	Order string `json:"order,omitempty"`
+	Seq   uint64 `json:"seq"` // 0: as it is
+}
+
 // An Answer has a pipeline.User, a pipeline.Item, a pipeline.PoolState, a
 // pipeline.Rendering, a Pending, pipeline.Holdings or a pipeline.Delivery, or the reason
 // why there is none.
@@ -87,7 +97,8 @@ type Answer struct {
 	Rendered json.RawMessage `json:"rendered,omitempty"`
 	Pending  *Pending        `json:"pending,omitempty"`
 
-	Delivery *pipeline.Delivery `json:"delivery,omitempty"`
+	Delivery *pipeline.Delivery    `json:"delivery,omitempty"`
+	Coupon   *pipeline.CouponState `json:"coupon,omitempty"` // of a CouponQuery
 }
 
 // A Pending is what is pending in a partition, as of its last checkpoint, and what a

@@ -71,12 +71,17 @@ func (k *Key) Mint(campaign, user, offerID string, expires time.Time) string {
 	code[0] = version
 	binary.BigEndian.PutUint32(code[1:], k.id)
 	binary.BigEndian.PutUint32(code[5:], Number(campaign))
-	sum := sha256.Sum256([]byte(offerID))
-	nonce := binary.BigEndian.Uint64(sum[:]) >> (64 - nonceBits)
-	binary.BigEndian.PutUint64(code[9:], expiry(expires)<<30|nonce>>8) // the lower 8 bits of the nonce follow
-	code[17] = byte(nonce)
+	n := nonce(offerID)
+	binary.BigEndian.PutUint64(code[9:], expiry(expires)<<30|n>>8) // the lower 8 bits of the nonce follow
+	code[17] = byte(n)
 	copy(code[headSize:], k.mac(code[:headSize], user))
 	return write(&code)
+}
+
+// nonce is the nonce of an offer.
+func nonce(offerID string) uint64 {
+	sum := sha256.Sum256([]byte(offerID))
+	return binary.BigEndian.Uint64(sum[:]) >> (64 - nonceBits)
 }
 
 // expiry is the expiry in a code: 0 stands for never, so what expired in 1970 or
@@ -127,6 +132,60 @@ func (ks *Keys) Check(code, user string, now time.Time) (Info, error) {
 		}
 	}
 	return info, nil
+}
+
+// Read returns what a code says, however it was typed, without checking it: anyone may
+// have written it. ok is false if it does not have the form of a code.
+func Read(code string) (info Info, ok bool) {
+	raw, ok := read(code)
+	if !ok {
+		return Info{}, false
+	}
+	times := binary.BigEndian.Uint64(raw[9:])
+	info = Info{Code: write(&raw), Key: keyID(binary.BigEndian.Uint32(raw[1:])), Campaign: binary.BigEndian.Uint32(raw[5:]), Nonce: (times<<8 | uint64(raw[17])) & (1<<nonceBits - 1)}
+	if s := times >> 30; s != 0 {
+		info.Expires = time.Unix(int64(s), 0).UTC()
+	}
+	return info, true
+}
+
+// Of reports whether a code says that it is that of an offer, with that campaign and
+// expiry, as given to Mint.
+func (i Info) Of(campaign, offerID string, expires time.Time) bool {
+	until := uint64(0)
+	if !i.Expires.IsZero() {
+		until = uint64(i.Expires.Unix())
+	}
+	return i.Nonce == nonce(offerID) && until == expiry(expires) && i.Campaign == Number(campaign)
+}
+
+// Made reports whether a code was made for a user under one of the keys.
+func (ks *Keys) Made(info Info, user string) bool {
+	raw, ok := read(info.Code)
+	k := ks.Key(info.Key)
+	return ok && k != nil && hmac.Equal(raw[headSize:], k.mac(raw[:headSize], user))
+}
+
+// Typed is a text without what people change when they type a code: as capitals,
+// without hyphens and spaces, with 0 for O and 1 for I and L.
+func Typed(text string) string {
+	b := make([]byte, 0, len(text))
+	for i := range len(text) {
+		c := text[i]
+		if c >= 'a' && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		switch c {
+		case '-', ' ':
+			continue
+		case 'O':
+			c = '0'
+		case 'I', 'L':
+			c = '1'
+		}
+		b = append(b, c)
+	}
+	return string(b)
 }
 
 // IsCode reports whether a text is a code exactly as Mint writes it, of any key.

@@ -57,6 +57,7 @@ var Reserved = [...]Reservation{
 	{Name: "Consent Granted", By: Server, Self: true},
 	{Name: "Consent Revoked", By: Server, Self: true},
 	{Name: "Coupon Redeemed", By: Server},
+	{Name: "Coupon Voided", By: Server},
 	{Name: "Offer Delivered", By: Server},
 	{Name: "Offer Failed", By: Server},
 	{Name: "Offer Shown", By: Browser | Server},

@@ -13,8 +13,9 @@ import (
 //	400  the body is not JSON, not a batch, or its only event is refused
 //	401  no key, or a wrong one; or a userId without proof, see doc.go
 //	403  its key may not send the single event
-//	404  no such path
+//	404  no such path; or the user has no such coupon
 //	405  not a POST
+//	409  the coupon is used, has expired, or is not this order's (coupon.go)
 //	408  the body came too slowly
 //	413  body, event or batch too large
 //	415  a compression other than gzip
@@ -61,6 +62,14 @@ const (
 
 // remedies are what to do, by reason.
 var remedies = map[string]string{
+	"coupon":            "send the same request again, after the seconds that Retry-After names: it is safe, and the coupon is used once",
+	"coupon_fields":     "send {\"code\": .., \"userId\": .., \"orderId\": ..}, texts that are not empty, or GET /v1/coupons/CODE?userId=..",
+	"coupon_unknown":    "ask the customer for the code once more, and to log in as whoever got it; the order has no discount",
+	"coupon_expired":    "tell the customer; the order has no discount",
+	"coupon_used":       "tell the customer; the order has no discount. If that order was cancelled, POST it to /v1/coupons/void first",
+	"coupon_voided":     "send another orderId, if the customer orders once more",
+	"coupon_unredeemed": "nothing: the coupon is as it was; send the orderId with which it was redeemed, if you meant another",
+
 	"key":          "send a write key as the user name of Basic authorization, or as writeKey in the body; --write-key, --server-key and --keys name those that are taken",
 	"path":         "send events to /v1/batch, /v1/track, /v1/page, /v1/screen, /v1/identify, /v1/group, /v1/alias, /v1/system, /v1/fact, /v1/item, or a path of your SDK (deploy/GATEWAY.md)",
 	"method":       "use POST",

@@ -35,9 +35,10 @@ var own = &dialect{}
 
 // A route is one path.
 type route struct {
-	batch bool       // the body has any number of events; else it is one event
-	def   event.Type // the type of an event that has none
-	of    *dialect
+	batch  bool       // the body has any number of events; else it is one event
+	def    event.Type // the type of an event that has none
+	coupon bool       // the answer says what has become of a coupon
+	of     *dialect
 }
 
 // routes has /v1/batch, a path for each type of event, and the paths of all dialects.

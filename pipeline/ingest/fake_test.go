@@ -20,8 +20,9 @@ type fakeLog struct {
 	ids     map[string]bool
 	letters []pipeline.Dead
 	clock   string
-	down    error // returned by Ready
-	refused error // returned by Refused
+	down    error                                                                       // returned by Ready
+	refused error                                                                       // returned by Refused
+	coupon  func(partition int, user, code, order string) (pipeline.CouponState, error) // nil: there is no answer
 
 	// publish, if set, runs before each publish is stored; its error is
 	// returned, after storing if it is errAckLost.
@@ -48,6 +49,17 @@ func (f *fakeLog) Clock() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.clock
+}
+
+func (f *fakeLog) Coupon(ctx context.Context, p int, user, code, order string) (pipeline.CouponState, error) {
+	f.mu.Lock()
+	ask := f.coupon
+	f.mu.Unlock()
+	if ask == nil {
+		<-ctx.Done()
+		return pipeline.CouponState{}, ctx.Err()
+	}
+	return ask(p, user, code, order)
 }
 
 func (f *fakeLog) Ready() error {

@@ -39,6 +39,10 @@ type Log interface {
 	// DeadLetters stores dead letters in one message, in the same way. After a
 	// broker.ErrNoRoom there is no use in trying again at once.
 	DeadLetters(ctx context.Context, id string, letters []pipeline.Dead) error
+	// Coupon asks for the state of a code of the user with an entity key, of the
+	// partition, once all that was published there is applied; order may be "". It asks
+	// until there is an answer or ctx is done.
+	Coupon(ctx context.Context, partition int, user, code, order string) (pipeline.CouponState, error)
 	// Clock is the live campaign set's clock, and ClockBroker if no set is live.
 	Clock() string
 	// Ready returns why the log cannot store events now, nil if it can. It is

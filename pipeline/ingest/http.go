@@ -49,6 +49,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.serveOther(w, r, path)
 		return
 	}
+	if rt.coupon {
+		g.changeCoupon(w, r, path, rt, id)
+		return
+	}
 	t, err := g.take(w, r, rt, id)
 	if err == nil {
 		g.met.requests.Inc()
@@ -77,6 +81,10 @@ func (g *Gateway) serveOther(w http.ResponseWriter, r *http.Request, path string
 	}
 	if token, ok := g.unsubscribePath(path); ok {
 		g.serveUnsubscribe(w, r, token)
+		return
+	}
+	if strings.HasPrefix(path, couponPath) && r.Method == http.MethodGet {
+		g.lookCoupon(w, r, path, w.Header()[headerRequest][0])
 		return
 	}
 	switch path {

@@ -249,6 +249,9 @@ func noAuth(r *http.Request) { r.Header.Del("Authorization") }
 func TestPaths(t *testing.T) {
 	paths := []string{"/healthz", "/readyz"}
 	for path, rt := range routes {
+		if rt.coupon { // it takes no event
+			continue
+		}
 		if rt.of.split == nil {
 			paths = append(paths, path)
 		}

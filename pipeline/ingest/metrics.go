@@ -24,6 +24,7 @@ type metrics struct {
 	publish    prometheus.Histogram   // seconds from a pack's first sending to its acknowledgement
 	failures   prometheus.Counter     // publishes that failed, including repeated ones
 	givenUp    prometheus.Counter     // packs not acknowledged by their deadline
+	coupons    prometheus.Histogram   // seconds from a request about a coupon to its answer
 	packEvents prometheus.Histogram
 	packBytes  prometheus.Histogram
 }
@@ -57,6 +58,7 @@ func newMetrics(r prometheus.Registerer, g *Gateway) *metrics {
 		answers:    vector("requests_refused_total", "Requests not answered with 200, by reason.", "reason"),
 		limits:     vector("limits_reached_total", "Requests refused because a limit was reached, by limit; debtors: not refused, but not limited by a rate either, because too many senders are.", "limit"),
 		closed:     vector("connections_refused_total", "Connections closed at once because there are too many, in total or from one address.", "limit"),
+		coupons:    histogram("coupon_seconds", "Time from a request that redeems or voids a coupon to its answer.", prometheus.ExponentialBuckets(250e-6, 2, 15)),
 		publish:    histogram("publish_seconds", "Time from a pack's first sending to its acknowledgement.", prometheus.ExponentialBuckets(50e-6, 2, 18)),
 		failures:   counter("publish_failures_total", "Publishes that failed or timed out, including repeated ones."),
 		givenUp:    counter("packs_given_up_total", "Packs not acknowledged by their deadline."),

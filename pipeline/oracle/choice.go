@@ -65,6 +65,7 @@ func (u *user) choose(now int64, candidates []*evaluation) {
 		}
 		taken[c.Offer.Channel] = true
 		u.sent = append(u.sent, sent{c.ID, c.Offer.Channel, c.Offer.Kind, o.ID, o.Withheld, now})
+		u.gets(&o, c, now)
 		u.meetOut(e, o)
 		if o.Withheld {
 			u.out.count(c, "withheld")

@@ -42,7 +42,7 @@ func Random(seed uint64) Case {
 	c := Case{Set: setJSON, Events: g.stream(set)}
 	c.Controls = g.controls(set, len(c.Events))
 	(&generator{Rand: rand.New(rand.NewPCG(seed, 4))}).brakes(&c) // by itself, so that cases without brakes stay what they are
-	return c
+	return c.withCoupons(seed)
 }
 
 // Generate makes the set and the events of Random.
@@ -276,6 +276,9 @@ func Required() []string {
 	}
 	for _, what := range strings.Split("rows,sequence,session_end,let,at,when_due after a wait,choose,score,coupon,held,any the first,any a later one,sequence with unless,session_end with unless,an event of type system,withheld by the set,withheld by the campaign,in a zone of its own", ",") {
 		out = append(out, "out: "+what)
+	}
+	for _, what := range []string{"redeemed", "asked again", "used already", "expired", "not the user's", "voided", "voided for an order that has not used it", "of an order that was cancelled", "redeemed, after it was voided", "redeemed, by a duplicate"} {
+		out = append(out, "coupon: "+what)
 	}
 	return append(out, "absence that is over at once", "bound on absences", "best hour is now", "bound on bytes of what waits", "session ends", "held again", "quiet hours lifted by a consent",
 		"brake trips", "brake trips for one campaign", "channel paused by an operator", "a fact", "a fact that is too old", "bound on bytes: top", "bound on bytes: histogram", "bound on entries of a user", "forgotten", "before", "before, read later", "keys of a top", "entries of a histogram")

@@ -23,7 +23,7 @@ func RandomMixed(seed uint64) Case {
 	g.extend(set)
 	c := Case{Set: encode(set), Events: g.stream(set), Items: g.mix.items, Budgets: g.mix.budgets, Merges: g.mix.merges}
 	c.Controls = g.controls(set, len(c.Events))
-	return c
+	return c.withCoupons(seed)
 }
 
 // extend adds to a set what is more than one user.
@@ -146,6 +146,9 @@ func RequiredMixed() []string {
 	}
 	for _, kind := range []string{"absence", "delay", "hold"} {
 		out = append(out, "merge moves: "+kind)
+	}
+	for _, what := range []string{"of a pool", "of a visitor", "for a visitor", "after it was voided", "by a duplicate"} {
+		out = append(out, "coupon: redeemed, "+what)
 	}
 	return append(out, "answer", "recipient", "item event", "item of no kind", "item forgotten", "bound on bytes of an item", "grant returned", "merge", "claim refused", "event forwarded",
 		"merge supersedes: absence", "merge cancels a dwell", "merge renames at an item")

@@ -71,6 +71,7 @@ func (u *user) join(a *user) {
 	u.added += a.added
 	u.sent = append(u.sent, a.sent...)
 	slices.SortStableFunc(u.sent, func(x, y sent) int { return compare(x.at, y.at) })
+	u.joinVouchers(a, now)
 	u.joinPending(a)
 	u.evict(mark)
 	for _, c := range u.set.running {

@@ -24,6 +24,7 @@ type user struct {
 	pending []*evaluation // what began to wait last at the end
 	ended   *event        // the last event of the session that is over and that triggered
 
+	vouchers []*voucher      // the coupons that went out to the user
 	posts    []*post         // what the step tells ledgers
 	claimed  map[string]bool // visitors whose answer is waited for
 	listings []listing       // items that have the user among their users
@@ -191,6 +192,7 @@ func (u *user) lastEvent() int64 {
 
 // receive applies an event of the user.
 func (u *user) receive(ev *event) {
+	u.redeem(ev)
 	if u.duplicate(ev) {
 		u.out.Duplicates++
 		return

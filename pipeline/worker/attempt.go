@@ -37,6 +37,7 @@ type attempt struct {
 	brakes  braking
 
 	surveying atomic.Bool // what is pending is being counted
+	asked     []couponAsked
 
 	held heldStatus
 
@@ -170,6 +171,7 @@ func (a *attempt) loop(ctx, within context.Context) error {
 			took = true
 		default:
 		}
+		a.answerCoupons()
 		switch {
 		case a.chains.Err() != nil:
 			return a.chains.Err()

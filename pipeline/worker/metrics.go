@@ -24,6 +24,7 @@ type metrics struct {
 	damaged         prometheus.Counter
 	interrupted     prometheus.Counter
 	letters         prometheus.Counter
+	couponsRefused  prometheus.Counter
 	sent, received  prometheus.Counter // mails
 	strays, refused prometheus.Counter
 	outcomes        *prometheus.CounterVec
@@ -67,6 +68,7 @@ func newMetrics(r prometheus.Registerer, w *Worker) *metrics {
 		ticks:           counter("ticks_total", "Ticks published because a timer was due and nothing else came."),
 		damaged:         counter("state_damaged_total", "Times that a partition's state was damaged and made anew."),
 		interrupted:     counter("interruptions_total", "Times that a partition went on from its last checkpoint."),
+		couponsRefused:  counter("coupon_questions_refused_total", "Questions of gateways about coupons that were not answered, because too many waited."),
 		letters:         counter("dead_letters_total", "Messages of the log that could not be applied, replayed ones included."),
 		sent:            counter("mails_sent_total", "Mails that steps sent to entities of any partition, replayed ones included."),
 		received:        counter("mails_received_total", "Mails that came in the logs of partitions, replayed and repeated ones included."),

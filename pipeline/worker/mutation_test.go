@@ -214,7 +214,7 @@ var mutations = []mutation{
 }
 
 // coreTests are the tests of package pipeline that notice a mutation of it.
-const coreTests = "^(TestAccept|TestMark|TestRevisions|TestSwitch.*|TestSecond.*|TestDormant|TestLaterTrigger|TestGoesOn|TestJoinGoesOn|TestRollback|TestRetired.*|TestBackfillReadsAsReplay|TestAsk.*|TestLost|TestFeedOrder|TestTo.*|TestBudget.*|TestPool|TestImportAgain|TestMerge.*|TestUnion.*|TestForward|TestClaim.*|TestMail.*|TestReturnedOnce|TestGrant.*|TestRenamedForgotten|TestRemains.*|TestRecord.*|TestCursorVersion|TestPage.*)$"
+const coreTests = "^(TestAccept|TestMark|TestRevisions|TestSwitch.*|TestSecond.*|TestDormant|TestLaterTrigger|TestGoesOn|TestJoinGoesOn|TestRollback|TestRetired.*|TestBackfillReadsAsReplay|TestAsk.*|TestLost|TestFeedOrder|TestTo.*|TestBudget.*|TestPool|TestImportAgain|TestMerge.*|TestUnion.*|TestForward|TestClaim.*|TestMail.*|TestReturnedOnce|TestGrant.*|TestRenamedForgotten|TestRemains.*|TestRecord.*|TestCursorVersion|TestPage.*|TestCoupon.*)$"
 
 // sources returns the directory of this package's sources.
 func sources(t *testing.T) string {

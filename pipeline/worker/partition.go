@@ -44,9 +44,10 @@ type partition struct {
 	shrunk   time.Time         // when shrink last changed
 	guarded  []pipeline.StepID // steps that panicked and may come again
 	queries  chan broker.Question
-	hopeless bool           // messages between state and log have expired, and no snapshot has them
-	restored uint64         // the last message in the snapshot that was last restored; 0: none
-	damaging map[uint64]int // for the last message of a restored snapshot: how often the state was found damaged afterwards
+	coupons  chan broker.Question // those of gateways about coupons
+	hopeless bool                 // messages between state and log have expired, and no snapshot has them
+	restored uint64               // the last message in the snapshot that was last restored; 0: none
+	damaging map[uint64]int       // for the last message of a restored snapshot: how often the state was found damaged afterwards
 
 	secondless  bool   // there is no directory of a second state
 	secondStuck bool   // a store of a second state could not be closed: there is none any more
@@ -89,7 +90,7 @@ func newPartition(w *Worker, p int, id state.Identity) *partition {
 	id.Partition = p
 	w.met.stopped.WithLabelValues(fmt.Sprint(p)).Set(0)
 	return &partition{w: w, number: p, id: id, log: w.opt.Log.With("partition", p), known: broker.Known{}, damaging: map[uint64]int{}, shrink: 1,
-		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewSignal(), queries: make(chan broker.Question, 64)}
+		dir: filepath.Join(w.opt.Dir, fmt.Sprintf("partition-%d", p)), wake: w.world.NewSignal(), queries: make(chan broker.Question, 64), coupons: make(chan broker.Question, mostCouponQueries)}
 }
 
 // begin prepares a run of the partition.
@@ -168,8 +169,13 @@ func (p *partition) run(ctx context.Context, conn *broker.Conn) error {
 	if err != nil {
 		p.log.Warn("queries about users are not answered", "error", err)
 	}
+	deafen, err := p.listenCoupons(conn)
+	if err != nil {
+		p.log.Warn("gateways' questions about coupons are not answered", "error", err)
+	}
 	p.attempts(ctx, conn)
 	unlisten()
+	deafen()
 	if !p.ended.Load() {
 		return nil // the worker connects again
 	}

@@ -3,10 +3,13 @@ package worker
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
@@ -76,12 +79,14 @@ func (s *simShop) set(t *testing.T) *campaign.Definition {
 	within := func() time.Duration { return time.Duration(1+s.rng.IntN(8)) * time.Second }
 	pool := offer("app", campaign.Service, `{"code":"{{ coupon.code }}"}`)
 	pool.Coupon = &campaign.Coupon{Pool: "spring"}
+	made := offer("mall", campaign.Advertising, `{"n":"{{ mall_views }}"}`)
+	made.Coupon = &campaign.Coupon{Expires: within() + 10*time.Second}
 	def.Campaigns = []campaign.Campaign{
 		{ID: "away", On: []string{"Product Viewed"}, If: []string{"viewers >= 2"}, Unless: &campaign.Unless{On: []string{"Order Completed"}, Match: "product_id", Within: within()}, Offer: offer("mail", campaign.Advertising, `{"n":"{{ viewers }}"}`), Budget: s.budgets["away"]},
 		{ID: "bought", On: []string{"Order Completed"}, If: []string{"seen >= 1"}, Offer: pool, Budget: s.budgets["bought"]},
 		{ID: "busy", On: []string{"Product Viewed"}, If: []string{"seen >= 1", "viewers > before.viewers"}, Offer: offer("web", campaign.Service, `{"n":"{{ viewers }}","before":"{{ before.viewers }}"}`)},
 		{ID: "looked", On: []string{"Product Viewed"}, If: []string{`stay >= duration("3s")`}, Offer: offer("web", campaign.Service, `{}`)},
-		{ID: "mall", On: []string{"Product Viewed"}, If: []string{"mall_views >= 3"}, Offer: offer("mall", campaign.Advertising, `{"n":"{{ mall_views }}"}`), Limits: []campaign.Limit{{Max: 2}}},
+		{ID: "mall", On: []string{"Product Viewed"}, If: []string{"mall_views >= 3"}, Offer: made, Limits: []campaign.Limit{{Max: 2}}},
 		{ID: "price", On: []string{"Price Changed"}, If: []string{"prices.size() >= 1"}, Users: "watchers", Offer: offer("push", campaign.Service, `{"n":"{{ prices.size() }}"}`), Budget: s.budgets["price"]},
 		{ID: "twice", On: []string{"Order Completed"}, If: []string{"partners.size() >= 0", "lasted.size >= 0"}, Unless: &campaign.Unless{On: []string{"Order Completed"}, Match: "product_id", WithinIs: `duration("2s") * (1 + lasted.size)`, AtMost: 20 * time.Second}, Offer: offer("mail", campaign.Advertising, `{"n":"{{ partners.size() }}"}`)},
 	}
@@ -143,8 +148,45 @@ func (s *simShop) event(key string, members map[string]any) {
 	s.pack(key, data)
 }
 
+// redeems makes an event about a coupon of an offer that is stored.
+func (s *simShop) redeems() bool {
+	var with []*pipeline.Offer
+	for _, m := range s.broker.stream("OFFERS").messages {
+		var o pipeline.Offer
+		if strings.HasPrefix(m.Subject, "offers.") && json.Unmarshal(m.Data, &o) == nil && o.Coupon != nil {
+			with = append(with, &o)
+		}
+	}
+	if len(with) == 0 {
+		return false
+	}
+	o := with[max(0, len(with)-1-s.rng.IntN(12))]
+	code, user := o.Coupon.Code, o.Entity()
+	if code == coupon.Placeholder {
+		key, _ := coupon.NewKey(make([]byte, coupon.KeySize)) // any: the workers have no keys
+		until, _ := value.ParseTime(o.Coupon.Expires)
+		code = key.Mint(o.Campaign, user, o.ID, time.Unix(0, until))
+	}
+	if s.chance(300) {
+		user = fmt.Sprint("u:u", s.rng.IntN(6))
+	}
+	name := pipeline.CouponRedeemed
+	if s.chance(300) {
+		name = pipeline.CouponVoided
+	}
+	field := "userId"
+	if user[0] == 'a' {
+		field = "anonymousId"
+	}
+	s.event(user, map[string]any{"type": "system", "event": name, field: user[2:], "properties": map[string]any{"code": code, "orderId": s.rng.IntN(4)}})
+	return true
+}
+
 // happens makes an event.
 func (s *simShop) happens() {
+	if s.chance(200) && s.redeems() {
+		return
+	}
 	user, visitor := fmt.Sprint("u", s.rng.IntN(6)), fmt.Sprint("v", s.rng.IntN(8))
 	product := func() map[string]any {
 		return map[string]any{"product_id": fmt.Sprint("p", s.rng.IntN(4)), "mall": fmt.Sprint("m", s.rng.IntN(2)), "price": 10 * s.rng.IntN(20)}

@@ -77,7 +77,7 @@ func TestSimulationRepeats(t *testing.T) {
 
 // simCounts count the events and faults of a simulation.
 type simCounts struct {
-	events, offers, pages, mails, grants, returns, steps                                                                     int
+	events, offers, pages, redeemed, mails, grants, returns, steps                                                           int
 	crashes, freezes, restarts, lostDisks, full, leaves, cuts, backups, loud, accepted, snapshots, restored, expired, pauses int
 	applies, backfills, gos, aborts, rollbacks, switches, states                                                             int
 	trace                                                                                                                    uint64
@@ -87,6 +87,7 @@ func (c *simCounts) add(o simCounts) {
 	c.events += o.events
 	c.offers += o.offers
 	c.pages += o.pages
+	c.redeemed += o.redeemed
 	c.mails += o.mails
 	c.grants += o.grants
 	c.returns += o.returns
@@ -116,8 +117,8 @@ func (c *simCounts) add(o simCounts) {
 }
 
 func (c simCounts) String() string {
-	return fmt.Sprintf("%d messages, %d offers, %d page records, %d mails, %d grants (%d returned), %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back or all restored from a backup (%d), %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired, %d times something was paused or resumed, %d sets applied, %d backfills, %d of them told to go and %d ended, %d rollbacks, %d switches, %d states compared",
-		c.events, c.offers, c.pages, c.mails, c.grants, c.returns, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.backups, c.loud, c.accepted, c.snapshots, c.restored, c.expired, c.pauses, c.applies, c.backfills, c.gos, c.aborts, c.rollbacks, c.switches, c.states)
+	return fmt.Sprintf("%d messages, %d offers, %d page records (%d coupons redeemed), %d mails, %d grants (%d returned), %d steps; %d crashes, %d disks lost or set back, %d full, %d freezes, %d broker restarts, %d leaves, %d streams cut back or all restored from a backup (%d), %d loud stops of these, %d partitions accepted, %d snapshots made, %d restored, %d times the log's beginning expired, %d times something was paused or resumed, %d sets applied, %d backfills, %d of them told to go and %d ended, %d rollbacks, %d switches, %d states compared",
+		c.events, c.offers, c.pages, c.redeemed, c.mails, c.grants, c.returns, c.steps, c.crashes, c.lostDisks, c.full, c.freezes, c.restarts, c.leaves, c.cuts, c.backups, c.loud, c.accepted, c.snapshots, c.restored, c.expired, c.pauses, c.applies, c.backfills, c.gos, c.aborts, c.rollbacks, c.switches, c.states)
 }
 
 // A simGroup is a deployment in a simulation.

@@ -262,6 +262,9 @@ func (w *simWhole) check() error {
 			return fmt.Errorf("%s has given its record to %d users", key, n)
 		}
 	}
+	if err := w.usedOnce(); err != nil {
+		return err
+	}
 	if len(w.claims) > 0 {
 		return fmt.Errorf("claims without an answer: %v", w.claims)
 	}
@@ -269,6 +272,36 @@ func (w *simWhole) check() error {
 		return err
 	}
 	return w.spent()
+}
+
+// usedOnce checks that no coupon was used by two orders, unless one was cancelled, and no
+// cancelled order has used it again.
+func (w *simWhole) usedOnce() error {
+	used := map[string]int{}
+	ended := map[string]bool{}
+	for _, m := range w.g.broker.stream("OFFERS").messages {
+		var r pipeline.PageRecord
+		if !strings.HasPrefix(m.Subject, "page.") || json.Unmarshal(m.Data, &r) != nil {
+			continue
+		}
+		switch r.Type {
+		case pipeline.PageRedeemed:
+			w.g.counts.redeemed++
+			used[r.Offer]++
+			if ended[r.Offer+" "+r.OrderID] {
+				return fmt.Errorf("the coupon of offer %s is used by order %s, which was cancelled", r.Offer, r.OrderID)
+			}
+		case pipeline.PageVoided:
+			used[r.Offer]--
+			ended[r.Offer+" "+r.OrderID] = true
+		}
+	}
+	for _, offer := range slices.Sorted(maps.Keys(used)) {
+		if n := used[offer]; n < 0 || n > 1 {
+			return fmt.Errorf("the coupon of offer %s is used by %d orders", offer, n)
+		}
+	}
+	return nil
 }
 
 // nobodyListed checks that no list of an item holds a visitor who has become a user.
