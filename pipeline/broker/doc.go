@@ -23,7 +23,8 @@
 //	                $O.SNAPSHOTS.C.<partition>.<sequence>.<random>   the pieces
 //	                $O.SNAPSHOTS.C.second.<partition>.<sequence>.<random>
 //
-// query.<p>, on which the partition's owner answers requests, query.listen and
+// query.<p>, on which the partition's owner answers requests, query.coupons.<p>, on which
+// it answers those of gateways about coupons (coupon.go), query.listen and
 // query.listen.<id>, on which gateways tell what arrives (listen.go), and
 // offers-test.<channel>, on which offerctl publishes test offers, are in no stream.
 //

@@ -32,7 +32,7 @@ func TestNames(t *testing.T) {
 		for got, want := range map[string]string{
 			n.GroupBucket(): "GROUP", n.groupStream(): "KV_GROUP", n.leaseSubject("a"): "$KV.GROUP.member.a",
 			n.SnapshotsBucket(): "SNAPSHOTS", n.snapshotsStream(): "OBJ_SNAPSHOTS", n.snapshotSubject("*"): "$O.SNAPSHOTS.M.*", n.pieceSubject("3.1.x"): "$O.SNAPSHOTS.C.3.1.x", n.StatusSubject(): "query.status", n.GatewaysSubject(): "query.gateways",
-			n.ListenSubject(): "query.listen", n.NoticesSubject("a1"): "query.listen.a1",
+			n.CouponsSubject(3): "query.coupons.3", n.ListenSubject(): "query.listen", n.NoticesSubject("a1"): "query.listen.a1",
 		} {
 			if c.prefix == "x" {
 				want = strings.NewReplacer("GROUP", "X-GROUP", "SNAPSHOTS", "X-SNAPSHOTS", "query", "x.query").Replace(want)

@@ -85,10 +85,14 @@ func couponText(r *http.Request, body []byte) ([]byte, error) {
 		*to = is
 	}
 	name := couponEvents[pathOf(r)]
-	return json.Marshal(map[string]any{
+	ev := map[string]any{
 		"type": event.System.String(), "event": name, "userId": is.user, "messageId": couponID(name, is),
-		"properties": map[string]string{"code": is.code, "orderId": is.order}, "writeKey": given.WriteKey,
-	})
+		"properties": map[string]string{"code": is.code, "orderId": is.order},
+	}
+	if given.WriteKey != "" { // by which its key is found; it is not stored
+		ev["writeKey"] = given.WriteKey
+	}
+	return json.Marshal(ev)
 }
 
 // couponID is the messageId of a request's event: asking again is the same event,

@@ -179,6 +179,24 @@ func TestCouponRefusals(t *testing.T) {
 	}
 }
 
+// TestCouponKeyInBody: the key may be in the body, from which it is not stored.
+func TestCouponKeyInBody(t *testing.T) {
+	log := newFakeLog(1)
+	log.coupon = func(int, string, string, string) (pipeline.CouponState, error) {
+		return pipeline.CouponState{State: pipeline.CouponUsed}, nil
+	}
+	g := newRoleGateway(t, log)
+	for key, want := range map[string]int{"server": 200, "browser": 403, "": 401} {
+		body := fmt.Sprintf(`{"code":"ABC-1","userId":"ann","orderId":"o1","writeKey":%q}`, key)
+		if w := post(g, "/v1/coupons/redeem", body, noAuth); w.Code != want {
+			t.Errorf("%q: %d %s, want %d", key, w.Code, w.Body, want)
+		}
+	}
+	if all := log.events(0); len(all) != 1 || strings.Contains(all[0], "writeKey") || strings.Contains(all[0], "server") {
+		t.Errorf("stored are %v", all)
+	}
+}
+
 // TestCouponSilence: where nobody answers, the request has failed, and may be sent again.
 func TestCouponSilence(t *testing.T) {
 	log := newFakeLog(1)

@@ -20,6 +20,9 @@
 // MaxBatchEvents. An event has at most event.MaxEventBytes as received. In paths, // is
 // /, and a / at the end means nothing.
 //
+// POST /v1/coupons/redeem and /v1/coupons/void store an event too, and are answered with
+// what it has come to; GET /v1/coupons/CODE stores none (coupon.go).
+//
 // # Answers
 //
 // 200 means that the log has acknowledged every accepted event of the request. For a
