@@ -324,6 +324,9 @@ func stored(t *testing.T, c *broker.Conn) map[string]int {
 	got := map[string]int{}
 	for p := range c.Partitions {
 		err := c.ScanOffers(within(t), p, func(r broker.Record) error {
+			if r.Chain == "page" { // a backtest gives none
+				return nil
+			}
 			got[string(r.Data)]++
 			return nil
 		})
