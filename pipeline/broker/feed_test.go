@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -86,7 +87,9 @@ func TestFeed(t *testing.T) {
 	s.Shutdown()
 	serve(t, embedded.Options{Dir: dir, Port: port})
 	await(t, "the stream is there again", func() bool {
-		_, _, err := c.Wire.Extent(limited(t), "OFFERS")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // a question may get lost with its connection
+		defer cancel()
+		_, _, err := c.Wire.Extent(ctx, "OFFERS")
 		return err == nil
 	})
 	putOffers(t, c, "offers.web.0", 40, 50)
