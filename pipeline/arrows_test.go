@@ -51,10 +51,11 @@ var arrows = map[string]string{
 	"deploy/load":              "", // sends what deploy/change.sh needs
 
 	// The programs, which join the other packages.
-	"cmd/gateway":        core + " pipeline/broker pipeline/page pipeline/ingest config",
-	"cmd/worker":         core + " pipeline/broker pipeline/worker config",
-	"cmd/offerctl":       "*",
-	"cmd/offerctl/bench": "*",
+	"cmd/gateway":             core + " pipeline/broker pipeline/page pipeline/ingest config",
+	"cmd/worker":              core + " pipeline/broker pipeline/worker config",
+	"cmd/offerctl":            "*",
+	"cmd/offerctl/bench":      "*",
+	"cmd/offerctl/storefront": "pipeline/event pipeline/explain pipeline/page pipeline/ingest",
 }
 
 // core is what packages outside of the core may import of it.

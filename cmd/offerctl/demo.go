@@ -99,14 +99,23 @@ func (d *demoRun) start(ctx context.Context, dir, addr string, set *campaign.Def
 		}
 		defer os.RemoveAll(dir)
 	}
+	page := newPageKey()
 	d.node, err = startNode(ctx, nodeOptions{
 		dir: dir, natsAddr: freeOr("127.0.0.1:4222"), partitions: 0, addr: addr,
-		keys: []config.Key{config.KeyOf("demo", demoKey, event.Browser|event.Server|event.Feeder)}, coupons: d.coupons, set: set, log: nodeLog(d.std.err, slog.LevelWarn),
+		keys: []config.Key{config.KeyOf("demo", demoKey, event.Browser|event.Server|event.Feeder), page}, coupons: d.coupons, set: set, log: nodeLog(d.std.err, slog.LevelWarn),
 	})
 	if err != nil {
 		return ended(ctx, err)
 	}
 	defer d.node.stop()
+	if !d.json && d.events == "" {
+		url, stop, err := d.serveShop(page)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		d.shopURL = url
+	}
 	return d.run(ctx)
 }
 
@@ -142,6 +151,7 @@ type demoRun struct {
 	coupons *coupon.Keys // nil: codes are placeholders
 
 	offers  atomic.Int64 // number that went out
+	shopURL string       // of the shop that it serves; "": it serves none
 	pointed bool         // the command that explains an offer was shown
 	live    *progress
 }
@@ -253,7 +263,10 @@ func (d *demoRun) welcome() {
 		return
 	}
 	url := d.node.natsURL()
-	fmt.Fprintf(d.std.out, `Offerstream is running: NATS, gateway and worker in this process, shoppers with seed %d.
+	fmt.Fprintf(d.std.out, `The demo shop is at %s
+
+It shows the offers that fit you: look at four bags. Offerstream is running: NATS,
+gateway and worker in this process, and shoppers with seed %d.
 
 Send an event of your own:
   curl -u %s: http://%s/v1/track -d '{"userId":"me","event":"Product Viewed","properties":{"product_id":"b1","category":"bag","brand":"acme","price":120,"dwell_ms":20000}}'
@@ -266,7 +279,7 @@ See what is stored about a user:
 Have these campaigns in a folder, to change them:
   offerctl new demo
 
-`, d.seed, demoKey, d.node.addr, url, url)
+`, d.shopURL, d.seed, demoKey, d.node.addr, url, url)
 }
 
 // show prints an offer as it goes out.

@@ -294,7 +294,7 @@ func logStories(ctx context.Context, conn *broker.Conn, set *pipeline.Set, keys 
 	recorders, known := map[int]*explain.Recorder{}, map[string]bool{}
 	live := newProgress(std.err)
 	err := audit.Replay(ctx, conn, audit.ReplayOptions{
-		Set: set, Users: keys, Until: until, Workers: 1, // one, since the functions share maps
+		Set: set, Partitions: partitionsOf(keys, conn.Partitions), Users: keys, Until: until, Workers: 1, // one, since the functions share maps
 		Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Begin: func(p int, f *pipeline.Fold) error {
 			recorders[p] = explain.New(keys...)
@@ -333,6 +333,15 @@ func logStories(ctx context.Context, conn *broker.Conn, set *pipeline.Set, keys 
 		}
 	}
 	return stories, nil
+}
+
+// partitionsOf are the partitions whose logs have the events of entities, in order.
+func partitionsOf(keys []string, of int) (all []int) {
+	for _, k := range keys {
+		all = append(all, event.Partition(k, of))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // newestUsers are the keys of some users of the newest events of a log.
