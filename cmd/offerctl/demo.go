@@ -38,11 +38,13 @@ func demo(ctx context.Context, args []string, std stdio) error {
 Starts NATS, gateway and worker in this process, with campaigns of the gallery
 (offerctl new demo writes them into a folder) and simulated shoppers who browse,
 watch prices, log in, fill carts, order and leave, and prints the offers as they
-go out. At the end it says of each campaign that has sent nothing why, recomputes
-all offers from the log and compares them. With --events it sends that file
-instead, under clock: event, and ends by itself: its offers are the same as those
-of offerctl backtest, except where users meet, at items, budgets and logins: there
-it matters when one learns of another.`,
+go out. It also serves a shop, at a loopback address, which it prints first: there
+you are the shopper, and see the offers on the page and why they came. At the end
+it says of each campaign that has sent nothing why, recomputes all offers from the
+log and compares them. With --events it sends that file instead, under clock: event,
+serves no shop and ends by itself: its offers are the same as those of offerctl
+backtest, except where users meet, at items, budgets and logins: there it matters
+when one learns of another.`,
 		"offerctl demo --for 30s\nofferctl demo --events events.jsonl --json")
 	d := demoRun{std: std}
 	fs.DurationVar(&d.most, "for", 0, "how long to run; without it, until Ctrl-C")

@@ -79,12 +79,16 @@ func TestShopInBrowser(t *testing.T) {
 	}
 	b.press("Enter")
 	b.await("location.pathname === '/' && document.querySelector('[data-logout]')?.innerText === 'Log out grace'")
+	b.await("document.querySelector('[data-offerstream-slot=top] .offerstream-title')?.textContent === 'For you'")
+	b.look("slot-360", 360, 800, "light")
 	for _, id := range []string{"bag-2", "bag-3"} {
 		b.open(url + "/p/" + id)
 		b.await(told("Product Viewed", id))
 	}
-	const box = "document.querySelector('.offerstream-root')?.shadowRoot.querySelector('.offerstream-banner .offerstream-box')"
-	b.await(box + "?.querySelector('.offerstream-title').textContent === '10% off bags, today only'")
+	shown := func(as, title string) string {
+		return fmt.Sprintf("[...document.querySelector('.offerstream-root')?.shadowRoot.querySelectorAll('.offerstream-%s .offerstream-title') || []].some(e => e.textContent === %q)", as, title)
+	}
+	b.await(shown("banner", "10% off bags, today only"))
 	b.await("document.querySelector('#reasons .sent')?.innerText.includes('groobee-bag went out on web')")
 	for _, colors := range []string{"light", "dark"} {
 		b.look("offer-360-"+colors, 360, 800, colors)
@@ -99,15 +103,28 @@ func TestShopInBrowser(t *testing.T) {
 	b.press("Enter")
 	b.await("document.querySelector('#reasons').innerText.includes('enuri-watch went out on push')")
 
+	// The banner goes at Escape; then a coupon for bicycles comes as a toast.
+	b.await("document.querySelector('.offerstream-root').shadowRoot.activeElement === null")
+	b.open(url + "/p/bicycle-1")
+	b.await(told("Product Viewed", "bicycle-1"))
+	b.await(shown("banner", "10% off bags, today only"))
+	b.await("document.querySelector('.offerstream-root').shadowRoot.activeElement !== null")
+	b.press("Escape")
+	b.await("!(" + shown("banner", "10% off bags, today only") + ")")
+	b.open(url + "/p/bicycle-2")
+	b.await(shown("toast", "7% off for fans of bicycles"))
+	b.look("toast-360", 360, 800, "light")
+	b.look("toast-1600", 1600, 1000, "dark")
+
 	// The cart.
 	b.to("form[data-event='Product Added'] button")
 	b.press("Enter")
-	b.await("location.pathname === '/cart' && " + told("Product Added", "bag-3"))
-	b.await("document.querySelector('.cart').innerText.includes('bag 3')")
+	b.await("location.pathname === '/cart' && " + told("Product Added", "bicycle-2"))
+	b.await("document.querySelector('.cart').innerText.includes('bicycle 2')")
 	b.look("cart-360", 360, 800, "light")
 	b.to("form[data-event='Order Completed'] button")
 	b.press("Enter")
-	b.await("location.search === '?ordered' && " + told("Order Completed", "bag-3"))
+	b.await("location.search === '?ordered' && " + told("Order Completed", "bicycle-2"))
 	if title, err := b.eval("document.title"); err != nil || strings.HasPrefix(title, "refused") {
 		t.Errorf("the content security policy: %s, %v", title, err)
 	}

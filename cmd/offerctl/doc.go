@@ -11,7 +11,8 @@
 //	          backtesttext.go, backtestjson.go, backtestcompare.go; report.go (--report)
 //	shadow    shadow.go; shadowcount.go (what it counts), shadowexamples.go; what it
 //	          prints: shadowtext.go, shadowjson.go
-//	demo      demo.go; shopper.go (the simulated shop)
+//	demo      demo.go; shopper.go (the simulated shop); demoshop.go (the shop page, of
+//	          package storefront)
 //	serve     serve.go; servewatch.go (--watch)
 //	import    import.go; import users: importusers.go, importlist.go (reads the list),
 //	          importrow.go (a row as an event), importprogress.go (goes on where it was)

@@ -76,12 +76,12 @@ func (s *Storefront) price(w http.ResponseWriter, r *http.Request) {
 type reason struct {
 	Campaign string `json:"campaign"`
 	Channel  string `json:"channel,omitempty"` // of the offer; "": none went out
-	At       string `json:"at,omitempty"`
 	Sentence string `json:"sentence"`
+	Idle     bool   `json:"idle,omitempty"` // nothing has triggered it
 }
 
 // why tells what became of the events of who is logged in, or of the visitor whom the
-// address names: first the offers, the newest first, and then the campaigns without any.
+// address names: first the offers, and then the campaigns without any.
 // It computes that anew from the log, as offerctl explain does, for one page at a time.
 func (s *Storefront) why(w http.ResponseWriter, r *http.Request) {
 	key := ""
@@ -118,11 +118,11 @@ func reasons(story *explain.Story) (all []reason) {
 		sent := false
 		for _, e := range c.Evaluations {
 			if e.Offer != nil {
-				all, sent = append(all, reason{e.Campaign, e.Offer.Channel, e.At, e.Sentence}), true
+				all, sent = append(all, reason{Campaign: e.Campaign, Channel: e.Offer.Channel, Sentence: e.Sentence}), true
 			}
 		}
 		if !sent {
-			without = append(without, reason{Campaign: c.Campaign, Sentence: c.Sentence})
+			without = append(without, reason{Campaign: c.Campaign, Sentence: c.Sentence, Idle: len(c.Evaluations) == 0})
 		}
 	}
 	return append(all, without...)

@@ -12,6 +12,7 @@
 
   // One's own events, of this tab.
   const most = 12, told = JSON.parse(sessionStorage.getItem('events') || '[]')
+  for (const e of told) if (e.state === 'sending') e.state = 'page was left'
   const showEvents = () => {
     if (!told.length) return
     $('events').replaceChildren()
@@ -52,12 +53,18 @@
   const showReasons = all => {
     if (!all.length) return
     $('reasons').replaceChildren()
-    for (const x of all) item($('reasons'), ['b', x.campaign], ['em', x.channel], ['span', x.sentence]).className = x.channel ? 'sent' : ''
+    $('others').replaceChildren()
+    for (const x of all) item($(x.idle ? 'others' : 'reasons'), ['b', x.campaign], ['em', x.channel], ['span', x.sentence]).className = x.channel ? 'sent' : ''
   }
-  const start = offerstream.start
-  offerstream.start = options => {
-    start({ ...options, show() { look() }, hide: look }) // show returns nothing: the script shows the offer
-  }
+
+  // A banner lies over the top of the page, which moves down.
+  const makeRoom = () => setTimeout(() => {
+    const banner = document.querySelector('.offerstream-root')?.shadowRoot.querySelector('.offerstream-banner')
+    document.body.style.paddingTop = (banner?.offsetHeight || 0) + 'px'
+  })
+  addEventListener('resize', makeRoom)
+  const start = offerstream.start, changed = () => { makeRoom(); look() } // it returns nothing, so that the script shows the offer
+  offerstream.start = options => start({ ...options, show: changed, hide: changed })
 
   // Forms that send an event, or log in or out, before they go on.
   const send = form => fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) })
