@@ -39,22 +39,31 @@ func newBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
+	profile, err := os.MkdirTemp("", "offerctl-browser-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(), "--remote-debugging-pipe", "about:blank")
+	cmd := exec.CommandContext(ctx, chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir="+profile, "--remote-debugging-pipe", "about:blank")
 	cmd.ExtraFiles = []*os.File{toRead, toWrite} // 3 and 4 in the process
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	toRead.Close()
 	toWrite.Close()
-	t.Cleanup(func() {
-		in.Close()
-		cancel()
-		cmd.Wait()
-		out.Close()
-	})
-	b := &browser{t: t, in: in, out: bufio.NewReader(out), until: time.Now().Add(20 * time.Second)}
+	b := &browser{t: t, in: in, out: bufio.NewReader(out), until: time.Now().Add(2 * time.Minute)}
 	out.SetReadDeadline(b.until.Add(10 * time.Second))
+	t.Cleanup(func() {
+		b.session = ""
+		if b.try("Browser.close", map[string]any{}, nil) != nil {
+			cancel()
+		}
+		cmd.Wait()
+		cancel()
+		in.Close()
+		out.Close()
+		os.RemoveAll(profile) // its processes may still write there: then something stays in the system's directory
+	})
 	var made struct{ TargetID, SessionID string }
 	b.do("Target.createTarget", map[string]any{"url": "about:blank"}, &made)
 	b.do("Target.attachToTarget", map[string]any{"targetId": made.TargetID, "flatten": true}, &made)

@@ -45,7 +45,6 @@ type Storefront struct {
 const (
 	mostInCart = 20
 	mostBody   = 4 << 10 // bytes
-	mostHeader = 16 << 10
 )
 
 // New returns a shop.
@@ -67,7 +66,9 @@ func New(opt Options) *Storefront {
 	mux.HandleFunc("GET /token", s.token)
 	mux.HandleFunc("POST /price", s.price)
 	mux.HandleFunc("GET /why", s.why)
-	mux.Handle("GET /assets/", http.FileServerFS(files))
+	mux.HandleFunc("GET /assets/{file}", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFileFS(w, r, files, "assets/"+r.PathValue("file"))
+	})
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	s.handler = http.NewCrossOriginProtection().Handler(mux)
 	return s

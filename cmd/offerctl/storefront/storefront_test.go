@@ -88,10 +88,8 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s: %s", path, policy)
 		}
 	}
-	for _, path := range []string{"/c/hats", "/p/bag-9", "/assets/", "/assets/none.js"} {
-		if w := c.answer(path, nil); w.Code == 200 && path != "/assets/" {
-			t.Errorf("%s: %d", path, w.Code)
-		}
+	for _, path := range []string{"/c/hats", "/p/bag-9", "/assets/", "/assets/none.js", "/page.html"} {
+		c.says(c.answer(path, nil), 404)
 	}
 	for _, path := range []string{"/assets/shop.js", "/assets/shop.css"} {
 		c.says(c.answer(path, nil), 200)

@@ -11,7 +11,7 @@
   }
 
   // One's own events, of this tab.
-  const most = 12, told = JSON.parse(sessionStorage.getItem('events') || '[]')
+  const most = 8, told = JSON.parse(sessionStorage.getItem('events') || '[]')
   for (const e of told) if (e.state === 'sending') e.state = 'page was left'
   const showEvents = () => {
     if (!told.length) return
@@ -77,7 +77,7 @@
     async fetch(form) {
       const r = await send(form)
       form.querySelector('button').textContent = await r.text()
-      setTimeout(look, 500) // the watchers' own logs have it a moment later
+      for (const ms of [300, 1000, 3000, 10000]) setTimeout(look, ms) // the item tells its watchers a moment later
     },
     async login(form) {
       if (!(await send(form)).ok) return
