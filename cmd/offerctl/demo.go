@@ -95,11 +95,17 @@ when one learns of another.`,
 
 // start starts the node in dir, or in a temporary directory, and runs the demo.
 func (d *demoRun) start(ctx context.Context, dir, addr string, set *campaign.Definition) (err error) {
+	shop := !d.json && d.events == ""
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "offerstream-demo-"); err != nil {
 			return err
 		}
 		defer os.RemoveAll(dir)
+		if shop && d.coupons == nil && set.Coupons != nil && set.Coupons.Key == "" {
+			if d.coupons, set.Coupons.Key, err = runCouponKey(); err != nil {
+				return err
+			}
+		}
 	}
 	page := newPageKey()
 	d.node, err = startNode(ctx, nodeOptions{
@@ -110,7 +116,7 @@ func (d *demoRun) start(ctx context.Context, dir, addr string, set *campaign.Def
 		return ended(ctx, err)
 	}
 	defer d.node.stop()
-	if !d.json && d.events == "" {
+	if shop {
 		url, stop, err := d.serveShop(page)
 		if err != nil {
 			return err

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -13,6 +15,7 @@ import (
 
 	"offerstream/cmd/offerctl/storefront"
 	"offerstream/config"
+	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/explain"
 	"offerstream/pipeline/zone"
@@ -28,6 +31,47 @@ func newPageKey() config.Key {
 	return key
 }
 
+// runCouponKey makes a key of coupons for this run, so that the shop's checkout can redeem
+// their codes. A directory that is kept would need it again.
+func runCouponKey() (*coupon.Keys, string, error) {
+	secret := make([]byte, coupon.KeySize)
+	rand.Read(secret)
+	key, err := coupon.NewKey(secret)
+	if err != nil {
+		return nil, "", err
+	}
+	keys, err := coupon.Parse(key.Text())
+	return keys, key.ID(), err
+}
+
+// redeem uses a coupon for an order, as a shop's checkout does. It returns why it cannot be
+// used, "" if it is.
+func (d *demoRun) redeem(ctx context.Context, user, code, order string) (why string, err error) {
+	body, err := json.Marshal(map[string]string{"code": code, "userId": user, "orderId": order})
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+reachable(d.node.addr)+"/v1/coupons/redeem", bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.SetBasicAuth(demoKey, "")
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	var said struct{ Error string }
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&said); err != nil {
+		return "", fmt.Errorf("redeeming a coupon: %s: %w", resp.Status, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return "", nil
+	}
+	return cmp.Or(said.Error, resp.Status), nil
+}
+
 // serveShop serves the demo's shop until the function that it returns is called.
 func (d *demoRun) serveShop(page config.Key) (url string, stop func(), err error) {
 	l, err := net.Listen("tcp", freeOr("127.0.0.1:8090"))
@@ -37,7 +81,7 @@ func (d *demoRun) serveShop(page config.Key) (url string, stop func(), err error
 	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(d.node.opt.log.Handler(), slog.LevelDebug),
 		Handler: storefront.New(storefront.Options{
-			Gateway: "http://" + reachable(d.node.addr), Key: pageKey, Secret: page.Secret, Products: shopProducts(), Send: d.sendAsServer, Why: d.why,
+			Gateway: "http://" + reachable(d.node.addr), Key: pageKey, Secret: page.Secret, Products: shopProducts(), Send: d.sendAsServer, Redeem: d.redeem, Why: d.why,
 		})}
 	go srv.Serve(l)
 	return "http://" + l.Addr().String(), func() { srv.Close() }, nil

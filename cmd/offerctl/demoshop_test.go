@@ -46,7 +46,8 @@ func startDemo(t *testing.T) string {
 }
 
 // TestShopInBrowser: somebody looks at four bags in the demo's shop, with the keyboard
-// alone, logs in between, and gets the offer on the page; then fills a cart and orders.
+// alone, logs in between, and gets the offer on the page; then fills a cart, and orders
+// with a coupon.
 func TestShopInBrowser(t *testing.T) {
 	b := newBrowser(t)
 	url := startDemo(t)
@@ -121,10 +122,15 @@ func TestShopInBrowser(t *testing.T) {
 	b.press("Enter")
 	b.await("location.pathname === '/cart' && " + told("Product Added", "bicycle-2"))
 	b.await("document.querySelector('.cart').innerText.includes('bicycle 2')")
+
+	// The checkout takes the coupon once, and then the page shows it no more.
+	b.await("document.querySelector('#coupon').value.length === 47")
 	b.look("cart-360", 360, 800, "light")
+	b.look("cart-1600", 1600, 1000, "light")
 	b.to("form[data-event='Order Completed'] button")
 	b.press("Enter")
 	b.await("location.search === '?ordered' && " + told("Order Completed", "bicycle-2"))
+	b.await("!(" + shown("toast", "7% off for fans of bicycles") + ")")
 	if title, err := b.eval("document.title"); err != nil || strings.HasPrefix(title, "refused") {
 		t.Errorf("the content security policy: %s, %v", title, err)
 	}

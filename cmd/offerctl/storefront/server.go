@@ -29,6 +29,23 @@ func (s *Storefront) token(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, ingest.UserToken(s.opt.Secret, user, time.Now().Add(tokenLife)))
 }
 
+// redeem uses a coupon for the order that is about to be made. Asking again for the same
+// order is harmless.
+func (s *Storefront) redeem(w http.ResponseWriter, r *http.Request) {
+	user := s.user(r)
+	if user == "" {
+		http.Error(w, "log in to use a coupon", http.StatusUnauthorized)
+		return
+	}
+	why, err := s.opt.Redeem(r.Context(), user, r.FormValue("coupon"), r.FormValue("order_id"))
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusBadGateway)
+	case why != "":
+		http.Error(w, why, http.StatusConflict)
+	}
+}
+
 // prices are those that a mall has named for products whose price has fallen.
 type prices struct {
 	sync.Mutex

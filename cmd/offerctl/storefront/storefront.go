@@ -28,8 +28,9 @@ type Options struct {
 	Secret   []byte // the key's, which signs user tokens
 	Products []Product
 
-	Send func(ctx context.Context, events ...any) error                   // sends events as a shop's server does
-	Why  func(ctx context.Context, entity string) (*explain.Story, error) // what has become of a user's events; nil: there are none
+	Redeem func(ctx context.Context, user, code, order string) (why string, err error) // uses a coupon for an order; why it cannot be used, "" if it is
+	Send   func(ctx context.Context, events ...any) error                              // sends events as a shop's server does
+	Why    func(ctx context.Context, entity string) (*explain.Story, error)            // what has become of a user's events; nil: there are none
 }
 
 // A Storefront serves the shop.
@@ -59,6 +60,7 @@ func New(opt Options) *Storefront {
 	mux.HandleFunc("GET /cart", s.cart)
 	mux.HandleFunc("POST /cart", s.addToCart)
 	mux.HandleFunc("POST /cart/remove", s.removeFromCart)
+	mux.HandleFunc("POST /redeem", s.redeem)
 	mux.HandleFunc("POST /order", s.order)
 	mux.HandleFunc("GET /login", s.loginPage)
 	mux.HandleFunc("POST /login", s.login)
@@ -105,6 +107,7 @@ type view struct {
 	Cart                []Product
 	Total               float64
 	CartPage, LoginPage bool
+	Order               string // the id of the order that the cart would be
 	Ordered             bool
 
 	User                string // who is logged in; "": nobody
@@ -165,7 +168,7 @@ func (s *Storefront) search(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Storefront) cart(w http.ResponseWriter, r *http.Request) {
-	s.show(w, r, view{Title: "Cart", CartPage: true, Event: "page", Say: "cart"})
+	s.show(w, r, view{Title: "Cart", CartPage: true, Order: rand.Text(), Event: "page", Say: "cart"})
 }
 
 func (s *Storefront) loginPage(w http.ResponseWriter, r *http.Request) {

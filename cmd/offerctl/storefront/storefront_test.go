@@ -63,7 +63,13 @@ func newClient(t *testing.T) (c *client, sent *[]any, asked *string) {
 		Gateway: "http://127.0.0.1:1", Key: "key", Secret: []byte("0123456789abcdef"),
 		Products: []Product{{"bag-1", `bag "1" </script>`, "bag", "acme", 100}, {"bag-2", "bag 2", "bag", "acme", 60.5}, {"shoes-1", "shoes 1", "shoes", "hooli", 80}},
 		Send:     func(_ context.Context, events ...any) error { *sent = append(*sent, events...); return nil },
-		Why:      func(_ context.Context, key string) (*explain.Story, error) { *asked = key; return nil, nil },
+		Redeem: func(_ context.Context, user, code, order string) (string, error) {
+			if user != "ada" || code != "SAVE" || order == "" {
+				return "the user has no such coupon", nil
+			}
+			return "", nil
+		},
+		Why: func(_ context.Context, key string) (*explain.Story, error) { *asked = key; return nil, nil },
 	})
 	return &client{t, shop, "127.0.0.1:8090", map[string]*http.Cookie{}}, sent, asked
 }
@@ -107,6 +113,10 @@ func TestCart(t *testing.T) {
 	c.says(c.answer("/cart", nil), 200, "Cart (2)", "$140.50", `data-event="Order Completed"`, `&#34;product_id&#34;:&#34;shoes-1&#34;`)
 	c.says(c.answer("/cart/remove", url.Values{"product_id": {"bag-2"}}), 303)
 	c.says(c.answer("/cart", nil), 200, "Cart (1)", "$80.00")
+	c.says(c.answer("/redeem", url.Values{"coupon": {"SAVE"}, "order_id": {"1"}}), 401, "log in to use a coupon")
+	c.says(c.answer("/login", url.Values{"name": {"ada"}}), 303)
+	c.says(c.answer("/redeem", url.Values{"coupon": {"OTHER"}, "order_id": {"1"}}), 409, "the user has no such coupon")
+	c.says(c.answer("/redeem", url.Values{"coupon": {"SAVE"}, "order_id": {"1"}}), 200)
 	c.says(c.answer("/order", url.Values{}), 303)
 	c.says(c.answer("/?ordered", nil), 200, "Cart (0)", "Thank you for your order.")
 }

@@ -63,12 +63,25 @@
     document.body.style.paddingTop = (banner?.offsetHeight || 0) + 'px'
   })
   addEventListener('resize', makeRoom)
-  const start = offerstream.start, changed = () => { makeRoom(); look() } // it returns nothing, so that the script shows the offer
-  offerstream.start = options => start({ ...options, show: changed, hide: changed })
+  const start = offerstream.start, changed = () => { makeRoom(); look() }
+  const show = offer => { // it returns nothing, so that the script shows the offer
+    const coupon = $('coupon')
+    if (coupon && offer.coupon) coupon.value ||= offer.coupon.code
+    changed()
+  }
+  offerstream.start = options => start({ ...options, show, hide: changed })
 
   // Forms that send an event, or log in or out, before they go on.
-  const send = form => fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) })
+  const fields = form => new URLSearchParams(new FormData(form))
+  const send = form => fetch(form.action, { method: 'POST', body: fields(form) })
   const before = {
+    async redeem(form) {
+      if (form.elements.coupon?.value) {
+        const r = await fetch('/redeem', { method: 'POST', body: fields(form) })
+        if (!r.ok) return form.querySelector('output').textContent = await r.text()
+      }
+      return before.event(form)
+    },
     async event(form) {
       await offerstream.track(form.dataset.event, JSON.parse(form.dataset.properties))
       if (form.method === 'post') return form.submit()
