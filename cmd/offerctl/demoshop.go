@@ -18,7 +18,6 @@ import (
 	"offerstream/pipeline/coupon"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/explain"
-	"offerstream/pipeline/zone"
 )
 
 // pageKey is the key of the demo's shop page. It is no secret, as of any page; its secret,
@@ -120,10 +119,10 @@ func (d *demoRun) sendAsServer(ctx context.Context, events ...any) error {
 	return newSender("http://"+reachable(d.node.addr), demoKey).batch(ctx, batch)
 }
 
-// why tells what has become of a user's events, as offerctl explain does.
+// why tells what has become of a user's events, as offerctl explain does, but with this
+// machine's times, which are the browser's too.
 func (d *demoRun) why(ctx context.Context, key string) (*explain.Story, error) {
-	set := d.node.opt.set
-	stories, err := logStories(ctx, d.node.conn, nil, []string{key}, explain.Query{Newest: 3, Zone: zone.OrUTC(set.Zone)}, 0, stdio{err: io.Discard})
+	stories, err := logStories(ctx, d.node.conn, nil, []string{key}, explain.Query{Newest: 3, Zone: time.Local}, 0, stdio{err: io.Discard})
 	if err != nil || len(stories) == 0 {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func TestShopInBrowser(t *testing.T) {
 		b.press(string(letter))
 	}
 	b.press("Enter")
-	b.await("location.pathname === '/' && document.querySelector('[data-logout]')?.innerText === 'Log out grace'")
+	b.await("location.pathname === '/' && document.querySelector('[data-logout]')?.textContent === 'Log out grace'")
 	b.await("document.querySelector('[data-offerstream-slot=top] .offerstream-title')?.textContent === 'For you'")
 	b.look("slot-360", 360, 800, "light")
 	for _, id := range []string{"bag-2", "bag-3"} {

@@ -133,7 +133,7 @@ func TestLogin(t *testing.T) {
 	c.says(c.answer("/login", url.Values{"name": {" "}}), 400, "a name has")
 	c.says(c.answer("/login", url.Values{"name": {"ada"}}, "Sec-Fetch-Site", "cross-site"), 403)
 	c.says(c.answer("/login", url.Values{"name": {"ada & 김"}}), 303)
-	c.says(c.answer("/", nil), 200, `user: { id: "ada \u0026 김", token: () =>`, "Log out ada &amp; 김")
+	c.says(c.answer("/", nil), 200, `user: { id: "ada \u0026 김", token: () =>`, "Log out<span class=\"name\"> ada &amp; 김</span>")
 	if token := c.answer("/token", nil).Body.String(); !strings.Contains(token, ".") {
 		t.Errorf("the token is %q", token)
 	}
