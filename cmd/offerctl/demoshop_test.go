@@ -23,7 +23,8 @@ func startDemo(t *testing.T) string {
 		out.Close()
 	}()
 	lines := bufio.NewScanner(says)
-	first := lines.Scan()
+	lines.Scan()
+	first := lines.Text()
 	rest := make(chan string, 1)
 	go func() {
 		var all strings.Builder
@@ -38,9 +39,9 @@ func startDemo(t *testing.T) string {
 			t.Errorf("the demo ends with %d\n%s%s", code, said, errs.String())
 		}
 	})
-	_, url, ok := strings.Cut(lines.Text(), "The demo shop is at ")
-	if !first || !ok {
-		t.Fatalf("the demo says first: %s", lines.Text())
+	_, url, ok := strings.Cut(first, "The demo shop is at ")
+	if !ok {
+		t.Fatalf("the demo says first: %s", first)
 	}
 	return url
 }
