@@ -221,19 +221,7 @@ func read(text string) (code [codeSize]byte, ok bool) {
 		return code, false
 	}
 	bits, n, next, seen := uint(0), 4, 0, 0
-	for i := range len(text) {
-		c := text[i]
-		if c >= 'a' && c <= 'z' {
-			c -= 'a' - 'A'
-		}
-		switch c {
-		case '-', ' ':
-			continue
-		case 'O':
-			c = '0'
-		case 'I', 'L':
-			c = '1'
-		}
+	for _, c := range []byte(Typed(text)) {
 		d := strings.IndexByte(alphabet, c)
 		if d < 0 || seen == digits {
 			return code, false
