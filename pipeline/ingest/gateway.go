@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -76,14 +77,14 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	set(&o.Timeout, 10*time.Second)
-	set(&o.Attempt, 2*time.Second)
-	set(&o.PackBytes, 256<<10)
-	set(&o.PackEvents, 2000)
-	set(&o.QueueBytes, 4<<20)
-	set(&o.MemoryBytes, 128<<20)
-	set(&o.Requests, 4096)
-	set(&o.Connections, maxConnections)
+	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
+	o.Attempt = cmp.Or(o.Attempt, 2*time.Second)
+	o.PackBytes = cmp.Or(o.PackBytes, 256<<10)
+	o.PackEvents = cmp.Or(o.PackEvents, 2000)
+	o.QueueBytes = cmp.Or(o.QueueBytes, 4<<20)
+	o.MemoryBytes = cmp.Or(o.MemoryBytes, 128<<20)
+	o.Requests = cmp.Or(o.Requests, 4096)
+	o.Connections = cmp.Or(o.Connections, maxConnections)
 	if files := maxFiles(); files > 0 {
 		o.Connections = int(min(uint64(o.Connections), files*3/4))
 	}
@@ -97,13 +98,6 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.Default()
 	}
 	return o
-}
-
-func set[T comparable](to *T, def T) {
-	var zero T
-	if *to == zero {
-		*to = def
-	}
 }
 
 // A Gateway accepts events over HTTP and stores them in the log. It is an

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,13 +38,13 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	set(&o.Limits, DefaultLimits)
-	set(&o.EachID, 16)
-	set(&o.EachAddress, 500)
-	set(&o.Streams, 16384)
-	set(&o.Queue, 32)
-	set(&o.Heartbeat, 20*time.Second)
-	set(&o.WriteFor, 10*time.Second)
+	o.Limits = cmp.Or(o.Limits, DefaultLimits)
+	o.EachID = cmp.Or(o.EachID, 16)
+	o.EachAddress = cmp.Or(o.EachAddress, 500)
+	o.Streams = cmp.Or(o.Streams, 16384)
+	o.Queue = cmp.Or(o.Queue, 32)
+	o.Heartbeat = cmp.Or(o.Heartbeat, 20*time.Second)
+	o.WriteFor = cmp.Or(o.WriteFor, 10*time.Second)
 	if o.Now == nil {
 		o.Now = func() int64 { return time.Now().UnixNano() }
 	}
@@ -54,13 +55,6 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.Default()
 	}
 	return o
-}
-
-func set[T comparable](to *T, def T) {
-	var zero T
-	if *to == zero {
-		*to = def
-	}
 }
 
 // A Page serves the offers of all users and visitors to their pages.
