@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,9 +28,9 @@ const headerTime = "Offerstream-Time"
 // that acknowledged earlier events. After any other error (no connection, no
 // answer, no stream) the same pack can be published again under the same id.
 type GatewayLog struct {
-	conn  *Conn
-	seqs  []atomic.Uint64        // the highest acknowledged sequence of each partition, then that of the dead letters
-	clock atomic.Pointer[string] // the live set's clock
+	conn *Conn
+	seqs []atomic.Uint64 // the highest acknowledged sequence of each partition, then that of the dead letters
+	live atomic.Pointer[liveSet]
 
 	failing failures // publishes of events
 	mu      sync.Mutex
@@ -37,7 +38,13 @@ type GatewayLog struct {
 	room    letterRoom
 }
 
-// OpenGatewayLog returns when it knows the live set's clock. It keeps the clock, and
+// liveSet is what gateways go by of the live set.
+type liveSet struct {
+	clock  string
+	forget time.Duration // forget.anonymous
+}
+
+// OpenGatewayLog returns when it knows the live set. It keeps what it says of that, and
 // whether NATS stores events, up to date until ctx is done or the connection is
 // closed.
 func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
@@ -45,7 +52,7 @@ func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
 	known, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- c.WatchLive(ctx, func(live Live) {
-			first := g.clock.Load() == nil
+			first := g.live.Load() == nil
 			if g.follow(ctx, live.Set) && first {
 				close(known)
 			}
@@ -60,20 +67,19 @@ func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
 	}
 }
 
-// follow sets the log's clock to that of the set with hash. It retries until a
-// set can be read, each time the one that is live then. It returns false if ctx
+// follow makes the set with hash the log's live one. It retries until a set can be read, each time the one that is live then. It returns false if ctx
 // or the connection has ended before.
 func (g *GatewayLog) follow(ctx context.Context, hash string) bool {
 	c := g.conn
 	for {
-		clock, err := c.clock(ctx, hash)
+		live, err := c.liveSet(ctx, hash)
 		if err == nil {
-			if old := g.clock.Swap(&clock); old == nil || *old != clock {
-				c.Log.Info("the live campaign set's clock", "clock", clock, "set", hash)
+			if old := g.live.Swap(&live); old == nil || *old != live {
+				c.Log.Info("the live campaign set", "clock", live.clock, "forget_anonymous", live.forget, "set", hash)
 			}
 			return true
 		}
-		c.Log.Warn("cannot read the live campaign set's clock: trying again", "error", err)
+		c.Log.Warn("cannot read the live campaign set: trying again", "error", err)
 		if task.Sleep(ctx, c.World, time.Second) != nil || c.NC.IsClosed() {
 			return false
 		}
@@ -83,22 +89,26 @@ func (g *GatewayLog) follow(ctx context.Context, hash string) bool {
 	}
 }
 
-func (c *Conn) clock(ctx context.Context, hash string) (string, error) {
+// liveSet reads a set; of none it has the defaults.
+func (c *Conn) liveSet(ctx context.Context, hash string) (liveSet, error) {
 	if hash == "" {
-		return campaign.ClockBroker, nil
+		return liveSet{campaign.ClockBroker, campaign.DefaultForgetAnonymous}, nil
 	}
 	def, err := c.Set(ctx, hash)
 	if err != nil {
-		return "", err
+		return liveSet{}, err
 	}
-	return def.Clock, nil
+	return liveSet{def.Clock, cmp.Or(def.Forget.Anonymous, campaign.DefaultForgetAnonymous)}, nil
 }
 
 // Partitions is the number of partitions.
 func (g *GatewayLog) Partitions() int { return g.conn.Partitions }
 
 // Clock is the live set's clock, and ClockBroker if no set is live.
-func (g *GatewayLog) Clock() string { return *g.clock.Load() }
+func (g *GatewayLog) Clock() string { return g.live.Load().clock }
+
+// ForgetAnonymous is the live set's forget.anonymous, and its default if no set is live.
+func (g *GatewayLog) ForgetAnonymous() time.Duration { return g.live.Load().forget }
 
 // Ready returns why nothing can be published now, without asking the server.
 func (g *GatewayLog) Ready() error {

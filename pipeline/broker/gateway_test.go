@@ -30,8 +30,8 @@ func TestGatewayLog(t *testing.T) {
 	c := dial(t, Options{InProcess: serve(t, embedded.Options{}), Partitions: 2, Prefix: "x"})
 	g := openLog(t, c)
 	ctx := limited(t)
-	if g.Partitions() != 2 || g.Clock() != campaign.ClockBroker || g.Ready() != nil {
-		t.Errorf("%d partitions, clock %s, ready: %v", g.Partitions(), g.Clock(), g.Ready())
+	if g.Partitions() != 2 || g.Clock() != campaign.ClockBroker || g.ForgetAnonymous() != campaign.DefaultForgetAnonymous || g.Ready() != nil {
+		t.Errorf("%d partitions, clock %s, forget.anonymous %v, ready: %v", g.Partitions(), g.Clock(), g.ForgetAnonymous(), g.Ready())
 	}
 	for _, id := range []string{"a", "b", "a"} { // the same pack again is stored once
 		if err := g.Publish(ctx, 1, id, []byte(id)); err != nil {
@@ -151,7 +151,9 @@ func TestGatewayLogThatWasCutBack(t *testing.T) {
 	}
 }
 
-func TestGatewayLogFollowsTheClock(t *testing.T) {
+// TestGatewayLogFollowsTheSet: a gateway's log has the clock and forget.anonymous of the set
+// that is live.
+func TestGatewayLogFollowsTheSet(t *testing.T) {
 	t.Parallel()
 	s := serve(t, embedded.Options{})
 	c := dial(t, Options{InProcess: s, Partitions: 1})
@@ -160,8 +162,13 @@ func TestGatewayLogFollowsTheClock(t *testing.T) {
 	if g.Clock() != campaign.ClockEvent {
 		t.Errorf("it opened with clock %s", g.Clock())
 	}
-	live(t, c, define(campaign.ClockBroker, 1))
+	def := define(campaign.ClockBroker, 1)
+	def.Forget.Anonymous = 30 * 24 * time.Hour
+	live(t, c, def)
 	await(t, "clock: broker", func() bool { return g.Clock() == campaign.ClockBroker })
+	if g.ForgetAnonymous() != def.Forget.Anonymous {
+		t.Errorf("the log has forget.anonymous %v, the live set %v", g.ForgetAnonymous(), def.Forget.Anonymous)
+	}
 
 	// A live set that cannot be read is retried until another set is live.
 	if _, err := c.kv.Put(limited(t), liveKey, []byte("0123")); err != nil {

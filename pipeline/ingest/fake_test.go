@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"offerstream/pipeline"
 	"offerstream/pipeline/campaign"
@@ -20,6 +21,7 @@ type fakeLog struct {
 	ids     map[string]bool
 	letters []pipeline.Dead
 	clock   string
+	forget  time.Duration
 	down    error                                                                       // returned by Ready
 	refused error                                                                       // returned by Refused
 	coupon  func(partition int, user, code, order string) (pipeline.CouponState, error) // nil: there is no answer
@@ -40,7 +42,7 @@ var (
 )
 
 func newFakeLog(partitions int) *fakeLog {
-	return &fakeLog{packs: make([][]string, partitions), ids: map[string]bool{}, clock: campaign.ClockBroker}
+	return &fakeLog{packs: make([][]string, partitions), ids: map[string]bool{}, clock: campaign.ClockBroker, forget: campaign.DefaultForgetAnonymous}
 }
 
 func (f *fakeLog) Partitions() int { return len(f.packs) }
@@ -49,6 +51,12 @@ func (f *fakeLog) Clock() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.clock
+}
+
+func (f *fakeLog) ForgetAnonymous() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.forget
 }
 
 func (f *fakeLog) Coupon(ctx context.Context, p int, user, code, order string) (pipeline.CouponState, error) {

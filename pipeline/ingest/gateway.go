@@ -46,6 +46,9 @@ type Log interface {
 	Coupon(ctx context.Context, partition int, user, code, order string) (pipeline.CouponState, error)
 	// Clock is the live campaign set's clock, and ClockBroker if no set is live.
 	Clock() string
+	// ForgetAnonymous is the live campaign set's forget.anonymous, and its default if no
+	// set is live.
+	ForgetAnonymous() time.Duration
 	// Ready returns why the log cannot store events now, nil if it can. It is
 	// called for every request, so it must not ask the server.
 	Ready() error

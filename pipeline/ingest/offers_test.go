@@ -22,6 +22,7 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/broker"
 	"offerstream/pipeline/broker/embedded"
+	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/event"
 	"offerstream/pipeline/page"
 )
@@ -504,10 +505,24 @@ func TestOffersLast(t *testing.T) {
 func TestVisitorRenews(t *testing.T) {
 	s := newPageScene(t)
 	id, token := s.visitor("")
-	for age, same := range map[time.Duration]bool{0: true, time.Hour: true, page.Forget: true, page.Forget + time.Hour: false} {
-		old, _ := s.keys.Token(id, time.Now().Add(-age))
-		if got, _ := s.visitor(old); (got == id) != same {
-			t.Errorf("after %v: the same id is %v", age, got == id)
+	log := s.g.opt.Log.(*fakeLog)
+	for set, most := range map[time.Duration]time.Duration{
+		campaign.DefaultForgetAnonymous: 90 * 24 * time.Hour, 30 * 24 * time.Hour: 30 * 24 * time.Hour, time.Second: time.Second, 1000 * 24 * time.Hour: page.MostForget,
+	} {
+		log.mu.Lock()
+		log.forget = set
+		log.mu.Unlock()
+		for age, same := range map[time.Duration]bool{0: true, most: true, most + page.TokenLife - time.Minute: true, most + page.TokenLife + time.Minute: false, most + 24*time.Hour: false} {
+			old, _ := s.keys.Token(id, time.Now().Add(-age))
+			if got, _ := s.visitor(old); (got == id) != same {
+				t.Errorf("forgotten after %v, and %v after it was issued: the same id is %v", set, age, got == id)
+			}
+		}
+		r, w := httptest.NewRequest("POST", "https://shop.example/v1/visitor", nil), httptest.NewRecorder()
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		s.g.ServeHTTP(w, r)
+		if cookies := w.Result().Cookies(); len(cookies) != 1 || cookies[0].MaxAge != int((most+page.TokenLife)/time.Second) {
+			t.Errorf("forgotten after %v: the cookies are %v", set, cookies)
 		}
 	}
 	if got, _ := s.visitor(token + "x"); got == id {

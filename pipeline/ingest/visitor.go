@@ -51,9 +51,10 @@ const (
 )
 
 // issueVisitor answers POST /v1/visitor: the id and a token of a new visitor, or of the one
-// whose token the request has, in the header Authorization or the cookie, also for a time
-// after it has expired; with ?new, as at a logout, of a new one in any case. The cookie is set where the gateway is on the shop's domain: a page
-// of the same origin need not keep the token then, and no script can read it.
+// whose token the request has, in the header Authorization or the cookie, also after it has
+// expired, until the live set forgets a visitor; with ?new, as at a logout, of a new one in
+// any case. The cookie is set where the gateway is on the shop's domain: a page of the same
+// origin need not keep the token then, and no script can read it.
 func (g *Gateway) issueVisitor(w http.ResponseWriter, r *http.Request) error {
 	now, from := time.Unix(0, g.opt.Now()), g.proxies.clientOf(r)
 	if !g.proxies.has(from) {
@@ -69,14 +70,14 @@ func (g *Gateway) issueVisitor(w http.ResponseWriter, r *http.Request) error {
 	if c, err := r.Cookie(visitorCookie); !ok && same && err == nil && len(c.Value) <= longestCookie {
 		token = c.Value
 	}
-	keys := g.visitors()
+	keys, forget := g.visitors(), min(g.opt.Log.ForgetAnonymous(), page.MostForget)
 	id, expired, ok := keys.Open(token)
-	if !ok || now.Sub(expired) > page.Forget || r.URL.RawQuery == "new" {
+	if !ok || now.Sub(expired) > forget || r.URL.RawQuery == "new" {
 		id = keys.NewID()
 	}
 	token, expires := keys.Token(id, now)
 	if same {
-		http.SetCookie(w, &http.Cookie{Name: visitorCookie, Value: token, Path: "/", MaxAge: int(page.Forget / time.Second), HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode})
+		http.SetCookie(w, &http.Cookie{Name: visitorCookie, Value: token, Path: "/", MaxAge: int((page.TokenLife + forget) / time.Second), HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode})
 	}
 	body, err := json.Marshal(struct {
 		ID      string `json:"id"`

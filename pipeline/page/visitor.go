@@ -26,8 +26,8 @@ type Keys struct{ all [][]byte }
 // Times of a visitor.
 const (
 	TokenLife  = 15 * time.Minute
-	tokenRenew = 10 * time.Minute    // after which a stream brings the next token
-	Forget     = 90 * 24 * time.Hour // after a token has expired, until it renews its id no more
+	tokenRenew = 10 * time.Minute     // after which a stream brings the next token
+	MostForget = 400 * 24 * time.Hour // after a token has expired, until it renews its id no more, whatever a set says: browsers keep no cookie longer
 )
 
 const (
