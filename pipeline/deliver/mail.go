@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -23,6 +24,8 @@ type mailer struct {
 	from     string
 	domain   string // of Message-ID
 	implicit bool   // TLS from the beginning
+
+	roots *x509.CertPool // that certificates are checked by, for tests; nil: the system's
 }
 
 // Ports of mail servers.
@@ -58,11 +61,11 @@ func (s *mailer) client(timeout time.Duration) (*mail.Client, error) {
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		return dialer.DialContext(ctx, network, address)
 	}
+	secure := &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12, RootCAs: s.roots}
 	if s.implicit {
-		secure := &tls.Dialer{NetDialer: dialer, Config: &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12}}
-		dial = secure.DialContext
+		dial = (&tls.Dialer{NetDialer: dialer, Config: secure}).DialContext
 	}
-	opts := []mail.Option{mail.WithPort(s.port), mail.WithDialContextFunc(dial), mail.WithTimeout(timeout)}
+	opts := []mail.Option{mail.WithPort(s.port), mail.WithDialContextFunc(dial), mail.WithTimeout(timeout), mail.WithTLSConfig(secure)}
 	switch {
 	case s.implicit:
 		opts = append(opts, mail.WithSSL())
@@ -72,7 +75,11 @@ func (s *mailer) client(timeout time.Duration) (*mail.Client, error) {
 		opts = append(opts, mail.WithTLSPolicy(mail.TLSMandatory))
 	}
 	if s.receiver.Username != "" {
-		opts = append(opts, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover), mail.WithUsername(s.receiver.Username), mail.WithPassword(s.receiver.Token.Text()))
+		auth := mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover)
+		if s.implicit { // the discovery does not see that a connection of our own dialling is encrypted, and leaves PLAIN and LOGIN out
+			auth = mail.WithOpportunisticSMTPAuth(mail.SMTPAuthSCRAMSHA256PLUS, mail.SMTPAuthSCRAMSHA256, mail.SMTPAuthSCRAMSHA1PLUS, mail.SMTPAuthSCRAMSHA1, mail.SMTPAuthCramMD5, mail.SMTPAuthPlain, mail.SMTPAuthLogin)
+		}
+		opts = append(opts, auth, mail.WithUsername(s.receiver.Username), mail.WithPassword(s.receiver.Token.Text()))
 	}
 	c, err := mail.NewClient(s.host, opts...)
 	if err != nil {

@@ -2,9 +2,15 @@ package deliver
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/big"
 	"mime"
 	"mime/multipart"
 	"net"
@@ -26,18 +32,25 @@ type postOffice struct {
 	seen  map[string]int
 	mails []string
 	auth  []string
+
+	tls   *tls.Config // it offers STARTTLS, and AUTH only then; nil: it does not
+	plain int         // mails that came without TLS
 }
 
-func openPostOffice(t *testing.T, rcpt func(string, int) string) *postOffice {
+func openPostOffice(t *testing.T, rcpt func(string, int) string, change ...func(*postOffice)) *postOffice {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := &postOffice{Listener: l, rcpt: rcpt, seen: map[string]int{}}
 	t.Cleanup(func() { l.Close() })
+	for _, c := range change {
+		c(o)
+	}
 	go func() {
 		for {
-			c, err := l.Accept()
+			c, err := o.Accept()
 			if err != nil {
 				return
 			}
@@ -51,7 +64,7 @@ func (o *postOffice) serve(c net.Conn) {
 	defer c.Close()
 	say := func(format string, args ...any) { fmt.Fprintf(c, format+"\r\n", args...) }
 	say("220 post.example ESMTP")
-	in := bufio.NewReader(c)
+	in, plain := bufio.NewReader(c), true
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -60,7 +73,18 @@ func (o *postOffice) serve(c net.Conn) {
 		line = strings.TrimRight(line, "\r\n")
 		switch verb := strings.ToUpper(strings.Fields(line + " x")[0]); verb {
 		case "EHLO":
-			say("250-post.example\r\n250-8BITMIME\r\n250 AUTH PLAIN")
+			offer := "AUTH PLAIN"
+			if o.tls != nil && plain {
+				offer = "STARTTLS"
+			}
+			say("250-post.example\r\n250-8BITMIME\r\n250 %s", offer)
+		case "STARTTLS":
+			say("220 go on")
+			secure := tls.Server(c, o.tls)
+			if secure.Handshake() != nil {
+				return
+			}
+			c, in, plain = secure, bufio.NewReader(secure), false
 		case "AUTH":
 			o.mu.Lock()
 			o.auth = append(o.auth, line)
@@ -94,6 +118,9 @@ func (o *postOffice) serve(c net.Conn) {
 			}
 			o.mu.Lock()
 			o.mails = append(o.mails, b.String())
+			if plain {
+				o.plain++
+			}
 			o.mu.Unlock()
 			say("250 stored")
 		case "QUIT":
@@ -237,5 +264,76 @@ func TestMailTLS(t *testing.T) {
 	}
 	if len(post.mails) != 1 {
 		t.Errorf("%d mails", len(post.mails))
+	}
+}
+
+// certificate is one for localhost, and a pool that has it.
+func certificate(t *testing.T) (*tls.Config, *x509.CertPool) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"localhost"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
+	der, err := x509.CreateCertificate(rand.Reader, of, of, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: k}}}, pool
+}
+
+// TestMailCertificate: with a certificate that is trusted and has the server's name, mail and
+// password go over TLS, by STARTTLS or from the beginning. Else nothing goes out, also where
+// a server without TLS would be allowed, and it is tried again.
+func TestMailCertificate(t *testing.T) {
+	config, trusted := certificate(t)
+	starts := openPostOffice(t, nil, func(o *postOffice) { o.tls = config })
+	begins := openPostOffice(t, nil, func(o *postOffice) { o.Listener = tls.NewListener(o.Listener, config) })
+	m := &message{id: "1", to: "ada@x.example", subject: "s", text: "t", at: time.Now()}
+	for _, c := range []struct {
+		name, scheme, host string
+		roots              *x509.CertPool
+		want               string // in the failure's detail; "": the mail is sent
+	}{
+		{"trusted", "smtp", "localhost", trusted, ""},
+		{"trusted", "smtps", "localhost", trusted, ""},
+		{"another name", "smtp", "127.0.0.1", trusted, "cannot validate certificate for 127.0.0.1"},
+		{"another name", "smtps", "127.0.0.1", trusted, "cannot validate certificate for 127.0.0.1"},
+		{"not trusted", "smtp", "localhost", x509.NewCertPool(), "certificate signed by unknown authority"},
+		{"not trusted", "smtps", "localhost", x509.NewCertPool(), "certificate signed by unknown authority"},
+	} {
+		post := starts
+		if c.scheme == "smtps" {
+			post = begins
+		}
+		url := fmt.Sprintf("%s://%s:%d", c.scheme, c.host, post.Addr().(*net.TCPAddr).Port)
+		d, err := New(Options{Channel: "email", Receiver: Receiver{Preset: "smtp", URL: url, From: "a@shop.example", AllowPrivate: true, Username: "u", Token: SecretText("p")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.to.(*mailer).roots = c.roots
+		post.mu.Lock()
+		mails, auth := len(post.mails), len(post.auth)
+		post.mu.Unlock()
+		fail := d.to.send(limited(t), m)
+		post.mu.Lock()
+		sent := len(post.mails) - mails
+		switch {
+		case (fail == nil) != (c.want == ""), sent == 1 != (fail == nil), len(post.auth)-auth != sent:
+			t.Errorf("%s, %s: %+v, %d mails and %d passwords are sent", c.name, c.scheme, fail, sent, len(post.auth)-auth)
+		case fail != nil && (!strings.Contains(fail.detail, c.want) || fail.reason != reasonConnection || fail.verdict != again):
+			t.Errorf("%s, %s: %+v, want %s", c.name, c.scheme, fail, c.want)
+		}
+		post.mu.Unlock()
+	}
+	if starts.plain != 0 {
+		t.Errorf("%d mails went without TLS", starts.plain)
 	}
 }
