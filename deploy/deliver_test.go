@@ -16,7 +16,8 @@ import (
 	"offerstream/pipeline/deliver"
 )
 
-// deliverAsRole sends the offers of channel web as user deliver of nats.conf, and stores a dead letter.
+// deliverAsRole sends the offers of channel web as user deliver of nats.conf, and stores a dead
+// letter, which it sends again in vain: it is too old.
 func deliverAsRole(t *testing.T, ns *server.Server, logger *slog.Logger) (delivered func() int64) {
 	t.Helper()
 	var got atomic.Int64
@@ -28,12 +29,22 @@ func deliverAsRole(t *testing.T, ns *server.Server, logger *slog.Logger) (delive
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	d, err := deliver.New(deliver.Options{Conn: conn, Channel: "web", Log: logger, Receiver: deliver.Receiver{
-		Preset: "webhook", URL: receiver.URL, Secret: deliver.SecretText("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA"), AllowPrivate: true}})
+	opt := deliver.Options{Conn: conn, Channel: "web", Log: logger, Receiver: deliver.Receiver{
+		Preset: "webhook", URL: receiver.URL, Secret: deliver.SecretText("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA"), AllowPrivate: true}}
+	d, err := deliver.New(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.Undelivered().Put(ctx, "1", pipeline.Dead{Reason: "test", Raw: []byte("{}")}); err != nil {
+	old := pipeline.Dead{Reason: "test", Detail: "1 by deliver-web-webhook: ", Raw: []byte(`{"id":"1","channel":"web","user":"ada","time":"2026-01-01T10:00:00Z"}`)}
+	if err := conn.Undelivered().Put(ctx, "1", old); err != nil {
+		t.Error(err)
+	}
+	opt.Letters = true
+	letters, err := deliver.New(opt)
+	if err == nil {
+		err = letters.Run(ctx)
+	}
+	if err != nil {
 		t.Error(err)
 	}
 	done := make(chan error, 1)

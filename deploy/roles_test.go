@@ -455,6 +455,7 @@ func refusals(t *testing.T, ns *server.Server) {
 		"deliver": {
 			"dead.deliver": true, "query.0": true, "query.status": false, "query.gateways": false, "query.listen": false, "query.listen.a": false, "dead.0": false, "dead.gateway": false,
 			"$JS.API.STREAM.INFO.OFFERS": true, "$JS.API.CONSUMER.CREATE.OFFERS.a.offers.web.*": true, "$JS.API.CONSUMER.CREATE.OFFERS.a.withheld.*": false, "$JS.API.CONSUMER.CREATE.OFFERS.a": false, "$JS.API.CONSUMER.CREATE.OFFERS": false,
+			"$JS.API.CONSUMER.CREATE.DEADLETTERS.a.dead.deliver": true, "$JS.API.CONSUMER.CREATE.DEADLETTERS.a.dead.gateway": false, "$JS.API.CONSUMER.CREATE.DEADLETTERS.a.dead.*": false, "$JS.API.CONSUMER.CREATE.DEADLETTERS.a": false, "$JS.API.CONSUMER.DELETE.DEADLETTERS.a": false,
 			"$JS.API.CONSUMER.DURABLE.CREATE.OFFERS.a": false, "$JS.API.CONSUMER.DELETE.OFFERS.a": false, "$JS.API.CONSUMER.INFO.OFFERS.a": true, "$JS.API.CONSUMER.MSG.NEXT.OFFERS.a": true, "$JS.API.CONSUMER.CREATE.EVENTS-0.a.events.>": false,
 			"$JS.API.DIRECT.GET.KV_CAMPAIGNS.$KV.CAMPAIGNS.deployment": true, "$JS.API.DIRECT.GET.KV_CAMPAIGNS.$KV.CAMPAIGNS.live": false, "$JS.API.STREAM.MSG.GET.OFFERS": false, "$JS.API.STREAM.MSG.GET.EVENTS-0": false, "$JS.API.STREAM.MSG.GET.DEADLETTERS": false, "$JS.API.STREAM.MSG.GET.KV_CAMPAIGNS": false,
 			"events.0.in": false, "events.0.control": false, "offers.web.0": false, "offers-test.web": false, "withheld.0": false, "$KV.CAMPAIGNS.live": false, "$KV.CAMPAIGNS.paused": false, "$KV.GROUP.member.a": false, "$O.SNAPSHOTS.M.a": false,

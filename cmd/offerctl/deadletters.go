@@ -26,7 +26,7 @@ func deadletters(ctx context.Context, args []string, std stdio) error {
 Dead letters are events that were not applied: events that the gateway refused
 within a batch (gateway/SEQ.N), and events or timers that triggered a bug or could
 not be read (PARTITION/N). Offers that offerctl deliver has given up are dead letters
-too (deliver/SEQ); list shows them, and nothing sends them again.
+too (deliver/SEQ): list shows them, and offerctl deliver --letters sends them again.
 
 A gateway that gets very many bad events stores a part of them. Its metrics count
 all.
@@ -325,7 +325,7 @@ func sentBy(l *broker.DeadLetter, ev *event.Event) string {
 func (d *letters) send(ctx context.Context, l *broker.DeadLetter) error {
 	ev, err := d.dec.AdmitLive(l.Raw, 0)
 	if l.Source == broker.FromDeliver {
-		err = errors.New("it is an offer, not an event")
+		err = errors.New("it is an offer, not an event: offerctl deliver --letters sends offers again")
 	}
 	if err == nil && ev.Type == event.Clock {
 		err = errors.New("it is a clock event: offerctl replay sends one at its end")

@@ -40,7 +40,8 @@ Before each attempt the worker that owns the user's partition says whether the o
 may go out now: by the user's consent, quiet hours, what is paused, and the expiry.
 Without its answer the offer waits. Offers of one user go out in order. What fails is
 tried again, later each time; what is given up becomes a dead letter (offerctl
-deadletters list).
+deadletters list). With --letters these are sent again, for the same channel and to the
+same receiver, after which the command ends.
 
   webhook  {"type", "timestamp", "data": the offer}, signed as Standard Webhooks does
   sms      {"to", "text"}, or a form, to a gateway for SMS
@@ -51,7 +52,7 @@ deadletters list).
 Secrets are in files, which are read again when they change, or in the environment:
 OFFERSTREAM_DELIVER_URL, OFFERSTREAM_DELIVER_SECRET, OFFERSTREAM_DELIVER_TOKEN and
 OFFERSTREAM_SERVER_KEY.`,
-		"offerctl deliver --channel push --url https://push.shop.example/offers --secret-file push.secret --nats nats://127.0.0.1:4222")
+		"offerctl deliver --channel push --url https://push.shop.example/offers --secret-file push.secret --nats nats://127.0.0.1:4222\nofferctl deliver --letters --channel push --url https://push.shop.example/offers --secret-file push.secret --nats nats://127.0.0.1:4222")
 	n := fs.nats()
 	var f deliverFlags
 	o, r := &f.opt, &f.opt.Receiver
@@ -62,6 +63,7 @@ OFFERSTREAM_SERVER_KEY.`,
 	fs.StringVar(&f.template, "template", "", "a `FILE` with a template (Go's text/template) instead of the preset's")
 	fs.StringVar(&o.Name, "name", "", "the `NAME` of the durable consumer, which remembers what was sent (default deliver-CHANNEL-PRESET)")
 	fs.StringVar(&f.start, "start", "all", "where a new consumer begins, `WHERE`: all that is stored, or new")
+	fs.BoolVar(&o.Letters, "letters", false, "send the dead letters of this sender again, then end")
 	fs.StringVar(&f.secret, "secret-file", "", "a `FILE` with the keys that sign the messages, whsec_..., one a line")
 	fs.StringVar(&f.token, "token-file", "", "a `FILE` with the bearer token for the receiver, or the password for the mail server")
 	fs.StringVar(&r.Username, "username", "", "smtp: the `NAME` for the mail server")
@@ -117,6 +119,8 @@ func (f *deliverFlags) check(log *slog.Logger) (err error) {
 		return errors.New("no channel given: say which offers are sent with --channel C")
 	case f.start != "all" && f.start != "new":
 		return fmt.Errorf("--start %s is neither all nor new", f.start)
+	case f.start != "all" && o.Letters:
+		return errors.New("--start is for offers: with --letters, the letters that were not sent again are")
 	case o.Rate < 0 || o.Concurrency < 1 || o.Attempts < 1 || o.Timeout <= 0 || o.Within <= 0:
 		return errors.New("--rate is not negative, and --concurrency, --attempts, --timeout and --within are above 0")
 	case o.Concurrency > 1024:

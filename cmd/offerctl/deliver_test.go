@@ -176,6 +176,16 @@ campaigns:
 	if code := run(t.Context(), []string{"deadletters", "replay", "--id", "deliver/1", "--dry-run", "--nats", n.natsURL()}, stdio{strings.NewReader(""), &errs, &errs}); code != 1 || !strings.Contains(errs.String(), "it is an offer, not an event") {
 		t.Errorf("exit %d: %s", code, errs.String())
 	}
+	back := httptest.NewServer(receiver.Config.Handler)
+	defer back.Close()
+	args[slices.Index(args, receiver.URL)] = back.URL
+	d = startDeliver(t, append(slices.Clone(args), "--letters")...)
+	if fourth := next(); string(fourth.Data.Data) != `{"text":"fourth"}` {
+		t.Errorf("%s is sent again", fourth.Data.Data)
+	}
+	if code := <-d.code; code != 0 || !strings.Contains(d.said.text.String(), "delivered=1 not_delivered=0 of_others=0") {
+		t.Errorf("exit %d: %s", code, d.said.text.String())
+	}
 }
 
 // TestDeliverFlags: what is wrong is said before NATS is asked, and secrets are not
@@ -200,6 +210,7 @@ func TestDeliverFlags(t *testing.T) {
 		{"--report needs a key", []string{"--channel", "push", "--url", "https://x.example", "--secret-file", secret, "--report", "http://127.0.0.1:1"}},
 		{"the template: template: ", []string{"--channel", "push", "--url", "https://x.example", "--secret-file", secret, "--template", file(t, "t", "{{")}},
 		{"--start old is neither all nor new", []string{"--channel", "push", "--start", "old"}},
+		{"--start is for offers", []string{"--channel", "push", "--start", "new", "--letters"}},
 		{"--attempts", []string{"--channel", "push", "--url", "https://x.example", "--attempts", "0"}},
 	} {
 		var errs bytes.Buffer

@@ -70,6 +70,19 @@ func (u *Undelivered) Put(ctx context.Context, id string, d pipeline.Dead) error
 	return nil
 }
 
+// Letter reads a message of DeadDeliver.
+func Letter(m jetstream.Msg) (*DeadLetter, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	all := letters(&walked{seq: meta.Sequence.Stream, stored: meta.Timestamp, subject: m.Subject(), header: m.Headers(), data: m.Data()})
+	if len(all) != 1 {
+		return nil, fmt.Errorf("message %d of %s is not one dead letter", meta.Sequence.Stream, m.Subject())
+	}
+	return all[0], nil
+}
+
 // headerLetters is the header of a message of the gateway's that holds several
 // letters: how many. Each of them is a line with a letterHead, then the event as
 // it came, which need not be JSON, nor text, and a line break:

@@ -29,34 +29,38 @@ const (
 // out what a process before this one has taken and not acknowledged: that comes first.
 func (d *Deliverer) open(ctx context.Context) (jetstream.Consumer, error) {
 	names := d.opt.Conn.Names
-	filter := names.ChannelSubjects(d.opt.Channel)
-	stream, err := d.opt.Conn.JS.Stream(ctx, names.OffersStream())
-	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", names.OffersStream(), err)
+	of, name, filter := names.OffersStream(), d.opt.Name, names.ChannelSubjects(d.opt.Channel)
+	if d.opt.Letters {
+		of, name, filter = names.DeadStream(), d.opt.Name+"-letters", names.DeadDeliver()
 	}
-	con, err := stream.Consumer(ctx, d.opt.Name)
+	stream, err := d.opt.Conn.JS.Stream(ctx, of)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", of, err)
+	}
+	d.letters.upto = stream.CachedInfo().State.LastSeq
+	con, err := stream.Consumer(ctx, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		c := jetstream.ConsumerConfig{Durable: d.opt.Name, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy, AckWait: d.opt.ackWait, MaxAckPending: maxUnacked, MaxDeliver: -1}
+		c := jetstream.ConsumerConfig{Durable: name, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy, AckWait: d.opt.ackWait, MaxAckPending: maxUnacked, MaxDeliver: -1}
 		if d.opt.New {
 			c.DeliverPolicy = jetstream.DeliverNewPolicy
 		}
 		if con, err = stream.CreateConsumer(ctx, c); err == nil {
-			d.opt.Log.Info("a new consumer", "name", d.opt.Name, "offers", con.CachedInfo().NumPending)
+			d.opt.Log.Info("a new consumer", "name", name, "messages", con.CachedInfo().NumPending)
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("consumer %s on %s: %w", d.opt.Name, names.OffersStream(), err)
+		return nil, fmt.Errorf("consumer %s on %s: %w", name, of, err)
 	}
 	info := con.CachedInfo()
 	if c := info.Config; c.FilterSubject != filter || c.AckPolicy != jetstream.AckExplicitPolicy || c.MaxDeliver > 0 {
-		return nil, fmt.Errorf("consumer %s on %s exists and is another one: it has the filter %q, the policy %v and at most %d deliveries of a message; this needs %q, %v and any number: choose another --name", d.opt.Name, names.OffersStream(), c.FilterSubject, c.AckPolicy, c.MaxDeliver, filter, jetstream.AckExplicitPolicy)
+		return nil, fmt.Errorf("consumer %s on %s exists and is another one: it has the filter %q, the policy %v and at most %d deliveries of a message; this needs %q, %v and any number: choose another --name", name, of, c.FilterSubject, c.AckPolicy, c.MaxDeliver, filter, jetstream.AckExplicitPolicy)
 	}
 	d.returning(info.NumAckPending, info.Delivered.Stream, info.Config.AckWait)
 	return con, nil
 }
 
 // take takes offers and puts them on their lanes, until ctx is done or the receiver is
-// gone.
+// gone, or until there are no more letters.
 func (d *Deliverer) take(ctx, hard context.Context, con jetstream.Consumer) error {
 	lanes, end := context.WithCancel(ctx)
 	defer end()
@@ -74,16 +78,26 @@ func (d *Deliverer) take(ctx, hard context.Context, con jetstream.Consumer) erro
 		if over() {
 			return nil
 		}
+		came := false
 		batch, err := con.Fetch(min(n, maxFetched), jetstream.FetchMaxWait(fetchWait))
 		if err == nil {
 			for m := range batch.Messages() {
-				if over() {
+				switch {
+				case over():
 					_ = m.Nak() // else it comes again after ackWait
-					continue
+				case d.opt.Letters:
+					came = d.takenLetter(lanes, hard, m) || came
+				default:
+					d.taken(lanes, hard, m)
 				}
-				d.taken(lanes, hard, m)
 			}
 			err = batch.Error()
+		}
+		if err == nil && d.opt.Letters && !came {
+			var done bool
+			if done, err = d.lettersDone(ctx, con); done {
+				return nil
+			}
 		}
 		if err != nil {
 			if err := d.again(ctx, con, err); err != nil {
@@ -104,6 +118,9 @@ func (d *Deliverer) again(ctx context.Context, con jetstream.Consumer, err error
 	within, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if _, is := con.Info(within); errors.Is(is, jetstream.ErrConsumerNotFound) {
+		if d.opt.Letters {
+			return fmt.Errorf("consumer %s-letters is gone: somebody has removed it, and with it what was sent again. A new one begins with all letters", d.opt.Name)
+		}
 		return fmt.Errorf("consumer %s is gone: somebody has removed it, and with it where it was. A new one begins with all that OFFERS has: start with --start new if these were sent", d.opt.Name)
 	}
 	d.opt.Log.Warn("offers cannot be read: trying again", "error", err)

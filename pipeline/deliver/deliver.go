@@ -23,6 +23,7 @@ type Options struct {
 	Channel string
 	Name    string // of the durable consumer (deliver-<channel>-<preset>)
 	New     bool   // a consumer that is made begins with what comes from now on (with all that OFFERS has)
+	Letters bool   // sends again what it has given up, until all of it has ended, and then ends
 
 	Receiver Receiver
 
@@ -68,6 +69,7 @@ type Deliverer struct {
 	reports chan *report
 
 	numbers map[string]uint64 // the last on each subject; of take
+	letters letters
 
 	holding // what was taken and is not acknowledged
 
@@ -113,7 +115,7 @@ func New(o Options) (*Deliverer, error) {
 		return nil, fmt.Errorf("%q is not a name for a consumer: at most 64 of a-z, 0-9, _ and -", o.Name)
 	}
 	d := &Deliverer{opt: o, backoff: newBackoff(o.firstWait, o.lastWait, o.Seed), slots: make(chan struct{}, o.Concurrency),
-		reports: make(chan *report), numbers: map[string]uint64{}, stopped: make(chan struct{})}
+		reports: make(chan *report), numbers: map[string]uint64{}, letters: letters{late: map[uint64]bool{}}, stopped: make(chan struct{})}
 	if o.Rate > 0 {
 		d.limiter = rate.NewLimiter(rate.Limit(o.Rate), max(1, int(o.Rate/10)))
 	}
@@ -127,7 +129,7 @@ func New(o Options) (*Deliverer, error) {
 
 // Run sends offers until ctx is done; then it lets attempts under way end, gives back
 // what it has not sent, and returns. If the receiver is gone it sends nothing more, and
-// returns ErrGone when ctx is done. Any other error ends it at once.
+// returns ErrGone when ctx is done, of letters at once. Any other error ends it at once.
 func (d *Deliverer) Run(ctx context.Context) error {
 	con, err := d.open(ctx)
 	if err != nil {
@@ -150,8 +152,13 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	aside.Wait()
 	d.giveBack()
 	if err == nil && d.isStopped() {
-		<-ctx.Done()
+		if !d.opt.Letters {
+			<-ctx.Done()
+		}
 		err = d.stopErr
+	}
+	if d.opt.Letters {
+		d.opt.Log.Info("letters were sent again", "delivered", d.letters.delivered.Load(), "not_delivered", d.letters.failed.Load(), "of_others", d.letters.others)
 	}
 	return err
 }

@@ -38,10 +38,12 @@ func (d *Deliverer) deliver(ctx, hard context.Context, h *held) {
 // note counts an ending and logs why an offer was not delivered.
 func (d *Deliverer) note(h *held, end *ending) {
 	if end.delivered {
+		d.letters.delivered.Add(1)
 		d.met.sent.Inc()
 		d.met.latency.Observe(time.Since(h.stored).Seconds())
 		return
 	}
+	d.letters.failed.Add(1)
 	d.met.failed.WithLabelValues(end.reason).Inc()
 	id, of := "", ""
 	if h.offer != nil {

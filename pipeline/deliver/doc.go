@@ -27,6 +27,9 @@
 // So each offer is sent at least once, and what is sent again was in flight at the crash.
 // The offer's id is the same each time: by it a receiver drops repeats.
 //
+// Dead letters are sent again in the same way, by a process with Options.Letters, whose
+// consumer is one on dead.deliver.
+//
 // The dead letter, if there is one, is stored before the acknowledgement, and so is the
 // event reported. Whatever cannot be known makes an offer wait: without the owner's
 // answer none goes out.

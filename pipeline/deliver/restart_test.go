@@ -39,7 +39,7 @@ func child(nats, to string) error {
 	if err != nil {
 		return err
 	}
-	d, err := New(Options{Conn: conn, Channel: "push", Receiver: Receiver{Preset: "webhook", URL: to, Secret: SecretText(key), AllowPrivate: true}, ackWait: childAckWait})
+	d, err := New(Options{Conn: conn, Channel: "push", Receiver: Receiver{Preset: "webhook", URL: to, Secret: SecretText(key), AllowPrivate: true}, Letters: os.Getenv("OFFERSTREAM_TEST_LETTERS") != "", ackWait: childAckWait})
 	if err != nil {
 		return err
 	}
