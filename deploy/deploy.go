@@ -21,8 +21,10 @@ func Campaigns() fs.FS { return below("campaigns") }
 func Gallery() fs.FS { return below("campaigns/gallery") }
 
 // First are the systems of the gallery that form the set with which demo and serve
-// start: those for which the events of a web shop are enough.
-var First = []string{"groobee-bag", "groobee-referrer", "gmarket-rank", "bigin-group", "11st-cart", "amazon-browse", "enuri-watch"}
+// start: those for which the events of a web shop are enough, and two that tell of hotels
+// and of job postings how others have used them. Those with items are in the order of their
+// names, so that a folder of these files is the same set.
+var First = []string{"groobee-bag", "groobee-referrer", "gmarket-rank", "bigin-group", "11st-cart", "amazon-browse", "agoda-last", "enuri-watch", "jobkorea-views"}
 
 func below(dir string) fs.FS {
 	sub, err := fs.Sub(files, dir)

@@ -37,8 +37,8 @@ func demo(ctx context.Context, args []string, std stdio) error {
 	fs := newFlags(std, "demo [--for 30s] [--events FILE.jsonl] [--json] [--campaigns PATH] [--addr HOST:PORT] [--dir DIR] [--out FILE]", `
 Starts NATS, gateway and worker in this process, with campaigns of the gallery
 (offerctl new demo writes them into a folder) and simulated shoppers who browse,
-watch prices, log in, fill carts, order and leave, and prints the offers as they
-go out. It also serves a shop, at a loopback address, which it prints first: there
+watch prices, look at hotels and jobs, log in, fill carts, order and leave, and
+prints the offers as they go out. It also serves a shop, at a loopback address, which it prints first: there
 you are the shopper, and see the offers on the page and why they came. At the end
 it says of each campaign that has sent nothing why, recomputes all offers from the
 log and compares them. With --events it sends that file instead, under clock: event,
@@ -273,8 +273,9 @@ func (d *demoRun) welcome() {
 	url := d.node.natsURL()
 	fmt.Fprintf(d.std.out, `The demo shop is at %s
 
-It shows the offers that fit you: look at four bags. Offerstream is running: NATS,
-gateway and worker in this process, and shoppers with seed %d.
+It shows the offers that fit you: look at four bags, or at a hotel or a job.
+Offerstream is running: NATS, gateway and worker in this process, and shoppers with
+seed %d.
 
 Send an event of your own:
   curl -u %s: http://%s/v1/track -d '{"userId":"me","event":"Product Viewed","properties":{"product_id":"b1","category":"bag","brand":"acme","price":120,"dwell_ms":20000}}'

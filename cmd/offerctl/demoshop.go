@@ -95,13 +95,19 @@ func reachable(addr string) string {
 	return addr
 }
 
-// shopProducts are some of those that the simulated shoppers look at.
+// shopProducts are some of those that the simulated shoppers look at, and all hotels and jobs.
 func shopProducts() (all []storefront.Product) {
 	for _, category := range []string{"bag", "shoes", "dress", "watch", "bicycle", "phone"} {
 		for n := 1; n <= 8; n++ {
 			p := productOf(category, n)
 			all = append(all, storefront.Product(p))
 		}
+	}
+	for n := range listings {
+		all = append(all, hotelOf(n))
+	}
+	for n := range listings {
+		all = append(all, jobOf(n))
 	}
 	return all
 }

@@ -8,9 +8,9 @@ import (
 )
 
 // A meeting is what makes one shopper matter to another: shoppers watch prices, malls
-// report prices, and visitors log in. How soon one learns of another depends on the
-// partitions and their workers. It makes its own events between those of the shop, which
-// stay what they are.
+// report prices, hotels and jobs tell how others have used them, and visitors log in. How
+// soon one learns of another depends on the partitions and their workers. It makes its own
+// events between those of the shop, which stay what they are.
 type meeting struct {
 	rng      *rand.Rand
 	reported []product // products whose prices are reported, the newest last
@@ -41,9 +41,19 @@ func (m *meeting) next(s *shop, now time.Time) []byte {
 			Properties: map[string]any{"mall": fmt.Sprint("mall-", 1+m.rng.IntN(3)), "price": float64(int(price))}})
 	case n == 6 && p.anon:
 		return s.login(p, now, fmt.Sprint("shopper-", m.rng.IntN(20*s.came+100)))
+	case n == 7 || n == 8:
+		return s.event(p, now, shopEvent{Type: "track", Event: "Posting Viewed", Properties: jobOf(m.popular()).Listing()})
+	case n == 9:
+		return s.event(p, now, shopEvent{Type: "track", Event: "Hotel Viewed", Properties: hotelOf(m.popular()).Listing()})
+	case n == 10 && m.rng.IntN(6) == 0:
+		return s.event(p, now, shopEvent{Type: "track", Event: "Hotel Booked", Properties: hotelOf(m.popular()).Listing()})
 	}
 	return nil
 }
+
+// popular is the number of a hotel or a job: the first is chosen some twenty times as often
+// as the last.
+func (m *meeting) popular() int { return m.rng.IntN(1 + m.rng.IntN(listings)) }
 
 // product is one of the few products of a category that are worth watching.
 func (m *meeting) product(category string) product { return productOf(category, m.rng.IntN(6)) }

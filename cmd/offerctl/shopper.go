@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"offerstream/cmd/offerctl/storefront"
 	"offerstream/pipeline/value"
 )
 
@@ -42,6 +43,15 @@ var (
 	shopCategories = []string{"bag", "shoes", "phone", "laptop", "watch", "dress", "headphones", "bicycle"}
 	shopBrands     = []string{"acme", "globex", "initech", "umbrella", "hooli"}
 	shopSources    = []string{"", "", "facebook", "newsletter", "search"}
+)
+
+// The hotels and jobs of the shop, and the towns of the hotels.
+const listings = 8 // of each
+
+var (
+	shopHotels = [listings]string{"Harbour Inn", "Old Town Hotel", "Hillside Lodge", "Station Hotel", "Riverside House", "Lakeview Hotel", "Market Hotel", "Garden Guesthouse"}
+	shopTowns  = []string{"Busan", "Seoul", "Jeju", "Gyeongju", "Sokcho"}
+	shopJobs   = [listings]string{"Nurse", "Baker", "Data analyst", "Carpenter", "Teacher", "Electrician", "Gardener", "Accountant"}
 )
 
 func newShop(seed uint64) *shop {
@@ -145,6 +155,14 @@ func productOf(category string, n int) product {
 		ID: fmt.Sprintf("%s-%d", category, n), Name: fmt.Sprintf("%s %d", category, n), Category: category,
 		Brand: shopBrands[n%len(shopBrands)], Price: float64(20*(n+1)) + 0.5,
 	}
+}
+
+func hotelOf(n int) storefront.Product {
+	return storefront.Product{ID: fmt.Sprint("hotel-", n+1), Name: shopHotels[n], Category: storefront.Hotels, Brand: shopTowns[n%len(shopTowns)], Price: float64(60 + 25*n)}
+}
+
+func jobOf(n int) storefront.Product {
+	return storefront.Product{ID: fmt.Sprint("job-", n+1), Name: shopJobs[n], Category: storefront.Jobs, Brand: shopBrands[n%len(shopBrands)]}
 }
 
 func (s *shop) event(p *shopper, now time.Time, e shopEvent) []byte {

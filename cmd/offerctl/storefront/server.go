@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ type itemEvent struct {
 
 // price lowers a product's price at a mall, as whoever collects prices would tell it.
 func (s *Storefront) price(w http.ResponseWriter, r *http.Request) {
-	p := s.product(r.FormValue("product_id"))
+	p := s.sold(r.FormValue("product_id"))
 	if p == nil {
 		http.Error(w, "no such product", http.StatusBadRequest)
 		return
@@ -98,7 +99,7 @@ type reason struct {
 }
 
 // why tells what became of the events of who is logged in, or of the visitor whom the
-// address names: first the offers, and then the campaigns without any.
+// address names: first the offers, of each campaign the newest first, and then the campaigns without any.
 // It computes that anew from the log, as offerctl explain does, for one page at a time.
 func (s *Storefront) why(w http.ResponseWriter, r *http.Request) {
 	key := ""
@@ -133,7 +134,7 @@ func reasons(story *explain.Story) (all []reason) {
 	var without []reason
 	for _, c := range story.Campaigns {
 		sent := false
-		for _, e := range c.Evaluations {
+		for _, e := range slices.Backward(c.Evaluations) {
 			if e.Offer != nil {
 				all, sent = append(all, reason{Campaign: e.Campaign, Channel: e.Offer.Channel, Sentence: e.Sentence}), true
 			}

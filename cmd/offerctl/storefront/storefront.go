@@ -62,6 +62,7 @@ func New(opt Options) *Storefront {
 	mux.HandleFunc("POST /cart/remove", s.removeFromCart)
 	mux.HandleFunc("POST /redeem", s.redeem)
 	mux.HandleFunc("POST /order", s.order)
+	mux.HandleFunc("POST /book", s.book)
 	mux.HandleFunc("GET /login", s.loginPage)
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("POST /logout", s.logout)
@@ -100,6 +101,8 @@ type view struct {
 	Event string // of the page: page, or the name of a track event
 	Say   any    // its properties, or the page's name
 
+	Referrer string // which the page event tells instead of the browser's; "": none
+
 	Categories          []string
 	Category, Query     string
 	Products            []Product // a list of them
@@ -108,7 +111,9 @@ type view struct {
 	Total               float64
 	CartPage, LoginPage bool
 	Order               string // the id of the order that the cart would be
-	Ordered             bool
+	Home, Listed        bool   // Listed: the product is a hotel or a job
+	Redeemed            bool   // the order was made with a coupon
+	Ordered, Booked     bool
 
 	User                string // who is logged in; "": nobody
 	Key, Gateway, Nonce string
@@ -136,8 +141,12 @@ func (s *Storefront) show(w http.ResponseWriter, r *http.Request, v view) {
 }
 
 func (s *Storefront) home(w http.ResponseWriter, r *http.Request) {
-	s.show(w, r, view{Title: "Demo shop", Event: "page", Say: "home", Ordered: r.URL.RawQuery == "ordered",
-		Products: s.of(func(p Product) bool { return strings.HasSuffix(p.ID, "-2") || strings.HasSuffix(p.ID, "-5") })})
+	v := view{Title: "Demo shop", Event: "page", Say: "home", Home: true, Ordered: r.FormValue("ordered") != "", Redeemed: r.FormValue("ordered") == "redeemed",
+		Products: s.of(func(p Product) bool { return strings.HasSuffix(p.ID, "-2") || strings.HasSuffix(p.ID, "-5") })}
+	if r.URL.RawQuery == "from=facebook" {
+		v.Referrer = "https://l.facebook.com/"
+	}
+	s.show(w, r, v)
 }
 
 func (s *Storefront) list(w http.ResponseWriter, r *http.Request) {
@@ -147,7 +156,11 @@ func (s *Storefront) list(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	s.show(w, r, view{Title: category, Category: category, Event: "Product List Viewed", Say: Viewing{Category: category, Dwell: PageDwell}, Products: found})
+	v := view{Title: category, Category: category, Event: "Product List Viewed", Say: Viewing{Category: category, Dwell: PageDwell}, Products: found}
+	if listed(category) {
+		v.Event, v.Say = "page", category
+	}
+	s.show(w, r, v)
 }
 
 func (s *Storefront) about(w http.ResponseWriter, r *http.Request) {
@@ -156,14 +169,21 @@ func (s *Storefront) about(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	s.show(w, r, view{Title: p.Name, Category: p.Category, Event: "Product Viewed", Say: Viewing{p, p.Category, PageDwell}, Product: p})
+	v := view{Title: p.Name, Category: p.Category, Event: "Product Viewed", Say: Viewing{p, p.Category, PageDwell}, Product: p, Listed: listed(p.Category), Booked: r.URL.RawQuery == "booked"}
+	switch p.Category {
+	case Hotels:
+		v.Event, v.Say = "Hotel Viewed", p.Listing()
+	case Jobs:
+		v.Event, v.Say = "Posting Viewed", p.Listing()
+	}
+	s.show(w, r, v)
 }
 
 func (s *Storefront) search(w http.ResponseWriter, r *http.Request) {
 	q := strings.ToLower(strings.TrimSpace(r.FormValue("q")))
 	q = strings.ToValidUTF8(q[:min(len(q), 64)], "")
 	s.show(w, r, view{Title: "Search", Query: q, Event: "Products Searched", Say: map[string]string{"query": q}, Products: s.of(func(p Product) bool {
-		return q != "" && strings.Contains(p.Name+" "+p.Brand, strings.TrimSuffix(q, "s"))
+		return q != "" && strings.Contains(strings.ToLower(p.Name+" "+p.Brand+" "+p.Category), strings.TrimSuffix(q, "s"))
 	})})
 }
 
@@ -212,7 +232,7 @@ func (s *Storefront) user(r *http.Request) string {
 
 func (s *Storefront) inCart(r *http.Request) (all []Product) {
 	for _, id := range strings.Split(kept(r, cartCookie), " ") {
-		if p := s.product(id); p != nil && len(all) < mostInCart {
+		if p := s.sold(id); p != nil && len(all) < mostInCart {
 			all = append(all, *p)
 		}
 	}
@@ -229,7 +249,7 @@ func (s *Storefront) keepCart(w http.ResponseWriter, r *http.Request, all []Prod
 }
 
 func (s *Storefront) addToCart(w http.ResponseWriter, r *http.Request) {
-	p := s.product(r.FormValue("product_id"))
+	p := s.sold(r.FormValue("product_id"))
 	if p == nil {
 		http.Error(w, "no such product", http.StatusBadRequest)
 		return
@@ -252,7 +272,21 @@ func (s *Storefront) removeFromCart(w http.ResponseWriter, r *http.Request) {
 
 func (s *Storefront) order(w http.ResponseWriter, r *http.Request) {
 	keep(w, cartCookie, "")
-	http.Redirect(w, r, "/?ordered", http.StatusSeeOther)
+	how := "plain"
+	if r.FormValue("coupon") != "" { // the page redeems it before it comes here
+		how = "redeemed"
+	}
+	http.Redirect(w, r, "/?ordered="+how, http.StatusSeeOther)
+}
+
+// book shows the hotel's page again, which the booking has changed.
+func (s *Storefront) book(w http.ResponseWriter, r *http.Request) {
+	p := s.product(r.FormValue("hotel_id"))
+	if p == nil || p.Category != Hotels {
+		http.Error(w, "no such hotel", http.StatusBadRequest)
+		return
+	}
+	http.Redirect(w, r, "/p/"+p.ID+"?booked", http.StatusSeeOther)
 }
 
 func (s *Storefront) login(w http.ResponseWriter, r *http.Request) {

@@ -61,7 +61,7 @@ func newClient(t *testing.T) (c *client, sent *[]any, asked *string) {
 	sent, asked = new([]any), new(string)
 	shop := New(Options{
 		Gateway: "http://127.0.0.1:1", Key: "key", Secret: []byte("0123456789abcdef"),
-		Products: []Product{{"bag-1", `bag "1" </script>`, "bag", "acme", 100}, {"bag-2", "bag 2", "bag", "acme", 60.5}, {"shoes-1", "shoes 1", "shoes", "hooli", 80}},
+		Products: []Product{{"bag-1", `bag "1" </script>`, "bag", "acme", 100}, {"bag-2", "bag 2", "bag", "acme", 60.5}, {"shoes-1", "shoes 1", "shoes", "hooli", 80}, {"hotel-1", "Harbour Inn", Hotels, "Busan", 60}, {"job-1", "Nurse", Jobs, "acme", 0}},
 		Send:     func(_ context.Context, events ...any) error { *sent = append(*sent, events...); return nil },
 		Redeem: func(_ context.Context, user, code, order string) (string, error) {
 			if user != "ada" || code != "SAVE" || order == "" {
@@ -84,11 +84,17 @@ func TestPages(t *testing.T) {
 		"/p/bag-2":             `offerstream.track("Product Viewed", {"product_id":"bag-2","name":"bag 2","brand":"acme","price":60.5,"category":"bag","dwell_ms":20000})`,
 		"/p/bag-1":             `"name":"bag \"1\" \u003c/script\u003e"`,
 		"/search?q=%20Shoes+1": `offerstream.track("Products Searched", {"query":"shoes 1"})`,
+		"/search?q=Hotels":     `<a href="/p/hotel-1">`,
+		"/?from=facebook":      `offerstream.page("home", { referrer: "https://l.facebook.com/" })`,
+		"/c/hotels":            `offerstream.page("hotels")`,
+		"/p/hotel-1":           `offerstream.track("Hotel Viewed", {"hotel_id":"hotel-1","name":"Harbour Inn","city":"Busan","price":60})`,
+		"/p/hotel-1?booked":    "Thank you for your booking.",
+		"/p/job-1":             `offerstream.track("Posting Viewed", {"posting_id":"job-1","name":"Nurse","company":"acme"})`,
 		"/cart":                `offerstream.page("cart")`,
 		"/login":               `offerstream.page("login")`,
 	} {
 		w := c.answer(path, nil)
-		c.says(w, 200, says, `offerstream.start({ key: "key" })`, `<script nonce="`, `integrity="sha384-`)
+		c.says(w, 200, says, `offerstream.start({ key: "key", show })`, `<script nonce="`, `integrity="sha384-`)
 		policy := w.Header().Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'none'; script-src 'nonce-") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "connect-src 'self' http://127.0.0.1:1;") {
 			t.Errorf("%s: %s", path, policy)
@@ -110,6 +116,11 @@ func TestCart(t *testing.T) {
 		c.says(c.answer("/cart", url.Values{"product_id": {id}}), 303)
 	}
 	c.says(c.answer("/cart", url.Values{"product_id": {"none"}}), 400, "no such product")
+	c.says(c.answer("/cart", url.Values{"product_id": {"job-1"}}), 400, "no such product")
+	c.says(c.answer("/book", url.Values{"hotel_id": {"job-1"}}), 400, "no such hotel")
+	if to := c.answer("/book", url.Values{"hotel_id": {"hotel-1"}}).Header().Get("Location"); to != "/p/hotel-1?booked" {
+		t.Errorf("a booking leads to %s", to)
+	}
 	c.says(c.answer("/cart", nil), 200, "Cart (2)", "$140.50", `data-event="Order Completed"`, `&#34;product_id&#34;:&#34;shoes-1&#34;`)
 	c.says(c.answer("/cart/remove", url.Values{"product_id": {"bag-2"}}), 303)
 	c.says(c.answer("/cart", nil), 200, "Cart (1)", "$80.00")
@@ -117,8 +128,12 @@ func TestCart(t *testing.T) {
 	c.says(c.answer("/login", url.Values{"name": {"ada"}}), 303)
 	c.says(c.answer("/redeem", url.Values{"coupon": {"OTHER"}, "order_id": {"1"}}), 409, "the user has no such coupon")
 	c.says(c.answer("/redeem", url.Values{"coupon": {"SAVE"}, "order_id": {"1"}}), 200)
-	c.says(c.answer("/order", url.Values{}), 303)
-	c.says(c.answer("/?ordered", nil), 200, "Cart (0)", "Thank you for your order.")
+	for coupon, want := range map[string]string{"": "/?ordered=plain", "SAVE": "/?ordered=redeemed"} {
+		if to := c.answer("/order", url.Values{"coupon": {coupon}}).Header().Get("Location"); to != want {
+			t.Errorf("an order with the coupon %q leads to %s", coupon, to)
+		}
+	}
+	c.says(c.answer("/?ordered=redeemed", nil), 200, "Cart (0)", "Thank you for your order.", "The coupon is used up now.")
 }
 
 // TestLogin: only who is logged in gets a user token, and only from the shop's own pages.

@@ -19,11 +19,11 @@
     for (const e of told) item($('events'), ['time', e.at], ['b', e.name], ['span', e.about], ['em', e.state])
     sessionStorage.setItem('events', JSON.stringify(told))
   }
-  const about = p => Object(p) === p ? p.product_id || p.category || p.query || p.products?.map(p => p.product_id).join(', ') : p
+  const about = p => Object(p) === p ? p.product_id || p.hotel_id || p.posting_id || p.category || p.query || p.products?.map(p => p.product_id).join(', ') : p
   for (const kind of ['page', 'track', 'identify']) {
     const send = offerstream[kind]
     offerstream[kind] = async (name, more) => {
-      const e = { at: new Date().toTimeString().slice(0, 8), name: kind === 'track' ? name : kind, about: kind === 'track' ? about(more) : name, state: 'sending' }
+      const e = { at: new Date().toTimeString().slice(0, 8), name: kind === 'track' ? name : kind, about: kind === 'track' ? about(more) : more?.referrer ? name + ', from ' + new URL(more.referrer).host : name, state: 'sending' }
       told.unshift(e)
       told.length = Math.min(told.length, most)
       showEvents()
@@ -64,12 +64,24 @@
   })
   addEventListener('resize', makeRoom)
   const start = offerstream.start, changed = () => { makeRoom(); look() }
-  const show = offer => { // it returns nothing, so that the script shows the offer
-    const coupon = $('coupon')
-    if (coupon && offer.coupon) coupon.value ||= offer.coupon.code
-    changed()
+  offerstream.start = options => {
+    const show = offer => {
+      const coupon = $('coupon')
+      if (coupon && offer.coupon) coupon.value ||= offer.coupon.code
+      if (offer.data.categories) rank(offer.data.categories)
+      changed()
+      return options.show(offer)
+    }
+    start({ ...options, show, hide: changed })
   }
-  offerstream.start = options => start({ ...options, show, hide: changed })
+
+  // On the home page, what the customer likes comes first, unless the focus is on it already.
+  const rank = categories => {
+    const list = document.querySelector('[data-offerstream-slot=top] ~ .products')
+    if (!list || list.contains(document.activeElement)) return
+    const place = li => (categories.indexOf(li.querySelector('.picture').dataset.category) + 1) || 99
+    list.append(...[...list.children].sort((a, b) => place(a) - place(b)))
+  }
 
   // Forms that send an event, or log in or out, before they go on.
   const fields = form => new URLSearchParams(new FormData(form))
