@@ -59,6 +59,7 @@ type Chains struct {
 	done   task.Group
 	failed task.Signal // set when a chain cannot go on
 	muted  atomic.Bool
+	behind atomic.Bool // the fold is: its records may wait to be more
 
 	failing failures // publishes, by chain
 
@@ -218,8 +219,11 @@ func (cs *Chains) Append(ctx context.Context, e pipeline.Effect) error {
 			}
 			cs.bytes += len(e.Mail)
 			ch.queue = append(ch.queue, e)
+			many := len(ch.queue) >= mostBatched
 			cs.mu.Unlock()
-			ch.wake.Set()
+			if ch.wake.Set(); many {
+				ch.hurry.Set()
+			}
 			return nil
 		}
 		cs.awaited = true
@@ -243,6 +247,9 @@ func (cs *Chains) Await(ctx context.Context, cursor pipeline.Cursor) error {
 		for name, c := range cursor.Chains {
 			ch := cs.chains[name]
 			behind = behind || ch == nil || order(ch.stored, c.Last) < 0
+			if ch != nil && order(ch.stored, c.Last) < 0 && !ch.mails {
+				ch.hurry.Set()
+			}
 		}
 		for _, name := range cs.names {
 			ch := cs.chains[name]
@@ -300,6 +307,18 @@ func (cs *Chains) SetMuted(muted bool) {
 	for _, ch := range cs.chains {
 		ch.wake.Set()
 		ch.hurry.Set()
+	}
+}
+
+// SetBehind says whether the fold is behind its log, so that nobody waits for single
+// records: then those of a chain may wait for each other.
+func (cs *Chains) SetBehind(behind bool) {
+	if cs.behind.Swap(behind) && !behind {
+		cs.mu.Lock()
+		defer cs.mu.Unlock()
+		for _, ch := range cs.chains {
+			ch.hurry.Set()
+		}
 	}
 }
 

@@ -114,6 +114,7 @@ func TestChainsContend(t *testing.T) {
 	var writers sync.WaitGroup
 	for w := range 3 {
 		c := dial(t, Options{InProcess: ns})
+		c.least = 2 * w // 0: one by one
 		rng := rand.New(rand.NewPCG(seed, uint64(w)))
 		writers.Go(func() {
 			from, known := uint64(0), Known{}

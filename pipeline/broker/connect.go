@@ -69,6 +69,7 @@ type Conn struct {
 	Log        *slog.Logger
 
 	opt    Options
+	least  int // how many records of a chain of offers go as a batch: so many, and more; 0: they go one by one
 	kv     jetstream.KeyValue
 	denied denials
 	closed chan struct{}
@@ -197,7 +198,7 @@ func (c *Conn) options() []nats.Option {
 
 // Simulated returns a connection to a simulated deployment.
 func Simulated(w Wire, world task.World, names Names, partitions int, log *slog.Logger) *Conn {
-	return &Conn{Wire: w, World: world, Names: names, Partitions: partitions, Log: log, closed: make(chan struct{})}
+	return &Conn{Wire: w, World: world, Names: names, Partitions: partitions, Log: log, least: 2, closed: make(chan struct{})}
 }
 
 // Closed returns a channel that is closed when the connection has ended for good.

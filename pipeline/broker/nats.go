@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -205,6 +206,7 @@ type natsPublisher struct {
 	inbox   string
 	acks    chan *nats.Msg
 	sub     *nats.Subscription
+	batch   string // the batches' ids begin so; "": there was none
 	attempt uint64
 	timeout *time.Timer
 }
@@ -231,6 +233,57 @@ func (p *natsPublisher) Publish(ctx context.Context, h nats.Header, data []byte,
 	if err := p.w.nc.PublishMsg(&p.msg); err != nil {
 		return 0, err
 	}
+	return p.answer(ctx, 0)
+}
+
+// Headers of a message of a batch. The server keeps them in what it stores.
+const (
+	headerBatch       = "Nats-Batch-Id"
+	headerBatchAt     = "Nats-Batch-Sequence"
+	headerBatchCommit = "Nats-Batch-Commit"
+)
+
+// Batch is an atomic batch of JetStream: the server puts the messages aside, and judges
+// the expected sequence and stores them all when the last one has come. It forgets a
+// batch whose last message does not come within 10 s.
+func (p *natsPublisher) Batch(ctx context.Context, n int, message func(i int) (nats.Header, []byte, error), expect uint64) (uint64, error) {
+	p.attempt++
+	if p.batch == "" {
+		p.batch = rand.Text()
+	}
+	id := p.batch + "-" + strconv.FormatUint(p.attempt, 36)
+	p.msg.Reply = ""
+	for i := range n {
+		h, data, err := message(i)
+		if err != nil {
+			return 0, err
+		}
+		setHeader(h, headerBatch, id)
+		setHeader(h, headerBatchAt, strconv.Itoa(i+1))
+		if i == 0 {
+			setHeader(h, jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(expect, 10))
+		} else {
+			delete(h, jetstream.ExpectedLastSubjSeqHeader)
+		}
+		if i == n-1 {
+			setHeader(h, headerBatchCommit, "1")
+			p.msg.Reply = p.inbox + strconv.FormatUint(p.attempt, 10)
+		}
+		p.msg.Header, p.msg.Data = h, data
+		err = p.w.nc.PublishMsg(&p.msg)
+		delete(h, headerBatch)
+		delete(h, headerBatchAt)
+		delete(h, headerBatchCommit)
+		if err != nil {
+			return 0, err
+		}
+	}
+	return p.answer(ctx, n)
+}
+
+// answer waits for the answer to what was published last: a batch of that many
+// messages, or a single one (0).
+func (p *natsPublisher) answer(ctx context.Context, batch int) (uint64, error) {
 	p.timeout.Reset(publishFor)
 	for {
 		select {
@@ -238,7 +291,7 @@ func (p *natsPublisher) Publish(ctx context.Context, h nats.Header, data []byte,
 			if m.Subject != p.msg.Reply {
 				continue // a late answer to an earlier attempt
 			}
-			return acknowledged(m)
+			return acknowledged(m, batch)
 		case <-p.timeout.C:
 			return 0, errNoAnswer
 		case <-p.w.closed:
@@ -251,14 +304,15 @@ func (p *natsPublisher) Publish(ctx context.Context, h nats.Header, data []byte,
 
 var errNoAnswer = fmt.Errorf("no answer within %v", publishFor)
 
-// acknowledged reads the sequence of the stored message from the server's answer
-// to a publish.
-func acknowledged(m *nats.Msg) (uint64, error) {
+// acknowledged reads the sequence of the last stored message from the server's answer
+// to a publish of a batch of that many messages, or of a single one (0).
+func acknowledged(m *nats.Msg, batch int) (uint64, error) {
 	var answer struct {
 		Seq   uint64              `json:"seq"`
+		Count int                 `json:"count"` // of the messages of a batch
 		Error *jetstream.APIError `json:"error"`
 	}
-	if seq, ok := plainAck(m.Data); ok {
+	if seq, ok := plainAck(m.Data); ok && batch == 0 {
 		return seq, nil
 	}
 	if len(m.Data) == 0 { // no responders: there is no such stream, or it has no leader
@@ -272,6 +326,8 @@ func acknowledged(m *nats.Msg) (uint64, error) {
 		return 0, answer.Error
 	case answer.Seq == 0:
 		return 0, fmt.Errorf("decode the answer %q: it has no sequence", m.Data)
+	case answer.Count != batch:
+		return 0, fmt.Errorf("the answer %q is not about a batch of %d messages", m.Data, batch)
 	}
 	return answer.Seq, nil
 }

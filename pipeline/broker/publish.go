@@ -14,8 +14,8 @@ import (
 	"offerstream/pipeline/task"
 )
 
-// A chain publishes its records in order: offers and dead letters one by one, mails
-// that wait together.
+// A chain publishes its records in order: dead letters one by one, offers as batches
+// where many wait (batch.go), mails that wait together in one message (mail.go).
 type chain struct {
 	all     *Chains
 	name    string
@@ -29,7 +29,7 @@ type chain struct {
 	queue  []pipeline.Effect // under all.mu
 	stored pipeline.Position // of the fold's last record that is known stored; under all.mu
 	wake   task.Signal       // set when the queue has a record
-	hurry  task.Signal       // of a follower's mails: set when it should look at once
+	hurry  task.Signal       // of a follower's mails: set when it should look at once; else: when what waits should go
 
 	publisher Publisher
 	msg       nats.Msg // the message to publish; its memory is reused
@@ -46,6 +46,10 @@ func (ch *chain) run(ctx context.Context) error {
 			ch.wake.Wait(ctx, task.Forever)
 			continue
 		}
+		if ch.patient(len(es)) {
+			ch.hurry.Wait(ctx, gatherFor)
+			es = ch.next()
+		}
 		n, err := ch.put(ctx, es)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -57,14 +61,14 @@ func (ch *chain) run(ctx context.Context) error {
 	}
 }
 
-// next returns the records that are published next, in one message.
+// next returns the records that are published next, together or not at all.
 func (ch *chain) next() []pipeline.Effect {
 	ch.all.mu.Lock()
 	defer ch.all.mu.Unlock()
 	if ch.mails {
 		return ch.queue[:together(ch.queue)]
 	}
-	return ch.queue[:min(len(ch.queue), 1)]
+	return ch.queue[:batched(ch.queue, ch.all.conn.least)]
 }
 
 // moved records that the first records of the queue are stored, and removes them
@@ -126,7 +130,9 @@ func (ch *chain) put(ctx context.Context, es []pipeline.Effect) (stored int, err
 		if err := ch.again(ctx, attempt, err); err != nil {
 			return 0, err
 		}
-		attempt++
+		if attempt++; !ch.mails {
+			es = es[:1] // a batch may be refused where a single record is not
+		}
 	}
 }
 
@@ -174,6 +180,9 @@ func (ch *chain) follows(e pipeline.Effect) bool {
 // publish sends the records, expecting the known tail, and waits for the
 // acknowledgement.
 func (ch *chain) publish(ctx context.Context, es []pipeline.Effect) error {
+	if len(es) > 1 && !ch.mails {
+		return ch.publishBatch(ctx, es)
+	}
 	if ch.mails {
 		composeMails(&ch.msg, es)
 	} else if err := compose(&ch.msg, es[0]); err != nil {

@@ -152,8 +152,10 @@ func (c *Conn) deploy(ctx context.Context) (jetstream.KeyValueEntry, error) {
 
 // streams returns the deployment's streams as this process would make them.
 func (c *Conn) streams() []jetstream.StreamConfig {
+	offers := c.chainStream(c.Names.OffersStream(), maxOffers, c.Names.OffersSubjects()...)
+	offers.AllowAtomicPublish = true
 	all := []jetstream.StreamConfig{
-		c.chainStream(c.Names.OffersStream(), maxOffers, c.Names.OffersSubjects()...),
+		offers,
 		c.chainStream(c.Names.DeadStream(), maxDead, c.Names.subject("dead.*")),
 	}
 	for p := range c.Partitions {
@@ -215,7 +217,27 @@ func (c *Conn) stream(ctx context.Context, want jetstream.StreamConfig) error {
 	if err != nil {
 		return err
 	}
-	return differs(st.CachedInfo().Config, want)
+	have := st.CachedInfo().Config
+	if want.AllowAtomicPublish {
+		if !have.AllowAtomicPublish {
+			c.allowBatches(ctx, &have)
+		}
+		c.setBatches(have)
+	}
+	return differs(have, want)
+}
+
+// allowBatches lets a stream of an earlier version take batches. Without them, records
+// go one by one.
+func (c *Conn) allowBatches(ctx context.Context, have *jetstream.StreamConfig) {
+	want := *have
+	want.AllowAtomicPublish = true
+	st, err := c.JS.UpdateStream(ctx, want)
+	if err = c.denied.making(err); err != nil {
+		c.Log.Debug("the stream takes no batches, and cannot be changed now", "stream", have.Name, "error", err)
+		return
+	}
+	*have = st.CachedInfo().Config
 }
 
 // codeNoStorage is the error code when the server cannot reserve a stream's

@@ -72,6 +72,10 @@ type Publisher interface {
 	// sequence expect (0: there is none), and returns the new message's
 	// sequence. It gives up after publishFor.
 	Publish(ctx context.Context, h nats.Header, data []byte, expect uint64) (seq uint64, err error)
+	// Batch stores n messages one behind the other, or none of them, on the same
+	// condition, and returns the last one's sequence. message makes the i-th, from 0;
+	// what it returns is used until its next call. n is at most mostBatched.
+	Batch(ctx context.Context, n int, message func(i int) (nats.Header, []byte, error), expect uint64) (seq uint64, err error)
 	Close()
 }
 

@@ -372,6 +372,7 @@ func (a *attempt) progress() {
 	}
 	pending := a.reader.Pending()
 	st.pending.Store(pending)
+	a.chains.SetBehind(pending >= a.p.w.opt.behind)
 	if pending == 0 && !st.caughtUp.Load() {
 		st.caughtUp.Store(true)
 		a.p.w.changed()

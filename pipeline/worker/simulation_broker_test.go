@@ -439,6 +439,39 @@ func (p simPublisher) Publish(ctx context.Context, h nats.Header, data []byte, e
 	return seq, err
 }
 
+func (p simPublisher) Batch(ctx context.Context, n int, message func(i int) (nats.Header, []byte, error), expect uint64) (seq uint64, err error) {
+	type one struct {
+		h    nats.Header
+		data []byte
+	}
+	var all []one
+	for i := range n {
+		h, data, err := message(i)
+		if err != nil {
+			return 0, err
+		}
+		own := nats.Header{}
+		for k, v := range h {
+			own[k] = slices.Clone(v)
+		}
+		all = append(all, one{own, slices.Clone(data)})
+	}
+	err = p.w.call(ctx, func() error {
+		for i, m := range all {
+			first := &expect
+			if i > 0 {
+				first = nil
+			}
+			var err error
+			if seq, err = p.w.b.store(p.subject, m.h, m.data, first); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return seq, err
+}
+
 func (p simPublisher) Close() {}
 
 // Limits of a pull in the simulation. The size of each message is a multiple of

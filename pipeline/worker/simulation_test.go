@@ -508,7 +508,7 @@ func (g *simGroup) run1(m *simWorker) {
 	if g.chance(50) {
 		skew += time.Duration(g.rng.IntN(3)-1) * 24 * time.Hour
 	}
-	w, err := New(Options{Dir: m.name, Log: g.log.With("worker", m.name), Checkpoint: 200*time.Millisecond + g.upTo(time.Second), encode: 1, Confirm: 20 * time.Second,
+	w, err := New(Options{Dir: m.name, Log: g.log.With("worker", m.name), Checkpoint: 200*time.Millisecond + g.upTo(time.Second), encode: 1, behind: 3, Confirm: 20 * time.Second,
 		CacheBytes: m.cache, Standbys: g.standbys, Now: func() int64 { return g.now().Add(skew).UnixNano() }, world: world, disk: m.disk, archive: func(c *broker.Conn) checkpoint.Archive { return simArchive{g, c.Wire, false} }, Snapshot: 2*time.Second + g.upTo(20*time.Second),
 		Connect: func(ctx context.Context) (*broker.Conn, error) {
 			for g.broker.down > g.time && ctx.Err() == nil {

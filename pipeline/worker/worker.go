@@ -37,6 +37,7 @@ type Options struct {
 
 	joining  func() error                          // called between the transactions of a join; its error ends the attempt (none)
 	encode   int                                   // bytes of a checkpoint to encode at a time, in the order of 100 us: events wait for no more (32 KB)
+	behind   uint64                                // messages of a log that wait, until offers wait for each other: broker.Chains.SetBehind (64)
 	memTable int64                                 // size of the stores' memtables; a checkpoint may take 15% of it (64 MB)
 	world    task.World                            // (task.Real)
 	disk     disk                                  // (machine)
@@ -58,6 +59,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.encode == 0 {
 		o.encode = 32 << 10
+	}
+	if o.behind == 0 {
+		o.behind = 64
 	}
 	if o.memTable == 0 {
 		o.memTable = 64 << 20
