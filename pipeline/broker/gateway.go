@@ -67,8 +67,9 @@ func (c *Conn) OpenGatewayLog(ctx context.Context) (*GatewayLog, error) {
 	}
 }
 
-// follow makes the set with hash the log's live one. It retries until a set can be read, each time the one that is live then. It returns false if ctx
-// or the connection has ended before.
+// follow makes the set with hash the log's live one. It retries until a set can be read,
+// each time the one that is live then. It returns false if ctx or the connection has
+// ended before.
 func (g *GatewayLog) follow(ctx context.Context, hash string) bool {
 	c := g.conn
 	for {
