@@ -12,6 +12,8 @@
 //	          events without and in the gateway's own form (forms.go, tokens.go, dialects.go)
 //	page      offers on pages (page.go): the time from a stored offer to its page, and the
 //	          memory of idle streams
+//	burst     held offers that are released at once (burst.go), each time with a NATS
+//	          of its own, which syncs each write or does not
 //	backtest  a backtest of events from a pipe (backtest.go), without NATS
 //	group     hand-overs, kills and restores (group.go, group_load.go, rebuild.go)
 //	items     campaigns that read features of products (items.go): the rate of a

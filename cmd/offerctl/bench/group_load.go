@@ -33,7 +33,7 @@ type groupOffer struct {
 }
 
 func startGroupLoad(ctx context.Context, conn *broker.Conn, users int) (*groupLoad, error) {
-	g, err := openGateway(ctx, conn)
+	g, err := openGateway(ctx, conn, nil)
 	if err != nil {
 		return nil, err
 	}

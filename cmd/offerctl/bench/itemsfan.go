@@ -87,7 +87,7 @@ func (b *Run) changePrice(ctx context.Context, prefix string, r *fanReport) erro
 		return err
 	}
 	defer conn.Close()
-	g, err := openGateway(ctx, conn)
+	g, err := openGateway(ctx, conn, nil)
 	if err != nil {
 		return err
 	}
@@ -130,8 +130,8 @@ func storedAfter(ctx context.Context, st jetstream.Stream, seq uint64, start tim
 	return m.Time.Sub(start).Seconds(), nil
 }
 
-// usage returns the resource usage of a metered part, once that has caught up; with
-// appliedPath, how many events it has applied now.
+// usage returns the resource usage of a metered part, a worker's once that has caught up;
+// with appliedPath or morningPath, how many events it has applied now.
 func usage(ctx context.Context, meter, path string) (r result, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+meter+path, nil)
 	if err != nil {

@@ -85,7 +85,7 @@ func (b *Run) prepare(ctx context.Context, prefix string, def *campaign.Definiti
 	if err != nil {
 		return err
 	}
-	w, err := worker.New(worker.Options{Dir: b.preparedBy(prefix), Log: slog.New(slog.DiscardHandler),
+	w, err := worker.New(worker.Options{Dir: b.preparedBy(prefix), Now: b.now(), Log: slog.New(slog.DiscardHandler),
 		Connect: func(ctx context.Context) (*broker.Conn, error) { return b.connect(ctx, prefix) }})
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (b *Run) sendAll(ctx context.Context, prefix string, events int, next func(
 		return 0, err
 	}
 	defer c.Close()
-	g, err := openGateway(ctx, c)
+	g, err := openGateway(ctx, c, b.now())
 	if err != nil {
 		return 0, err
 	}
@@ -177,13 +177,13 @@ func makeBatches(ctx context.Context, next func(dst []byte) []byte, events int, 
 	}
 }
 
-// openGateway opens a gateway in this process.
-func openGateway(ctx context.Context, c *broker.Conn) (*ingest.Gateway, error) {
+// openGateway opens a gateway in this process, with a clock; nil: time.Now.
+func openGateway(ctx context.Context, c *broker.Conn, now func() int64) (*ingest.Gateway, error) {
 	log, err := c.OpenGatewayLog(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return ingest.New(ingest.Options{Log: log, ServerKeys: []string{writeKey}, Logger: slog.New(slog.DiscardHandler)})
+	return ingest.New(ingest.Options{Log: log, ServerKeys: []string{writeKey}, Now: now, Logger: slog.New(slog.DiscardHandler)})
 }
 
 // The bench sends as a shop's server does. What a browser sends without proof gets a

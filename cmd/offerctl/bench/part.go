@@ -18,7 +18,6 @@ import (
 	"offerstream/pipeline"
 	"offerstream/pipeline/backtest"
 	"offerstream/pipeline/broker"
-	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/campaign"
 	"offerstream/pipeline/worker"
 )
@@ -36,7 +35,9 @@ type part struct {
 	Keep              bool          // for work: keep the state, to be used again
 	Partitions, Users int           // for lookup
 	Standbys          int           // for worker
-	Metered           bool          // for worker: its first line has an address that reports its resource usage (metered)
+	Metered           bool          // for nats and worker: the first line has an address that reports the resource usage
+	Sync              bool          // for nats: it syncs each write (sync_interval: always)
+	Clock             int64         // for worker: where its clock stands until morningPath is asked for; 0: it goes
 	Snapshot          time.Duration // for worker: the time between two snapshots; 0: its default
 	Campaigns         int           // for backtest and load; 0: the shipped ones
 	Rows              bool          // for these: Run.Rows
@@ -92,12 +93,7 @@ var warnings = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Leve
 func (p part) run(out io.Writer, backtest Backtest) error {
 	switch p.Role {
 	case "nats":
-		ns, err := embedded.Start(embedded.Options{Dir: p.Dir, Port: -1, Log: warnings})
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(out, ns.ClientURL())
-		select {}
+		return p.nats(out)
 	case "read":
 		return p.read(out)
 	case "work":
@@ -200,7 +196,15 @@ func (p part) into(ctx context.Context, r any) error {
 }
 
 func (p part) connect(ctx context.Context) (*broker.Conn, error) {
-	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Partitions: p.Partitions, Client: "offerctl-bench", Log: warnings})
+	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Partitions: p.Partitions, Client: "offerctl-bench", Log: p.log()})
+}
+
+// log is where a part logs. One whose clock stands does not: it would only say so.
+func (p part) log() *slog.Logger {
+	if p.Clock != 0 {
+		return slog.New(slog.DiscardHandler)
+	}
+	return warnings
 }
 
 // read reads the logs of all partitions at the same time, and does nothing else.

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// A workerReport is the result of a run without --gateway, --backtest, --group or --items.
+// A workerReport is the result of a run that measures the worker.
 type workerReport struct {
 	Events       int                `json:"events"`
 	Users        int                `json:"users"`

@@ -20,9 +20,9 @@ type Run struct {
 	Events, Users, Campaigns, Rounds int
 	LookupUsers                      int
 	Rows                             bool // the campaigns about single products are rows of one
-	WorkerOnly, GatewayOnly          bool // at most one of these six
+	WorkerOnly, GatewayOnly          bool // at most one of these seven
 	BacktestOnly, GroupOnly          bool
-	ItemsOnly, PageOnly              bool
+	ItemsOnly, PageOnly, BurstOnly   bool
 	Partitions, Watchers             int                              // with ItemsOnly
 	Say                              func(format string, args ...any) // shows what is being done; may be nil
 
@@ -34,6 +34,8 @@ type Run struct {
 	dir  string
 	url  string
 	some int // number of events in the packs of one
+
+	clock int64 // where the clocks of prepare's worker and of send's gateway stand; 0: they go
 }
 
 // New returns a run of the usual length. The caller sets its sizes.
@@ -53,6 +55,9 @@ func (b *Run) Measure(ctx context.Context) (found Finding, err error) {
 	defer os.RemoveAll(b.dir)
 	if b.BacktestOnly {
 		return b.backtest(ctx)
+	}
+	if b.BurstOnly {
+		return b.burst(ctx)
 	}
 	var stop func()
 	b.url, stop, err = part{Role: "nats", Dir: filepath.Join(b.dir, "nats")}.start(ctx)
@@ -118,6 +123,14 @@ func (b *Run) part(ctx context.Context, role, prefix string, round, events int) 
 	return r, nil
 }
 
+// now is the clock of workers and gateways in this process; nil: time.Now.
+func (b *Run) now() func() int64 {
+	if b.clock == 0 {
+		return nil
+	}
+	return func() int64 { return b.clock }
+}
+
 func (b *Run) connect(ctx context.Context, prefix string) (*broker.Conn, error) {
-	return part{URL: b.url, Prefix: prefix, Partitions: b.Partitions}.connect(ctx)
+	return part{URL: b.url, Prefix: prefix, Partitions: b.Partitions, Clock: b.clock}.connect(ctx)
 }

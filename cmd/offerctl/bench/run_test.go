@@ -45,6 +45,8 @@ func TestBench(t *testing.T) {
 			rebuild_s restore_s snapshot_mb restore_mb_per_s read_mb_per_s`},
 		{"items", func(b *Run) { b.ItemsOnly, b.Partitions, b.Watchers = true, 3, 500 }, `without_per_s with_per_s cpu_us_per_event allocs_per_event peak_mb mail_messages_per_event offers hot_per_s hot_cost_ratio
 			half_per_s p50_ms p99_ms plain_p50_ms plain_p99_ms watchers first_offer_s last_offer_s fan_peak_mb`},
+		{"burst", func(b *Run) { b.BurstOnly = true }, `offers seconds offers_per_s seconds_fsync offers_per_s_fsync peak_mb held_peak_mb
+			worker_cpu_us_per_offer nats_cpu_us_per_offer worker_cpu_us_per_offer_fsync nats_cpu_us_per_offer_fsync`},
 		{"backtest", func(b *Run) { b.BacktestOnly = true }, "events_per_s seconds peak_mb decode_per_s offers users"},
 	} {
 		t.Run(one.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"offerstream/pipeline/broker"
+	"offerstream/pipeline/broker/embedded"
 	"offerstream/pipeline/ingest"
 	"offerstream/pipeline/page"
 	"offerstream/pipeline/worker"
@@ -78,6 +80,25 @@ func (p part) takeEvents(out io.Writer) error {
 	}
 	fmt.Fprintln(out, events.Addr(), meter.Addr())
 	return serve()
+}
+
+// nats runs NATS until its process ends.
+func (p part) nats(out io.Writer) error {
+	ns, err := embedded.Start(embedded.Options{Dir: p.Dir, Port: -1, SyncAlways: p.Sync, Log: warnings})
+	if err != nil {
+		return err
+	}
+	if !p.Metered {
+		fmt.Fprintln(out, ns.ClientURL())
+		select {}
+	}
+	meter, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	m := measure()
+	fmt.Fprintln(out, ns.ClientURL(), meter.Addr())
+	return http.Serve(meter, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(m.done()) }))
 }
 
 // A bareHandler does the least that is needed to receive events: it publishes
@@ -150,7 +171,12 @@ func (p part) worker(out io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	worker.LimitHeap(p.Cache)
-	w, err := worker.New(worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Standbys: p.Standbys, Snapshot: p.Snapshot, Connect: p.connect, Log: warnings})
+	opt := worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Standbys: p.Standbys, Snapshot: p.Snapshot, Connect: p.connect, Log: p.log()}
+	var clock atomic.Int64
+	if clock.Store(p.Clock); p.Clock != 0 {
+		opt.Now = func() int64 { return cmp.Or(clock.Load(), time.Now().UnixNano()) }
+	}
+	w, err := worker.New(opt)
 	if err != nil {
 		return err
 	}
@@ -164,18 +190,20 @@ func (p part) worker(out io.Writer) error {
 		}
 	}
 	if p.Metered {
-		return p.metered(ctx, out, w, ended)
+		return p.metered(ctx, out, w, &clock, ended)
 	}
 	fmt.Fprintln(out, "ready")
 	return <-ended
 }
 
-// appliedPath is where a metered worker says at once how many events it has applied.
-const appliedPath = "/applied"
+const (
+	appliedPath = "/applied" // where a metered worker says at once how many events it has applied
+	morningPath = "/morning" // the same, and its clock goes from now on
+)
 
 // metered prints an address that reports the resource usage of a worker, and answers
 // when that has caught up.
-func (p part) metered(ctx context.Context, out io.Writer, w *worker.Worker, ended <-chan error) error {
+func (p part) metered(ctx context.Context, out io.Writer, w *worker.Worker, clock *atomic.Int64, ended <-chan error) error {
 	c, err := p.connect(ctx)
 	if err != nil {
 		return err
@@ -188,7 +216,11 @@ func (p part) metered(ctx context.Context, out io.Writer, w *worker.Worker, ende
 	m := measure()
 	go http.Serve(l, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var u result
-		if r.URL.Path != appliedPath {
+		switch r.URL.Path {
+		case appliedPath:
+		case morningPath:
+			clock.Store(0)
+		default:
 			if _, err := untilCaughtUp(r.Context(), w, c, ended); err != nil {
 				http.Error(rw, err.Error(), http.StatusServiceUnavailable)
 				return

@@ -34,7 +34,7 @@ func TestStores(t *testing.T) {
 	}
 	user := userKey(299)
 	before := storedBytes(t, s, user)
-	gateway, err := openGateway(t.Context(), conn)
+	gateway, err := openGateway(t.Context(), conn, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
