@@ -1,16 +1,19 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/config"
 	"offerstream/pipeline/broker"
@@ -165,10 +168,15 @@ func (b *Run) release(ctx context.Context, def *campaign.Definition, sync bool) 
 		return r, err
 	}
 	defer conn.Close()
+	got, err := subscribe(ctx, conn, b.Users)
+	if err != nil {
+		return r, err
+	}
+	defer got.stop()
 	if _, err := usage(ctx, meter, morningPath); err != nil {
 		return r, err
 	}
-	if err := allStored(ctx, conn, b.Users); err != nil {
+	if err := got.all(ctx); err != nil {
 		return r, err
 	}
 	after, err := usage(ctx, meter, "")
@@ -180,8 +188,8 @@ func (b *Run) release(ctx context.Context, def *campaign.Definition, sync bool) 
 		return r, err
 	}
 	r = burst{worker: after.CPU - worker.CPU, nats: serverAfter.CPU - server.CPU, held: worker.Peak, peak: after.Peak}
-	r.seconds, err = oneEach(ctx, conn, b.Users)
-	return r, err
+	r.seconds = got.last.Sub(got.first).Seconds()
+	return r, noMore(ctx, conn, b.Users)
 }
 
 // wishes makes an event of each user in turn.
@@ -194,45 +202,78 @@ func wishes() func(dst []byte) []byte {
 	}
 }
 
-// allStored waits until so many offers are stored.
-func allStored(ctx context.Context, conn *broker.Conn, offers int) error {
-	last, since := uint64(0), time.Now()
-	for {
-		st, err := conn.JS.Stream(ctx, conn.Names.OffersStream())
-		if err != nil {
-			return err
+// A burstSubscriber receives the offers while they are stored, as a system that delivers
+// them does: a chain keeps 100,000 records only, which may be fewer than there are users.
+type burstSubscriber struct {
+	stop func()
+
+	mu          sync.Mutex
+	tally       tally
+	first, last time.Time // when they were stored
+	err         error
+}
+
+func subscribe(ctx context.Context, conn *broker.Conn, users int) (*burstSubscriber, error) {
+	con, err := conn.JS.CreateConsumer(ctx, conn.Names.OffersStream(), jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy,
+		FilterSubject: conn.Names.OfferSubjects(), MemoryStorage: true})
+	if err != nil {
+		return nil, err
+	}
+	s := &burstSubscriber{tally: tally{has: make([]bool, users)}}
+	reading, err := con.Consume(func(m jetstream.Msg) {
+		var o struct{ User string }
+		meta, err := m.Metadata()
+		if err == nil {
+			err = json.Unmarshal(m.Data(), &o)
 		}
-		n := st.CachedInfo().State.Msgs
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err == nil {
+			if s.last = meta.Timestamp; s.tally.n == 0 {
+				s.first = s.last
+			}
+			err = s.tally.add(o.User)
+		}
+		s.err = cmp.Or(s.err, err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.stop = reading.Stop
+	return s, nil
+}
+
+// all waits until each user has an offer.
+func (s *burstSubscriber) all(ctx context.Context) error {
+	last, since := 0, time.Now()
+	for {
+		s.mu.Lock()
+		n, missing, err := s.tally.n, s.tally.complete(), s.err
+		s.mu.Unlock()
 		switch {
-		case n >= uint64(offers):
-			return nil
+		case err != nil || missing == nil:
+			return err
 		case n > last:
 			last, since = n, time.Now()
 		case time.Since(since) > burstStall:
-			return fmt.Errorf("bench: %d of %d offers are stored, and none for %s", n, offers, burstStall)
+			return fmt.Errorf("%w, and no other got one for %s", missing, burstStall)
 		}
-		if err := pauseFor(ctx, 50*time.Millisecond); err != nil {
+		if err := pauseFor(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
 }
 
-// oneEach checks that each user has one offer, and returns the seconds from the first
-// stored offer to the last.
-func oneEach(ctx context.Context, conn *broker.Conn, users int) (float64, error) {
-	t := tally{has: make([]bool, users)}
-	var first, last int64
-	err := conn.Walk(ctx, conn.Names.OffersStream(), conn.Names.OfferSubjects(), time.Time{}, func(m broker.Stored) error {
-		var o struct{ User string }
-		if err := json.Unmarshal(m.Data, &o); err != nil {
-			return fmt.Errorf("bench: offer %d: %w", m.Seq, err)
-		}
-		if last = m.Time; t.n == 0 {
-			first = m.Time
-		}
-		return t.add(o.User)
-	})
-	return time.Duration(last - first).Seconds(), errors.Join(err, t.complete())
+// noMore checks that no more records than so many offers have been stored.
+func noMore(ctx context.Context, conn *broker.Conn, offers int) error {
+	st, err := conn.JS.Stream(ctx, conn.Names.OffersStream())
+	if err != nil {
+		return err
+	}
+	if last := st.CachedInfo().State.LastSeq; last != uint64(offers) {
+		return fmt.Errorf("bench: %d records are stored for %d offers", last, offers)
+	}
+	return nil
 }
 
 // A tally checks that each of the users who wished has one offer.
