@@ -48,7 +48,7 @@ func benchmark(ctx context.Context, args []string, std stdio) error {
 
 // benchFlags returns the flags that select what is measured.
 func benchFlags(b *bench.Run, std stdio) *flags {
-	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K [--rows]] [--worker] [--gateway] [--page] [--burst] [--backtest] [--group] [--items [--partitions P] [--watchers W]] [--rounds N] [--against BINARY [--pairs N]] [--json]", `
+	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K [--rows]] [--worker] [--gateway] [--page] [--burst] [--idle] [--backtest] [--group] [--items [--partitions P] [--watchers W]] [--rounds N] [--against BINARY [--pairs N]] [--json]", `
 Measures this machine, with NATS as a separate process: how fast a worker
 catches up, as a ratio to reading the same events from JetStream, one per
 message, and doing nothing else; the same with a state far larger than its cache;
@@ -68,6 +68,7 @@ and the ratios of their results are shown.`,
 	fs.BoolVar(&b.GatewayOnly, "gateway", false, "measure the gateway instead, compared with a bare HTTP handler; --events and --campaigns have no effect")
 	fs.BoolVar(&b.PageOnly, "page", false, "measure offers on pages instead: the time from a stored offer to the last byte in its page, with 1000 streams and 3000 events per second, and the gateway's memory with 5000 idle streams; --events has no effect")
 	fs.BoolVar(&b.BurstOnly, "burst", false, "measure a burst instead: the held offers of all users are released at once, as at 08:00, with NATS syncing each write and without; --events has no effect")
+	fs.BoolVar(&b.IdleOnly, "idle", false, "measure offerctl serve as the process of a small shop instead: its CPU and memory with 100 events per second, and with none; --events has no effect")
 	fs.BoolVar(&b.BacktestOnly, "backtest", false, "measure a backtest instead, and its memory")
 	fs.BoolVar(&b.GroupOnly, "group", false, "measure a group of workers instead: hand-overs, kills, restores; --lookup-users is then the number of users in the rebuild")
 	fs.BoolVar(&b.ItemsOnly, "items", false, "measure campaigns that read features of products instead: the worker's rate as a ratio to that without them, the time from an event to its offer by way of a product, a hot product, and one price to all who watch it")
@@ -119,13 +120,13 @@ func checkBench(b *bench.Run) error {
 		b.Users = 100_000
 	}
 	kinds := 0
-	for _, only := range []bool{b.WorkerOnly, b.GatewayOnly, b.BacktestOnly, b.GroupOnly, b.ItemsOnly, b.PageOnly, b.BurstOnly} {
+	for _, only := range []bool{b.WorkerOnly, b.GatewayOnly, b.BacktestOnly, b.GroupOnly, b.ItemsOnly, b.PageOnly, b.BurstOnly, b.IdleOnly} {
 		if only {
 			kinds++
 		}
 	}
 	if kinds > 1 {
-		return usagef("--worker, --gateway, --page, --burst, --backtest, --group and --items exclude each other: give one of them")
+		return usagef("--worker, --gateway, --page, --burst, --idle, --backtest, --group and --items exclude each other: give one of them")
 	}
 	if b.Events < 1000 || b.Users < 1 || b.Rounds < 1 || b.Campaigns < 0 || b.LookupUsers < 100 {
 		return usagef("a number is too small: --events takes at least 1000, --lookup-users 100, --users and --rounds 1, --campaigns 0")

@@ -99,24 +99,17 @@ func (b *Run) burst(ctx context.Context) (*burstReport, error) {
 	}
 	r := &burstReport{Ratio: median(ratios), Offers: b.Users}
 	n := float64(b.Users)
-	of := func(all []burst, f func(burst) float64) float64 {
-		var v []float64
-		for _, one := range all {
-			v = append(v, f(one))
-		}
-		return median(v)
-	}
 	seconds := func(v burst) float64 { return v.seconds }
 	workerMicros := func(v burst) float64 { return v.worker * 1e6 / n }
 	natsMicros := func(v burst) float64 { return v.nats * 1e6 / n }
 	held := func(v burst) float64 { return float64(v.held) / 1e6 }
 	peak := func(v burst) float64 { return float64(v.peak) / 1e6 }
-	r.Seconds, r.SecondsSync = of(plain, seconds), of(synced, seconds)
+	r.Seconds, r.SecondsSync = medianOf(plain, seconds), medianOf(synced, seconds)
 	r.Rate, r.RateSync = n/r.Seconds, n/r.SecondsSync
-	r.Worker, r.WorkerSync = of(plain, workerMicros), of(synced, workerMicros)
-	r.NATS, r.NATSSync = of(plain, natsMicros), of(synced, natsMicros)
-	r.HeldMB, r.HeldMBSync = of(plain, held), of(synced, held)
-	r.PeakMB, r.PeakMBSync = of(plain, peak), of(synced, peak)
+	r.Worker, r.WorkerSync = medianOf(plain, workerMicros), medianOf(synced, workerMicros)
+	r.NATS, r.NATSSync = medianOf(plain, natsMicros), medianOf(synced, natsMicros)
+	r.HeldMB, r.HeldMBSync = medianOf(plain, held), medianOf(synced, held)
+	r.PeakMB, r.PeakMBSync = medianOf(plain, peak), medianOf(synced, peak)
 	return r, nil
 }
 

@@ -14,6 +14,8 @@
 //	          memory of idle streams
 //	burst     held offers that are released at once (burst.go), each time with a NATS
 //	          of its own, which syncs each write or does not
+//	idle      the CPU and memory of offerctl serve with few events and with none
+//	          (idle.go); it has NATS within it
 //	backtest  a backtest of events from a pipe (backtest.go), without NATS
 //	group     hand-overs, kills and restores (group.go, group_load.go, rebuild.go)
 //	items     campaigns that read features of products (items.go): the rate of a

@@ -26,7 +26,7 @@ import (
 // part, so that NATS, the measured program and the load generator are separate
 // processes.
 type part struct {
-	Role   string // nats, read, work, worker, gateway, pages, bare, lookup, backtest, sequential, decode or load
+	Role   string // nats, read, work, worker, gateway, pages, bare, lookup, backtest, sequential, decode, load or serve
 	Dir    string
 	URL    string
 	Prefix string
@@ -41,6 +41,9 @@ type part struct {
 	Snapshot          time.Duration // for worker: the time between two snapshots; 0: its default
 	Campaigns         int           // for backtest and load; 0: the shipped ones
 	Rows              bool          // for these: Run.Rows
+	args              []string      // of the command line, for serve
+	program           string        // that is started instead of this one
+	log               *os.File      // instead of standard error
 	input             *os.File      // the file that the part sees as partInput; closed here once the part runs
 }
 
@@ -70,7 +73,8 @@ type Backtest func(ctx context.Context, def *campaign.Definition, events, offers
 
 // RunPart runs a part if this process was started as one; otherwise it returns
 // false. Every program that measures must call it first, because it is started
-// again for each part.
+// again for each part. It also returns false in the part serve, which goes on as
+// offerctl serve, by its command line.
 func RunPart(backtest Backtest) (bool, error) {
 	text := os.Getenv(partEnv)
 	if text == "" {
@@ -84,6 +88,10 @@ func RunPart(backtest Backtest) (bool, error) {
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
+	if p.Role == "serve" {
+		_, err := serveMeter(os.Stdout)
+		return err != nil, err
+	}
 	return true, p.run(os.Stdout, backtest)
 }
 
@@ -137,17 +145,21 @@ func (p part) start(ctx context.Context) (line string, stop func(), err error) {
 
 // launch runs a part in a separate process, which ends when in is closed.
 func (p part) launch(ctx context.Context) (cmd *exec.Cmd, in io.Closer, out io.Reader, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, nil, nil, err
+	self := p.program
+	if self == "" {
+		if self, err = os.Executable(); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	text, err := json.Marshal(p)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	cmd = exec.CommandContext(ctx, self)
+	cmd = exec.CommandContext(ctx, self, p.args...)
 	cmd.Env = append(os.Environ(), partEnv+"="+string(text))
-	cmd.Stderr = os.Stderr
+	if cmd.Stderr = os.Stderr; p.log != nil {
+		cmd.Stderr = p.log
+	}
 	if p.input != nil {
 		defer p.input.Close()
 		cmd.ExtraFiles = []*os.File{p.input}
@@ -196,11 +208,11 @@ func (p part) into(ctx context.Context, r any) error {
 }
 
 func (p part) connect(ctx context.Context) (*broker.Conn, error) {
-	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Partitions: p.Partitions, Client: "offerctl-bench", Log: p.log()})
+	return broker.Connect(ctx, broker.Options{URL: p.URL, Prefix: p.Prefix, Partitions: p.Partitions, Client: "offerctl-bench", Log: p.logger()})
 }
 
-// log is where a part logs. One whose clock stands does not: it would only say so.
-func (p part) log() *slog.Logger {
+// logger is where a part logs. One whose clock stands does not: it would only say so.
+func (p part) logger() *slog.Logger {
 	if p.Clock != 0 {
 		return slog.New(slog.DiscardHandler)
 	}

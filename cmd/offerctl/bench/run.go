@@ -20,9 +20,10 @@ type Run struct {
 	Events, Users, Campaigns, Rounds int
 	LookupUsers                      int
 	Rows                             bool // the campaigns about single products are rows of one
-	WorkerOnly, GatewayOnly          bool // at most one of these seven
+	WorkerOnly, GatewayOnly          bool // at most one of these eight
 	BacktestOnly, GroupOnly          bool
 	ItemsOnly, PageOnly, BurstOnly   bool
+	IdleOnly                         bool
 	Partitions, Watchers             int                              // with ItemsOnly
 	Say                              func(format string, args ...any) // shows what is being done; may be nil
 
@@ -30,6 +31,8 @@ type Run struct {
 	turns     gatewayTurns
 	page      pageLoad
 	groupTurn time.Duration // length of a turn with snapshots, and of one without
+	idleTurn  time.Duration // length of a turn with events, and of one without
+	program   string        // the offerctl that --idle starts; "": this program
 
 	dir  string
 	url  string
@@ -40,7 +43,7 @@ type Run struct {
 
 // New returns a run of the usual length. The caller sets its sizes.
 func New() *Run {
-	return &Run{search: defaultSearch, turns: defaultTurns, page: defaultPageLoad, groupTurn: defaultGroupTurn}
+	return &Run{search: defaultSearch, turns: defaultTurns, page: defaultPageLoad, groupTurn: defaultGroupTurn, idleTurn: defaultIdleTurn}
 }
 
 // A Finding is the result of a run. As JSON it is one object, in which `ratio` is
@@ -58,6 +61,9 @@ func (b *Run) Measure(ctx context.Context) (found Finding, err error) {
 	}
 	if b.BurstOnly {
 		return b.burst(ctx)
+	}
+	if b.IdleOnly {
+		return b.idle(ctx)
 	}
 	var stop func()
 	b.url, stop, err = part{Role: "nats", Dir: filepath.Join(b.dir, "nats")}.start(ctx)
@@ -94,6 +100,15 @@ func (b *Run) say(format string, args ...any) {
 	if b.Say != nil {
 		b.Say(format, args...)
 	}
+}
+
+// medianOf returns the median of a number of each.
+func medianOf[T any](all []T, of func(T) float64) float64 {
+	var v []float64
+	for _, one := range all {
+		v = append(v, of(one))
+	}
+	return median(v)
 }
 
 func median(v []float64) float64 {

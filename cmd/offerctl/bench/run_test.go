@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -27,6 +30,7 @@ func TestMain(m *testing.M) {
 // TestBench runs each kind of bench at a tiny size. The figures mean nothing; the
 // test checks that it ends and reports them all.
 func TestBench(t *testing.T) {
+	built := sync.OnceValue(func() string { return buildOfferctl(t) })
 	for _, one := range []struct {
 		name string
 		set  func(*Run)
@@ -47,6 +51,7 @@ func TestBench(t *testing.T) {
 			half_per_s p50_ms p99_ms plain_p50_ms plain_p99_ms watchers first_offer_s last_offer_s fan_peak_mb`},
 		{"burst", func(b *Run) { b.BurstOnly = true }, `offers seconds offers_per_s seconds_fsync offers_per_s_fsync peak_mb held_peak_mb
 			worker_cpu_us_per_offer nats_cpu_us_per_offer worker_cpu_us_per_offer_fsync nats_cpu_us_per_offer_fsync`},
+		{"idle", func(b *Run) { b.IdleOnly, b.program = true, built() }, `events_per_s cpu_percent p50_ms p99_ms`},
 		{"backtest", func(b *Run) { b.BacktestOnly = true }, "events_per_s seconds peak_mb decode_per_s offers users"},
 	} {
 		t.Run(one.name, func(t *testing.T) {
@@ -57,7 +62,7 @@ func TestBench(t *testing.T) {
 			for ms := time.Millisecond; ; ms *= 4 { // a machine may be too slow for such short turns
 				b = Run{Events: 2000, Users: 200, Rounds: 1, LookupUsers: 2000,
 					search: liveSearch{from: 400, tries: 2, hold: 200 * ms, periods: 3, period: 300 * ms},
-					turns:  gatewayTurns{round: 1, turn: 100 * ms, forms: 1, form: 50 * ms, open: 300 * ms}, groupTurn: 2500 * ms,
+					turns:  gatewayTurns{round: 1, turn: 100 * ms, forms: 1, form: 50 * ms, open: 300 * ms}, groupTurn: 2500 * ms, idleTurn: 300 * ms,
 					page: pageLoad{idle: 20, streams: 100, hold: 300 * ms, offers: 400, events: 100, lists: 100}}
 				one.set(&b)
 				var err error
@@ -110,6 +115,16 @@ func TestBench(t *testing.T) {
 			t.Log(out.String())
 		})
 	}
+}
+
+// buildOfferctl builds the program that bench --idle starts: the test binary has none of
+// its commands.
+func buildOfferctl(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "offerctl")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "offerstream/cmd/offerctl").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return path
 }
 
 // keys returns the values under all keys with a name, at any depth.

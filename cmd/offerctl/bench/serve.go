@@ -92,13 +92,26 @@ func (p part) nats(out io.Writer) error {
 		fmt.Fprintln(out, ns.ClientURL())
 		select {}
 	}
-	meter, err := net.Listen("tcp", "127.0.0.1:0")
+	fmt.Fprint(out, ns.ClientURL(), " ")
+	ended, err := serveMeter(out)
 	if err != nil {
 		return err
 	}
-	m := measure()
-	fmt.Fprintln(out, ns.ClientURL(), meter.Addr())
-	return http.Serve(meter, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(m.done()) }))
+	return <-ended
+}
+
+// serveMeter prints an address that reports the resource usage of this process.
+func serveMeter(out io.Writer) (ended <-chan error, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	m, end := measure(), make(chan error, 1)
+	go func() {
+		end <- http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(m.done()) }))
+	}()
+	fmt.Fprintln(out, l.Addr())
+	return end, nil
 }
 
 // A bareHandler does the least that is needed to receive events: it publishes
@@ -171,7 +184,7 @@ func (p part) worker(out io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	worker.LimitHeap(p.Cache)
-	opt := worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Standbys: p.Standbys, Snapshot: p.Snapshot, Connect: p.connect, Log: p.log()}
+	opt := worker.Options{Dir: p.Dir, CacheBytes: p.Cache, Standbys: p.Standbys, Snapshot: p.Snapshot, Connect: p.connect, Log: p.logger()}
 	var clock atomic.Int64
 	if clock.Store(p.Clock); p.Clock != 0 {
 		opt.Now = func() int64 { return cmp.Or(clock.Load(), time.Now().UnixNano()) }

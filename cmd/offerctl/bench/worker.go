@@ -117,11 +117,7 @@ func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
 type rounds []result
 
 func (rs rounds) median(of func(result) float64) float64 {
-	var v []float64
-	for _, r := range rs {
-		v = append(v, of(r))
-	}
-	return median(v)
+	return medianOf(rs, of)
 }
 
 // packs measures a worker on a part of the events, with n per message.
