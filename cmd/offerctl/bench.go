@@ -48,7 +48,7 @@ func benchmark(ctx context.Context, args []string, std stdio) error {
 
 // benchFlags returns the flags that select what is measured.
 func benchFlags(b *bench.Run, std stdio) *flags {
-	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K [--rows]] [--worker] [--gateway] [--page] [--burst] [--idle] [--backtest] [--group] [--items [--partitions P] [--watchers W]] [--rounds N] [--against BINARY [--pairs N]] [--json]", `
+	fs := newFlags(std, "bench [--events N] [--users U] [--lookup-users L] [--campaigns K [--rows]] [--worker] [--pack N] [--gateway] [--page] [--burst] [--idle] [--backtest] [--group] [--items [--partitions P] [--watchers W]] [--rounds N] [--against BINARY [--pairs N]] [--json]", `
 Measures this machine, with NATS as a separate process: how fast a worker
 catches up, as a ratio to reading the same events from JetStream, one per
 message, and doing nothing else; the same with a state far larger than its cache;
@@ -65,6 +65,7 @@ and the ratios of their results are shown.`,
 	fs.BoolVar(&b.Rows, "rows", false, "with --campaigns: those about single products are rows of one campaign (for_each)")
 	fs.IntVar(&b.Rounds, "rounds", 3, "`N` rounds")
 	fs.BoolVar(&b.WorkerOnly, "worker", false, "measure only the worker's rate")
+	fs.IntVar(&b.Pack, "pack", 0, "measure only the worker's rate, with `N` events per message (1 to 200) instead of the gateway's own packs")
 	fs.BoolVar(&b.GatewayOnly, "gateway", false, "measure the gateway instead, compared with a bare HTTP handler; --events and --campaigns have no effect")
 	fs.BoolVar(&b.PageOnly, "page", false, "measure offers on pages instead: the time from a stored offer to the last byte in its page, with 1000 streams and 3000 events per second, and the gateway's memory with 5000 idle streams; --events has no effect")
 	fs.BoolVar(&b.BurstOnly, "burst", false, "measure a burst instead: the held offers of all users are released at once, as at 08:00, with NATS syncing each write and without; --events has no effect")
@@ -134,6 +135,12 @@ func checkBench(b *bench.Run) error {
 	if err := checkItems(b); err != nil {
 		return err
 	}
+	if b.Pack < 0 || b.Pack > mostPacked {
+		return usagef("--pack takes 1 to %d", mostPacked)
+	}
+	if b.Pack > 0 && (kinds > 0 && !b.WorkerOnly || b.Campaigns > 0) {
+		return usagef("--pack measures the worker's rate with the shipped campaigns: give it alone or with --worker")
+	}
 	if b.Rows && b.Campaigns == 0 {
 		return usagef("--rows needs --campaigns: how many campaigns and rows there are")
 	}
@@ -159,6 +166,9 @@ func checkItems(b *bench.Run) error {
 	}
 	return nil
 }
+
+// mostPacked events of the bench take about 100 KB; a gateway's pack has at most 256 KB.
+const mostPacked = 200
 
 // mostWatchers is the most that a list of users may keep.
 const mostWatchers = 100_000

@@ -6,7 +6,8 @@
 //	worker    how fast a worker catches up (worker.go, report.go); then the time
 //	          from an HTTP request to its offer (live.go), and the time to find
 //	          a user's state (lookup.go, stores.go, pages_*.go). With many
-//	          campaigns instead: how that compares with few (scale.go)
+//	          campaigns instead: how that compares with few (scale.go). With a number of
+//	          events per message: only how fast it catches up with these
 //	gateway   the gateway, compared with a bare HTTP handler (gateway.go, client.go);
 //	          user tokens and other SDKs' forms of the same events, compared with
 //	          events without and in the gateway's own form (forms.go, tokens.go, dialects.go)

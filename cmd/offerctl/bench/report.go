@@ -12,6 +12,7 @@ type workerReport struct {
 	Campaigns    int                `json:"campaigns"`
 	Offers       uint64             `json:"offers"`
 	Ratio        float64            `json:"ratio"`            // worker / raw, median of the rounds
+	Pack         int                `json:"pack,omitempty"`   // with --pack: events per message
 	Raw          float64            `json:"raw_per_s"`        // events per second when they are only read, one per message
 	Worker       float64            `json:"worker_per_s"`     // events per second of a worker that catches up
 	Bare         float64            `json:"bare_per_s"`       // events per second when the packed streams are only read

@@ -19,6 +19,7 @@ import (
 type Run struct {
 	Events, Users, Campaigns, Rounds int
 	LookupUsers                      int
+	Pack                             int  // if not 0: measure only the worker's rate, with this number of events per message
 	Rows                             bool // the campaigns about single products are rows of one
 	WorkerOnly, GatewayOnly          bool // at most one of these eight
 	BacktestOnly, GroupOnly          bool

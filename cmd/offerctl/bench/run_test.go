@@ -39,6 +39,7 @@ func TestBench(t *testing.T) {
 		{"all", func(*Run) {}, `worker_per_s ratio_cold cpu_us_per_event allocs_per_event peak_mb half_per_s p50_ms offers
 			bytes_per_user cache_p50_us memory_p50_us disk_p50_us`},
 		{"worker", func(b *Run) { b.WorkerOnly = true }, "worker_per_s raw_per_s bare_per_s cpu_us_per_event offers"},
+		{"pack", func(b *Run) { b.Pack = 15 }, "worker_per_s raw_per_s bare_per_s cpu_us_per_event pack pack_mean offers"},
 		{"campaigns", func(b *Run) { b.Campaigns = 10 }, "worker_per_s raw_per_s campaigns cpu_us_per_event allocs_per_event peak_mb"},
 		{"many campaigns", func(b *Run) { b.Campaigns = 250 }, "worker_per_s ratio_to_10 worker_10_per_s load_seconds bytes_per_campaign"},
 		{"rows", func(b *Run) { b.Campaigns, b.Rows = 250, true }, "worker_per_s ratio_to_10 worker_10_per_s load_seconds bytes_per_campaign"},
@@ -100,8 +101,11 @@ func TestBench(t *testing.T) {
 			if n := len(keys(object, "ratio")); n != 1 || object["ratio"] == nil {
 				t.Errorf("%d keys are called ratio, one at the top is to be", n)
 			}
-			if r, ok := found.(*workerReport); ok && b.Campaigns == 0 && !b.WorkerOnly && (r.Lookups.Users != 2000 || len(r.Packs) != len(packSizes)) {
+			if r, ok := found.(*workerReport); ok && b.Campaigns == 0 && !b.WorkerOnly && b.Pack == 0 && (r.Lookups.Users != 2000 || len(r.Packs) != len(packSizes)) {
 				t.Errorf("%+v", r)
+			}
+			if r, ok := found.(*workerReport); ok && b.Pack > 0 && (r.PackMean > float64(b.Pack) || r.PackMean < float64(b.Pack)/2) {
+				t.Errorf("%.1f events per message, want %d", r.PackMean, b.Pack)
 			}
 			if r, ok := found.(*gatewayReport); ok {
 				got := slices.Sorted(maps.Keys(r.Tokens))

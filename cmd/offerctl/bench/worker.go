@@ -37,10 +37,17 @@ func (b *Run) all(ctx context.Context) (*workerReport, error) {
 	if _, err := b.repack(ctx, "live", "raw", 1, b.Events); err != nil {
 		return nil, err
 	}
-	if err := b.catchUp(ctx, r); err != nil {
+	prefix := "live"
+	if b.Pack > 0 {
+		if prefix, err = b.packed(ctx, def); err != nil {
+			return nil, err
+		}
+		r.Pack = b.Pack
+	}
+	if err := b.catchUp(ctx, prefix, r); err != nil {
 		return nil, err
 	}
-	if b.WorkerOnly || b.Campaigns > 0 {
+	if b.WorkerOnly || b.Campaigns > 0 || b.Pack > 0 {
 		return r, nil
 	}
 	for _, n := range packSizes {
@@ -66,10 +73,23 @@ func campaignsIn(def *campaign.Definition) (n int) {
 	return n
 }
 
+// packed makes a deployment with the same events, in messages of Pack each.
+func (b *Run) packed(ctx context.Context, def *campaign.Definition) (prefix string, err error) {
+	prefix = fmt.Sprintf("pack%d", b.Pack)
+	b.say("packing them %d per message", b.Pack)
+	if err := b.prepare(ctx, prefix, def); err != nil {
+		return "", err
+	}
+	if _, err := b.repack(ctx, "live", prefix, b.Pack, b.Events); err != nil {
+		return "", err
+	}
+	return prefix, b.drop(ctx, "live")
+}
+
 // catchUp measures, in rounds: only reading one event per message, a worker that
-// catches up, the same with few campaigns if there are more of them, and only
+// catches up with a deployment, the same with few campaigns if there are more of them, and only
 // reading the packs.
-func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
+func (b *Run) catchUp(ctx context.Context, prefix string, r *workerReport) error {
 	var raws, works, fews, bares rounds
 	for i := range b.Rounds {
 		b.say("round %d of %d", i+1, b.Rounds)
@@ -77,7 +97,7 @@ func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
 		if err != nil {
 			return err
 		}
-		work, err := b.part(ctx, "work", "live", i, b.Events)
+		work, err := b.part(ctx, "work", prefix, i, b.Events)
 		if err != nil {
 			return err
 		}
@@ -88,7 +108,7 @@ func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
 			}
 			fews = append(fews, w)
 		}
-		bare, err := b.part(ctx, "read", "live", i, 0)
+		bare, err := b.part(ctx, "read", prefix, i, 0)
 		if err != nil {
 			return err
 		}
@@ -107,7 +127,7 @@ func (b *Run) catchUp(ctx context.Context, r *workerReport) error {
 	}
 	r.Ratio = median(ratios)
 	var err error
-	if r.Offers, err = b.offers(ctx, "live"); err == nil && b.scaled() {
+	if r.Offers, err = b.offers(ctx, prefix); err == nil && b.scaled() {
 		r.scaleReport, err = b.scale(ctx, works, fews)
 	}
 	return err
