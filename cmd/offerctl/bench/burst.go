@@ -304,5 +304,5 @@ func (r *burstReport) Print(w io.Writer) {
 	}
 	line("without syncing", r.Seconds, r.Rate, r.Worker, r.NATS, r.PeakMB, r.HeldMB)
 	line("sync_interval: always", r.SecondsSync, r.RateSync, r.WorkerSync, r.NATSSync, r.PeakMBSync, r.HeldMBSync)
-	fmt.Fprintf(w, "\nWith syncing, the rate is %.2f of that without. The time is from the first stored offer to the last; us are microseconds of CPU, from the release until all is stored; MB are the most that the worker has used, in all and until all offers were held.\n", r.Ratio)
+	fmt.Fprintf(w, "\nIn the median of the rounds, the rate with syncing is %.2f of that without. The time is from the first stored offer to the last; us are microseconds of CPU, from the release until all is stored; MB are the most that the worker has used, in all and until all offers were held.\n", r.Ratio)
 }

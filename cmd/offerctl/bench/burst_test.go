@@ -12,6 +12,7 @@ func TestTally(t *testing.T) {
 		{"one each", []string{"user-1", "user-0"}, true},
 		{"none for one", []string{"user-1"}, false},
 		{"two for one", []string{"user-1", "user-1", "user-0"}, false},
+		{"two for one, none for another", []string{"user-1", "user-1"}, false},
 		{"another user", []string{"user-1", "user-0", "user-2"}, false},
 		{"no user of the bench", []string{"user-1", "user-0", "ada"}, false},
 	} {

@@ -13,8 +13,8 @@ import (
 // idleRate is the load of a small shop, in events per second.
 const idleRate = 100.0
 
-// idleAim is the most that offerctl serve should take of a core under that load, in percent.
-const idleAim = 10.0
+// idleMeasure is a tenth of a core, in percent, to which the CPU under that load is compared.
+const idleMeasure = 10.0
 
 // idleConns is how many connections the events come over.
 const idleConns = 8
@@ -23,7 +23,7 @@ const defaultIdleTurn = 20 * time.Second
 
 // An idleReport is the result of `bench --idle`: medians of the rounds.
 type idleReport struct {
-	Ratio      float64 `json:"ratio"` // idleAim / the percent of a core with events
+	Ratio      float64 `json:"ratio"` // idleMeasure / the percent of a core with events
 	Rate       float64 `json:"events_per_s"`
 	Percent    float64 `json:"cpu_percent"`      // of a core, with events
 	Idle       float64 `json:"idle_cpu_percent"` // without
@@ -116,7 +116,7 @@ func (b *Run) idleTurns(ctx context.Context, addr, meter string) (*idleReport, e
 	r.Percent, r.Idle = medianOf(some, percent), medianOf(none, percent)
 	r.Resident, r.IdleMemory = medianOf(some, resident), medianOf(none, resident)
 	r.P50, r.P99 = medianOf(some, func(v turnUse) float64 { return v.p50 }), medianOf(some, func(v turnUse) float64 { return v.p99 })
-	r.Ratio = idleAim / r.Percent
+	r.Ratio = idleMeasure / r.Percent
 	return r, nil
 }
 
