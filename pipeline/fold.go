@@ -251,7 +251,7 @@ func (f *Fold) read(m Message) (stamp int64, stamped bool, err error) {
 			_, f.lines = line(f.lines)
 		}
 		if len(m.Data) > 0 {
-			stamp, stamped = lastReceived(m.Data)
+			stamp, stamped = lastReceived(&f.dec, m.Data)
 		}
 		if f.skippable(m.Data) {
 			f.lines = nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/valyala/fastjson"
 
+	"offerstream/pipeline/event"
 	"offerstream/pipeline/value"
 )
 
@@ -40,9 +41,12 @@ func readStamp(data []byte) (int64, bool) {
 
 // lastReceived is the time at which the gateway wrote a pack: the receivedAt of
 // its last event.
-func lastReceived(pack []byte) (int64, bool) {
+func lastReceived(dec *event.Decoder, pack []byte) (int64, bool) {
 	pack = bytes.TrimRight(pack, " \r\n\t")
 	last := pack[bytes.LastIndexByte(pack, '\n')+1:]
+	if ns, ok := dec.Received(last); ok {
+		return ns, true
+	}
 	ns, err := value.ParseTime(fastjson.GetString(last, "receivedAt"))
 	return ns, err == nil
 }

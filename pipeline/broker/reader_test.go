@@ -295,3 +295,31 @@ func TestReaderSilent(t *testing.T) {
 		t.Error("silent after a message", err)
 	}
 }
+
+// TestDelivered: what is read of a message's reply subject is what the client library
+// reads, and only unusual ones are left to it.
+func TestDelivered(t *testing.T) {
+	for _, reply := range []string{
+		"$JS.ACK.EVENTS-3.abc.1.77.76.1796000000123456789.12",
+		"$JS.ACK._.hash.EVENTS-3.abc.1.77.76.1796000000123456789.12.token",
+		"$JS.ACK.domain.hash.EVENTS-3.abc.1.77.76.1796000000123456789.12.token",
+		"$JS.ACK.EVENTS-3.abc.1.77.76.1796000000123456789",
+		"$JS.ACK.EVENTS-3.abc.1.x.76.1796000000123456789.12",
+		"$JS.ACK.EVENTS-3.abc.1..76.1796000000123456789.12",
+		"_INBOX.a.b.c.d.e.f.g.h",
+	} {
+		m := &nats.Msg{Reply: reply, Sub: &nats.Subscription{}}
+		meta, bad := m.Metadata()
+		seq, stored, pending, err := delivered(m)
+		switch {
+		case (err != nil) != (bad != nil):
+			t.Errorf("%s: %v, the library says %v", reply, err, bad)
+		case err == nil && (seq != meta.Sequence.Stream || stored != meta.Timestamp.UnixNano() || pending != meta.NumPending):
+			t.Errorf("%s: %d %d %d, the library says %+v", reply, seq, stored, pending, meta)
+		}
+	}
+	m := &nats.Msg{Reply: "$JS.ACK.EVENTS-3.abc.1.77.76.1796000000123456789.12"}
+	if seq, _, _, err := delivered(m); err != nil || seq != 77 { // without a subscription the library refuses it
+		t.Errorf("a plain reply subject is left to the library: %v", err)
+	}
+}

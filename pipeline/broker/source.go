@@ -93,14 +93,44 @@ func (s *natsSource) Next() (Stored, bool, error) {
 			}
 			continue
 		}
-		meta, err := m.Metadata()
+		seq, stored, pending, err := delivered(m)
 		if err != nil {
 			return Stored{}, false, err
 		}
-		s.pending = meta.NumPending
+		s.pending = pending
 		s.pulls.Came(m.Size()) // subject, reply, headers and data as they were sent: what the server counts
-		return Stored{Seq: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano(), Subject: m.Subject, Data: m.Data}, true, s.more()
+		return Stored{Seq: seq, Time: stored, Subject: m.Subject, Data: m.Data}, true, s.more()
 	}
+}
+
+// delivered reads the subject to which a consumer's message could be acknowledged:
+// $JS.ACK.<stream>.<consumer>.<times>.<sequence>.<of the consumer>.<stored>.<pending>,
+// without the memory that the client library needs for it. Other forms, such as that
+// with a domain, are left to the library.
+func delivered(m *nats.Msg) (seq uint64, stored int64, pending uint64, err error) {
+	rest, plain := strings.CutPrefix(m.Reply, "$JS.ACK.")
+	if plain && strings.Count(rest, ".") == 6 {
+		var fields [5]uint64
+		_, rest, _ = strings.Cut(rest, ".")
+		_, rest, _ = strings.Cut(rest, ".")
+		for i := range fields {
+			var field string
+			field, rest, _ = strings.Cut(rest, ".")
+			n, err := strconv.ParseUint(field, 10, 63)
+			if plain = plain && err == nil; !plain {
+				break
+			}
+			fields[i] = n
+		}
+		if plain {
+			return fields[1], int64(fields[3]), fields[4], nil
+		}
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	return meta.Sequence.Stream, meta.Timestamp.UnixNano(), meta.NumPending, nil
 }
 
 // take returns the next message that has come, nil if none has.

@@ -138,6 +138,22 @@ func (d *Decoder) scan(raw []byte) bool {
 	return d.ev.ID != "" && len(d.ev.ID) <= MaxIDBytes && d.scanUser()
 }
 
+// Received is the receivedAt of an event as it is in the log, without what makes an
+// event of the rest. ok is false if only a parser can tell.
+func (d *Decoder) Received(raw []byte) (ns int64, ok bool) {
+	clear(d.found[:])
+	d.ev = Event{Raw: raw, dec: d}
+	i := space(raw, 0)
+	if i == len(raw) || raw[i] != '{' || len(raw) > math.MaxInt32 {
+		return 0, false
+	}
+	if i = object(raw, i, memberOf, &d.found); i < 0 || space(raw, i) != len(raw) {
+		return 0, false
+	}
+	ns, err := value.ParseTime(aliasPlainText(d.member(inReceivedAt)))
+	return ns, err == nil
+}
+
 // scanObjects checks that properties, traits and context are objects, [] or null.
 // It takes [] and null as missing.
 func (d *Decoder) scanObjects() bool {
