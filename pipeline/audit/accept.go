@@ -293,10 +293,15 @@ func (a *acceptance) foldTo(ctx context.Context, last uint64) error {
 	if seq >= last {
 		return nil
 	}
+	if first, _, err := a.conn.Extent(ctx, a.p); err != nil {
+		return err
+	} else if first > last { // nothing of it comes any more
+		a.skip(seq+1, last)
+		return nil
+	}
 	return a.scan(ctx, seq+1, func(m pipeline.Message) (enough bool, err error) {
 		if m.Seq > seq+1 {
-			a.done.Skipped = append(a.done.Skipped, fmt.Sprintf("%d-%d", seq+1, m.Seq-1))
-			a.fold.Skip(m.Seq - 1)
+			a.skip(seq+1, m.Seq-1)
 		}
 		if m.Seq == a.end {
 			if err := a.commit(); err != nil { // before the marks are published, which must happen only once
@@ -315,6 +320,12 @@ func (a *acceptance) foldTo(ctx context.Context, last uint64) error {
 		}
 		return seq == last, nil
 	})
+}
+
+// skip passes over messages that have expired.
+func (a *acceptance) skip(from, to uint64) {
+	a.done.Skipped = append(a.done.Skipped, fmt.Sprintf("%d-%d", from, to))
+	a.fold.Skip(to)
 }
 
 // snapshots returns the partition's snapshots: first those that have folded the
