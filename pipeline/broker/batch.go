@@ -1,10 +1,8 @@
 package broker
 
 import (
-	"context"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"offerstream/pipeline"
@@ -78,16 +76,4 @@ func (ch *chain) patient(n int) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	return !cs.awaited
-}
-
-// publishBatch is publish for several records of a chain of offers.
-func (ch *chain) publishBatch(ctx context.Context, es []pipeline.Effect) error {
-	seq, err := ch.publisher.Batch(ctx, len(es), func(i int) (nats.Header, []byte, error) {
-		err := compose(&ch.msg, es[i])
-		return ch.msg.Header, ch.msg.Data, err
-	}, ch.tail.seq)
-	if err == nil {
-		ch.saw(tail{Position: es[len(es)-1].Pos, seq: seq})
-	}
-	return err
 }

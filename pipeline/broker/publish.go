@@ -180,19 +180,28 @@ func (ch *chain) follows(e pipeline.Effect) bool {
 // publish sends the records, expecting the known tail, and waits for the
 // acknowledgement.
 func (ch *chain) publish(ctx context.Context, es []pipeline.Effect) error {
-	if len(es) > 1 && !ch.mails {
-		return ch.publishBatch(ctx, es)
-	}
-	if ch.mails {
-		composeMails(&ch.msg, es)
-	} else if err := compose(&ch.msg, es[0]); err != nil {
-		return err
-	}
-	seq, err := ch.publisher.Publish(ctx, ch.msg.Header, ch.msg.Data, ch.tail.seq)
+	seq, err := ch.send(ctx, es)
 	if err == nil {
 		ch.saw(tail{Position: es[len(es)-1].Pos, seq: seq})
 	}
 	return err
+}
+
+func (ch *chain) send(ctx context.Context, es []pipeline.Effect) (seq uint64, err error) {
+	switch {
+	case ch.mails:
+		composeMails(&ch.msg, es)
+	case len(es) > 1:
+		return ch.publisher.Batch(ctx, len(es), func(i int) (nats.Header, []byte, error) {
+			err := compose(&ch.msg, es[i])
+			return ch.msg.Header, ch.msg.Data, err
+		}, ch.tail.seq)
+	default:
+		if err := compose(&ch.msg, es[0]); err != nil {
+			return 0, err
+		}
+	}
+	return ch.publisher.Publish(ctx, ch.msg.Header, ch.msg.Data, ch.tail.seq)
 }
 
 // codeOneInFlight is the error code when, with several replicas, another publish

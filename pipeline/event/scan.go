@@ -118,14 +118,7 @@ func memberOfContext(key string) Member {
 // scan reads an event into d.ev. It returns false for an event that only the
 // parser can read, and for all that is not JSON.
 func (d *Decoder) scan(raw []byte) bool {
-	clear(d.found[:])
-	if i := space(raw, 0); i == len(raw) || raw[i] != '{' || len(raw) > math.MaxInt32 {
-		return false
-	} else if i = object(raw, i, memberOf, &d.found); i < 0 || space(raw, i) != len(raw) {
-		return false
-	}
-	d.ev = Event{Raw: raw, dec: d}
-	if !d.scanObjects() || !d.scanName() || !d.scanTimes() {
+	if !d.scanMembers(raw) || !d.scanObjects() || !d.scanName() || !d.scanTimes() {
 		return false
 	}
 	if v := d.member(inProof); v != nil {
@@ -138,16 +131,22 @@ func (d *Decoder) scan(raw []byte) bool {
 	return d.ev.ID != "" && len(d.ev.ID) <= MaxIDBytes && d.scanUser()
 }
 
-// Received is the receivedAt of an event as it is in the log, without what makes an
-// event of the rest. ok is false if only a parser can tell.
-func (d *Decoder) Received(raw []byte) (ns int64, ok bool) {
+// scanMembers finds the members of d.ev. It returns false if they are not plain.
+func (d *Decoder) scanMembers(raw []byte) bool {
 	clear(d.found[:])
 	d.ev = Event{Raw: raw, dec: d}
 	i := space(raw, 0)
 	if i == len(raw) || raw[i] != '{' || len(raw) > math.MaxInt32 {
-		return 0, false
+		return false
 	}
-	if i = object(raw, i, memberOf, &d.found); i < 0 || space(raw, i) != len(raw) {
+	i = object(raw, i, memberOf, &d.found)
+	return i >= 0 && space(raw, i) == len(raw)
+}
+
+// Received is the receivedAt of an event as it is in the log, without what makes an
+// event of the rest. ok is false if only a parser can tell.
+func (d *Decoder) Received(raw []byte) (ns int64, ok bool) {
+	if !d.scanMembers(raw) {
 		return 0, false
 	}
 	ns, err := value.ParseTime(aliasPlainText(d.member(inReceivedAt)))

@@ -53,7 +53,7 @@ var mutations = []mutation{
 		"		if stored, err = ch.skip(ctx, es); stored > 0 || err != nil {\n			return stored, err\n", "		if stored, err = ch.skip(ctx, es); stored > 0 && !ch.mails {\n			return len(es), err\n		} else if stored > 0 || err != nil {\n			return stored, err\n", bySimulation},
 	{"P2: a batch expects the last message on its subject", "worker/simulation_broker_test.go", "			first := &expect\n", "			var first *uint64\n", bySimulation},
 	{"a batch that is acknowledged is stored as a whole", "worker/simulation_broker_test.go", "		for i, m := range all {\n			first", "		for i, m := range all[:(len(all)+1)/2] {\n			first", bySimulation},
-	{"a batch's acknowledgement is that of its last record", "broker/batch.go", "Position: es[len(es)-1].Pos", "Position: es[0].Pos", bySimulation},
+	{"a batch's acknowledgement is that of its last record", "broker/publish.go", "Position: es[len(es)-1].Pos", "Position: es[0].Pos", bySimulation},
 	{"P4: a checkpoint waits for its offers", "worker/committer.go",
 		"if err := c.chains.Await(ctx, cursor); err != nil {", "if err := ctx.Err(); err != nil {", bySimulation},
 	{"P5: a tail does not precede a record that is known stored", "broker/tail.go", "order(t.Position, known.Position) < 0 && !t.aged {", "false {", byBroker},
