@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -161,24 +160,8 @@ func TestKillLetters(t *testing.T) {
 	r.stop()
 	from := len(to.got())
 	away.Store(false)
-	start := func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "OFFERSTREAM_TEST_NATS="+d.url, "OFFERSTREAM_TEST_DELIVER="+to.URL, "OFFERSTREAM_TEST_LETTERS=1")
-		cmd.Stderr = os.Stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		return cmd
-	}
-	for k := range kills {
-		cmd := start()
-		n := (k*users*each + rng.IntN(users*each)) / (kills + 1)
-		await(t, "some are delivered", func() bool { return len(to.got()) > from+n })
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		cmd.Wait()
-	}
+	start := func() *exec.Cmd { return d.sender(to, "OFFERSTREAM_TEST_LETTERS=1") }
+	killed(t, start, to, users*each, kills, rng)
 	for range 2 { // the second has nothing to do
 		if err := start().Wait(); err != nil {
 			t.Fatal(err)

@@ -61,24 +61,8 @@ func TestKill(t *testing.T) {
 		names = append(names, fmt.Sprint("user", u))
 	}
 	d.offers(each, names...)
-	start := func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "OFFERSTREAM_TEST_NATS="+d.url, "OFFERSTREAM_TEST_DELIVER="+to.URL)
-		cmd.Stderr = os.Stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		return cmd
-	}
-	for k := range kills {
-		cmd := start()
-		n := (k*users*each + rng.IntN(users*each)) / (kills + 1)
-		await(t, "some are delivered", func() bool { return len(to.got()) > n })
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		cmd.Wait()
-	}
+	start := func() *exec.Cmd { return d.sender(to) }
+	killed(t, start, to, users*each, kills, rng)
 	cmd := start()
 	await(t, "all are delivered", func() bool { return d.left("deliver-push-webhook") == 0 })
 	cmd.Process.Kill()
@@ -101,6 +85,33 @@ func TestKill(t *testing.T) {
 	t.Logf("%d requests, %d repeats after %d kills", len(all), repeats, kills)
 	if repeats > kills*2*users { // each user has one in flight; another acknowledgement may be on its way
 		t.Errorf("%d repeats", repeats)
+	}
+}
+
+// sender starts a process that sends what the deployment has (TestMain).
+func (d *deployment) sender(to *receiver, env ...string) *exec.Cmd {
+	d.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), "OFFERSTREAM_TEST_NATS="+d.url, "OFFERSTREAM_TEST_DELIVER="+to.URL), env...)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	return cmd
+}
+
+// killed starts senders of so many offers, and kills each when it has sent some.
+func killed(t *testing.T, start func() *exec.Cmd, to *receiver, offers, kills int, rng *rand.Rand) {
+	t.Helper()
+	from := len(to.got())
+	for k := range kills {
+		cmd := start()
+		n := (k*offers + rng.IntN(offers)) / (kills + 1)
+		await(t, "some are delivered", func() bool { return len(to.got()) > from+n })
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Wait()
 	}
 }
 
